@@ -1,0 +1,31 @@
+"""What the data hands to a task, and the token ids that mean the same everywhere."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+PAD, BOS, EOS, UNK = range(4)
+"""Ids of padding, start, end and unknown in every vocabulary of this package."""
+
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
+"""Their names, in the order of their ids."""
+
+IGNORE = -100
+"""The target of a position that is not scored; torch's own default."""
+
+
+class Batch(NamedTuple):
+    """A batch of token ids. Shapes: B rows, T positions.
+
+    The data decides everything that differs between ways of training: which targets count (`IGNORE`
+    elsewhere), which positions are real (`mask`) and whether rows go on from the batch before (`continues`).
+    """
+
+    inputs: Tensor
+    """Tokens going in, int64 (B, T)."""
+    targets: Tensor
+    """Tokens to be predicted, int64 (B, T): the inputs one step later, or IGNORE."""
+    mask: Tensor | None = None
+    """True at real positions, bool (B, T); None where all are real."""
+    continues: bool = False
+    """Every row goes on where the same row of the batch before ended, so state may be carried over."""

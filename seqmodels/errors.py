@@ -1,0 +1,9 @@
+"""The one exception for what a user can put right."""
+
+
+class InputError(ValueError):
+    """Something given by the user cannot be used.
+
+    The message is one line: what was given, what was expected, what to do. The command line prints it
+    without a traceback and exits with code 2; in Python it is a `ValueError`.
+    """

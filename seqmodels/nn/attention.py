@@ -1,0 +1,74 @@
+"""Causal self-attention over a cache of keys and values, and rotary positions."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+KeysValues = tuple[Tensor, Tensor]
+
+
+def rotary_angles(positions: Tensor, head_size: int, base: float = 10_000.0) -> Tensor:
+    """Angle of every pair of features at every position (Su et al. 2021, eq. 15).
+
+    Args:
+        positions: integers (B, T).
+        head_size: even number of features of a head.
+        base: wavelengths grow from 2 pi to 2 pi times this.
+
+    Returns:
+        Angles (B, 1, T, head_size / 2), in double precision: products with large positions need it.
+    """
+    exponents = torch.arange(0, head_size, 2, device=positions.device, dtype=torch.float64) / head_size
+    return positions[:, None, :, None] * base**-exponents
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn feature pairs `(k, k + D/2)` of `x`, (B, H, T, D), by angles whose cosine and sine are (B, 1, T, D/2)."""
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of a sequence to its own past (Vaswani et al. 2017), keys shared by groups of queries.
+
+    Args:
+        size: features D in and out.
+        num_heads: heads H of the queries; D is divisible by it.
+        num_kv_heads: heads of keys and values; H is divisible by it (Ainslie et al. 2023).
+    """
+
+    def __init__(self, size: int, num_heads: int, num_kv_heads: int) -> None:
+        super().__init__()
+        self.head_size = size // num_heads
+        self.heads = (num_heads, num_kv_heads, num_kv_heads)
+        self.project = nn.Linear(size, sum(self.heads) * self.head_size, bias=False)
+        self.out = nn.Linear(size, size, bias=False)
+
+    def forward(
+        self, x: Tensor, cache: KeysValues, visible: Tensor | None, rotation: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, KeysValues]:
+        """Attend to the cache and to `x` itself.
+
+        Args:
+            x: (B, T, D).
+            cache: keys and values (B, kv heads, S, D / H) of earlier positions.
+            visible: bool, broadcastable to (B, H, T, S + T), which keys each query may see; None for the
+                common case that all of the cache and everything up to the query itself may be seen, which
+                needs S = 0 or T = 1.
+            rotation: cosine and sine of the rotary angles, or None.
+
+        Returns:
+            (B, T, D), and keys and values (B, kv heads, S + T, D / H).
+        """
+        B, T, D = x.shape
+        heads = self.project(x).view(B, T, -1, self.head_size).transpose(1, 2)
+        q, k, v = heads.split(self.heads, 1)  # each (B, its heads, T, D / H)
+        if rotation is not None:
+            q, k = rotate(q, *rotation), rotate(k, *rotation)
+        if cache[0].shape[2]:
+            k, v = torch.cat((cache[0].to(k.dtype), k), 2), torch.cat((cache[1].to(v.dtype), v), 2)
+        grouped = q.shape[1] != k.shape[1]
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=visible, is_causal=visible is None and T > 1, enable_gqa=grouped
+        )
+        return self.out(y.transpose(1, 2).reshape(B, T, D)), (k, v)

@@ -1,0 +1,164 @@
+"""Stacks of recurrent cells behind the `Backbone` contract."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqmodels.errors import InputError
+from seqmodels.nn.backbone import Backbone
+from seqmodels.nn.cells import Cell, GRUCell, LSTMCell, RNNCell
+from seqmodels.state import State, where
+
+
+class RecurrentStack(Backbone):
+    """Layers of one cell, each reading the outputs of the one below; the base of RNN, LSTM and GRU.
+
+    The state is a tuple with the cell's own state for each layer.
+
+    Args:
+        input_size: features of the inputs.
+        hidden_size: features of the state and output of every layer.
+        num_layers: how many layers.
+        dropout: share of outputs dropped between layers while training.
+        learn_initial_state: start from a learned state rather than from zeros.
+    """
+
+    def __init__(
+        self,
+        input_size: int = 64,
+        hidden_size: int = 256,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        learn_initial_state: bool = False,
+    ) -> None:
+        super().__init__()
+        if min(input_size, hidden_size, num_layers) < 1 or not 0 <= dropout < 1:
+            raise InputError(
+                f"{type(self).__name__} expects sizes and layers of at least 1 and dropout in [0, 1), got "
+                f"input_size={input_size}, hidden_size={hidden_size}, num_layers={num_layers}, dropout={dropout}"
+            )
+        self.input_size, self.output_size, self.dropout = input_size, hidden_size, dropout
+        sizes = [input_size] + [hidden_size] * num_layers
+        self.layers = nn.ModuleList(self._cell(D, hidden_size) for D in sizes[:-1])
+        for cell in self.layers:
+            _initialize(cell)
+        tensors = num_layers * self.layers[0].state_tensors  # type: ignore[operator]
+        start = torch.zeros(tensors, hidden_size)
+        self.start: Tensor
+        if learn_initial_state:
+            self.start = nn.Parameter(start)
+        else:
+            self.register_buffer("start", start, persistent=False)
+
+    def _cell(self, input_size: int, hidden_size: int) -> Cell:
+        raise NotImplementedError
+
+    def initial_state(self, rows: int) -> State:
+        """The state before the first position, for a batch of that many rows."""
+        tensors = iter(self.start.unsqueeze(1).expand(-1, rows, -1))
+        return tuple(tuple(next(tensors) for _ in range(cell.state_tensors)) for cell in self.layers)  # type: ignore[arg-type]
+
+    def forward(
+        self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """See `Backbone.forward`; a single position goes through the cell's equation, more through its kernel."""
+        self._check(x, mask, memory)
+        if state is None:
+            state = self.initial_state(x.shape[0])
+        order = lengths = None
+        if mask is not None and x.shape[1] > 1:
+            # Move the real positions to the front, in their order, and back again at the end.
+            lengths = mask.sum(1)
+            order = mask.logical_not().to(torch.uint8).argsort(dim=1, stable=True)
+            x = x.gather(1, order.unsqueeze(-1).expand_as(x))
+        ends: list[State] = []
+        for number, (cell, start) in enumerate(zip(self.layers, state, strict=True)):
+            if number:
+                x = F.dropout(x, self.dropout, self.training)
+            if x.shape[1] == 1:
+                end = cell.step(x.squeeze(1), start)  # type: ignore[operator]
+                if mask is not None:
+                    end = where(mask.squeeze(1), end, start)
+                x = end[0].unsqueeze(1)
+            else:
+                x, end = cell.sequence(x, start, lengths)  # type: ignore[operator]
+            ends.append(end)
+        if order is not None:
+            x = torch.zeros_like(x).scatter(1, order.unsqueeze(-1).expand_as(x), x)
+        if mask is not None:
+            x = x * mask.unsqueeze(-1)
+        return x, tuple(ends)
+
+
+def _initialize(cell: Cell) -> None:
+    """Orthogonal recurrent blocks (Saxe et al. 2014), zero biases, forget-gate bias 1."""
+    for name, parameter in cell.named_parameters():
+        if "weight_hh" in name:
+            for block in parameter.split(cell.hidden_size):
+                nn.init.orthogonal_(block)
+        elif "bias" in name:
+            nn.init.zeros_(parameter)
+            if isinstance(cell, LSTMCell) and "bias_ih" in name:
+                nn.init.ones_(parameter[cell.hidden_size : 2 * cell.hidden_size])
+
+
+class RNN(RecurrentStack):
+    """Vanilla recurrent network, `h_t = f(W_rec h_{t-1} + W_in x_t + b)`.
+
+    Args:
+        input_size: features of the inputs.
+        hidden_size: features of the state and output of every layer.
+        num_layers: how many layers.
+        dropout: share of outputs dropped between layers while training.
+        learn_initial_state: start from a learned state rather than from zeros.
+        nonlinearity: f, the hyperbolic tangent or ReLU.
+    """
+
+    def __init__(
+        self,
+        input_size: int = 64,
+        hidden_size: int = 256,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        learn_initial_state: bool = False,
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
+    ) -> None:
+        if nonlinearity not in ("tanh", "relu"):
+            raise InputError(f"RNN(nonlinearity={nonlinearity!r}) is not known; choose 'tanh' or 'relu'")
+        self.nonlinearity = nonlinearity
+        super().__init__(input_size, hidden_size, num_layers, dropout, learn_initial_state)
+
+    def _cell(self, input_size: int, hidden_size: int) -> Cell:
+        return RNNCell(input_size, hidden_size, self.nonlinearity)
+
+
+class LSTM(RecurrentStack):
+    """Long short-term memory; its cell state is a highway for gradients.
+
+    Args:
+        input_size: features of the inputs.
+        hidden_size: features of the state and output of every layer.
+        num_layers: how many layers.
+        dropout: share of outputs dropped between layers while training.
+        learn_initial_state: start from a learned state rather than from zeros.
+    """
+
+    def _cell(self, input_size: int, hidden_size: int) -> Cell:
+        return LSTMCell(input_size, hidden_size)
+
+
+class GRU(RecurrentStack):
+    """Gated recurrent unit; its hidden state is the highway.
+
+    Args:
+        input_size: features of the inputs.
+        hidden_size: features of the state and output of every layer.
+        num_layers: how many layers.
+        dropout: share of outputs dropped between layers while training.
+        learn_initial_state: start from a learned state rather than from zeros.
+    """
+
+    def _cell(self, input_size: int, hidden_size: int) -> Cell:
+        return GRUCell(input_size, hidden_size)

@@ -1,0 +1,101 @@
+"""Constructor calls as plain data.
+
+A checkpoint has to rebuild the objects it was saved from without running code from the file. So every class
+that can be rebuilt remembers how it was constructed, as `{"class_path": ..., "init_args": {...}}` of strings,
+numbers, lists and dicts, and `construct` turns such a record back into an object, of classes already imported.
+"""
+
+import functools
+import inspect
+from typing import Any
+
+from seqmodels.errors import InputError
+
+Call = dict[str, Any]
+
+
+class Recorded:
+    """Base of classes whose constructor call is their configuration.
+
+    Subclasses need do nothing: the outermost `__init__` is recorded, with defaults filled in, in
+    `constructor_call`. Arguments are plain values (None, bool, int, float, str, lists and dicts of them) or
+    other `Recorded` objects.
+    """
+
+    constructor_call: Call
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _recording(cls.__init__)  # type: ignore[method-assign]
+
+
+def _recording(init: Any) -> Any:
+    @functools.wraps(init)
+    def wrapper(self: Recorded, *args: Any, **kwargs: Any) -> None:
+        if "constructor_call" not in self.__dict__:  # the outermost constructor speaks for the object
+            cls = type(self)
+            bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            given = dict(list(bound.arguments.items())[1:])
+            call = {"class_path": class_path(cls), "init_args": {k: _plain(v, cls, k) for k, v in given.items()}}
+            object.__setattr__(self, "constructor_call", call)
+        init(self, *args, **kwargs)
+
+    return wrapper
+
+
+def class_path(cls: type) -> str:
+    """`module.Name` of a class."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _plain(value: Any, cls: type, name: str) -> Any:
+    if isinstance(value, Recorded):
+        return value.constructor_call
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item, cls, name) for item in value]
+    if isinstance(value, dict) and all(type(key) is str for key in value):
+        return {key: _plain(item, cls, name) for key, item in value.items()}
+    raise InputError(
+        f"{cls.__name__}({name}=...) was given a {type(value).__name__}; expected None, bool, int, float, str, "
+        "a list or dict of them, or an object of this package, since a checkpoint records the constructor call"
+    )
+
+
+def construct(call: Call, base: type) -> Any:
+    """Rebuild an object from its record.
+
+    Only classes that are already imported and derive from `base` are considered: nothing named in a file is
+    ever imported.
+
+    Args:
+        call: `{"class_path": ..., "init_args": {...}}`, as in `Recorded.constructor_call`.
+        base: the class that the result must derive from.
+
+    Raises:
+        InputError: the record is malformed, or names a class that is not known.
+    """
+    if not (_is_call(call) and isinstance(call["init_args"], dict)):
+        raise InputError(f"expected a constructor call with class_path and init_args for a {base.__name__}, got {call!r:.80}")
+    known = {class_path(cls): cls for cls in _subclasses(base)}
+    if call["class_path"] not in known:
+        raise InputError(
+            f"the class {call['class_path']!r} is not known here; import the module that defines it first "
+            f"(known: {', '.join(sorted(cls.__name__ for cls in known.values() if not inspect.isabstract(cls)))})"
+        )
+    arguments = {k: construct(v, Recorded) if _is_call(v) else v for k, v in call["init_args"].items()}
+    try:
+        return known[call["class_path"]](**arguments)
+    except TypeError as error:
+        raise InputError(f"{call['class_path']} cannot be built from the recorded arguments: {error}") from error
+
+
+def _is_call(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"class_path", "init_args"}
+
+
+def _subclasses(base: type) -> set[type]:
+    return {base}.union(*(_subclasses(cls) for cls in base.__subclasses__()))

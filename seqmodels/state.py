@@ -1,0 +1,62 @@
+"""State: what a network remembers, as a nested tuple of tensors, batch first.
+
+The state of an LSTM is `(h, c)` for each layer, that of a Transformer the keys and values it has seen. Code
+that carries, detaches, repeats or reorders a state never needs to know which: it maps over the tensors.
+`None` stands for "nothing seen yet" wherever a state is expected.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias, Union
+
+import torch
+from torch import Tensor
+
+State: TypeAlias = Union[Tensor, tuple["State", ...]]  # noqa: UP007 - a string on either side of | fails at run time
+
+
+def map_state(fn: Callable[..., Tensor], state: State, *others: State) -> State:
+    """Apply `fn` to every tensor of `state`, together with its counterparts in `others`.
+
+    Args:
+        fn: takes one tensor of `state` and one of each of `others`, returns a tensor.
+        state: any state; the result has its nesting.
+        others: states of the same nesting.
+    """
+    if isinstance(state, Tensor):
+        return fn(state, *others)
+    return tuple(map_state(fn, *parts) for parts in zip(state, *others, strict=True))
+
+
+def detach(state: State) -> State:
+    """The same state, cut from the graph: truncated BPTT stops gradients here."""
+    return map_state(Tensor.detach, state)
+
+
+def select(state: State, rows: Tensor) -> State:
+    """Rows of the batch, in the order given; a row may be taken more than once.
+
+    Args:
+        state: state of a batch of B rows.
+        rows: integer indices below B, shape (N,).
+    """
+    return map_state(lambda tensor: tensor.index_select(0, rows), state)
+
+
+def repeat(state: State, times: int) -> State:
+    """Every row `times` times, the copies of a row side by side."""
+    return map_state(lambda tensor: tensor.repeat_interleave(times, 0), state)
+
+
+def where(rows: Tensor, state: State, otherwise: State) -> State:
+    """Row by row, `state` where `rows` is true and `otherwise` where it is false.
+
+    Args:
+        rows: bool, shape (B,).
+        state: state of B rows.
+        otherwise: state of B rows and the same nesting.
+    """
+
+    def pick(a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(rows.view(-1, *[1] * (a.ndim - 1)), a, b.to(a.dtype))
+
+    return map_state(pick, state, otherwise)
