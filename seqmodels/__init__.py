@@ -1,1 +1,46 @@
+"""Train, understand and use sequence models, from the vanilla RNN to GPT, on one contract."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqmodels.checkpoint import load
+    from seqmodels.data import TextDataModule, Tokenizer
+    from seqmodels.decoding import Sampling
+    from seqmodels.errors import InputError
+    from seqmodels.nn import GRU, LSTM, RNN, Backbone, Transformer
+    from seqmodels.run import fit
+    from seqmodels.tasks import LanguageModel
+
+# Read when first asked for: `seqmodels --help` must not wait for torch.
+_HOMES = {
+    "seqmodels.nn": ("GRU", "LSTM", "RNN", "Backbone", "Transformer"),
+    "seqmodels.data": ("TextDataModule", "Tokenizer"),
+    "seqmodels.tasks": ("LanguageModel",),
+    "seqmodels.decoding": ("Sampling",),
+    "seqmodels.run": ("fit",),
+    "seqmodels.checkpoint": ("load",),
+    "seqmodels.errors": ("InputError",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Backbone",
+    "InputError",
+    "LanguageModel",
+    "Sampling",
+    "TextDataModule",
+    "Tokenizer",
+    "Transformer",
+    "fit",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(import_module(_HOME_OF[name]), name)
+    raise AttributeError(f"module 'seqmodels' has no attribute {name!r}")

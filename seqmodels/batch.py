@@ -18,7 +18,7 @@ class Batch(NamedTuple):
     """A batch of token ids. Shapes: B rows, T positions.
 
     The data decides everything that differs between ways of training: which targets count (`IGNORE`
-    elsewhere), which positions are real (`mask`) and whether rows go on from the batch before (`continues`).
+    elsewhere), which positions are real (`mask`), and whether rows come from the batch before (`continues`) and go on in the next (`goes_on`).
     """
 
     inputs: Tensor
@@ -28,4 +28,6 @@ class Batch(NamedTuple):
     mask: Tensor | None = None
     """True at real positions, bool (B, T); None where all are real."""
     continues: bool = False
-    """Every row goes on where the same row of the batch before ended, so state may be carried over."""
+    """Every row begins where the same row of the batch before ended, so that batch's state is carried over."""
+    goes_on: bool = False
+    """The next batch continues this one, so the state after it will be needed."""

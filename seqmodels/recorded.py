@@ -80,7 +80,7 @@ def construct(call: Call, base: type) -> Any:
     """
     if not (_is_call(call) and isinstance(call["init_args"], dict)):
         raise InputError(f"expected a constructor call with class_path and init_args for a {base.__name__}, got {call!r:.80}")
-    known = {class_path(cls): cls for cls in _subclasses(base)}
+    known = {class_path(cls): cls for cls in subclasses(base)}
     if call["class_path"] not in known:
         raise InputError(
             f"the class {call['class_path']!r} is not known here; import the module that defines it first "
@@ -97,5 +97,6 @@ def _is_call(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"class_path", "init_args"}
 
 
-def _subclasses(base: type) -> set[type]:
-    return {base}.union(*(_subclasses(cls) for cls in base.__subclasses__()))
+def subclasses(base: type) -> set[type]:
+    """A class and all that derive from it, as far as they are imported."""
+    return {base}.union(*(subclasses(cls) for cls in base.__subclasses__()))

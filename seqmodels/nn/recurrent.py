@@ -1,5 +1,6 @@
 """Stacks of recurrent cells behind the `Backbone` contract."""
 
+from abc import abstractmethod
 from typing import Literal
 
 import torch
@@ -52,8 +53,9 @@ class RecurrentStack(Backbone):
         else:
             self.register_buffer("start", start, persistent=False)
 
+    @abstractmethod
     def _cell(self, input_size: int, hidden_size: int) -> Cell:
-        raise NotImplementedError
+        """The cell of one layer."""
 
     def initial_state(self, rows: int) -> State:
         """The state before the first position, for a batch of that many rows."""

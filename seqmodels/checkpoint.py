@@ -1,0 +1,74 @@
+"""A run folder or a checkpoint becomes a task again, from the file alone."""
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from seqmodels.errors import InputError
+from seqmodels.recorded import construct
+from seqmodels.tasks import SequenceTask
+from seqmodels.tasks.base import RECORD
+
+
+def checkpoint_path(path: str | Path) -> Path:
+    """The checkpoint meant by a path: the file itself, or the best one of a run folder.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise InputError(f"there is no {str(path)!r}; expected a run folder (such as one below runs/) or a checkpoint")
+    for name in ("best.ckpt", "last.ckpt"):
+        if (found := path / "checkpoints" / name).is_file():
+            return found
+    raise InputError(
+        f"{str(path)!r} holds no checkpoints/best.ckpt or last.ckpt; expected a run folder that training has left"
+    )
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint: tensors and plain data, never code.
+
+    Raises:
+        InputError: the file is damaged, or was not written by this package.
+    """
+    path = checkpoint_path(path)
+    advice = "expected a checkpoint that this package wrote (checkpoints/best.ckpt or last.ckpt of a run)"
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{str(path)!r} cannot be read ({path.stat().st_size:,} bytes; it is truncated, or no checkpoint): {advice}"
+        ) from error
+    if not (isinstance(content, dict) and isinstance(content.get(RECORD), dict) and "state_dict" in content):
+        raise InputError(f"{str(path)!r} comes from another program: {advice}")
+    if (version := content[RECORD].get("format")) != 1:
+        raise InputError(f"{str(path)!r} has format {version!r}, and this version of the package reads 1: update it")
+    return content
+
+
+def load(path: str | Path) -> SequenceTask:
+    """Load a trained model, ready to use, on the CPU.
+
+    Args:
+        path: a run folder, of which the best checkpoint is taken, or a checkpoint.
+
+    Returns:
+        The task with its tokenizer, in evaluation mode.
+
+    Raises:
+        InputError: there is no such file, or it is damaged or foreign.
+    """
+    content = read_checkpoint(path)
+    task = construct(content[RECORD]["task"], SequenceTask)
+    try:
+        task.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise InputError(f"{str(path)!r} does not fit the network it describes: {str(error).splitlines()[0]}") from error
+    return task.eval()  # type: ignore[no-any-return]

@@ -1,0 +1,146 @@
+"""The command line: `seqmodels fit | validate | test | generate`, and recipes as commands."""
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from seqmodels import help as pages
+from seqmodels.errors import InputError
+
+COMMANDS = {
+    "fit": "train a model and leave a run folder",
+    "validate": "score the validation text of a run",
+    "test": "score the test text of a run, or any text",
+    "generate": "write text with a trained model",
+}
+
+OVERVIEW = """usage: seqmodels COMMAND [options]
+
+Train, understand and use sequence models, from the vanilla RNN to GPT.
+
+{commands}
+
+examples:
+  seqmodels fit --max-minutes 3                          an LSTM learns the source of the standard library
+  seqmodels fit --data book.txt --tokenizer bpe --backbone Transformer --length 256
+  seqmodels generate runs/language_model/RUN --prompt "def "
+  seqmodels test runs/language_model/RUN --data other.txt
+
+seqmodels COMMAND --help says what a command takes."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the program `seqmodels`; exits with code 2 where the user can put something right."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(OVERVIEW.format(commands="\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())))
+        return
+    _guarded(lambda: _run(words[0], words[1:]))
+
+
+def command(function: Callable[..., Any]) -> None:
+    """Make a typed function a program: every argument is a flag, `--help` shows its docstring.
+
+    Recipes end with it: `if __name__ == "__main__": command(main)`.
+    """
+    words = sys.argv[1:]
+    if "-h" in words or "--help" in words:
+        about, found = pages.options(Path(inspect.getfile(function)), function.__name__, skip=("backbone",))
+        print(f"usage: python {sys.argv[0]} [options]\n\n{about}\n\noptions:\n{pages.render(found)}\n\n{pages.networks()}")
+        return
+
+    def run() -> None:
+        from seqmodels.parsing import Parser, call
+
+        parser = Parser()
+        parser.add_function_arguments(function)
+        call(function, parser.parse(words))
+
+    _guarded(run)
+
+
+def _guarded(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.stderr.close()
+
+
+def _run(name: str, words: list[str]) -> None:
+    if name not in COMMANDS:
+        import difflib
+
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
+        raise InputError(f"the command {name!r} is not known; {hint}")
+    if "-h" in words or "--help" in words:
+        print(_fit_help() if name == "fit" else _help(name))
+    elif name == "fit":
+        _fit(words)
+    else:
+        from seqmodels import commands
+        from seqmodels.parsing import Parser, call
+
+        function = getattr(commands, name)
+        parser = Parser()
+        parser.add_function_arguments(function, as_positional=True)
+        call(function, parser.parse(words))
+
+
+def _help(name: str) -> str:
+    about, found = pages.options(pages.PACKAGE / "commands.py", name)
+    positional, optional = found[:1], found[1:]
+    lines = "\n".join(f"  {option.name.upper():<32}{option.meaning}" for option in positional)
+    rest = f"\n\noptions:\n{pages.render(optional)}" if optional else ""
+    return f"usage: seqmodels {name} {positional[0].name.upper()} [options]\n\n{about}\n\n{lines}{rest}"
+
+
+def _fit_help() -> str:
+    package = pages.PACKAGE
+    data = pages.options(package / "data" / "modules.py", "TextDataModule")[1]
+    model = pages.options(package / "tasks" / "language_model.py", "LanguageModel", ("backbone", "tokenizer"))[1]
+    about, run = pages.options(package / "run.py", "fit", ("task", "data"))
+    sections = [
+        f"usage: seqmodels fit [options]\n\n{about}",
+        "options can also come from a file, such as the config.yaml of an earlier run:\n  --config PATH",
+        f"run:\n{pages.render(run)}",
+        f"data:\n{pages.render(data)}",
+        f"model:\n{pages.render(model)}",
+        pages.networks(),
+    ]
+    return "\n\n".join(sections)
+
+
+def _fit(words: list[str]) -> None:
+    import torch
+    from jsonargparse import ActionConfigFile
+
+    from seqmodels.data import TextDataModule
+    from seqmodels.nn import LSTM, Backbone
+    from seqmodels.parsing import Parser, call
+    from seqmodels.run import fit
+    from seqmodels.tasks import LanguageModel
+
+    parser = Parser()
+    parser.add_argument("--config", action=ActionConfigFile)
+    parser.add_class_arguments(TextDataModule)
+    parser.add_subclass_arguments(Backbone, "backbone", required=False)
+    parser.add_class_arguments(LanguageModel, skip={"backbone", "tokenizer"})
+    parser.add_function_arguments(fit, skip={"task", "data"})
+    arguments = parser.parse(words)
+    arguments.backbone = arguments.backbone or LSTM()
+    text = call(TextDataModule, arguments)
+    torch.manual_seed(text.seed)
+    arguments.task = call(LanguageModel, arguments, tokenizer=text.tokenizer)
+    call(fit, arguments, data=text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The curves of a run, read from its `metrics.csv` and drawn."""
+
+import csv
+from pathlib import Path
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Rows of a `metrics.csv`, without empty fields."""
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def best_figures(path: Path) -> dict[str, float]:
+    """The validation figures at the place of the lowest nats per token; empty where nothing was validated."""
+    rows = [row for row in read_metrics(path) if "val/nats_per_token" in row] if path.exists() else []
+    if not rows:
+        return {}
+    best = min(rows, key=lambda row: row["val/nats_per_token"])
+    return {key: value for key, value in best.items() if key.startswith("val/")}
+
+
+def draw_curves(folder: Path) -> Path | None:
+    """Loss over tokens, in training and validation, as `curves.png`; None where there is nothing to draw."""
+    path = folder / "metrics.csv"
+    rows = read_metrics(path) if path.exists() else []
+    if not rows:
+        return None
+    from matplotlib.figure import Figure  # half a second, only where a picture is made
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for stage, style in {"train": {"color": "#9db4c8", "lw": 1.2}, "val": {"color": "#b3401f", "marker": "o", "ms": 4}}.items():
+        points = [(row["train/tokens"] / 1e6, row[key]) for row in rows if (key := f"{stage}/nats_per_token") in row]
+        if points:
+            axes.plot(*zip(*points, strict=True), label={"train": "training", "val": "validation"}[stage], **style)
+    best = best_figures(path)
+    title = f", best {best['val/nats_per_token']:.3f}" if best else ""
+    axes.set(xlabel="million tokens", ylabel="nats per token", title=f"{folder.name}{title}")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(folder / "curves.png", dpi=150)
+    return folder / "curves.png"

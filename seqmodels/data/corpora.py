@@ -1,0 +1,189 @@
+"""A name becomes text: the built-in corpus, local files or the Hugging Face hub, split and cached."""
+
+import contextlib
+import hashlib
+import platform
+import socket
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import datasets
+import huggingface_hub
+
+from seqmodels.data.files import pieces, standard_library, text_files
+from seqmodels.errors import InputError
+
+BUILT_IN = "python"
+"""The name of the corpus that needs no network: the source of the standard library of the running Python."""
+
+SPLITS = {
+    "train": "train", "training": "train",
+    "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
+    "test": "test",
+}  # fmt: skip
+"""Names of files and of hub splits, and what they stand for."""
+
+
+Rows = Callable[[], datasets.Dataset]
+
+
+class Corpus:
+    """Text in splits, and where it comes from. A split is read when it is asked for, and cached on disk.
+
+    Args:
+        origin: one line for people: what the text is.
+        splits: how to read `train`, `validation`, where there is one `test`, and where files were not split by
+            themselves `whole`, which is all of them.
+    """
+
+    def __init__(self, origin: str, splits: dict[str, Rows]) -> None:
+        self.origin, self.splits = origin, splits
+
+    def rows(self, split: str) -> datasets.Dataset:
+        """Rows of `text`, with `starts` and `ends` true where a document does so.
+
+        Raises:
+            InputError: there is no such split, or its text cannot be read.
+        """
+        if split not in self.splits:
+            raise InputError(f"{self.origin} has no split {split!r}, only {', '.join(self.splits)}")
+        with _no_bars():
+            return self.splits[split]()
+
+
+def load_corpus(source: str, *, subset: str | None = None, column: str = "text", val_share: float = 0.1) -> Corpus:
+    """Find the text that a name stands for.
+
+    Args:
+        source: "python" for the built-in corpus, the path of a text file (plain or gzipped) or of a directory
+            of them, or the name of a dataset on the Hugging Face hub. In a directory, files named train, valid
+            and test are taken as such.
+        subset: configuration of a hub dataset, such as "wikitext-2-v1".
+        column: which column of a hub dataset holds the text.
+        val_share: how much of the end validates where the source itself has no validation split.
+
+    Raises:
+        InputError: there is no such file or dataset, or no text in it.
+    """
+    if not 0 < val_share < 1:
+        raise InputError(f"val_share={val_share} was given; expected a share between 0 and 1, such as 0.1")
+    if source == BUILT_IN:
+        return _built_in()
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _directory(path, val_share)
+    if path.exists():
+        return Corpus(f"the file {path.name}", _shares([path], val_share))
+    if _looks_like_a_path(source):
+        raise InputError(
+            f"there is no file {source!r} (looked in {str(path.parent.absolute())!r}); expected a text file, a "
+            f"directory of them, a hub name, or {BUILT_IN!r} for the built-in corpus"
+        )
+    with _no_bars():
+        return _hub(source, subset, column, val_share)
+
+
+def _built_in() -> Corpus:
+    files = standard_library()
+    splits: dict[str, list[Path]] = {"train": [], "validation": [], "test": []}
+    for path in files:  # by a hash of its name: the same everywhere, whatever files there are beside it
+        number = int(hashlib.sha256("/".join(path.parts[-2:]).encode()).hexdigest(), 16) % 50
+        splits["validation" if number == 0 else "test" if number == 1 else "train"].append(path)
+    origin = f"standard library of {platform.python_implementation()} {platform.python_version()}, {len(files)} files"
+    return Corpus(origin, {name: partial(_rows, paths) for name, paths in splits.items()})
+
+
+def _directory(path: Path, val_share: float) -> Corpus:
+    files = text_files(path)
+    named: dict[str, list[Path]] = {}
+    for file in files:
+        if (name := file.name.split(".")[0].lower()) in SPLITS:
+            named.setdefault(SPLITS[name], []).append(file)
+    splits: dict[str, Rows] = {name: partial(_rows, paths) for name, paths in named.items()}
+    if "train" not in splits:
+        splits = _shares(files, val_share)
+    elif "validation" not in splits:
+        splits |= _shares(named["train"], val_share)
+    return Corpus(f"{len(files)} files in {path.name}", splits)
+
+
+def _shares(files: list[Path], val_share: float) -> dict[str, Rows]:
+    border = 1 - val_share
+    return {
+        "train": partial(_rows, files, 0.0, border),
+        "validation": partial(_rows, files, border, 1.0),
+        "whole": partial(_rows, files),
+    }
+
+
+def _rows(files: list[Path], first: float = 0.0, last: float = 1.0) -> datasets.Dataset:
+    stamps = [f"{path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    arguments = {"files": [str(path.absolute()) for path in files], "first": first, "last": last, "stamps": stamps}
+    try:
+        return datasets.Dataset.from_generator(pieces, gen_kwargs=arguments)
+    except datasets.exceptions.DatasetGenerationError as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        raise
+
+
+def _hub(name: str, subset: str | None, column: str, val_share: float) -> Corpus:
+    advice = f"or use text that needs no network: --data PATH for your own file, --data {BUILT_IN} for the built-in corpus"
+    if not _reachable():  # without this, minutes of retries; what is cached still loads
+        datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        loaded = datasets.load_dataset(name, subset)
+    except Exception as error:  # the hub client raises errors of four libraries, by the way it fails
+        raise InputError(
+            f"{name!r} is no file here, and could not be had from the Hugging Face hub "
+            f"({type(error).__name__}: {str(error).splitlines()[0][:160]}); check the name and the network, {advice}"
+        ) from error
+    splits: dict[str, datasets.Dataset] = {SPLITS[key]: rows for key, rows in loaded.items() if key in SPLITS}
+    if "train" not in splits or column not in splits["train"].column_names:
+        raise InputError(
+            f"{name!r} has splits {list(loaded)} with columns {loaded[next(iter(loaded))].column_names}; expected a "
+            f"split 'train' with the text in column {column!r}; name another with --column"
+        )
+    if "validation" not in splits:
+        first = round(len(splits["train"]) * (1 - val_share))
+        rows = splits["train"]
+        splits |= {"train": rows.select(range(first)), "validation": rows.select(range(first, len(rows)))}
+    return Corpus(f"{name} from the hub", {key: partial(_documents, rows, column) for key, rows in splits.items()})
+
+
+def _reachable() -> bool:
+    """Whether the name of the hub resolves at all."""
+    try:
+        socket.getaddrinfo(urlsplit(huggingface_hub.constants.ENDPOINT).hostname, 443)
+    except OSError:
+        return False
+    return True
+
+
+def _documents(rows: datasets.Dataset, column: str) -> datasets.Dataset:
+    """Every row of a hub dataset is one document."""
+    rows = rows.select_columns([column])
+    rows = rows if column == "text" else rows.rename_column(column, "text")
+    return rows.map(_whole, batched=True)
+
+
+def _whole(batch: dict[str, list[str]]) -> dict[str, list[bool]]:
+    return {"starts": [True] * len(batch["text"]), "ends": [True] * len(batch["text"])}
+
+
+def _looks_like_a_path(source: str) -> bool:
+    return source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).suffix not in ("", ".0")
+
+
+@contextlib.contextmanager
+def _no_bars() -> Iterator[None]:
+    """Without the bars of `datasets`, three for every file however short."""
+    already = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not already:
+            datasets.enable_progress_bars()

@@ -1,0 +1,48 @@
+"""Loading batches by number, from any place in an epoch."""
+
+from collections.abc import Iterator
+
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
+
+from seqmodels.batch import Batch
+from seqmodels.data.windows import Batches
+
+
+class BatchNumbers(DistributedSampler[tuple[int, int]]):
+    """Numbers `(epoch, k)` of the batches of an epoch, in order.
+
+    A `DistributedSampler` by type only: Lightning tells such a sampler its epoch and does not replace it. What each
+    rank reads is settled in `Batches`.
+
+    Args:
+        batches: what is counted.
+        start: number of the first batch in the first epoch; later epochs begin at 0.
+    """
+
+    def __init__(self, batches: Batches, start: int = 0) -> None:
+        super().__init__(batches, num_replicas=1, rank=0, shuffle=False)
+        self.count, self.start = len(batches), start
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        start, self.start = self.start, 0
+        return iter([(self.epoch, k) for k in range(start, self.count)])
+
+
+def loader(batches: Batches, *, start: int = 0, num_workers: int = 0) -> "DataLoader[Batch]":
+    """A loader of whole batches, in their order, beginning at batch `start`."""
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=BatchNumbers(batches, start),
+        collate_fn=_as_it_is,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+    )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

@@ -1,0 +1,187 @@
+"""A token column as batches: sliding windows, or lanes whose state is carried. The only shift by one.
+
+Each of these is a dataset of whole batches: `[epoch, k]` gathers batch k of an epoch at once, by one indexed
+read of a strided view. They differ in which positions they take; a task cannot tell them apart.
+"""
+
+import functools
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from seqmodels.batch import BOS, IGNORE, PAD, Batch
+from seqmodels.data.order import Share, examples, generator
+from seqmodels.errors import InputError
+
+
+class Batches(Dataset[Batch], ABC):
+    """Batch k of epoch e, gathered at once."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Batches in an epoch, on every rank."""
+
+    @abstractmethod
+    def __getitem__(self, place: tuple[int, int]) -> Batch:
+        """Batch `k` of epoch `e`, for `place = (e, k)`."""
+
+
+def shifted(tokens: Tensor, continues: bool = False, goes_on: bool = False) -> Batch:
+    """Inputs and targets from tokens (B, T + 1): the targets are the inputs one step later.
+
+    What follows the end of a document is its neighbour's start, which nobody could predict or needs to: BOS is
+    never a target.
+    """
+    following = tokens[:, 1:]
+    targets = following.long().masked_fill_(following == BOS, IGNORE)
+    return Batch(tokens[:, :-1].long(), targets, continues=continues, goes_on=goes_on)
+
+
+class Windows(Batches):
+    """Windows of `length` tokens, each read from a fresh state.
+
+    Args:
+        column: token ids (N,).
+        length: positions T of a window.
+        batch_size: rows B on each rank.
+        stride: distance between the starts of neighbours.
+        shuffle: in random order, anew in each epoch, or as they come.
+        seed: what the order depends on.
+        share: which rank this is.
+
+    Raises:
+        InputError: the text is too short for one batch.
+    """
+
+    def __init__(
+        self, column: Tensor, length: int, batch_size: int, stride: int, shuffle: bool, seed: int, share: Share
+    ) -> None:
+        together = batch_size * share.world
+        if len(column) <= length:
+            raise InputError(
+                f"a window of length={length} does not fit a text of {len(column) - 1:,} tokens; "
+                "give a smaller length or more text"
+            )
+        self.view = column.unfold(0, length + 1, stride)  # (windows, T + 1), no copy
+        if len(self.view) < together:
+            raise InputError(
+                f"a text of {len(column) - 1:,} tokens has {len(self.view)} windows of length={length} at "
+                f"stride={stride}, fewer than a batch of {together}; give a smaller batch_size, length or stride"
+            )
+        self.batch_size, self.shuffle, self.seed, self.share = batch_size, shuffle, seed, share
+
+    def __len__(self) -> int:
+        return len(self.view) // (self.batch_size * self.share.world)
+
+    def __getitem__(self, place: tuple[int, int]) -> Batch:
+        epoch, step = place
+        rows = examples(
+            len(self.view), self.batch_size, step, self.share, seed=self.seed, epoch=epoch, shuffle=self.shuffle
+        )
+        return shifted(self.view.index_select(0, rows))
+
+
+class Lanes(Batches):
+    """The text cut into lanes that run side by side: row b of a batch goes on where row b of the last ended.
+
+    Truncated BPTT: gradients reach back to the start of the batch, the state comes from before. Every epoch
+    begins at another of the first `length` tokens, so that chunks are cut elsewhere.
+
+    Args:
+        column: token ids (N,).
+        length: positions T of a batch.
+        batch_size: lanes B on each rank.
+        seed: what the beginnings depend on.
+        share: which rank this is.
+
+    Raises:
+        InputError: the text is too short for that many lanes.
+    """
+
+    def __init__(self, column: Tensor, length: int, batch_size: int, seed: int, share: Share) -> None:
+        self.together = batch_size * share.world
+        self.width = (len(column) - length) // self.together
+        if self.width < length:
+            raise InputError(
+                f"{self.together} lanes of at least length={length} do not fit a text of {len(column) - 1:,} tokens; "
+                "give a smaller batch_size or length, or more text"
+            )
+        self.column, self.length, self.batch_size, self.seed, self.share = column, length, batch_size, seed, share
+
+    def __len__(self) -> int:
+        return self.width // self.length
+
+    @functools.lru_cache(maxsize=1)  # noqa: B019 - one view of the column, which this object holds anyway
+    def lanes(self, epoch: int) -> Tensor:
+        """This rank's lanes in an epoch, (B, width + 1), each going one token into the next; a view."""
+        first = int(torch.randint(self.length, (), generator=generator(self.seed, epoch)))
+        return self.column[first:].unfold(0, self.width + 1, self.width)[self.share.rows(self.batch_size)]
+
+    def __getitem__(self, place: tuple[int, int]) -> Batch:
+        epoch, step = place
+        first = step * self.length
+        rows = self.lanes(epoch)[:, first : first + self.length + 1]
+        return shifted(rows, continues=step > 0, goes_on=step + 1 < len(self))
+
+
+class ScoredLanes(Batches):
+    """Every token of a text scored exactly once, in lanes with the state carried from start to end.
+
+    Args:
+        column: token ids (N,); the first is context only.
+        length: positions T of a batch.
+        lanes: how many lanes, over all ranks. Only the first token of a lane is scored without context.
+        share: which rank this is.
+    """
+
+    def __init__(self, column: Tensor, length: int, lanes: int, share: Share) -> None:
+        scored = len(column) - 1
+        lanes = max(share.world, min(lanes, scored // length))  # no lane shorter than a batch
+        self.width = -(-scored // lanes)
+        starts = torch.arange(share.rank, lanes, share.world) * self.width
+        self.rows, self.length = torch.zeros(len(starts), self.width + 1, dtype=column.dtype).fill_(PAD), length
+        self.counts = [max(0, min(self.width, scored - int(start))) for start in starts]
+        for row, start, count in zip(self.rows, starts.tolist(), self.counts, strict=True):
+            row[: count + 1] = column[start : start + count + 1]
+
+    def __len__(self) -> int:
+        return -(-self.width // self.length)
+
+    def __getitem__(self, place: tuple[int, int]) -> Batch:
+        step = place[1]
+        first = step * self.length
+        rows = self.rows[:, first : first + self.length + 1]
+        batch = shifted(rows, continues=step > 0, goes_on=step + 1 < len(self))
+        return _without_end(batch, torch.tensor(self.counts) - first)
+
+
+class ScoredWindows(Batches):
+    """Every token of a text scored exactly once, in windows side by side, each read from a fresh state.
+
+    Args:
+        column: token ids (N,); the first is context only.
+        length: positions T of a window.
+        batch_size: rows of a batch.
+        share: which rank this is; the ranks take turns, and nothing is scored twice to make them equal.
+    """
+
+    def __init__(self, column: Tensor, length: int, batch_size: int, share: Share) -> None:
+        self.column, self.length, self.batch_size = column, length, batch_size
+        self.starts = torch.arange(0, len(column) - 1, length)[share.rank :: share.world]
+
+    def __len__(self) -> int:
+        return -(-len(self.starts) // self.batch_size)
+
+    def __getitem__(self, place: tuple[int, int]) -> Batch:
+        starts = self.starts[place[1] * self.batch_size :][: self.batch_size]
+        positions = starts[:, None] + torch.arange(self.length + 1)
+        tokens = self.column[positions.clamp(max=len(self.column) - 1)]
+        return _without_end(shifted(tokens), len(self.column) - 1 - starts)
+
+
+def _without_end(batch: Batch, counts: Tensor) -> Batch:
+    """Targets from `counts` (B,) on are not scored: what stands there is no text."""
+    beyond = torch.arange(batch.targets.shape[1]) >= counts[:, None]
+    return batch._replace(targets=batch.targets.masked_fill(beyond, IGNORE))

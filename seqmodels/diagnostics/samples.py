@@ -1,0 +1,64 @@
+"""Text that the model writes while it learns."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+
+from seqmodels.decoding import Sampling
+from seqmodels.tasks import LanguageModel
+
+
+class Samples(pl.Callback):
+    """Writes and prints a sample at growing steps, and when training ends.
+
+    Args:
+        path: a Markdown file that grows.
+        prompt: what the samples continue.
+        first: the step of the first sample; after that, whenever the number of steps has doubled.
+        tokens: how many tokens a sample has at most.
+        sampling: how they are drawn.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        prompt: str = "",
+        first: int = 100,
+        tokens: int = 250,
+        sampling: Sampling = Sampling(temperature=0.8),  # noqa: B008 - immutable
+    ) -> None:
+        self.path, self.prompt, self.next, self.tokens, self.sampling = path, prompt, first, tokens, sampling
+        self.last = 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Sample if it is time."""
+        if trainer.global_step >= self.next and trainer.is_global_zero:
+            self._sample(trainer, pl_module)
+            self.next = 2 * trainer.global_step
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Sample the finished model."""
+        if trainer.is_global_zero and trainer.global_step > self.last:
+            self._sample(trainer, pl_module)
+
+    def _sample(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        assert isinstance(task, LanguageModel)
+        self.last = trainer.global_step
+        limit = task.backbone.max_length
+        room = self.tokens if limit is None else min(self.tokens, limit - 1 - len(task.tokenizer.encode(self.prompt)))
+        text = "".join(task.generate(self.prompt, max_tokens=room, sampling=self.sampling, seed=0))
+        figure = trainer.callback_metrics.get("val/nats_per_token")
+        heading = f"step {self.last:,}" + (f", last validated at {figure:.3f} nats per token" if figure else "")
+        with self.path.open("a", encoding="utf-8") as file:
+            fence = "~~~~~~" if "```" in text else "```"
+            file.write(f"## {heading}\n\n{fence}text\n{self.prompt}{text}\n{fence}\n\n")
+        trainer.print(f"\n--- sample at {heading}\n{self.prompt}{text}\n---")
+
+    def state_dict(self) -> dict[str, Any]:
+        """When the next sample is due."""
+        return {"next": self.next, "last": self.last}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.next, self.last = state_dict["next"], state_dict["last"]

@@ -1,0 +1,74 @@
+"""What a run ran on, and quiet from the libraries below."""
+
+import contextlib
+import logging
+import os
+import platform
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("seqmodels", "torch", "lightning", "torchmetrics", "datasets", "tokenizers")
+
+NOISE = (
+    r".*does not have many workers.*",  # batches are gathered at once, which worker processes only slow down
+    r".*[Cc]heckpoint directory .* exists and is not empty.*",  # the folder of this very run
+    r".*Experiment logs directory .* exists and is not empty.*",  # likewise
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",  # Lightning's own use of torch
+    r".*`torch\.jit\.\w+` is deprecated.*",  # likewise
+    r".*number of training batches .* is smaller than the logging interval.*",
+    r".*You're resuming from a checkpoint that ended before the epoch ended.*",  # the data module goes on exactly there
+)
+"""Warnings of Lightning that say nothing about this run, by their text; all others are shown."""
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, commit, command and device of this process, as plain data."""
+    return {
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the working directory, with a plus where it has changes; None outside a repository."""
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without Lightning's advertisements and its warnings about itself, each filtered by name."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in NOISE:
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

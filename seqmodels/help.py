@@ -1,0 +1,112 @@
+"""Help pages, read from signatures and docstrings without importing what they describe.
+
+Importing torch takes seconds; parsing a few source files takes milliseconds. What the pages say is what the constructors
+and functions say themselves.
+"""
+
+import ast
+import re
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Option:
+    """One parameter of a function or constructor."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+
+
+def options(file: Path, name: str, skip: tuple[str, ...] = ()) -> tuple[str, list[Option]]:
+    """What a function, or the constructor of a class, takes.
+
+    Args:
+        file: source file that defines it.
+        name: its name there.
+        skip: parameters that are not of interest.
+
+    Returns:
+        The first paragraph of the docstring, and the parameters in order.
+    """
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    node = next(
+        n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name == name
+    )
+    meanings = _meanings(ast.get_docstring(node) or "")
+    if isinstance(node, ast.ClassDef):
+        signature = next(n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__").args
+    else:
+        signature = node.args
+    plain = signature.posonlyargs + signature.args
+    defaults = [None] * (len(plain) - len(signature.defaults)) + list(signature.defaults)
+    pairs = [*zip(plain, defaults, strict=True), *zip(signature.kwonlyargs, signature.kw_defaults, strict=True)]
+    found = [
+        Option(
+            argument.arg,
+            ast.unparse(argument.annotation) if argument.annotation else "",
+            "" if default is None else ast.unparse(default),
+            meanings.get(argument.arg, ""),
+        )
+        for argument, default in pairs
+        if argument.arg not in ("self", *skip)
+    ]
+    return (ast.get_docstring(node) or "").split("\n\n")[0], found
+
+
+def _meanings(docstring: str) -> dict[str, str]:
+    """The entries of the Args section."""
+    section = re.search(r"^Args:\n((?:[ ].*\n?|\n)+)", docstring, re.MULTILINE)
+    if not section:
+        return {}
+    entries = re.findall(r"^    (\w+): ((?:.|\n {8})*)", section.group(1), re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+def render(found: list[Option], prefix: str = "") -> str:
+    """Options as lines of a help page, with dashes as people type them."""
+    lines = []
+    for option in found:
+        flag = f"--{prefix}{option.name.replace('_', '-')}"
+        choices = re.findall(r"'([\w-]+)'", option.type) if "Literal" in option.type else []
+        kind = "|".join(choices) or _kind(option)
+        default = option.default.strip("'\"")
+        tail = f" (default: {default})" if default not in ("", "None", "False") else ""
+        body = textwrap.wrap(option.meaning + tail, 84)
+        head = f"  {flag} {kind}".rstrip()
+        if len(head) > 32 or not body:
+            lines.append(head)
+        else:
+            lines.append(f"{head:<34}{body.pop(0)}")
+        lines += [" " * 34 + line for line in body]
+    return "\n".join(lines)
+
+
+def _kind(option: Option) -> str:
+    if "bool" in option.type:
+        return ""
+    return {"int": "N", "float": "X", "str": "TEXT"}.get(option.type.split(" ")[0], option.type.split(" ")[0].upper())
+
+
+def networks() -> str:
+    """The section on networks: what `--backbone` may be, and what each takes."""
+    recurrent, transformer = PACKAGE / "nn" / "recurrent.py", PACKAGE / "nn" / "transformer.py"
+    stack = options(recurrent, "RecurrentStack")[1]
+    own = [option for option in options(recurrent, "RNN")[1] if option.name not in {o.name for o in stack}]
+    return "\n".join(
+        [
+            "network:",
+            "  --backbone NAME                 RNN, LSTM, GRU, Transformer, or module.Class of your own (default: LSTM)",
+            "  of RNN, LSTM and GRU:",
+            render(stack, "backbone."),
+            "  of RNN:",
+            render(own, "backbone."),
+            "  of Transformer:",
+            render(options(transformer, "Transformer")[1], "backbone."),
+        ]
+    )

@@ -1,0 +1,110 @@
+"""Command lines into typed arguments: jsonargparse, with the errors and flags that people expect."""
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from seqmodels.errors import InputError
+
+
+class Parser(ArgumentParser):
+    """A parser whose errors are one line with a suggestion, raised as `InputError`.
+
+    Flags may be written with dashes, and switches without a value: `--carry`, `--no-carry`.
+    """
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Raise what went wrong, in one line."""
+        raise _cause(ex) or InputError(self._one_line(message))
+
+    def parse(self, argv: Sequence[str]) -> Any:
+        """Typed arguments from the words of a command line, networks built.
+
+        Raises:
+            InputError: a flag or a value is not known.
+        """
+        words = self._plain(argv)
+        self._check_network(words)
+        arguments = self.parse_args(words)
+        try:
+            return self.instantiate_classes(arguments)
+        except ValueError as error:
+            raise _cause(error) or error from error
+
+    def _one_line(self, message: str) -> str:
+        """The cause among the lines of a nested report of jsonargparse."""
+        if unknown := re.search(r"Option '([\w.]+)' is not accepted|unrecognized arguments: --([\w.]+)", message, re.IGNORECASE):
+            name = unknown[1] or unknown[2]
+            names = self._names()
+            near = difflib.get_close_matches(name, names, 1, 0.5) or [n for n in names if n.endswith(f".{name}")]
+            hint = f"did you mean --{near[0].replace('_', '-')}?" if near else "--help lists what there is"
+            return f"the option --{name.replace('_', '-')} is not known; {hint}"
+        key = re.search(r"Parser key \"([\w.]+)\"", message)
+        if key and (wrong := re.search(r"Expected an? (.+?)\. Got value: (.*)", message)):
+            kind = re.sub(r"<class '([\w.]+)'>", r"\1", wrong[1])
+            return f"--{key[1].replace('_', '-')} was given {wrong[2]!r}; expected {kind}"
+        lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
+        return ": ".join(line.rstrip(".:") for line in lines[:3])
+
+    def _names(self) -> list[str]:
+        own = [name[2:] for name in self._option_string_actions if name.startswith("--")]
+        return own + [f"backbone.{name}" for cls in _networks().values() for name in inspect.signature(cls).parameters]
+
+    def _switches(self) -> set[str]:
+        return {action.dest for action in self._actions if getattr(action, "_typehint", None) is bool}
+
+    def _plain(self, argv: Sequence[str]) -> list[str]:
+        """Underscores in flags, and a value behind every switch."""
+        words: list[str] = []
+        switches = self._switches()
+        for place, word in enumerate(argv):
+            if not word.startswith("--") or len(word) == 2:
+                words.append(word)
+                continue
+            name, equals, value = word[2:].partition("=")
+            name = name.replace("-", "_")
+            if name.startswith("no_") and name[3:] in switches:
+                name, equals, value = name[3:], "=", "false"
+            elif name in switches and not equals and (place + 1 == len(argv) or argv[place + 1].startswith("--")):
+                equals, value = "=", "true"
+            words.append(f"--{name}{equals}{value}")
+        return words
+
+    def _check_network(self, words: list[str]) -> None:
+        for word, following in zip(words, [*words[1:], ""], strict=True):
+            if word == "--backbone" or word.startswith("--backbone="):
+                name = following if word == "--backbone" else word.partition("=")[2]
+                if name not in _networks() and re.fullmatch(r"\w*", name):  # not the path of a class, nor a dict
+                    near = difflib.get_close_matches(name, _networks(), 1, 0.5)
+                    hint = f"; did you mean {near[0]}?" if near else ""
+                    raise InputError(f"the network {name!r} is not known; choose one of {', '.join(_networks())}{hint}")
+                return
+        options = [word for word in words if word.startswith("--backbone.")]
+        if options and not any(word.startswith("--config") for word in words):
+            raise InputError(f"{options[0]} was given without a network; name it first, such as --backbone LSTM {options[0]}")
+
+
+def _cause(error: BaseException | None) -> InputError | None:
+    """The error of this package behind one of jsonargparse."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _networks() -> dict[str, type]:
+    """Networks that can be named: those of the package, and whatever else was imported."""
+    from seqmodels.nn import Backbone
+    from seqmodels.recorded import subclasses
+
+    named = {cls.__name__: cls for cls in subclasses(Backbone) if not inspect.isabstract(cls)}
+    return dict(sorted(named.items()))
+
+
+def call(function: Callable[..., Any], arguments: Any, **others: Any) -> Any:
+    """Call a function, or a constructor, with those of the parsed arguments that it takes, and with others."""
+    values = vars(arguments) | others
+    return function(**{name: values[name] for name in inspect.signature(function).parameters if name in values})

@@ -1,0 +1,79 @@
+"""What a person sees while a model trains."""
+
+import math
+import sys
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from seqmodels.tasks import SequenceTask
+
+
+class ProgressLine(pl.Callback):
+    """A bar with loss, bits per character and tokens per second; where there is no terminal, a line at validation.
+
+    Args:
+        tokens_per_character: of the training text, which turns nats per token into bits per character.
+        every: seconds between updates of the bar.
+    """
+
+    def __init__(self, tokens_per_character: float, every: float = 0.3) -> None:
+        self.tokens_per_character, self.every = tokens_per_character, every
+        self._due = 0.0
+        self._bar: Progress | None = None
+        self._row = TaskID(0)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the bar."""
+        console = Console(file=sys.stdout)
+        if trainer.is_global_zero and console.is_terminal:
+            columns = (BarColumn(24), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TextColumn("{task.fields[figures]}"))
+            self._bar = Progress(*columns, console=console, transient=True, auto_refresh=False)
+            self._row = self._bar.add_task("training", total=1.0, figures="")
+            self._bar.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Move the bar, a few times a second at most."""
+        if self._bar is not None and (now := time.monotonic()) >= self._due:
+            self._due = now + self.every
+            self._show(trainer, pl_module)
+
+    def _show(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        assert self._bar is not None
+        assert isinstance(task, SequenceTask)
+        parts = [f"step {trainer.global_step:,}"]
+        if task.figures:
+            nats = float(task.figures["train/nats_per_token"])
+            parts += [f"loss {nats:.3f}", f"{nats / math.log(2) * self.tokens_per_character:.2f} bits/char"]
+        if "train/tokens_per_second" in task.figures:
+            parts.append(f"{float(task.figures['train/tokens_per_second']):,.0f} tokens/s")
+        if "val/nats_per_token" in trainer.callback_metrics:
+            parts.append(f"val {trainer.callback_metrics['val/nats_per_token']:.3f}")
+        self._bar.update(self._row, completed=task.share_of_run, figures=" · ".join(parts))
+        self._bar.refresh()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """One line for each validation, which stays."""
+        if trainer.sanity_checking or not trainer.state.fn == "fit":
+            return
+        assert isinstance(pl_module, SequenceTask)
+        figures = trainer.callback_metrics
+        speed = pl_module.figures.get("train/tokens_per_second")
+        trainer.print(
+            f"step {trainer.global_step:>6,} · {pl_module.share_of_run:4.0%} · validation "
+            f"{figures['val/nats_per_token']:.4f} nats/token, {figures['val/bits_per_character']:.3f} bits/char"
+            + (f" · {float(speed):,.0f} tokens/s" if speed else "")
+        )
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave the terminal as it was."""
+        self.on_train_end(trainer, pl_module)

@@ -1,0 +1,218 @@
+"""A run: one training in one folder, which is never written over."""
+
+import contextlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+import yaml
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from seqmodels.checkpoint import read_checkpoint
+from seqmodels.curves import best_figures, draw_curves
+from seqmodels.data import TextDataModule
+from seqmodels.diagnostics import Samples
+from seqmodels.environment import environment, quiet
+from seqmodels.errors import InputError
+from seqmodels.progress import ProgressLine
+from seqmodels.tasks import SequenceTask
+from seqmodels.tasks.budget import Budget
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+
+RUN_VARIABLE = "SEQMODELS_RUN"
+"""Tells the processes that Lightning starts for more devices which run they belong to."""
+
+
+def fit(
+    task: SequenceTask,
+    data: TextDataModule,
+    *,
+    max_minutes: float | None = None,
+    max_steps: int | None = None,
+    validations: int = 6,
+    clip: float = 1.0,
+    accumulate: int = 1,
+    precision: Precision = "32-true",
+    devices: int = 1,
+    accelerator: str = "auto",
+    prompt: str = "",
+    runs: str = "runs",
+    resume: str | None = None,
+) -> Path:
+    """Train, and leave a run folder: configuration, figures, checkpoints, samples, curves.
+
+    Args:
+        task: what to train.
+        data: what to train on.
+        max_minutes: how long to train, validation included; 3 where neither this nor max_steps is given.
+        max_steps: how many steps to train at most.
+        validations: how often to validate on the way, at even distances; the last time is at the end.
+        clip: largest norm of the gradient; what is longer is scaled down to it. 0 for no limit.
+        accumulate: batches whose gradients make one step.
+        precision: 32-true, or bf16-mixed or 16-mixed where the hardware is faster at it.
+        devices: how many GPUs, or processes on the CPU, share the work; each reads a batch of its own.
+        accelerator: cpu or gpu; auto for a GPU where there is one.
+        prompt: what the samples continue.
+        runs: the folder in which run folders are made.
+        resume: a checkpoint to go on from, to the end of the budget given here.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        InputError: a setting cannot be used here.
+    """
+    settings = {k: v for k, v in locals().items() if k not in ("task", "data", "resume")}
+    if max_minutes is None and max_steps is None:
+        max_minutes = 3.0
+    for name, value in {"validations": validations, "accumulate": accumulate, "devices": devices}.items():
+        if value < 1:
+            raise InputError(f"{name}={value} was given; expected at least 1")
+    if clip < 0:
+        raise InputError(f"clip={clip} was given; expected a norm above 0, or 0 for no limit")
+    accelerator = _accelerator(accelerator, devices)
+    if resume is not None:
+        read_checkpoint(resume)  # a bad one is refused before anything is written
+    data.tokenizer, data.facts("train")  # noqa: B018 - prepared here, once, and found in the cache by other processes
+    data.training_batches()
+    folder = _folder(Path(runs), task, data)
+    facts = data.facts("train")
+    checkpoints = ModelCheckpoint(
+        folder / "checkpoints",
+        filename="best",
+        monitor="val/nats_per_token",
+        save_last=True,
+        auto_insert_metric_name=False,
+        enable_version_counter=False,
+    )
+    with quiet():
+        trainer = pl.Trainer(
+            max_epochs=-1,
+            val_check_interval=timedelta(minutes=max_minutes / validations) if max_minutes else -(-max_steps // validations),  # type: ignore[operator]
+            check_val_every_n_epoch=None if max_minutes is None else 1,
+            gradient_clip_val=clip or None,
+            accumulate_grad_batches=accumulate,
+            precision=precision,
+            devices=devices,
+            accelerator=accelerator,
+            logger=CSVLogger(folder, name="", version=""),
+            callbacks=[
+                Budget(max_minutes, max_steps),
+                checkpoints,
+                Samples(folder / "samples.md", prompt),
+                ProgressLine(facts.tokens / facts.characters),
+            ],
+            log_every_n_steps=20,
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        if trainer.is_global_zero:
+            _write_yaml(folder / "config.yaml", configuration(task, data, settings))
+            record = environment(trainer.strategy.root_device) | {"corpus": {"origin": data.corpus.origin, **vars(facts)}}
+            (folder / "env.json").write_text(json.dumps(record, indent=2) + "\n")
+            _announce(task, data, folder)
+        began = time.monotonic()
+        with _known_to_all(folder):
+            trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+    if trainer.is_global_zero:
+        _finish(folder, task, trainer, time.monotonic() - began)
+    return folder
+
+
+def configuration(task: SequenceTask, data: TextDataModule, settings: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of a run by name: what `seqmodels fit --config` reads to do it again."""
+    model = dict(task.constructor_call["init_args"])
+    model.pop("tokenizer")
+    return {**data.constructor_call["init_args"], **model, **settings}
+
+
+def _accelerator(wanted: str, devices: int) -> str:
+    if wanted not in ("auto", "cpu", "gpu"):
+        raise InputError(f"the accelerator {wanted!r} is not known; choose auto, cpu or gpu")
+    gpus = torch.cuda.device_count()
+    if wanted == "auto":
+        wanted = "gpu" if gpus else "cpu"
+    available = gpus if wanted == "gpu" else os.cpu_count() or 1
+    if devices > available:
+        things = "GPUs" if wanted == "gpu" else "cores"
+        raise InputError(f"devices={devices} was given, and this machine has {available} {things}; give at most that many")
+    return wanted
+
+
+def _folder(runs: Path, task: SequenceTask, data: TextDataModule) -> Path:
+    """Make a folder of its own for this run; the other processes of the same run are told of it."""
+    if RUN_VARIABLE in os.environ:
+        return Path(os.environ[RUN_VARIABLE])
+    if rank_zero_only.rank:  # started by torchrun or SLURM: rank 0 makes the folder, and alone writes to it
+        return runs
+    kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(task).__name__).lower()
+    network = task.constructor_call["init_args"]["backbone"]["class_path"].rsplit(".", 1)[-1].lower()
+    text = re.sub(r"\W+", "-", Path(data.data).name.split(".")[0]).lower()
+    name = f"{network}-{text}-s{data.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in range(1, 1000):
+        folder = runs / kind / (name if number == 1 else f"{name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise InputError(f"no free name for a run in {str(runs / kind)!r}; give another folder with --runs")
+
+
+@contextlib.contextmanager
+def _known_to_all(folder: Path) -> Iterator[None]:
+    """While processes are started: which run they belong to."""
+    already = RUN_VARIABLE in os.environ
+    os.environ.setdefault(RUN_VARIABLE, str(folder))
+    try:
+        yield
+    finally:
+        if not already:
+            del os.environ[RUN_VARIABLE]
+
+
+def _announce(task: SequenceTask, data: TextDataModule, folder: Path) -> None:
+    """What is about to happen, in three lines."""
+    facts = data.facts("train")
+    parameters = sum(p.numel() for p in task.parameters())
+    network = task.constructor_call["init_args"]["backbone"]["class_path"].rsplit(".", 1)[-1]
+    print(f"text     {data.corpus.origin}: {facts.characters:,} characters to train on, vocabulary {data.tokenizer.vocab_size:,}")
+    print(f"network  {network}, {parameters:,} parameters with embedding and softmax layer")
+    print(f"run      {folder}")
+    if facts.unknown:
+        print(f"note     {facts.unknown:,} of {facts.tokens:,} tokens are unknown to the vocabulary")
+
+
+def _finish(folder: Path, task: SequenceTask, trainer: pl.Trainer, seconds: float) -> None:
+    """Final figures, curves, and what to do next."""
+    (folder / "hparams.yaml").unlink(missing_ok=True)  # the logger's own, always empty: config.yaml has it all
+    best = best_figures(folder / "metrics.csv")
+    result = {
+        **best,
+        "steps": trainer.global_step,
+        "tokens": task.tokens_seen,
+        "seconds": round(seconds, 1),
+        "parameters": sum(p.numel() for p in task.parameters()),
+    }
+    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    draw_curves(folder)
+    if best:
+        print(
+            f"best     {best['val/nats_per_token']:.4f} nats per token, {best['val/bits_per_byte']:.3f} bits per byte on "
+            f"validation text, after {task.tokens_seen:,} tokens in {seconds:,.0f} s"
+        )
+    print(f"model    {folder}/checkpoints/best.ckpt")
+    print(f"next     seqmodels generate {folder} --prompt 'def '" if "python" in folder.name else f"next     seqmodels generate {folder}")
+
+
+def _write_yaml(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -1,0 +1,187 @@
+"""What all tasks have in common: one training step, one evaluation step, one optimiser."""
+
+import time
+from abc import ABC, abstractmethod
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from seqmodels.batch import Batch
+from seqmodels.data.tokenizers import Tokenizer
+from seqmodels.errors import InputError
+from seqmodels.metrics import TextMetrics, summed_nats
+from seqmodels.optim import parameter_groups, warmup_cosine
+from seqmodels.recorded import Recorded
+from seqmodels.state import State, detach, map_state
+
+RECORD = "seqmodels"
+"""Key of this package's part of a checkpoint."""
+
+
+class SequenceTask(Recorded, pl.LightningModule, ABC):
+    """A model that scores targets, trained by summed cross-entropy under Lightning's automatic optimisation.
+
+    The state goes from batch to batch where the batch says that it continues, detached: truncated BPTT with one chunk
+    a batch. Validation has a state of its own.
+
+    Args:
+        tokenizer: what the token ids mean.
+        lr: highest learning rate of AdamW.
+        weight_decay: of matrices; vectors do not decay.
+        beta2: how slowly AdamW forgets squared gradients; beta1 is 0.9.
+        warmup: share of the run during which the learning rate rises; after that it falls to zero by a cosine.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, lr: float, weight_decay: float, beta2: float, warmup: float) -> None:
+        super().__init__()
+        if lr <= 0 or weight_decay < 0 or not 0 <= beta2 < 1 or not 0 <= warmup < 1:
+            raise InputError(
+                "expected lr above 0, weight_decay of at least 0, beta2 and warmup in [0, 1), got "
+                f"lr={lr}, weight_decay={weight_decay}, beta2={beta2}, warmup={warmup}"
+            )
+        self.tokenizer = tokenizer
+        self.lr, self.weight_decay, self.beta2, self.warmup = lr, weight_decay, beta2, warmup
+        self.scores = TextMetrics(tokenizer.sizes)
+        self.share_spent: float | None = None
+        """How much of the run is over, where a budget tells (`tasks.budget`); else steps are counted."""
+        self.tokens_seen = 0
+        """Targets trained on so far, over all ranks."""
+        self._carried: State | None = None
+        self._carried_in_evaluation: State | None = None
+        self._recent = torch.zeros(2, dtype=torch.float64)  # nats and targets since the last line of the log
+        self._clock: tuple[float, int] | None = None  # when that was, and the tokens seen by then
+        self.figures: dict[str, Tensor | float] = {}
+        """What was logged last during training."""
+
+    @abstractmethod
+    def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
+        """Logits (B, T, V) for the targets of a batch, and the state after it."""
+
+    # Training
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Cross-entropy per target: the sum of nats over this rank, by the mean count over all ranks.
+
+        DDP averages gradients over ranks, so the gradient is that of all nats by all targets, however unequally they
+        lie. With gradient accumulation the batches of a step weigh alike.
+        """
+        logits, state = self(batch, self._carried if batch.continues else None)
+        self._carried = detach(state) if batch.goes_on else None
+        nats, count = summed_nats(logits, batch.targets)
+        if self.trainer.world_size > 1:
+            count = self.trainer.strategy.reduce(count.double(), reduce_op="mean")
+        self._recent = self._recent.to(nats.device)
+        self._recent += torch.stack([nats.detach().double(), count.double()])
+        self.tokens_seen += batch.targets.numel() * self.trainer.world_size
+        if self.logs_now:
+            self._log_training()
+        return nats / count.clamp(min=1)
+
+    @property
+    def logs_now(self) -> bool:
+        """Whether this step is one that is logged: all others cost nothing."""
+        return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0
+
+    def _log_training(self) -> None:
+        nats, count = self._recent
+        self._recent = torch.zeros_like(self._recent)
+        (optimizer,) = self.trainer.optimizers
+        now = time.monotonic()
+        self.figures = {
+            "train/nats_per_token": (nats / count).float(),
+            "train/lr": optimizer.param_groups[0]["lr"],
+            "train/tokens": float(self.tokens_seen),
+        }
+        if self._clock is not None:
+            before, tokens = self._clock
+            self.figures["train/tokens_per_second"] = (self.tokens_seen - tokens) / (now - before)
+        self._clock = now, self.tokens_seen
+        self.log_dict(self.figures, sync_dist=self.trainer.world_size > 1)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as the trainer says, and log the norm of the gradient before it was clipped."""
+        if self.logs_now:
+            gradients = [p.grad for p in self.parameters() if p.grad is not None]
+            self.log("train/gradient_norm", torch.nn.utils.get_total_norm(gradients))
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW, and a learning rate that follows the share of the run."""
+        groups = list(parameter_groups(self, self.weight_decay))
+        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, self.beta2), fused=True)
+        schedule = LambdaLR(optimizer, lambda step: warmup_cosine(self.share_of_run, self.warmup))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @property
+    def share_of_run(self) -> float:
+        """How much of the run is over, from 0 to 1: of the budget where there is one, else of the steps."""
+        if self.share_spent is not None:
+            return min(1.0, self.share_spent)
+        return self.trainer.global_step / self.trainer.estimated_stepping_batches
+
+    # Evaluation
+
+    def on_validation_epoch_start(self) -> None:
+        """A state of its own, from the start."""
+        self._carried_in_evaluation = None
+        self._clock = None  # evaluation is not training time
+        self.scores.reset()
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add the batch to the sums."""
+        logits, state = self(batch, self._carried_in_evaluation if batch.continues else None)
+        self._carried_in_evaluation = state if batch.goes_on else None
+        nats, _ = summed_nats(logits, batch.targets)
+        self.scores.update(nats, batch.targets)
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Divide the sums, once, after all ranks have added theirs."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """See `on_validation_epoch_end`."""
+        self._log_scores("test")
+
+    def _log_scores(self, stage: str) -> None:
+        # Already summed over the ranks by the metric itself.
+        self.log_dict({f"{stage}/{name}": figure for name, figure in self.scores.compute().items()}, rank_zero_only=False)
+        if not self.trainer.sanity_checking and stage == "val":
+            self.log("train/tokens", float(self.tokens_seen))
+        self._carried_in_evaluation = None
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add how to build this object again, and what a resumed run needs: tensors and plain data."""
+        carried = self._carried
+        if carried is not None and self.trainer.world_size > 1:
+            carried = map_state(lambda tensor: self.all_gather(tensor).flatten(0, 1), carried)  # type: ignore[union-attr]
+        checkpoint[RECORD] = {
+            "format": 1,
+            "task": self.constructor_call,
+            "data": getattr(self.trainer.datamodule, "constructor_call", None),  # type: ignore[attr-defined]
+            "tokens_seen": self.tokens_seen,
+            "carried": carried,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the carried state again: this rank's rows of it."""
+        record = checkpoint[RECORD]
+        self.tokens_seen = record["tokens_seen"]
+        carried = record["carried"]
+        if carried is not None and self._trainer is not None and self.trainer.world_size > 1:
+            rank, world = self.trainer.global_rank, self.trainer.world_size
+            carried = map_state(lambda tensor: tensor.chunk(world)[rank], carried)
+        self._carried = carried

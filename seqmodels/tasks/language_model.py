@@ -1,0 +1,137 @@
+"""The language model: embed, run the network, score the next token."""
+
+import codecs
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqmodels.batch import BOS, EOS, PAD, UNK, Batch
+from seqmodels.data.tokenizers import Tokenizer
+from seqmodels.decoding import Sampling, stream
+from seqmodels.errors import InputError
+from seqmodels.nn import Backbone
+from seqmodels.state import State
+from seqmodels.tasks.base import SequenceTask
+
+
+class LanguageModel(SequenceTask):
+    """Any network as a model of the next token.
+
+    Args:
+        backbone: the network; its input size is the size of the embedding.
+        tokenizer: what the token ids mean.
+        dropout: share of the network's outputs dropped before the softmax layer, while training.
+        embedding_dropout: share of the embedded inputs dropped, while training.
+        tie_embeddings: one matrix for embedding and softmax; needs input and output sizes of the network alike.
+        lr: highest learning rate of AdamW.
+        weight_decay: of matrices; vectors do not decay.
+        beta2: how slowly AdamW forgets squared gradients; beta1 is 0.9.
+        warmup: share of the run during which the learning rate rises; after that it falls to zero by a cosine.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        tokenizer: Tokenizer,
+        dropout: float = 0.0,
+        embedding_dropout: float = 0.0,
+        tie_embeddings: bool = False,
+        lr: float = 3e-3,
+        weight_decay: float = 0.01,
+        beta2: float = 0.99,
+        warmup: float = 0.03,
+    ) -> None:
+        super().__init__(tokenizer, lr, weight_decay, beta2, warmup)
+        if not (0 <= dropout < 1 and 0 <= embedding_dropout < 1):
+            raise InputError(f"expected dropout in [0, 1), got {dropout} and embedding_dropout={embedding_dropout}")
+        self.backbone, self.dropout, self.embedding_dropout = backbone, dropout, embedding_dropout
+        self.embedding = nn.Embedding(tokenizer.vocab_size, backbone.input_size)
+        self.head = nn.Linear(backbone.output_size, tokenizer.vocab_size)
+        nn.init.zeros_(self.head.bias)
+        if tie_embeddings:
+            if backbone.input_size != backbone.output_size:
+                raise InputError(
+                    f"tie_embeddings needs a network as wide at its input as at its output, got "
+                    f"{backbone.input_size} and {backbone.output_size}"
+                )
+            nn.init.normal_(self.embedding.weight, std=backbone.output_size**-0.5)
+            self.head.weight = self.embedding.weight
+
+    def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
+        """Logits (B, T, V) of the token after each input, and the state after the last."""
+        x = F.dropout(self.embedding(batch.inputs), self.embedding_dropout, self.training)
+        y, state = self.backbone(x, state, mask=batch.mask)
+        return self.head(F.dropout(y, self.dropout, self.training)), state
+
+    def step(self, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """One token a row, (B,), to logits of the next, (B, V), and the state: what decoding runs on."""
+        y, state = self.backbone(self.embedding(tokens).unsqueeze(1), state)
+        return self.head(y.squeeze(1)), state
+
+    def generate(
+        self, prompt: str = "", *, max_tokens: int = 500, sampling: Sampling = Sampling(), seed: int | None = None  # noqa: B008
+    ) -> Iterator[str]:
+        """Continue a prompt, or begin a text, piece by piece as it is drawn.
+
+        Args:
+            prompt: text to continue; it is not repeated.
+            max_tokens: how many tokens to draw at most; fewer where the end of a document is drawn.
+            sampling: temperature, top-k, top-p.
+            seed: draw the same text again; None for another each time.
+
+        Yields:
+            Text; joined, it is the continuation.
+
+        Raises:
+            InputError: the prompt has a character outside the vocabulary, or the text would outgrow what the
+                network can read.
+        """
+        if unknown := self.tokenizer.unknown(prompt):
+            raise InputError(
+                f"the prompt has {unknown!r}, which the vocabulary of {self.tokenizer.vocab_size} tokens lacks; "
+                "leave it out, or train with bytes or bpe"
+            )
+        ids = [BOS, *self.tokenizer.encode(prompt)]
+        limit = self.backbone.max_length
+        if limit is not None and len(ids) + max_tokens > limit:
+            raise InputError(
+                f"{len(ids)} tokens of prompt and {max_tokens} more exceed the {limit} positions of this network; "
+                f"ask for at most max_tokens={max(0, limit - len(ids))}"
+            )
+        return self._generate(ids, max_tokens, sampling, seed)
+
+    def _generate(self, ids: list[int], max_tokens: int, sampling: Sampling, seed: int | None) -> Iterator[str]:
+        device = self.embedding.weight.device
+        generator = torch.Generator(device)
+        if seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(seed)
+        never = torch.tensor([PAD, BOS, UNK], device=device)
+
+        def step(tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
+            logits, state = self.step(tokens, state)
+            return logits.index_fill(-1, never, -torch.inf), state
+
+        training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                state = None
+                if len(ids) > 1:
+                    for part in torch.tensor([ids[:-1]], device=device).split(512, 1):
+                        _, state = self.backbone(self.embedding(part), state)
+                # What was read so far is the state; the last token of the prompt is the first to step on from.
+                tokens = stream(step, torch.tensor(ids[-1:], device=device), state, sampling, max_tokens, generator)
+                decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+                for (token,) in tokens:
+                    if token == EOS:
+                        break
+                    if text := decoder.decode(self.tokenizer.token_bytes[token]):
+                        yield text
+                if text := decoder.decode(b"", final=True):
+                    yield text
+        finally:
+            self.train(training)
