@@ -17,8 +17,8 @@ IGNORE = -100
 class Batch(NamedTuple):
     """A batch of token ids. Shapes: B rows, T positions.
 
-    The data decides everything that differs between ways of training: which targets count (`IGNORE`
-    elsewhere), which positions are real (`mask`), and whether rows come from the batch before (`continues`) and go on in the next (`goes_on`).
+    The data decides everything that differs between ways of training: which targets count (`IGNORE` elsewhere),
+    which positions are real (`mask`), and whether rows come from the batch before and go on in the next.
     """
 
     inputs: Tensor

@@ -70,5 +70,7 @@ def load(path: str | Path) -> SequenceTask:
     try:
         task.load_state_dict(content["state_dict"])
     except RuntimeError as error:
-        raise InputError(f"{str(path)!r} does not fit the network it describes: {str(error).splitlines()[0]}") from error
+        raise InputError(
+            f"{str(path)!r} does not fit the network it describes: {str(error).splitlines()[0]}"
+        ) from error
     return task.eval()  # type: ignore[no-any-return]

@@ -48,7 +48,9 @@ def command(function: Callable[..., Any]) -> None:
     words = sys.argv[1:]
     if "-h" in words or "--help" in words:
         about, found = pages.options(Path(inspect.getfile(function)), function.__name__, skip=("backbone",))
-        print(f"usage: python {sys.argv[0]} [options]\n\n{about}\n\noptions:\n{pages.render(found)}\n\n{pages.networks()}")
+        print(
+            f"usage: python {sys.argv[0]} [options]\n\n{about}\n\noptions:\n{pages.render(found)}\n\n{pages.networks()}"
+        )
         return
 
     def run() -> None:
@@ -120,7 +122,7 @@ def _fit_help() -> str:
 
 def _fit(words: list[str]) -> None:
     import torch
-    from jsonargparse import ActionConfigFile
+    from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]  # not in its __all__
 
     from seqmodels.data import TextDataModule
     from seqmodels.nn import LSTM, Backbone

@@ -9,7 +9,7 @@ from seqmodels.checkpoint import load, read_checkpoint
 from seqmodels.data import TextDataModule
 from seqmodels.data.loader import loader
 from seqmodels.decoding import Sampling
-from seqmodels.environment import quiet
+from seqmodels.environment import choose_accelerator, quiet
 from seqmodels.errors import InputError
 from seqmodels.tasks import LanguageModel
 from seqmodels.tasks.base import RECORD
@@ -62,23 +62,28 @@ def test(
         data: a text file, a directory or a hub name; what the run was trained on where not given.
         subset: configuration of a hub dataset.
         column: column of a hub dataset that holds the text.
-        split: which part to score; where not given, the test part if there is one, files of --data as a whole, and otherwise the validation part.
+        split: which part to score; where not given, the test part if there is one, then files of --data as a
+            whole, then the validation part.
     """
     task = load(run)
     arguments = dict(read_checkpoint(run)[RECORD]["data"] or {"init_args": {}})["init_args"]
     if data is not None:
         arguments |= {"data": data, "subset": subset, "column": column}
     text = TextDataModule(**arguments | {"tokenizer": task.tokenizer})
-    if split is None:
-        preferred = ("test", "whole", "validation") if data is not None else ("test", "validation")
-        split = next(name for name in preferred if name in text.corpus.splits)  # type: ignore[assignment]
-    assert split is not None
-    facts = text.facts(split)
+    preferred = ("test", "whole", "validation") if data is not None else ("test", "validation")
+    part: str = split or next(name for name in preferred if name in text.corpus.splits)
+    facts = text.facts(part)
     with quiet():
-        trainer = pl.Trainer(devices=1, logger=False, enable_progress_bar=sys.stdout.isatty(), enable_model_summary=False)
-        (figures,) = trainer.test(task, loader(text.scored_batches(split)), verbose=False)
-    context = f"state carried through {facts.characters:,} characters" if text.carry else f"windows of {text.length} tokens"
-    print(f"{text.corpus.origin}, {split}: {facts.tokens:,} tokens scored once each, {context}")
+        trainer = pl.Trainer(
+            devices=1,
+            accelerator=choose_accelerator("auto", 1),
+            logger=False,
+            enable_progress_bar=sys.stderr.isatty(),
+            enable_model_summary=False,
+        )
+        (figures,) = trainer.test(task, loader(text.scored_batches(part)), verbose=False)
+    context = "state carried from token to token" if text.carry else f"in windows of {text.length} tokens"
+    print(f"{text.corpus.origin}, {part}: {facts.tokens:,} tokens scored once each, {context}")
     for name, figure in figures.items():
         print(f"  {name.removeprefix('test/').replace('_', ' '):<20} {figure:.4f}")
     if facts.unknown:

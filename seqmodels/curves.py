@@ -29,10 +29,13 @@ def draw_curves(folder: Path) -> Path | None:
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for stage, style in {"train": {"color": "#9db4c8", "lw": 1.2}, "val": {"color": "#b3401f", "marker": "o", "ms": 4}}.items():
-        points = [(row["train/tokens"] / 1e6, row[key]) for row in rows if (key := f"{stage}/nats_per_token") in row]
+    for key, label, color, marker in (
+        ("train/nats_per_token", "training", "#9db4c8", ""),
+        ("val/nats_per_token", "validation", "#b3401f", "o"),
+    ):
+        points = [(row["train/tokens"] / 1e6, row[key]) for row in rows if key in row]
         if points:
-            axes.plot(*zip(*points, strict=True), label={"train": "training", "val": "validation"}[stage], **style)
+            axes.plot(*zip(*points, strict=True), label=label, color=color, marker=marker, markersize=4)
     best = best_figures(path)
     title = f", best {best['val/nats_per_token']:.3f}" if best else ""
     axes.set(xlabel="million tokens", ylabel="nats per token", title=f"{folder.name}{title}")

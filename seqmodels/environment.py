@@ -10,9 +10,11 @@ import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+
+from seqmodels.errors import InputError
 
 PACKAGES = ("seqmodels", "torch", "lightning", "torchmetrics", "datasets", "tokenizers")
 
@@ -40,6 +42,37 @@ def environment(device: torch.device) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
+
+
+def choose_accelerator(wanted: str, devices: int) -> str:
+    """The accelerator meant by auto, cpu or gpu, if it has that many devices.
+
+    Raises:
+        InputError: it is not known, or has fewer.
+    """
+    if wanted not in ("auto", "cpu", "gpu"):
+        raise InputError(f"the accelerator {wanted!r} is not known; choose auto, cpu or gpu")
+    gpus = torch.cuda.device_count()
+    if wanted == "auto":
+        wanted = "gpu" if gpus else "cpu"
+    available = gpus if wanted == "gpu" else os.cpu_count() or 1
+    if devices > available:
+        things = "GPUs" if wanted == "gpu" else "cores"
+        raise InputError(
+            f"devices={devices} was given, and this machine has {available} {things}; give at most that many"
+        )
+    return wanted
+
+
+def choose_precision(accelerator: str) -> Literal["32-true", "bf16-mixed"]:
+    """bf16-mixed where the hardware multiplies matrices in it, else 32-true.
+
+    It gains most on large recurrent layers; small Transformers on a CPU may be faster in 32-true.
+    """
+    if accelerator == "gpu":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    able = torch.cpu.get_capabilities()
+    return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("arm_bf16") else "32-true"
 
 
 def _commit() -> str | None:

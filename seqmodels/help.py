@@ -1,7 +1,7 @@
 """Help pages, read from signatures and docstrings without importing what they describe.
 
-Importing torch takes seconds; parsing a few source files takes milliseconds. What the pages say is what the constructors
-and functions say themselves.
+Importing torch takes seconds; parsing a few source files takes milliseconds. What the pages say is what the
+constructors and functions say themselves.
 """
 
 import ast
@@ -35,9 +35,7 @@ def options(file: Path, name: str, skip: tuple[str, ...] = ()) -> tuple[str, lis
         The first paragraph of the docstring, and the parameters in order.
     """
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    node = next(
-        n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name == name
-    )
+    node = next(n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name == name)
     meanings = _meanings(ast.get_docstring(node) or "")
     if isinstance(node, ast.ClassDef):
         signature = next(n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__").args
@@ -101,7 +99,7 @@ def networks() -> str:
     return "\n".join(
         [
             "network:",
-            "  --backbone NAME                 RNN, LSTM, GRU, Transformer, or module.Class of your own (default: LSTM)",
+            "  --backbone NAME                 RNN, LSTM, GRU, Transformer, or module.Class of your own",
             "  of RNN, LSTM and GRU:",
             render(stack, "backbone."),
             "  of RNN:",

@@ -37,7 +37,9 @@ class Parser(ArgumentParser):
 
     def _one_line(self, message: str) -> str:
         """The cause among the lines of a nested report of jsonargparse."""
-        if unknown := re.search(r"Option '([\w.]+)' is not accepted|unrecognized arguments: --([\w.]+)", message, re.IGNORECASE):
+        if unknown := re.search(
+            r"Option '([\w.]+)' is not accepted|unrecognized arguments: --([\w.]+)", message, re.IGNORECASE
+        ):
             name = unknown[1] or unknown[2]
             names = self._names()
             near = difflib.get_close_matches(name, names, 1, 0.5) or [n for n in names if n.endswith(f".{name}")]
@@ -85,7 +87,9 @@ class Parser(ArgumentParser):
                 return
         options = [word for word in words if word.startswith("--backbone.")]
         if options and not any(word.startswith("--config") for word in words):
-            raise InputError(f"{options[0]} was given without a network; name it first, such as --backbone LSTM {options[0]}")
+            raise InputError(
+                f"{options[0]} was given without a network; name it first, such as --backbone LSTM {options[0]}"
+            )
 
 
 def _cause(error: BaseException | None) -> InputError | None:

@@ -30,7 +30,12 @@ class ProgressLine(pl.Callback):
         """Show the bar."""
         console = Console(file=sys.stdout)
         if trainer.is_global_zero and console.is_terminal:
-            columns = (BarColumn(24), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TextColumn("{task.fields[figures]}"))
+            columns = (
+                BarColumn(24),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[figures]}"),
+            )
             self._bar = Progress(*columns, console=console, transient=True, auto_refresh=False)
             self._row = self._bar.add_task("training", total=1.0, figures="")
             self._bar.start()
@@ -57,7 +62,7 @@ class ProgressLine(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """One line for each validation, which stays."""
-        if trainer.sanity_checking or not trainer.state.fn == "fit":
+        if trainer.state.fn != "fit":
             return
         assert isinstance(pl_module, SequenceTask)
         figures = trainer.callback_metrics

@@ -79,7 +79,9 @@ def construct(call: Call, base: type) -> Any:
         InputError: the record is malformed, or names a class that is not known.
     """
     if not (_is_call(call) and isinstance(call["init_args"], dict)):
-        raise InputError(f"expected a constructor call with class_path and init_args for a {base.__name__}, got {call!r:.80}")
+        raise InputError(
+            f"expected a constructor call with class_path and init_args for a {base.__name__}, got {call!r:.80}"
+        )
     known = {class_path(cls): cls for cls in subclasses(base)}
     if call["class_path"] not in known:
         raise InputError(
@@ -97,6 +99,9 @@ def _is_call(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"class_path", "init_args"}
 
 
-def subclasses(base: type) -> set[type]:
+def subclasses(base: type[Any]) -> set[type[Any]]:
     """A class and all that derive from it, as far as they are imported."""
-    return {base}.union(*(subclasses(cls) for cls in base.__subclasses__()))
+    found = {base}
+    for cls in base.__subclasses__():
+        found |= subclasses(cls)
+    return found

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
-import torch
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
@@ -21,13 +20,13 @@ from seqmodels.checkpoint import read_checkpoint
 from seqmodels.curves import best_figures, draw_curves
 from seqmodels.data import TextDataModule
 from seqmodels.diagnostics import Samples
-from seqmodels.environment import environment, quiet
+from seqmodels.environment import choose_accelerator, choose_precision, environment, quiet
 from seqmodels.errors import InputError
 from seqmodels.progress import ProgressLine
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.budget import Budget
 
-Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
 
 RUN_VARIABLE = "SEQMODELS_RUN"
 """Tells the processes that Lightning starts for more devices which run they belong to."""
@@ -59,7 +58,7 @@ def fit(
         validations: how often to validate on the way, at even distances; the last time is at the end.
         clip: largest norm of the gradient; what is longer is scaled down to it. 0 for no limit.
         accumulate: batches whose gradients make one step.
-        precision: 32-true, or bf16-mixed or 16-mixed where the hardware is faster at it.
+        precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the processor or GPU computes in it.
         devices: how many GPUs, or processes on the CPU, share the work; each reads a batch of its own.
         accelerator: cpu or gpu; auto for a GPU where there is one.
         prompt: what the samples continue.
@@ -80,10 +79,10 @@ def fit(
             raise InputError(f"{name}={value} was given; expected at least 1")
     if clip < 0:
         raise InputError(f"clip={clip} was given; expected a norm above 0, or 0 for no limit")
-    accelerator = _accelerator(accelerator, devices)
+    accelerator = choose_accelerator(accelerator, devices)
     if resume is not None:
         read_checkpoint(resume)  # a bad one is refused before anything is written
-    data.tokenizer, data.facts("train")  # noqa: B018 - prepared here, once, and found in the cache by other processes
+    data.tokenizer, data.facts("train")  # prepared here, once, and found in the cache by other processes
     data.training_batches()
     folder = _folder(Path(runs), task, data)
     facts = data.facts("train")
@@ -98,11 +97,11 @@ def fit(
     with quiet():
         trainer = pl.Trainer(
             max_epochs=-1,
-            val_check_interval=timedelta(minutes=max_minutes / validations) if max_minutes else -(-max_steps // validations),  # type: ignore[operator]
-            check_val_every_n_epoch=None if max_minutes is None else 1,
+            val_check_interval=_cadence(max_minutes, max_steps, validations, accumulate),
+            check_val_every_n_epoch=None,
             gradient_clip_val=clip or None,
             accumulate_grad_batches=accumulate,
-            precision=precision,
+            precision=choose_precision(accelerator) if precision == "auto" else precision,
             devices=devices,
             accelerator=accelerator,
             logger=CSVLogger(folder, name="", version=""),
@@ -119,7 +118,9 @@ def fit(
         )
         if trainer.is_global_zero:
             _write_yaml(folder / "config.yaml", configuration(task, data, settings))
-            record = environment(trainer.strategy.root_device) | {"corpus": {"origin": data.corpus.origin, **vars(facts)}}
+            record = environment(trainer.strategy.root_device) | {
+                "corpus": {"origin": data.corpus.origin, **vars(facts)}
+            }
             (folder / "env.json").write_text(json.dumps(record, indent=2) + "\n")
             _announce(task, data, folder)
         began = time.monotonic()
@@ -130,6 +131,14 @@ def fit(
     return folder
 
 
+def _cadence(minutes: float | None, steps: int | None, validations: int, accumulate: int) -> timedelta | int:
+    """When to validate: after so much time, or so many batches."""
+    if minutes is not None:
+        return timedelta(minutes=minutes / validations)
+    assert steps is not None
+    return -(-steps // validations) * accumulate
+
+
 def configuration(task: SequenceTask, data: TextDataModule, settings: dict[str, Any]) -> dict[str, Any]:
     """All arguments of a run by name: what `seqmodels fit --config` reads to do it again."""
     model = dict(task.constructor_call["init_args"])
@@ -137,29 +146,17 @@ def configuration(task: SequenceTask, data: TextDataModule, settings: dict[str, 
     return {**data.constructor_call["init_args"], **model, **settings}
 
 
-def _accelerator(wanted: str, devices: int) -> str:
-    if wanted not in ("auto", "cpu", "gpu"):
-        raise InputError(f"the accelerator {wanted!r} is not known; choose auto, cpu or gpu")
-    gpus = torch.cuda.device_count()
-    if wanted == "auto":
-        wanted = "gpu" if gpus else "cpu"
-    available = gpus if wanted == "gpu" else os.cpu_count() or 1
-    if devices > available:
-        things = "GPUs" if wanted == "gpu" else "cores"
-        raise InputError(f"devices={devices} was given, and this machine has {available} {things}; give at most that many")
-    return wanted
-
-
 def _folder(runs: Path, task: SequenceTask, data: TextDataModule) -> Path:
     """Make a folder of its own for this run; the other processes of the same run are told of it."""
     if RUN_VARIABLE in os.environ:
         return Path(os.environ[RUN_VARIABLE])
-    if rank_zero_only.rank:  # started by torchrun or SLURM: rank 0 makes the folder, and alone writes to it
+    if getattr(
+        rank_zero_only, "rank", 0
+    ):  # started by torchrun or SLURM: rank 0 makes the folder, and alone writes to it
         return runs
     kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(task).__name__).lower()
-    network = task.constructor_call["init_args"]["backbone"]["class_path"].rsplit(".", 1)[-1].lower()
     text = re.sub(r"\W+", "-", Path(data.data).name.split(".")[0]).lower()
-    name = f"{network}-{text}-s{data.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = f"{_network(task).lower()}-{text}-s{data.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in range(1, 1000):
         folder = runs / kind / (name if number == 1 else f"{name}-{number}")
         with contextlib.suppress(FileExistsError):
@@ -181,12 +178,10 @@ def _known_to_all(folder: Path) -> Iterator[None]:
 
 
 def _announce(task: SequenceTask, data: TextDataModule, folder: Path) -> None:
-    """What is about to happen, in three lines."""
-    facts = data.facts("train")
-    parameters = sum(p.numel() for p in task.parameters())
-    network = task.constructor_call["init_args"]["backbone"]["class_path"].rsplit(".", 1)[-1]
-    print(f"text     {data.corpus.origin}: {facts.characters:,} characters to train on, vocabulary {data.tokenizer.vocab_size:,}")
-    print(f"network  {network}, {parameters:,} parameters with embedding and softmax layer")
+    """What is about to happen, in a few lines."""
+    facts, network = data.facts("train"), _network(task)
+    print(f"text     {data.corpus.origin}: {facts.characters:,} characters to train on")
+    print(f"network  {network}, {_size(task):,} parameters, vocabulary of {data.tokenizer.vocab_size:,}")
     print(f"run      {folder}")
     if facts.unknown:
         print(f"note     {facts.unknown:,} of {facts.tokens:,} tokens are unknown to the vocabulary")
@@ -196,22 +191,25 @@ def _finish(folder: Path, task: SequenceTask, trainer: pl.Trainer, seconds: floa
     """Final figures, curves, and what to do next."""
     (folder / "hparams.yaml").unlink(missing_ok=True)  # the logger's own, always empty: config.yaml has it all
     best = best_figures(folder / "metrics.csv")
-    result = {
-        **best,
-        "steps": trainer.global_step,
-        "tokens": task.tokens_seen,
-        "seconds": round(seconds, 1),
-        "parameters": sum(p.numel() for p in task.parameters()),
-    }
+    spent = {"steps": trainer.global_step, "tokens": task.tokens_seen, "seconds": round(seconds, 1)}
+    result = {**best, **spent, "parameters": _size(task)}
     (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     draw_curves(folder)
-    if best:
-        print(
-            f"best     {best['val/nats_per_token']:.4f} nats per token, {best['val/bits_per_byte']:.3f} bits per byte on "
-            f"validation text, after {task.tokens_seen:,} tokens in {seconds:,.0f} s"
-        )
-    print(f"model    {folder}/checkpoints/best.ckpt")
-    print(f"next     seqmodels generate {folder} --prompt 'def '" if "python" in folder.name else f"next     seqmodels generate {folder}")
+    print(
+        f"best     {best['val/nats_per_token']:.4f} nats per token, {best['val/bits_per_byte']:.3f} bits per byte on "
+        f"validation text, after {task.tokens_seen:,} tokens in {seconds:,.0f} s\n"
+        f"model    {folder}/checkpoints/best.ckpt\n"
+        f"next     seqmodels generate {folder}"
+    )
+
+
+def _network(task: SequenceTask) -> str:
+    path: str = task.constructor_call["init_args"]["backbone"]["class_path"]
+    return path.rsplit(".", 1)[-1]
+
+
+def _size(task: SequenceTask) -> int:
+    return sum(parameter.numel() for parameter in task.parameters())
 
 
 def _write_yaml(path: Path, content: dict[str, Any]) -> None:

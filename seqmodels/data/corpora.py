@@ -26,6 +26,9 @@ SPLITS = {
 """Names of files and of hub splits, and what they stand for."""
 
 
+LAYOUT = 1
+"""Changes when `files.pieces` yields something else for the same files, so that nothing stale is found in the cache."""
+
 Rows = Callable[[], datasets.Dataset]
 
 
@@ -119,7 +122,7 @@ def _shares(files: list[Path], val_share: float) -> dict[str, Rows]:
 
 
 def _rows(files: list[Path], first: float = 0.0, last: float = 1.0) -> datasets.Dataset:
-    stamps = [f"{path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
+    stamps = [f"{LAYOUT} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
     arguments = {"files": [str(path.absolute()) for path in files], "first": first, "last": last, "stamps": stamps}
     try:
         return datasets.Dataset.from_generator(pieces, gen_kwargs=arguments)
@@ -130,7 +133,9 @@ def _rows(files: list[Path], first: float = 0.0, last: float = 1.0) -> datasets.
 
 
 def _hub(name: str, subset: str | None, column: str, val_share: float) -> Corpus:
-    advice = f"or use text that needs no network: --data PATH for your own file, --data {BUILT_IN} for the built-in corpus"
+    advice = (
+        f"or use text that needs no network: --data PATH for your own file, --data {BUILT_IN} for the built-in corpus"
+    )
     if not _reachable():  # without this, minutes of retries; what is cached still loads
         datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
     try:

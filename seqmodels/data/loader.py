@@ -38,7 +38,7 @@ def loader(batches: Batches, *, start: int = 0, num_workers: int = 0) -> "DataLo
         batches,
         batch_size=None,
         sampler=BatchNumbers(batches, start),
-        collate_fn=_as_it_is,
+        collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batch_size it is given one batch, not a list
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
     )

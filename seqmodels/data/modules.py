@@ -4,7 +4,6 @@ import functools
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -132,7 +131,8 @@ class TextDataModule(Recorded, pl.LightningDataModule):
         if self.trainer is None:
             return {}
         progress = self.trainer.fit_loop.epoch_loop.batch_progress
-        return {"batch": 0 if progress.is_last_batch else progress.current.processed}
+        done: int = progress.current.processed  # type: ignore[attr-defined]  # of the tracker that batches have
+        return {"batch": 0 if progress.is_last_batch else done}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there: called by Lightning before it asks for the training data."""

@@ -73,7 +73,9 @@ class Tokenizer(Recorded):
         """
         least = len(SPECIAL_TOKENS) + 256
         if vocab_size < least:
-            raise InputError(f"vocab_size={vocab_size} was given; byte-level BPE needs at least {least}: all bytes are in it")
+            raise InputError(
+                f"vocab_size={vocab_size} was given; byte-level BPE needs at least {least}: all bytes are in it"
+            )
         tokenizer = tokenizers.Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
@@ -111,7 +113,7 @@ class Tokenizer(Recorded):
     def token_bytes(self) -> list[bytes]:
         """What every token adds to a text, in UTF-8: empty for special tokens but UNK, which is U+FFFD."""
         of_bytes = isinstance(self._tokenizer.decoder, decoders.ByteLevel)
-        pieces = [self._tokenizer.id_to_token(i) for i in range(self.vocab_size)]
+        pieces = [self._tokenizer.id_to_token(i) or "" for i in range(self.vocab_size)]
         content = [_to_bytes(piece) if of_bytes else piece.encode() for piece in pieces]
         return [b""] * UNK + ["\N{REPLACEMENT CHARACTER}".encode()] + content[len(SPECIAL_TOKENS) :]
 

@@ -13,7 +13,7 @@ class Sampling:
     """Which tokens may be drawn, and how boldly.
 
     Attributes:
-        temperature: logits are divided by it; below 1 more predictable, above 1 more surprising, 0 always the likeliest.
+        temperature: logits are divided by it; below 1 more predictable, above 1 more surprising, 0 the likeliest.
         top_k: only the k likeliest tokens (Fan et al. 2018); None for all.
         top_p: only the likeliest tokens that together have this probability (Holtzman et al. 2020); None for all.
 

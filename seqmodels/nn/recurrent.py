@@ -42,11 +42,11 @@ class RecurrentStack(Backbone):
             )
         self.input_size, self.output_size, self.dropout = input_size, hidden_size, dropout
         sizes = [input_size] + [hidden_size] * num_layers
-        self.layers = nn.ModuleList(self._cell(D, hidden_size) for D in sizes[:-1])
-        for cell in self.layers:
+        cells = [self._cell(D, hidden_size) for D in sizes[:-1]]
+        for cell in cells:
             _initialize(cell)
-        tensors = num_layers * self.layers[0].state_tensors  # type: ignore[operator]
-        start = torch.zeros(tensors, hidden_size)
+        self.layers = nn.ModuleList(cells)
+        start = torch.zeros(sum(cell.state_tensors for cell in cells), hidden_size)
         self.start: Tensor
         if learn_initial_state:
             self.start = nn.Parameter(start)
@@ -98,7 +98,7 @@ def _initialize(cell: Cell) -> None:
     """Orthogonal recurrent blocks (Saxe et al. 2014), zero biases, forget-gate bias 1."""
     for name, parameter in cell.named_parameters():
         if "weight_hh" in name:
-            for block in parameter.split(cell.hidden_size):
+            for block in parameter.chunk(parameter.shape[0] // cell.hidden_size):
                 nn.init.orthogonal_(block)
         elif "bias" in name:
             nn.init.zeros_(parameter)

@@ -41,7 +41,9 @@ class SwiGLU(nn.Module):
 class Block(nn.Module):
     """`x + attention(norm(x))`, then `x + feed_forward(norm(x))`: the pre-norm layer of GPT-2."""
 
-    def __init__(self, size: int, attention: SelfAttention, norm: type[nn.Module], feed_forward: nn.Module, dropout: float) -> None:
+    def __init__(
+        self, size: int, attention: SelfAttention, norm: type[nn.Module], feed_forward: nn.Module, dropout: float
+    ) -> None:
         super().__init__()
         self.norm_attention, self.attention = norm(size), attention
         self.norm_feed_forward, self.feed_forward = norm(size), feed_forward
@@ -116,7 +118,13 @@ class Transformer(Backbone):
         self.position = nn.Embedding(context, input_size) if positions == "learned" else None
         self.max_length = context if positions == "learned" else None
         self.blocks = nn.ModuleList(
-            Block(input_size, SelfAttention(input_size, num_heads, kv_heads), norms[norm], activations[activation](input_size), dropout)
+            Block(
+                input_size,
+                SelfAttention(input_size, num_heads, kv_heads),
+                norms[norm],
+                activations[activation](input_size),
+                dropout,
+            )
             for _ in range(num_layers)
         )
         self.norm = norms[norm](input_size)

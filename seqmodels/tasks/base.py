@@ -83,7 +83,8 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
     @property
     def logs_now(self) -> bool:
         """Whether this step is one that is logged: all others cost nothing."""
-        return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by Lightning's logger connector
+        return (self.trainer.global_step + 1) % every == 0
 
     def _log_training(self) -> None:
         nats, count = self._recent
@@ -156,7 +157,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
 
     def _log_scores(self, stage: str) -> None:
         # Already summed over the ranks by the metric itself.
-        self.log_dict({f"{stage}/{name}": figure for name, figure in self.scores.compute().items()}, rank_zero_only=False)
+        self.log_dict({f"{stage}/{name}": figure for name, figure in self.scores.compute().items()})
         if not self.trainer.sanity_checking and stage == "val":
             self.log("train/tokens", float(self.tokens_seen))
         self._carried_in_evaluation = None

@@ -43,7 +43,8 @@ class Budget(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Read the clock, tell the task, stop when the time is over."""
         self.spent = self._before + time.monotonic() - self._began
-        if trainer.world_size > 1 and self.seconds < float("inf"):  # one clock for all, or their learning rates would differ
+        if trainer.world_size > 1 and self.seconds < float("inf"):
+            # One clock for all, or their learning rates would differ.
             shared = torch.tensor(self.spent, device=trainer.strategy.root_device)
             torch.distributed.broadcast(shared, src=0)
             self.spent = float(shared)

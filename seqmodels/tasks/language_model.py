@@ -71,7 +71,12 @@ class LanguageModel(SequenceTask):
         return self.head(y.squeeze(1)), state
 
     def generate(
-        self, prompt: str = "", *, max_tokens: int = 500, sampling: Sampling = Sampling(), seed: int | None = None  # noqa: B008
+        self,
+        prompt: str = "",
+        *,
+        max_tokens: int = 500,
+        sampling: Sampling = Sampling(),  # noqa: B008 - immutable
+        seed: int | None = None,
     ) -> Iterator[str]:
         """Continue a prompt, or begin a text, piece by piece as it is drawn.
 
@@ -121,8 +126,9 @@ class LanguageModel(SequenceTask):
             with torch.inference_mode():
                 state = None
                 if len(ids) > 1:
-                    for part in torch.tensor([ids[:-1]], device=device).split(512, 1):
-                        _, state = self.backbone(self.embedding(part), state)
+                    prefix = torch.tensor([ids[:-1]], device=device)
+                    for first in range(0, prefix.shape[1], 512):
+                        _, state = self.backbone(self.embedding(prefix[:, first : first + 512]), state)
                 # What was read so far is the state; the last token of the prompt is the first to step on from.
                 tokens = stream(step, torch.tensor(ids[-1:], device=device), state, sampling, max_tokens, generator)
                 decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
