@@ -22,6 +22,7 @@ NOISE = (
     r".*does not have many workers.*",  # batches are gathered at once, which worker processes only slow down
     r".*[Cc]heckpoint directory .* exists and is not empty.*",  # the folder of this very run
     r".*Experiment logs directory .* exists and is not empty.*",  # likewise
+    r".*The dirpath has changed from .* to .*",  # a resumed run has a folder of its own
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",  # Lightning's own use of torch
     r".*`torch\.jit\.\w+` is deprecated.*",  # likewise
     r".*number of training batches .* is smaller than the logging interval.*",

@@ -6,7 +6,6 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,7 +73,8 @@ def fit(
     settings = {k: v for k, v in locals().items() if k not in ("task", "data", "resume")}
     if max_minutes is None and max_steps is None:
         max_minutes = 3.0
-    for name, value in {"validations": validations, "accumulate": accumulate, "devices": devices}.items():
+    budget = Budget(max_minutes, max_steps, validations)
+    for name, value in {"accumulate": accumulate, "devices": devices}.items():
         if value < 1:
             raise InputError(f"{name}={value} was given; expected at least 1")
     if clip < 0:
@@ -97,7 +97,7 @@ def fit(
     with quiet():
         trainer = pl.Trainer(
             max_epochs=-1,
-            val_check_interval=_cadence(max_minutes, max_steps, validations, accumulate),
+            val_check_interval=Budget.NEVER,  # the budget decides
             check_val_every_n_epoch=None,
             gradient_clip_val=clip or None,
             accumulate_grad_batches=accumulate,
@@ -106,7 +106,7 @@ def fit(
             accelerator=accelerator,
             logger=CSVLogger(folder, name="", version=""),
             callbacks=[
-                Budget(max_minutes, max_steps),
+                budget,
                 checkpoints,
                 Samples(folder / "samples.md", prompt),
                 ProgressLine(facts.tokens / facts.characters),
@@ -129,14 +129,6 @@ def fit(
     if trainer.is_global_zero:
         _finish(folder, task, trainer, time.monotonic() - began)
     return folder
-
-
-def _cadence(minutes: float | None, steps: int | None, validations: int, accumulate: int) -> timedelta | int:
-    """When to validate: after so much time, or so many batches."""
-    if minutes is not None:
-        return timedelta(minutes=minutes / validations)
-    assert steps is not None
-    return -(-steps // validations) * accumulate
 
 
 def configuration(task: SequenceTask, data: TextDataModule, settings: dict[str, Any]) -> dict[str, Any]:

@@ -6,14 +6,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from seqmodels.batch import Batch
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.metrics import TextMetrics, summed_nats
-from seqmodels.optim import parameter_groups, warmup_cosine
+from seqmodels.optim import OptimizerName, make_optimizer, warmup_cosine
 from seqmodels.recorded import Recorded
 from seqmodels.state import State, detach, map_state
 
@@ -29,20 +29,31 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
 
     Args:
         tokenizer: what the token ids mean.
-        lr: highest learning rate of AdamW.
+        optimizer: adamw, or muon for the matrices of the network and adamw for the rest.
+        lr: highest learning rate.
         weight_decay: of matrices; vectors do not decay.
         beta2: how slowly AdamW forgets squared gradients; beta1 is 0.9.
         warmup: share of the run during which the learning rate rises; after that it falls to zero by a cosine.
     """
 
-    def __init__(self, tokenizer: Tokenizer, lr: float, weight_decay: float, beta2: float, warmup: float) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        optimizer: OptimizerName,
+        lr: float,
+        weight_decay: float,
+        beta2: float,
+        warmup: float,
+    ) -> None:
         super().__init__()
         if lr <= 0 or weight_decay < 0 or not 0 <= beta2 < 1 or not 0 <= warmup < 1:
             raise InputError(
                 "expected lr above 0, weight_decay of at least 0, beta2 and warmup in [0, 1), got "
                 f"lr={lr}, weight_decay={weight_decay}, beta2={beta2}, warmup={warmup}"
             )
-        self.tokenizer = tokenizer
+        if optimizer not in ("adamw", "muon"):
+            raise InputError(f"the optimizer {optimizer!r} is not known; choose adamw or muon")
+        self.tokenizer, self.optimizer = tokenizer, optimizer
         self.lr, self.weight_decay, self.beta2, self.warmup = lr, weight_decay, beta2, warmup
         self.scores = TextMetrics(tokenizer.sizes)
         self.share_spent: float | None = None
@@ -59,6 +70,11 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
     @abstractmethod
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the targets of a batch, and the state after it."""
+
+    @property
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """The part whose matrices Muon is made for: neither embedding nor softmax layer."""
 
     # Training
 
@@ -115,9 +131,16 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def configure_optimizers(self) -> Any:
-        """AdamW, and a learning rate that follows the share of the run."""
-        groups = list(parameter_groups(self, self.weight_decay))
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, self.beta2), fused=True)
+        """The optimiser, and a learning rate that follows the share of the run."""
+        optimizer = make_optimizer(
+            self,
+            self.network,
+            name=self.optimizer,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            beta2=self.beta2,
+            fused=self.trainer.precision != "16-mixed",
+        )
         schedule = LambdaLR(optimizer, lambda step: warmup_cosine(self.share_of_run, self.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -1,5 +1,6 @@
-"""How long a run may take, and how much of that is over."""
+"""How long a run may take, how much of that is over, and when it is time to validate."""
 
+import sys
 import time
 from typing import Any
 
@@ -11,55 +12,67 @@ from seqmodels.tasks.base import SequenceTask
 
 
 class Budget(pl.Callback):
-    """Ends a run after a number of minutes or steps, whichever comes first; then the model is validated once more.
+    """Ends a run after a number of minutes or steps, whichever comes first, and validates at even shares of it.
 
-    The task is told the share of the budget that is spent, which its learning rate follows. Minutes are those of rank
-    0 from the first step on, validation and samples included; a resumed run goes on from the time that was spent.
+    The task is told the share that is spent, which its learning rate follows. Minutes are those of rank 0 from the
+    first step on, validation and samples included, so that all ranks stop, validate and slow down at the same step; a
+    resumed run goes on from the time that was spent. The trainer needs `val_check_interval=Budget.NEVER` and
+    `check_val_every_n_epoch=None`, which leaves validation to the budget.
 
     Args:
         minutes: how long to train; None for as long as it takes.
         steps: how many steps of the optimiser; None for as many as there is time for.
+        validations: how often to validate; the last time is at the end.
 
     Raises:
-        InputError: neither is given, or one is not positive.
+        InputError: neither minutes nor steps are given, or something is not positive.
     """
 
-    def __init__(self, minutes: float | None = None, steps: int | None = None) -> None:
-        if (minutes is None and steps is None) or (minutes or 1) <= 0 or (steps or 1) <= 0:
-            raise InputError(
-                f"max_minutes={minutes} and max_steps={steps} were given; expected one of them, or both, above 0"
-            )
+    NEVER = sys.maxsize
+    """Batches between validations that Lightning starts by itself."""
+
+    def __init__(self, minutes: float | None = None, steps: int | None = None, validations: int = 1) -> None:
+        if minutes is None and steps is None:
+            raise InputError("neither max_minutes nor max_steps was given; expected one of them, or both")
+        for name, value in {"max_minutes": minutes, "max_steps": steps, "validations": validations}.items():
+            if value is not None and value <= 0:
+                raise InputError(f"{name}={value} was given; expected more than 0")
         self.seconds = float("inf") if minutes is None else 60 * minutes
         self.steps = float("inf") if steps is None else steps
+        self.validations = validations
         self.spent = 0.0
+        self.validated = 0
         self._began = 0.0
-        self._before = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self._began, self._before = time.monotonic(), self.spent
+        self._began = time.monotonic() - self.spent
         self._tell(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Read the clock, tell the task, stop when the time is over."""
-        self.spent = self._before + time.monotonic() - self._began
+        """Read the clock, tell the task, and see what is due."""
+        self.spent = time.monotonic() - self._began
         if trainer.world_size > 1 and self.seconds < float("inf"):
-            # One clock for all, or their learning rates would differ.
             shared = torch.tensor(self.spent, device=trainer.strategy.root_device)
             torch.distributed.broadcast(shared, src=0)
             self.spent = float(shared)
-        self._tell(trainer, pl_module)
+        share = self._tell(trainer, pl_module)
+        if share >= 1:
+            trainer.should_stop = True  # Lightning validates once more before it stops
+        trainer.val_check_batch = self.NEVER
+        if share * self.validations >= self.validated + 1:
+            self.validated = int(share * self.validations)
+            trainer.val_check_batch = trainer.fit_loop.epoch_loop.total_batch_idx + 1  # which this batch completes
 
-    def _tell(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+    def _tell(self, trainer: pl.Trainer, task: pl.LightningModule) -> float:
         assert isinstance(task, SequenceTask)
         task.share_spent = max(self.spent / self.seconds, trainer.global_step / self.steps)
-        if task.share_spent >= 1:
-            trainer.should_stop = True
+        return task.share_spent
 
     def state_dict(self) -> dict[str, Any]:
-        """Seconds spent."""
-        return {"spent": self.spent}
+        """Seconds spent and validations done."""
+        return {"spent": self.spent, "validated": self.validated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the seconds spent."""
-        self.spent = state_dict["spent"]
+        """Go on from there."""
+        self.spent, self.validated = state_dict["spent"], state_dict["validated"]

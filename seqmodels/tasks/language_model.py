@@ -12,6 +12,7 @@ from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.decoding import Sampling, stream
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
+from seqmodels.optim import OptimizerName
 from seqmodels.state import State
 from seqmodels.tasks.base import SequenceTask
 
@@ -25,7 +26,8 @@ class LanguageModel(SequenceTask):
         dropout: share of the network's outputs dropped before the softmax layer, while training.
         embedding_dropout: share of the embedded inputs dropped, while training.
         tie_embeddings: one matrix for embedding and softmax; needs input and output sizes of the network alike.
-        lr: highest learning rate of AdamW.
+        optimizer: adamw, or muon for the matrices of the network and adamw for the rest.
+        lr: highest learning rate.
         weight_decay: of matrices; vectors do not decay.
         beta2: how slowly AdamW forgets squared gradients; beta1 is 0.9.
         warmup: share of the run during which the learning rate rises; after that it falls to zero by a cosine.
@@ -38,12 +40,13 @@ class LanguageModel(SequenceTask):
         dropout: float = 0.0,
         embedding_dropout: float = 0.0,
         tie_embeddings: bool = False,
+        optimizer: OptimizerName = "adamw",
         lr: float = 3e-3,
         weight_decay: float = 0.01,
         beta2: float = 0.99,
         warmup: float = 0.03,
     ) -> None:
-        super().__init__(tokenizer, lr, weight_decay, beta2, warmup)
+        super().__init__(tokenizer, optimizer, lr, weight_decay, beta2, warmup)
         if not (0 <= dropout < 1 and 0 <= embedding_dropout < 1):
             raise InputError(f"expected dropout in [0, 1), got {dropout} and embedding_dropout={embedding_dropout}")
         self.backbone, self.dropout, self.embedding_dropout = backbone, dropout, embedding_dropout
@@ -58,6 +61,11 @@ class LanguageModel(SequenceTask):
                 )
             nn.init.normal_(self.embedding.weight, std=backbone.output_size**-0.5)
             self.head.weight = self.embedding.weight
+
+    @property
+    def network(self) -> Backbone:
+        """The network between embedding and softmax layer."""
+        return self.backbone
 
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) of the token after each input, and the state after the last."""
