@@ -7,8 +7,6 @@ Two minutes of training on two cores, without network or download. `--help` list
 `docs/results.md`.
 """
 
-import torch
-
 from seqmodels import LSTM, LanguageModel, TextDataModule, fit
 from seqmodels.cli import command
 from seqmodels.nn import Backbone
@@ -50,7 +48,6 @@ def main(
         runs: the folder in which run folders are made.
     """
     text = TextDataModule(data, tokenizer=tokenizer, length=length, batch_size=batch_size, carry=True, seed=seed)
-    torch.manual_seed(seed)
     network = backbone or LSTM(input_size=64, hidden_size=512)
     model = LanguageModel(network, text.tokenizer, dropout=dropout, lr=lr, beta2=0.999)
     fit(

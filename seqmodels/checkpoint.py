@@ -1,6 +1,7 @@
 """A run folder or a checkpoint becomes a task again, from the file alone."""
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = checkpoint_path(path)
     advice = "expected a checkpoint that this package wrote (checkpoints/best.ckpt or last.ckpt of a run)"
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # the error says what matters
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{str(path)!r} cannot be read ({path.stat().st_size:,} bytes; it is truncated, or no checkpoint): {advice}"

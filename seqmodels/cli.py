@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def command(function: Callable[..., Any]) -> None:
     """Make a typed function a program: every argument is a flag, `--help` shows its docstring.
 
-    Recipes end with it: `if __name__ == "__main__": command(main)`.
+    With an argument `seed`, torch is seeded with it before anything is built. Recipes end with it: `if __name__ == "__main__": command(main)`.
     """
     words = sys.argv[1:]
     if "-h" in words or "--help" in words:
@@ -121,7 +121,6 @@ def _fit_help() -> str:
 
 
 def _fit(words: list[str]) -> None:
-    import torch
     from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]  # not in its __all__
 
     from seqmodels.data import TextDataModule
@@ -139,7 +138,6 @@ def _fit(words: list[str]) -> None:
     arguments = parser.parse(words)
     arguments.backbone = arguments.backbone or LSTM()
     text = call(TextDataModule, arguments)
-    torch.manual_seed(text.seed)
     arguments.task = call(LanguageModel, arguments, tokenizer=text.tokenizer)
     call(fit, arguments, data=text)
 

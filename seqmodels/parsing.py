@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from jsonargparse import ArgumentParser
 
 from seqmodels.errors import InputError
@@ -22,7 +23,7 @@ class Parser(ArgumentParser):
         raise _cause(ex) or InputError(self._one_line(message))
 
     def parse(self, argv: Sequence[str]) -> Any:
-        """Typed arguments from the words of a command line, networks built.
+        """Typed arguments from the words of a command line, networks built from the seed among them.
 
         Raises:
             InputError: a flag or a value is not known.
@@ -30,6 +31,8 @@ class Parser(ArgumentParser):
         words = self._plain(argv)
         self._check_network(words)
         arguments = self.parse_args(words)
+        if "seed" in arguments and arguments.seed is not None:
+            torch.manual_seed(arguments.seed)  # before networks are built, whose weights are drawn
         try:
             return self.instantiate_classes(arguments)
         except ValueError as error:

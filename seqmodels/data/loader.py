@@ -17,12 +17,13 @@ class BatchNumbers(DistributedSampler[tuple[int, int]]):
 
     Args:
         batches: what is counted.
-        start: number of the first batch in the first epoch; later epochs begin at 0.
+        place: epoch and batch to begin at; every epoch after that begins at batch 0.
     """
 
-    def __init__(self, batches: Batches, start: int = 0) -> None:
+    def __init__(self, batches: Batches, place: tuple[int, int] = (0, 0)) -> None:
         super().__init__(batches, num_replicas=1, rank=0, shuffle=False)
-        self.count, self.start = len(batches), start
+        self.count = len(batches)
+        self.epoch, self.start = place
 
     def __len__(self) -> int:
         return self.count
@@ -32,12 +33,12 @@ class BatchNumbers(DistributedSampler[tuple[int, int]]):
         return iter([(self.epoch, k) for k in range(start, self.count)])
 
 
-def loader(batches: Batches, *, start: int = 0, num_workers: int = 0) -> "DataLoader[Batch]":
-    """A loader of whole batches, in their order, beginning at batch `start`."""
+def loader(batches: Batches, *, place: tuple[int, int] = (0, 0), num_workers: int = 0) -> "DataLoader[Batch]":
+    """A loader of whole batches, in their order, beginning at a place `(epoch, batch)`."""
     return DataLoader(
         batches,
         batch_size=None,
-        sampler=BatchNumbers(batches, start),
+        sampler=BatchNumbers(batches, place),
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batch_size it is given one batch, not a list
         num_workers=num_workers,
         persistent_workers=num_workers > 0,

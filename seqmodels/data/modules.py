@@ -66,7 +66,7 @@ class TextDataModule(Recorded, pl.LightningDataModule):
         self.wanted_tokenizer, self.vocab_size = tokenizer, vocab_size
         self.length, self.batch_size, self.stride = length, batch_size, stride or length
         self.carry, self.shuffle, self.seed, self.num_workers = carry, shuffle, seed, num_workers
-        self._start = 0
+        self._place = (0, 0)
 
     @functools.cached_property
     def corpus(self) -> Corpus:
@@ -114,8 +114,8 @@ class TextDataModule(Recorded, pl.LightningDataModule):
 
     def train_dataloader(self) -> "DataLoader[Batch]":
         """Batches of an epoch, from where a resumed run stopped."""
-        start, self._start = self._start, 0
-        return loader(self.training_batches(self._share()), start=start, num_workers=self.num_workers)
+        place, self._place = self._place, (0, 0)
+        return loader(self.training_batches(self._share()), place=place, num_workers=self.num_workers)
 
     def val_dataloader(self) -> "DataLoader[Batch]":
         """The validation split, every token once."""
@@ -127,13 +127,15 @@ class TextDataModule(Recorded, pl.LightningDataModule):
         return loader(self.scored_batches(split, self._share()))
 
     def state_dict(self) -> dict[str, Any]:
-        """Place in the data: batches of this epoch that have been trained on."""
+        """Place in the data: epoch, and batches of it that have been trained on."""
         if self.trainer is None:
             return {}
         progress = self.trainer.fit_loop.epoch_loop.batch_progress
         done: int = progress.current.processed  # type: ignore[attr-defined]  # of the tracker that batches have
-        return {"batch": 0 if progress.is_last_batch else done}
+        epoch = self.trainer.current_epoch
+        return {"place": [epoch + 1, 0] if progress.is_last_batch else [epoch, done]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there: called by Lightning before it asks for the training data."""
-        self._start = int(state_dict["batch"])
+        epoch, batch = state_dict["place"]
+        self._place = int(epoch), int(batch)

@@ -1,0 +1,60 @@
+"""Run the benchmarks: `python -m benchmarks [topic ...] [--json PATH]`."""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from benchmarks import batches, sampling, trainer
+from benchmarks.measure import Comparison
+from seqmodels.environment import environment
+
+TOPICS = ("trainer", "batches", "sampling")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the topics that are asked for, print a line for each comparison, and write them down where asked to."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="This package beside plain torch.")
+    parser.add_argument("topics", nargs="*", metavar="topic", help=f"{', '.join(TOPICS)}; all where none is given")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there too")
+    parser.add_argument("--rounds", type=_positive, default=5, help="how often each program runs (default: 5)")
+    parser.add_argument("--steps", type=_positive, default=6, help="steps a round of the large trainer (default: 6)")
+    parser.add_argument("--small", action="store_true", help="tiny sizes: shows that it works, measures nothing")
+    given = parser.parse_args(arguments)
+    if unknown := [topic for topic in given.topics if topic not in TOPICS]:
+        parser.error(f"there is no topic {unknown[0]!r}; choose from {', '.join(TOPICS)}")
+    programs: dict[str, Callable[..., Iterator[Comparison]]] = {
+        "trainer": partial(trainer.run, steps=given.steps),
+        "batches": batches.run,
+        "sampling": sampling.run,
+    }
+    surroundings = environment(torch.device("cpu"))
+    print(
+        f"{surroundings['device']}, {surroundings['cores']} cores, {surroundings['threads']} threads, "
+        f"torch {surroundings['versions']['torch']}, commit {surroundings['commit']}"
+        f"{', small sizes: figures mean nothing' if given.small else ''}"
+    )
+    results: dict[str, list[dict[str, object]]] = {}
+    for topic in given.topics or TOPICS:
+        print(f"\n{topic}")
+        results[topic] = []
+        for comparison in programs[topic](rounds=given.rounds, small=given.small):
+            print(comparison.line(), flush=True)
+            results[topic].append(comparison.record())
+    if given.json is not None:
+        content = {"environment": surroundings, "rounds": given.rounds, "small": given.small, "topics": results}
+        given.json.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} was given; expected at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    main()

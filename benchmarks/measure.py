@@ -1,0 +1,166 @@
+"""Two programs take turns; what is reported is the median of their ratios, and how far the rounds lie apart."""
+
+import contextlib
+import gc
+import random
+import statistics
+import string
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+Side = Callable[[], float]
+"""One program: does its work once and returns the figure that it reached."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two programs reached, round by round.
+
+    Attributes:
+        what: the work, for people.
+        unit: of the figures of both.
+        target: what was hoped for, for people.
+        ours_by_round: figures of this package.
+        rival_by_round: figures of the other program in the same rounds; empty where there is none.
+    """
+
+    what: str
+    unit: str
+    target: str
+    ours_by_round: tuple[float, ...]
+    rival_by_round: tuple[float, ...] = ()
+
+    @property
+    def ours(self) -> float:
+        """Our median figure."""
+        return statistics.median(self.ours_by_round)
+
+    @property
+    def rival(self) -> float | None:
+        """The rival's median figure."""
+        return statistics.median(self.rival_by_round) if self.rival_by_round else None
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """Ours by the rival's, in each round."""
+        if not self.rival_by_round:
+            return ()
+        return tuple(ours / rival for ours, rival in zip(self.ours_by_round, self.rival_by_round, strict=True))
+
+    @property
+    def ratio(self) -> float | None:
+        """The median of the ratios."""
+        return statistics.median(self.ratios) if self.ratios else None
+
+    @property
+    def difference(self) -> float | None:
+        """The median over the rounds of ours less the rival's."""
+        if not self.rival_by_round:
+            return None
+        pairs = zip(self.ours_by_round, self.rival_by_round, strict=True)
+        return statistics.median(ours - rival for ours, rival in pairs)
+
+    def line(self) -> str:
+        """One line for people."""
+        text = f"{self.what:<58} ours {_short(self.ours)}"
+        if self.rival is not None:
+            text += f"  rival {_short(self.rival)} {self.unit:<10} ratio {self.ratio:6.2f}"
+            text += f" ({min(self.ratios):.2f}..{max(self.ratios):.2f})"
+        else:
+            text += f" {self.unit}"
+        if self.rival is not None and self.unit == "ms/step":
+            text += f"  {self.difference:+.2f} ms"
+        return text + (f"  target {self.target}" if self.target else "")
+
+    def record(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return {
+            "what": self.what,
+            "unit": self.unit,
+            "target": self.target,
+            "ours": self.ours,
+            "rival": self.rival,
+            "ratio": self.ratio,
+            "spread": [min(self.ratios), max(self.ratios)] if self.ratios else None,
+            "difference": self.difference,
+            "ours_by_round": list(self.ours_by_round),
+            "rival_by_round": list(self.rival_by_round),
+        }
+
+
+def compare(
+    what: str,
+    ours: Side,
+    rival: Side | None = None,
+    *,
+    unit: str,
+    rounds: int = 5,
+    warm_up: bool = True,
+    target: str = "",
+) -> Comparison:
+    """Let two programs take turns.
+
+    Who goes first changes from round to round, so that a machine which grows slower or faster favours neither.
+
+    Args:
+        what: the work, for people.
+        ours: this package.
+        rival: the other program, where there is one.
+        unit: of what both return.
+        rounds: how often each of them runs.
+        warm_up: run both once before the first round; False where they do so themselves.
+        target: what is hoped for, for people.
+    """
+    sides = [ours] if rival is None else [ours, rival]
+    figures: list[list[float]] = [[] for _ in sides]
+    if warm_up:
+        for side in sides:
+            side()
+    for number in range(rounds):
+        for place in range(len(sides)) if number % 2 == 0 else reversed(range(len(sides))):
+            gc.collect()  # neither pays for what the other has left behind
+            figures[place].append(sides[place]())
+    return Comparison(what, unit, target, *(tuple(of_side) for of_side in figures))
+
+
+def per_second(work: Callable[[int], object], count: int) -> Side:
+    """A program whose figure is how many of `count` pieces of work it does in a second."""
+
+    def side() -> float:
+        began = time.perf_counter()
+        work(count)
+        return count / (time.perf_counter() - began)
+
+    return side
+
+
+@contextlib.contextmanager
+def made_up_text(characters: int) -> Iterator[Path]:
+    """A directory of random text to train on and a little to validate on, which disappears afterwards.
+
+    It has 65 characters, as many as Tiny Shakespeare. What `datasets` caches goes the same way.
+    """
+    letters = string.ascii_letters + " ,.;:!?'-&3$"
+    source = random.Random(1)
+    already = datasets.config.HF_DATASETS_CACHE
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        text = Path(folder) / "text"
+        text.mkdir()
+        for name, size in {"train": characters, "validation": 2_000}.items():
+            lines = ("".join(source.choices(letters, k=63)) + "\n" for _ in range(-(-size // 64)))
+            (text / f"{name}.txt").write_text("".join(lines))
+        datasets.config.HF_DATASETS_CACHE = Path(folder) / "cache"
+        try:
+            yield text
+        finally:
+            datasets.config.HF_DATASETS_CACHE = already
+
+
+def _short(figure: float) -> str:
+    return f"{figure:>10,.0f}" if figure >= 100 else f"{figure:>10.2f}"

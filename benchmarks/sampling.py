@@ -1,0 +1,95 @@
+"""Tokens per second while writing: one step after another, against the loop that calls `nn.LSTM` for each token.
+
+Both have the same weights and draw in the same way; drawing the likeliest token, they write the same text, which is
+checked before anything is timed.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+
+from benchmarks.measure import Comparison, Side, compare, per_second
+from benchmarks.trainer import PlainLSTM
+from seqmodels.batch import BOS
+from seqmodels.data import Tokenizer
+from seqmodels.decoding import Sampling, stream
+from seqmodels.nn import LSTM, Backbone, Transformer
+from seqmodels.tasks import LanguageModel
+
+GREEDY, RANDOM = Sampling(temperature=0), Sampling()
+
+
+def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
+    """All comparisons of this topic, one after the other.
+
+    Args:
+        rounds: how often each program runs.
+        small: tiny sizes and few tokens, to see that it works.
+    """
+    size, tokens = (16, 5) if small else (512, 200)
+    lstm = _model(LSTM(size, size, num_layers=2))
+    plain = plain_twin(lstm)
+    for rows, target in ((1, 6), (16, 3)):
+        if write(lstm, rows, GREEDY, tokens) != write_plainly(plain, rows, GREEDY, tokens):
+            raise RuntimeError(f"with {rows} rows, the two programs write different texts")
+        yield compare(
+            f"Sample LSTM 2x{size}, batch {rows}",
+            _rate(partial(write, lstm, rows, RANDOM), rows, tokens),
+            _rate(partial(write_plainly, plain, rows, RANDOM), rows, tokens),
+            unit="tokens/s",
+            rounds=rounds,
+            target=f"ratio >= {target}",
+        )
+    size, tokens = (16, 5) if small else (128, 256)
+    transformer = _model(Transformer(size, num_layers=4, context=256))
+    for rows in (1, 16):
+        yield compare(
+            f"Sample Transformer 4x{size}, {tokens} tokens, batch {rows}",
+            _rate(partial(write, transformer, rows, RANDOM), rows, tokens),
+            unit="tokens/s",
+            rounds=rounds,
+        )
+
+
+@torch.inference_mode()
+def write(model: LanguageModel, rows: int, sampling: Sampling, count: int) -> list[list[int]]:
+    """So many tokens for each row, as this package draws them."""
+    chance = torch.Generator().manual_seed(1)
+    return list(stream(model.step, torch.full((rows,), BOS), None, sampling, count, chance))
+
+
+@torch.inference_mode()
+def write_plainly(model: PlainLSTM, rows: int, sampling: Sampling, count: int) -> list[list[int]]:
+    """The same by a call of the whole network for each token."""
+    chance = torch.Generator().manual_seed(1)
+    tokens, state, text = torch.full((rows,), BOS), None, []
+    for _ in range(count):
+        logits, state = model(tokens.unsqueeze(1), state)
+        tokens = sampling.draw(logits.squeeze(1), chance)
+        text.append(tokens.tolist())
+    return text
+
+
+def plain_twin(model: LanguageModel) -> PlainLSTM:
+    """Plain torch with the weights of an LSTM language model."""
+    cells = [dict(layer.kernel.named_parameters()) for layer in model.backbone.layers]
+    twin = PlainLSTM(model.tokenizer.vocab_size, model.backbone.input_size, len(cells))
+    twin.embedding.load_state_dict(model.embedding.state_dict())
+    twin.head.load_state_dict(model.head.state_dict())
+    weights = {name.replace("_l0", f"_l{k}"): p for k, cell in enumerate(cells) for name, p in cell.items()}
+    twin.lstm.load_state_dict(weights)
+    return twin.eval()
+
+
+def _model(backbone: Backbone) -> LanguageModel:
+    """Random weights over 65 characters, as many as Tiny Shakespeare has."""
+    letters = "".join(chr(code) for code in range(ord(" "), ord(" ") + 65))
+    torch.manual_seed(1)
+    return LanguageModel(backbone, Tokenizer.char([letters])).eval()
+
+
+def _rate(work: Callable[[int], object], rows: int, tokens: int) -> Side:
+    """Tokens of all rows in a second."""
+    by_step = per_second(work, tokens)
+    return lambda: rows * by_step()

@@ -1,0 +1,64 @@
+"""A character model of Shakespeare: Karpathy's Tiny Shakespeare, its last tenth as validation, all of it scored.
+
+    python recipes/char_shakespeare.py --data input.txt
+
+`input.txt` is the file of that name in the repository karpathy/char-rnn, 1,115,394 characters. An LSTM on carried
+lanes, its recurrent matrix trained by Muon; 131 seconds by default, `--max-minutes 10` for the longer run. What both
+reach, on which machine and at which commit, stands in `docs/results.md`.
+"""
+
+from seqmodels import LSTM, LanguageModel, TextDataModule, fit
+from seqmodels.cli import command
+from seqmodels.nn import Backbone
+from seqmodels.optim import OptimizerName
+from seqmodels.run import Precision
+
+
+def main(
+    data: str,
+    backbone: Backbone | None = None,
+    length: int = 64,
+    batch_size: int = 32,
+    dropout: float = 0.3,
+    embedding_dropout: float = 0.0,
+    optimizer: OptimizerName = "muon",
+    lr: float = 5e-3,
+    max_minutes: float = 131 / 60,
+    max_steps: int | None = None,
+    precision: Precision = "auto",
+    devices: int = 1,
+    seed: int = 1,
+    runs: str = "runs",
+) -> None:
+    """Train a character model on Tiny Shakespeare.
+
+    Args:
+        data: the text: a file, a directory or a hub name.
+        backbone: any network; an LSTM of 512 units where not given.
+        length: tokens that gradients reach back; the state goes on.
+        batch_size: lanes that are read side by side.
+        dropout: share of the network's outputs dropped while training.
+        embedding_dropout: share of the embedded characters dropped while training.
+        optimizer: adamw, or muon for the matrices of the network and adamw for the rest.
+        lr: highest learning rate.
+        max_minutes: how long to train.
+        max_steps: how many steps to train at most.
+        precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the hardware computes in it.
+        devices: how many processes or GPUs share the work.
+        seed: what chance depends on.
+        runs: the folder in which run folders are made.
+    """
+    text = TextDataModule(data, length=length, batch_size=batch_size, carry=True, seed=seed)
+    network = backbone or LSTM(input_size=64, hidden_size=512)
+    model = LanguageModel(
+        network, text.tokenizer, dropout=dropout, embedding_dropout=embedding_dropout, optimizer=optimizer, lr=lr,
+        beta2=0.999,
+    )  # fmt: skip
+    fit(
+        model, text, max_minutes=max_minutes, max_steps=max_steps, precision=precision, devices=devices, runs=runs,
+        validations=3,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    command(main)

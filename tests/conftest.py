@@ -1,0 +1,64 @@
+"""What all tests share: a cache of their own, text to read, and the option `--slow`."""
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("tests", deadline=None, max_examples=60)  # a busy machine is no failure
+settings.load_profile("tests")
+
+DATA = Path(os.environ.get("SEQMODELS_DATA") or Path(__file__).parents[2] / "shared" / "data")
+"""Where real texts lie, if they do."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def datasets_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache of `datasets`, empty at the start of the session, for this process and those it starts."""
+    import datasets
+
+    folder = tmp_path_factory.mktemp("datasets")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
+        patch.setenv("HF_DATASETS_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def text() -> str:
+    """About 4,000 characters of lines, most of them ASCII."""
+    chance = random.Random(0)
+    words = ["the", "a", "café", "of", "and", "to", "naïve", "state", "time", "network", "gate", "forget", "carry"]
+    lines = [" ".join(chance.choices(words, k=chance.randint(3, 9))).capitalize() + ".\n" for _ in range(120)]
+    return "".join(lines)
+
+
+@pytest.fixture(scope="session")
+def text_file(text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a file; not to be written to."""
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_bytes(text.encode())
+    return path
+
+
+@pytest.fixture
+def shakespeare() -> Path:
+    """One megabyte of plays."""
+    path = DATA / "tinyshakespeare" / "input.txt.gz"
+    if not path.exists():
+        pytest.skip(f"there is no {path}; set SEQMODELS_DATA to the folder that has tinyshakespeare/input.txt.gz")
+    return path

@@ -1,0 +1,109 @@
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import batches, sampling, trainer
+from benchmarks.__main__ import main
+from benchmarks.measure import Comparison, compare, made_up_text, per_second
+from seqmodels.batch import IGNORE
+from seqmodels.data import TextDataModule
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+TOPICS = {
+    "trainer": (partial(trainer.run, steps=1), 3, 3),
+    "batches": (batches.run, 4, 4),
+    "sampling": (sampling.run, 4, 2),
+}
+
+
+@pytest.mark.parametrize(("topic", "count", "with_rival"), TOPICS.values(), ids=TOPICS)
+def test_topics(topic: Callable[..., Iterator[Comparison]], count: int, with_rival: int) -> None:
+    comparisons = list(topic(rounds=1, small=True))
+    assert len(comparisons) == count
+    assert len({comparison.what for comparison in comparisons}) == count
+    compared = [comparison for comparison in comparisons if comparison.rival is not None]
+    assert len(compared) == with_rival
+    for comparison in comparisons:
+        assert comparison.ours > 0
+        assert len(comparison.ours_by_round) == 1
+    for comparison in compared:
+        assert comparison.rival > 0
+        assert comparison.ratio == pytest.approx(comparison.ours / comparison.rival)
+
+
+def test_rounds_are_interleaved_and_medians_taken() -> None:
+    calls = []
+    figures = {"ours": itertools.chain([0.0], [2.0, 4.0, 9.0]), "rival": itertools.chain([0.0], [2.0, 1.0, 3.0])}
+
+    def side(name: str) -> float:
+        calls.append(name)
+        return next(figures[name])
+
+    comparison = compare("work", partial(side, "ours"), partial(side, "rival"), unit="ms/step", rounds=3, target="none")
+    assert calls == ["ours", "rival", "ours", "rival", "rival", "ours", "ours", "rival"]  # a warm-up, then three rounds
+    assert (comparison.ours, comparison.rival) == (4.0, 2.0)
+    assert comparison.ratios == (1.0, 4.0, 3.0)
+    assert comparison.ratio == 3.0
+    assert comparison.difference == 3.0
+    line = comparison.line()
+    assert "ratio   3.00 (1.00..4.00)" in line
+    assert "+3.00 ms" in line
+    assert comparison.record()["spread"] == [1.0, 4.0]
+
+
+def test_a_rate_counts_all_of_the_work() -> None:
+    done = []
+    assert per_second(done.append, 7)() > 0
+    assert done == [7]
+
+
+def test_the_rival_reads_the_same_batches() -> None:
+    with made_up_text(3_000) as text:
+        data = TextDataModule(str(text), length=16, batch_size=4, shuffle=False)
+        rows = batches._rows(data.tokens("train"), 16)
+        expected = data.training_batches()[0, 0]
+        tokens = rows[:4]["tokens"]
+        assert torch.equal(tokens[:, :-1], expected.inputs)
+        assert torch.equal(tokens[:, 1:], expected.targets)
+        assert not (expected.targets == IGNORE).any()
+        first, second = itertools.islice(batches._lanes(rows, 4), 2)
+        assert torch.equal(first["tokens"][:, -1], second["tokens"][:, 0])
+
+
+def test_the_plain_network_is_as_large() -> None:
+    model = sampling._model(sampling.LSTM(16, 16, num_layers=2))
+    plain = sampling.plain_twin(model)
+    assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in model.parameters())
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "results.json"
+    main(["sampling", "--small", "--rounds", "1", "--json", str(path)])
+    printed = capsys.readouterr().out
+    assert f"torch {torch.__version__}" in printed
+    assert "Sample LSTM 2x16, batch 1 " in printed
+    content = json.loads(path.read_text())
+    assert list(content["topics"]) == ["sampling"]
+    assert content["topics"]["sampling"][0]["ratio"] > 0
+    assert content["environment"]["versions"]["torch"]
+
+
+@pytest.mark.parametrize("arguments", [["speed"], ["--rounds", "0"]])
+def test_command_refuses(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    error = capsys.readouterr().err
+    assert "choose from trainer" in error or "at least 1" in error

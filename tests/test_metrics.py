@@ -1,0 +1,182 @@
+"""Sums of nats, and the figures made of them."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from seqmodels.batch import IGNORE
+from seqmodels.data import Tokenizer
+from seqmodels.metrics import TextMetrics, summed_nats
+
+V = 11
+
+
+def example(B: int = 4, T: int = 7) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    logits, targets = 3 * torch.randn(B, T, V, dtype=torch.float64), torch.randint(V, (B, T))
+    targets[0, :3] = targets[2] = targets[3, -1] = IGNORE
+    return logits, targets
+
+
+def test_summed_nats_by_hand() -> None:
+    logits, targets = example()
+    nats, count = 0.0, 0
+    for row, wanted in zip(logits.tolist(), targets.tolist(), strict=True):
+        for scores, target in zip(row, wanted, strict=True):
+            if target != IGNORE:
+                nats += math.log(sum(math.exp(score) for score in scores)) - scores[target]
+                count += 1
+    found, counted = summed_nats(logits, targets)
+    assert found.dtype == torch.float64
+    assert found.item() == pytest.approx(nats, rel=1e-13)
+    assert counted == count == 28 - 3 - 7 - 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_logarithms_are_in_single_precision_at_least(dtype: torch.dtype) -> None:
+    logits, targets = example(8, 50)
+    logits = logits.to(dtype)  # what the model said; from here on nothing more is lost
+    exact = F.cross_entropy(logits.double().flatten(0, 1), targets.flatten(), reduction="sum", ignore_index=IGNORE)
+    found, _ = summed_nats(logits, targets)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(exact.item(), rel=1e-6)
+    rough = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum", ignore_index=IGNORE)
+    assert dtype == torch.float32 or rough.item() != pytest.approx(exact.item(), rel=1e-6)  # it matters
+
+
+def test_gradient_reaches_what_is_scored_and_nothing_else() -> None:
+    logits, targets = example()
+    logits.requires_grad_()
+    (gradient,) = torch.autograd.grad(summed_nats(logits, targets)[0], logits)
+    scored = targets != IGNORE
+    expected = logits.softmax(-1) - F.one_hot(targets.clamp(min=0), V)
+    assert_close(gradient, torch.where(scored[..., None], expected, 0.0))
+
+
+def test_nothing_to_score() -> None:
+    nats, count = summed_nats(torch.randn(2, 3, V), torch.full((2, 3), IGNORE))
+    assert (nats.item(), count.item()) == (0.0, 0)
+
+
+def test_certain_and_wrong_is_finite() -> None:
+    logits = torch.zeros(1, 1, V)
+    logits[..., 0] = 1e4
+    assert summed_nats(logits, torch.tensor([[1]]))[0].item() == pytest.approx(1e4)
+
+
+def test_targets_of_any_layout() -> None:
+    logits, targets = example()
+    assert_close(summed_nats(logits.transpose(0, 1), targets.T), summed_nats(logits, targets))
+
+
+SIZES = torch.tensor([[0, 0, 0, 1, 1, 2, 0, 3, 1, 1, 5], [0, 0, 0, 1, 2, 2, 1, 9, 4, 1, 5]])
+
+
+@given(
+    cuts=st.lists(st.integers(0, 40), max_size=6),
+    ranks=st.integers(1, 3),
+    targets=st.lists(st.sampled_from([IGNORE, *range(3, V)]), min_size=40, max_size=40).filter(
+        lambda targets: any(SIZES[0, target] for target in targets if target != IGNORE)
+    ),
+)
+def test_unequal_batches_give_the_figures_of_the_whole(cuts: list[int], ranks: int, targets: list[int]) -> None:
+    """However a text is cut into batches, and these are dealt to ranks."""
+    logits = torch.randn(1, 40, V, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    whole = torch.tensor(targets)[None]
+    scored = whole[whole != IGNORE]
+    nats = F.cross_entropy(logits[whole != IGNORE], scored, reduction="sum").item()
+    bits, (characters, size) = nats / math.log(2), SIZES[:, scored].sum(1).tolist()
+    metrics = [TextMetrics(SIZES) for _ in range(ranks)]
+    borders = [0, *sorted(cuts), 40]
+    for number, (first, last) in enumerate(zip(borders, borders[1:], strict=False)):
+        part = whole[:, first:last]
+        if part.numel():
+            metrics[number % ranks].update(summed_nats(logits[:, first:last], part)[0], part)
+    for other in metrics[1:]:
+        metrics[0].merge_state(other)
+    found = {name: value.item() for name, value in metrics[0].compute().items()}
+    assert found == pytest.approx(
+        {
+            "nats_per_token": nats / len(scored),
+            "perplexity": math.exp(nats / len(scored)),
+            "bits_per_character": bits / characters,
+            "bits_per_byte": bits / size,
+        },
+        rel=1e-12,
+    )
+
+
+@pytest.mark.parametrize("text", ["the cat sat", "naïve café 火 🚂"])
+def test_bits_per_byte_of_chance(text: str) -> None:
+    """Where all 256 bytes are equally likely, a byte takes 8 bits, whatever the characters."""
+    tokenizer = Tokenizer.byte()
+    logits = torch.full((1, len(text.encode()), tokenizer.vocab_size), -torch.inf)
+    logits[..., 4:] = 0.0
+    targets = torch.tensor([tokenizer.encode(text)])
+    metric = TextMetrics(tokenizer.sizes)
+    metric.update(summed_nats(logits, targets)[0], targets)
+    found = metric.compute()
+    assert found["bits_per_byte"].item() == pytest.approx(8)
+    assert found["bits_per_character"].item() == pytest.approx(8 * len(text.encode()) / len(text))
+    assert found["perplexity"].item() == pytest.approx(256)
+    assert found["nats_per_token"].item() == pytest.approx(math.log(256))
+
+
+def test_vocabularies_compare_by_bytes() -> None:
+    """The same nats over the same text are the same bits per byte, however many tokens it was cut into."""
+    text = "the theme of the thesis, the theme of the thesis"
+    found = []
+    for tokenizer in (Tokenizer.byte(), Tokenizer.char([text]), Tokenizer.bpe([text], 280)):
+        metric = TextMetrics(tokenizer.sizes)
+        metric.update(torch.tensor(100.0), torch.tensor([tokenizer.encode(text)]))
+        found.append(metric.compute())
+    assert len({len(tokens) for tokens in ({f["nats_per_token"].item() for f in found},)}) == 1
+    for name in ("bits_per_byte", "bits_per_character"):
+        assert [f[name].item() for f in found] == pytest.approx([100 / math.log(2) / len(text)] * 3)
+
+
+def test_long_sums_lose_nothing() -> None:
+    """Single precision would stand still at 2 ** 24."""
+    metric, target = TextMetrics(SIZES), torch.tensor([[4]])
+    metric.update(torch.tensor(2.0**24), target)
+    for _ in range(8):
+        metric.update(torch.tensor(1.0), target)
+    assert metric.compute()["nats_per_token"].item() * 9 == pytest.approx(2**24 + 8, rel=1e-12)
+
+
+def test_sums_stay_precise_in_a_model_of_half_precision() -> None:
+    model = torch.nn.ModuleList([TextMetrics(SIZES)]).to(torch.bfloat16)
+    target = torch.tensor([[4]])
+    for _ in range(2):
+        for nats in (1000.0, 1.0, 1.0):
+            model[0].update(torch.tensor(nats), target)
+        assert model[0].compute()["nats_per_token"].item() == pytest.approx(334)
+        model[0].reset()
+
+
+def test_reset() -> None:
+    metric = TextMetrics(SIZES)
+    metric.update(torch.tensor(5.0), torch.tensor([[4, 5]]))
+    metric.reset()
+    metric.update(torch.tensor(3.0), torch.tensor([[4]]))
+    assert metric.compute()["nats_per_token"].item() == 3
+    assert torch.equal(metric.sizes, SIZES)
+
+
+def test_nothing_to_divide_by_is_infinite() -> None:
+    metric = TextMetrics(SIZES)
+    metric.update(torch.tensor(1.0), torch.tensor([[6]]))  # a byte inside a character
+    found = metric.compute()
+    assert found["bits_per_character"].item() == math.inf
+    assert found["bits_per_byte"].item() == pytest.approx(1 / math.log(2))
+
+
+def test_sizes_are_no_part_of_a_checkpoint() -> None:
+    """They follow from the tokenizer."""
+    assert not TextMetrics(SIZES).state_dict()

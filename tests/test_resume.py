@@ -1,0 +1,46 @@
+"""Stopped in the middle of an epoch and resumed: the same batches follow, and the same weights come out."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+from training import Record, small_model, small_module, train
+
+
+@pytest.mark.parametrize("carry", [False, True], ids=["windows", "lanes"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("stop", [5, "last of an epoch", "first of an epoch"])
+def test_resume(text_file: Path, tmp_path: Path, carry: bool, optimizer: str, stop: int | str) -> None:
+    data = small_module(text_file, carry)
+    epoch = len(data.training_batches())
+    assert epoch > 6
+    steps = 2 * epoch + 3
+    place = stop if isinstance(stop, int) else epoch + (stop == "first of an epoch")
+    whole, path = Record(place, tmp_path / "part.ckpt"), tmp_path / "part.ckpt"
+    model = small_model(data, optimizer=optimizer)
+    train(model, data, steps, whole)
+
+    data, rest = small_module(text_file, carry), Record()
+    resumed = small_model(data, optimizer=optimizer)
+    with torch.no_grad():
+        for parameter in resumed.parameters():
+            parameter.fill_(0.5)  # nothing may be left of what it was
+    train(resumed, data, steps, rest, resume=path)
+
+    assert len(rest.inputs) == steps - place
+    for ours, theirs in zip(rest.inputs, whole.inputs[place:], strict=True):
+        assert_close(ours, theirs)
+    for name, tensor in model.state_dict().items():
+        assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+    assert resumed.tokens_seen == model.tokens_seen
+
+
+def test_loader_processes_change_nothing(text_file: Path) -> None:
+    seen = []
+    for workers in (0, 1):
+        data, record = small_module(text_file, True, num_workers=workers), Record()
+        train(small_model(data), data, len(data.training_batches()) + 2, record)
+        seen.append(record.inputs)
+    for ours, theirs in zip(*seen, strict=True):
+        assert_close(ours, theirs)
