@@ -8,6 +8,7 @@ with `default_collate`.
 import itertools
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import datasets
 from torch import Tensor
@@ -55,7 +56,7 @@ def _gather(batches: Batches, count: int) -> None:
         batches[divmod(number, len(batches))]
 
 
-def _load(loader: DataLoader, count: int) -> None:
+def _load(loader: DataLoader[Any], count: int) -> None:
     """The same through the loader that a trainer is given."""
     sampler = loader.sampler
     assert isinstance(sampler, DistributedSampler)
@@ -71,18 +72,18 @@ def _rows(column: Tensor, length: int) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"tokens": column.unfold(0, length + 1, length).numpy()}).with_format("torch")
 
 
-def _windows(rows: datasets.Dataset, batch_size: int) -> DataLoader:
+def _windows(rows: datasets.Dataset, batch_size: int) -> DataLoader[Any]:
     return DataLoader(rows, batch_size=batch_size, shuffle=True, drop_last=True, collate_fn=default_collate)
 
 
-def _lanes(rows: datasets.Dataset, batch_size: int) -> DataLoader:
+def _lanes(rows: datasets.Dataset, batch_size: int) -> DataLoader[Any]:
     """Row b of every batch goes on where row b of the batch before ended."""
     width = len(rows) // batch_size
     order = [[lane * width + step for lane in range(batch_size)] for step in range(width)]
     return DataLoader(rows, batch_sampler=order, collate_fn=default_collate)
 
 
-def _collate(loader: DataLoader, count: int) -> None:
+def _collate(loader: DataLoader[Any], count: int) -> None:
     """Inputs and targets of so many batches, through as many epochs as it takes."""
     for batch in itertools.islice(itertools.chain.from_iterable(itertools.repeat(loader)), count):
         batch["tokens"][:, :-1], batch["tokens"][:, 1:]

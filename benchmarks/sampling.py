@@ -73,7 +73,8 @@ def write_plainly(model: PlainLSTM, rows: int, sampling: Sampling, count: int) -
 
 def plain_twin(model: LanguageModel) -> PlainLSTM:
     """Plain torch with the weights of an LSTM language model."""
-    cells = [dict(layer.kernel.named_parameters()) for layer in model.backbone.layers]
+    assert isinstance(model.backbone, LSTM)
+    cells = [dict(cell.kernel.named_parameters()) for cell in model.backbone.layers]  # type: ignore[union-attr]
     twin = PlainLSTM(model.tokenizer.vocab_size, model.backbone.input_size, len(cells))
     twin.embedding.load_state_dict(model.embedding.state_dict())
     twin.head.load_state_dict(model.head.state_dict())

@@ -1,10 +1,12 @@
 """How the documentation is built: `python -m sphinx -W --keep-going -b html docs docs/_build/html`."""
 
+import re
 from importlib.metadata import version as version_of
+from typing import Any
 
 project = "seqmodels"
 author = "The seqmodels developers"
-copyright = author  # noqa: A001 - the name that Sphinx asks for
+copyright = author
 release = version = version_of("seqmodels")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
@@ -23,6 +25,20 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 python_display_short_literal_types = True
 python_maximum_signature_line_length = 88
+
+STATE = re.compile(r"(?:~?torch\.)?Tensor \| tuple\[(?:~?torch\.)?Tensor \| tuple\[State, \.\.\.\], \.\.\.\]")
+
+
+def name_states(*event: Any) -> tuple[str | None, str | None]:
+    """Write State where autodoc spells the alias out."""
+    *_, signature, returned = event
+    return tuple(text and STATE.sub("State", text) for text in (signature, returned))
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-signature", name_states)
+
 
 html_theme = "furo"
 html_title = f"seqmodels {release}"

@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def command(function: Callable[..., Any]) -> None:
     """Make a typed function a program: every argument is a flag, `--help` shows its docstring.
 
-    With an argument `seed`, torch is seeded with it before anything is built. Recipes end with it: `if __name__ == "__main__": command(main)`.
+    With an argument `seed`, torch is seeded with it before anything is built. A recipe ends with
+    `if __name__ == "__main__": command(main)`.
     """
     words = sys.argv[1:]
     if "-h" in words or "--help" in words:

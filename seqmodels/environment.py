@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 
 from seqmodels.errors import InputError
+from seqmodels.hardware import multiplies_bf16
 
 PACKAGES = ("seqmodels", "torch", "lightning", "torchmetrics", "datasets", "tokenizers")
 
@@ -70,10 +71,7 @@ def choose_precision(accelerator: str) -> Literal["32-true", "bf16-mixed"]:
 
     It gains most on large recurrent layers; small Transformers on a CPU may be faster in 32-true.
     """
-    if accelerator == "gpu":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    able = torch.cpu.get_capabilities()
-    return "bf16-mixed" if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("arm_bf16") else "32-true"
+    return "bf16-mixed" if multiplies_bf16("cuda" if accelerator == "gpu" else "cpu") else "32-true"
 
 
 def _commit() -> str | None:

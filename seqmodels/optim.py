@@ -1,19 +1,21 @@
 """Optimisers over parameter groups, and the learning rate over a run."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
-from torch import nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from seqmodels.hardware import multiplies_bf16
 
 OptimizerName = Literal["adamw", "muon"]
 
 
 def make_optimizer(
     module: nn.Module,
-    inner: nn.Module,
+    network: nn.Module,
     *,
     name: OptimizerName,
     lr: float,
@@ -24,13 +26,11 @@ def make_optimizer(
     """AdamW for all parameters, or Muon for the matrices of the network and AdamW for the rest.
 
     AdamW decays matrices and leaves vectors (biases, norms, initial states) as they are (Loshchilov and Hutter 2019).
-    Muon (Jordan et al. 2024) makes every update of a matrix orthogonal; scaled to the size of AdamW's updates (Liu et
-    al. 2025), it takes the same learning rate. It is made for the matrices between layers, not for embeddings and
-    softmax layers.
+    Muon is made for the matrices between layers, not for embeddings and softmax layers.
 
     Args:
         module: whose parameters.
-        inner: the part of it that holds the matrices for Muon.
+        network: the part of it that holds the matrices for Muon.
         name: adamw or muon.
         lr: highest learning rate.
         weight_decay: of the matrices.
@@ -38,21 +38,84 @@ def make_optimizer(
         fused: one kernel for all of AdamW; not to be had together with gradient scaling.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
-    hidden = set(_hidden_matrices(inner)) if name == "muon" else set()
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1 and p not in hidden], "weight_decay": weight_decay},
+    inner = list(_stacked_maps(network)) if name == "muon" else []
+    taken = {p for group in inner for p in group["params"]}
+    rest = [
+        {"params": [p for p in parameters if p.ndim > 1 and p not in taken], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    adamw = AdamW([group for group in groups if group["params"]], lr=lr, betas=(0.9, beta2), fused=fused)
-    if not hidden:
-        return adamw
-    matrices = [p for p in parameters if p in hidden]
-    return Together(Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"), adamw)
+    adamw = AdamW([group for group in rest if group["params"]], lr=lr, betas=(0.9, beta2), fused=fused)
+    return Together(Muon(inner, lr=lr, weight_decay=weight_decay), adamw) if inner else adamw
 
 
-def _hidden_matrices(network: nn.Module) -> list[nn.Parameter]:
-    tables = {module.weight for module in network.modules() if isinstance(module, nn.Embedding)}
-    return [p for p in network.parameters() if p.ndim == 2 and p.requires_grad and p not in tables]
+def _stacked_maps(network: nn.Module) -> Iterator[dict[str, Any]]:
+    """Groups of the matrices of a network by how many maps are stacked in each: the gates of a recurrent layer."""
+    groups: dict[int, list[nn.Parameter]] = {}
+    for module in network.modules():
+        if isinstance(module, nn.Embedding):  # a table of vectors, not a map
+            continue
+        for p in module.parameters(recurse=False):
+            if p.ndim == 2 and p.requires_grad:
+                maps = p.shape[0] // module.hidden_size if isinstance(module, nn.RNNBase) else 1
+                groups.setdefault(maps, []).append(p)
+    for maps, matrices in groups.items():
+        yield {"params": matrices, "maps": maps}
+
+
+def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:
+    """The nearest matrices whose singular values are all about 1, by a quintic Newton-Schulz iteration.
+
+    Coefficients of Jordan et al. 2024, which grow small singular values fast and leave all between 0.7 and 1.2.
+
+    Args:
+        matrices: (N, rows, columns).
+        steps: how often to iterate.
+
+    Returns:
+        (N, rows, columns), in bfloat16 where the hardware multiplies in it.
+    """
+    x = matrices.bfloat16() if multiplies_bf16(matrices.device.type) else matrices.float()
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return x.mT if tall else x
+
+
+class Muon(Optimizer):
+    """Momentum, orthogonalised (Jordan et al. 2024): every direction of a matrix learns at the same pace.
+
+    Unlike `torch.optim.Muon`, it treats the maps stacked in one matrix, such as the gates of an LSTM, each by
+    itself. Updates are scaled to the size of AdamW's (Liu et al. 2025), so that it takes the same learning rate.
+
+    Args:
+        params: matrices, or groups of them with `maps`, how many maps are stacked in each.
+        lr: learning rate.
+        weight_decay: decoupled, as in AdamW.
+        momentum: of the running mean of gradients, with Nesterov's look ahead.
+    """
+
+    def __init__(
+        self, params: list[dict[str, Any]], lr: float = 3e-3, weight_decay: float = 0.01, momentum: float = 0.95
+    ) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "maps": 1})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """One step from the gradients that are there; `Together` calls the closure."""
+        for group in self.param_groups:
+            lr, maps = group["lr"], group["maps"]
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                mean = self.state[p].setdefault("mean", torch.zeros_like(p))
+                mean.lerp_(p.grad, 1 - group["momentum"])
+                update = orthogonalized(p.grad.lerp(mean, group["momentum"]).view(maps, -1, p.shape[1]))
+                scale = 0.2 * math.sqrt(max(update.shape[1:]))
+                p.mul_(1 - lr * group["weight_decay"])
+                p.add_(update.reshape(p.shape), alpha=-lr * scale)
 
 
 class Together(Optimizer):

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -34,7 +35,7 @@ class Parser(ArgumentParser):
         if "seed" in arguments and arguments.seed is not None:
             torch.manual_seed(arguments.seed)  # before networks are built, whose weights are drawn
         try:
-            return self.instantiate_classes(arguments)
+            return self.instantiate(arguments)
         except ValueError as error:
             raise _cause(error) or error from error
 
@@ -80,7 +81,7 @@ class Parser(ArgumentParser):
         return words
 
     def _check_network(self, words: list[str]) -> None:
-        for word, following in zip(words, [*words[1:], ""], strict=True):
+        for word, following in itertools.pairwise([*words, ""]):
             if word == "--backbone" or word.startswith("--backbone="):
                 name = following if word == "--backbone" else word.partition("=")[2]
                 if name not in _networks() and re.fullmatch(r"\w*", name):  # not the path of a class, nor a dict

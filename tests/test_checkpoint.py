@@ -39,7 +39,8 @@ def test_from_the_file_alone(text_file: Path, tmp_path: Path, tokenizer: str) ->
     path = tmp_path / "model.ckpt"
     model = saved(text_file, path, tokenizer=tokenizer)
     wanted = "".join(model.generate("the", max_tokens=12, seed=3))
-    code = "import sys, seqmodels; sys.stdout.write(''.join(seqmodels.load('model.ckpt').generate('the', max_tokens=12, seed=3)))"
+    code = "import sys, seqmodels; model = seqmodels.load('model.ckpt'); "
+    code += "sys.stdout.write(''.join(model.generate('the', max_tokens=12, seed=3)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, timeout=120, check=True)
     assert done.stdout.decode() == wanted
 

@@ -64,10 +64,10 @@ def test_trainer_is_the_plain_loop(text_file: Path, carry: bool) -> None:
 def test_validation_has_a_state_of_its_own(text_file: Path) -> None:
     """Validating in the middle of an epoch changes nothing about training."""
     weights = []
-    for validate in (0, 3):
+    for every in (0, 3):
         data = small_module(text_file, True)
         model = small_model(data)
-        settings = {"limit_val_batches": 1.0, "val_check_interval": validate} if validate else {}
+        settings = {"limit_val_batches": 1.0, "val_check_interval": every} if every else {}
         train(model, data, 8, **settings, num_sanity_val_steps=0)
         weights.append([p.detach().clone() for p in model.parameters()])
     for ours, theirs in zip(*weights, strict=True):

@@ -1,0 +1,176 @@
+"""From a file to batches, the way a trainer asks for them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seqmodels.batch import BOS, IGNORE, Batch
+from seqmodels.data import Lanes, ScoredLanes, ScoredWindows, Share, TextDataModule, Tokenizer, Windows
+from seqmodels.errors import InputError
+from seqmodels.recorded import construct
+
+
+def make(text_file: Path, **options: Any) -> TextDataModule:
+    return TextDataModule(str(text_file), **{"length": 16, "batch_size": 4, "seed": 3} | options)
+
+
+def same(found: list[Batch], wanted: list[Batch]) -> bool:
+    return len(found) == len(wanted) and all(
+        torch.equal(ours.inputs, theirs.inputs) and torch.equal(ours.targets, theirs.targets) and ours[2:] == theirs[2:]
+        for ours, theirs in zip(found, wanted, strict=True)
+    )
+
+
+def test_windows_of_the_training_text(text: str, text_file: Path) -> None:
+    data = make(text_file)
+    train = text[: len(text) * 9 // 10]
+    batches = list(data.train_dataloader())
+    windows = Windows(data.tokens("train"), 16, 4, 16, True, 3, Share())
+    assert same(batches, [windows[0, k] for k in range(len(windows))])
+    read = [data.tokenizer.decode(row) for batch in batches for row in batch.inputs.tolist()]
+    assert len(read) == len(train) // 16 // 4 * 4
+    assert all(row in train for row in read)
+    assert read != sorted(read, key=train.index)
+    assert not any(batch.continues or batch.goes_on for batch in batches)
+
+
+def test_windows_in_order_are_the_text(text: str, text_file: Path) -> None:
+    data = make(text_file, shuffle=False)
+    read = [data.tokenizer.decode(row) for batch in data.train_dataloader() for row in batch.targets.tolist()]
+    assert text.startswith("".join(read))
+
+
+def test_stride(text_file: Path) -> None:
+    whole, half = make(text_file), make(text_file, stride=8)
+    assert len(half.training_batches()) == pytest.approx(2 * len(whole.training_batches()), abs=1)
+    assert len(make(text_file, stride=16).training_batches()) == len(whole.training_batches())
+
+
+def test_carried_lanes_of_the_training_text(text: str, text_file: Path) -> None:
+    data = make(text_file, carry=True)
+    batches = list(data.train_dataloader())
+    lanes = Lanes(data.tokens("train"), 16, 4, 3, Share())
+    assert same(batches, [lanes[0, k] for k in range(len(lanes))])
+    assert [batch.continues for batch in batches] == [False] + [True] * (len(batches) - 1)
+    for row in range(4):
+        assert data.tokenizer.decode(torch.cat([batch.targets[row] for batch in batches]).tolist()) in text
+
+
+@pytest.mark.parametrize("carry", [False, True])
+@pytest.mark.parametrize("world", [1, 3])
+def test_validation_scores_every_token_once(text: str, text_file: Path, carry: bool, world: int) -> None:
+    data = make(text_file, carry=carry)
+    ranks = [data.scored_batches("validation", Share(rank, world)) for rank in range(world)]
+    assert all(isinstance(rank, ScoredLanes if carry else ScoredWindows) for rank in ranks)
+    targets = torch.cat([rank[0, k].targets.flatten() for rank in ranks for k in range(len(rank))])
+    scored = targets[targets != IGNORE].tolist()
+    assert len(scored) == data.facts("validation").tokens == len(text) - len(text) * 9 // 10
+    assert sorted(scored) == sorted(data.tokenizer.encode(text[len(text) * 9 // 10 :]))
+    if world == 1:
+        wanted = [ranks[0][0, k] for k in range(len(ranks[0]))]
+        assert same(list(data.val_dataloader()), wanted)
+        assert same(list(data.test_dataloader()), wanted)  # there is no test split: validation stands in
+
+
+def test_test_split(tmp_path: Path) -> None:
+    for name, letter in {"train": "a", "valid": "b", "test": "c"}.items():
+        (tmp_path / f"{name}.txt").write_text(letter * 40)
+    data = make(tmp_path, tokenizer="byte", length=8)
+    for batches, letter in [(data.val_dataloader(), "b"), (data.test_dataloader(), "c")]:
+        targets = torch.cat([batch.targets.flatten() for batch in batches])
+        assert data.tokenizer.decode(targets[targets != IGNORE].tolist()) == letter * 40
+
+
+@pytest.mark.parametrize(("tokenizer", "vocab_size"), [("char", None), ("byte", 260), ("bpe", 270)])
+def test_tokenizers(text: str, text_file: Path, tokenizer: str, vocab_size: int | None) -> None:
+    data = make(text_file, tokenizer=tokenizer, vocab_size=270)
+    train = text[: len(text) * 9 // 10]
+    assert data.tokenizer.vocab_size == (vocab_size or 4 + len(set(train)))
+    assert data.tokens("train")[0] == BOS
+    assert data.tokenizer.decode(data.tokens("train").tolist()) == train
+    assert data.facts("train").characters == len(train)
+    assert data.facts("train").tokens == len(data.tokens("train")) - 1
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "bpe"])
+def test_tokenizer_knows_the_training_text_only(tokenizer: str, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("a" * 90 + "qu" * 5)
+    data = make(tmp_path / "text.txt", tokenizer=tokenizer)
+    if tokenizer == "char":
+        assert data.tokenizer.unknown("aqu") == "qu"
+        assert data.facts("validation").unknown == 10
+    else:
+        assert len(data.tokenizer.encode("ququ")) == 4
+        assert len(data.tokenizer.encode("aaaa")) < 4
+
+
+def test_tokenizer_that_is_there_already(text_file: Path) -> None:
+    mine = Tokenizer.char(["etaoin"])
+    data = make(text_file, tokenizer=mine)
+    assert data.tokenizer is mine
+    assert data.facts("train").unknown > 0
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_seed_decides_the_order(text_file: Path, carry: bool) -> None:
+    one, again, other = (list(make(text_file, carry=carry, seed=s).train_dataloader()) for s in (5, 5, 6))
+    assert same(one, again)
+    assert not same(one, other)
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_resumed_in_the_middle(text_file: Path, carry: bool) -> None:
+    """The rest of that epoch, then whole ones: what a run would have read that was never stopped."""
+    data = make(text_file, carry=carry)
+    batches = data.training_batches()
+    data.load_state_dict({"place": [2, 3]})
+    loaded = data.train_dataloader()
+    assert same(list(loaded), [batches[2, k] for k in range(3, len(batches))])
+    loaded.sampler.set_epoch(3)  # type: ignore[attr-defined]
+    assert same(list(loaded), [batches[3, k] for k in range(len(batches))])
+    assert same(list(data.train_dataloader()), [batches[0, k] for k in range(len(batches))])
+
+
+def test_without_a_trainer_there_is_no_place(text_file: Path) -> None:
+    assert make(text_file).state_dict() == {}
+
+
+@pytest.mark.parametrize("tokenizer", ["char", Tokenizer.char(["the state"])])
+def test_rebuilt_from_its_record(text_file: Path, tokenizer: str | Tokenizer) -> None:
+    data = make(text_file, tokenizer=tokenizer, carry=True, val_share=0.2)
+    record = json.loads(json.dumps(data.constructor_call))
+    assert record["class_path"] == "seqmodels.data.modules.TextDataModule"
+    assert record["init_args"]["data"] == str(text_file)
+    assert record["init_args"]["stride"] is None
+    again = construct(record, TextDataModule)
+    assert same(list(again.train_dataloader()), list(data.train_dataloader()))
+    assert again.facts("validation") == data.facts("validation")
+    assert again.tokenizer.json == data.tokenizer.json
+
+
+@pytest.mark.parametrize("name", ["length", "batch_size", "stride"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_sizes_below_one(text_file: Path, name: str, value: int) -> None:
+    with pytest.raises(InputError, match=f"{name}={value} was given; expected at least 1"):
+        make(text_file, **{name: value})
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "", "BPE"])
+def test_unknown_tokenizer(text_file: Path, tokenizer: str) -> None:
+    with pytest.raises(InputError, match=f"the tokenizer '{tokenizer}' is not known; choose char, byte or bpe"):
+        make(text_file, tokenizer=tokenizer)
+
+
+def test_nothing_is_read_before_it_is_asked_for() -> None:
+    data = TextDataModule("no/such/file.txt")
+    with pytest.raises(InputError, match="there is no file"):
+        data.train_dataloader()
+
+
+@pytest.mark.parametrize(("carry", "message"), [(False, "does not fit a text"), (True, "lanes of at least")])
+def test_text_too_short(text_file: Path, carry: bool, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make(text_file, carry=carry, length=10_000).train_dataloader()

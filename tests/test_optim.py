@@ -1,0 +1,74 @@
+"""Optimisers against their definitions, and the schedule."""
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from seqmodels.nn import LSTM
+from seqmodels.optim import Muon, Together, make_optimizer, orthogonalized, warmup_cosine
+
+
+def test_orthogonalized_keeps_the_singular_vectors() -> None:
+    """Against the singular value decomposition: U V^T, each singular value about 1."""
+    torch.manual_seed(0)
+    for shape in ((3, 16, 16), (2, 24, 8), (2, 8, 24)):
+        matrices = torch.randn(shape)
+        u, _, vt = torch.linalg.svd(matrices, full_matrices=False)
+        values = (u.mT @ orthogonalized(matrices, 6).float() @ vt.mT).diagonal(dim1=1, dim2=2)
+        assert values.min() > 0.6
+        assert values.max() < 1.3
+
+
+def test_muon_is_torchs_on_single_maps() -> None:
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(12, 8, bias=False), nn.Linear(12, 8, bias=False)
+    theirs.load_state_dict(ours.state_dict())
+    muon = Muon([{"params": [ours.weight]}], lr=0.02, weight_decay=0.1)
+    reference = torch.optim.Muon(theirs.parameters(), lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        x = torch.randn(5, 12)
+        for layer, optimizer in ((ours, muon), (theirs, reference)):
+            optimizer.zero_grad()
+            layer(x).square().sum().backward()
+            optimizer.step()
+    assert_close(ours.weight, theirs.weight, rtol=0.02, atol=2e-3)  # theirs always in bfloat16
+
+
+def test_muon_treats_stacked_maps_each_by_itself() -> None:
+    torch.manual_seed(0)
+    whole = nn.Parameter(torch.randn(12, 4))
+    parts = [nn.Parameter(part.clone()) for part in whole.detach().chunk(3)]
+    gradient = torch.randn(12, 4)
+    whole.grad = gradient.clone()
+    for part, g in zip(parts, gradient.chunk(3), strict=True):
+        part.grad = g.clone()
+    Muon([{"params": [whole], "maps": 3}]).step()
+    Muon([{"params": parts}]).step()
+    assert_close(whole, torch.cat(parts))
+
+
+def test_gates_are_stacked_maps() -> None:
+    net = LSTM(4, 6)
+    optimizer = make_optimizer(net, net, name="muon", lr=1e-3, weight_decay=0.1, beta2=0.99, fused=True)
+    assert isinstance(optimizer, Together)
+    muon, adamw = optimizer.parts
+    assert [(group["maps"], len(group["params"])) for group in muon.param_groups] == [(4, 2)]
+    assert [group["weight_decay"] for group in adamw.param_groups] == [0.0]  # only vectors are left
+
+
+def test_adamw_decays_matrices_alone() -> None:
+    net = LSTM(4, 6)
+    optimizer = make_optimizer(net, net, name="adamw", lr=1e-3, weight_decay=0.1, beta2=0.99, fused=True)
+    decays = {p.ndim: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert decays == {2: 0.1, 1: 0.0}
+
+
+def test_schedule_rises_and_falls() -> None:
+    assert warmup_cosine(0.0, 0.1) == 0
+    assert warmup_cosine(0.05, 0.1) == pytest.approx(0.5)
+    assert warmup_cosine(0.1, 0.1) == 1
+    assert warmup_cosine(0.55, 0.1) == pytest.approx(0.5)
+    assert warmup_cosine(1.0, 0.1) == pytest.approx(0)
+    assert warmup_cosine(1.7, 0.1) == pytest.approx(0)
+    assert warmup_cosine(0.0, 0.0) == 1

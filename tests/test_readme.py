@@ -1,0 +1,160 @@
+"""What README and documentation show works: code runs, flags exist, files are there."""
+
+import contextlib
+import gc
+import itertools
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType
+from typing import Any, NamedTuple
+
+import pytest
+import test_laws
+import torch
+
+from seqmodels import cli
+from seqmodels import help as pages
+from seqmodels.nn import Backbone
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHELLS = ("bash", "sh", "shell", "console")
+
+
+class Block(NamedTuple):
+    """A fenced block: what stands behind the fence, the number of its first line, and its text."""
+
+    info: str
+    line: int
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    found: list[Block] = []
+    fence: str | None = None
+    info, first, lines = "", 0, list[str]()
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        if fence is None and (opening := re.match(r"(`{3,})(.*)", line)):
+            fence, info, first, lines = opening[1], opening[2].strip(), number + 1, []
+        elif line == fence:
+            found.append(Block(info, first, "\n".join(lines)))
+            fence = None
+        else:
+            lines.append(line)
+    assert fence is None, f"{page.name}: the block before line {first} is not closed"
+    return found
+
+
+def compiled(page: Path, block: Block) -> CodeType:
+    """Code whose tracebacks point at the line of the page."""
+    return compile("\n" * (block.line - 1) + block.text + "\n", str(page), "exec")
+
+
+NUMBERS = itertools.count()
+"""Every run of a page is a module of its own, so that no class it defines is taken for that of another run."""
+
+
+@contextlib.contextmanager
+def run(page: Path) -> Iterator[dict[str, Any]]:
+    """Run the blocks of a page in order, as one script; gives its names."""
+    names: dict[str, Any] = {"__name__": f"page{next(NUMBERS)}"}
+    for block in blocks(page):
+        if block.info == "python":
+            exec(compiled(page, block), names)
+    yield names
+    names.clear()
+    gc.collect()  # networks that a page defines are found by name as long as they live
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(b.info == "python" for b in blocks(page))], ids=lambda page: page.stem
+)
+def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with run(page):
+        pass
+
+
+def test_the_example_network_keeps_the_laws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    with run(ROOT / "docs" / "adding-a-network.md") as names:
+        network: Backbone = names["MovingAverage"](6, 8, num_layers=2).double().eval()
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.4)
+        x = torch.randn(test_laws.B, test_laws.T, 6, dtype=torch.float64)
+        test_laws.test_chunk(network, x)
+        test_laws.test_step(network, x)
+        test_laws.test_causal(network, x)
+        test_laws.test_reorder(network, x)
+        test_laws.test_pad_then_go_on(network, x)
+        for side in ("left", "right", "inside"):
+            test_laws.test_pad(network, side)
+        del network
+
+
+def known_flags(words: list[str]) -> set[str]:
+    """The flags that a command's own help page lists."""
+    if words[0] == "seqmodels":
+        name = words[1] if len(words) > 1 else "--help"
+        if name == "--help":
+            return {"--help"}
+        assert name in cli.COMMANDS, f"there is no command {name!r}"
+        page = cli._fit_help() if name == "fit" else cli._help(name)
+    else:
+        recipe = ROOT / words[1]
+        assert recipe.is_file(), f"there is no recipe {words[1]!r}"
+        page = pages.render(pages.options(recipe, "main")[1]) + "\n" + pages.networks()
+    flags = set(re.findall(r"^ +(--[\w.-]+)", page, re.MULTILINE))
+    switches = re.findall(r"^ +(--[\w.-]+)(?: {2,}|$)", page, re.MULTILINE)
+    return flags | {f"--no-{flag[2:]}" for flag in switches} | {"--help"}
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Commands of this package in the shell blocks of a page, as words."""
+    found = []
+    for block in blocks(page):
+        if block.info.split(" ")[0] in SHELLS:
+            for line in block.text.replace("\\\n", " ").splitlines():
+                for command in re.split(r"&&|\||;", line.split(" #")[0]):
+                    words = shlex.split(command.strip().removeprefix("$ "))
+                    while words and re.fullmatch(r"\w+=.*", words[0]):
+                        words = words[1:]
+                    if words[:1] == ["seqmodels"] or (words[:1] == ["python"] and "recipes/" in "".join(words[1:2])):
+                        found.append(words)
+    return found
+
+
+@pytest.mark.parametrize(
+    "words", [pytest.param(words, id=f"{page.stem}: {' '.join(words)}") for page in PAGES for words in commands(page)]
+)
+def test_flags_exist(words: list[str]) -> None:
+    flags = [word.partition("=")[0] for word in words if word.startswith("--")]
+    assert set(flags) <= known_flags(words)
+
+
+def test_unknown_flags_are_found() -> None:
+    assert "--backbone.hidden-size" in known_flags(["seqmodels", "fit"])
+    assert "--no-shuffle" in known_flags(["seqmodels", "fit"])
+    assert "--no-data" not in known_flags(["seqmodels", "fit"])
+    assert "--top-k" not in known_flags(["seqmodels", "test"])
+    assert "--max-minutes" in known_flags(["python", "recipes/char_python.py"])
+
+
+def test_the_guided_tour_names_files_that_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tour = text.split("## A guided tour")[1].split("\n## ")[0]
+    links = re.findall(r"\[`([^`]+)`\]\(([^)]+)\)", tour)
+    assert len(links) > 20
+    for shown, target in links:
+        assert shown == target
+        assert (ROOT / target).is_file(), f"the tour names {target}, which is not there"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if not re.match(r"\w+:", target):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"

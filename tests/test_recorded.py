@@ -1,0 +1,255 @@
+"""Constructor calls as plain data, and back."""
+
+import inspect
+import json
+import sys
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from seqmodels.errors import InputError
+from seqmodels.nn import LSTM, Backbone
+from seqmodels.recorded import Recorded, class_path, construct, subclasses
+
+
+class Shape(Recorded):
+    def __init__(self, corners: int, name: str = "shape", scale: float = 1.0) -> None:
+        self.corners, self.name, self.scale = corners, name, scale
+
+
+class Square(Shape):
+    """Its constructor calls another: the outermost speaks."""
+
+    def __init__(self, side: float = 2.0) -> None:
+        super().__init__(4, "square", scale=side)
+
+
+class Plain(Shape):
+    """Has no constructor of its own."""
+
+
+class Scene(Recorded):
+    def __init__(self, main: Shape, *, options: Any = None, title: str | None = None) -> None:
+        self.main, self.options, self.title = main, options, title
+
+
+class Passing(Scene):
+    """Hands on what it does not name itself."""
+
+    def __init__(self, depth: int = 1, **others: Any) -> None:
+        super().__init__(**others)
+        self.depth = depth
+
+
+class Drawn(Recorded, ABC):
+    def __init__(self, width: int = 1) -> None:
+        self.width = width
+
+    @abstractmethod
+    def draw(self) -> None: ...
+
+
+class NotRecorded:
+    def __init__(self, corners: int = 3) -> None:
+        self.corners = corners
+
+
+class Bystander(Recorded):
+    """Recorded, but no shape."""
+
+    def __init__(self) -> None:
+        raise AssertionError("was built though nobody wanted one")
+
+
+def through_json(call: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(call))  # type: ignore[no-any-return]
+
+
+def test_defaults_are_filled_in() -> None:
+    wanted = {"corners": 3, "name": "shape", "scale": 1.0}
+    for shape in (Shape(3), Shape(corners=3), Shape(3, "shape"), Shape(3, scale=1.0)):
+        assert shape.constructor_call == {"class_path": class_path(Shape), "init_args": wanted}
+    assert list(Shape(scale=2.0, corners=3).constructor_call["init_args"]) == ["corners", "name", "scale"]
+
+
+def test_class_path_finds_the_class() -> None:
+    assert class_path(Shape) == f"{__name__}.Shape"
+    assert class_path(LSTM) == "seqmodels.nn.recurrent.LSTM"
+
+
+def test_outermost_constructor_is_recorded() -> None:
+    square = Square(3.0)
+    assert square.constructor_call == {"class_path": class_path(Square), "init_args": {"side": 3.0}}
+    assert (square.corners, square.name, square.scale) == (4, "square", 3.0)
+    assert Plain(5).constructor_call["class_path"] == class_path(Plain)
+    assert Plain(5).constructor_call["init_args"]["corners"] == 5
+
+
+def test_two_objects_have_two_records() -> None:
+    one, other = Shape(3), Shape(4)
+    assert one.constructor_call["init_args"]["corners"] == 3
+    assert other.constructor_call["init_args"]["corners"] == 4
+
+
+def test_calling_again_does_not_change_the_record() -> None:
+    shape = Shape(3)
+    shape.__init__(4)  # type: ignore[misc]
+    assert shape.constructor_call["init_args"]["corners"] == 3
+
+
+def test_record_does_not_change_with_the_argument() -> None:
+    options = {"colors": ["red"]}
+    scene = Scene(Shape(3), options=options)
+    options["colors"].append("blue")
+    assert scene.constructor_call["init_args"]["options"] == {"colors": ["red"]}
+
+
+def test_signature_and_docstring_stay() -> None:
+    assert list(inspect.signature(Shape).parameters) == ["corners", "name", "scale"]
+
+
+def test_wrong_arguments_are_a_type_error() -> None:
+    with pytest.raises(TypeError, match="missing a required argument: 'corners'"):
+        Shape()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
+        Shape(3, colour="red")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [None, True, 3, -0.5, 1e300, "text ä", [], [1, [2.5, "x"], None], {"a": {"b": [False]}, "c": None}],
+)
+def test_round_trip(options: Any) -> None:
+    scene = Scene(Square(7.0), options=options, title="t")
+    again = construct(through_json(scene.constructor_call), Scene)
+    assert again.constructor_call == scene.constructor_call
+    assert type(again) is Scene
+    assert type(again.main) is Square
+    assert again.main.scale == 7.0
+    assert (again.options, again.title) == (options, "t")
+    assert type(again.options) is type(options)
+
+
+def test_tuples_become_lists() -> None:
+    assert construct(through_json(Scene(Shape(3), options=(1, (2,))).constructor_call), Scene).options == [1, [2]]
+
+
+def test_objects_in_lists_and_dicts_are_rebuilt() -> None:
+    scene = Scene(Shape(3), options={"first": [Square(1.0), Shape(5)], "second": Square(2.0)})
+    again = construct(through_json(scene.constructor_call), Scene)
+    assert [type(shape) for shape in again.options["first"]] == [Square, Shape]
+    assert again.options["second"].scale == 2.0
+
+
+def test_arguments_handed_on() -> None:
+    scene = Passing(2, main=Square(), title="t")
+    assert scene.constructor_call["init_args"] == {"depth": 2, "main": Square().constructor_call, "title": "t"}
+    again = construct(through_json(scene.constructor_call), Scene)
+    assert again.constructor_call == scene.constructor_call
+    assert (again.depth, type(again.main), again.title) == (2, Square, "t")
+
+
+def test_a_network_with_all_its_arguments() -> None:
+    network = LSTM(6, 8, num_layers=2)
+    again = construct(through_json(network.constructor_call), Backbone)
+    assert [tuple(p.shape) for p in again.parameters()] == [tuple(p.shape) for p in network.parameters()]
+    assert again.constructor_call == network.constructor_call
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.zeros(2), np.float64(1.0), np.int64(1), b"bytes", {1: "a"}, {"set"}, 1j, object(), len, Shape, Path("x"),
+        NotRecorded(), [1, [2, object()]], {"a": {"b": object()}}, float,
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_arguments_that_are_not_plain(value: Any) -> None:
+    with pytest.raises(InputError, match=r"Scene\(options=\.\.\.\) was given a .*; expected None, bool, int"):
+        Scene(Shape(3), options=value)
+
+
+def test_the_argument_that_is_not_plain_is_named() -> None:
+    with pytest.raises(InputError, match=r"Shape\(name=\.\.\.\) was given a bytes"):
+        Shape(3, b"square")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        None, 3, "Shape", [], {}, {"class_path": class_path(Shape)}, {"init_args": {"corners": 3}},
+        {"class_path": class_path(Shape), "init_args": None},
+        {"class_path": class_path(Shape), "init_args": [3]},
+        {"class_path": class_path(Shape), "init_args": {"corners": 3}, "state": 1},
+    ],
+)  # fmt: skip
+def test_malformed_records(record: Any) -> None:
+    with pytest.raises(InputError, match="expected a constructor call with class_path and init_args for a Shape"):
+        construct(record, Shape)
+
+
+@pytest.mark.parametrize("path", [None, 3, [class_path(Shape)], {"x": 1}])
+def test_class_path_that_is_no_text(path: Any) -> None:
+    with pytest.raises(InputError):
+        construct({"class_path": path, "init_args": {}}, Shape)
+
+
+@pytest.mark.parametrize(
+    "init_args", [{}, {"corners": 3, "colour": "red"}, {"self": 1, "corners": 3}, {3: 4}, {"cls": 1}]
+)
+def test_arguments_that_do_not_fit(init_args: dict[Any, Any]) -> None:
+    with pytest.raises(InputError, match="cannot be built from the recorded arguments"):
+        construct({"class_path": class_path(Shape), "init_args": init_args}, Shape)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "os.system", "builtins.eval", "subprocess.Popen", "Shape", f"{__name__}.NotRecorded", f"{__name__}.Bystander",
+        f"{__name__}.Nothing", "torch.nn.modules.linear.Linear", "", f"{__name__}.Shape.__init__",
+    ],
+)  # fmt: skip
+def test_unknown_classes_and_those_of_another_base(path: str) -> None:
+    with pytest.raises(InputError, match=r"is not known here.*known: .*Shape, Square"):
+        construct({"class_path": path, "init_args": {"corners": 3}}, Shape)
+
+
+def test_base_must_be_derived_from() -> None:
+    with pytest.raises(InputError, match="is not known here"):
+        construct(Shape(3).constructor_call, Square)
+    assert type(construct(Square().constructor_call, Shape)) is Square
+
+
+def test_abstract_classes_are_neither_built_nor_offered() -> None:
+    with pytest.raises(InputError, match="cannot be built"):
+        construct({"class_path": class_path(Drawn), "init_args": {}}, Drawn)
+    with pytest.raises(InputError, match=r"known: \)"):
+        construct({"class_path": "x.Y", "init_args": {}}, Drawn)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_nothing_named_in_a_record_is_imported(nested: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that would tell if it were imported, where Python would find it."""
+    name = "named_in_a_file"
+    (tmp_path / f"{name}.py").write_text(
+        "from seqmodels.recorded import Recorded\n"
+        "class Trap(Recorded):\n    def __init__(self): pass\n"
+        f"open({str(tmp_path / 'imported')!r}, 'w')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    record = {"class_path": f"{name}.Trap", "init_args": {}}
+    if nested:
+        record = {"class_path": class_path(Scene), "init_args": {"main": record}}
+    with pytest.raises(InputError, match=rf"'{name}\.Trap' is not known here; import the module"):
+        construct(record, Recorded)
+    assert name not in sys.modules
+    assert not (tmp_path / "imported").exists()
+
+
+def test_subclasses() -> None:
+    assert subclasses(Shape) == {Shape, Square, Plain}
+    assert {Shape, Square, Scene, LSTM} <= subclasses(Recorded)
