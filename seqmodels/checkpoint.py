@@ -4,7 +4,7 @@ import pickle
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -14,8 +14,8 @@ from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.base import RECORD
 
 
-def checkpoint_path(path: str | Path) -> Path:
-    """The checkpoint meant by a path: the file itself, or the best one of a run folder.
+def checkpoint_path(path: str | Path, which: Literal["best", "last"] = "best") -> Path:
+    """The checkpoint meant by a path: the file itself, or the best or the last one of a run folder.
 
     Raises:
         InputError: there is none.
@@ -25,12 +25,9 @@ def checkpoint_path(path: str | Path) -> Path:
         return path
     if not path.exists():
         raise InputError(f"there is no {str(path)!r}; expected a run folder (such as one below runs/) or a checkpoint")
-    for name in ("best.ckpt", "last.ckpt"):
-        if (found := path / "checkpoints" / name).is_file():
-            return found
-    raise InputError(
-        f"{str(path)!r} holds no checkpoints/best.ckpt or last.ckpt; expected a run folder that training has left"
-    )
+    if (found := path / "checkpoints" / f"{which}.ckpt").is_file():
+        return found
+    raise InputError(f"{str(path)!r} holds no checkpoints/{which}.ckpt; expected a run folder that training has left")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

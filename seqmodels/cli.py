@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ examples:
   seqmodels generate runs/language_model/RUN --prompt "def "
   seqmodels test runs/language_model/RUN --data other.txt
 
-seqmodels COMMAND --help says what a command takes."""
+seqmodels COMMAND --help says what a command takes. With --import MODULE, a command
+knows the networks that a module of your own defines."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not words or words[0] in ("-h", "--help", "help"):
         print(OVERVIEW.format(commands="\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())))
         return
-    _guarded(lambda: _run(words[0], words[1:]))
+    _guarded(lambda: _run(words[0], _imported(words[1:])))
 
 
 def command(function: Callable[..., Any]) -> None:
@@ -47,14 +49,13 @@ def command(function: Callable[..., Any]) -> None:
     `if __name__ == "__main__": command(main)`.
     """
     words = sys.argv[1:]
-    if "-h" in words or "--help" in words:
-        about, found = pages.options(Path(inspect.getfile(function)), function.__name__, skip=("backbone",))
-        print(
-            f"usage: python {sys.argv[0]} [options]\n\n{about}\n\noptions:\n{pages.render(found)}\n\n{pages.networks()}"
-        )
-        return
 
     def run() -> None:
+        if "-h" in words or "--help" in words:
+            about, found = pages.options(Path(inspect.getfile(function)), function.__name__, skip=("backbone",))
+            print(f"usage: python {sys.argv[0]} [options]\n\n{about}\n")
+            print(f"options:\n{pages.render(found)}\n\n{pages.networks()}")
+            return
         from seqmodels.parsing import Parser, call
 
         parser = Parser()
@@ -97,6 +98,19 @@ def _run(name: str, words: list[str]) -> None:
         call(function, parser.parse(words))
 
 
+def _imported(words: list[str]) -> list[str]:
+    """Import the modules named by --import, which may define networks, and leave the other words."""
+    while "--import" in words[:-1]:
+        place = words.index("--import")
+        sys.path.insert(0, str(Path.cwd()))
+        try:
+            import_module(words[place + 1])
+        except ImportError as error:
+            raise InputError(f"--import {words[place + 1]}: {error}; expected a module found from here") from error
+        words = words[:place] + words[place + 2 :]
+    return words
+
+
 def _help(name: str) -> str:
     about, found = pages.options(pages.PACKAGE / "commands.py", name)
     positional, optional = found[:1], found[1:]
@@ -109,7 +123,7 @@ def _fit_help() -> str:
     package = pages.PACKAGE
     data = pages.options(package / "data" / "modules.py", "TextDataModule")[1]
     model = pages.options(package / "tasks" / "language_model.py", "LanguageModel", ("backbone", "tokenizer"))[1]
-    about, run = pages.options(package / "run.py", "fit", ("task", "data"))
+    about, run = pages.options(package / "run.py", "fit", ("task", "data", "callbacks"))
     sections = [
         f"usage: seqmodels fit [options]\n\n{about}",
         "options can also come from a file, such as the config.yaml of an earlier run:\n  --config PATH",
@@ -135,7 +149,7 @@ def _fit(words: list[str]) -> None:
     parser.add_class_arguments(TextDataModule)
     parser.add_subclass_arguments(Backbone, "backbone", required=False)
     parser.add_class_arguments(LanguageModel, skip={"backbone", "tokenizer"})
-    parser.add_function_arguments(fit, skip={"task", "data"})
+    parser.add_function_arguments(fit, skip={"task", "data", "callbacks"})
     arguments = parser.parse(words)
     arguments.backbone = arguments.backbone or LSTM()
     text = call(TextDataModule, arguments)

@@ -44,10 +44,13 @@ def options(file: Path, name: str, skip: tuple[str, ...] = ()) -> tuple[str, lis
     plain = signature.posonlyargs + signature.args
     defaults = [None] * (len(plain) - len(signature.defaults)) + list(signature.defaults)
     pairs = [*zip(plain, defaults, strict=True), *zip(signature.kwonlyargs, signature.kw_defaults, strict=True)]
+    aliases = _aliases(tree)
     found = [
         Option(
             argument.arg,
-            ast.unparse(argument.annotation) if argument.annotation else "",
+            aliases.get(ast.unparse(argument.annotation), ast.unparse(argument.annotation))
+            if argument.annotation
+            else "",
             "" if default is None else ast.unparse(default),
             meanings.get(argument.arg, ""),
         )
@@ -55,6 +58,23 @@ def options(file: Path, name: str, skip: tuple[str, ...] = ()) -> tuple[str, lis
         if argument.arg not in ("self", *skip)
     ]
     return (ast.get_docstring(node) or "").split("\n\n")[0], found
+
+
+def _aliases(tree: ast.Module) -> dict[str, str]:
+    """Names that stand for a choice, `Name = Literal[...]`, in a file and in the modules that it imports from here."""
+    found: dict[str, str] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("seqmodels."):
+            file = PACKAGE.parent / f"{str(node.module).replace('.', '/')}.py"
+            if file.exists():
+                found |= _aliases(ast.Module([n for n in ast.parse(file.read_text()).body if _is_choice(n)], []))
+        elif _is_choice(node):
+            found[node.targets[0].id] = ast.unparse(node.value)  # type: ignore[attr-defined]
+    return found
+
+
+def _is_choice(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Literal[")
 
 
 def _meanings(docstring: str) -> dict[str, str]:
@@ -70,11 +90,12 @@ def render(found: list[Option], prefix: str = "") -> str:
     """Options as lines of a help page, with dashes as people type them."""
     lines = []
     for option in found:
-        flag = f"--{prefix}{option.name.replace('_', '-')}"
+        switch = "no-" if option.default == "True" else ""
+        flag = f"--{prefix}{switch}{option.name.replace('_', '-')}"
         choices = re.findall(r"'([\w-]+)'", option.type) if "Literal" in option.type else []
         kind = "|".join(choices) or _kind(option)
         default = option.default.strip("'\"")
-        tail = f" (default: {default})" if default not in ("", "None", "False") else ""
+        tail = f" (default: {default})" if default not in ("", "None", "False", "True") else ""
         body = textwrap.wrap(option.meaning + tail, 84)
         head = f"  {flag} {kind}".rstrip()
         if len(head) > 32 or not body:

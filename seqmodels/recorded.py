@@ -85,8 +85,8 @@ def construct(call: Call, base: type) -> Any:
     known = {class_path(cls): cls for cls in subclasses(base)}
     if call["class_path"] not in known:
         raise InputError(
-            f"the class {call['class_path']!r} is not known here; import the module that defines it first "
-            f"(known: {', '.join(sorted(cls.__name__ for cls in known.values() if not inspect.isabstract(cls)))})"
+            f"the class {call['class_path']!r} is not known as a {base.__name__}; if it is your own, import its module "
+            "first (on the command line with --import MODULE)"
         )
     arguments = {k: construct(v, Recorded) if _is_call(v) else v for k, v in call["init_args"].items()}
     try:
@@ -99,9 +99,9 @@ def _is_call(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"class_path", "init_args"}
 
 
-def subclasses(base: type[Any]) -> set[type[Any]]:
-    """A class and all that derive from it, as far as they are imported."""
-    found = {base}
+def subclasses(base: type[Any]) -> list[type[Any]]:
+    """A class and all that derive from it, as far as they are imported; of one name, the newest last."""
+    found = [base]
     for cls in base.__subclasses__():
-        found |= subclasses(cls)
+        found += subclasses(cls)
     return found

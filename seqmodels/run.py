@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from seqmodels.checkpoint import read_checkpoint
+from seqmodels.checkpoint import checkpoint_path, read_checkpoint
 from seqmodels.curves import best_figures, draw_curves
 from seqmodels.data import TextDataModule
 from seqmodels.diagnostics import Samples
@@ -45,14 +45,15 @@ def fit(
     accelerator: str = "auto",
     prompt: str = "",
     runs: str = "runs",
-    resume: str | None = None,
+    resume: str | Path | None = None,
+    callbacks: tuple[pl.Callback, ...] = (),
 ) -> Path:
     """Train, and leave a run folder: configuration, figures, checkpoints, samples, curves.
 
     Args:
         task: what to train.
         data: what to train on.
-        max_minutes: how long to train, validation included; 3 where neither this nor max_steps is given.
+        max_minutes: how long to train, validation included. (default: 3, unless max_steps is given)
         max_steps: how many steps to train at most.
         validations: how often to validate on the way, at even distances; the last time is at the end.
         clip: largest norm of the gradient; what is longer is scaled down to it. 0 for no limit.
@@ -62,7 +63,9 @@ def fit(
         accelerator: cpu or gpu; auto for a GPU where there is one.
         prompt: what the samples continue.
         runs: the folder in which run folders are made.
-        resume: a checkpoint to go on from, to the end of the budget given here.
+        resume: a run folder, whose last checkpoint is taken, or a checkpoint to go on from, to the end of the budget
+            given here.
+        callbacks: more callbacks of Lightning; from Python only.
 
     Returns:
         The run folder.
@@ -70,7 +73,7 @@ def fit(
     Raises:
         InputError: a setting cannot be used here.
     """
-    settings = {k: v for k, v in locals().items() if k not in ("task", "data", "resume")}
+    settings = {k: v for k, v in locals().items() if k not in ("task", "data", "resume", "callbacks")}
     if max_minutes is None and max_steps is None:
         max_minutes = 3.0
     budget = Budget(max_minutes, max_steps, validations)
@@ -81,6 +84,7 @@ def fit(
         raise InputError(f"clip={clip} was given; expected a norm above 0, or 0 for no limit")
     accelerator = choose_accelerator(accelerator, devices)
     if resume is not None:
+        resume = checkpoint_path(resume, "last")
         read_checkpoint(resume)  # a bad one is refused before anything is written
     data.tokenizer, data.facts("train")  # prepared here, once, and found in the cache by other processes
     data.training_batches()
@@ -110,6 +114,7 @@ def fit(
                 checkpoints,
                 Samples(folder / "samples.md", prompt),
                 ProgressLine(facts.tokens / facts.characters),
+                *callbacks,
             ],
             log_every_n_steps=20,
             num_sanity_val_steps=0,
@@ -187,12 +192,11 @@ def _finish(folder: Path, task: SequenceTask, trainer: pl.Trainer, seconds: floa
     result = {**best, **spent, "parameters": _size(task)}
     (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     draw_curves(folder)
-    print(
-        f"best     {best['val/nats_per_token']:.4f} nats per token, {best['val/bits_per_byte']:.3f} bits per byte on "
-        f"validation text, after {task.tokens_seen:,} tokens in {seconds:,.0f} s\n"
-        f"model    {folder}/checkpoints/best.ckpt\n"
-        f"next     seqmodels generate {folder}"
-    )
+    if best:
+        figures = f"{best['val/nats_per_token']:.4f} nats per token, {best['val/bits_per_byte']:.3f} bits per byte"
+        print(f"best     {figures} on validation text, after {task.tokens_seen:,} tokens in {seconds:,.0f} s")
+    print(f"model    {folder}/checkpoints/best.ckpt")
+    print(f"next     seqmodels generate {folder}")
 
 
 def _network(task: SequenceTask) -> str:

@@ -114,10 +114,12 @@ def test_pieces_put_together_are_the_files(texts: list[str], first: float, middl
         patch.setattr(files, "PIECE", 7)
         patch.setattr(files, "read_text", lambda path: texts[int(str(path))])
         names = [str(number) for number in range(len(texts))]
-        whole = "".join(texts)
-        low, cut = int(first * len(whole)), int(middle * len(whole))
-        parts = [list(files.pieces(names, a, b, [])) for a, b in ((0.0, first), (first, middle), (middle, 1.0))]
-    assert ["".join(str(row["text"]) for row in rows) for rows in parts] == [whole[:low], whole[low:cut], whole[cut:]]
+        whole, total = "".join(texts), sum(map(len, texts))
+        shares = [(a, b) for a, b in ((0.0, first), (first, middle), (middle, 1.0)) if int(a * total) < int(b * total)]
+        parts = [list(files.pieces(names, a, b, [])) for a, b in shares]
+    found = ["".join(str(row["text"]) for row in rows) for rows in parts]
+    assert found == [whole[int(a * total) : int(b * total)] for a, b in shares]
+    assert "".join(found) == whole
     rows = [row for part in parts for row in part]
     assert all(row["text"] for row in rows)
     place, starts, ends = 0, [], []

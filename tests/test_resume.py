@@ -18,11 +18,11 @@ def test_resume(text_file: Path, tmp_path: Path, carry: bool, optimizer: str, st
     steps = 2 * epoch + 3
     place = stop if isinstance(stop, int) else epoch + (stop == "first of an epoch")
     whole, path = Record(place, tmp_path / "part.ckpt"), tmp_path / "part.ckpt"
-    model = small_model(data, optimizer=optimizer)
+    model = small_model(data, optimizer=optimizer, dropout=0.2)
     train(model, data, steps, whole)
 
     data, rest = small_module(text_file, carry), Record()
-    resumed = small_model(data, optimizer=optimizer)
+    resumed = small_model(data, optimizer=optimizer, dropout=0.2)
     with torch.no_grad():
         for parameter in resumed.parameters():
             parameter.fill_(0.5)  # nothing may be left of what it was

@@ -122,8 +122,9 @@ def _shares(files: list[Path], val_share: float) -> dict[str, Rows]:
 
 
 def _rows(files: list[Path], first: float = 0.0, last: float = 1.0) -> datasets.Dataset:
-    stamps = [f"{LAYOUT} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
-    arguments = {"files": [str(path.absolute()) for path in files], "first": first, "last": last, "stamps": stamps}
+    # Tuples: a list would be taken for shards, each of them read, and cut, by itself.
+    stamps = tuple(f"{LAYOUT} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
+    arguments = {"files": tuple(str(path.absolute()) for path in files), "first": first, "last": last, "stamps": stamps}
     try:
         return datasets.Dataset.from_generator(pieces, gen_kwargs=arguments)
     except datasets.exceptions.DatasetGenerationError as error:

@@ -78,7 +78,7 @@ def read_text(path: Path) -> str:
     return text
 
 
-def pieces(files: list[str], first: float, last: float, stamps: list[str]) -> Iterator[dict[str, object]]:
+def pieces(files: tuple[str, ...], first: float, last: float, stamps: tuple[str, ...]) -> Iterator[dict[str, object]]:
     """The text of some files, or a share of it, in rows of a bounded size.
 
     Args:

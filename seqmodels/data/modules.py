@@ -28,15 +28,15 @@ class TextDataModule(Recorded, pl.LightningDataModule):
         data: "python" for the built-in corpus, a text file or directory (plain or .gz), or a hub name.
         subset: configuration of a hub dataset, such as wikitext-2-v1.
         column: column of a hub dataset that holds the text.
-        tokenizer: char, byte, bpe, or a Tokenizer that is there already.
+        tokenizer: char, byte or bpe; from Python also a Tokenizer that is there already.
         vocab_size: most tokens of a bpe vocabulary trained here.
         length: tokens T in a row of a batch; with carry, how far gradients reach back.
         batch_size: rows B of a batch on each device.
         carry: carry the state from batch to batch along lanes through the text (truncated BPTT).
         stride: distance between windows without carry; as long as a window where not given.
-        shuffle: windows in random order, anew in each epoch.
+        shuffle: windows in random order, anew in each epoch, or as they come.
         val_share: share of the end that validates where the source has no validation split.
-        seed: what the order of the data depends on.
+        seed: what the order of the data depends on; on the command line, the first weights too.
         num_workers: processes that gather batches; 0 is fastest unless batches are huge.
     """
 
@@ -67,6 +67,7 @@ class TextDataModule(Recorded, pl.LightningDataModule):
         self.length, self.batch_size, self.stride = length, batch_size, stride or length
         self.carry, self.shuffle, self.seed, self.num_workers = carry, shuffle, seed, num_workers
         self._place = (0, 0)
+        self._columns: dict[str, tuple[Tensor, TextFacts]] = {}
 
     @functools.cached_property
     def corpus(self) -> Corpus:
@@ -83,9 +84,10 @@ class TextDataModule(Recorded, pl.LightningDataModule):
         texts = (text for rows in self.corpus.rows("train").iter(256) for text in rows["text"])
         return Tokenizer.char(texts) if self.wanted_tokenizer == "char" else Tokenizer.bpe(texts, self.vocab_size)
 
-    @functools.cache  # noqa: B019 - as long-lived as the module itself
     def _column(self, split: str) -> tuple[Tensor, TextFacts]:
-        return token_column(self.corpus.rows(split), self.tokenizer)
+        if split not in self._columns:
+            self._columns[split] = token_column(self.corpus.rows(split), self.tokenizer)
+        return self._columns[split]
 
     def tokens(self, split: str) -> Tensor:
         """The token column of a split, (N,), beginning with BOS; a memory map."""

@@ -4,7 +4,6 @@ Each of these is a dataset of whole batches: `[epoch, k]` gathers batch k of an 
 read of a strided view. They differ in which positions they take; a task cannot tell them apart.
 """
 
-import functools
 from abc import ABC, abstractmethod
 
 import torch
@@ -31,11 +30,10 @@ class Batches(Dataset[Batch], ABC):
 def shifted(tokens: Tensor, continues: bool = False, goes_on: bool = False) -> Batch:
     """Inputs and targets from tokens (B, T + 1): the targets are the inputs one step later.
 
-    What follows the end of a document is its neighbour's start, which nobody could predict or needs to: BOS is
-    never a target.
+    Nobody needs to predict that a document begins after another has ended, nor padding: BOS and PAD, the two
+    lowest ids, are never targets.
     """
-    following = tokens[:, 1:]
-    targets = following.long().masked_fill_(following == BOS, IGNORE)
+    targets = torch.threshold_(tokens[:, 1:].long(), BOS, IGNORE)  # what is not above BOS: PAD and BOS
     return Batch(tokens[:, :-1].long(), targets, continues=continues, goes_on=goes_on)
 
 
@@ -109,15 +107,18 @@ class Lanes(Batches):
                 "give a smaller batch_size or length, or more text"
             )
         self.column, self.length, self.batch_size, self.seed, self.share = column, length, batch_size, seed, share
+        self._epoch, self._lanes = -1, column  # the lanes of the epoch read last
 
     def __len__(self) -> int:
         return self.width // self.length
 
-    @functools.lru_cache(maxsize=1)  # noqa: B019 - one view of the column, which this object holds anyway
     def lanes(self, epoch: int) -> Tensor:
         """This rank's lanes in an epoch, (B, width + 1), each going one token into the next; a view."""
-        first = int(torch.randint(self.length, (), generator=generator(self.seed, epoch)))
-        return self.column[first:].unfold(0, self.width + 1, self.width)[self.share.rows(self.batch_size)]
+        if epoch != self._epoch:
+            first = int(torch.randint(self.length, (), generator=generator(self.seed, epoch)))
+            lanes = self.column[first:].unfold(0, self.width + 1, self.width)
+            self._epoch, self._lanes = epoch, lanes[self.share.rows(self.batch_size)]
+        return self._lanes
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
         epoch, step = place

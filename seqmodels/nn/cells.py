@@ -34,6 +34,9 @@ class Cell(nn.Module, ABC):
         self.input_size = input_size
         self.hidden_size = hidden_size
 
+    def reset_parameters(self) -> None:
+        """Draw the weights a new network starts with; the cell's modules have done so unless it says otherwise."""
+
     @abstractmethod
     def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """One step in time.
@@ -72,6 +75,15 @@ class FusedCell(Cell):
     """A cell whose sequence runs in one kernel of torch, which holds the parameters."""
 
     kernel: nn.RNNBase
+
+    def reset_parameters(self) -> None:
+        """Orthogonal recurrent maps (Saxe et al. 2014), one for each gate, and zero biases."""
+        for name, parameter in self.kernel.named_parameters():
+            if "weight_hh" in name:
+                for block in parameter.chunk(parameter.shape[0] // self.hidden_size):
+                    nn.init.orthogonal_(block)
+            elif "bias" in name:
+                nn.init.zeros_(parameter)
 
     def sequence(
         self, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None = None
@@ -123,6 +135,12 @@ class LSTMCell(FusedCell):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
         self.kernel = nn.LSTM(input_size, hidden_size, batch_first=True)
+
+    def reset_parameters(self) -> None:
+        """As all fused cells, but for the forget gate's bias."""
+        super().reset_parameters()
+        with torch.no_grad():
+            self.kernel.bias_ih_l0[self.hidden_size : 2 * self.hidden_size] = 1.0  # type: ignore[operator]
 
     def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         h, c = state

@@ -44,7 +44,7 @@ class RecurrentStack(Backbone):
         sizes = [input_size] + [hidden_size] * num_layers
         cells = [self._cell(D, hidden_size) for D in sizes[:-1]]
         for cell in cells:
-            _initialize(cell)
+            cell.reset_parameters()
         self.layers = nn.ModuleList(cells)
         start = torch.zeros(sum(cell.state_tensors for cell in cells), hidden_size)
         self.start: Tensor
@@ -92,18 +92,6 @@ class RecurrentStack(Backbone):
         if mask is not None:
             x = x * mask.unsqueeze(-1)
         return x, tuple(ends)
-
-
-def _initialize(cell: Cell) -> None:
-    """Orthogonal recurrent blocks (Saxe et al. 2014), zero biases, forget-gate bias 1."""
-    for name, parameter in cell.named_parameters():
-        if "weight_hh" in name:
-            for block in parameter.chunk(parameter.shape[0] // cell.hidden_size):
-                nn.init.orthogonal_(block)
-        elif "bias" in name:
-            nn.init.zeros_(parameter)
-            if isinstance(cell, LSTMCell) and "bias_ih" in name:
-                nn.init.ones_(parameter[cell.hidden_size : 2 * cell.hidden_size])
 
 
 class RNN(RecurrentStack):

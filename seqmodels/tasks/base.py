@@ -62,6 +62,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         """Targets trained on so far, over all ranks."""
         self._carried: State | None = None
         self._carried_in_evaluation: State | None = None
+        self._random: Tensor | None = None  # to be restored where a run resumes
         self._recent = torch.zeros(2, dtype=torch.float64)  # nats and targets since the last line of the log
         self._clock: tuple[float, int] | None = None  # when that was, and the tokens seen by then
         self.figures: dict[str, Tensor | float] = {}
@@ -77,6 +78,12 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         """The part whose matrices Muon is made for: neither embedding nor softmax layer."""
 
     # Training
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Where a run resumes, chance goes on from where it was: what came before has drawn from it, too."""
+        if self._random is not None:
+            torch.set_rng_state(self._random)
+            self._random = None
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy per target: the sum of nats over this rank, by the mean count over all ranks.
@@ -124,11 +131,20 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as the trainer says, and log the norm of the gradient before it was clipped."""
-        if self.logs_now:
-            gradients = [p.grad for p in self.parameters() if p.grad is not None]
-            self.log("train/gradient_norm", torch.nn.utils.get_total_norm(gradients))
-        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        """Clip as the trainer says, and log the norm of the gradient before it was clipped.
+
+        Lightning's own clipping refuses fused optimisers in every mixed precision, though only float16 scales
+        gradients; where it does, they are unscaled when this is called.
+        """
+        parameters = [p for p in self.parameters() if p.grad is not None]
+        by_value = gradient_clip_algorithm == "value"
+        if self.logs_now or not by_value:
+            limit = gradient_clip_val if gradient_clip_val and not by_value else float("inf")
+            norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+            if self.logs_now:
+                self.log("train/gradient_norm", norm)
+        if by_value and gradient_clip_val:
+            torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
 
     def configure_optimizers(self) -> Any:
         """The optimiser, and a learning rate that follows the share of the run."""
@@ -198,6 +214,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
             "data": getattr(self.trainer.datamodule, "constructor_call", None),  # type: ignore[attr-defined]
             "tokens_seen": self.tokens_seen,
             "carried": carried,
+            "random": torch.get_rng_state(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -208,4 +225,4 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         if carried is not None and self._trainer is not None and self.trainer.world_size > 1:
             rank, world = self.trainer.global_rank, self.trainer.world_size
             carried = map_state(lambda tensor: tensor.chunk(world)[rank], carried)
-        self._carried = carried
+        self._carried, self._random = carried, record["random"]
