@@ -155,9 +155,9 @@ def test_sums_stay_precise_in_a_model_of_half_precision() -> None:
     model = torch.nn.ModuleList([TextMetrics(SIZES)]).to(torch.bfloat16)
     target = torch.tensor([[4]])
     for _ in range(2):
-        for nats in (1000.0, 1.0, 1.0):
+        for nats in (1000.0, 1.0, 1.0, 1.0, 1.0):
             model[0].update(torch.tensor(nats), target)
-        assert model[0].compute()["nats_per_token"].item() == pytest.approx(334)
+        assert model[0].compute()["nats_per_token"].item() == pytest.approx(200.8)
         model[0].reset()
 
 

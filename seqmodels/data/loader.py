@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
@@ -41,6 +42,7 @@ def loader(batches: Batches, *, place: tuple[int, int] = (0, 0), num_workers: in
         sampler=BatchNumbers(batches, place),
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batch_size it is given one batch, not a list
         num_workers=num_workers,
+        generator=torch.Generator(),  # or each epoch would draw from the chance that dropout draws from
         persistent_workers=num_workers > 0,
     )
 
