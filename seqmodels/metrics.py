@@ -55,7 +55,7 @@ class TextMetrics(Metric):
             targets: int64 (B, T), IGNORE where nothing was scored.
         """
         scored = targets[targets != IGNORE]
-        self.nats += nats
+        self.nats = self.nats.double() + nats  # also where the whole model was made half precision
         self.tokens += scored.numel()
         self.extent += self.sizes[:, scored].sum(1)
 

@@ -37,7 +37,10 @@ def _recording(init: Any) -> Any:
             cls = type(self)
             bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
             bound.apply_defaults()
-            given = dict(list(bound.arguments.items())[1:])
+            given: dict[str, Any] = {}
+            for name, value in list(bound.arguments.items())[1:]:
+                kind = bound.signature.parameters[name].kind
+                given |= value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
             call = {"class_path": class_path(cls), "init_args": {k: _plain(v, cls, k) for k, v in given.items()}}
             object.__setattr__(self, "constructor_call", call)
         init(self, *args, **kwargs)
@@ -78,7 +81,7 @@ def construct(call: Call, base: type) -> Any:
     Raises:
         InputError: the record is malformed, or names a class that is not known.
     """
-    if not (_is_call(call) and isinstance(call["init_args"], dict)):
+    if not (_is_call(call) and isinstance(call["class_path"], str) and isinstance(call["init_args"], dict)):
         raise InputError(
             f"expected a constructor call with class_path and init_args for a {base.__name__}, got {call!r:.80}"
         )
@@ -88,11 +91,19 @@ def construct(call: Call, base: type) -> Any:
             f"the class {call['class_path']!r} is not known as a {base.__name__}; if it is your own, import its module "
             "first (on the command line with --import MODULE)"
         )
-    arguments = {k: construct(v, Recorded) if _is_call(v) else v for k, v in call["init_args"].items()}
+    arguments = {k: _rebuilt(v) for k, v in call["init_args"].items()}
     try:
         return known[call["class_path"]](**arguments)
     except TypeError as error:
         raise InputError(f"{call['class_path']} cannot be built from the recorded arguments: {error}") from error
+
+
+def _rebuilt(value: Any) -> Any:
+    if _is_call(value):
+        return construct(value, Recorded)
+    if isinstance(value, list):
+        return [_rebuilt(item) for item in value]
+    return {key: _rebuilt(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _is_call(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import platform
 import socket
 from collections.abc import Callable, Iterator
@@ -74,7 +75,7 @@ def load_corpus(source: str, *, subset: str | None = None, column: str = "text",
         raise InputError(f"val_share={val_share} was given; expected a share between 0 and 1, such as 0.1")
     if source == BUILT_IN:
         return _built_in()
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))  # of a user who is not known: as it stands
     if path.is_dir():
         return _directory(path, val_share)
     if path.exists():
@@ -142,9 +143,10 @@ def _hub(name: str, subset: str | None, column: str, val_share: float) -> Corpus
     try:
         loaded = datasets.load_dataset(name, subset)
     except Exception as error:  # the hub client raises errors of four libraries, by the way it fails
+        reason = str(error).partition("\n")[0]
         raise InputError(
             f"{name!r} is no file here, and could not be had from the Hugging Face hub "
-            f"({type(error).__name__}: {str(error).splitlines()[0][:160]}); check the name and the network, {advice}"
+            f"({type(error).__name__}: {reason[:160]}); check the name and the network, {advice}"
         ) from error
     splits: dict[str, datasets.Dataset] = {SPLITS[key]: rows for key, rows in loaded.items() if key in SPLITS}
     if "train" not in splits or column not in splits["train"].column_names:
@@ -152,9 +154,13 @@ def _hub(name: str, subset: str | None, column: str, val_share: float) -> Corpus
             f"{name!r} has splits {list(loaded)} with columns {loaded[next(iter(loaded))].column_names}; expected a "
             f"split 'train' with the text in column {column!r}; name another with --column"
         )
+    if splits["train"].features[column] not in (datasets.Value("string"), datasets.Value("large_string")):
+        raise InputError(f"the column {column!r} of {name!r} holds {splits['train'].features[column]}; expected text")
     if "validation" not in splits:
-        first = round(len(splits["train"]) * (1 - val_share))
         rows = splits["train"]
+        if len(rows) < 2:
+            raise InputError(f"{name!r} has {len(rows)} rows; expected at least 2, for training and validation")
+        first = min(max(1, round(len(rows) * (1 - val_share))), len(rows) - 1)
         splits |= {"train": rows.select(range(first)), "validation": rows.select(range(first, len(rows)))}
     return Corpus(f"{name} from the hub", {key: partial(_documents, rows, column) for key, rows in splits.items()})
 

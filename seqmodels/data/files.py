@@ -89,10 +89,15 @@ def pieces(files: tuple[str, ...], first: float, last: float, stamps: tuple[str,
 
     Yields:
         Rows of `text`, with `starts` and `ends` true where a document does so.
+
+    Raises:
+        InputError: a file cannot be read, or the share has no character.
     """
     documents = [read_text(Path(file)) for file in files]
     total = sum(map(len, documents))
     begin, end = int(first * total), int(last * total)
+    if begin >= end:
+        raise InputError(f"a text of {total} characters is too short to be split into training and validation")
     place = 0
     for document in documents:
         low, high = max(begin - place, 0), min(end - place, len(document))

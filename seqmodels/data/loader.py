@@ -30,8 +30,10 @@ class BatchNumbers(DistributedSampler[tuple[int, int]]):
         return self.count
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
+        # Not before the first number is taken: with worker processes, a loader makes an iterator that it throws away.
         start, self.start = self.start, 0
-        return iter([(self.epoch, k) for k in range(start, self.count)])
+        for k in range(start, self.count):
+            yield self.epoch, k
 
 
 def loader(batches: Batches, *, place: tuple[int, int] = (0, 0), num_workers: int = 0) -> "DataLoader[Batch]":

@@ -57,8 +57,8 @@ class TextDataModule(Recorded, pl.LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in {"length": length, "batch_size": batch_size, "stride": stride or 1}.items():
-            if value < 1:
+        for name, value in {"length": length, "batch_size": batch_size, "stride": stride}.items():
+            if value is not None and value < 1:
                 raise InputError(f"{name}={value} was given; expected at least 1")
         if isinstance(tokenizer, str) and tokenizer not in ("char", "byte", "bpe"):
             raise InputError(f"the tokenizer {tokenizer!r} is not known; choose char, byte or bpe")

@@ -33,7 +33,7 @@ def shifted(tokens: Tensor, continues: bool = False, goes_on: bool = False) -> B
     Nobody needs to predict that a document begins after another has ended, nor padding: BOS and PAD, the two
     lowest ids, are never targets.
     """
-    targets = torch.threshold_(tokens[:, 1:].long(), BOS, IGNORE)  # what is not above BOS: PAD and BOS
+    targets = torch.threshold(tokens[:, 1:].long(), BOS, IGNORE)  # what is not above BOS: PAD and BOS
     return Batch(tokens[:, :-1].long(), targets, continues=continues, goes_on=goes_on)
 
 
@@ -145,7 +145,8 @@ class ScoredLanes(Batches):
         self.rows, self.length = torch.zeros(len(starts), self.width + 1, dtype=column.dtype).fill_(PAD), length
         self.counts = [max(0, min(self.width, scored - int(start))) for start in starts]
         for row, start, count in zip(self.rows, starts.tolist(), self.counts, strict=True):
-            row[: count + 1] = column[start : start + count + 1]
+            text = column[start : start + count + 1]  # empty where the text has ended before this lane
+            row[: len(text)] = text
 
     def __len__(self) -> int:
         return -(-self.width // self.length)
