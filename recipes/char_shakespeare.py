@@ -19,10 +19,10 @@ def main(
     backbone: Backbone | None = None,
     length: int = 64,
     batch_size: int = 32,
-    dropout: float = 0.3,
+    dropout: float = 0.2,
     embedding_dropout: float = 0.0,
     optimizer: OptimizerName = "muon",
-    lr: float = 5e-3,
+    lr: float = 6e-3,
     max_minutes: float = 131 / 60,
     max_steps: int | None = None,
     precision: Precision = "auto",
@@ -52,11 +52,11 @@ def main(
     network = backbone or LSTM(input_size=64, hidden_size=512)
     model = LanguageModel(
         network, text.tokenizer, dropout=dropout, embedding_dropout=embedding_dropout, optimizer=optimizer, lr=lr,
-        beta2=0.999,
+        schedule="linear",
     )  # fmt: skip
     fit(
         model, text, max_minutes=max_minutes, max_steps=max_steps, precision=precision, devices=devices, runs=runs,
-        validations=3,
+        validations=2,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from torch.optim import AdamW, Optimizer
 from seqmodels.hardware import multiplies_bf16
 
 OptimizerName = Literal["adamw", "muon"]
+Schedule = Literal["cosine", "linear"]
 
 
 def make_optimizer(
@@ -62,10 +63,12 @@ def _stacked_maps(network: nn.Module) -> Iterator[dict[str, Any]]:
         yield {"params": matrices, "maps": maps}
 
 
-def orthogonalized(matrices: Tensor, steps: int = 5) -> Tensor:
+def orthogonalized(matrices: Tensor, steps: int = 3) -> Tensor:
     """The nearest matrices whose singular values are all about 1, by a quintic Newton-Schulz iteration.
 
-    Coefficients of Jordan et al. 2024, which grow small singular values fast and leave all between 0.7 and 1.2.
+    Coefficients of Jordan et al. 2024, which grow small singular values fast. After five steps all that were above a
+    thousandth of the norm lie between 0.7 and 1.2; after three, those above a hundredth do so roughly, which trains
+    as well and costs less.
 
     Args:
         matrices: (N, rows, columns).
@@ -150,13 +153,15 @@ class Together(Optimizer):
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
-def warmup_cosine(share: float, warmup: float) -> float:
-    """Factor of the learning rate after a share of the run: a linear rise, then half a cosine down to zero.
+def learning_rate_factor(share: float, warmup: float, schedule: Schedule = "cosine") -> float:
+    """Factor of the learning rate after a share of the run: a linear rise, then down to zero.
 
     Args:
         share: how much of the run is over, from 0 to 1.
         warmup: the share at which the rate is highest.
+        schedule: cosine, half a period of it (Loshchilov and Hutter 2017); or linear.
     """
     if share < warmup:
         return share / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (share - warmup) / (1 - warmup))))
+    fallen = min(1.0, (share - warmup) / (1 - warmup))
+    return 1 - fallen if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * fallen))

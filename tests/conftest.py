@@ -5,6 +5,9 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+# One thread for each process, before torch is imported: the tests are many and small, and run side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import settings
 

@@ -1,6 +1,7 @@
 """The laws that every network keeps, in double precision.
 
-1 chunk, 2 step, 3 causal, 4 reorder, 5 pad, 6 twin, 7 shard (test_shard), 8 resume (test_resume), 9 round trip.
+1 chunk, 2 step, 3 causal, 4 reorder, 5 pad and 6 twin stand here; 7 shard in test_shard, 8 resume in test_resume,
+9 round trip in test_checkpoint.
 """
 
 import pytest
@@ -125,14 +126,15 @@ def fused_cells(network: Backbone) -> list[FusedCell]:
     return [module for module in network.modules() if isinstance(module, FusedCell)]
 
 
+FUSED = [name for name, make in NETWORKS.items() if fused_cells(make())]
+
+
+@pytest.mark.parametrize("network", FUSED, indirect=True)
 @pytest.mark.parametrize("lengths", [None, [9, 0, 4]])
 def test_twin(network: Backbone, lengths: list[int] | None) -> None:
     """The kernel against the cell's own equation, in values and in gradients."""
-    cells = fused_cells(network)
-    if not cells:
-        pytest.skip("has no fused recurrent kernel")
     counts = None if lengths is None else torch.tensor(lengths)
-    for cell in cells:
+    for cell in fused_cells(network):
         x = torch.randn(B, T, cell.input_size, dtype=torch.float64, requires_grad=True)
         state = tuple(
             torch.randn(B, cell.hidden_size, dtype=torch.float64, requires_grad=True) for _ in range(cell.state_tensors)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from seqmodels.nn import LSTM
-from seqmodels.optim import Muon, Together, make_optimizer, orthogonalized, warmup_cosine
+from seqmodels.optim import Muon, Together, learning_rate_factor, make_optimizer, orthogonalized
 
 
 def test_orthogonalized_keeps_the_singular_vectors() -> None:
@@ -25,7 +25,9 @@ def test_muon_is_torchs_on_single_maps() -> None:
     ours, theirs = nn.Linear(12, 8, bias=False), nn.Linear(12, 8, bias=False)
     theirs.load_state_dict(ours.state_dict())
     muon = Muon([{"params": [ours.weight]}], lr=0.02, weight_decay=0.1)
-    reference = torch.optim.Muon(theirs.parameters(), lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    reference = torch.optim.Muon(
+        theirs.parameters(), lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw", ns_steps=3
+    )
     for _ in range(3):
         x = torch.randn(5, 12)
         for layer, optimizer in ((ours, muon), (theirs, reference)):
@@ -65,10 +67,12 @@ def test_adamw_decays_matrices_alone() -> None:
 
 
 def test_schedule_rises_and_falls() -> None:
-    assert warmup_cosine(0.0, 0.1) == 0
-    assert warmup_cosine(0.05, 0.1) == pytest.approx(0.5)
-    assert warmup_cosine(0.1, 0.1) == 1
-    assert warmup_cosine(0.55, 0.1) == pytest.approx(0.5)
-    assert warmup_cosine(1.0, 0.1) == pytest.approx(0)
-    assert warmup_cosine(1.7, 0.1) == pytest.approx(0)
-    assert warmup_cosine(0.0, 0.0) == 1
+    assert learning_rate_factor(0.0, 0.1) == 0
+    assert learning_rate_factor(0.05, 0.1) == pytest.approx(0.5)
+    assert learning_rate_factor(0.1, 0.1) == 1
+    assert learning_rate_factor(0.55, 0.1) == pytest.approx(0.5)
+    assert learning_rate_factor(1.0, 0.1) == pytest.approx(0)
+    assert learning_rate_factor(1.7, 0.1) == pytest.approx(0)
+    assert learning_rate_factor(0.0, 0.0) == 1
+    assert learning_rate_factor(0.3, 0.1, "linear") == pytest.approx(1 - 0.2 / 0.9)
+    assert learning_rate_factor(1.0, 0.1, "linear") == 0

@@ -14,7 +14,7 @@ from training import Record, small_model, small_module, train, trainer, validate
 
 from seqmodels import GRU, LSTM, LanguageModel, Tokenizer, Transformer
 from seqmodels.batch import IGNORE, Batch
-from seqmodels.optim import warmup_cosine
+from seqmodels.optim import learning_rate_factor
 from seqmodels.state import detach
 
 
@@ -24,7 +24,7 @@ def plain_loop(model: LanguageModel, batches: list[Batch], lr: float, clip: floa
     state, norms = None, []
     for number, batch in enumerate(batches):
         for group in optimizer.param_groups:
-            group["lr"] = lr * warmup_cosine(number / len(batches), 0.03)
+            group["lr"] = lr * learning_rate_factor(number / len(batches), 0.03)
         logits, state = model(batch, detach(state) if batch.continues and state is not None else None)
         loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE)
         optimizer.zero_grad()
@@ -158,7 +158,9 @@ def test_muon_takes_the_matrices_of_the_network_alone(text_file: Path) -> None:
     assert {"embedding.weight", "head.weight", "backbone.position.weight"} <= of_adamw
 
 
-@pytest.mark.parametrize("setting", [{"lr": 0}, {"dropout": 1.0}, {"warmup": 1}, {"optimizer": "sgdx"}, {"beta2": 1.0}])
+@pytest.mark.parametrize(
+    "setting", [{"lr": 0}, {"dropout": 1.0}, {"warmup": 1}, {"optimizer": "sgdx"}, {"schedule": "flat"}, {"beta2": 1.0}]
+)
 def test_settings_that_make_no_sense(setting: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"expected|choose"):
         LanguageModel(LSTM(4, 4), Tokenizer.byte(), **setting)

@@ -5,11 +5,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqmodels.errors import InputError
 from seqmodels.nn.backbone import Backbone
 from seqmodels.nn.cells import Cell, GRUCell, LSTMCell, RNNCell
+from seqmodels.nn.dropout import variational_dropout
 from seqmodels.state import State, where
 
 
@@ -78,7 +78,7 @@ class RecurrentStack(Backbone):
         ends: list[State] = []
         for number, (cell, start) in enumerate(zip(self.layers, state, strict=True)):
             if number:
-                x = F.dropout(x, self.dropout, self.training)
+                x = variational_dropout(x, self.dropout, self.training)
             if x.shape[1] == 1:
                 end = cell.step(x.squeeze(1), start)  # type: ignore[operator]
                 if mask is not None:

@@ -13,7 +13,7 @@ from seqmodels.batch import Batch
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.metrics import TextMetrics, summed_nats
-from seqmodels.optim import OptimizerName, make_optimizer, warmup_cosine
+from seqmodels.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer
 from seqmodels.recorded import Recorded
 from seqmodels.state import State, detach, map_state
 
@@ -33,7 +33,8 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         lr: highest learning rate.
         weight_decay: of matrices; vectors do not decay.
         beta2: how slowly AdamW forgets squared gradients; beta1 is 0.9.
-        warmup: share of the run during which the learning rate rises; after that it falls to zero by a cosine.
+        warmup: share of the run during which the learning rate rises.
+        schedule: how it then falls to zero, cosine or linear.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         weight_decay: float,
         beta2: float,
         warmup: float,
+        schedule: Schedule,
     ) -> None:
         super().__init__()
         if lr <= 0 or weight_decay < 0 or not 0 <= beta2 < 1 or not 0 <= warmup < 1:
@@ -53,7 +55,9 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
             )
         if optimizer not in ("adamw", "muon"):
             raise InputError(f"the optimizer {optimizer!r} is not known; choose adamw or muon")
-        self.tokenizer, self.optimizer = tokenizer, optimizer
+        if schedule not in ("cosine", "linear"):
+            raise InputError(f"the schedule {schedule!r} is not known; choose cosine or linear")
+        self.tokenizer, self.optimizer, self.schedule = tokenizer, optimizer, schedule
         self.lr, self.weight_decay, self.beta2, self.warmup = lr, weight_decay, beta2, warmup
         self.scores = TextMetrics(tokenizer.sizes)
         self.share_spent: float | None = None
@@ -157,8 +161,10 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
             beta2=self.beta2,
             fused=self.trainer.precision != "16-mixed",
         )
-        schedule = LambdaLR(optimizer, lambda step: warmup_cosine(self.share_of_run, self.warmup))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        scheduler = LambdaLR(
+            optimizer, lambda step: learning_rate_factor(self.share_of_run, self.warmup, self.schedule)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     @property
     def share_of_run(self) -> float:

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqmodels.batch import BOS, EOS, PAD, UNK, Batch
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.decoding import Sampling, stream
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
-from seqmodels.optim import OptimizerName
+from seqmodels.nn.dropout import variational_dropout
+from seqmodels.optim import OptimizerName, Schedule
 from seqmodels.state import State
 from seqmodels.tasks.base import SequenceTask
 
@@ -23,14 +23,16 @@ class LanguageModel(SequenceTask):
     Args:
         backbone: the network; its input size is the size of the embedding.
         tokenizer: what the token ids mean.
-        dropout: share of the network's outputs dropped before the softmax layer, while training.
-        embedding_dropout: share of the embedded inputs dropped, while training.
+        dropout: share of the network's outputs dropped before the softmax layer while training, the same at every
+            position of a row.
+        embedding_dropout: share of the features of the embedded inputs dropped while training, likewise.
         tie_embeddings: one matrix for embedding and softmax; needs input and output sizes of the network alike.
         optimizer: adamw, or muon for the matrices of the network and adamw for the rest.
         lr: highest learning rate.
         weight_decay: of matrices; vectors do not decay.
         beta2: how slowly AdamW forgets squared gradients; beta1 is 0.9.
-        warmup: share of the run during which the learning rate rises; after that it falls to zero by a cosine.
+        warmup: share of the run during which the learning rate rises.
+        schedule: how it then falls to zero, cosine or linear.
     """
 
     def __init__(
@@ -45,8 +47,9 @@ class LanguageModel(SequenceTask):
         weight_decay: float = 0.01,
         beta2: float = 0.99,
         warmup: float = 0.03,
+        schedule: Schedule = "cosine",
     ) -> None:
-        super().__init__(tokenizer, optimizer, lr, weight_decay, beta2, warmup)
+        super().__init__(tokenizer, optimizer, lr, weight_decay, beta2, warmup, schedule)
         if not (0 <= dropout < 1 and 0 <= embedding_dropout < 1):
             raise InputError(f"expected dropout in [0, 1), got {dropout} and embedding_dropout={embedding_dropout}")
         self.backbone, self.dropout, self.embedding_dropout = backbone, dropout, embedding_dropout
@@ -69,9 +72,9 @@ class LanguageModel(SequenceTask):
 
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) of the token after each input, and the state after the last."""
-        x = F.dropout(self.embedding(batch.inputs), self.embedding_dropout, self.training)
+        x = variational_dropout(self.embedding(batch.inputs), self.embedding_dropout, self.training)
         y, state = self.backbone(x, state, mask=batch.mask)
-        return self.head(F.dropout(y, self.dropout, self.training)), state
+        return self.head(variational_dropout(y, self.dropout, self.training)), state
 
     def step(self, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One token a row, (B,), to logits of the next, (B, V), and the state: what decoding runs on."""
