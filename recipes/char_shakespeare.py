@@ -23,6 +23,7 @@ def main(
     embedding_dropout: float = 0.0,
     optimizer: OptimizerName = "muon",
     lr: float = 6e-3,
+    weight_decay: float = 0.01,
     max_minutes: float = 131 / 60,
     max_steps: int | None = None,
     precision: Precision = "auto",
@@ -41,6 +42,7 @@ def main(
         embedding_dropout: share of the embedded characters dropped while training.
         optimizer: adamw, or muon for the matrices of the network and adamw for the rest.
         lr: highest learning rate.
+        weight_decay: of matrices.
         max_minutes: how long to train.
         max_steps: how many steps to train at most.
         precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the hardware computes in it.
@@ -52,7 +54,7 @@ def main(
     network = backbone or LSTM(input_size=64, hidden_size=512)
     model = LanguageModel(
         network, text.tokenizer, dropout=dropout, embedding_dropout=embedding_dropout, optimizer=optimizer, lr=lr,
-        schedule="linear",
+        weight_decay=weight_decay, schedule="linear",
     )  # fmt: skip
     fit(
         model, text, max_minutes=max_minutes, max_steps=max_steps, precision=precision, devices=devices, runs=runs,
