@@ -1,8 +1,6 @@
 """A run folder or a checkpoint becomes a task again, from the file alone."""
 
-import pickle
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,15 +40,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Detected pickle protocol")  # the error says what matters
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except Exception as error:  # the reader stumbles over foreign bytes in a dozen ways
         raise InputError(
             f"{str(path)!r} cannot be read ({path.stat().st_size:,} bytes; it is truncated, or no checkpoint): {advice}"
         ) from error
-    if not (isinstance(content, dict) and isinstance(content.get(RECORD), dict) and "state_dict" in content):
+    record = content.get(RECORD) if isinstance(content, dict) else None
+    if not (isinstance(record, dict) and "task" in record and "state_dict" in content):
         raise InputError(f"{str(path)!r} comes from another program: {advice}")
-    if (version := content[RECORD].get("format")) != 1:
+    if (version := record.get("format")) != 1:
         raise InputError(f"{str(path)!r} has format {version!r}, and this version of the package reads 1: update it")
-    return content
+    return dict(content)
 
 
 def load(path: str | Path) -> SequenceTask:

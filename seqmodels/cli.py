@@ -60,7 +60,7 @@ def command(function: Callable[..., Any]) -> None:
 
         parser = Parser()
         parser.add_function_arguments(function)
-        call(function, parser.parse(words))
+        call(function, parser.parse(_imported(words)))
 
     _guarded(run)
 

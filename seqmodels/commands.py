@@ -18,7 +18,7 @@ from seqmodels.tasks.base import RECORD
 def generate(
     run: str,
     prompt: str = "",
-    max_tokens: int = 500,
+    max_tokens: int | None = None,
     temperature: float = 0.8,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -29,13 +29,13 @@ def generate(
     Args:
         run: a run folder, of which the best checkpoint is taken, or a checkpoint.
         prompt: text to continue; without it, the beginning of a document.
-        max_tokens: how many tokens to write at most; fewer where the model ends the document.
+        max_tokens: how many tokens to write at most, 500 where not given; fewer where the model ends the document.
         temperature: below 1 more predictable, above 1 more surprising, 0 always the likeliest token.
         top_k: draw from the k likeliest tokens only.
         top_p: draw from the likeliest tokens that together have this probability.
         seed: the same seed writes the same text.
     """
-    if max_tokens < 0:
+    if max_tokens is not None and max_tokens < 0:
         raise InputError(f"max_tokens={max_tokens} was given; expected at least 0")
     sampling = Sampling(temperature, top_k, top_p)
     task = load(run)
@@ -83,7 +83,7 @@ def test(
         )
         (figures,) = trainer.test(task, loader(text.scored_batches(part)), verbose=False)
     context = "state carried from token to token" if text.carry else f"in windows of {text.length} tokens"
-    print(f"{text.corpus.origin}, {part}: {facts.tokens:,} tokens scored once each, {context}")
+    print(f"{text.corpus.origin}, {part}: {int(task.scores.tokens):,} tokens scored once each, {context}")
     for name, figure in figures.items():
         print(f"  {name.removeprefix('test/').replace('_', ' '):<20} {figure:.4f}")
     if facts.unknown:

@@ -1,6 +1,7 @@
 """The curves of a run, read from its `metrics.csv` and drawn."""
 
 import csv
+import math
 from pathlib import Path
 
 
@@ -12,7 +13,8 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 def best_figures(path: Path) -> dict[str, float]:
     """The validation figures at the place of the lowest nats per token; empty where nothing was validated."""
-    rows = [row for row in read_metrics(path) if "val/nats_per_token" in row] if path.exists() else []
+    rows = read_metrics(path) if path.exists() else []
+    rows = [row for row in rows if math.isfinite(row.get("val/nats_per_token", math.nan))]
     if not rows:
         return {}
     best = min(rows, key=lambda row: row["val/nats_per_token"])

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import warnings
@@ -24,6 +25,7 @@ NOISE = (
     r".*[Cc]heckpoint directory .* exists and is not empty.*",  # the folder of this very run
     r".*Experiment logs directory .* exists and is not empty.*",  # likewise
     r".*The dirpath has changed from .* to .*",  # a resumed run has a folder of its own
+    r".*It is recommended to use .self\.log\(.*sync_dist=True.*",  # the metric has been summed over ranks already
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",  # Lightning's own use of torch
     r".*`torch\.jit\.\w+` is deprecated.*",  # likewise
     r".*number of training batches .* is smaller than the logging interval.*",
@@ -35,7 +37,7 @@ NOISE = (
 def environment(device: torch.device) -> dict[str, Any]:
     """Versions, commit, command and device of this process, as plain data."""
     return {
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
@@ -75,10 +77,12 @@ def choose_precision(accelerator: str) -> Literal["32-true", "bf16-mixed"]:
 
 
 def _commit() -> str | None:
-    """The commit of the working directory, with a plus where it has changes; None outside a repository."""
+    """The commit of this package's source, with a plus where it has changes; None where it lies in no repository."""
     command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=5, cwd=Path(__file__).parent
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -1,8 +1,11 @@
 """What the hardware can do by itself."""
 
+import functools
+
 import torch
 
 
+@functools.cache
 def multiplies_bf16(device: str) -> bool:
     """Whether matrices are multiplied in bfloat16 by the hardware rather than in an emulation.
 

@@ -50,15 +50,14 @@ def make_optimizer(
 
 
 def _stacked_maps(network: nn.Module) -> Iterator[dict[str, Any]]:
-    """Groups of the matrices of a network by how many maps are stacked in each: the gates of a recurrent layer."""
+    """Groups of the matrices of a network by how many maps are stacked in each, as their modules say."""
     groups: dict[int, list[nn.Parameter]] = {}
     for module in network.modules():
         if isinstance(module, nn.Embedding):  # a table of vectors, not a map
             continue
         for p in module.parameters(recurse=False):
             if p.ndim == 2 and p.requires_grad:
-                maps = p.shape[0] // module.hidden_size if isinstance(module, nn.RNNBase) else 1
-                groups.setdefault(maps, []).append(p)
+                groups.setdefault(getattr(module, "stacked_maps", 1), []).append(p)
     for maps, matrices in groups.items():
         yield {"params": matrices, "maps": maps}
 
@@ -113,7 +112,9 @@ class Muon(Optimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                mean = self.state[p].setdefault("mean", torch.zeros_like(p))
+                if "mean" not in self.state[p]:
+                    self.state[p]["mean"] = torch.zeros_like(p)
+                mean = self.state[p]["mean"]
                 mean.lerp_(p.grad, 1 - group["momentum"])
                 update = orthogonalized(p.grad.lerp(mean, group["momentum"]).view(maps, -1, p.shape[1]))
                 scale = 0.2 * math.sqrt(max(update.shape[1:]))

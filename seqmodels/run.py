@@ -17,12 +17,14 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seqmodels.checkpoint import checkpoint_path, read_checkpoint
 from seqmodels.curves import best_figures, draw_curves
-from seqmodels.data import TextDataModule
+from seqmodels.data import Share, TextDataModule
 from seqmodels.diagnostics import Samples
 from seqmodels.environment import choose_accelerator, choose_precision, environment, quiet
 from seqmodels.errors import InputError
 from seqmodels.progress import ProgressLine
-from seqmodels.tasks import SequenceTask
+from seqmodels.state import first_tensor
+from seqmodels.tasks import LanguageModel, SequenceTask
+from seqmodels.tasks.base import RECORD
 from seqmodels.tasks.budget import Budget
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
@@ -32,7 +34,7 @@ RUN_VARIABLE = "SEQMODELS_RUN"
 
 
 def fit(
-    task: SequenceTask,
+    task: LanguageModel,
     data: TextDataModule,
     *,
     max_minutes: float | None = None,
@@ -53,7 +55,7 @@ def fit(
     Args:
         task: what to train.
         data: what to train on.
-        max_minutes: how long to train, validation included. (default: 3, unless max_steps is given)
+        max_minutes: how long to train, with validation on the way. (default: 3, unless max_steps is given)
         max_steps: how many steps to train at most.
         validations: how often to validate on the way, at even distances; the last time is at the end.
         clip: largest norm of the gradient; what is longer is scaled down to it. 0 for no limit.
@@ -85,11 +87,17 @@ def fit(
     accelerator = choose_accelerator(accelerator, devices)
     if resume is not None:
         resume = checkpoint_path(resume, "last")
-        read_checkpoint(resume)  # a bad one is refused before anything is written
-    data.tokenizer, data.facts("train")  # prepared here, once, and found in the cache by other processes
-    data.training_batches()
+        _check_resumable(resume, task, data, devices)  # a bad one is refused before anything is written
+    facts = data.facts("train")  # tokenized here, once; other processes find it in the cache
+    data.training_batches(Share(0, devices))
+    task.check_prompt(prompt)
+    longest = task.backbone.max_length
+    if longest is not None and (data.carry or data.length > longest):
+        raise InputError(
+            f"the positions of this network end at {longest}; give --length of at most that, without --carry, or "
+            "positions that do not end"
+        )
     folder = _folder(Path(runs), task, data)
-    facts = data.facts("train")
     checkpoints = ModelCheckpoint(
         folder / "checkpoints",
         filename="best",
@@ -128,12 +136,40 @@ def fit(
             }
             (folder / "env.json").write_text(json.dumps(record, indent=2) + "\n")
             _announce(task, data, folder)
-        began = time.monotonic()
-        with _known_to_all(folder):
-            trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+        interrupted = False
+        try:
+            with _known_to_all(folder):
+                trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+        except SystemExit:  # how Lightning ends after Ctrl-C
+            interrupted = True
     if trainer.is_global_zero:
-        _finish(folder, task, trainer, time.monotonic() - began)
+        _finish(folder, task, trainer, budget.spent)
+    if interrupted:
+        raise KeyboardInterrupt
     return folder
+
+
+def _check_resumable(path: Path, task: LanguageModel, data: TextDataModule, devices: int) -> None:
+    """Refuse a checkpoint of another model, or of other data, with which its place would mean something else."""
+    record = read_checkpoint(path)[RECORD]
+    wrong = []
+    for call, theirs, names in (
+        (task.constructor_call, record["task"], ("backbone", "tokenizer", "tie_embeddings", "optimizer")),
+        (
+            data.constructor_call,
+            record["data"] or data.constructor_call,
+            ("length", "carry", "stride", "shuffle", "seed"),
+        ),
+    ):
+        wrong += [name for name in names if call["init_args"].get(name) != theirs["init_args"].get(name)]
+    carried = record["carried"]
+    if carried is not None and first_tensor(carried).shape[0] != data.batch_size * devices:
+        wrong.append("batch_size * devices")
+    if wrong:
+        raise InputError(
+            f"{str(path)!r} was trained with another {', '.join(wrong)}; resume with the settings of its run: "
+            "--config RUN/config.yaml --resume RUN"
+        )
 
 
 def configuration(task: SequenceTask, data: TextDataModule, settings: dict[str, Any]) -> dict[str, Any]:
@@ -147,17 +183,23 @@ def _folder(runs: Path, task: SequenceTask, data: TextDataModule) -> Path:
     """Make a folder of its own for this run; the other processes of the same run are told of it."""
     if RUN_VARIABLE in os.environ:
         return Path(os.environ[RUN_VARIABLE])
-    if getattr(
-        rank_zero_only, "rank", 0
-    ):  # started by torchrun or SLURM: rank 0 makes the folder, and alone writes to it
+    if getattr(rank_zero_only, "rank", 0):  # started by torchrun or SLURM: rank 0 alone writes
         return runs
     kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(task).__name__).lower()
     text = re.sub(r"\W+", "-", Path(data.data).name.split(".")[0]).lower()
     name = f"{_network(task).lower()}-{text}-s{data.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in range(1, 1000):
         folder = runs / kind / (name if number == 1 else f"{name}-{number}")
-        with contextlib.suppress(FileExistsError):
+        try:
             folder.mkdir(parents=True)
+        except FileExistsError:
+            if not folder.is_dir():
+                break  # a file stands in the way
+        except OSError as error:
+            raise InputError(
+                f"cannot make a run folder in {str(runs)!r}: {error.strerror}; give another --runs"
+            ) from error
+        else:
             return folder
     raise InputError(f"no free name for a run in {str(runs / kind)!r}; give another folder with --runs")
 
@@ -194,7 +236,8 @@ def _finish(folder: Path, task: SequenceTask, trainer: pl.Trainer, seconds: floa
     draw_curves(folder)
     if best:
         figures = f"{best['val/nats_per_token']:.4f} nats per token, {best['val/bits_per_byte']:.3f} bits per byte"
-        print(f"best     {figures} on validation text, after {task.tokens_seen:,} tokens in {seconds:,.0f} s")
+        print(f"best     {figures} on validation text")
+    print(f"trained  {task.tokens_seen:,} tokens, {trainer.global_step:,} steps, {seconds:,.0f} s")
     print(f"model    {folder}/checkpoints/best.ckpt")
     print(f"next     seqmodels generate {folder}")
 

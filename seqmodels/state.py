@@ -27,6 +27,11 @@ def map_state(fn: Callable[..., Tensor], state: State, *others: State) -> State:
     return tuple(map_state(fn, *parts) for parts in zip(state, *others, strict=True))
 
 
+def first_tensor(state: State) -> Tensor:
+    """Any tensor of the state, for what all of them have in common: rows, device."""
+    return state if isinstance(state, Tensor) else next(first_tensor(part) for part in state if part != ())
+
+
 def detach(state: State) -> State:
     """The same state, cut from the graph: truncated BPTT stops gradients here."""
     return map_state(Tensor.detach, state)

@@ -76,6 +76,10 @@ def test_truncated_at_any_place(text_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "model.ckpt"
     saved(text_file, path)
     whole = path.read_bytes()
+    for foreign in (b"the text", b"a", b"s", b"b", b"\x00"):
+        path.write_bytes(foreign)
+        with pytest.raises(InputError, match="cannot be read"):
+            load(path)
     for share in (0.0, 0.01, 0.3, 0.7, 0.99, 0.999):
         path.write_bytes(whole[: int(share * len(whole))])
         with pytest.raises(InputError, match="truncated"):

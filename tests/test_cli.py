@@ -110,13 +110,12 @@ def test_never_over_another_run(text_file: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_generate(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for _ in range(2):
-        main(["generate", str(run), "--prompt", "the ", "--max-tokens", "30", "--seed", "7", "--top-p", "0.9"])
-    first, second = (capsys.readouterr().out,), None
-    text = first[0]
-    assert text[: len(text) // 2] == text[len(text) // 2 :]
-    assert text.startswith("the ")
-    assert second is None
+    texts = []
+    for seed in ("7", "7", "8"):
+        main(["generate", str(run), "--prompt", "the ", "--max-tokens", "30", "--seed", seed, "--top-p", "0.9"])
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != texts[2]
+    assert all(text.startswith("the ") for text in texts)
 
 
 def test_test_and_validate(run: Path, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,8 +158,9 @@ def test_mistakes_with_data(capsys: pytest.CaptureFixture[str], text_file: Path,
     assert "does not fit a text" in refused(capsys, *text, "--length", "1000000")
     assert "lanes" in refused(capsys, *text, "--carry", "--batch-size", "100000")
     assert "fewer than a batch" in refused(capsys, *text, "--batch-size", "100000")
-    assert "give at most that many" in refused(capsys, *text, "--devices", "64", "--accelerator", "cpu")
+    assert "give at most that many" in refused(capsys, *text, "--devices", "100000", "--accelerator", "cpu")
     (tmp_path / "empty.txt").write_text("")
+    assert "'☃'" in refused(capsys, *text, "--prompt", "the ☃")
     assert "is empty" in refused(capsys, "fit", "--data", str(tmp_path / "empty.txt"))
     (tmp_path / "folder").mkdir()
     assert "holds no text" in refused(capsys, "fit", "--data", str(tmp_path / "folder"))
@@ -168,6 +168,10 @@ def test_mistakes_with_data(capsys: pytest.CaptureFixture[str], text_file: Path,
     assert "not UTF-8" in refused(capsys, "fit", "--data", str(tmp_path / "latin.txt"))
     (tmp_path / "bad.ckpt").write_bytes(b"PK nonsense")
     assert "truncated" in refused(capsys, *text, "--resume", str(tmp_path / "bad.ckpt"))
+    learned = ["--backbone", "Transformer", "--backbone.positions", "learned", "--backbone.context", "8"]
+    assert "end at 8" in refused(capsys, *text, *learned)
+    (tmp_path / "file").write_text("in the way")
+    assert "run folder" in refused(capsys, *text[:-1], str(tmp_path / "file"))
     assert not runs.exists()  # refused before anything was written
 
 
@@ -177,6 +181,13 @@ def test_mistakes_with_a_run(capsys: pytest.CaptureFixture[str], run: Path, tmp_
     cut = tmp_path / "cut.ckpt"
     cut.write_bytes((run / "checkpoints" / "best.ckpt").read_bytes()[:5000])
     assert "truncated" in refused(capsys, "generate", str(cut))
+
+
+def test_resume_of_another_run(capsys: pytest.CaptureFixture[str], run: Path, text_file: Path, tmp_path: Path) -> None:
+    words = ["fit", "--config", str(run / "config.yaml"), "--resume", str(run), "--runs", str(tmp_path)]
+    assert "another backbone" in refused(capsys, *words, "--backbone", "LSTM")
+    assert "another length" in refused(capsys, *words, "--length", "8")
+    assert "another batch_size * devices" in refused(capsys, *words, "--batch-size", "2")
 
 
 def test_hub_name_without_network(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

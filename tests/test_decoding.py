@@ -96,6 +96,13 @@ def test_generation(text_file: Path) -> None:
     assert len(pieces) > 10  # as it is drawn, not at the end
 
 
+def test_generation_leaves_the_modes_of_its_caller(text_file: Path) -> None:
+    pieces = small_model(small_module(text_file, True)).generate("the", seed=1)
+    next(pieces)
+    assert not torch.is_inference_mode_enabled()
+    assert torch.is_grad_enabled()
+
+
 def only(model: LanguageModel, token: int) -> None:
     """Make a model that always says the same."""
     with torch.no_grad():

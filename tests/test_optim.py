@@ -51,7 +51,7 @@ def test_muon_treats_stacked_maps_each_by_itself() -> None:
 
 
 def test_gates_are_stacked_maps() -> None:
-    net = LSTM(4, 6)
+    net = LSTM(4, 6, learn_initial_state=True)
     optimizer = make_optimizer(net, net, name="muon", lr=1e-3, weight_decay=0.1, beta2=0.99, fused=True)
     assert isinstance(optimizer, Together)
     muon, adamw = optimizer.parts
@@ -60,7 +60,7 @@ def test_gates_are_stacked_maps() -> None:
 
 
 def test_adamw_decays_matrices_alone() -> None:
-    net = LSTM(4, 6)
+    net = LSTM(4, 6, learn_initial_state=True)
     optimizer = make_optimizer(net, net, name="adamw", lr=1e-3, weight_decay=0.1, beta2=0.99, fused=True)
     decays = {p.ndim: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert decays == {2: 0.1, 1: 0.0}

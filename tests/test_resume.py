@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from torch.testing import assert_close
 from training import Record, small_model, small_module, train
+
+from seqmodels import fit
 
 
 @pytest.mark.parametrize("carry", [False, True], ids=["windows", "lanes"])
@@ -34,6 +37,34 @@ def test_resume(text_file: Path, tmp_path: Path, carry: bool, optimizer: str, st
     for name, tensor in model.state_dict().items():
         assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
     assert resumed.tokens_seen == model.tokens_seen
+
+
+@pytest.mark.parametrize("carry", [False, True], ids=["windows", "lanes"])
+def test_run_resumed_at_a_validation(text_file: Path, tmp_path: Path, carry: bool) -> None:
+    """As users do it: a run folder is resumed, to the end of the same budget."""
+    weights = []
+    for stop in (None, 12):
+        data = small_module(text_file, carry)
+        model = small_model(data, dropout=0.2)
+        run = fit(model, data, max_steps=24, validations=2, runs=str(tmp_path), callbacks=(Stop(stop),))
+        if stop is not None:
+            data = small_module(text_file, carry)
+            model = small_model(data, dropout=0.2)
+            fit(model, data, max_steps=24, validations=2, runs=str(tmp_path), resume=run)
+        weights.append(model.state_dict())
+    for name, tensor in weights[0].items():
+        assert_close(weights[1][name], tensor, rtol=0, atol=0, msg=name)
+
+
+class Stop(pl.Callback):
+    """Ends a run after some step, as a user or a machine might."""
+
+    def __init__(self, step: int | None) -> None:
+        self.step = step
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step == self.step:
+            trainer.should_stop = True
 
 
 def test_loader_processes_change_nothing(text_file: Path) -> None:

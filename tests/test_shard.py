@@ -26,6 +26,7 @@ def losses(folder: Path, text: Path, *words: str) -> list[list[float]]:
     ]
     done = subprocess.run([*command, "--runs", str(folder), *words], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     (metrics,) = folder.glob("*/*/metrics.csv")  # one run, whatever the number of processes
     with metrics.open(newline="") as file:
         rows = [dict(row) for row in csv.DictReader(file)]

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 from training import Record, small_model, small_module, train, trainer, validate
 
-from seqmodels import GRU, LSTM, LanguageModel, Tokenizer, Transformer
+from seqmodels import GRU, LSTM, LanguageModel, TextDataModule, Tokenizer, Transformer, fit
 from seqmodels.batch import IGNORE, Batch
 from seqmodels.optim import learning_rate_factor
 from seqmodels.state import detach
@@ -59,6 +59,35 @@ def test_trainer_is_the_plain_loop(text_file: Path, carry: bool) -> None:
     assert max(norms.norms) > 0.1  # so there was something to clip
     for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
         assert_close(ours, theirs)
+
+
+class Rates(pl.Callback):
+    """The learning rate of every step."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        self.rates.append(optimizer.param_groups[0]["lr"])
+
+
+def test_learning_rate_follows_the_budget(text_file: Path, tmp_path: Path) -> None:
+    data, rates = small_module(text_file, True), Rates()
+    fit(small_model(data, warmup=0.2), data, max_steps=10, validations=1, runs=str(tmp_path), callbacks=(rates,))
+    assert rates.rates == pytest.approx([3e-3 * learning_rate_factor(k / 10, 0.2) for k in range(10)])
+
+
+def test_accumulated_batches_are_one_large_batch(text_file: Path) -> None:
+    data = small_module(text_file, False, shuffle=False)
+    batches = data.training_batches()
+    weights = []
+    for accumulate in (1, 2):
+        data = TextDataModule(str(text_file), length=16, batch_size=8 // accumulate, shuffle=False)
+        model = small_model(data)
+        train(model, data, 3, accumulate_grad_batches=accumulate)
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert len(batches) > 6
+    assert_close(weights[0], weights[1])
 
 
 def test_validation_has_a_state_of_its_own(text_file: Path) -> None:

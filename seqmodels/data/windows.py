@@ -171,7 +171,9 @@ class ScoredWindows(Batches):
 
     def __init__(self, column: Tensor, length: int, batch_size: int, share: Share) -> None:
         self.column, self.length, self.batch_size = column, length, batch_size
-        self.starts = torch.arange(0, len(column) - 1, length)[share.rank :: share.world]
+        starts = torch.arange(0, len(column) - 1, length)[share.rank :: share.world]
+        # A rank for which there is none reads one of which nothing is scored, so that no rank waits for it.
+        self.starts = starts if len(starts) else torch.tensor([len(column) - 1])
 
     def __len__(self) -> int:
         return -(-len(self.starts) // self.batch_size)

@@ -46,7 +46,8 @@ class Samples(pl.Callback):
         assert isinstance(task, LanguageModel)
         self.last = trainer.global_step
         limit = task.backbone.max_length
-        room = self.tokens if limit is None else min(self.tokens, limit - 1 - len(task.tokenizer.encode(self.prompt)))
+        length = 1 + len(task.tokenizer.encode(self.prompt))
+        room = self.tokens if limit is None else max(0, min(self.tokens, limit - length))
         text = "".join(task.generate(self.prompt, max_tokens=room, sampling=self.sampling, seed=0))
         figure = trainer.callback_metrics.get("val/nats_per_token")
         heading = f"step {self.last:,}" + (f", last validated at {figure:.3f} nats per token" if figure else "")

@@ -75,6 +75,13 @@ class FusedCell(Cell):
     """A cell whose sequence runs in one kernel of torch, which holds the parameters."""
 
     kernel: nn.RNNBase
+    gates: int = 1
+    """How many maps are stacked in each matrix."""
+
+    def _hold(self, kernel: nn.RNNBase) -> None:
+        """Take the parameters from this kernel, and tell optimisers how many maps each of its matrices stacks."""
+        kernel.stacked_maps = self.gates  # type: ignore[assignment]
+        self.kernel = kernel
 
     def reset_parameters(self) -> None:
         """Orthogonal recurrent maps (Saxe et al. 2014), one for each gate, and zero biases."""
@@ -115,7 +122,7 @@ class RNNCell(FusedCell):
     def __init__(self, input_size: int, hidden_size: int, nonlinearity: Literal["tanh", "relu"] = "tanh") -> None:
         super().__init__(input_size, hidden_size)
         self.nonlinearity = torch.tanh if nonlinearity == "tanh" else torch.relu
-        self.kernel = nn.RNN(input_size, hidden_size, nonlinearity=nonlinearity, batch_first=True)
+        self._hold(nn.RNN(input_size, hidden_size, nonlinearity=nonlinearity, batch_first=True))
 
     def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         (h,) = state
@@ -131,10 +138,11 @@ class LSTMCell(FusedCell):
     """
 
     state_tensors = 2
+    gates = 4
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
-        self.kernel = nn.LSTM(input_size, hidden_size, batch_first=True)
+        self._hold(nn.LSTM(input_size, hidden_size, batch_first=True))
 
     def reset_parameters(self) -> None:
         """As all fused cells, but for the forget gate's bias."""
@@ -157,9 +165,11 @@ class GRUCell(FusedCell):
     the hidden state itself is the highway. The reset gate stands after the map, as in cuDNN and torch.
     """
 
+    gates = 3
+
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
-        self.kernel = nn.GRU(input_size, hidden_size, batch_first=True)
+        self._hold(nn.GRU(input_size, hidden_size, batch_first=True))
 
     def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         (h,) = state

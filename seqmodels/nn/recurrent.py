@@ -46,7 +46,7 @@ class RecurrentStack(Backbone):
         for cell in cells:
             cell.reset_parameters()
         self.layers = nn.ModuleList(cells)
-        start = torch.zeros(sum(cell.state_tensors for cell in cells), hidden_size)
+        start = torch.zeros(sum(cell.state_tensors for cell in cells) * hidden_size)  # a vector: it does not decay
         self.start: Tensor
         if learn_initial_state:
             self.start = nn.Parameter(start)
@@ -59,7 +59,7 @@ class RecurrentStack(Backbone):
 
     def initial_state(self, rows: int) -> State:
         """The state before the first position, for a batch of that many rows."""
-        tensors = iter(self.start.unsqueeze(1).expand(-1, rows, -1))
+        tensors = iter(self.start.view(-1, 1, self.output_size).expand(-1, rows, -1))
         return tuple(tuple(next(tensors) for _ in range(cell.state_tensors)) for cell in self.layers)  # type: ignore[arg-type]
 
     def forward(
@@ -69,6 +69,8 @@ class RecurrentStack(Backbone):
         self._check(x, mask, memory)
         if state is None:
             state = self.initial_state(x.shape[0])
+        elif self.start.requires_grad and torch.is_grad_enabled():
+            x = x + 0 * self.start.sum()  # DDP expects a gradient for every parameter at every step
         order = lengths = None
         if mask is not None and x.shape[1] > 1:
             # Move the real positions to the front, in their order, and back again at the end.

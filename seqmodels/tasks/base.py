@@ -60,10 +60,10 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         self.tokenizer, self.optimizer, self.schedule = tokenizer, optimizer, schedule
         self.lr, self.weight_decay, self.beta2, self.warmup = lr, weight_decay, beta2, warmup
         self.scores = TextMetrics(tokenizer.sizes)
-        self.share_spent: float | None = None
-        """How much of the run is over, where a budget tells (`tasks.budget`); else steps are counted."""
+        self.budget: tuple[float, float] | None = None
+        """Share of the time that is spent, and steps allowed, where a budget (`tasks.budget`) tells."""
         self.tokens_seen = 0
-        """Targets trained on so far, over all ranks."""
+        """Tokens trained on so far, over all ranks."""
         self._carried: State | None = None
         self._carried_in_evaluation: State | None = None
         self._random: Tensor | None = None  # to be restored where a run resumes
@@ -88,6 +88,8 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         if self._random is not None:
             torch.set_rng_state(self._random)
             self._random = None
+            if self._carried is not None:  # read from a file, and so on the CPU
+                self._carried = map_state(lambda tensor: tensor.to(self.device), self._carried)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy per target: the sum of nats over this rank, by the mean count over all ranks.
@@ -103,8 +105,6 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         self._recent = self._recent.to(nats.device)
         self._recent += torch.stack([nats.detach().double(), count.double()])
         self.tokens_seen += batch.targets.numel() * self.trainer.world_size
-        if self.logs_now:
-            self._log_training()
         return nats / count.clamp(min=1)
 
     @property
@@ -113,10 +113,12 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by Lightning's logger connector
         return (self.trainer.global_step + 1) % every == 0
 
-    def _log_training(self) -> None:
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Log what was summed since the last time, at the steps that are logged."""
+        if not self.logs_now:
+            return
         nats, count = self._recent
         self._recent = torch.zeros_like(self._recent)
-        (optimizer,) = self.trainer.optimizers
         now = time.monotonic()
         self.figures = {
             "train/nats_per_token": (nats / count).float(),
@@ -142,7 +144,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         """
         parameters = [p for p in self.parameters() if p.grad is not None]
         by_value = gradient_clip_algorithm == "value"
-        if self.logs_now or not by_value:
+        if self.logs_now or (gradient_clip_val and not by_value):
             limit = gradient_clip_val if gradient_clip_val and not by_value else float("inf")
             norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
             if self.logs_now:
@@ -169,9 +171,12 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
     @property
     def share_of_run(self) -> float:
         """How much of the run is over, from 0 to 1: of the budget where there is one, else of the steps."""
-        if self.share_spent is not None:
-            return min(1.0, self.share_spent)
-        return self.trainer.global_step / self.trainer.estimated_stepping_batches
+        spent, steps = self.budget or (0.0, self.trainer.estimated_stepping_batches)
+        return min(1.0, max(spent, self.trainer.global_step / steps))
+
+    def on_fit_end(self) -> None:
+        """Forget the state that was carried: nothing goes on from here."""
+        self._carried = None
 
     # Evaluation
 

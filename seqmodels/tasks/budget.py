@@ -47,7 +47,7 @@ class Budget(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self._began = time.monotonic() - self.spent
-        self._tell(trainer, pl_module)
+        self.validated = int(self._tell(trainer, pl_module) * self.validations)  # as a resumed run has
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Read the clock, tell the task, and see what is due."""
@@ -66,13 +66,18 @@ class Budget(pl.Callback):
 
     def _tell(self, trainer: pl.Trainer, task: pl.LightningModule) -> float:
         assert isinstance(task, SequenceTask)
-        task.share_spent = max(self.spent / self.seconds, trainer.global_step / self.steps)
-        return task.share_spent
+        task.budget = self.spent / self.seconds, self.steps
+        return max(self.spent / self.seconds, trainer.global_step / self.steps)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """The budget ends with the run."""
+        assert isinstance(pl_module, SequenceTask)
+        pl_module.budget = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Seconds spent and validations done."""
-        return {"spent": self.spent, "validated": self.validated}
+        """Seconds spent."""
+        return {"spent": self.spent}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
-        self.spent, self.validated = state_dict["spent"], state_dict["validated"]
+        self.spent = state_dict["spent"]

@@ -85,7 +85,7 @@ class LanguageModel(SequenceTask):
         self,
         prompt: str = "",
         *,
-        max_tokens: int = 500,
+        max_tokens: int | None = None,
         sampling: Sampling = Sampling(),  # noqa: B008 - immutable
         seed: int | None = None,
     ) -> Iterator[str]:
@@ -93,24 +93,23 @@ class LanguageModel(SequenceTask):
 
         Args:
             prompt: text to continue; it is not repeated.
-            max_tokens: how many tokens to draw at most; fewer where the end of a document is drawn.
+            max_tokens: how many tokens to draw at most; fewer where the end of a document is drawn. Where not given,
+                500, or as many as the network has positions for.
             sampling: temperature, top-k, top-p.
             seed: draw the same text again; None for another each time.
 
         Yields:
-            Text; joined, it is the continuation.
+            Text; joined, it is the continuation. Until the last piece, the model is in evaluation mode.
 
         Raises:
             InputError: the prompt has a character outside the vocabulary, or the text would outgrow what the
                 network can read.
         """
-        if unknown := self.tokenizer.unknown(prompt):
-            raise InputError(
-                f"the prompt has {unknown!r}, which the vocabulary of {self.tokenizer.vocab_size} tokens lacks; "
-                "leave it out, or train with bytes or bpe"
-            )
+        self.check_prompt(prompt)
         ids = [BOS, *self.tokenizer.encode(prompt)]
         limit = self.backbone.max_length
+        if max_tokens is None:
+            max_tokens = 500 if limit is None else max(0, min(500, limit - len(ids)))
         if limit is not None and len(ids) + max_tokens > limit:
             raise InputError(
                 f"{len(ids)} tokens of prompt and {max_tokens} more exceed the {limit} positions of this network; "
@@ -118,6 +117,19 @@ class LanguageModel(SequenceTask):
             )
         return self._generate(ids, max_tokens, sampling, seed)
 
+    def check_prompt(self, prompt: str) -> None:
+        """Refuse a prompt that the vocabulary cannot write.
+
+        Raises:
+            InputError: it has a character that no token stands for.
+        """
+        if unknown := self.tokenizer.unknown(prompt):
+            raise InputError(
+                f"the prompt has {unknown!r}, which the vocabulary of {self.tokenizer.vocab_size} tokens lacks; "
+                "leave it out, or train with bytes or bpe"
+            )
+
+    @torch.inference_mode()  # as a decorator it is left at every yield, and entered again after it
     def _generate(self, ids: list[int], max_tokens: int, sampling: Sampling, seed: int | None) -> Iterator[str]:
         device = self.embedding.weight.device
         generator = torch.Generator(device)
@@ -134,21 +146,20 @@ class LanguageModel(SequenceTask):
         training = self.training
         self.eval()
         try:
-            with torch.inference_mode():
-                state = None
-                if len(ids) > 1:
-                    prefix = torch.tensor([ids[:-1]], device=device)
-                    for first in range(0, prefix.shape[1], 512):
-                        _, state = self.backbone(self.embedding(prefix[:, first : first + 512]), state)
-                # What was read so far is the state; the last token of the prompt is the first to step on from.
-                tokens = stream(step, torch.tensor(ids[-1:], device=device), state, sampling, max_tokens, generator)
-                decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-                for (token,) in tokens:
-                    if token == EOS:
-                        break
-                    if text := decoder.decode(self.tokenizer.token_bytes[token]):
-                        yield text
-                if text := decoder.decode(b"", final=True):
+            state = None
+            if len(ids) > 1:
+                prefix = torch.tensor([ids[:-1]], device=device)
+                for first in range(0, prefix.shape[1], 512):
+                    _, state = self.backbone(self.embedding(prefix[:, first : first + 512]), state)
+            # What was read so far is the state; the last token of the prompt is the first to step on from.
+            tokens = stream(step, torch.tensor(ids[-1:], device=device), state, sampling, max_tokens, generator)
+            decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+            for (token,) in tokens:
+                if token == EOS:
+                    break
+                if text := decoder.decode(self.tokenizer.token_bytes[token]):
                     yield text
+            if text := decoder.decode(b"", final=True):
+                yield text
         finally:
             self.train(training)
