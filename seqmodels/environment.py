@@ -26,6 +26,7 @@ NOISE = (
     r".*Experiment logs directory .* exists and is not empty.*",  # likewise
     r".*The dirpath has changed from .* to .*",  # a resumed run has a folder of its own
     r".*It is recommended to use .self\.log\(.*sync_dist=True.*",  # the metric has been summed over ranks already
+    r".*torch\.distributed\.nn\.functional\.all_gather is deprecated.*",  # Lightning's own use of torch
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",  # Lightning's own use of torch
     r".*`torch\.jit\.\w+` is deprecated.*",  # likewise
     r".*number of training batches .* is smaller than the logging interval.*",
@@ -98,13 +99,15 @@ def _processor() -> str:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without Lightning's advertisements and its warnings about itself, each filtered by name."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for message in NOISE:
             warnings.filterwarnings("ignore", message=message)
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -80,7 +80,7 @@ class FusedCell(Cell):
 
     def _hold(self, kernel: nn.RNNBase) -> None:
         """Take the parameters from this kernel, and tell optimisers how many maps each of its matrices stacks."""
-        kernel.stacked_maps = self.gates  # type: ignore[assignment]
+        kernel.stacked_maps = self.gates
         self.kernel = kernel
 
     def reset_parameters(self) -> None:
