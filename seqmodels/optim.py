@@ -65,9 +65,8 @@ def _stacked_maps(network: nn.Module) -> Iterator[dict[str, Any]]:
 def orthogonalized(matrices: Tensor, steps: int = 3) -> Tensor:
     """The nearest matrices whose singular values are all about 1, by a quintic Newton-Schulz iteration.
 
-    Coefficients of Jordan et al. 2024, which grow small singular values fast. After five steps all that were above a
-    thousandth of the norm lie between 0.7 and 1.2; after three, those above a hundredth do so roughly, which trains
-    as well and costs less.
+    Coefficients of Jordan et al. 2024, which grow small singular values fast. Five steps bring all that were above
+    0.003 of the norm to between 0.65 and 1.2, three steps those above 0.02; three train about as well and cost less.
 
     Args:
         matrices: (N, rows, columns).
