@@ -1,21 +1,24 @@
 """Recurrent cells: the equation of one step, and the whole sequence by that equation or by a fused kernel.
 
-The step is the definition. `sequence` must agree with it in values and gradients; where torch has a fused
-kernel, the kernel holds the parameters, in torch's layout, and the step reads them from there.
+The equation is the definition. `sequence` must agree with it in values and gradients; where torch has a fused kernel,
+a module of torch holds the parameters, in torch's layout, and both read them from there.
 
 Names are the textbook's: `h` hidden state, `c` cell state, `i` input gate, `f` forget gate, `o` output gate,
 `v` value; `r` and `z` are the reset and update gates of the GRU. B rows, T positions, D features.
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seqmodels.state import State, where
+from seqmodels.nn.dropout import weight_dropout
+from seqmodels.state import State, select, where
+
+CellState = tuple[Tensor, ...]
 
 
 class Cell(nn.Module, ABC):
@@ -33,25 +36,48 @@ class Cell(nn.Module, ABC):
         super().__init__()
         self.input_size = input_size
         self.hidden_size = hidden_size
+        self.weight_dropout = 0.0
+        """Share of the recurrent weights dropped while training."""
 
     def reset_parameters(self) -> None:
         """Draw the weights a new network starts with; the cell's modules have done so unless it says otherwise."""
 
-    @abstractmethod
-    def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """One step in time.
+    def read(self, x: Tensor) -> Tensor:
+        """What the inputs have to say to the recurrence, which needs no state and so is computed at all positions at once.
 
         Args:
-            x: inputs (B, D).
+            x: inputs (..., D).
+
+        Returns:
+            Features (..., K): the inputs themselves, unless a cell says otherwise.
+        """
+        return x
+
+    def weights(self) -> tuple[Tensor, ...]:
+        """The recurrent weights, some of them dropped while training: the same for all steps of a sequence."""
+        return ()
+
+    def _dropped(self, weight: Tensor) -> Tensor:
+        return weight_dropout(weight, self.weight_dropout, self.training)
+
+    @abstractmethod
+    def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
+        """The equation: one step in time.
+
+        Args:
+            z: what `read` made of the inputs, (B, K).
             state: `state_tensors` tensors (B, hidden_size), the first of them `h`.
+            weights: what `weights` returned.
 
         Returns:
             The next state; its first tensor is the output.
         """
 
-    def sequence(
-        self, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None = None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def step(self, x: Tensor, state: CellState) -> CellState:
+        """One step from inputs (B, D); see `advance`."""
+        return self.advance(self.read(x), state, self.weights())
+
+    def sequence(self, x: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
         """All steps, one after the other.
 
         Args:
@@ -63,24 +89,23 @@ class Cell(nn.Module, ABC):
         Returns:
             Outputs (B, T, hidden_size) and the state after the last real step of each row.
         """
-        outputs = []
-        for t, x_t in enumerate(x.unbind(1)):
-            following = self.step(x_t, state)
+        outputs, weights = [], self.weights()
+        for t, z in enumerate(self.read(x).unbind(1)):
+            following = self.advance(z, state, weights)
             state = following if lengths is None else where(t < lengths, following, state)  # type: ignore[assignment]
             outputs.append(state[0])
         return torch.stack(outputs, 1), state
 
 
 class FusedCell(Cell):
-    """A cell whose sequence runs in one kernel of torch, which holds the parameters."""
+    """A cell whose sequence runs in one kernel of torch."""
 
-    kernel: nn.RNNBase
     gates: int = 1
     """How many maps are stacked in each matrix."""
 
-    def _hold(self, kernel: nn.RNNBase) -> None:
-        """Take the parameters from this kernel, and tell optimisers how many maps each of its matrices stacks."""
-        kernel.stacked_maps = self.gates
+    def __init__(self, input_size: int, hidden_size: int, kernel: nn.RNNBase) -> None:
+        super().__init__(input_size, hidden_size)
+        kernel.stacked_maps = self.gates  # optimisers ask
         self.kernel = kernel
 
     def reset_parameters(self) -> None:
@@ -92,42 +117,52 @@ class FusedCell(Cell):
             elif "bias" in name:
                 nn.init.zeros_(parameter)
 
-    def sequence(
-        self, x: Tensor, state: tuple[Tensor, ...], lengths: Tensor | None = None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """All steps in one kernel; see `Cell.sequence`, with which it agrees."""
-        layers = tuple(tensor.unsqueeze(0).contiguous() for tensor in state)  # (1, B, D): torch counts layers first
-        start: State = layers if len(layers) > 1 else layers[0]
-        if lengths is None:
-            y, end = self.kernel(x, start)
-        else:
-            # A packed row has at least one step. Rows without any keep their state.
-            counts = lengths.clamp(min=1).cpu()
-            packed, end = self.kernel(pack_padded_sequence(x, counts, batch_first=True, enforce_sorted=False), start)
-            y, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
-        end = tuple(tensor.squeeze(0) for tensor in (end if isinstance(end, tuple) else (end,)))
-        if lengths is not None:
-            end = where(lengths > 0, end, state)
-        return y, end
+    def read(self, x: Tensor) -> Tensor:
+        """`W_in x + b`, for all gates at once: (..., gates * hidden_size)."""
+        return F.linear(x, self.kernel.weight_ih_l0, self.kernel.bias_ih_l0)  # type: ignore[arg-type]
 
-    def _maps(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """`W_in x + b` and `W_rec h + b`, for all gates at once: (B, gates * hidden_size) each."""
-        w = self.kernel
-        return F.linear(x, w.weight_ih_l0, w.bias_ih_l0), F.linear(h, w.weight_hh_l0, w.bias_hh_l0)  # type: ignore[arg-type]
+    def weights(self) -> tuple[Tensor, ...]:
+        return self._dropped(self.kernel.weight_hh_l0), self.kernel.bias_hh_l0  # type: ignore[arg-type,return-value]
+
+    def sequence(self, x: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
+        """All steps in one kernel; see `Cell.sequence`, with which it agrees."""
+        recurrent, bias = self.weights()
+        matrices = [self.kernel.weight_ih_l0, recurrent, self.kernel.bias_ih_l0, bias]
+        options = (matrices, True, 1, 0.0, self.training, False)  # with biases, one layer, no dropout, one direction
+        if lengths is None:
+            y, *end = self._fused(x, self._layered(state), *options, True)  # batch first
+            return y, tuple(tensor.squeeze(0) for tensor in end)
+        # A packed row has at least one step. Rows without any keep their state.
+        packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+        start = self._layered(select(state, packed.sorted_indices))  # type: ignore[arg-type]
+        y, *end = self._fused(packed.data, packed.batch_sizes, start, *options)
+        y, _ = pad_packed_sequence(packed._replace(data=y), batch_first=True, total_length=x.shape[1])
+        following = select(tuple(tensor.squeeze(0) for tensor in end), packed.unsorted_indices)  # type: ignore[arg-type]
+        return y, where(lengths > 0, following, state)  # type: ignore[return-value]
+
+    @abstractmethod
+    def _fused(self, *arguments: Any) -> tuple[Tensor, ...]:
+        """Torch's kernel: outputs, then the state, a tensor (1, B, hidden_size) for each of its tensors."""
+
+    def _layered(self, state: State) -> Any:
+        """The state as the kernel takes it: torch counts layers first."""
+        layers = tuple(tensor.unsqueeze(0).contiguous() for tensor in state)  # type: ignore[union-attr]
+        return layers if len(layers) > 1 else layers[0]
 
 
 class RNNCell(FusedCell):
     """`h_t = f(W_rec h_{t-1} + W_in x_t + b)` (Elman 1990), `f` the hyperbolic tangent or ReLU."""
 
     def __init__(self, input_size: int, hidden_size: int, nonlinearity: Literal["tanh", "relu"] = "tanh") -> None:
-        super().__init__(input_size, hidden_size)
+        kernel = nn.RNN(input_size, hidden_size, nonlinearity=nonlinearity, batch_first=True)
+        super().__init__(input_size, hidden_size, kernel)
         self.nonlinearity = torch.tanh if nonlinearity == "tanh" else torch.relu
-        self._hold(nn.RNN(input_size, hidden_size, nonlinearity=nonlinearity, batch_first=True))
 
-    def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        (h,) = state
-        from_input, from_state = self._maps(x, h)
-        return (self.nonlinearity(from_state + from_input),)
+    def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
+        return (self.nonlinearity(F.linear(state[0], *weights) + z),)
+
+    def _fused(self, *arguments: Any) -> tuple[Tensor, ...]:
+        return (torch.rnn_tanh if self.nonlinearity is torch.tanh else torch.rnn_relu)(*arguments)
 
 
 class LSTMCell(FusedCell):
@@ -141,8 +176,7 @@ class LSTMCell(FusedCell):
     gates = 4
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__(input_size, hidden_size)
-        self._hold(nn.LSTM(input_size, hidden_size, batch_first=True))
+        super().__init__(input_size, hidden_size, nn.LSTM(input_size, hidden_size, batch_first=True))
 
     def reset_parameters(self) -> None:
         """As all fused cells, but for the forget gate's bias."""
@@ -150,12 +184,14 @@ class LSTMCell(FusedCell):
         with torch.no_grad():
             self.kernel.bias_ih_l0[self.hidden_size : 2 * self.hidden_size] = 1.0  # type: ignore[operator]
 
-    def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         h, c = state
-        from_input, from_state = self._maps(x, h)
-        i, f, v, o = (from_input + from_state).chunk(4, -1)
+        i, f, v, o = (F.linear(h, *weights) + z).chunk(4, -1)
         c = f.sigmoid() * c + i.sigmoid() * v.tanh()
         return o.sigmoid() * c.tanh(), c
+
+    def _fused(self, *arguments: Any) -> tuple[Tensor, ...]:
+        return torch.lstm(*arguments)
 
 
 class GRUCell(FusedCell):
@@ -168,14 +204,15 @@ class GRUCell(FusedCell):
     gates = 3
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__(input_size, hidden_size)
-        self._hold(nn.GRU(input_size, hidden_size, batch_first=True))
+        super().__init__(input_size, hidden_size, nn.GRU(input_size, hidden_size, batch_first=True))
 
-    def step(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         (h,) = state
-        from_input, from_state = self._maps(x, h)
-        r_in, z_in, v_in = from_input.chunk(3, -1)
-        r_rec, z_rec, v_rec = from_state.chunk(3, -1)
-        z = (z_in + z_rec).sigmoid()
+        r_in, z_in, v_in = z.chunk(3, -1)
+        r_rec, z_rec, v_rec = F.linear(h, *weights).chunk(3, -1)
+        update = (z_in + z_rec).sigmoid()
         v = (v_in + (r_in + r_rec).sigmoid() * v_rec).tanh()
-        return (v + z * (h - v),)
+        return (v + update * (h - v),)
+
+    def _fused(self, *arguments: Any) -> tuple[Tensor, ...]:
+        return torch.gru(*arguments)

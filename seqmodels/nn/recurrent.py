@@ -23,6 +23,7 @@ class RecurrentStack(Backbone):
         hidden_size: features of the state and output of every layer.
         num_layers: how many layers.
         dropout: share of outputs dropped between layers while training.
+        weight_dropout: share of the recurrent weights dropped while training, anew in each batch (Merity et al. 2018).
         learn_initial_state: start from a learned state rather than from zeros.
     """
 
@@ -32,19 +33,22 @@ class RecurrentStack(Backbone):
         hidden_size: int = 256,
         num_layers: int = 1,
         dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         learn_initial_state: bool = False,
     ) -> None:
         super().__init__()
-        if min(input_size, hidden_size, num_layers) < 1 or not 0 <= dropout < 1:
+        if min(input_size, hidden_size, num_layers) < 1 or not (0 <= dropout < 1 and 0 <= weight_dropout < 1):
             raise InputError(
                 f"{type(self).__name__} expects sizes and layers of at least 1 and dropout in [0, 1), got "
-                f"input_size={input_size}, hidden_size={hidden_size}, num_layers={num_layers}, dropout={dropout}"
+                f"input_size={input_size}, hidden_size={hidden_size}, num_layers={num_layers}, dropout={dropout}, "
+                f"weight_dropout={weight_dropout}"
             )
         self.input_size, self.output_size, self.dropout = input_size, hidden_size, dropout
         sizes = [input_size] + [hidden_size] * num_layers
         cells = [self._cell(D, hidden_size) for D in sizes[:-1]]
         for cell in cells:
             cell.reset_parameters()
+            cell.weight_dropout = weight_dropout
         self.layers = nn.ModuleList(cells)
         start = torch.zeros(sum(cell.state_tensors for cell in cells) * hidden_size)  # a vector: it does not decay
         self.start: Tensor
@@ -104,6 +108,7 @@ class RNN(RecurrentStack):
         hidden_size: features of the state and output of every layer.
         num_layers: how many layers.
         dropout: share of outputs dropped between layers while training.
+        weight_dropout: share of the recurrent weights dropped while training, anew in each batch (Merity et al. 2018).
         learn_initial_state: start from a learned state rather than from zeros.
         nonlinearity: f, the hyperbolic tangent or ReLU.
     """
@@ -114,13 +119,14 @@ class RNN(RecurrentStack):
         hidden_size: int = 256,
         num_layers: int = 1,
         dropout: float = 0.0,
+        weight_dropout: float = 0.0,
         learn_initial_state: bool = False,
         nonlinearity: Literal["tanh", "relu"] = "tanh",
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise InputError(f"RNN(nonlinearity={nonlinearity!r}) is not known; choose 'tanh' or 'relu'")
         self.nonlinearity = nonlinearity
-        super().__init__(input_size, hidden_size, num_layers, dropout, learn_initial_state)
+        super().__init__(input_size, hidden_size, num_layers, dropout, weight_dropout, learn_initial_state)
 
     def _cell(self, input_size: int, hidden_size: int) -> Cell:
         return RNNCell(input_size, hidden_size, self.nonlinearity)
@@ -134,6 +140,7 @@ class LSTM(RecurrentStack):
         hidden_size: features of the state and output of every layer.
         num_layers: how many layers.
         dropout: share of outputs dropped between layers while training.
+        weight_dropout: share of the recurrent weights dropped while training, anew in each batch (Merity et al. 2018).
         learn_initial_state: start from a learned state rather than from zeros.
     """
 
@@ -149,6 +156,7 @@ class GRU(RecurrentStack):
         hidden_size: features of the state and output of every layer.
         num_layers: how many layers.
         dropout: share of outputs dropped between layers while training.
+        weight_dropout: share of the recurrent weights dropped while training, anew in each batch (Merity et al. 2018).
         learn_initial_state: start from a learned state rather than from zeros.
     """
 
