@@ -8,7 +8,18 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from seqmodels.nn import GRU, LSTM, RNN, LSTMCell, RNNCell, Transformer
+from seqmodels.nn import (
+    GRU,
+    LSTM,
+    RNN,
+    LSTMCell,
+    MinGRUCell,
+    MinLSTMCell,
+    MultiplicativeLSTMCell,
+    MultiplicativeRNNCell,
+    RNNCell,
+    Transformer,
+)
 from seqmodels.nn.attention import rotary_angles, rotate
 
 B, T, D, H = 3, 7, 5, 4
@@ -112,6 +123,37 @@ def test_cell_state_is_a_highway() -> None:
     assert_close(gradient, forget * upstream)
 
 
+def test_multiplicative_cells_have_a_recurrent_map_for_each_input() -> None:
+    """The map is written out as a matrix, `W_hf diag(W_fx x) W_fh`, one row of the batch at a time."""
+    torch.manual_seed(0)
+    x, h, c = (torch.randn(B, n, dtype=torch.float64) for n in (D, H, H))
+    for cell in (MultiplicativeRNNCell(D, H).double(), MultiplicativeLSTMCell(D, H).double()):
+        for row in range(B):
+            factors = torch.diag(cell.factors_of_input.weight @ x[row])
+            w_rec = cell.from_factors.weight @ factors @ cell.factors_of_state.weight
+            sums = w_rec @ h[row] + cell.from_input.weight @ x[row] + cell.from_input.bias
+            if cell.gates == 1:
+                (found,) = cell.step(x, (h,))
+                assert_close(found[row], sums.tanh())
+            else:
+                i, f, v, o = sums.split(H)
+                memory = f.sigmoid() * c[row] + i.sigmoid() * v.tanh()
+                found, remembered = cell.step(x, (h, c))
+                assert_close(remembered[row], memory)
+                assert_close(found[row], o.sigmoid() * memory.tanh())
+
+
+def test_minimal_cells_are_their_equations() -> None:
+    torch.manual_seed(0)
+    x, h = torch.randn(B, D, dtype=torch.float64), torch.randn(B, H, dtype=torch.float64)
+    gru, lstm = MinGRUCell(D, H).double(), MinLSTMCell(D, H).double()
+    z, v = (x @ gru.from_input.weight.T + gru.from_input.bias).split(H, -1)
+    assert_close(gru.step(x, (h,))[0], (1 - z.sigmoid()) * h + z.sigmoid() * v)
+    f, i, v = (x @ lstm.from_input.weight.T + lstm.from_input.bias).split(H, -1)
+    f, i = f.sigmoid(), i.sigmoid()
+    assert_close(lstm.step(x, (h,))[0], f / (f + i) * h + i / (f + i) * v)
+
+
 def test_learned_initial_state_gets_a_gradient() -> None:
     net = LSTM(D, H, learn_initial_state=True)
     y, _ = net(torch.randn(B, T, D))
@@ -132,15 +174,15 @@ def test_transformer_is_the_textbooks() -> None:
     x = torch.randn(B, T, 8, dtype=torch.float64)
     y = x + net.position.weight[:T]  # type: ignore[union-attr]
     for block in net.blocks:
-        z = block.norm_attention(y)
-        q, k, v = (z @ block.attention.project.weight.T).split(8, -1)
+        z = block.norm_mixer(y)
+        q, k, v = (z @ block.mixer.project.weight.T).split(8, -1)
         heads = []
         for head in range(2):
             part = slice(4 * head, 4 * head + 4)
             scores = q[..., part] @ k[..., part].transpose(1, 2) / math.sqrt(4)
             scores = scores.masked_fill(torch.ones(T, T).triu(1).bool(), -torch.inf)
             heads.append(scores.softmax(-1) @ v[..., part])
-        y = y + torch.cat(heads, -1) @ block.attention.out.weight.T
+        y = y + torch.cat(heads, -1) @ block.mixer.out.weight.T
         z = block.norm_feed_forward(y)
         y = y + F.gelu(z @ block.feed_forward.up.weight.T, approximate="tanh") @ block.feed_forward.out.weight.T
     assert_close(net(x)[0], net.norm(y))
@@ -165,8 +207,8 @@ def test_grouped_queries_are_repeated_keys() -> None:
     grouped = Transformer(8, num_layers=1, num_heads=4, num_kv_heads=2, context=16).double()
     full = Transformer(8, num_layers=1, num_heads=4, context=16).double()
     weights = grouped.state_dict()
-    q, k, v = weights["blocks.0.attention.project.weight"].split([8, 4, 4])
+    q, k, v = weights["blocks.0.mixer.project.weight"].split([8, 4, 4])
     wide = [part.view(2, 2, 8).repeat_interleave(2, 0).reshape(8, 8) for part in (k, v)]
-    full.load_state_dict(weights | {"blocks.0.attention.project.weight": torch.cat([q, *wide])})
+    full.load_state_dict(weights | {"blocks.0.mixer.project.weight": torch.cat([q, *wide])})
     x = torch.randn(B, T, 8, dtype=torch.float64)
     assert_close(full(x)[0], grouped(x)[0])

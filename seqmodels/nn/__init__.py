@@ -1,8 +1,18 @@
 """Networks: functions of inputs and state."""
 
 from seqmodels.nn.backbone import Backbone
-from seqmodels.nn.cells import Cell, FusedCell, GRUCell, LSTMCell, RNNCell
+from seqmodels.nn.cell import Cell
+from seqmodels.nn.cells import FusedCell, GRUCell, LSTMCell, RNNCell
+from seqmodels.nn.hybrid import Hybrid
+from seqmodels.nn.minimal import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell
+from seqmodels.nn.multiplicative import (
+    MultiplicativeLSTM,
+    MultiplicativeLSTMCell,
+    MultiplicativeRNN,
+    MultiplicativeRNNCell,
+)
 from seqmodels.nn.recurrent import GRU, LSTM, RNN, RecurrentStack
+from seqmodels.nn.scan import scan
 from seqmodels.nn.transformer import Transformer
 
 __all__ = [
@@ -10,7 +20,12 @@ __all__ = [
     "Backbone",
     # Networks
     "GRU",
+    "Hybrid",
     "LSTM",
+    "MinGRU",
+    "MinLSTM",
+    "MultiplicativeLSTM",
+    "MultiplicativeRNN",
     "RNN",
     "RecurrentStack",
     "Transformer",
@@ -19,5 +34,11 @@ __all__ = [
     "FusedCell",
     "GRUCell",
     "LSTMCell",
+    "MinGRUCell",
+    "MinLSTMCell",
+    "MultiplicativeLSTMCell",
+    "MultiplicativeRNNCell",
     "RNNCell",
+    # Linear recurrences in parallel over time
+    "scan",
 ]

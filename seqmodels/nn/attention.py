@@ -1,8 +1,12 @@
 """Causal self-attention over a cache of keys and values, and rotary positions."""
 
+from typing import NamedTuple, cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from seqmodels.state import State
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -28,6 +32,20 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
 
 
+class Reading(NamedTuple):
+    """What the layers of a stack need to know of the positions that are read, the same for all of them."""
+
+    mask: Tensor | None
+    """True at real positions, bool (B, T); None where all are real."""
+    visible: Tensor | None
+    """Which keys each query may see, bool, broadcastable to (B, H, T, S + T); None for the common case that all of the
+    cache and everything up to the query itself may be seen, which needs S = 0 or T = 1."""
+    rotation: tuple[Tensor, Tensor] | None
+    """Cosine and sine of the rotary angles (B, 1, T, D / 2H); None where positions are learned."""
+    keep: int
+    """How many of the S + T keys later queries may see."""
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention of a sequence to its own past (Vaswani et al. 2017), keys shared by groups of queries.
 
@@ -44,31 +62,33 @@ class SelfAttention(nn.Module):
         self.project = nn.Linear(size, sum(self.heads) * self.head_size, bias=False)
         self.out = nn.Linear(size, size, bias=False)
 
-    def forward(
-        self, x: Tensor, cache: KeysValues, visible: Tensor | None, rotation: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, KeysValues]:
+    def initial_state(self, rows: int) -> KeysValues:
+        """No keys and values yet."""
+        empty = self.project.weight.new_zeros(rows, self.heads[1], 0, self.head_size)
+        return empty, empty
+
+    def forward(self, x: Tensor, state: State, reading: Reading) -> tuple[Tensor, KeysValues]:
         """Attend to the cache and to `x` itself.
 
         Args:
             x: (B, T, D).
-            cache: keys and values (B, kv heads, S, D / H) of earlier positions.
-            visible: bool, broadcastable to (B, H, T, S + T), which keys each query may see; None for the
-                common case that all of the cache and everything up to the query itself may be seen, which
-                needs S = 0 or T = 1.
-            rotation: cosine and sine of the rotary angles, or None.
+            state: keys and values (B, kv heads, S, D / H) of earlier positions.
+            reading: which keys may be seen, and rotary angles.
 
         Returns:
-            (B, T, D), and keys and values (B, kv heads, S + T, D / H).
+            (B, T, D), and the keys and values that later positions may see.
         """
         B, T, D = x.shape
+        cache = cast(KeysValues, state)
         heads = self.project(x).view(B, T, -1, self.head_size).transpose(1, 2)
         q, k, v = heads.split(self.heads, 1)  # each (B, its heads, T, D / H)
-        if rotation is not None:
-            q, k = rotate(q, *rotation), rotate(k, *rotation)
+        if reading.rotation is not None:
+            q, k = rotate(q, *reading.rotation), rotate(k, *reading.rotation)
         if cache[0].shape[2]:
             k, v = torch.cat((cache[0].to(k.dtype), k), 2), torch.cat((cache[1].to(v.dtype), v), 2)
-        grouped = q.shape[1] != k.shape[1]
         y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=visible, is_causal=visible is None and T > 1, enable_gqa=grouped
-        )
-        return self.out(y.transpose(1, 2).reshape(B, T, D)), (k, v)
+            q, k, v, attn_mask=reading.visible, is_causal=reading.visible is None and T > 1,
+            enable_gqa=q.shape[1] != k.shape[1],
+        )  # fmt: skip
+        first = k.shape[2] - reading.keep
+        return self.out(y.transpose(1, 2).reshape(B, T, D)), (k[:, :, first:], v[:, :, first:])

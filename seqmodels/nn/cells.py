@@ -1,13 +1,10 @@
-"""Recurrent cells: the equation of one step, and the whole sequence by that equation or by a fused kernel.
-
-The equation is the definition. `sequence` must agree with it in values and gradients; where torch has a fused kernel,
-a module of torch holds the parameters, in torch's layout, and both read them from there.
+"""The textbook's recurrent cells, and torch's fused kernels beside their equations.
 
 Names are the textbook's: `h` hidden state, `c` cell state, `i` input gate, `f` forget gate, `o` output gate,
 `v` value; `r` and `z` are the reset and update gates of the GRU. B rows, T positions, D features.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, Literal
 
 import torch
@@ -15,90 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seqmodels.nn.dropout import weight_dropout
+from seqmodels.nn.cell import Cell, CellState
+from seqmodels.nn.initialization import Initialization
 from seqmodels.state import State, select, where
-
-CellState = tuple[Tensor, ...]
-
-
-class Cell(nn.Module, ABC):
-    """One recurrence over time.
-
-    Args:
-        input_size: features D of the inputs.
-        hidden_size: features of the hidden state, which is also the output.
-    """
-
-    state_tensors: int = 1
-    """How many tensors (B, hidden_size) the state has."""
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.weight_dropout = 0.0
-        """Share of the recurrent weights dropped while training."""
-
-    def reset_parameters(self) -> None:
-        """Draw the weights a new network starts with; the cell's modules have done so unless it says otherwise."""
-
-    def read(self, x: Tensor) -> Tensor:
-        """What the inputs have to say to the recurrence, which needs no state and so is computed at all positions at once.
-
-        Args:
-            x: inputs (..., D).
-
-        Returns:
-            Features (..., K): the inputs themselves, unless a cell says otherwise.
-        """
-        return x
-
-    def weights(self) -> tuple[Tensor, ...]:
-        """The recurrent weights, some of them dropped while training: the same for all steps of a sequence."""
-        return ()
-
-    def _dropped(self, weight: Tensor) -> Tensor:
-        return weight_dropout(weight, self.weight_dropout, self.training)
-
-    @abstractmethod
-    def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
-        """The equation: one step in time.
-
-        Args:
-            z: what `read` made of the inputs, (B, K).
-            state: `state_tensors` tensors (B, hidden_size), the first of them `h`.
-            weights: what `weights` returned.
-
-        Returns:
-            The next state; its first tensor is the output.
-        """
-
-    def step(self, x: Tensor, state: CellState) -> CellState:
-        """One step from inputs (B, D); see `advance`."""
-        return self.advance(self.read(x), state, self.weights())
-
-    def sequence(self, x: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
-        """All steps, one after the other.
-
-        Args:
-            x: inputs (B, T, D).
-            state: the state before the first step.
-            lengths: int64 (B,), how many leading positions of each row are real; the rest leaves the state
-                as it is. None where all are real.
-
-        Returns:
-            Outputs (B, T, hidden_size) and the state after the last real step of each row.
-        """
-        outputs, weights = [], self.weights()
-        for t, z in enumerate(self.read(x).unbind(1)):
-            following = self.advance(z, state, weights)
-            state = following if lengths is None else where(t < lengths, following, state)  # type: ignore[assignment]
-            outputs.append(state[0])
-        return torch.stack(outputs, 1), state
 
 
 class FusedCell(Cell):
-    """A cell whose sequence runs in one kernel of torch."""
+    """A cell whose sequence runs in one kernel of torch, a module of which holds the parameters."""
 
     gates: int = 1
     """How many maps are stacked in each matrix."""
@@ -108,13 +28,14 @@ class FusedCell(Cell):
         kernel.stacked_maps = self.gates  # optimisers ask
         self.kernel = kernel
 
-    def reset_parameters(self) -> None:
-        """Orthogonal recurrent maps (Saxe et al. 2014), one for each gate, and zero biases."""
+    def recurrent_maps(self) -> list[Tensor]:
+        return [self.kernel.weight_hh_l0]  # type: ignore[list-item]
+
+    def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
+        """See `Cell.reset_parameters`; biases are zero."""
+        super().reset_parameters(recurrent)
         for name, parameter in self.kernel.named_parameters():
-            if "weight_hh" in name:
-                for block in parameter.chunk(parameter.shape[0] // self.hidden_size):
-                    nn.init.orthogonal_(block)
-            elif "bias" in name:
+            if "bias" in name:
                 nn.init.zeros_(parameter)
 
     def read(self, x: Tensor) -> Tensor:
@@ -175,14 +96,15 @@ class LSTMCell(FusedCell):
     state_tensors = 2
     gates = 4
 
-    def __init__(self, input_size: int, hidden_size: int) -> None:
+    def __init__(self, input_size: int, hidden_size: int, forget_bias: float = 1.0) -> None:
         super().__init__(input_size, hidden_size, nn.LSTM(input_size, hidden_size, batch_first=True))
+        self.forget_bias = forget_bias
 
-    def reset_parameters(self) -> None:
+    def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
         """As all fused cells, but for the forget gate's bias."""
-        super().reset_parameters()
+        super().reset_parameters(recurrent)
         with torch.no_grad():
-            self.kernel.bias_ih_l0[self.hidden_size : 2 * self.hidden_size] = 1.0  # type: ignore[operator]
+            self.kernel.bias_ih_l0[self.hidden_size : 2 * self.hidden_size] = self.forget_bias  # type: ignore[operator]
 
     def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         h, c = state

@@ -24,8 +24,8 @@ def variational_dropout(x: Tensor, p: float, training: bool) -> Tensor:
 def weight_dropout(weight: Tensor, p: float, training: bool) -> Tensor:
     """Drop single weights, for all positions and rows alike (Wan et al. 2013; Merity et al. 2018).
 
-    Eight weights share one random number, a byte of it each: ten times as fast on a CPU as `torch.nn.functional.dropout`,
-    which would take a third of a training step of an LSTM. The share is therefore a multiple of 1 / 256.
+    Eight weights share one random number, a byte of it each. That is ten times as fast on a CPU as torch's dropout,
+    which would take a third of a training step of an LSTM; the share is therefore a multiple of 1 / 256.
 
     Args:
         weight: any shape.

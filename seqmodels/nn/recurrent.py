@@ -8,13 +8,15 @@ from torch import Tensor, nn
 
 from seqmodels.errors import InputError
 from seqmodels.nn.backbone import Backbone
-from seqmodels.nn.cells import Cell, GRUCell, LSTMCell, RNNCell
+from seqmodels.nn.cell import Cell
+from seqmodels.nn.cells import GRUCell, LSTMCell, RNNCell
 from seqmodels.nn.dropout import variational_dropout
+from seqmodels.nn.initialization import Initialization
 from seqmodels.state import State, where
 
 
 class RecurrentStack(Backbone):
-    """Layers of one cell, each reading the outputs of the one below; the base of RNN, LSTM and GRU.
+    """Layers of one cell, each reading the outputs of the one below; the base of all recurrent networks.
 
     The state is a tuple with the cell's own state for each layer.
 
@@ -24,6 +26,7 @@ class RecurrentStack(Backbone):
         num_layers: how many layers.
         dropout: share of outputs dropped between layers while training.
         weight_dropout: share of the recurrent weights dropped while training, anew in each batch (Merity et al. 2018).
+        recurrent_init: how the recurrent maps begin: orthogonal, identity, np-rnn, glorot or uniform.
         learn_initial_state: start from a learned state rather than from zeros.
     """
 
@@ -34,6 +37,7 @@ class RecurrentStack(Backbone):
         num_layers: int = 1,
         dropout: float = 0.0,
         weight_dropout: float = 0.0,
+        recurrent_init: Initialization = "orthogonal",
         learn_initial_state: bool = False,
     ) -> None:
         super().__init__()
@@ -47,7 +51,7 @@ class RecurrentStack(Backbone):
         sizes = [input_size] + [hidden_size] * num_layers
         cells = [self._cell(D, hidden_size) for D in sizes[:-1]]
         for cell in cells:
-            cell.reset_parameters()
+            cell.reset_parameters(recurrent_init)
             cell.weight_dropout = weight_dropout
         self.layers = nn.ModuleList(cells)
         start = torch.zeros(sum(cell.state_tensors for cell in cells) * hidden_size)  # a vector: it does not decay
@@ -104,12 +108,13 @@ class RNN(RecurrentStack):
     """Vanilla recurrent network, `h_t = f(W_rec h_{t-1} + W_in x_t + b)`.
 
     Args:
-        input_size: features of the inputs.
-        hidden_size: features of the state and output of every layer.
-        num_layers: how many layers.
-        dropout: share of outputs dropped between layers while training.
-        weight_dropout: share of the recurrent weights dropped while training, anew in each batch (Merity et al. 2018).
-        learn_initial_state: start from a learned state rather than from zeros.
+        input_size: as all others, see `RecurrentStack`.
+        hidden_size: see there.
+        num_layers: see there.
+        dropout: see there.
+        weight_dropout: see there.
+        recurrent_init: see there; with identity and ReLU this is the IRNN (Le, Jaitly and Hinton 2015).
+        learn_initial_state: see there.
         nonlinearity: f, the hyperbolic tangent or ReLU.
     """
 
@@ -120,13 +125,16 @@ class RNN(RecurrentStack):
         num_layers: int = 1,
         dropout: float = 0.0,
         weight_dropout: float = 0.0,
+        recurrent_init: Initialization = "orthogonal",
         learn_initial_state: bool = False,
         nonlinearity: Literal["tanh", "relu"] = "tanh",
     ) -> None:
         if nonlinearity not in ("tanh", "relu"):
             raise InputError(f"RNN(nonlinearity={nonlinearity!r}) is not known; choose 'tanh' or 'relu'")
         self.nonlinearity = nonlinearity
-        super().__init__(input_size, hidden_size, num_layers, dropout, weight_dropout, learn_initial_state)
+        super().__init__(
+            input_size, hidden_size, num_layers, dropout, weight_dropout, recurrent_init, learn_initial_state
+        )
 
     def _cell(self, input_size: int, hidden_size: int) -> Cell:
         return RNNCell(input_size, hidden_size, self.nonlinearity)
@@ -136,29 +144,38 @@ class LSTM(RecurrentStack):
     """Long short-term memory; its cell state is a highway for gradients.
 
     Args:
-        input_size: features of the inputs.
-        hidden_size: features of the state and output of every layer.
-        num_layers: how many layers.
-        dropout: share of outputs dropped between layers while training.
-        weight_dropout: share of the recurrent weights dropped while training, anew in each batch (Merity et al. 2018).
-        learn_initial_state: start from a learned state rather than from zeros.
+        input_size: as all others, see `RecurrentStack`.
+        hidden_size: see there.
+        num_layers: see there.
+        dropout: see there.
+        weight_dropout: see there.
+        recurrent_init: see there.
+        learn_initial_state: see there.
+        forget_bias: of the forget gate in a new network; the higher, the longer it remembers.
     """
 
+    def __init__(
+        self,
+        input_size: int = 64,
+        hidden_size: int = 256,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        recurrent_init: Initialization = "orthogonal",
+        learn_initial_state: bool = False,
+        forget_bias: float = 1.0,
+    ) -> None:
+        self.forget_bias = forget_bias
+        super().__init__(
+            input_size, hidden_size, num_layers, dropout, weight_dropout, recurrent_init, learn_initial_state
+        )
+
     def _cell(self, input_size: int, hidden_size: int) -> Cell:
-        return LSTMCell(input_size, hidden_size)
+        return LSTMCell(input_size, hidden_size, self.forget_bias)
 
 
 class GRU(RecurrentStack):
-    """Gated recurrent unit; its hidden state is the highway.
-
-    Args:
-        input_size: features of the inputs.
-        hidden_size: features of the state and output of every layer.
-        num_layers: how many layers.
-        dropout: share of outputs dropped between layers while training.
-        weight_dropout: share of the recurrent weights dropped while training, anew in each batch (Merity et al. 2018).
-        learn_initial_state: start from a learned state rather than from zeros.
-    """
+    """Gated recurrent unit; its hidden state is the highway. Arguments as of `RecurrentStack`."""
 
     def _cell(self, input_size: int, hidden_size: int) -> Cell:
         return GRUCell(input_size, hidden_size)

@@ -1,0 +1,98 @@
+"""A recurrent cell: the equation of one step, and the whole sequence by that equation.
+
+The equation is the definition; a faster way to compute the sequence must agree with it in values and gradients.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from seqmodels.nn.dropout import weight_dropout
+from seqmodels.nn.initialization import Initialization, initialize_map
+from seqmodels.state import where
+
+CellState = tuple[Tensor, ...]
+
+
+class Cell(nn.Module, ABC):
+    """One recurrence over time.
+
+    Args:
+        input_size: features D of the inputs.
+        hidden_size: features of the hidden state, which is also the output.
+    """
+
+    state_tensors: int = 1
+    """How many tensors (B, hidden_size) the state has."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.weight_dropout = 0.0
+        """Share of the recurrent weights dropped while training."""
+
+    def recurrent_maps(self) -> list[Tensor]:
+        """The matrices that the hidden state goes through, each (maps * hidden_size, hidden_size)."""
+        return []
+
+    def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
+        """Draw the recurrent maps that a new network starts with, each of those stacked in a matrix by itself."""
+        for matrix in self.recurrent_maps():
+            for block in matrix.chunk(len(matrix) // self.hidden_size):
+                initialize_map(block, recurrent)
+
+    def read(self, x: Tensor) -> Tensor:
+        """What the inputs have to say, which needs no state: it is computed at all positions at once.
+
+        Args:
+            x: inputs (..., D).
+
+        Returns:
+            Features (..., K): the inputs themselves, unless a cell says otherwise.
+        """
+        return x
+
+    def weights(self) -> tuple[Tensor, ...]:
+        """The recurrent weights, some of them dropped while training: the same for all steps of a sequence."""
+        return ()
+
+    def _dropped(self, weight: Tensor) -> Tensor:
+        return weight_dropout(weight, self.weight_dropout, self.training)
+
+    @abstractmethod
+    def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
+        """The equation: one step in time.
+
+        Args:
+            z: what `read` made of the inputs, (B, K).
+            state: `state_tensors` tensors (B, hidden_size), the first of them `h`.
+            weights: what `weights` returned.
+
+        Returns:
+            The next state; its first tensor is the output.
+        """
+
+    def step(self, x: Tensor, state: CellState) -> CellState:
+        """One step from inputs (B, D); see `advance`."""
+        return self.advance(self.read(x), state, self.weights())
+
+    def sequence(self, x: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
+        """All steps, one after the other.
+
+        Args:
+            x: inputs (B, T, D).
+            state: the state before the first step.
+            lengths: int64 (B,), how many leading positions of each row are real; the rest leaves the state
+                as it is. None where all are real.
+
+        Returns:
+            Outputs (B, T, hidden_size) and the state after the last real step of each row.
+        """
+        outputs, weights = [], self.weights()
+        for t, z in enumerate(self.read(x).unbind(1)):
+            following = self.advance(z, state, weights)
+            state = following if lengths is None else where(t < lengths, following, state)  # type: ignore[assignment]
+            outputs.append(state[0])
+        return torch.stack(outputs, 1), state

@@ -1,0 +1,186 @@
+"""Stacks of residual layers with a norm before each: attention or recurrent layers, and feed-forward layers between."""
+
+from abc import abstractmethod
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqmodels.errors import InputError
+from seqmodels.nn.attention import KeysValues, Reading, SelfAttention, rotary_angles
+from seqmodels.nn.backbone import Backbone
+from seqmodels.nn.feed_forward import Activation, Norm, make_feed_forward, make_norm
+from seqmodels.state import State
+
+
+class Block(nn.Module):
+    """`x + mixer(norm(x))`, then `x + feed_forward(norm(x))`: the pre-norm layer of GPT-2.
+
+    Args:
+        mixer: `y, state = mixer(x, state, reading)`, the part that looks at other positions.
+        feed_forward: the part that does not.
+        norms: one for each.
+        dropout: share dropped of what each adds, while training.
+    """
+
+    def __init__(
+        self, mixer: nn.Module, feed_forward: nn.Module, norms: tuple[nn.Module, nn.Module], dropout: float
+    ) -> None:
+        super().__init__()
+        self.norm_mixer, self.norm_feed_forward = norms
+        self.mixer, self.feed_forward, self.dropout = mixer, feed_forward, dropout
+
+    def forward(self, x: Tensor, state: State, reading: Reading) -> tuple[Tensor, State]:
+        y, state = self.mixer(self.norm_mixer(x), state, reading)
+        x = x + F.dropout(y, self.dropout, self.training)
+        y = self.feed_forward(self.norm_feed_forward(x))
+        return x + F.dropout(y, self.dropout, self.training), state
+
+
+class PreNormStack(Backbone):
+    """Residual layers with a norm before each, and one at the end; the base of Transformer and Hybrid.
+
+    The state is `(seen, key_positions, layers)`: how many real positions each row has read, (B,); the position of
+    every cached key, (B, S), -1 at padding, or an empty tuple while there was no padding; the state of each layer,
+    which for attention is its keys and values. With rotary positions a stream may go on without end, and the cache keeps what
+    the context still needs; learned positions end at the context.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        num_layers: int,
+        num_heads: int,
+        num_kv_heads: int | None,
+        context: int,
+        positions: Literal["rotary", "learned"],
+        norm: Norm,
+        activation: Activation,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        if min(input_size, num_layers, num_heads, kv_heads, context) < 1 or not 0 <= dropout < 1:
+            raise InputError(
+                f"{name} expects sizes, layers, heads and context of at least 1 and dropout in [0, 1), got "
+                f"input_size={input_size}, num_layers={num_layers}, num_heads={num_heads}, "
+                f"num_kv_heads={num_kv_heads}, context={context}, dropout={dropout}"
+            )
+        if input_size % num_heads or num_heads % kv_heads:
+            raise InputError(
+                f"{name} expects input_size divisible by num_heads and num_heads by num_kv_heads, "
+                f"got {input_size}, {num_heads}, {kv_heads}"
+            )
+        if positions not in ("rotary", "learned"):
+            raise InputError(f"the positions {positions!r} are not known; choose rotary or learned")
+        if positions == "rotary" and input_size // num_heads % 2:
+            raise InputError(f"rotary positions turn pairs of features: {input_size} / {num_heads} must be even")
+        self.input_size = self.output_size = input_size
+        self.heads = num_heads, kv_heads
+        self.context, self.dropout = context, dropout
+        self.position = nn.Embedding(context, input_size) if positions == "learned" else None
+        self.max_length = context if positions == "learned" else None
+        self.blocks = nn.ModuleList(
+            Block(
+                self._mixer(number),
+                make_feed_forward(activation, input_size),
+                (make_norm(norm, input_size), make_norm(norm, input_size)),
+                dropout,
+            )
+            for number in range(num_layers)
+        )
+        self.norm = make_norm(norm, input_size)
+        mixers = [block.mixer for block in self.blocks]
+        self._attends = next((number for number, m in enumerate(mixers) if isinstance(m, SelfAttention)), None)
+        self._initialize()
+
+    @abstractmethod
+    def _mixer(self, number: int) -> nn.Module:
+        """The part of layer `number` that looks at other positions."""
+
+    def _attention(self) -> SelfAttention:
+        return SelfAttention(self.input_size, *self.heads)
+
+    def _initialize(self) -> None:
+        """Normal weights of GPT-2, those that write to the residual stream smaller with depth; cells draw theirs."""
+        cells = {p for module in self.blocks.modules() if isinstance(module, Backbone) for p in module.parameters()}
+        for name, parameter in self.named_parameters():
+            if parameter.ndim > 1 and parameter not in cells:
+                std = 0.02 / (2 * len(self.blocks)) ** 0.5 if name.endswith("out.weight") else 0.02
+                nn.init.normal_(parameter, std=std)
+
+    def initial_state(self, rows: int) -> State:
+        """The state before the first position, for a batch of that many rows."""
+        seen = torch.zeros(rows, dtype=torch.int64, device=self.norm.weight.device)  # type: ignore[arg-type]
+        return seen, (), tuple(block.mixer.initial_state(rows) for block in self.blocks)  # type: ignore[union-attr,operator]
+
+    def forward(
+        self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """See `Backbone.forward`."""
+        self._check(x, mask, memory)
+        seen, keys, layers = cast(
+            tuple[Tensor, State, tuple[State, ...]], self.initial_state(len(x)) if state is None else state
+        )
+        cached = 0 if self._attends is None else cast(KeysValues, layers[self._attends])[0].shape[2]
+        x, keys, reading = self._read(x, mask, seen, keys, cached)
+        x = F.dropout(x, self.dropout, self.training)
+        following = []
+        for block, layer in zip(self.blocks, layers, strict=True):
+            x, layer = block(x, layer, reading)
+            following.append(layer)
+        y = self.norm(x)
+        if mask is not None:
+            y = y * mask.unsqueeze(-1)
+        return y, (seen + (x.shape[1] if mask is None else mask.sum(1)), keys, tuple(following))
+
+    def _read(
+        self, x: Tensor, mask: Tensor | None, seen: Tensor, keys: State, cached: int
+    ) -> tuple[Tensor, State, Reading]:
+        """Inputs with their positions where these are learned, the positions of all keys, and what layers are told."""
+        if self._attends is None:
+            return x, (), Reading(mask, None, None, 0)
+        T, S = x.shape[1], cached
+        if self.max_length is not None and S + T > self.max_length:
+            raise InputError(
+                f"learned positions end at context={self.context}, and this stream would have {S + T}; "
+                "give fewer tokens, or train with positions='rotary'"
+            )
+        if mask is None and not isinstance(keys, Tensor):
+            positions = seen[:, None] + torch.arange(T, device=x.device)
+            visible = self._visible(T, S, x.device)
+        else:
+            real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
+            positions = (seen[:, None] + real.cumsum(1) - 1).clamp(min=0)
+            if not isinstance(keys, Tensor):
+                keys = seen[:, None] - S + torch.arange(S, device=x.device)
+            keys = torch.cat((keys, positions.masked_fill(~real, -1)), 1)
+            visible = self._visible_among(positions, keys)
+        rotation = None
+        if self.position is not None:
+            x = x + self.position(positions)
+        else:
+            angles = rotary_angles(positions, self.input_size // self.heads[0])
+            dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+            rotation = angles.cos().to(dtype), angles.sin().to(dtype)
+        # What no later query can see is dropped. Where there is padding, all stays: rows differ in what they need.
+        keep = S + T if isinstance(keys, Tensor) or self.max_length else min(S + T, self.context - 1)
+        return x, keys, Reading(mask, visible, rotation, keep)
+
+    def _visible(self, T: int, S: int, device: torch.device) -> Tensor | None:
+        """Keys (S + T) that each of T queries sees where there is no padding; None for the plain causal case."""
+        if S + T <= self.context and (S == 0 or T == 1):
+            return None
+        distance = torch.arange(S, S + T, device=device)[:, None] - torch.arange(S + T, device=device)
+        return (distance >= 0) & (distance < self.context)
+
+    def _visible_among(self, positions: Tensor, keys: Tensor) -> Tensor:
+        """The same with padding, by position rather than by place: (B, 1, T, S + T)."""
+        T, total = positions.shape[1], keys.shape[1]
+        distance = positions[:, :, None] - keys[:, None, :]
+        visible = (keys[:, None, :] >= 0) & (distance >= 0) & (distance < self.context)
+        # A query at padding sees itself, so that its softmax is defined; nobody reads the result.
+        itself = torch.arange(total - T, total, device=keys.device)[:, None] == torch.arange(total, device=keys.device)
+        return (visible | itself)[:, None]
