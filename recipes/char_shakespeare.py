@@ -20,7 +20,7 @@ def main(
     length: int = 64,
     batch_size: int = 32,
     dropout: float = 0.2,
-    embedding_dropout: float = 0.0,
+    input_dropout: float = 0.0,
     optimizer: OptimizerName = "muon",
     lr: float = 6e-3,
     weight_decay: float = 0.01,
@@ -39,7 +39,7 @@ def main(
         length: tokens that gradients reach back; the state goes on.
         batch_size: lanes that are read side by side.
         dropout: share of the network's outputs dropped while training.
-        embedding_dropout: share of the embedded characters dropped while training.
+        input_dropout: share of the embedded characters dropped while training.
         optimizer: adamw, or muon for the matrices of the network and adamw for the rest.
         lr: highest learning rate.
         weight_decay: of matrices.
@@ -53,7 +53,7 @@ def main(
     text = TextDataModule(data, length=length, batch_size=batch_size, carry=True, seed=seed)
     network = backbone or LSTM(input_size=64, hidden_size=512)
     model = LanguageModel(
-        network, text.tokenizer, dropout=dropout, embedding_dropout=embedding_dropout, optimizer=optimizer, lr=lr,
+        network, text.tokenizer, dropout=dropout, input_dropout=input_dropout, optimizer=optimizer, lr=lr,
         weight_decay=weight_decay, schedule="linear",
     )  # fmt: skip
     fit(

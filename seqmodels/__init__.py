@@ -8,13 +8,35 @@ if TYPE_CHECKING:
     from seqmodels.data import TextDataModule, Tokenizer
     from seqmodels.decoding import Sampling
     from seqmodels.errors import InputError
-    from seqmodels.nn import GRU, LSTM, RNN, Backbone, Transformer
+    from seqmodels.nn import (
+        GRU,
+        LSTM,
+        RNN,
+        Backbone,
+        Hybrid,
+        MinGRU,
+        MinLSTM,
+        MultiplicativeLSTM,
+        MultiplicativeRNN,
+        Transformer,
+    )
     from seqmodels.run import fit
     from seqmodels.tasks import LanguageModel
 
 # Read when first asked for: `seqmodels --help` must not wait for torch.
 _HOMES = {
-    "seqmodels.nn": ("GRU", "LSTM", "RNN", "Backbone", "Transformer"),
+    "seqmodels.nn": (
+        "GRU",
+        "Hybrid",
+        "LSTM",
+        "MinGRU",
+        "MinLSTM",
+        "MultiplicativeLSTM",
+        "MultiplicativeRNN",
+        "RNN",
+        "Backbone",
+        "Transformer",
+    ),
     "seqmodels.data": ("TextDataModule", "Tokenizer"),
     "seqmodels.tasks": ("LanguageModel",),
     "seqmodels.decoding": ("Sampling",),
@@ -25,18 +47,27 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
+    # Networks
     "Backbone",
-    "InputError",
-    "LanguageModel",
-    "Sampling",
+    "GRU",
+    "Hybrid",
+    "LSTM",
+    "MinGRU",
+    "MinLSTM",
+    "MultiplicativeLSTM",
+    "MultiplicativeRNN",
+    "RNN",
+    "Transformer",
+    # Text
     "TextDataModule",
     "Tokenizer",
-    "Transformer",
+    # Learning and writing
+    "LanguageModel",
+    "Sampling",
     "fit",
     "load",
+    # What went wrong
+    "InputError",
 ]
 
 

@@ -114,18 +114,28 @@ def _kind(option: Option) -> str:
 
 def networks() -> str:
     """The section on networks: what `--backbone` may be, and what each takes."""
-    recurrent, transformer = PACKAGE / "nn" / "recurrent.py", PACKAGE / "nn" / "transformer.py"
-    stack = options(recurrent, "RecurrentStack")[1]
-    own = [option for option in options(recurrent, "RNN")[1] if option.name not in {o.name for o in stack}]
-    return "\n".join(
-        [
-            "network:",
-            "  --backbone NAME                 RNN, LSTM, GRU, Transformer, or module.Class of your own",
-            "  of RNN, LSTM and GRU:",
-            render(stack, "backbone."),
-            "  of RNN:",
-            render(own, "backbone."),
-            "  of Transformer:",
-            render(options(transformer, "Transformer")[1], "backbone."),
-        ]
-    )
+    stack = _of("recurrent", "RecurrentStack")
+    minimal = {option.name for option in _of("minimal", "MinimalStack")}
+    lines = [
+        "network:",
+        "  --backbone NAME                 RNN, LSTM, GRU, MultiplicativeRNN, MultiplicativeLSTM, MinGRU, MinLSTM,",
+        "                                  Transformer, Hybrid, or module.Class of your own",
+        "  of all recurrent ones:",
+        render([option for option in stack if option.name in minimal], "backbone."),
+        "  of all of these but MinGRU and MinLSTM:",
+        render([option for option in stack if option.name not in minimal], "backbone."),
+    ]
+    for file, name in (
+        ("recurrent", "RNN"),
+        ("recurrent", "LSTM"),
+        ("transformer", "Transformer"),
+        ("hybrid", "Hybrid"),
+    ):
+        shared = {option.name for option in stack} if file == "recurrent" else set()
+        own = [option for option in _of(file, name) if option.name not in shared]
+        lines += [f"  of {name}:", render(own, "backbone.")]
+    return "\n".join(lines)
+
+
+def _of(file: str, name: str) -> list[Option]:
+    return options(PACKAGE / "nn" / f"{file}.py", name)[1]

@@ -6,12 +6,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from seqmodels.hardware import multiplies_bf16
 
-OptimizerName = Literal["adamw", "muon"]
-Schedule = Literal["cosine", "linear"]
+OptimizerName = Literal["adamw", "muon", "sgd"]
+Schedule = Literal["cosine", "linear", "constant", "inverse-sqrt"]
 
 
 def make_optimizer(
@@ -24,7 +24,7 @@ def make_optimizer(
     beta2: float,
     fused: bool,
 ) -> Optimizer:
-    """AdamW for all parameters, or Muon for the matrices of the network and AdamW for the rest.
+    """AdamW for all parameters, Muon for the matrices of the network and AdamW for the rest, or plain SGD.
 
     AdamW decays matrices and leaves vectors (biases, norms, initial states) as they are (Loshchilov and Hutter 2019).
     Muon is made for the matrices between layers, not for embeddings and softmax layers.
@@ -32,7 +32,7 @@ def make_optimizer(
     Args:
         module: whose parameters.
         network: the part of it that holds the matrices for Muon.
-        name: adamw or muon.
+        name: adamw, muon or sgd.
         lr: highest learning rate.
         weight_decay: of the matrices.
         beta2: how slowly AdamW forgets squared gradients; beta1 is 0.9.
@@ -45,7 +45,10 @@ def make_optimizer(
         {"params": [p for p in parameters if p.ndim > 1 and p not in taken], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    adamw = AdamW([group for group in rest if group["params"]], lr=lr, betas=(0.9, beta2), fused=fused)
+    rest = [group for group in rest if group["params"]]
+    if name == "sgd":
+        return SGD(rest, lr=lr)
+    adamw = AdamW(rest, lr=lr, betas=(0.9, beta2), fused=fused)
     return Together(Muon(inner, lr=lr, weight_decay=weight_decay), adamw) if inner else adamw
 
 
@@ -154,14 +157,19 @@ class Together(Optimizer):
 
 
 def learning_rate_factor(share: float, warmup: float, schedule: Schedule = "cosine") -> float:
-    """Factor of the learning rate after a share of the run: a linear rise, then down to zero.
+    """Factor of the learning rate after a share of the run: a linear rise, then as the schedule says.
 
     Args:
         share: how much of the run is over, from 0 to 1.
         warmup: the share at which the rate is highest.
-        schedule: cosine, half a period of it (Loshchilov and Hutter 2017); or linear.
+        schedule: cosine, half a period of it down to zero (Loshchilov and Hutter 2017); linear, down to zero; constant;
+            inverse-sqrt, with the root of the share that is over (Vaswani et al. 2017), which needs a warmup.
     """
     if share < warmup:
         return share / warmup
+    if schedule == "constant":
+        return 1.0
+    if schedule == "inverse-sqrt":
+        return math.sqrt(warmup / share)
     fallen = min(1.0, (share - warmup) / (1 - warmup))
     return 1 - fallen if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * fallen))

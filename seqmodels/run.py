@@ -24,6 +24,7 @@ from seqmodels.errors import InputError
 from seqmodels.progress import ProgressLine
 from seqmodels.state import first_tensor
 from seqmodels.tasks import LanguageModel, SequenceTask
+from seqmodels.tasks.averaging import Average, make_average
 from seqmodels.tasks.base import RECORD
 from seqmodels.tasks.budget import Budget
 
@@ -39,8 +40,12 @@ def fit(
     *,
     max_minutes: float | None = None,
     max_steps: int | None = None,
+    max_tokens: int | None = None,
     validations: int = 6,
+    average: Average = "none",
+    ema_decay: float = 0.999,
     clip: float = 1.0,
+    clip_by: Literal["norm", "value"] = "norm",
     accumulate: int = 1,
     precision: Precision = "32-true",
     devices: int = 1,
@@ -55,10 +60,16 @@ def fit(
     Args:
         task: what to train.
         data: what to train on.
-        max_minutes: how long to train, with validation on the way. (default: 3, unless max_steps is given)
+        max_minutes: how long to train, with validation on the way. (default: 3, unless max_steps or
+            max_tokens is given)
         max_steps: how many steps to train at most.
+        max_tokens: how many tokens to train on at most.
         validations: how often to validate on the way, at even distances; the last time is at the end.
+        average: what is validated and saved: none for the last weights, ema for a moving average of them, stalled for
+            their mean since validation stopped improving (with sgd and a constant schedule, that of AWD-LSTM).
+        ema_decay: of the moving average; it reaches back over about 1 / (1 - decay) steps.
         clip: largest norm of the gradient; what is longer is scaled down to it. 0 for no limit.
+        clip_by: norm, or value: no single number of the gradient may then be larger than `clip`.
         accumulate: batches whose gradients make one step.
         precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the processor or GPU computes in it.
         devices: how many GPUs, or processes on the CPU, share the work; each reads a batch of its own.
@@ -76,14 +87,17 @@ def fit(
         InputError: a setting cannot be used here.
     """
     settings = {k: v for k, v in locals().items() if k not in ("task", "data", "resume", "callbacks")}
-    if max_minutes is None and max_steps is None:
+    if max_minutes is None and max_steps is None and max_tokens is None:
         max_minutes = 3.0
-    budget = Budget(max_minutes, max_steps, validations)
+    budget = Budget(max_minutes, max_steps, max_tokens, validations)
+    averages = make_average(average, ema_decay)
     for name, value in {"accumulate": accumulate, "devices": devices}.items():
         if value < 1:
             raise InputError(f"{name}={value} was given; expected at least 1")
     if clip < 0:
         raise InputError(f"clip={clip} was given; expected a norm above 0, or 0 for no limit")
+    if clip_by not in ("norm", "value"):
+        raise InputError(f"clip_by={clip_by!r} was given; choose norm or value")
     accelerator = choose_accelerator(accelerator, devices)
     if resume is not None:
         resume = checkpoint_path(resume, "last")
@@ -112,6 +126,7 @@ def fit(
             val_check_interval=Budget.NEVER,  # the budget decides
             check_val_every_n_epoch=None,
             gradient_clip_val=clip or None,
+            gradient_clip_algorithm=clip_by,
             accumulate_grad_batches=accumulate,
             precision=choose_precision(accelerator) if precision == "auto" else precision,
             devices=devices,
@@ -119,6 +134,7 @@ def fit(
             logger=CSVLogger(folder, name="", version=""),
             callbacks=[
                 budget,
+                *averages,
                 checkpoints,
                 Samples(folder / "samples.md", prompt),
                 ProgressLine(facts.tokens / facts.characters),

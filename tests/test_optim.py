@@ -76,3 +76,17 @@ def test_schedule_rises_and_falls() -> None:
     assert learning_rate_factor(0.0, 0.0) == 1
     assert learning_rate_factor(0.3, 0.1, "linear") == pytest.approx(1 - 0.2 / 0.9)
     assert learning_rate_factor(1.0, 0.1, "linear") == 0
+    assert learning_rate_factor(0.05, 0.1, "constant") == pytest.approx(0.5)
+    assert learning_rate_factor(0.9, 0.1, "constant") == 1
+    assert learning_rate_factor(0.1, 0.1, "inverse-sqrt") == 1
+    assert learning_rate_factor(0.4, 0.1, "inverse-sqrt") == pytest.approx(0.5)
+
+
+def test_sgd_is_plain() -> None:
+    net = LSTM(4, 6)
+    optimizer = make_optimizer(net, net, name="sgd", lr=0.5, weight_decay=0.0, beta2=0.99, fused=True)
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    net(torch.randn(2, 3, 4))[0].square().sum().backward()
+    optimizer.step()
+    for name, p in net.named_parameters():
+        assert_close(p, before[name] - 0.5 * p.grad)

@@ -77,6 +77,41 @@ def test_learning_rate_follows_the_budget(text_file: Path, tmp_path: Path) -> No
     assert rates.rates == pytest.approx([3e-3 * learning_rate_factor(k / 10, 0.2) for k in range(10)])
 
 
+def test_budget_of_tokens(text_file: Path, tmp_path: Path) -> None:
+    """The learning rate reaches its end, and training stops, after so many tokens: 16 x 4 a step."""
+    data, rates = small_module(text_file, True), Rates()
+    model = small_model(data, schedule="linear", warmup=0.0)
+    fit(model, data, max_tokens=640, validations=1, runs=str(tmp_path), callbacks=(rates,))
+    assert model.tokens_seen == 640
+    assert rates.rates == pytest.approx([3e-3 * (1 - k / 10) for k in range(10)])
+
+
+def test_clipping_by_value(text_file: Path) -> None:
+    data, largest = small_module(text_file, True), Largest()
+    settings = {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value", "log_every_n_steps": 1}
+    train(small_model(data), data, 4, largest, **settings)
+    assert largest.values == pytest.approx(
+        [0.01] * 3
+    )  # gradients are cleared before each step, so those of the last are not seen
+    assert all(norm > 0.1 for norm in largest.norms)  # as it was before
+
+
+class Largest(pl.Callback):
+    """The largest number in the gradient that the optimiser sees, and the norm that was logged."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self.norms: list[float] = []
+
+    def on_before_zero_grad(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        gradients = [p.grad.abs().max() for p in pl_module.parameters() if p.grad is not None]
+        if gradients:
+            self.values.append(float(max(gradients)))
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self.norms.append(float(trainer.callback_metrics["train/gradient_norm"]))
+
+
 def test_accumulated_batches_are_one_large_batch(text_file: Path) -> None:
     data = small_module(text_file, False, shuffle=False)
     batches = data.training_batches()

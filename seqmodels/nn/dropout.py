@@ -21,6 +21,21 @@ def variational_dropout(x: Tensor, p: float, training: bool) -> Tensor:
     return x * F.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), p)
 
 
+def embedding_dropout(x: Tensor, tokens: Tensor, vocab_size: int, p: float, training: bool) -> Tensor:
+    """Drop whole tokens of the vocabulary, wherever in the batch they stand (Gal and Ghahramani 2016).
+
+    Args:
+        x: embedded tokens (B, T, D).
+        tokens: int64 (B, T).
+        vocab_size: how many tokens V there are.
+        p: share of the vocabulary dropped; the others are scaled up by 1 / (1 - p).
+        training: whether to drop at all.
+    """
+    if not training or p == 0:
+        return x
+    return x * F.dropout(x.new_ones(vocab_size, 1), p)[tokens]
+
+
 def weight_dropout(weight: Tensor, p: float, training: bool) -> Tensor:
     """Drop single weights, for all positions and rows alike (Wan et al. 2013; Merity et al. 2018).
 

@@ -12,7 +12,7 @@ from seqmodels.nn.scan import scan
 
 
 class MinimalCell(Cell):
-    """`h_t = a_t * h_{t-1} + b_t`, with `a_t` and `b_t` from the input alone: a scan for sequences, one line for a step.
+    """`h_t = a_t * h_{t-1} + b_t`, `a_t` and `b_t` from the input alone: a scan for sequences, one line for a step.
 
     Args:
         input_size: features D of the inputs.

@@ -43,8 +43,8 @@ class PreNormStack(Backbone):
 
     The state is `(seen, key_positions, layers)`: how many real positions each row has read, (B,); the position of
     every cached key, (B, S), -1 at padding, or an empty tuple while there was no padding; the state of each layer,
-    which for attention is its keys and values. With rotary positions a stream may go on without end, and the cache keeps what
-    the context still needs; learned positions end at the context.
+    which for attention is its keys and values. With rotary positions a stream may go on without end, and the cache
+    keeps what the context still needs; learned positions end at the context.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, get_args
 
 import lightning.pytorch as pl
 import torch
@@ -29,12 +29,12 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
 
     Args:
         tokenizer: what the token ids mean.
-        optimizer: adamw, or muon for the matrices of the network and adamw for the rest.
+        optimizer: adamw; muon for the matrices of the network and adamw for the rest; or plain sgd.
         lr: highest learning rate.
         weight_decay: of matrices; vectors do not decay.
         beta2: how slowly AdamW forgets squared gradients; beta1 is 0.9.
         warmup: share of the run during which the learning rate rises.
-        schedule: how it then falls to zero, cosine or linear.
+        schedule: what it does then: fall to zero as a cosine or linear, stay constant, or fall with the inverse-sqrt.
     """
 
     def __init__(
@@ -53,15 +53,19 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
                 "expected lr above 0, weight_decay of at least 0, beta2 and warmup in [0, 1), got "
                 f"lr={lr}, weight_decay={weight_decay}, beta2={beta2}, warmup={warmup}"
             )
-        if optimizer not in ("adamw", "muon"):
-            raise InputError(f"the optimizer {optimizer!r} is not known; choose adamw or muon")
-        if schedule not in ("cosine", "linear"):
-            raise InputError(f"the schedule {schedule!r} is not known; choose cosine or linear")
+        for kind, name, names in (
+            ("optimizer", optimizer, get_args(OptimizerName)),
+            ("schedule", schedule, get_args(Schedule)),
+        ):
+            if name not in names:
+                raise InputError(f"the {kind} {name!r} is not known; choose one of {', '.join(names)}")
+        if schedule == "inverse-sqrt" and warmup == 0:
+            raise InputError("the schedule inverse-sqrt falls from the end of the warmup on; give a warmup above 0")
         self.tokenizer, self.optimizer, self.schedule = tokenizer, optimizer, schedule
         self.lr, self.weight_decay, self.beta2, self.warmup = lr, weight_decay, beta2, warmup
         self.scores = TextMetrics(tokenizer.sizes)
-        self.budget: tuple[float, float] | None = None
-        """Share of the time that is spent, and steps allowed, where a budget (`tasks.budget`) tells."""
+        self.budget: tuple[float, float, float] | None = None
+        """Share of the time that is spent, and steps and tokens allowed, where a budget (`tasks.budget`) tells."""
         self.tokens_seen = 0
         """Tokens trained on so far, over all ranks."""
         self._carried: State | None = None
@@ -83,6 +87,10 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
 
     # Training
 
+    def regularized(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor | float]:
+        """What `forward` returns, and a penalty that is added to the loss in training."""
+        return *self(batch, state), 0.0
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Where a run resumes, chance goes on from where it was: what came before has drawn from it, too."""
         if self._random is not None:
@@ -97,7 +105,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         DDP averages gradients over ranks, so the gradient is that of all nats by all targets, however unequally they
         lie. With gradient accumulation the batches of a step weigh alike.
         """
-        logits, state = self(batch, self._carried if batch.continues else None)
+        logits, state, penalty = self.regularized(batch, self._carried if batch.continues else None)
         self._carried = detach(state) if batch.goes_on else None
         nats, count = summed_nats(logits, batch.targets)
         if self.trainer.world_size > 1:
@@ -105,7 +113,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         self._recent = self._recent.to(nats.device)
         self._recent += torch.stack([nats.detach().double(), count.double()])
         self.tokens_seen += batch.targets.numel() * self.trainer.world_size
-        return nats / count.clamp(min=1)
+        return nats / count.clamp(min=1) + penalty
 
     @property
     def logs_now(self) -> bool:
@@ -171,8 +179,8 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
     @property
     def share_of_run(self) -> float:
         """How much of the run is over, from 0 to 1: of the budget where there is one, else of the steps."""
-        spent, steps = self.budget or (0.0, self.trainer.estimated_stepping_batches)
-        return min(1.0, max(spent, self.trainer.global_step / steps))
+        spent, steps, tokens = self.budget or (0.0, self.trainer.estimated_stepping_batches, float("inf"))
+        return min(1.0, max(spent, self.trainer.global_step / steps, self.tokens_seen / tokens))
 
     def on_fit_end(self) -> None:
         """Forget the state that was carried: nothing goes on from here."""

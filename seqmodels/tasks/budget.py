@@ -12,7 +12,7 @@ from seqmodels.tasks.base import SequenceTask
 
 
 class Budget(pl.Callback):
-    """Ends a run after a number of minutes or steps, whichever comes first, and validates at even shares of it.
+    """Ends a run after minutes, steps or tokens, whichever comes first, and validates at even shares of it.
 
     The task is told the share that is spent, which its learning rate follows. Minutes are those of rank 0 from the
     first step on, validation and samples included, so that all ranks stop, validate and slow down at the same step; a
@@ -22,23 +22,28 @@ class Budget(pl.Callback):
     Args:
         minutes: how long to train; None for as long as it takes.
         steps: how many steps of the optimiser; None for as many as there is time for.
+        tokens: how many tokens to train on, over all ranks; None for as many as there is time for.
         validations: how often to validate; the last time is at the end.
 
     Raises:
-        InputError: neither minutes nor steps are given, or something is not positive.
+        InputError: neither minutes nor steps nor tokens are given, or something is not positive.
     """
 
     NEVER = sys.maxsize
     """Batches between validations that Lightning starts by itself."""
 
-    def __init__(self, minutes: float | None = None, steps: int | None = None, validations: int = 1) -> None:
-        if minutes is None and steps is None:
-            raise InputError("neither max_minutes nor max_steps was given; expected one of them, or both")
-        for name, value in {"max_minutes": minutes, "max_steps": steps, "validations": validations}.items():
+    def __init__(
+        self, minutes: float | None = None, steps: int | None = None, tokens: int | None = None, validations: int = 1
+    ) -> None:
+        limits = {"max_minutes": minutes, "max_steps": steps, "max_tokens": tokens}
+        if all(value is None for value in limits.values()):
+            raise InputError(f"none of {', '.join(limits)} was given; expected one of them, or more")
+        for name, value in {**limits, "validations": validations}.items():
             if value is not None and value <= 0:
                 raise InputError(f"{name}={value} was given; expected more than 0")
         self.seconds = float("inf") if minutes is None else 60 * minutes
         self.steps = float("inf") if steps is None else steps
+        self.tokens = float("inf") if tokens is None else tokens
         self.validations = validations
         self.spent = 0.0
         self.validated = 0
@@ -66,8 +71,8 @@ class Budget(pl.Callback):
 
     def _tell(self, trainer: pl.Trainer, task: pl.LightningModule) -> float:
         assert isinstance(task, SequenceTask)
-        task.budget = self.spent / self.seconds, self.steps
-        return max(self.spent / self.seconds, trainer.global_step / self.steps)
+        task.budget = self.spent / self.seconds, self.steps, self.tokens
+        return task.share_of_run
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """The budget ends with the run."""

@@ -11,10 +11,11 @@ from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.decoding import Sampling, stream
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
-from seqmodels.nn.dropout import variational_dropout
+from seqmodels.nn.dropout import embedding_dropout, variational_dropout
 from seqmodels.optim import OptimizerName, Schedule
 from seqmodels.state import State
 from seqmodels.tasks.base import SequenceTask
+from seqmodels.tasks.regularizers import activation_penalty, temporal_penalty
 
 
 class LanguageModel(SequenceTask):
@@ -25,14 +26,17 @@ class LanguageModel(SequenceTask):
         tokenizer: what the token ids mean.
         dropout: share of the network's outputs dropped before the softmax layer while training, the same at every
             position of a row.
-        embedding_dropout: share of the features of the embedded inputs dropped while training, likewise.
+        input_dropout: share of the features of the embedded inputs dropped while training, likewise.
+        embedding_dropout: share of the vocabulary whose embeddings are dropped while training.
+        activation_penalty: weight of the mean square of the outputs in the loss; 2 in AWD-LSTM.
+        temporal_penalty: weight of the mean square of their change from step to step; 1 in AWD-LSTM.
         tie_embeddings: one matrix for embedding and softmax; needs input and output sizes of the network alike.
-        optimizer: adamw, or muon for the matrices of the network and adamw for the rest.
+        optimizer: adamw; muon for the matrices of the network and adamw for the rest; or plain sgd.
         lr: highest learning rate.
         weight_decay: of matrices; vectors do not decay.
         beta2: how slowly AdamW forgets squared gradients; beta1 is 0.9.
         warmup: share of the run during which the learning rate rises.
-        schedule: how it then falls to zero, cosine or linear.
+        schedule: what it does then: fall to zero as a cosine or linear, stay constant, or fall with the inverse-sqrt.
     """
 
     def __init__(
@@ -40,7 +44,10 @@ class LanguageModel(SequenceTask):
         backbone: Backbone,
         tokenizer: Tokenizer,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
         embedding_dropout: float = 0.0,
+        activation_penalty: float = 0.0,
+        temporal_penalty: float = 0.0,
         tie_embeddings: bool = False,
         optimizer: OptimizerName = "adamw",
         lr: float = 3e-3,
@@ -50,9 +57,18 @@ class LanguageModel(SequenceTask):
         schedule: Schedule = "cosine",
     ) -> None:
         super().__init__(tokenizer, optimizer, lr, weight_decay, beta2, warmup, schedule)
-        if not (0 <= dropout < 1 and 0 <= embedding_dropout < 1):
-            raise InputError(f"expected dropout in [0, 1), got {dropout} and embedding_dropout={embedding_dropout}")
-        self.backbone, self.dropout, self.embedding_dropout = backbone, dropout, embedding_dropout
+        shares = {"dropout": dropout, "input_dropout": input_dropout, "embedding_dropout": embedding_dropout}
+        for name, share in shares.items():
+            if not 0 <= share < 1:
+                raise InputError(f"{name}={share} was given; expected a share in [0, 1)")
+        if activation_penalty < 0 or temporal_penalty < 0:
+            raise InputError(
+                f"expected penalties of at least 0, got activation_penalty={activation_penalty} and "
+                f"temporal_penalty={temporal_penalty}"
+            )
+        self.backbone, self.dropout = backbone, dropout
+        self.input_dropout, self.embedding_dropout = input_dropout, embedding_dropout
+        self.activation_penalty, self.temporal_penalty = activation_penalty, temporal_penalty
         self.embedding = nn.Embedding(tokenizer.vocab_size, backbone.input_size)
         self.head = nn.Linear(backbone.output_size, tokenizer.vocab_size)
         nn.init.zeros_(self.head.bias)
@@ -72,9 +88,22 @@ class LanguageModel(SequenceTask):
 
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) of the token after each input, and the state after the last."""
-        x = variational_dropout(self.embedding(batch.inputs), self.embedding_dropout, self.training)
+        logits, state, _ = self.regularized(batch, state)
+        return logits, state
+
+    def regularized(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor | float]:
+        """See `SequenceTask.regularized`: activation and temporal activation regularisation."""
+        x = self.embedding(batch.inputs)
+        x = embedding_dropout(x, batch.inputs, len(self.embedding.weight), self.embedding_dropout, self.training)
+        x = variational_dropout(x, self.input_dropout, self.training)
         y, state = self.backbone(x, state, mask=batch.mask)
-        return self.head(variational_dropout(y, self.dropout, self.training)), state
+        dropped = variational_dropout(y, self.dropout, self.training)
+        penalty: Tensor | float = 0.0
+        if self.activation_penalty:
+            penalty = penalty + self.activation_penalty * activation_penalty(dropped, batch.mask)
+        if self.temporal_penalty:
+            penalty = penalty + self.temporal_penalty * temporal_penalty(y, batch.mask)
+        return self.head(dropped), state, penalty
 
     def step(self, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One token a row, (B,), to logits of the next, (B, V), and the state: what decoding runs on."""

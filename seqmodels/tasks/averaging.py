@@ -1,0 +1,75 @@
+"""Averages of the weights over training, with which a model is validated, saved and used."""
+
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
+
+from seqmodels.errors import InputError
+
+Average = Literal["none", "ema", "stalled"]
+
+
+def make_average(name: Average, decay: float) -> list[pl.Callback]:
+    """The callbacks that average weights: none, or one.
+
+    Args:
+        name: none; ema, an exponential moving average; stalled, see `StalledAverage`.
+        decay: of the moving average.
+
+    Raises:
+        InputError: the name is not known, or the decay is no share.
+    """
+    if not 0 < decay < 1:
+        raise InputError(f"ema_decay={decay} was given; expected a share between 0 and 1, such as 0.999")
+    if name == "none":
+        return []
+    if name == "ema":
+        return [WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))]  # type: ignore[no-untyped-call]
+    if name == "stalled":
+        return [StalledAverage()]
+    raise InputError(f"the average {name!r} is not known; choose none, ema or stalled")
+
+
+class StalledAverage(WeightAveraging):
+    """The mean of all weights since validation stopped improving: the trigger of AWD-LSTM (Merity et al. 2018, alg. 1).
+
+    It begins at the first validation that is not better than the best of those more than `patience` before it. With SGD
+    at a constant rate this is averaged SGD; until then the weights are those of the last step.
+
+    Args:
+        monitor: the figure that should fall.
+        patience: how many validations may pass without a new best.
+    """
+
+    def __init__(self, monitor: str = "val/nats_per_token", patience: int = 5) -> None:
+        super().__init__(use_buffers=False, multi_avg_fn=get_swa_multi_avg_fn())  # type: ignore[no-untyped-call]
+        self.monitor, self.patience = monitor, patience
+        self.figures: list[float] = []
+        self.began = False
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Add the weights to the mean, or begin it anew where it has not begun."""
+        assert self._average_model is not None
+        if not self.began:
+            self._average_model.n_averaged.zero_()  # the next update copies
+        super().on_train_batch_end(trainer, pl_module, *args)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """See whether it is time to begin."""
+        if trainer.state.fn != "fit" or self.began:
+            return
+        figure = float(trainer.callback_metrics[self.monitor])
+        earlier = self.figures[: -self.patience]
+        self.began = bool(earlier) and figure >= min(earlier)
+        self.figures.append(figure)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Figures so far, and whether the mean has begun."""
+        return super().state_dict() | {"figures": self.figures, "began": self.began}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        super().load_state_dict(state_dict)
+        self.figures, self.began = list(state_dict["figures"]), state_dict["began"]

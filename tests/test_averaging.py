@@ -1,0 +1,91 @@
+"""Averages of the weights: against sums written out, in the figures, in checkpoints, and when resumed."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+from training import small_model, small_module
+
+from seqmodels import InputError, fit, load
+from seqmodels.checkpoint import read_checkpoint
+from seqmodels.tasks.averaging import StalledAverage, make_average
+
+
+class Weights(pl.Callback):
+    """The weights after every step."""
+
+    def __init__(self) -> None:
+        self.weights: list[Tensor] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        self.weights.append(flat(pl_module))
+
+
+def flat(module: torch.nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in module.parameters()]).clone()
+
+
+def test_moving_average_is_what_is_saved_and_used(text_file: Path, tmp_path: Path) -> None:
+    data, seen = small_module(text_file, True), Weights()
+    model = small_model(data)
+    run = fit(
+        model, data, max_steps=12, validations=2, average="ema", ema_decay=0.7, runs=str(tmp_path), callbacks=(seen,)
+    )
+    average = seen.weights[0]
+    for weights in seen.weights[1:]:
+        average = 0.7 * average + 0.3 * weights
+    assert_close(flat(model), average)
+    assert_close(flat(load(run / "checkpoints" / "last.ckpt")), average)
+    assert not torch.allclose(average, seen.weights[-1])
+    kept = read_checkpoint(run / "checkpoints" / "last.ckpt")["current_model_state"]  # to go on from
+    assert_close(kept["head.bias"], seen.weights[-1][-len(kept["head.bias"]) :])
+
+
+def test_mean_begins_when_validation_stalls(text_file: Path, tmp_path: Path) -> None:
+    """With a rate so high that validation gets worse, the mean runs over the steps since then."""
+    data, seen = small_module(text_file, True), Weights()
+    model = small_model(data, optimizer="sgd", schedule="constant", lr=30.0)
+    callback = StalledAverage(patience=1)
+    fit(model, data, max_steps=24, validations=8, clip=0, runs=str(tmp_path), callbacks=(callback, seen))
+    assert callback.began
+    figures = callback.figures
+    first = next(n for n in range(2, len(figures)) if figures[n] >= min(figures[: n - 1]))
+    steps = seen.weights[3 * (first + 1) :]  # a validation every three steps
+    before = seen.weights[3 * (first + 1) - 1]
+    assert_close(flat(model), torch.stack([before, *steps]).mean(0))
+
+
+@pytest.mark.parametrize("average", ["ema", "stalled"])
+def test_resumed_with_its_average(text_file: Path, tmp_path: Path, average: Any) -> None:
+    ends = []
+    for stop in (None, 12):
+        data = small_module(text_file, True)
+        model = small_model(data, dropout=0.2)
+        settings: dict[str, Any] = {"max_steps": 24, "validations": 2, "average": average, "runs": str(tmp_path)}
+        run = fit(model, data, **settings, callbacks=(Stop(stop),))
+        if stop is not None:
+            data = small_module(text_file, True)
+            model = small_model(data, dropout=0.2)
+            fit(model, data, **settings, resume=run)
+        ends.append(flat(model))
+    assert_close(*ends, rtol=0, atol=0)
+
+
+class Stop(pl.Callback):
+    def __init__(self, step: int | None) -> None:
+        self.step = step
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step == self.step:
+            trainer.should_stop = True
+
+
+def test_settings_that_make_no_sense() -> None:
+    with pytest.raises(InputError, match="choose none, ema or stalled"):
+        make_average("swa", 0.9)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="between 0 and 1"):
+        make_average("ema", 1.0)
