@@ -13,7 +13,7 @@ from benchmarks.measure import Comparison, Side, compare, per_second
 from benchmarks.trainer import PlainLSTM
 from seqmodels.batch import BOS
 from seqmodels.data import Tokenizer
-from seqmodels.decoding import Sampling, stream
+from seqmodels.decoding import Chance, Sampling, stream
 from seqmodels.nn import LSTM, Backbone, Transformer
 from seqmodels.tasks import LanguageModel
 
@@ -55,18 +55,18 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
 @torch.inference_mode()
 def write(model: LanguageModel, rows: int, sampling: Sampling, count: int) -> list[list[int]]:
     """So many tokens for each row, as this package draws them."""
-    chance = torch.Generator().manual_seed(1)
+    chance = Chance(1, [(row,) for row in range(rows)])
     return list(stream(model.step, torch.full((rows,), BOS), None, sampling, count, chance))
 
 
 @torch.inference_mode()
 def write_plainly(model: PlainLSTM, rows: int, sampling: Sampling, count: int) -> list[list[int]]:
     """The same by a call of the whole network for each token."""
-    chance = torch.Generator().manual_seed(1)
+    chance = Chance(1, [(row,) for row in range(rows)])
     tokens, state, text = torch.full((rows,), BOS), None, []
     for _ in range(count):
         logits, state = model(tokens.unsqueeze(1), state)
-        tokens = sampling.draw(logits.squeeze(1), chance)
+        tokens = sampling.draw(logits.squeeze(1), chance.next())
         text.append(tokens.tolist())
     return text
 

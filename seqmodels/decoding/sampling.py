@@ -1,21 +1,34 @@
 """How the next token is drawn from logits."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from seqmodels.errors import InputError
 
+MOST_BIAS = 1e9
+"""Largest number that may be added to a logit: far beyond any logit, and far from overflow in single precision."""
+
 
 @dataclass(frozen=True)
 class Sampling:
     """Which tokens may be drawn, and how boldly.
 
+    The settings apply in the order in which `transformers` applies them: logit bias, repetition penalty, temperature,
+    top-k, top-p, min-p. What each leaves is made to sum to one again before the next. At temperature 0 the likeliest
+    token after bias and penalty is taken.
+
     Attributes:
         temperature: logits are divided by it; below 1 more predictable, above 1 more surprising, 0 the likeliest.
         top_k: only the k likeliest tokens (Fan et al. 2018); None for all.
         top_p: only the likeliest tokens that together have this probability (Holtzman et al. 2020); None for all.
+        min_p: only tokens at least this share as likely as the likeliest (Nguyen et al. 2024); None for all.
+        repetition_penalty: logits of tokens that the text already has, the prompt included, are divided by it where
+            positive and multiplied by it where negative (Keskar et al. 2019); 1 changes nothing.
+        logit_bias: token id to a number added to its logit; -100 practically forbids a token.
 
     Raises:
         InputError: a value makes no sense.
@@ -24,33 +37,73 @@ class Sampling:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise InputError(f"temperature={self.temperature} was given; expected 0 (greedy) or above")
+        if self.temperature != 0 and not 1e-6 <= self.temperature < math.inf:
+            raise InputError(f"temperature={self.temperature} was given; expected 0 (greedy), or from 1e-6 up")
         if self.top_k is not None and self.top_k < 1:
             raise InputError(f"top_k={self.top_k} was given; expected at least 1")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise InputError(f"top_p={self.top_p} was given; expected a probability above 0 and up to 1")
+        if self.min_p is not None and not 0 < self.min_p <= 1:
+            raise InputError(f"min_p={self.min_p} was given; expected a share above 0 and up to 1")
+        if not 0 < self.repetition_penalty < math.inf:
+            raise InputError(
+                f"repetition_penalty={self.repetition_penalty} was given; expected above 0, such as 1.2 (1 for none)"
+            )
+        for token, number in self.logit_bias.items():
+            if token < 0 or not -MOST_BIAS <= number <= MOST_BIAS:
+                raise InputError(
+                    f"logit_bias={{{token}: {number}}} was given; expected token ids from 0 and numbers between "
+                    f"{-MOST_BIAS:g} and {MOST_BIAS:g}"
+                )
 
-    def draw(self, logits: Tensor, generator: torch.Generator) -> Tensor:
+    def draw(self, logits: Tensor, chance: Tensor, seen: Tensor | None = None) -> Tensor:
         """One token a row.
 
         Args:
             logits: (B, V).
-            generator: source of chance, on the same device.
+            chance: numbers drawn evenly from [0, 1), (B,): each row's token follows from its own and its logits alone.
+            seen: True at the tokens that a row already has, bool (B, V), for the repetition penalty; None for none.
 
         Returns:
             int64 (B,).
+
+        Raises:
+            InputError: the logits are not numbers, or the bias is of a token beyond them.
         """
         if self.temperature == 0 or self.top_k == 1:
-            return logits.argmax(-1)
-        probabilities = self.probabilities(logits)
-        return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+            best = self.adjusted(logits, seen).max(-1)
+            _check_finite(best.values)
+            return best.indices
+        # The token at which the summed probabilities pass the row's number.
+        cumulative = self.probabilities(logits, seen).double().cumsum(-1)
+        total = cumulative[:, -1:]
+        _check_finite(total)
+        passed = torch.minimum(chance.to(total)[:, None] * total, total.nextafter(torch.zeros_like(total)))
+        return torch.searchsorted(cumulative, passed, right=True).squeeze(-1)
 
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """What `draw` draws from, (B, V), for a temperature above 0."""
-        logits = logits.float() / self.temperature
+    def adjusted(self, logits: Tensor, seen: Tensor | None = None) -> Tensor:
+        """Logits after bias and repetition penalty, (B, V), in single precision at least."""
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        if self.logit_bias:
+            if (last := max(self.logit_bias)) >= logits.shape[-1]:
+                raise InputError(f"logit_bias is of token {last}; expected ids below {logits.shape[-1]}")
+            tokens = torch.tensor(list(self.logit_bias), device=logits.device)
+            logits = logits.index_add(
+                -1, tokens, logits.new_tensor([[*self.logit_bias.values()]]).expand(len(logits), -1)
+            )
+        if self.repetition_penalty != 1 and seen is not None:
+            penalty = self.repetition_penalty
+            logits = torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+        return logits
+
+    def probabilities(self, logits: Tensor, seen: Tensor | None = None) -> Tensor:
+        """What `draw` draws from, (B, V), for a temperature above 0; arguments as there."""
+        logits = self.adjusted(logits, seen) / self.temperature
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             least = logits.topk(self.top_k).values[:, -1:]
             logits = logits.masked_fill(logits < least, -torch.inf)
@@ -60,4 +113,15 @@ class Sampling:
             # A token stays if those before it have not reached p: the likeliest always does.
             beyond = descending.cumsum(-1) - descending >= self.top_p
             probabilities = probabilities.masked_fill(beyond.gather(-1, order.argsort(-1)), 0.0)
-        return probabilities
+        if self.min_p is not None:
+            likeliest = probabilities.amax(-1, keepdim=True)
+            probabilities = probabilities.masked_fill(probabilities < self.min_p * likeliest, 0.0)
+        return probabilities / probabilities.sum(-1, keepdim=True)
+
+
+def _check_finite(figures: Tensor) -> None:
+    if not bool(figures.isfinite().all()):
+        raise InputError(
+            "no token can be drawn, the logits are not finite numbers: the model has diverged; take an earlier "
+            "checkpoint, or train with a lower learning rate"
+        )

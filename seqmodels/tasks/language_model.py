@@ -1,21 +1,21 @@
 """The language model: embed, run the network, score the next token."""
 
-import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor, nn
 
-from seqmodels.batch import BOS, EOS, PAD, UNK, Batch
+from seqmodels.batch import Batch
 from seqmodels.data.tokenizers import Tokenizer
-from seqmodels.decoding import Sampling, stream
+from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
 from seqmodels.nn.dropout import embedding_dropout, variational_dropout
 from seqmodels.optim import OptimizerName, Schedule
 from seqmodels.state import State
 from seqmodels.tasks.base import SequenceTask
+from seqmodels.tasks.generation import continuation, continuations
 from seqmodels.tasks.regularizers import activation_penalty, temporal_penalty
+from seqmodels.tasks.scoring import Score, scores
 
 
 class LanguageModel(SequenceTask):
@@ -117,6 +117,7 @@ class LanguageModel(SequenceTask):
         max_tokens: int | None = None,
         sampling: Sampling = Sampling(),  # noqa: B008 - immutable
         seed: int | None = None,
+        stop: Sequence[str] = (),
     ) -> Iterator[str]:
         """Continue a prompt, or begin a text, piece by piece as it is drawn.
 
@@ -124,27 +125,66 @@ class LanguageModel(SequenceTask):
             prompt: text to continue; it is not repeated.
             max_tokens: how many tokens to draw at most; fewer where the end of a document is drawn. Where not given,
                 500, or as many as the network has positions for.
-            sampling: temperature, top-k, top-p.
+            sampling: temperature, top-k, top-p and so on.
             seed: draw the same text again; None for another each time.
+            stop: the text ends before the first of these strings; no part of it is shown.
 
         Yields:
             Text; joined, it is the continuation. Until the last piece, the model is in evaluation mode.
 
         Raises:
-            InputError: the prompt has a character outside the vocabulary, or the text would outgrow what the
-                network can read.
+            InputError: the prompt has a character outside the vocabulary, the text would outgrow what the network can
+                read, or an argument makes no sense.
         """
-        self.check_prompt(prompt)
-        ids = [BOS, *self.tokenizer.encode(prompt)]
-        limit = self.backbone.max_length
-        if max_tokens is None:
-            max_tokens = 500 if limit is None else max(0, min(500, limit - len(ids)))
-        if limit is not None and len(ids) + max_tokens > limit:
-            raise InputError(
-                f"{len(ids)} tokens of prompt and {max_tokens} more exceed the {limit} positions of this network; "
-                f"ask for at most max_tokens={max(0, limit - len(ids))}"
-            )
-        return self._generate(ids, max_tokens, sampling, seed)
+        return continuation(self, prompt, max_tokens, sampling, seed, stop)
+
+    def generate_batch(
+        self,
+        prompts: Sequence[str],
+        *,
+        samples: int = 1,
+        max_tokens: int | None = None,
+        sampling: Sampling = Sampling(),  # noqa: B008 - immutable
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> list[list[str]]:
+        """Continue many prompts, of any lengths, several times each.
+
+        A text does not depend on what is written beside it. With a seed, it follows from the seed, the prompt, the
+        place of the prompt among the prompts and its own among the samples; so the first sample of the first prompt
+        is the text that `generate` writes, and more samples or prompts leave the first ones as they were. (On the
+        same machine: sums in another order may round otherwise, and so tip a close call.)
+
+        Args:
+            prompts: texts to continue.
+            samples: how many texts for each; the prompt is read once for up to 64 of them.
+            max_tokens: see `generate`; where not given, the longest prompt decides for all.
+            sampling: see there.
+            seed: see there.
+            stop: see there.
+
+        Returns:
+            For each prompt its continuations.
+
+        Raises:
+            InputError: see there.
+        """
+        return list(continuations(self, prompts, samples, max_tokens, sampling, seed, stop))
+
+    def score(self, texts: Sequence[str], *, eos: bool = False) -> list[Score]:
+        """How likely texts are, each a document of its own: BOS in front, from a fresh state.
+
+        Args:
+            texts: any number, of any lengths; the score of an empty one is 0.
+            eos: whether the end of the document is scored, too.
+
+        Returns:
+            A score for each text, in their order; it does not depend on the other texts.
+
+        Raises:
+            InputError: a text is longer than what the network can read.
+        """
+        return scores(self, texts, eos)
 
     def check_prompt(self, prompt: str) -> None:
         """Refuse a prompt that the vocabulary cannot write.
@@ -157,38 +197,3 @@ class LanguageModel(SequenceTask):
                 f"the prompt has {unknown!r}, which the vocabulary of {self.tokenizer.vocab_size} tokens lacks; "
                 "leave it out, or train with bytes or bpe"
             )
-
-    @torch.inference_mode()  # as a decorator it is left at every yield, and entered again after it
-    def _generate(self, ids: list[int], max_tokens: int, sampling: Sampling, seed: int | None) -> Iterator[str]:
-        device = self.embedding.weight.device
-        generator = torch.Generator(device)
-        if seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(seed)
-        never = torch.tensor([PAD, BOS, UNK], device=device)
-
-        def step(tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
-            logits, state = self.step(tokens, state)
-            return logits.index_fill(-1, never, -torch.inf), state
-
-        training = self.training
-        self.eval()
-        try:
-            state = None
-            if len(ids) > 1:
-                prefix = torch.tensor([ids[:-1]], device=device)
-                for first in range(0, prefix.shape[1], 512):
-                    _, state = self.backbone(self.embedding(prefix[:, first : first + 512]), state)
-            # What was read so far is the state; the last token of the prompt is the first to step on from.
-            tokens = stream(step, torch.tensor(ids[-1:], device=device), state, sampling, max_tokens, generator)
-            decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-            for (token,) in tokens:
-                if token == EOS:
-                    break
-                if text := decoder.decode(self.tokenizer.token_bytes[token]):
-                    yield text
-            if text := decoder.decode(b"", final=True):
-                yield text
-        finally:
-            self.train(training)

@@ -1,0 +1,51 @@
+"""Random numbers for drawing tokens: a stream of its own for every row."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqmodels.errors import InputError
+
+BLOCK = 256
+"""How many numbers of a row are made at a time."""
+
+
+class Chance:
+    """Numbers drawn evenly from [0, 1), one for each row at a time.
+
+    What a row gets follows from the seed and the row's key alone: not from the other rows, nor from when they left,
+    nor from the device.
+
+    Args:
+        seed: the same numbers again; None for others each time.
+        keys: what tells the rows apart, B tuples of whole numbers from 0.
+        device: where the numbers are wanted.
+
+    Raises:
+        InputError: the seed is negative.
+    """
+
+    def __init__(self, seed: int | None, keys: Sequence[tuple[int, ...]], device: torch.device | str = "cpu") -> None:
+        if seed is not None and seed < 0:
+            raise InputError(f"seed={seed} was given; expected a whole number from 0")
+        entropy = np.random.SeedSequence(seed).entropy
+        self._rows = [
+            np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy, spawn_key=key))) for key in keys
+        ]
+        self._device, self._place = device, BLOCK
+
+    def next(self) -> Tensor:
+        """The next number of every row, double (B,)."""
+        if self._place == BLOCK:
+            numbers = np.array([row.random(BLOCK) for row in self._rows])
+            self._block, self._place = torch.from_numpy(numbers).to(self._device), 0
+        self._place += 1
+        return self._block[:, self._place - 1]
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Go on with these rows, in the order given; each at most once."""
+        self._rows = [self._rows[row] for row in rows]
+        if self._place < BLOCK:
+            self._block = self._block[list(rows)]

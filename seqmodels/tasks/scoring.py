@@ -1,0 +1,118 @@
+"""How likely texts are to a language model, each a document of its own."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from seqmodels.batch import BOS, EOS, IGNORE, PAD, UNK, Batch
+from seqmodels.errors import InputError
+from seqmodels.state import State
+
+if TYPE_CHECKING:
+    from seqmodels.tasks.language_model import LanguageModel
+
+LOGITS = 2**25
+"""About how many logits are held at a time: they bound the size of a batch."""
+POSITIONS = 2**14
+"""Most positions of a batch, padding included."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a model makes of a text; means are not a number (NaN) where there is nothing to divide by.
+
+    Attributes:
+        nats: minus the logarithm of the probability of the text, a sum over its tokens: 0 is certain.
+        tokens: how many tokens were scored, the end of the document among them where it was asked for.
+        bytes: length of the text in UTF-8; an unknown token counts as one byte, as everywhere.
+        unknown: how many of the tokens are unknown to the vocabulary.
+    """
+
+    nats: float
+    tokens: int
+    bytes: int
+    unknown: int
+
+    @property
+    def nats_per_token(self) -> float:
+        """The mean; `exp` of it is the perplexity."""
+        return self.nats / self.tokens if self.tokens else math.nan
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Comparable between models of different vocabularies."""
+        return self.nats / math.log(2) / self.bytes if self.bytes else math.nan
+
+
+@torch.inference_mode()
+def scores(model: "LanguageModel", texts: Sequence[str], eos: bool) -> list[Score]:
+    """Score texts in batches of similar length; see `LanguageModel.score`."""
+    ids = [tokens + [EOS] * eos for tokens in model.tokenizer.encode_batch(texts)]
+    limit = model.backbone.max_length
+    for number, tokens in enumerate(ids, 1):
+        if limit is not None and len(tokens) > limit:
+            raise InputError(
+                f"text {number} of {len(ids)} has {len(tokens)} tokens, and this network has {limit} positions; "
+                "split it, or train with positions='rotary'"
+            )
+    nats = [0.0] * len(ids)
+    training = model.training
+    model.eval()
+    try:
+        for rows in _batches([len(tokens) for tokens in ids], model.tokenizer.vocab_size):
+            for row, figure in zip(rows, _nats(model, [ids[row] for row in rows]), strict=True):
+                nats[row] = figure
+    finally:
+        model.train(training)
+    sizes = model.tokenizer.sizes[1].tolist()
+    return [
+        Score(figure, len(tokens), sum(sizes[token] for token in tokens), tokens.count(UNK))
+        for figure, tokens in zip(nats, ids, strict=True)
+    ]
+
+
+def _batches(lengths: list[int], vocab_size: int) -> Iterator[list[int]]:
+    """Rows that are scored together, the shortest first; those without tokens are in none."""
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[row] > _room(vocab_size):
+            yield batch
+            batch = []
+        if lengths[row]:
+            batch.append(row)
+    if batch:
+        yield batch
+
+
+def _room(vocab_size: int) -> int:
+    return max(1, min(POSITIONS, LOGITS // vocab_size))
+
+
+def _nats(model: "LanguageModel", ids: list[list[int]]) -> list[float]:
+    """The sum of each row, in double precision, with padding on the right and the state carried along long rows."""
+    device = model.embedding.weight.device
+    width = max(len(tokens) for tokens in ids)
+    inputs = torch.tensor([[BOS, *tokens[:-1]] + [PAD] * (width - len(tokens)) for tokens in ids], device=device)
+    targets = torch.tensor([tokens + [IGNORE] * (width - len(tokens)) for tokens in ids], device=device)
+    mask = targets != IGNORE
+    sums = torch.zeros(len(ids), dtype=torch.float64, device=device)
+    state: State | None = None
+    length = max(1, _room(model.tokenizer.vocab_size) // len(ids))
+    for first in range(0, width, length):
+        piece = slice(first, first + length)
+        real = None if min(len(tokens) for tokens in ids) == width else mask[:, piece]
+        logits, state = model(Batch(inputs[:, piece], targets[:, piece], real), state)
+        sums += _lost(logits, targets[:, piece]).double().sum(1)
+    return sums.tolist()
+
+
+def _lost(logits: Tensor, targets: Tensor) -> Tensor:
+    """Nats of each target, (B, T), 0 where nothing is scored; in single precision at least."""
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    nats = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="none")
+    return nats.view_as(targets)
