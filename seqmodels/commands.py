@@ -1,51 +1,110 @@
 """What the subcommands do, as plain functions."""
 
 import sys
+from dataclasses import replace
+from json import dumps as to_json
 from typing import Literal
-
-import lightning.pytorch as pl
 
 from seqmodels.checkpoint import load, read_checkpoint
 from seqmodels.data import TextDataModule
-from seqmodels.data.loader import loader
 from seqmodels.decoding import Sampling
-from seqmodels.environment import choose_accelerator, quiet
 from seqmodels.errors import InputError
+from seqmodels.evaluation import Reading, evaluate
+from seqmodels.lines import parsed_bias, parts, read_lines
 from seqmodels.tasks import LanguageModel
 from seqmodels.tasks.base import RECORD
+from seqmodels.tasks.dynamic import Dynamic
+from seqmodels.tasks.generation import continuations, token_bias
+from seqmodels.tasks.scoring import scores
+
+UNITS = {"char": "characters", "byte": "bytes", "bpe": "subwords", "word": "words"}
+"""What a token is, by the name of its tokenizer."""
 
 
 def generate(
     run: str,
     prompt: str = "",
+    prompts: str | None = None,
+    samples: int = 1,
     max_tokens: int | None = None,
     temperature: float = 0.8,
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    logit_bias: str | None = None,
+    stop: list[str] | None = None,
     seed: int | None = None,
+    json: bool = False,
 ) -> None:
     """Write text with a trained model, as it is drawn.
 
     Args:
         run: a run folder, of which the best checkpoint is taken, or a checkpoint.
         prompt: text to continue; without it, the beginning of a document.
+        prompts: a file with a prompt on each line, in place of --prompt; they are continued in batches.
+        samples: how many texts to write for each prompt.
         max_tokens: how many tokens to write at most, 500 where not given; fewer where the model ends the document.
         temperature: below 1 more predictable, above 1 more surprising, 0 always the likeliest token.
         top_k: draw from the k likeliest tokens only.
         top_p: draw from the likeliest tokens that together have this probability.
+        min_p: draw from tokens at least this share as likely as the likeliest.
+        repetition_penalty: above 1, tokens that the text already has become less likely.
+        logit_bias: numbers added to the logits of tokens, as JSON: '{"e": -100}' writes no e, and "<eos>" stands for
+            the end of the document.
+        stop: end the text before this string; may be given several times.
         seed: the same seed writes the same text.
+        json: print a line of JSON for each text, with its prompt, its number among the samples, and what was written.
     """
-    if max_tokens is not None and max_tokens < 0:
-        raise InputError(f"max_tokens={max_tokens} was given; expected at least 0")
-    sampling = Sampling(temperature, top_k, top_p)
+    if prompts is not None and prompt:
+        raise InputError("--prompt and --prompts were both given; expected one of them")
+    bias = parsed_bias(logit_bias)
+    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    given = [prompt] if prompts is None else read_lines(prompts)
     task = load(run)
     assert isinstance(task, LanguageModel)
-    text = task.generate(prompt, max_tokens=max_tokens, sampling=sampling, seed=seed)
-    sys.stdout.write(prompt)
-    for piece in text:
-        sys.stdout.write(piece)
+    sampling = replace(sampling, logit_bias=token_bias(task.tokenizer, bias))
+    if len(given) == samples == 1 and not json:
+        sys.stdout.write(given[0])
+        for piece in task.generate(given[0], max_tokens=max_tokens, sampling=sampling, seed=seed, stop=stop or ()):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+        return
+    written = continuations(task, given, samples, max_tokens, sampling, seed, stop or ())
+    for place, (start, texts) in enumerate(zip(given, written, strict=True), 1):
+        for number, text in enumerate(texts, 1):
+            if json:
+                print(to_json({"prompt": start, "sample": number, "text": text}, ensure_ascii=False))
+            else:
+                which = [f"prompt {place}"] * (len(given) > 1) + [f"sample {number}"] * (samples > 1)
+                print(f"--- {', '.join(which)} ---\n{start}{text}")
         sys.stdout.flush()
-    sys.stdout.write("\n")
+
+
+def score(run: str, eos: bool = False, json: bool = False) -> None:
+    """Score each line of standard input as a document of its own: how likely it is to a trained model. Prints a line
+    for each, in their order, with five columns between tabs: nats (minus the logarithm of the probability, so the less
+    the likelier), tokens, nats per token, bits per byte, and the line. An empty line has 0 nats and 0 tokens, and means
+    of nan.
+
+    Args:
+        run: a run folder, of which the best checkpoint is taken, or a checkpoint.
+        eos: score the end of the document after each line, too.
+        json: print a line of JSON for each, with null for a mean of nothing, and how many tokens were unknown.
+    """
+    task = load(run)
+    assert isinstance(task, LanguageModel)
+    unknown, first = 0, 1
+    for lines in parts(sys.stdin.buffer, "standard input"):
+        for line, found in zip(lines, scores(task, lines, eos, first), strict=True):
+            print(found.as_json(line) if json else found.as_columns(line))
+            unknown += found.unknown
+        sys.stdout.flush()
+        first += len(lines)
+    if unknown:
+        note = f"{unknown:,} tokens are unknown to the vocabulary; bits per byte count each as one byte"
+        print(note, file=sys.stderr)
 
 
 def test(
@@ -54,6 +113,15 @@ def test(
     subset: str | None = None,
     column: str = "text",
     split: Literal["train", "validation", "test", "whole"] | None = None,
+    carry: bool | None = None,
+    lanes: int = 8,
+    length: int | None = None,
+    stride: int | None = None,
+    dynamic: bool = False,
+    dynamic_lr: float = 1e-4,
+    dynamic_decay: float = 2e-3,
+    dynamic_piece: int = 20,
+    json: bool = False,
 ) -> dict[str, float]:
     """Score text with a trained model: nats per token, perplexity, bits per character and per byte.
 
@@ -64,31 +132,41 @@ def test(
         column: column of a hub dataset that holds the text.
         split: which part to score; where not given, the test part if there is one, then files of --data as a
             whole, then the validation part.
+        carry: carry the state through the text, or with --no-carry read windows; as in training where not given.
+        lanes: with carry, in how many lanes the text is read; 1 gives every token but the first its whole past.
+        length: tokens of a window; as in training where not given.
+        stride: how many tokens a window scores, those before them being context; all of them where not given.
+        dynamic: dynamic evaluation, the model learns from the text after each piece was scored.
+        dynamic_lr: how fast, relative to the size of gradients in training.
+        dynamic_decay: share of the way back to the trained weights at each piece.
+        dynamic_piece: with carry, how many tokens a piece has; a window's stride without.
+        json: print one line of JSON.
     """
+    reading = Reading(lanes, stride, Dynamic(dynamic_lr, dynamic_decay) if dynamic else None, dynamic_piece)
     task = load(run)
-    arguments = dict(read_checkpoint(run)[RECORD]["data"] or {"init_args": {}})["init_args"]
+    trained_on = dict(read_checkpoint(run)[RECORD]["data"] or {"init_args": {}})["init_args"]
+    arguments = dict(trained_on)
     if data is not None:
         arguments |= {"data": data, "subset": subset, "column": column}
+    arguments |= {k: v for k, v in {"carry": carry, "length": length}.items() if v is not None}
     text = TextDataModule(**arguments | {"tokenizer": task.tokenizer})
     preferred = ("test", "whole", "validation") if data is not None else ("test", "validation")
     part: str = split or next(name for name in preferred if name in text.corpus.splits)
-    facts = text.facts(part)
-    with quiet():
-        trainer = pl.Trainer(
-            devices=1,
-            accelerator=choose_accelerator("auto", 1),
-            logger=False,
-            enable_progress_bar=sys.stderr.isatty(),
-            enable_model_summary=False,
-        )
-        (figures,) = trainer.test(task, loader(text.scored_batches(part)), verbose=False)
-    context = "state carried from token to token" if text.carry else f"in windows of {text.length} tokens"
-    print(f"{text.corpus.origin}, {part}: {int(task.scores.tokens):,} tokens scored once each, {context}")
-    for name, figure in figures.items():
-        print(f"  {name.removeprefix('test/').replace('_', ' '):<20} {figure:.4f}")
-    if facts.unknown:
-        print(f"  {facts.unknown:,} tokens are unknown to the vocabulary; bits per byte count each as one byte")
-    return dict(figures)
+    source = TextDataModule(**trained_on | {"tokenizer": task.tokenizer}) if dynamic else None
+    figures = evaluate(task, text, part, reading, source)
+    kind = trained_on.get("tokenizer")
+    unit = UNITS.get(kind, "tokens") if isinstance(kind, str) else "tokens"
+    name, unknown = f"{text.corpus.origin}, {part}", text.facts(part).unknown
+    if json:
+        about = {"text": name, "unit": unit, "reading": reading.describe(text), "unknown": unknown}
+        print(to_json({**about, **figures}))
+        return figures
+    print(f"{name}: {figures['tokens']:,} {unit} scored once each, {reading.describe(text)}")
+    for figure in ("nats_per_token", "perplexity", "bits_per_character", "bits_per_byte"):
+        print(f"  {figure.replace('_', ' '):<20} {figures[figure]:.4f}")
+    if unknown:
+        print(f"  {unknown:,} tokens are unknown to the vocabulary; bits per byte count each as one byte")
+    return figures
 
 
 def validate(run: str) -> dict[str, float]:

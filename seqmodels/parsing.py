@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import itertools
+import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +17,8 @@ from seqmodels.errors import InputError
 class Parser(ArgumentParser):
     """A parser whose errors are one line with a suggestion, raised as `InputError`.
 
-    Flags may be written with dashes, and switches without a value: `--carry`, `--no-carry`.
+    Flags may be written with dashes, and switches without a value: `--carry`, `--no-carry`. Options that take a list of
+    strings are given once for each: `--stop END --stop STOP`.
     """
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
@@ -29,7 +31,7 @@ class Parser(ArgumentParser):
         Raises:
             InputError: a flag or a value is not known.
         """
-        words = self._plain(argv)
+        words = self._gathered(self._plain(argv))
         self._check_network(words)
         arguments = self.parse_args(words)
         if "seed" in arguments and arguments.seed is not None:
@@ -61,7 +63,7 @@ class Parser(ArgumentParser):
         return own + [f"backbone.{name}" for cls in _networks().values() for name in inspect.signature(cls).parameters]
 
     def _switches(self) -> set[str]:
-        return {action.dest for action in self._actions if getattr(action, "_typehint", None) is bool}
+        return {action.dest for action in self._actions if getattr(action, "_typehint", None) in (bool, bool | None)}
 
     def _plain(self, argv: Sequence[str]) -> list[str]:
         """Underscores in flags, and a value behind every switch."""
@@ -75,10 +77,26 @@ class Parser(ArgumentParser):
             name = name.replace("-", "_")
             if name.startswith("no_") and name[3:] in switches:
                 name, equals, value = name[3:], "=", "false"
-            elif name in switches and not equals and (place + 1 == len(argv) or argv[place + 1].startswith("--")):
+            elif name in switches and not equals and (place + 1 == len(argv) or not _is_choice(argv[place + 1])):
                 equals, value = "=", "true"
             words.append(f"--{name}{equals}{value}")
         return words
+
+    def _gathered(self, words: list[str]) -> list[str]:
+        """The values of an option that takes several strings, each as it was typed, as one list."""
+        several = {a.dest for a in self._actions if getattr(a, "_typehint", None) in (list[str], list[str] | None)}
+        values: dict[str, list[str]] = {}
+        rest: list[str] = []
+        following = iter(words)
+        for word in following:
+            name, equals, value = word.removeprefix("--").partition("=")
+            if not word.startswith("--") or name not in several:
+                rest.append(word)
+                continue
+            if not equals and (value := next(following, "--")).startswith("--"):
+                raise InputError(f"--{name.replace('_', '-')} was given without a value; expected --{name} TEXT")
+            values.setdefault(name, []).append(value)
+        return rest + [f"--{name}={json.dumps(strings)}" for name, strings in values.items()]
 
     def _check_network(self, words: list[str]) -> None:
         for word, following in itertools.pairwise([*words, ""]):
@@ -94,6 +112,11 @@ class Parser(ArgumentParser):
             raise InputError(
                 f"{options[0]} was given without a network; name it first, such as --backbone LSTM {options[0]}"
             )
+
+
+def _is_choice(word: str) -> bool:
+    """Whether a word is the value of a switch rather than what follows it."""
+    return word.lower() in ("true", "false", "yes", "no", "null")
 
 
 def _cause(error: BaseException | None) -> InputError | None:

@@ -124,7 +124,7 @@ def test_test_and_validate(run: Path, text_file: Path, capsys: pytest.CaptureFix
     assert f"{result['val/nats_per_token']:.4f}" in capsys.readouterr().out
     main(["test", str(run), "--data", str(text_file)])
     page = capsys.readouterr().out
-    assert f"{len(text_file.read_text(encoding='utf-8')):,} tokens scored once each" in page
+    assert f"{len(text_file.read_text(encoding='utf-8')):,} characters scored once each" in page
 
 
 MISTAKES = [

@@ -160,18 +160,30 @@ class ScoredLanes(Batches):
 
 
 class ScoredWindows(Batches):
-    """Every token of a text scored exactly once, in windows side by side, each read from a fresh state.
+    """Every token of a text scored exactly once, in windows that slide along it, each read from a fresh state.
+
+    The first window scores all of its tokens, every other the last `stride` of them, which have at least
+    `length - stride` tokens of context.
 
     Args:
         column: token ids (N,); the first is context only.
         length: positions T of a window.
         batch_size: rows of a batch.
         share: which rank this is; the ranks take turns, and nothing is scored twice to make them equal.
+        stride: distance between the starts of neighbours; as long as a window where not given, so that they lie side
+            by side.
+
+    Raises:
+        InputError: the stride is longer than a window, so that tokens between windows would never be scored.
     """
 
-    def __init__(self, column: Tensor, length: int, batch_size: int, share: Share) -> None:
-        self.column, self.length, self.batch_size = column, length, batch_size
-        starts = torch.arange(0, len(column) - 1, length)[share.rank :: share.world]
+    def __init__(self, column: Tensor, length: int, batch_size: int, share: Share, stride: int | None = None) -> None:
+        self.column, self.length, self.batch_size, self.stride = column, length, batch_size, stride or length
+        if self.stride > length:
+            raise InputError(f"stride={stride} was given for windows of length={length}; expected at most that")
+        # As many as are needed for the last to reach the end.
+        count = 1 + max(0, -(-(len(column) - 1 - length) // self.stride))
+        starts = (torch.arange(count) * self.stride)[share.rank :: share.world]
         # A rank for which there is none reads one of which nothing is scored, so that no rank waits for it.
         self.starts = starts if len(starts) else torch.tensor([len(column) - 1])
 
@@ -182,7 +194,11 @@ class ScoredWindows(Batches):
         starts = self.starts[place[1] * self.batch_size :][: self.batch_size]
         positions = starts[:, None] + torch.arange(self.length + 1)
         tokens = self.column[positions.clamp(max=len(self.column) - 1)]
-        return _without_end(shifted(tokens), len(self.column) - 1 - starts)
+        batch = _without_end(shifted(tokens), len(self.column) - 1 - starts)
+        if self.stride == self.length:
+            return batch
+        context = (torch.arange(self.length) < self.length - self.stride) & (starts > 0)[:, None]
+        return batch._replace(targets=batch.targets.masked_fill(context, IGNORE))
 
 
 def _without_end(batch: Batch, counts: Tensor) -> Batch:

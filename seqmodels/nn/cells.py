@@ -49,7 +49,8 @@ class FusedCell(Cell):
         """All steps in one kernel; see `Cell.sequence`, with which it agrees."""
         recurrent, bias = self.weights()
         matrices = [self.kernel.weight_ih_l0, recurrent, self.kernel.bias_ih_l0, bias]
-        options = (matrices, True, 1, 0.0, self.training, False)  # with biases, one layer, no dropout, one direction
+        # With biases, one layer, no dropout, whether gradients will be asked for, one direction.
+        options = (matrices, True, 1, 0.0, torch.is_grad_enabled(), False)
         if lengths is None:
             y, *end = self._fused(x, self._layered(state), *options, True)  # batch first
             return y, tuple(tensor.squeeze(0) for tensor in end)

@@ -1,0 +1,113 @@
+"""Scoring a text with a trained model: how it is read, and the figures with all that is needed to compare them."""
+
+import itertools
+import sys
+from dataclasses import dataclass
+
+import lightning.pytorch as pl
+from rich.console import Console
+from rich.progress import track
+
+from seqmodels.data import Batches, Share, TextDataModule
+from seqmodels.data.loader import loader
+from seqmodels.environment import choose_accelerator, quiet
+from seqmodels.errors import InputError
+from seqmodels.tasks import SequenceTask
+from seqmodels.tasks.dynamic import Dynamic, dynamic_evaluation
+
+STATISTICS = 200
+"""Batches of the training text from which dynamic evaluation learns how large gradients are."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a text is read that is scored; every token is scored once in any case.
+
+    Attributes:
+        lanes: with the state carried, in how many lanes; the first token of each has no context.
+        stride: in windows, how many tokens each scores but the first; those before them are context.
+        dynamic: the model learns from the text after each piece was scored, in a single lane or window after window.
+        piece: with dynamic and the state carried, how many tokens it learns from at a time.
+
+    Raises:
+        InputError: a number is not positive.
+    """
+
+    lanes: int = 8
+    stride: int | None = None
+    dynamic: Dynamic | None = None
+    piece: int = 20
+
+    def __post_init__(self) -> None:
+        for name, value in {"lanes": self.lanes, "stride": self.stride, "dynamic_piece": self.piece}.items():
+            if value is not None and value < 1:
+                raise InputError(f"{name}={value} was given; expected at least 1")
+
+    def batches(self, data: TextDataModule, split: str) -> Batches:
+        """The batches in which a split is read."""
+        if self.stride is not None and data.carry:
+            raise InputError(
+                f"stride={self.stride} is for windows, and here the state is carried; give --no-carry to read windows"
+            )
+        if self.dynamic is None:
+            return data.scored_batches(split, lanes=self.lanes, stride=self.stride)
+        return data.scored_batches(split, lanes=1, stride=self.stride, piece=self.piece)
+
+    def describe(self, data: TextDataModule) -> str:
+        """What the model sees before a token, in words."""
+        if data.carry:
+            lanes = 1 if self.dynamic else self.lanes
+            words = f"state carried through {lanes} lane{'s' if lanes > 1 else ''}"
+        else:
+            stride = self.stride or data.length
+            words = f"windows of {data.length} tokens, stride {stride}"
+        if self.dynamic:
+            words += f", learning from every {self.piece if data.carry else self.stride or data.length} tokens scored"
+        return words
+
+
+def evaluate(
+    task: SequenceTask, data: TextDataModule, split: str, reading: Reading, trained_on: TextDataModule | None = None
+) -> dict[str, float]:
+    """Score every token of a text once: nats per token, perplexity, bits per character and byte, tokens scored.
+
+    Args:
+        task: the model.
+        data: the text, and with its `carry` and `length` how it is read.
+        split: which part of the text.
+        reading: how it is read.
+        trained_on: for dynamic evaluation, the data of its training.
+
+    Raises:
+        InputError: the reading does not fit the data.
+    """
+    batches = reading.batches(data, split)
+    accelerator = choose_accelerator("auto", 1)
+    if reading.dynamic is None:
+        with quiet():
+            trainer = pl.Trainer(
+                devices=1,
+                accelerator=accelerator,
+                logger=False,
+                enable_progress_bar=sys.stderr.isatty(),
+                enable_model_summary=False,
+            )
+            (figures,) = trainer.test(task, loader(batches), verbose=False)
+        named = {name.removeprefix("test/"): figure for name, figure in figures.items()}
+        return {**named, "tokens": int(task.scores.tokens)}
+    if trained_on is None:
+        raise InputError("dynamic evaluation needs the text of training to know how large gradients are")
+    task.to("cuda" if accelerator == "gpu" else "cpu")
+    statistics = itertools.islice(loader(trained_on.training_batches(Share())), STATISTICS)
+    scores = None
+    for scores in track(  # noqa: B007 - the last one counts
+        dynamic_evaluation(task, loader(batches), statistics, reading.dynamic),
+        "scoring and learning",
+        total=len(batches),
+        console=Console(file=sys.stderr),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ):
+        pass
+    assert scores is not None
+    return {**{name: float(figure) for name, figure in scores.compute().items()}, "tokens": int(scores.tokens)}
