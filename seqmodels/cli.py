@@ -1,4 +1,4 @@
-"""The command line: `seqmodels fit | validate | test | generate`, and recipes as commands."""
+"""The command line: `seqmodels fit | validate | test | generate | score`, and recipes as commands."""
 
 import inspect
 import sys
@@ -15,6 +15,7 @@ COMMANDS = {
     "validate": "score the validation text of a run",
     "test": "score the test text of a run, or any text",
     "generate": "write text with a trained model",
+    "score": "say how likely each line of standard input is",
 }
 
 OVERVIEW = """usage: seqmodels COMMAND [options]
@@ -28,6 +29,7 @@ examples:
   seqmodels fit --data book.txt --tokenizer bpe --backbone Transformer --length 256
   seqmodels generate runs/language_model/RUN --prompt "def "
   seqmodels test runs/language_model/RUN --data other.txt
+  seqmodels score runs/language_model/RUN < lines.txt
 
 seqmodels COMMAND --help says what a command takes. With --import MODULE, a command
 knows the networks that a module of your own defines."""

@@ -109,7 +109,8 @@ def render(found: list[Option], prefix: str = "") -> str:
 def _kind(option: Option) -> str:
     if "bool" in option.type:
         return ""
-    return {"int": "N", "float": "X", "str": "TEXT"}.get(option.type.split(" ")[0], option.type.split(" ")[0].upper())
+    kind = option.type.split(" ")[0].removeprefix("list[").removesuffix("]")  # several are given one by one
+    return {"int": "N", "float": "X", "str": "TEXT"}.get(kind, kind.upper())
 
 
 def networks() -> str:

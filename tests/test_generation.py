@@ -1,6 +1,7 @@
 """Many texts at once, and where they end."""
 
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import NETWORKS
+from test_cli import refused
 from torch import Tensor
-from training import small_model, small_module
+from training import Record, small_model, small_module, train
 
 from seqmodels import InputError, LanguageModel, Sampling, Tokenizer
 from seqmodels.batch import EOS
+from seqmodels.cli import main
 from seqmodels.decoding import Transcript
 from seqmodels.nn import LSTM, Backbone, Transformer
 from seqmodels.state import State, first_tensor
@@ -229,3 +232,76 @@ def test_the_model_is_left_as_it_was_found(text_file: Path) -> None:
     model.generate_batch(["the", ""], samples=2, max_tokens=5)
     assert model.training
     assert not torch.is_inference_mode_enabled()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> str:
+    path = tmp_path_factory.mktemp("checkpoint") / "model.ckpt"
+    data = small_module(text_file, True)
+    train(small_model(data), data, 1, Record(1, path))
+    return str(path)
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    main(["generate", *words])
+    return capsys.readouterr().out
+
+
+def test_command_with_several_samples(capsys: pytest.CaptureFixture[str], checkpoint: str) -> None:
+    words = [checkpoint, "--prompt", "the ", "--max-tokens", "12", "--seed", "4"]
+    one = printed(capsys, *words)
+    assert one.startswith("the ")
+    page = printed(capsys, *words, "--samples", "2")
+    assert page.startswith(f"--- sample 1 ---\n{one}--- sample 2 ---\nthe ")
+    lines = [json.loads(line) for line in printed(capsys, *words, "--samples", "2", "--json").splitlines()]
+    assert [(line["prompt"], line["sample"]) for line in lines] == [("the ", 1), ("the ", 2)]
+    assert page == "".join(f"--- sample {line['sample']} ---\nthe {line['text']}\n" for line in lines)
+
+
+def test_command_with_a_file_of_prompts(capsys: pytest.CaptureFixture[str], checkpoint: str, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_bytes("the \n\ncafé\r\n a".encode())
+    words = [checkpoint, "--prompts", str(file), "--max-tokens", "5", "--seed", "4"]
+    lines = [json.loads(line) for line in printed(capsys, *words, "--json").splitlines()]
+    assert [line["prompt"] for line in lines] == ["the ", "", "café", " a"]
+    page = printed(capsys, *words)
+    assert page == "".join(f"--- prompt {n} ---\n{li['prompt']}{li['text']}\n" for n, li in enumerate(lines, 1))
+    assert "--- prompt 4, sample 2 ---\n a" in printed(capsys, *words, "--samples", "2")
+
+
+def test_command_with_all_settings(capsys: pytest.CaptureFixture[str], checkpoint: str) -> None:
+    words = [checkpoint, "--max-tokens", "60", "--seed", "4", "--logit-bias", '{"<eos>": -100}', "--temperature", "3"]
+    whole = printed(capsys, *words)[:-1]
+    stop = whole[30:32]
+    assert printed(capsys, *words, "--stop", "☃", "--stop", stop) == whole[: whole.index(stop)] + "\n"
+    assert printed(capsys, *words, "--stop=[", f"--stop={stop}") == whole[: whole.index(stop)] + "\n"
+    forced = printed(capsys, *words, "--logit-bias", '{"e": 100, "<eos>": -100}')
+    assert forced == "e" * 60 + "\n"
+    assert printed(capsys, *words, "--min-p", "1") == printed(capsys, *words[:-1], "0")
+    once = printed(capsys, *words[:-1], "1", "--max-tokens", "9", "--repetition-penalty", "0.001")
+    assert len(set(once)) < 9
+
+
+def test_command_mistakes(capsys: pytest.CaptureFixture[str], checkpoint: str, tmp_path: Path) -> None:
+    for name, content in {"empty": b"", "latin": b"the\ncaf\xe9\n", "odd": "the\n☃\n".encode()}.items():
+        (tmp_path / name).write_bytes(content)
+    for words, hint in [
+        (["--min-p", "0"], "min_p=0"),
+        (["--min-p", "1.5"], "min_p=1.5"),
+        (["--repetition-penalty", "0"], "repetition_penalty=0"),
+        (["--samples", "0"], "samples=0"),
+        (["--stop", ""], "at least one character"),
+        (["--stop"], "--stop was given without a value"),
+        (["--logit-bias", "e"], "--logit-bias was given 'e'; expected JSON"),
+        (["--logit-bias", '{"e": "low"}'], "expected JSON"),
+        (["--logit-bias", '["e"]'], "expected JSON"),
+        (["--logit-bias", '{"☃": 1}'], "'☃' was given, which is not in the vocabulary"),
+        (["--logit-bias", '{"the": 1}'], "3 tokens"),
+        (["--prompts", str(tmp_path / "missing")], "there is no file"),
+        (["--prompts", str(tmp_path)], "there is no file"),
+        (["--prompts", str(tmp_path / "empty")], "is empty"),
+        (["--prompts", str(tmp_path / "latin")], "line 2 of"),
+        (["--prompts", str(tmp_path / "odd")], "prompt 2 of 2"),
+        (["--prompts", str(tmp_path / "odd"), "--prompt", "a"], "expected one of them"),
+    ]:
+        assert hint in refused(capsys, "generate", checkpoint, *words)

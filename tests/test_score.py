@@ -1,15 +1,22 @@
 """The score of a text: the sum of what single steps say, whatever it is scored beside."""
 
+import io
+import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from networks import NETWORKS
-from training import small_model, small_module
+from test_cli import refused
+from training import Record, small_model, small_module, train
 
-from seqmodels import InputError, LanguageModel, Tokenizer
+from seqmodels import InputError, LanguageModel, TextDataModule, Tokenizer, load
 from seqmodels.batch import BOS, EOS
+from seqmodels.cli import main
 from seqmodels.nn import LSTM, Backbone, Transformer
 from seqmodels.tasks import scoring
 
@@ -99,7 +106,7 @@ def test_text_longer_than_learned_positions() -> None:
     model = varied(Transformer(8, 1, 2, context=16, positions="learned"))
     assert model.score(["a" * 16, "a" * 15])[0].tokens == 16
     for text, eos in (("a" * 17, False), ("a" * 16, True)):
-        with pytest.raises(InputError, match="text 2 of 2 has 17 tokens, and this network has 16 positions"):
+        with pytest.raises(InputError, match="text 2 has 17 tokens, and this network has 16 positions"):
             model.score(["a", text], eos=eos)
 
 
@@ -108,3 +115,101 @@ def test_the_model_is_left_as_it_was_found(text_file: Path) -> None:
     assert model.score(["the"]) == model.score(["the"])  # without dropout
     assert model.training
     assert not torch.is_inference_mode_enabled()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> str:
+    path = tmp_path_factory.mktemp("checkpoint") / "model.ckpt"
+    data = small_module(text_file, True)
+    train(small_model(data), data, 1, Record(1, path))
+    return str(path)
+
+
+class Lines:
+    """Standard input that counts the lines that were taken."""
+
+    def __init__(self, content: bytes) -> None:
+        self.lines, self.taken = iter(io.BytesIO(content)), 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for line in self.lines:
+            self.taken += 1
+            yield line
+
+
+def give(monkeypatch: pytest.MonkeyPatch, content: bytes) -> Lines:
+    lines = Lines(content)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=lines))
+    return lines
+
+
+def test_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, checkpoint: str) -> None:
+    """As many lines come out as went in, in their order, with the figures of the function below."""
+    lines = ["The gate.", "", "a\tcafé ☃☃", "The gate.", "", "naïve\u2028 state\x0b"]
+    content = "The gate.\r\n\na\tcafé ☃☃\nThe gate.\n\nnaïve\u2028 state\x0b".encode()
+    model = load(checkpoint)
+    assert isinstance(model, LanguageModel)
+    for words, eos in ((["score", checkpoint], False), (["score", "--eos", checkpoint], True)):
+        give(monkeypatch, content)
+        main(words)
+        out, err = capsys.readouterr()
+        assert out.count("\n") == len(lines)
+        assert err.startswith("5 tokens are unknown to the vocabulary")
+        for row, line, score in zip(out.split("\n"), lines, model.score(lines, eos=eos), strict=False):
+            nats, tokens, mean, bits, rest = row.split("\t", 4)
+            assert rest == line
+            assert int(tokens) == len(line) + eos
+            assert float(nats) == pytest.approx(score.nats, abs=6e-5)
+            assert float(mean) == pytest.approx(score.nats_per_token, abs=6e-5, nan_ok=True)
+            assert float(bits) == pytest.approx(score.bits_per_byte, abs=6e-5, nan_ok=True)
+
+
+def test_command_as_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, checkpoint: str) -> None:
+    give(monkeypatch, "café\n\n☃".encode())
+    main(["score", checkpoint, "--json"])
+    first, empty, odd = map(json.loads, capsys.readouterr().out.splitlines())
+    (score,) = load(checkpoint).score(["café"])  # type: ignore[operator]
+    assert first == {
+        "nats": score.nats,
+        "tokens": 4,
+        "nats_per_token": score.nats_per_token,
+        "bits_per_byte": score.bits_per_byte,
+        "unknown": 0,
+        "text": "café",
+    }
+    assert empty == {**first, "nats": 0.0, "tokens": 0, "nats_per_token": None, "bits_per_byte": None, "text": ""}
+    assert odd["unknown"] == 1
+    give(monkeypatch, b"")
+    main(["score", checkpoint])
+    assert capsys.readouterr() == ("", "")
+
+
+def test_command_reads_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch, checkpoint: str) -> None:
+    stream = give(monkeypatch, b"the state\n" * 600)
+    parts, seen = [], LanguageModel.forward
+
+    def forward(model: LanguageModel, *args: Any) -> Any:
+        parts.append(stream.taken)
+        return seen(model, *args)
+
+    monkeypatch.setattr(LanguageModel, "forward", forward)
+    main(["score", checkpoint])
+    assert sorted(set(parts)) == [256, 512, 600]
+
+
+def test_command_mistakes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, checkpoint: str, tmp_path: Path
+) -> None:
+    assert "there is no" in refused(capsys, "score", "missing")
+    give(monkeypatch, b"the\n" * 300 + b"caf\xe9\n")
+    assert "line 301 of standard input is not UTF-8" in refused(capsys, "score", checkpoint)
+    path, data = tmp_path / "model.ckpt", TextDataModule(str(text_of(tmp_path)), length=8, batch_size=2)
+    model = small_model(data, Transformer(8, 1, 2, context=8, positions="learned"))
+    train(model, data, 1, Record(1, path))
+    give(monkeypatch, b"abc\n" * 300 + b"abcabcabc\n")
+    assert "text 301 has 9 tokens" in refused(capsys, "score", str(path))
+
+
+def text_of(folder: Path) -> Path:
+    (folder / "text.txt").write_text("abc\n" * 200)
+    return folder / "text.txt"

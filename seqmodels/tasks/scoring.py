@@ -1,5 +1,6 @@
 """How likely texts are to a language model, each a document of its own."""
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -48,16 +49,32 @@ class Score:
         """Comparable between models of different vocabularies."""
         return self.nats / math.log(2) / self.bytes if self.bytes else math.nan
 
+    def as_columns(self, text: str) -> str:
+        """A line with nats, tokens, nats per token, bits per byte and the text, between tabs."""
+        return f"{self.nats:.4f}\t{self.tokens}\t{self.nats_per_token:.4f}\t{self.bits_per_byte:.4f}\t{text}"
+
+    def as_json(self, text: str) -> str:
+        """The same as a line of JSON, in full precision, null for means of nothing; and the unknown tokens."""
+        figures: dict[str, float | str | None] = {
+            "nats": self.nats,
+            "tokens": self.tokens,
+            "nats_per_token": self.nats_per_token if self.tokens else None,
+            "bits_per_byte": self.bits_per_byte if self.bytes else None,
+            "unknown": self.unknown,
+            "text": text,
+        }
+        return json.dumps(figures, ensure_ascii=False)
+
 
 @torch.inference_mode()
-def scores(model: "LanguageModel", texts: Sequence[str], eos: bool) -> list[Score]:
-    """Score texts in batches of similar length; see `LanguageModel.score`."""
+def scores(model: "LanguageModel", texts: Sequence[str], eos: bool, first: int = 1) -> list[Score]:
+    """Score texts in batches of similar length; see `LanguageModel.score`. In errors, the first is number `first`."""
     ids = [tokens + [EOS] * eos for tokens in model.tokenizer.encode_batch(texts)]
     limit = model.backbone.max_length
-    for number, tokens in enumerate(ids, 1):
+    for number, tokens in enumerate(ids, first):
         if limit is not None and len(tokens) > limit:
             raise InputError(
-                f"text {number} of {len(ids)} has {len(tokens)} tokens, and this network has {limit} positions; "
+                f"text {number} has {len(tokens)} tokens, and this network has {limit} positions; "
                 "split it, or train with positions='rotary'"
             )
     nats = [0.0] * len(ids)
