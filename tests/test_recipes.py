@@ -8,20 +8,40 @@ from pathlib import Path
 import pytest
 
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.py"))
-SMALL = ["--max-steps", "2", "--length", "16", "--batch-size", "2", "--precision", "32-true"]
+SMALL = ["--max-steps", "2", "--backbone", "RNN", "--backbone.input-size", "8", "--backbone.hidden-size", "8"]
+WITH_TEXT = ["--length", "16", "--batch-size", "2", "--precision", "32-true"]
+OWN_TEXT = {"hello": [], "irnn_long_range": ["--distance", "5", "--lines", "200"]}
+"""Recipes that make their text themselves, and what keeps it small."""
+
+
+def run(recipe: Path, words: list[str], folder: Path) -> str:
+    environment = os.environ | {"COLUMNS": "80"}
+    command = [sys.executable, str(recipe), *words]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # nothing that libraries below have to say
+    return done.stdout
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_recipe(recipe: Path, text_file: Path, tmp_path: Path) -> None:
-    words = ["--data", str(text_file), *SMALL, "--backbone", "RNN", "--backbone.hidden-size", "8"]
-    environment = os.environ | {"COLUMNS": "80"}
-    command = [sys.executable, str(recipe), *words]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # nothing that libraries below have to say
-    (folder,) = tmp_path.glob("runs/*/*")
-    assert folder.name.startswith("rnn-text-s1-")
-    assert done.stdout.splitlines()[-1] == f"next     seqmodels generate {folder.relative_to(tmp_path)}"
+    words = OWN_TEXT.get(recipe.stem, ["--data", str(text_file), *WITH_TEXT])
+    page = run(recipe, [*SMALL, *words], tmp_path)
+    (folder,) = tmp_path.glob("runs/language_model/*")
+    assert folder.name.startswith("rnn-")
+    assert f"next     seqmodels generate {folder.relative_to(tmp_path)}" in page.splitlines()
+
+
+def test_hello_has_two_answers_to_one_character(tmp_path: Path) -> None:
+    """After the first `l` comes another one, after the second an `o`: the state makes the difference."""
+    recipe = next(path for path in RECIPES if path.stem == "hello")
+    page = run(recipe, [], tmp_path)
+    rows = {line.split()[0]: [float(p) for p in line.split()[1:]] for line in page.splitlines()[-4:]}
+    assert list(rows) == ["h", "he", "hel", "hell"]
+    expected = ["ehlo"[max(range(4), key=rows[read].__getitem__)] for read in rows]
+    assert "".join(expected) == "ello"
+    assert rows["hel"][2] > 0.9
+    assert rows["hell"][3] > 0.9
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

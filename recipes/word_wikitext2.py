@@ -1,0 +1,80 @@
+"""A word model of WikiText-2: an LSTM with the regularisation of AWD-LSTM, on lanes with the state carried.
+
+    python recipes/word_wikitext2.py --data DIRECTORY
+
+The directory holds `train`, `valid` and `test` as text files, plain or gzipped, a paragraph a line with `<unk>` in it;
+from the hub it is `--data Salesforce/wikitext --subset wikitext-2-v1`. Every line end is a token, so that the test text
+has the customary 245,569. An hour on two cores by default; what it reaches, with `seqmodels test RUN --lanes 1`
+and `--dynamic`, stands in `docs/results.md`.
+"""
+
+from seqmodels import LSTM, LanguageModel, TextDataModule, fit
+from seqmodels.cli import command
+from seqmodels.nn import Backbone
+from seqmodels.optim import OptimizerName, Schedule
+from seqmodels.run import Precision
+from seqmodels.tasks.averaging import Average
+
+
+def main(
+    data: str,
+    subset: str | None = None,
+    backbone: Backbone | None = None,
+    length: int = 35,
+    batch_size: int = 32,
+    dropout: float = 0.4,
+    embedding_dropout: float = 0.1,
+    activation_penalty: float = 2.0,
+    temporal_penalty: float = 1.0,
+    optimizer: OptimizerName = "muon",
+    lr: float = 3e-3,
+    weight_decay: float = 0.05,
+    schedule: Schedule = "linear",
+    average: Average = "none",
+    max_minutes: float = 60.0,
+    max_steps: int | None = None,
+    precision: Precision = "auto",
+    devices: int = 1,
+    seed: int = 1,
+    runs: str = "runs",
+) -> None:
+    """Train a word model on WikiText-2.
+
+    Args:
+        data: the text: a directory or a hub name.
+        subset: configuration of a hub dataset.
+        backbone: any network as wide at its input as at its output; an LSTM of 512 units where not given.
+        length: words that gradients reach back; the state goes on.
+        batch_size: lanes that are read side by side.
+        dropout: share of the network's inputs and outputs dropped while training.
+        embedding_dropout: share of the vocabulary dropped while training.
+        activation_penalty: weight of the mean square of the outputs in the loss.
+        temporal_penalty: weight of the mean square of their change in the loss.
+        optimizer: adamw; muon for the matrices of the network and adamw for the rest; or plain sgd.
+        lr: highest learning rate.
+        weight_decay: of matrices.
+        schedule: cosine, linear, constant or inverse-sqrt.
+        average: none, ema, or stalled: with sgd and a constant schedule, the averaging of AWD-LSTM.
+        max_minutes: how long to train.
+        max_steps: how many steps to train at most.
+        precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the hardware computes in it.
+        devices: how many processes or GPUs share the work.
+        seed: what chance depends on.
+        runs: the folder in which run folders are made.
+    """
+    text = TextDataModule(
+        data, subset=subset, tokenizer="word", length=length, batch_size=batch_size, carry=True, seed=seed
+    )  # fmt: skip
+    network = backbone or LSTM(input_size=512, hidden_size=512, weight_dropout=0.3)
+    model = LanguageModel(
+        network, text.tokenizer, dropout, dropout, embedding_dropout, activation_penalty, temporal_penalty,
+        tie_embeddings=True, optimizer=optimizer, lr=lr, weight_decay=weight_decay, schedule=schedule,
+    )  # fmt: skip
+    fit(
+        model, text, max_minutes=max_minutes, max_steps=max_steps, average=average, clip=0.25,
+        precision=precision, devices=devices, runs=runs,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    command(main)
