@@ -79,12 +79,11 @@ class Sampling:
             best = self.adjusted(logits, seen).max(-1)
             _check_finite(best.values)
             return best.indices
-        # The token at which the summed probabilities pass the row's number.
+        # The token at which the summed probabilities pass the row's number; below 1, it stays below the total.
         cumulative = self.probabilities(logits, seen).double().cumsum(-1)
         total = cumulative[:, -1:]
         _check_finite(total)
-        passed = torch.minimum(chance.to(total)[:, None] * total, total.nextafter(torch.zeros_like(total)))
-        return torch.searchsorted(cumulative, passed, right=True).squeeze(-1)
+        return torch.searchsorted(cumulative, chance.to(total)[:, None] * total, right=True).squeeze(-1)
 
     def adjusted(self, logits: Tensor, seen: Tensor | None = None) -> Tensor:
         """Logits after bias and repetition penalty, (B, V), in single precision at least."""

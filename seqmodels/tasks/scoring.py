@@ -30,7 +30,7 @@ class Score:
     Attributes:
         nats: minus the logarithm of the probability of the text, a sum over its tokens: 0 is certain.
         tokens: how many tokens were scored, the end of the document among them where it was asked for.
-        bytes: length of the text in UTF-8; an unknown token counts as one byte, as everywhere.
+        bytes: length of the text in UTF-8, as `Tokenizer.sizes` counts it: an unknown character is one byte.
         unknown: how many of the tokens are unknown to the vocabulary.
     """
 
@@ -111,19 +111,20 @@ def _room(vocab_size: int) -> int:
 
 
 def _nats(model: "LanguageModel", ids: list[list[int]]) -> list[float]:
-    """The sum of each row, in double precision, with padding on the right and the state carried along long rows."""
+    """The sum of each row, in double precision, with the state carried along long rows.
+
+    Padding is on the right, where no mask is needed: a network does not look ahead, and what it says there is ignored.
+    """
     device = model.embedding.weight.device
     width = max(len(tokens) for tokens in ids)
     inputs = torch.tensor([[BOS, *tokens[:-1]] + [PAD] * (width - len(tokens)) for tokens in ids], device=device)
     targets = torch.tensor([tokens + [IGNORE] * (width - len(tokens)) for tokens in ids], device=device)
-    mask = targets != IGNORE
     sums = torch.zeros(len(ids), dtype=torch.float64, device=device)
     state: State | None = None
     length = max(1, _room(model.tokenizer.vocab_size) // len(ids))
     for first in range(0, width, length):
         piece = slice(first, first + length)
-        real = None if min(len(tokens) for tokens in ids) == width else mask[:, piece]
-        logits, state = model(Batch(inputs[:, piece], targets[:, piece], real), state)
+        logits, state = model(Batch(inputs[:, piece], targets[:, piece]), state)
         sums += _lost(logits, targets[:, piece]).double().sum(1)
     return sums.tolist()
 
