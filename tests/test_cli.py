@@ -137,7 +137,7 @@ MISTAKES = [
     (["fit", "--backbone", "Transformer", "--backbone.num-heads", "3"], "divisible"),
     (["fit", "--backbone", "Transformer", "--backbone.positions", "sinus"], "sinus"),
     (["fit", "--precision", "8"], "'8'; expected"),
-    (["fit", "--tokenizer", "words"], "choose char, byte or bpe"),
+    (["fit", "--tokenizer", "words"], "choose char, byte, bpe, word or the path"),
     (["fit", "--data", "missing.txt"], "there is no file"),
     (["fit", "--config", "missing.yaml"], "missing.yaml"),
     (["fit", "--max-minutes", "0"], "expected more than 0"),

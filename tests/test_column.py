@@ -1,6 +1,7 @@
 """A split as one long row of token ids."""
 
 import hashlib
+import math
 from pathlib import Path
 
 import datasets
@@ -37,6 +38,7 @@ def test_one_text(kind: str, text: str, text_file: Path) -> None:
         characters=len(text),
         bytes=len(text.encode()),
         unknown=0,
+        documents=1,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
     )
     train, validation = (of_file(text_file, tokenizer, split)[0] for split in ("train", "validation"))
@@ -54,12 +56,34 @@ def test_many_texts(tmp_path: Path) -> None:
     expected = [BOS, x, y, z, EOS, BOS, y, y, y, y, y, EOS, BOS, z, x, EOS]
     ids, facts = of_file(tmp_path, tokenizer)
     assert ids.tolist() == expected
-    assert (facts.tokens, facts.characters, facts.bytes) == (15, 10, 10)
+    assert (facts.tokens, facts.characters, facts.bytes, facts.documents) == (15, 10, 10, 3)
     assert facts.sha256 == hashlib.sha256(b"xyzyyyyyzx").hexdigest()
     corpus = load_corpus(str(tmp_path), val_share=0.4)
     train, validation = (token_column(corpus.rows(split), tokenizer)[0].tolist() for split in ("train", "validation"))
     assert train == expected[:9]
     assert validation == [BOS, *expected[9:]]
+
+
+@pytest.mark.parametrize("bos", [False, True])
+@pytest.mark.parametrize("eos", [False, True])
+def test_without_starts_and_ends(bos: bool, eos: bool, tmp_path: Path) -> None:
+    """BOS before the whole stays: the first token of a text needs something to be predicted from."""
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text(name * 3)
+    tokenizer = Tokenizer.char(["abc"])
+    rows = load_corpus(str(tmp_path)).rows("whole")
+    for _ in range(2):  # made, and found in the cache
+        column, facts = token_column(rows, tokenizer, bos=bos, eos=eos)
+        expected = [t for name in "abc" for t in [BOS] * bos + tokenizer.encode(name * 3) + [EOS] * eos]
+        assert column.tolist() == [BOS] * (not bos) + expected
+        assert (facts.tokens, facts.documents) == (len(column) - 1, 3)
+
+
+def test_bits_per_byte_of_the_text_itself(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("  a  b\n\n")
+    _, facts = of_file(tmp_path / "text.txt", Tokenizer.word(["a"]))
+    assert (facts.tokens, facts.bytes, facts.unknown) == (4, 8, 1)
+    assert facts.bits_per_byte(8 * math.log(2)) == pytest.approx(1)
 
 
 def test_unknown_is_counted(tmp_path: Path) -> None:

@@ -1,14 +1,26 @@
 """From a file to batches, the way a trainer asks for them."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from seqmodels.batch import BOS, IGNORE, Batch
-from seqmodels.data import Lanes, ScoredLanes, ScoredWindows, Share, TextDataModule, Tokenizer, Windows
+from seqmodels.batch import BOS, EOS, IGNORE, PAD, Batch
+from seqmodels.data import (
+    DocumentWindows,
+    Lanes,
+    ScoredDocuments,
+    ScoredLanes,
+    ScoredWindows,
+    Share,
+    TextDataModule,
+    Tokenizer,
+    Windows,
+)
+from seqmodels.data.targets import chosen
 from seqmodels.errors import InputError
 from seqmodels.recorded import construct
 
@@ -158,10 +170,109 @@ def test_sizes_below_one(text_file: Path, name: str, value: int) -> None:
         make(text_file, **{name: value})
 
 
-@pytest.mark.parametrize("tokenizer", ["word", "", "BPE"])
+@pytest.mark.parametrize("tokenizer", ["words", "", "BPE"])
 def test_unknown_tokenizer(text_file: Path, tokenizer: str) -> None:
-    with pytest.raises(InputError, match=f"the tokenizer '{tokenizer}' is not known; choose char, byte or bpe"):
+    with pytest.raises(InputError, match=f"the tokenizer '{tokenizer}' is not known; choose char, byte, bpe, word or"):
         make(text_file, tokenizer=tokenizer)
+
+
+def test_words(text: str, text_file: Path) -> None:
+    data = make(text_file, tokenizer="word", length=4)
+    train = text[: len(text) * 9 // 10]
+    assert data.tokenizer.vocab_size == 4 + 1 + len(set(train.split()))
+    assert data.tokenizer.decode(data.tokens("train").tolist()) == train
+    assert make(text_file, tokenizer="word", vocab_size=9).tokenizer.vocab_size == 9
+    counts = Counter(train.split())
+    often = make(text_file, tokenizer="word", min_count=40, length=4).tokenizer
+    assert often.vocab_size == 5 + sum(count >= 40 for count in counts.values())
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe"])
+def test_a_count_of_words_without_words(text_file: Path, tokenizer: str) -> None:
+    with pytest.raises(InputError, match=f"min_count=2 was given with tokenizer='{tokenizer}'; it is for word only"):
+        make(text_file, tokenizer=tokenizer, min_count=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"carry": True, "shuffle": True}, "carry=True and shuffle=True"),
+        ({"carry": True, "shuffle": False}, "carry=True and shuffle=False"),
+        ({"carry": True, "stride": 4}, "carry=True and stride=4"),
+        ({"carry": True, "documents": "apart"}, "carry=True and documents='apart'"),
+        ({"documents": "apart", "bos": False}, "documents='apart' and bos=False"),
+    ],
+)
+def test_options_that_contradict_each_other(text_file: Path, options: dict[str, Any], named: str) -> None:
+    with pytest.raises(InputError, match=f"{named} contradict each other"):
+        make(text_file, **options)
+
+
+@pytest.mark.parametrize("name", ["targets", "scored_targets"])
+@pytest.mark.parametrize(
+    "value", ["", "first", "last:0", "last:-1", "every", "every:", "all:3", "every:2x", "last:1.5"]
+)
+def test_targets_that_there_are_not(text_file: Path, name: str, value: str) -> None:
+    with pytest.raises(InputError, match=f"targets='{value}' was given; expected all, last, last:K or every:K"):
+        make(text_file, **{name: value})
+
+
+def test_documents_that_there_are_not(text_file: Path) -> None:
+    with pytest.raises(InputError, match="documents='alone' was given; choose joined or apart"):
+        make(text_file, documents="alone")
+
+
+@pytest.fixture(scope="module")
+def tales(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Documents of 0 to 39 characters."""
+    path = tmp_path_factory.mktemp("tales") / "tales.jsonl"
+    path.write_text("".join(json.dumps({"text": "abcde fg"[n % 8] * n}) + "\n" for n in range(40)))
+    return path
+
+
+@pytest.mark.parametrize("world", [1, 3])
+@pytest.mark.parametrize("eos", [False, True])
+def test_documents_apart(tales: Path, eos: bool, world: int) -> None:
+    data = make(tales, documents="apart", eos=eos, val_share=0.5, length=8)
+    ranks = [data.training_batches(Share(rank, world)) for rank in range(world)]
+    assert all(isinstance(rank, DocumentWindows) for rank in ranks)
+    for batch in (rank[0, k] for rank in ranks for k in range(len(rank))):
+        for row in batch.inputs.tolist():
+            letters = set(row) - {PAD, BOS, EOS}
+            assert len(letters) <= 1  # of one document
+            assert EOS not in row[:-1] or PAD in row[row.index(EOS) + 1 :]
+    scored = [data.scored_batches("validation", Share(rank, world)) for rank in range(world)]
+    assert all(isinstance(rank, ScoredDocuments) for rank in scored)
+    targets = torch.cat([rank[0, k].targets.flatten() for rank in scored for k in range(len(rank))])
+    column = data.tokens("validation")
+    assert sorted(targets[targets != IGNORE].tolist()) == sorted(column[column != BOS].tolist())
+    strided = data.scored_batches("validation", stride=3)
+    targets = torch.cat([strided[0, k].targets.flatten() for k in range(len(strided))])
+    assert sorted(targets[targets != IGNORE].tolist()) == sorted(column[column != BOS].tolist())
+
+
+@pytest.mark.parametrize("carry", [False, True])
+@pytest.mark.parametrize("targets", ["last", "last:3", "every:4"])
+def test_chosen_targets_in_training_only(text_file: Path, carry: bool, targets: str) -> None:
+    data, whole = make(text_file, carry=carry, targets=targets), make(text_file, carry=carry)
+    for mine, all_of_them in zip(data.train_dataloader(), whole.train_dataloader(), strict=True):
+        assert torch.equal(mine.targets, chosen(all_of_them.targets, targets))
+        assert torch.equal(mine.inputs, all_of_them.inputs)
+        assert mine[2:] == all_of_them[2:]
+    assert same(list(data.val_dataloader()), list(whole.val_dataloader()))
+    asked = make(text_file, carry=carry, scored_targets=targets)
+    assert same(list(asked.train_dataloader()), list(whole.train_dataloader()))
+    for mine, all_of_them in zip(asked.val_dataloader(), whole.val_dataloader(), strict=True):
+        assert torch.equal(mine.targets, chosen(all_of_them.targets, targets))
+
+
+def test_nothing_left_to_predict(text_file: Path) -> None:
+    make(text_file, targets="every:16").training_batches()
+    for share in (Share(), Share(1, 2)):
+        with pytest.raises(InputError, match="targets='every:17' leaves nothing to predict in this text"):
+            make(text_file, targets="every:17").training_batches(share)
+        with pytest.raises(InputError, match="targets='every:17' leaves nothing to predict in this text"):
+            make(text_file, scored_targets="every:17").scored_batches("validation", share)
 
 
 def test_nothing_is_read_before_it_is_asked_for() -> None:

@@ -9,7 +9,6 @@ import tokenizers
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import models
 
 from seqmodels.batch import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
 from seqmodels.data import Tokenizer
@@ -169,13 +168,6 @@ def test_half_a_character_is_decoded_as_unknown(kind: str) -> None:
 def test_json_of_something_else(text: str) -> None:
     with pytest.raises(InputError, match="expected a tokenizer as JSON"):
         Tokenizer(text)
-
-
-@pytest.mark.parametrize("first", [[], ["<pad>"], ["<bos>", "<pad>", "<eos>", "<unk>"], ["a", *SPECIAL_TOKENS]])
-def test_other_tokens_in_first_place(first: list[str]) -> None:
-    vocabulary = {token: number for number, token in enumerate([*first, "b", "c", "d", "e"])}
-    with pytest.raises(InputError, match="expected the first tokens"):
-        Tokenizer(tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[])).to_str())
 
 
 @pytest.mark.parametrize("size", [-1, 0, 259])

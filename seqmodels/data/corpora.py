@@ -4,8 +4,9 @@ import contextlib
 import hashlib
 import os
 import platform
+import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ import datasets
 import huggingface_hub
 
 from seqmodels.data.files import pieces, standard_library, text_files
+from seqmodels.data.tables import READERS, documents, is_table, marked, read_tables
 from seqmodels.errors import InputError
 
 BUILT_IN = "python"
@@ -24,8 +26,7 @@ SPLITS = {
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "test": "test",
 }  # fmt: skip
-"""Names of files and of hub splits, and what they stand for."""
-
+"""Names of files, of folders and of hub splits, and what they stand for."""
 
 LAYOUT = 1
 """Changes when `files.pieces` yields something else for the same files, so that nothing stale is found in the cache."""
@@ -61,11 +62,13 @@ def load_corpus(source: str, *, subset: str | None = None, column: str = "text",
     """Find the text that a name stands for.
 
     Args:
-        source: "python" for the built-in corpus, the path of a text file (plain or gzipped) or of a directory
-            of them, or the name of a dataset on the Hugging Face hub. In a directory, files named train, valid
-            and test are taken as such.
+        source: "python" for the built-in corpus, the path of a text file (plain or gzipped), of a table (`.jsonl`,
+            `.json`, `.csv`, `.tsv`, plain or gzipped, or `.parquet`) or of a directory of either, or the name of a
+            dataset on the Hugging Face hub. In a directory, files and folders named train, valid and test are taken
+            as such, also shards such as `train-00000-of-00002.parquet`. Each row of a table is one document; rows
+            without text, null, are left out, and the origin of the corpus says how many.
         subset: configuration of a hub dataset, such as "wikitext-2-v1".
-        column: which column of a hub dataset holds the text.
+        column: which column of a table or hub dataset holds the text.
         val_share: how much of the end validates where the source itself has no validation split.
 
     Raises:
@@ -77,8 +80,10 @@ def load_corpus(source: str, *, subset: str | None = None, column: str = "text",
         return _built_in()
     path = Path(os.path.expanduser(source))  # of a user who is not known: as it stands
     if path.is_dir():
-        return _directory(path, val_share)
+        return _directory(path, column, val_share)
     if path.exists():
+        if is_table(path):
+            return _tables(f"the file {path.name}", {"train": [path]}, column, val_share)
         return Corpus(f"the file {path.name}", _shares([path], val_share))
     if _looks_like_a_path(source):
         raise InputError(
@@ -99,18 +104,58 @@ def _built_in() -> Corpus:
     return Corpus(origin, {name: partial(_rows, paths) for name, paths in splits.items()})
 
 
-def _directory(path: Path, val_share: float) -> Corpus:
-    files = text_files(path)
+def _directory(path: Path, column: str, val_share: float) -> Corpus:
+    files = text_files(path, READERS)
     named: dict[str, list[Path]] = {}
+    others: list[Path] = []
     for file in files:
-        if (name := file.name.split(".")[0].lower()) in SPLITS:
-            named.setdefault(SPLITS[name], []).append(file)
+        split = _split_of(file.relative_to(path))
+        (named.setdefault(split, []) if split else others).append(file)
+    if "train" not in named and others:  # what is named for validation or test is not trained on
+        named["train"] = others
+    used = [file for paths in named.values() for file in paths]
+    origin = f"{len(used)} files in {path.name}" + (f", of {len(files)}" if len(used) < len(files) else "")
+    tables = [file for file in used if is_table(file)]
+    if tables and len(tables) < len(used):
+        text = next(file for file in used if not is_table(file))
+        raise InputError(
+            f"the directory {str(path)!r} holds text ({text.name}) and tables ({tables[0].name}); name one file, or "
+            "call those to be used train, valid and test"
+        )
+    if tables:
+        return _tables(origin, named, column, val_share)
     splits: dict[str, Rows] = {name: partial(_rows, paths) for name, paths in named.items()}
-    if "train" not in splits:
-        splits = _shares(files, val_share)
-    elif "validation" not in splits:
+    if "train" in splits and "validation" not in splits:
         splits |= _shares(named["train"], val_share)
-    return Corpus(f"{len(files)} files in {path.name}", splits)
+    return Corpus(origin, splits)
+
+
+def _split_of(path: Path) -> str | None:
+    """What a file is for, by its own name or that of the folder that it lies in, from the top."""
+    own = re.split(r"\.|-\d+-of-\d+", path.name.lower())[0]
+    return SPLITS.get(own) or (SPLITS.get(path.parts[0].lower()) if len(path.parts) > 1 else None)
+
+
+def _tables(origin: str, named: Mapping[str, list[Path]], column: str, val_share: float) -> Corpus:
+    with _no_bars():
+        loaded = {split: read_tables(files, column) for split, files in named.items()}
+        return _of_rows(origin, loaded, column, val_share)
+
+
+def _of_rows(origin: str, loaded: Mapping[str, datasets.Dataset], column: str, val_share: float) -> Corpus:
+    """A corpus of tables in splits, each row a document."""
+    found = {split: documents(f"{origin}, {split}", rows, column) for split, rows in loaded.items()}
+    splits = {split: rows for split, (rows, _) in found.items()}
+    if left_out := sum(count for _, count in found.values()):
+        origin += f", {left_out:,} rows without text left out"
+    if "train" in splits and "validation" not in splits:
+        rows = splits["train"]
+        if len(rows) < 2:
+            raise InputError(f"{origin} has {len(rows)} rows; expected at least 2, for training and validation")
+        first = min(max(1, round(len(rows) * (1 - val_share))), len(rows) - 1)
+        splits |= {"train": rows.select(range(first)), "validation": rows.select(range(first, len(rows)))}
+        splits |= {"whole": rows}
+    return Corpus(origin, {split: partial(marked, rows) for split, rows in splits.items()})
 
 
 def _shares(files: list[Path], val_share: float) -> dict[str, Rows]:
@@ -148,21 +193,10 @@ def _hub(name: str, subset: str | None, column: str, val_share: float) -> Corpus
             f"{name!r} is no file here, and could not be had from the Hugging Face hub "
             f"({type(error).__name__}: {reason[:160]}); check the name and the network, {advice}"
         ) from error
-    splits: dict[str, datasets.Dataset] = {SPLITS[key]: rows for key, rows in loaded.items() if key in SPLITS}
-    if "train" not in splits or column not in splits["train"].column_names:
-        raise InputError(
-            f"{name!r} has splits {list(loaded)} with columns {loaded[next(iter(loaded))].column_names}; expected a "
-            f"split 'train' with the text in column {column!r}; name another with --column"
-        )
-    if splits["train"].features[column] not in (datasets.Value("string"), datasets.Value("large_string")):
-        raise InputError(f"the column {column!r} of {name!r} holds {splits['train'].features[column]}; expected text")
-    if "validation" not in splits:
-        rows = splits["train"]
-        if len(rows) < 2:
-            raise InputError(f"{name!r} has {len(rows)} rows; expected at least 2, for training and validation")
-        first = min(max(1, round(len(rows) * (1 - val_share))), len(rows) - 1)
-        splits |= {"train": rows.select(range(first)), "validation": rows.select(range(first, len(rows)))}
-    return Corpus(f"{name} from the hub", {key: partial(_documents, rows, column) for key, rows in splits.items()})
+    splits = {SPLITS[key]: rows for key, rows in loaded.items() if key in SPLITS}
+    if "train" not in splits:
+        raise InputError(f"{name!r} has splits {list(loaded)}; expected a split 'train'")
+    return _of_rows(f"{name} from the hub", splits, column, val_share)
 
 
 def _reachable() -> bool:
@@ -172,17 +206,6 @@ def _reachable() -> bool:
     except OSError:
         return False
     return True
-
-
-def _documents(rows: datasets.Dataset, column: str) -> datasets.Dataset:
-    """Every row of a hub dataset is one document."""
-    rows = rows.select_columns([column])
-    rows = rows if column == "text" else rows.rename_column(column, "text")
-    return rows.map(_whole, batched=True)
-
-
-def _whole(batch: dict[str, list[str]]) -> dict[str, list[bool]]:
-    return {"starts": [True] * len(batch["text"]), "ends": [True] * len(batch["text"])}
 
 
 def _looks_like_a_path(source: str) -> bool:

@@ -3,7 +3,7 @@
 import gzip
 import sysconfig
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from seqmodels.errors import InputError
@@ -18,20 +18,22 @@ NOT_LEARNED_FROM = {"test", "tests", "idle_test", "encodings", "pydoc_data", "li
 """Folders of the standard library left out: tests, tables and generated text."""
 
 
-def text_files(directory: Path) -> list[Path]:
-    """All text files below a directory, in the order of their names.
+def suffix(path: Path) -> str:
+    """How the name of a file ends, in lower case and without the `.gz` behind."""
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+
+
+def text_files(directory: Path, others: Iterable[str] = ()) -> list[Path]:
+    """All text files below a directory, and those with other suffixes, in the order of their names.
 
     Raises:
         InputError: there is none.
     """
-    found = sorted(
-        path
-        for path in directory.rglob("*")
-        if path.is_file() and (path.with_suffix("") if path.suffix == ".gz" else path).suffix in SUFFIXES
-    )
+    suffixes = (*SUFFIXES, *others)
+    found = sorted(path for path in directory.rglob("*") if path.is_file() and suffix(path) in suffixes)
     if not found:
         raise InputError(
-            f"the directory {str(directory)!r} holds no text; expected files ending in {', '.join(SUFFIXES)}, "
+            f"the directory {str(directory)!r} holds no text; expected files ending in {', '.join(suffixes)}, "
             "plain or with .gz behind"
         )
     return found

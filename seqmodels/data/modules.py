@@ -1,7 +1,8 @@
 """Lightning data modules: text in, batches out."""
 
 import functools
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import lightning.pytorch as pl
 from torch import Tensor
@@ -10,12 +11,17 @@ from torch.utils.data import DataLoader
 from seqmodels.batch import Batch
 from seqmodels.data.column import TextFacts, token_column
 from seqmodels.data.corpora import Corpus, load_corpus
+from seqmodels.data.documents import DocumentWindows, ScoredDocuments
 from seqmodels.data.loader import loader
 from seqmodels.data.order import Share
+from seqmodels.data.targets import ChosenTargets, check_targets, rule
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.data.windows import Batches, Lanes, ScoredLanes, ScoredWindows, Windows
 from seqmodels.errors import InputError
 from seqmodels.recorded import Recorded
+
+Documents = Literal["joined", "apart"]
+TOKENIZERS = ("char", "byte", "bpe", "word")
 
 
 class TextDataModule(Recorded, pl.LightningDataModule):
@@ -25,19 +31,30 @@ class TextDataModule(Recorded, pl.LightningDataModule):
     its end; without, in windows side by side.
 
     Args:
-        data: "python" for the built-in corpus, a text file or directory (plain or .gz), or a hub name.
+        data: "python" for the built-in corpus, a text file, a table (.jsonl, .csv, .tsv or .parquet) or a directory of
+            either, plain or .gz, or a hub name.
         subset: configuration of a hub dataset, such as wikitext-2-v1.
-        column: column of a hub dataset that holds the text.
-        tokenizer: char, byte or bpe; from Python also a Tokenizer that is there already.
-        vocab_size: most tokens of a bpe vocabulary trained here.
+        column: column of a table or hub dataset that holds the text.
+        tokenizer: char, byte, bpe or word, or the path of a tokenizer.json; from Python also a Tokenizer that is there
+            already.
+        vocab_size: most tokens of a bpe or word vocabulary trained here; where not given, 1024 for bpe, all for word.
+        min_count: how often a word must occur to be in a word vocabulary.
         length: tokens T in a row of a batch; with carry, how far gradients reach back.
         batch_size: rows B of a batch on each device.
         carry: carry the state from batch to batch along lanes through the text (truncated BPTT).
         stride: distance between windows without carry; as long as a window where not given.
-        shuffle: windows in random order, anew in each epoch, or as they come.
+        shuffle: windows in random order, anew in each epoch, or as they come; shuffled where not given, without carry.
+        documents: joined, so that windows run across documents, or apart, so that none does; short ones are padded.
+        bos: begin each document with a start token; the text as a whole begins with one in any case.
+        eos: end each document with an end token.
+        targets: what is learned in a row: all, last, last:K, or every:K (the K-th, 2K-th, ... target).
+        scored_targets: what validation and test score, likewise; all, so that each token is scored once.
         val_share: share of the end that validates where the source has no validation split.
         seed: what the order of the data depends on; on the command line, the first weights too.
         num_workers: processes that gather batches; 0 is fastest unless batches are huge.
+
+    Raises:
+        InputError: a value cannot be used, or two contradict each other.
     """
 
     def __init__(
@@ -46,26 +63,62 @@ class TextDataModule(Recorded, pl.LightningDataModule):
         subset: str | None = None,
         column: str = "text",
         tokenizer: str | Tokenizer = "char",
-        vocab_size: int = 1024,
+        vocab_size: int | None = None,
+        min_count: int = 1,
         length: int = 64,
         batch_size: int = 16,
         carry: bool = False,
         stride: int | None = None,
-        shuffle: bool = True,
+        shuffle: bool | None = None,
+        documents: Documents = "joined",
+        bos: bool = True,
+        eos: bool = True,
+        targets: str = "all",
+        scored_targets: str = "all",
         val_share: float = 0.1,
         seed: int = 1,
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in {"length": length, "batch_size": batch_size, "stride": stride}.items():
+        for name, value in {
+            "length": length,
+            "batch_size": batch_size,
+            "stride": stride,
+            "min_count": min_count,
+        }.items():
             if value is not None and value < 1:
                 raise InputError(f"{name}={value} was given; expected at least 1")
-        if isinstance(tokenizer, str) and tokenizer not in ("char", "byte", "bpe"):
-            raise InputError(f"the tokenizer {tokenizer!r} is not known; choose char, byte or bpe")
+        if isinstance(tokenizer, str):
+            if tokenizer not in TOKENIZERS and Path(tokenizer).suffix != ".json" and not Path(tokenizer).is_file():
+                raise InputError(
+                    f"the tokenizer {tokenizer!r} is not known; choose {', '.join(TOKENIZERS)} or the path of a "
+                    "tokenizer.json"
+                )
+            if min_count > 1 and tokenizer != "word":
+                raise InputError(f"min_count={min_count} was given with tokenizer={tokenizer!r}; it is for word only")
+        if documents not in get_args(Documents):
+            raise InputError(f"documents={documents!r} was given; choose joined or apart")
+        for choice in (targets, scored_targets):
+            rule(choice)
+        for contradictory, one, other, reason in (
+            (carry and shuffle is not None, "carry=True", f"shuffle={shuffle}", "lanes are read as they come"),
+            (carry and stride is not None, "carry=True", f"stride={stride}", "lanes go on where they ended"),
+            (carry and documents == "apart", "carry=True", "documents='apart'", "lanes run across documents"),
+            (
+                documents == "apart" and not bos,
+                "documents='apart'",
+                "bos=False",
+                "each document is read from its start",
+            ),
+        ):
+            if contradictory:
+                raise InputError(f"{one} and {other} contradict each other, since {reason}; leave out one of the two")
         self.data, self.subset, self.text_column, self.val_share = data, subset, column, val_share
-        self.wanted_tokenizer, self.vocab_size = tokenizer, vocab_size
+        self.wanted_tokenizer, self.vocab_size, self.min_count = tokenizer, vocab_size, min_count
         self.length, self.batch_size, self.stride = length, batch_size, stride or length
-        self.carry, self.shuffle, self.seed, self.num_workers = carry, shuffle, seed, num_workers
+        self.carry, self.shuffle, self.seed, self.num_workers = carry, shuffle is not False, seed, num_workers
+        self.documents, self.bos, self.eos = documents, bos, eos
+        self.targets, self.scored_targets = targets, scored_targets
         self._place = (0, 0)
         self._columns: dict[str, tuple[Tensor, TextFacts]] = {}
 
@@ -81,12 +134,18 @@ class TextDataModule(Recorded, pl.LightningDataModule):
             return self.wanted_tokenizer
         if self.wanted_tokenizer == "byte":
             return Tokenizer.byte()
+        if self.wanted_tokenizer not in TOKENIZERS:
+            return Tokenizer.from_file(self.wanted_tokenizer)
         texts = (text for rows in self.corpus.rows("train").iter(256) for text in rows["text"])
-        return Tokenizer.char(texts) if self.wanted_tokenizer == "char" else Tokenizer.bpe(texts, self.vocab_size)
+        if self.wanted_tokenizer == "word":
+            return Tokenizer.word(texts, self.vocab_size, self.min_count)
+        return (
+            Tokenizer.char(texts) if self.wanted_tokenizer == "char" else Tokenizer.bpe(texts, self.vocab_size or 1024)
+        )
 
     def _column(self, split: str) -> tuple[Tensor, TextFacts]:
         if split not in self._columns:
-            self._columns[split] = token_column(self.corpus.rows(split), self.tokenizer)
+            self._columns[split] = token_column(self.corpus.rows(split), self.tokenizer, bos=self.bos, eos=self.eos)
         return self._columns[split]
 
     def tokens(self, split: str) -> Tensor:
@@ -98,18 +157,55 @@ class TextDataModule(Recorded, pl.LightningDataModule):
         return self._column(split)[1]
 
     def training_batches(self, share: Share = Share()) -> Batches:  # noqa: B008 - immutable
-        """The batches that one rank trains on."""
+        """The batches that one rank trains on.
+
+        Raises:
+            InputError: the text is too short, or has no target of those that were chosen.
+        """
+        batches = self._training(self.batch_size, share)
+        if self.targets == "all":
+            return batches
+        check_targets(self._training(self.batch_size * share.world, Share()), self.targets)  # the same on all ranks
+        return ChosenTargets(batches, self.targets)
+
+    def _training(self, batch_size: int, share: Share) -> Batches:
         column = self.tokens("train")
         if self.carry:
-            return Lanes(column, self.length, self.batch_size, self.seed, share)
-        return Windows(column, self.length, self.batch_size, self.stride, self.shuffle, self.seed, share)
+            return Lanes(column, self.length, batch_size, self.seed, share)
+        kind = DocumentWindows if self.documents == "apart" else Windows
+        return kind(column, self.length, batch_size, self.stride, self.shuffle, self.seed, share)
 
-    def scored_batches(self, split: str, share: Share = Share()) -> Batches:  # noqa: B008 - immutable
-        """The batches by which one rank scores a split: together, every token exactly once."""
+    def scored_batches(
+        self,
+        split: str,
+        share: Share = Share(),  # noqa: B008 - immutable
+        *,
+        lanes: int = 8,
+        stride: int | None = None,
+        piece: int | None = None,
+    ) -> Batches:
+        """The batches by which one rank scores a split: together, every token exactly once, or those chosen.
+
+        Args:
+            split: which text.
+            share: which rank this is.
+            lanes: with carry, in how many lanes the text is read; only the first token of a lane has no context.
+            stride: without carry, how many tokens a window scores; those before them are context.
+            piece: with carry, tokens T of a batch, which changes nothing but the speed; 256 or the length of training,
+                whichever is longer, where not given.
+        """
         column = self.tokens(split)
-        if self.carry:
-            return ScoredLanes(column, max(self.length, 256), 8, share)
-        return ScoredWindows(column, self.length, self.batch_size, share)
+
+        def scored(share: Share) -> Batches:
+            if self.carry:
+                return ScoredLanes(column, piece or max(self.length, 256), lanes, share)
+            kind = ScoredDocuments if self.documents == "apart" else ScoredWindows
+            return kind(column, self.length, self.batch_size, share, stride)
+
+        if self.scored_targets == "all":
+            return scored(share)
+        check_targets(scored(Share()), self.scored_targets)  # the same on all ranks
+        return ChosenTargets(scored(share), self.scored_targets)
 
     def _share(self) -> Share:
         return Share(self.trainer.global_rank, self.trainer.world_size) if self.trainer else Share()

@@ -2,7 +2,10 @@
 
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from json import loads
+from pathlib import Path
+from typing import Any
 
 import tokenizers
 import torch
@@ -10,24 +13,37 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
 from seqmodels.batch import SPECIAL_TOKENS, UNK
+from seqmodels.data.vocabularies import numbered, spelled_bytes, word_level
 from seqmodels.errors import InputError
 from seqmodels.recorded import Recorded
 
 # Loader processes are forked after text was tokenized, and tokenize nothing themselves.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
+NEWLINE = len(SPECIAL_TOKENS)
+"""Id of the line end in a vocabulary of words."""
+
+HALF = "\N{REPLACEMENT CHARACTER}"
+"""What stands for an unknown character, and for one of which only some bytes are there."""
+
 
 class Tokenizer(Recorded):
-    """A vocabulary of characters, bytes or subwords. Ids 0 to 3 are PAD, BOS, EOS and UNK.
+    """A vocabulary of characters, bytes, subwords or words. Ids 0 to 3 are PAD, BOS, EOS and UNK.
 
     With bytes and byte-level BPE every string survives `decode(encode(text))`; a character that the vocabulary
-    of characters lacks becomes UNK. The names of special tokens inside a text are ordinary text.
+    of characters lacks becomes UNK, and so does a word that the vocabulary of words lacks. The names of special
+    tokens inside a text are ordinary text; among words, they are unknown.
+
+    Tokenizers from elsewhere work as well: where the first four tokens are not these, all ids are moved up by four,
+    and the token that stands there for the unknown becomes UNK. What such a tokenizer would put around a text, cut off
+    or pad is left to this package.
 
     Args:
-        json: the tokenizer as `tokenizers.Tokenizer.to_str` writes it; `char`, `byte` and `bpe` make one.
+        json: the tokenizer as `tokenizers.Tokenizer.to_str` writes it; `char`, `byte`, `bpe`, `word` and `from_file`
+            make one.
 
     Raises:
-        InputError: the text is no such tokenizer, or its first ids are not the special tokens.
+        InputError: the text is no such tokenizer.
     """
 
     def __init__(self, json: str) -> None:
@@ -37,9 +53,33 @@ class Tokenizer(Recorded):
         except Exception as error:  # the library raises plain Exception
             raise InputError(f"expected a tokenizer as JSON, got {json[:40]!r}...: {error}") from error
         self._tokenizer.encode_special_tokens = True  # "<eos>" in a text is five characters
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
         first = tuple(self._tokenizer.id_to_token(i) for i in range(len(SPECIAL_TOKENS)))
-        if first != SPECIAL_TOKENS:
-            raise InputError(f"expected the first tokens of a vocabulary to be {SPECIAL_TOKENS}, got {first}")
+        self._shift = 0 if first == SPECIAL_TOKENS else len(SPECIAL_TOKENS)
+        decoder = self._tokenizer.decoder
+        self._by_bytes = isinstance(decoder, decoders.ByteLevel)
+        # Whether a token adds the same to a text wherever it stands.
+        self._plain = self._by_bytes or (isinstance(decoder, decoders.Fuse) and not self._shift)
+        words = isinstance(self._tokenizer.model, models.WordLevel) and not self._shift
+        self._words = words and self._tokenizer.token_to_id("\n") == NEWLINE
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "Tokenizer":
+        """A `tokenizer.json`, as the `tokenizers` library writes it and as it comes with models on the hub.
+
+        Raises:
+            InputError: there is no such file, or it is no such tokenizer.
+        """
+        try:
+            return cls(Path(path).expanduser().read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"cannot read the tokenizer {str(path)!r}: {error.strerror or error}") from error
+        except ValueError as error:  # not UTF-8, or an InputError
+            raise InputError(
+                f"{str(path)!r} is no tokenizer.json of the tokenizers library: {error}; expected what its "
+                "Tokenizer.save writes"
+            ) from error
 
     @classmethod
     def char(cls, texts: Iterable[str]) -> "Tokenizer":
@@ -48,7 +88,7 @@ class Tokenizer(Recorded):
         for text in texts:
             seen.update(text)
         tokenizer = tokenizers.Tokenizer(
-            models.BPE(vocab=_numbered(sorted(seen)), merges=[], unk_token=SPECIAL_TOKENS[UNK])
+            models.BPE(vocab=numbered(sorted(seen)), merges=[], unk_token=SPECIAL_TOKENS[UNK])
         )
         tokenizer.decoder = decoders.Fuse()
         return cls(tokenizer.to_str())
@@ -57,7 +97,7 @@ class Tokenizer(Recorded):
     def byte(cls) -> "Tokenizer":
         """The 256 bytes of UTF-8."""
         tokenizer = tokenizers.Tokenizer(
-            models.BPE(vocab=_numbered(sorted(pre_tokenizers.ByteLevel.alphabet())), merges=[])
+            models.BPE(vocab=numbered(sorted(pre_tokenizers.ByteLevel.alphabet())), merges=[])
         )
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         tokenizer.decoder = decoders.ByteLevel()
@@ -88,62 +128,145 @@ class Tokenizer(Recorded):
         tokenizer.train_from_iterator(texts, trainer)
         return cls(tokenizer.to_str())
 
-    @property
+    @classmethod
+    def word(cls, texts: Iterable[str], vocab_size: int | None = None, min_count: int = 1) -> "Tokenizer":
+        r"""Words as white space separates them, and the end of a line, "\n", as a token of its own.
+
+        So every line's end is predicted once: "\n" plays the part of the <eos> that ends each line by the custom for
+        WikiText and the Penn Treebank, and counts and perplexities compare with those of the literature. `<unk>` in a
+        text, as these have it, is UNK. Decoding joins words by single spaces, without any around "\n": all other white
+        space is lost.
+
+        Args:
+            texts: what to count words in.
+            vocab_size: at most so many tokens, the most frequent words; None for all.
+            min_count: only words that occur as often as that.
+
+        Raises:
+            InputError: there would be room for no word.
+        """
+        return cls(word_level(texts, vocab_size, min_count))
+
+    @functools.cached_property
     def vocab_size(self) -> int:
         """How many tokens V there are, special ones included."""
-        return int(self._tokenizer.get_vocab_size())
+        return self._shift + max(self._tokenizer.get_vocab().values(), default=-1) + 1
+
+    @functools.cached_property
+    def _model(self) -> dict[str, Any]:
+        """The settings of the model inside, without its vocabulary."""
+        found: dict[str, Any] = loads(self._tokenizer.to_str())["model"]
+        return {name: value for name, value in found.items() if name not in ("vocab", "merges")}
+
+    @functools.cached_property
+    def _unknown(self) -> int | None:
+        """Id inside of the unknown token, if there is one."""
+        if self._model["type"] == "Unigram":
+            number: int | None = self._model["unk_id"]
+            return number
+        name = self._model.get("unk_token")
+        return None if name is None else self._tokenizer.token_to_id(name)
+
+    def _outer(self, ids: list[int]) -> list[int]:
+        unknown, shift = self._unknown, self._shift
+        if not shift and unknown in (None, UNK):
+            return ids
+        return [UNK if i == unknown else i + shift for i in ids]
+
+    def _inner(self, ids: Iterable[int]) -> list[int]:
+        found = (self._unknown if i == UNK else i - self._shift for i in ids if i >= UNK)
+        return [i for i in found if i is not None]
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return self._outer(list(self._tokenizer.encode(text, add_special_tokens=False).ids))
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of many texts, on all cores."""
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        return [self._outer(found.ids) for found in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text that token ids stand for, special tokens left out."""
-        return b"".join(self.token_bytes[i] for i in ids).decode("utf-8", errors="replace")
+        if self._plain:
+            return b"".join(self.token_bytes[i] for i in ids).decode("utf-8", errors="replace")
+        return str(self._tokenizer.decode(self._inner(ids), skip_special_tokens=True))
+
+    def writer(self, before: Iterable[int] = ()) -> Callable[[int], bytes]:
+        """A function that takes one token after the other and says what each adds to the text, in UTF-8.
+
+        What a word adds depends on what stands before it: a space, unless it begins a line. A token that completes no
+        character may add nothing until the next does.
+
+        Args:
+            before: the tokens that the text begins with.
+        """
+        if self._plain:
+            return self.token_bytes.__getitem__
+        told, coming = list(before), list[int]()
+
+        def write(token: int) -> bytes:
+            nonlocal told, coming
+            coming.append(token)
+            text = self.decode([*told, *coming])
+            if token >= UNK and text.endswith(HALF):
+                return b""
+            if added := text[len(self.decode(told)) :]:
+                told, coming = coming, []
+            return added.encode()
+
+        return write
 
     def unknown(self, text: str) -> str:
-        """The distinct characters of a text that the vocabulary lacks."""
-        return "".join(sorted(c for c in set(text) if UNK in self.encode(c)))
+        """The distinct characters, or words, of a text that the vocabulary lacks."""
+        if self._words:
+            pieces = {word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(text)} - {SPECIAL_TOKENS[UNK]}
+            return " ".join(sorted(word for word in pieces if (self._tokenizer.token_to_id(word) or 0) < UNK))
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        places = zip(self._outer(encoding.ids), encoding.offsets, strict=True)
+        return "".join(sorted({text[first:last] for i, (first, last) in places if i == UNK}))
 
     @functools.cached_property
     def token_bytes(self) -> list[bytes]:
-        """What every token adds to a text, in UTF-8: empty for special tokens but UNK, which is U+FFFD."""
-        of_bytes = isinstance(self._tokenizer.decoder, decoders.ByteLevel)
-        pieces = [self._tokenizer.id_to_token(i) or "" for i in range(self.vocab_size)]
-        content = [_to_bytes(piece) if of_bytes else piece.encode() for piece in pieces]
-        return [b""] * UNK + ["\N{REPLACEMENT CHARACTER}".encode()] + content[len(SPECIAL_TOKENS) :]
+        """What every token adds to a text in the midst of it, in UTF-8: empty for special tokens but UNK.
+
+        UNK is U+FFFD, or among words ` <unk>`. Words have the space before them.
+        """
+        count = self.vocab_size - self._shift
+        pieces = [self._tokenizer.id_to_token(i) or "" for i in range(count)]
+        if self._by_bytes:
+            content = [spelled_bytes(piece) for piece in pieces]
+        elif self._plain:
+            content = [piece.encode() for piece in pieces]
+        else:
+            once, twice = (self._tokenizer.decode_batch([[i] * n for i in range(count)]) for n in (1, 2))
+            content = [two[len(one) :].encode() for one, two in zip(once, twice, strict=True)]
+            if self._model.get("byte_fallback"):  # "<0xE4>", which alone is no character
+                names = {f"<0x{byte:02X}>": bytes([byte]) for byte in range(256)}
+                content = [names.get(piece, old) for piece, old in zip(pieces, content, strict=True)]
+        if self._words:
+            return [b""] * UNK + content[UNK:]
+        for i, token in self._tokenizer.get_added_tokens_decoder().items():
+            content[i] = b"" if token.special else content[i]
+        return [b""] * UNK + [HALF.encode()] + content[len(SPECIAL_TOKENS) - self._shift :]
 
     @functools.cached_property
     def sizes(self) -> Tensor:
-        """Characters and bytes that each token stands for, int64 (2, V).
+        r"""Characters and bytes that each token stands for, int64 (2, V).
 
         A character counts where its first byte does. UNK counts as one character of one byte: what it was is
         not known any more, so a figure per byte errs to the worse side.
+
+        A word counts with one white space beside it, `<unk>` with the five characters that it is written in, and "\n"
+        as nothing, being the white space behind the word before. So the sums are exact where words stand one space or
+        line end apart and a line end closes the text. Of more white space, as at empty lines, around the lines of
+        WikiText or in indentation, the rest is not counted: a figure per byte errs to the worse side again, and
+        `TextFacts.bits_per_byte` is exact. What a tokenizer from elsewhere adds to a text or takes away from it, such
+        as a space before the first word, is off in the same way.
         """
         characters = [sum(byte & 0xC0 != 0x80 for byte in token) for token in self.token_bytes]
         sizes = torch.tensor([characters, [len(token) for token in self.token_bytes]])
-        sizes[:, UNK] = 1
+        if self._words:
+            sizes[:, NEWLINE] = 0
+        else:
+            sizes[:, UNK] = 1
         return sizes
-
-
-def _numbered(tokens: list[str]) -> dict[str, int]:
-    return {token: number for number, token in enumerate([*SPECIAL_TOKENS, *tokens])}
-
-
-@functools.cache
-def _byte_of() -> dict[str, int]:
-    """Which byte each letter of the byte-level alphabet stands for (Radford et al. 2019).
-
-    Printable Latin-1 letters stand for themselves, the other bytes for the letters from U+0100 on.
-    """
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(b): b for b in printable} | {chr(0x100 + n): b for n, b in enumerate(others)}
-
-
-def _to_bytes(piece: str) -> bytes:
-    return bytes(_byte_of()[letter] for letter in piece)

@@ -160,6 +160,7 @@ def _written(
             seen, last = seen.repeat_interleave(samples, 0), last.repeat_interleave(samples)
         drawing = stream(step, last, state, sampling, max_tokens, chance, seen)
         transcripts = [Transcript(stop) for _ in last]
+        writers = [model.tokenizer.writer(tokens) for tokens in ids for _ in range(samples)]
         rows, staying = list(range(len(last))), None
         while rows:
             try:
@@ -169,7 +170,7 @@ def _written(
             go_on = []
             for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
                 transcript, end = transcripts[row], token == EOS
-                if text := transcript.add(model.tokenizer.token_bytes[token], final=end):
+                if text := transcript.add(writers[row](token), final=end):
                     yield row, text
                 if not end and not transcript.stopped:
                     go_on.append(place)

@@ -1,0 +1,131 @@
+"""Tables of text: JSON lines, CSV, TSV and Parquet files, and what the hub has; each row is one document."""
+
+import csv
+import gzip
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+
+from seqmodels.data.files import suffix
+from seqmodels.errors import InputError
+
+READERS = {
+    ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet",
+}  # fmt: skip
+"""Suffixes of tables, and which reader of `datasets` reads them."""
+
+UNQUOTED = {"sep": "\t", "quoting": csv.QUOTE_NONE}
+"""Tab-separated values have no quotes (IANA, text/tab-separated-values): what stands between tabs is the text."""
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a table, by the end of its name."""
+    return suffix(path) in READERS
+
+
+def read_tables(files: Sequence[Path], column: str) -> datasets.Dataset:
+    """All rows of some tables of one kind, through `datasets`, with the column that holds the text.
+
+    Raises:
+        InputError: a file is empty or damaged, or has no such column.
+    """
+    kinds = sorted({suffix(path) for path in files})
+    if len(kinds) > 1:
+        raise InputError(f"tables of different kinds cannot be read as one ({', '.join(kinds)}); give one kind")
+    for path in files:
+        if not path.stat().st_size:
+            raise InputError(f"{str(path)!r} is empty; expected a table with the text in column {column!r}")
+        if kinds == [".parquet"] and path.suffix.lower() == ".gz":
+            raise InputError(
+                f"{str(path)!r} is zipped, which Parquet files are within; unzip it with: gunzip {path.name}"
+            )
+    settings: dict[str, Any] = {}
+    try:
+        if READERS[kinds[0]] == "csv":
+            settings = UNQUOTED if kinds[0] == ".tsv" else {}
+            for path in files:
+                check_column(str(path), column, _header(path))
+            # As it stands: not "NA" as nothing, nor "007" as a number.
+            text = datasets.Features({column: datasets.Value("string")})
+            settings = {**settings, "usecols": [column], "features": text, "keep_default_na": False}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the readers about their own future
+            loaded = datasets.load_dataset(
+                READERS[kinds[0]], data_files={"train": [str(path.absolute()) for path in files]}, **settings
+            )
+    except InputError:
+        raise
+    except Exception as error:  # the readers raise errors of several libraries
+        reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
+        raise InputError(
+            f"{', '.join(str(path) for path in files)!r} cannot be read as {kinds[0].lstrip('.')}: {reason[:160]}"
+        ) from error
+    return loaded["train"]
+
+
+def _header(path: Path) -> list[str]:
+    """The names of the columns of a CSV or TSV file."""
+    opened: Any = gzip.open if path.suffix.lower() == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        if suffix(path) == ".tsv":
+            return next(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE), [])
+        return next(csv.reader(file), [])
+
+
+def check_column(name: str, column: str, columns: Sequence[str]) -> None:
+    """Refuse a table without the column.
+
+    Raises:
+        InputError: it lists the columns that there are.
+    """
+    if column not in columns:
+        raise InputError(
+            f"{name!r} has columns {list(columns)}; expected the text in column {column!r}; name another with --column"
+        )
+
+
+def documents(name: str, rows: datasets.Dataset, column: str) -> tuple[datasets.Dataset, int]:
+    """Every row of a table as one document; rows in which there is nothing at all are left out.
+
+    Args:
+        name: what the table is called, for errors.
+        rows: a table.
+        column: which of its columns holds the text.
+
+    Returns:
+        Rows of `text` alone, and how many were left out because they had none: null, not the empty text.
+
+    Raises:
+        InputError: there is no such column, or it holds no text.
+    """
+    check_column(name, column, rows.column_names)
+    held = rows.features[column]
+    rows = rows.select_columns([column])
+    rows = rows if column == "text" else rows.rename_column(column, "text")
+    valid = [np.zeros(0, bool)]
+    for batch in rows.with_format("arrow").iter(10_000):
+        try:
+            batch["text"].validate(full=True)
+        except ValueError as error:  # which readers let through
+            raise InputError(f"{name!r} has text in column {column!r} that is not UTF-8; convert it first") from error
+        valid.append(np.asarray(batch["text"].is_valid()))
+    there = np.concatenate(valid)
+    if not there.any():
+        raise InputError(f"{name!r} has no text in column {column!r}: {len(rows):,} rows, all without")
+    if held not in (datasets.Value("string"), datasets.Value("large_string")):
+        raise InputError(f"the column {column!r} of {name!r} holds {held}; expected text")
+    left_out = len(rows) - int(there.sum())
+    return rows.select(np.flatnonzero(there)) if left_out else rows, left_out
+
+
+def marked(rows: datasets.Dataset) -> datasets.Dataset:
+    """Rows of `text` with `starts` and `ends` beside: true, since each is a whole document."""
+    return rows.map(_whole, batched=True)
+
+
+def _whole(batch: dict[str, list[str]]) -> dict[str, list[bool]]:
+    return {"starts": [True] * len(batch["text"]), "ends": [True] * len(batch["text"])}

@@ -1,0 +1,73 @@
+"""The loss on chosen targets: which positions of a row are predicted, as the data says through IGNORE."""
+
+import re
+
+import torch
+from torch import Tensor
+
+from seqmodels.batch import IGNORE, Batch
+from seqmodels.data.windows import Batches
+from seqmodels.errors import InputError
+
+
+def rule(targets: str) -> tuple[str, int]:
+    """The name and number of a choice: "all", "last", "last:K" or "every:K".
+
+    Raises:
+        InputError: it is none of these.
+    """
+    found = re.fullmatch(r"(all|last)|(last|every):([1-9]\d*)", targets)
+    if not found:
+        raise InputError(f"targets={targets!r} was given; expected all, last, last:K or every:K with K of at least 1")
+    return found[1] or found[2], int(found[3] or 1)
+
+
+def chosen(targets: Tensor, choice: str) -> Tensor:
+    """Targets (B, T) with IGNORE where the choice leaves one out; only those that count are counted.
+
+    Args:
+        targets: int64 (B, T), IGNORE where nothing was to be predicted anyway.
+        choice: "all" of them; the "last" of each row, or its last K with "last:K"; with "every:K" the K-th of each row,
+            the 2K-th and so on.
+    """
+    name, number = rule(choice)
+    if name == "all":
+        return targets
+    counts = targets != IGNORE
+    from_the_end, from_the_start = counts.flip(1).cumsum(1).flip(1), counts.cumsum(1)
+    keep = from_the_end <= number if name == "last" else from_the_start % number == 0
+    return torch.where(keep & counts, targets, IGNORE)
+
+
+class ChosenTargets(Batches):
+    """Batches with the loss on chosen targets only; inputs, mask and state are as they were.
+
+    Args:
+        batches: what to choose from.
+        targets: which; see `chosen`.
+    """
+
+    def __init__(self, batches: Batches, targets: str) -> None:
+        rule(targets)
+        self.batches, self.targets = batches, targets
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, place: tuple[int, int]) -> Batch:
+        batch = self.batches[place]
+        return batch._replace(targets=chosen(batch.targets, self.targets))
+
+
+def check_targets(batches: Batches, targets: str) -> None:
+    """Refuse a choice that leaves no target in an epoch; reads until it finds one, usually a single batch.
+
+    Raises:
+        InputError: it leaves none.
+    """
+    there = ChosenTargets(batches, targets)
+    if not any((there[0, k].targets != IGNORE).any() for k in range(len(there))):
+        raise InputError(
+            f"targets={targets!r} leaves nothing to predict in this text: no row has as many targets; give a smaller "
+            "number or a greater length"
+        )
