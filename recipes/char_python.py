@@ -28,6 +28,7 @@ def main(
     seed: int = 1,
     prompt: str = "def ",
     runs: str = "runs",
+    wandb: bool = False,
 ) -> None:
     """Train a character model on the source of the Python standard library.
 
@@ -46,13 +47,14 @@ def main(
         seed: what chance depends on.
         prompt: what the samples continue.
         runs: the folder in which run folders are made.
+        wandb: also track the run by Weights & Biases; WANDB_PROJECT and the like say as what.
     """
     text = TextDataModule(data, tokenizer=tokenizer, length=length, batch_size=batch_size, carry=True, seed=seed)
     network = backbone or LSTM(input_size=64, hidden_size=512)
     model = LanguageModel(network, text.tokenizer, dropout=dropout, lr=lr, beta2=0.999)
     fit(
         model, text, max_minutes=max_minutes, max_steps=max_steps, precision=precision, devices=devices,
-        prompt=prompt, runs=runs,
+        prompt=prompt, runs=runs, wandb=wandb,
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ def main(
     devices: int = 1,
     seed: int = 1,
     runs: str = "runs",
+    wandb: bool = False,
 ) -> None:
     """Train a character model on Tiny Shakespeare.
 
@@ -49,6 +50,7 @@ def main(
         devices: how many processes or GPUs share the work.
         seed: what chance depends on.
         runs: the folder in which run folders are made.
+        wandb: also track the run by Weights & Biases; WANDB_PROJECT and the like say as what.
     """
     text = TextDataModule(data, length=length, batch_size=batch_size, carry=True, seed=seed)
     network = backbone or LSTM(input_size=64, hidden_size=512)
@@ -58,7 +60,7 @@ def main(
     )  # fmt: skip
     fit(
         model, text, max_minutes=max_minutes, max_steps=max_steps, precision=precision, devices=devices, runs=runs,
-        validations=2,
+        validations=2, wandb=wandb,
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ def main(
     devices: int = 1,
     seed: int = 1,
     runs: str = "runs",
+    wandb: bool = False,
 ) -> None:
     """Train a small GPT on Tiny Shakespeare.
 
@@ -50,6 +51,7 @@ def main(
         devices: how many processes or GPUs share the work.
         seed: what chance depends on.
         runs: the folder in which run folders are made.
+        wandb: also track the run by Weights & Biases; WANDB_PROJECT and the like say as what.
     """
     text = TextDataModule(
         data, tokenizer=tokenizer, vocab_size=vocab_size, length=length, batch_size=batch_size, stride=stride, seed=seed
@@ -58,7 +60,7 @@ def main(
     model = LanguageModel(network, text.tokenizer, dropout=dropout, optimizer=optimizer, lr=lr)
     fit(
         model, text, max_minutes=max_minutes, max_steps=max_steps, precision=precision, devices=devices, runs=runs,
-        validations=3,
+        validations=3, wandb=wandb,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -38,7 +39,7 @@ NOISE = (
 def environment(device: torch.device) -> dict[str, Any]:
     """Versions, commit, command and device of this process, as plain data."""
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *without_secrets(sys.argv[1:])]),
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
@@ -47,6 +48,27 @@ def environment(device: torch.device) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
+
+
+def without_secrets(words: list[str]) -> list[str]:
+    """The words of a command, with ``***`` for what is secret by the name of its flag or of an environment variable."""
+    values = [value for name, value in os.environ.items() if _names_a_secret(name) and len(value) >= 8]
+    shown: list[str] = []
+    hidden = False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        names = _names_a_secret(name)
+        if hidden or any(value in word for value in values):
+            shown.append("***")
+        else:
+            shown.append(f"{name}=***" if equals and names else word)
+        hidden = names and not equals and word.startswith("-")
+    return shown
+
+
+def _names_a_secret(name: str) -> bool:
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    return bool({"key", "apikey", "token", "secret", "password", "passwd", "credentials", "auth"} & set(words))
 
 
 def choose_accelerator(wanted: str, devices: int) -> str:

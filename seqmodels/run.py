@@ -27,6 +27,7 @@ from seqmodels.tasks import LanguageModel, SequenceTask
 from seqmodels.tasks.averaging import Average, make_average
 from seqmodels.tasks.base import RECORD
 from seqmodels.tasks.budget import Budget
+from seqmodels.tracking import Tracker, settle, tracked
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
 
@@ -53,9 +54,17 @@ def fit(
     prompt: str = "",
     runs: str = "runs",
     resume: str | Path | None = None,
+    wandb: bool = False,
+    wandb_project: str | None = None,
+    wandb_name: str | None = None,
+    wandb_group: str | None = None,
+    wandb_tags: str = "",
     callbacks: tuple[pl.Callback, ...] = (),
 ) -> Path:
     """Train, and leave a run folder: configuration, figures, checkpoints, samples, curves.
+
+    The arguments of W&B are flat, since that makes them flags and lines of `config.yaml` as they stand. They tell one
+    run from another; for all else, and where they are not given, W&B's own variables hold, such as WANDB_ENTITY.
 
     Args:
         task: what to train.
@@ -78,6 +87,11 @@ def fit(
         runs: the folder in which run folders are made.
         resume: a run folder, whose last checkpoint is taken, or a checkpoint to go on from, to the end of the budget
             given here.
+        wandb: also track the run by Weights & Biases; offline where it has no key or network.
+        wandb_project: the project it belongs to. (default: that of the resumed run, WANDB_PROJECT, or seqmodels)
+        wandb_name: what it is called there.
+        wandb_group: what it is grouped with, such as the same with other seeds.
+        wandb_tags: words to find it by, with commas between them.
         callbacks: more callbacks of Lightning; from Python only.
 
     Returns:
@@ -111,6 +125,7 @@ def fit(
             f"the positions of this network end at {longest}; give --length of at most that, without --carry, or "
             "positions that do not end"
         )
+    plan = settle(wandb_project, wandb_name, wandb_group, wandb_tags, resume) if wandb else None
     folder = _folder(Path(runs), task, data)
     checkpoints = ModelCheckpoint(
         folder / "checkpoints",
@@ -120,7 +135,8 @@ def fit(
         auto_insert_metric_name=False,
         enable_version_counter=False,
     )
-    with quiet():
+    recorded = configuration(task, data, settings)
+    with quiet(), tracked(plan, folder, recorded | {"parameters": _size(task)}) as trackers:
         trainer = pl.Trainer(
             max_epochs=-1,
             val_check_interval=Budget.NEVER,  # the budget decides
@@ -131,7 +147,7 @@ def fit(
             precision=choose_precision(accelerator) if precision == "auto" else precision,
             devices=devices,
             accelerator=accelerator,
-            logger=CSVLogger(folder, name="", version=""),
+            logger=[CSVLogger(folder, name="", version=""), *trackers],
             callbacks=[
                 budget,
                 *averages,
@@ -146,7 +162,7 @@ def fit(
             enable_model_summary=False,
         )
         if trainer.is_global_zero:
-            _write_yaml(folder / "config.yaml", configuration(task, data, settings))
+            _write_yaml(folder / "config.yaml", recorded)
             record = environment(trainer.strategy.root_device) | {
                 "corpus": {"origin": data.corpus.origin, **vars(facts)}
             }
@@ -158,10 +174,10 @@ def fit(
                 trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
         except SystemExit:  # how Lightning ends after Ctrl-C
             interrupted = True
-    if trainer.is_global_zero:
-        _finish(folder, task, trainer, budget.spent)
-    if interrupted:
-        raise KeyboardInterrupt
+        if trainer.is_global_zero:
+            _finish(folder, task, trainer, budget.spent)
+        if interrupted:
+            raise KeyboardInterrupt
     return folder
 
 
@@ -174,7 +190,7 @@ def _check_resumable(path: Path, task: LanguageModel, data: TextDataModule, devi
         (
             data.constructor_call,
             record["data"] or data.constructor_call,
-            ("length", "carry", "stride", "shuffle", "seed"),
+            ("length", "carry", "stride", "shuffle", "documents", "bos", "eos", "targets", "seed"),
         ),
     ):
         wrong += [name for name in names if call["init_args"].get(name) != theirs["init_args"].get(name)]
@@ -250,6 +266,9 @@ def _finish(folder: Path, task: SequenceTask, trainer: pl.Trainer, seconds: floa
     result = {**best, **spent, "parameters": _size(task)}
     (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     draw_curves(folder)
+    for logger in trainer.loggers:
+        if isinstance(logger, Tracker):
+            logger.log_result(folder / "checkpoints" / "best.ckpt", result)
     if best:
         figures = f"{best['val/nats_per_token']:.4f} nats per token, {best['val/bits_per_byte']:.3f} bits per byte"
         print(f"best     {figures} on validation text")

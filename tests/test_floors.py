@@ -80,7 +80,7 @@ def test_every_floor_is_inhabited() -> None:
 def test_libraries_stay_where_they_belong() -> None:
     for file in FILES:
         me, used = name_of(file), libraries(file)
-        assert "wandb" not in used, f"{me}: only Lightning's logger imports wandb"
+        assert "wandb" not in used or me in ("seqmodels.tracking", "seqmodels.login"), f"{me} imports wandb"
         if "lightning" in used:
             assert floor(me) >= 2 or me == "seqmodels.data.modules", f"{me} imports lightning"
         if "datasets" in used:

@@ -1,7 +1,7 @@
 """Text that the model writes while it learns."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning.pytorch as pl
 
@@ -9,8 +9,16 @@ from seqmodels.decoding import Sampling
 from seqmodels.tasks import LanguageModel
 
 
+@runtime_checkable
+class TakesSamples(Protocol):
+    """A logger that keeps samples, too."""
+
+    def log_sample(self, step: int, tokens: int, nats: float | None, prompt: str, text: str) -> None:
+        """Keep one: the step, the tokens trained on by then, the last validation, what was continued, and how."""
+
+
 class Samples(pl.Callback):
-    """Writes and prints a sample at growing steps, and when training ends.
+    """Writes and prints a sample at growing steps, and when training ends; loggers that take samples get them, too.
 
     Args:
         path: a Markdown file that grows.
@@ -54,6 +62,10 @@ class Samples(pl.Callback):
         with self.path.open("a", encoding="utf-8") as file:
             fence = "~~~~~~" if "```" in text else "```"
             file.write(f"## {heading}\n\n{fence}text\n{self.prompt}{text}\n{fence}\n\n")
+        nats = None if figure is None else float(figure)
+        for logger in trainer.loggers:
+            if isinstance(logger, TakesSamples):
+                logger.log_sample(self.last, task.tokens_seen, nats, self.prompt, text)
         trainer.print(f"\n--- sample at {heading}\n{self.prompt}{text}\n---")
 
     def state_dict(self) -> dict[str, Any]:
