@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LOGITS = 2**25
 """About how many logits are held at a time: they bound the size of a batch."""
-POSITIONS = 2**14
+POSITIONS = 2**12
 """Most positions of a batch, padding included."""
 
 
