@@ -45,8 +45,8 @@ class TextDataModule(Recorded, pl.LightningDataModule):
         stride: distance between windows without carry; as long as a window where not given.
         shuffle: windows in random order, anew in each epoch, or as they come; shuffled where not given, without carry.
         documents: joined, so that windows run across documents, or apart, so that none does; short ones are padded.
-        bos: begin each document with a start token; the text as a whole begins with one in any case.
-        eos: end each document with an end token.
+        bos: whether each document begins with a start token; the text as a whole does in any case.
+        eos: whether each document ends with an end token.
         targets: what is learned in a row: all, last, last:K, or every:K (the K-th, 2K-th, ... target).
         scored_targets: what validation and test score, likewise; all, so that each token is scored once.
         val_share: share of the end that validates where the source has no validation split.
