@@ -103,7 +103,7 @@ def score(run: str, eos: bool = False, json: bool = False) -> None:
         sys.stdout.flush()
         first += len(lines)
     if unknown:
-        note = f"{unknown:,} tokens are unknown to the vocabulary; bits per byte count each as one byte"
+        note = f"{unknown:,} tokens are unknown to the vocabulary, and bits per byte can only guess their lengths"
         print(note, file=sys.stderr)
 
 
@@ -148,7 +148,10 @@ def test(
     arguments = dict(trained_on)
     if data is not None:
         arguments |= {"data": data, "subset": subset, "column": column}
-    arguments |= {k: v for k, v in {"carry": carry, "length": length}.items() if v is not None}
+    if carry is not None and carry != arguments.get("carry"):  # what belongs to the other way of reading
+        arguments |= {"carry": carry, "stride": None, "shuffle": None, "documents": "joined"}
+    if length is not None:
+        arguments["length"] = length
     text = TextDataModule(**arguments | {"tokenizer": task.tokenizer})
     preferred = ("test", "whole", "validation") if data is not None else ("test", "validation")
     part: str = split or next(name for name in preferred if name in text.corpus.splits)
@@ -165,7 +168,7 @@ def test(
     for figure in ("nats_per_token", "perplexity", "bits_per_character", "bits_per_byte"):
         print(f"  {figure.replace('_', ' '):<20} {figures[figure]:.4f}")
     if unknown:
-        print(f"  {unknown:,} tokens are unknown to the vocabulary; bits per byte count each as one byte")
+        print(f"  {unknown:,} tokens are unknown to the vocabulary")
     return figures
 
 

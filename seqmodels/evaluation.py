@@ -93,8 +93,8 @@ def evaluate(
                 enable_model_summary=False,
             )
             (figures,) = trainer.test(task, loader(batches), verbose=False)
-        named = {name.removeprefix("test/"): figure for name, figure in figures.items()}
-        return {**named, "tokens": int(task.scores.tokens)}
+        named = {name.removeprefix("test/"): float(figure) for name, figure in figures.items()}
+        return _of_text(data, split, {**named, "tokens": int(task.scores.tokens)})
     if trained_on is None:
         raise InputError("dynamic evaluation needs the text of training to know how large gradients are")
     task.to("cuda" if accelerator == "gpu" else "cpu")
@@ -110,4 +110,15 @@ def evaluate(
     ):
         pass
     assert scores is not None
-    return {**{name: float(figure) for name, figure in scores.compute().items()}, "tokens": int(scores.tokens)}
+    named = {name: float(figure) for name, figure in scores.compute().items()}
+    return _of_text(data, split, {**named, "tokens": int(scores.tokens)})
+
+
+def _of_text(data: TextDataModule, split: str, figures: dict[str, float]) -> dict[str, float]:
+    """Bits by the length of the text itself where all of it was scored: words leave out some of its white space."""
+    if data.scored_targets != "all":
+        return figures
+    facts, nats = data.facts(split), figures["nats_per_token"] * figures["tokens"]
+    bits_per_byte = facts.bits_per_byte(nats)
+    per_character = bits_per_byte * facts.bytes / facts.characters
+    return {**figures, "bits_per_character": per_character, "bits_per_byte": bits_per_byte}

@@ -1,6 +1,7 @@
 """Scoring a text: with sliding context, with the state carried, and learning on the way."""
 
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from training import small_model, small_module, train
 
-from seqmodels import GRU, InputError, Transformer, fit
+from seqmodels import GRU, InputError, TextDataModule, Transformer, fit
 from seqmodels.batch import IGNORE, Batch
 from seqmodels.cli import main
 from seqmodels.data import ScoredWindows, Share
@@ -162,6 +163,17 @@ def test_command_says_how_the_text_was_read(
         with pytest.raises(SystemExit):
             main(["test", str(run), *words])
         assert hint in capsys.readouterr().err
+
+
+def test_bits_per_byte_are_of_the_text_as_it_stands(tmp_path: Path) -> None:
+    """Words leave out all white space but one between two, and bytes are counted nonetheless."""
+    path = tmp_path / "wide.txt"
+    path.write_text("one   two\n\n  three\n" * 100)
+    data = TextDataModule(str(path), tokenizer="word", length=16, batch_size=2, carry=True)
+    found = evaluate(small_model(data), data, "validation", Reading())
+    nats = found["nats_per_token"] * found["tokens"]
+    assert found["bits_per_byte"] == pytest.approx(nats / math.log(2) / data.facts("validation").bytes)
+    assert found["bits_per_character"] == pytest.approx(found["bits_per_byte"])
 
 
 def test_windows_of_a_transformer_can_slide(text_file: Path) -> None:
