@@ -331,12 +331,18 @@ def test_key_without_network(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """Nobody listens, nobody answers, the server is down, its name is looked up forever: offline within ten seconds."""
+    over = threading.Event()
+
+    def looked_up(*_: Any, **__: Any) -> Any:
+        over.wait(60)
+        raise socket.gaierror
+
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         if trouble == "silent":
             listening.listen()
         if trouble == "nameless":
-            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(60))
+            monkeypatch.setattr(socket, "getaddrinfo", looked_up)
         address = server[0] if trouble == "ill" else f"http://127.0.0.1:{listening.getsockname()[1]}"
         monkeypatch.setenv("WANDB_BASE_URL", address)
         monkeypatch.setenv("WANDB_API_KEY", KEY)
@@ -346,6 +352,7 @@ def test_key_without_network(
         assert plan is not None
         assert plan.mode == "offline"
         run = track(text_file, tmp_path, 4) if trouble == "closed" else None
+    over.set()
     if run:
         assert_offline_in_one_line(capsys.readouterr().err, f"cannot be reached ({address})", run)
 
