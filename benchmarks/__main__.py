@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import batches, sampling, trainer
+from benchmarks import batches, cells, sampling, trainer
 from benchmarks.measure import Comparison
 from seqmodels.environment import environment
 
-TOPICS = ("trainer", "batches", "sampling")
+TOPICS = ("trainer", "batches", "cells", "sampling")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     programs: dict[str, Callable[..., Iterator[Comparison]]] = {
         "trainer": partial(trainer.run, steps=given.steps),
         "batches": batches.run,
+        "cells": cells.run,
         "sampling": sampling.run,
     }
     surroundings = environment(torch.device("cpu"))

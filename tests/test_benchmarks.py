@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import batches, sampling, trainer
+from benchmarks import batches, cells, sampling, trainer
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, compare, made_up_text, per_second
 from seqmodels.batch import IGNORE
@@ -25,6 +25,7 @@ def _one_thread() -> Iterator[None]:
 TOPICS = {
     "trainer": (partial(trainer.run, steps=1), 3, 3),
     "batches": (batches.run, 4, 4),
+    "cells": (cells.run, 5, 5),
     "sampling": (sampling.run, 4, 2),
 }
 

@@ -1,0 +1,47 @@
+"""Tokens per second through recurrent layers, forwards and backwards, beside torch's fused LSTM of equal width."""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import nn
+
+from benchmarks.measure import Comparison, compare
+from seqmodels.nn import LSTM, Backbone, MinGRU, MinLSTM, MultiplicativeLSTM, MultiplicativeRNN
+
+
+def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
+    """All comparisons of this topic, one after the other.
+
+    Args:
+        rounds: how often each program runs.
+        small: tiny sizes, to see that it works.
+    """
+    size, rows, length = (8, 2, 16) if small else (512, 8, 512)
+    x = torch.randn(rows, length, size)
+    rival = partial(_tokens_per_second, nn.LSTM(size, size, batch_first=True), x)
+    networks: dict[str, tuple[Backbone, str]] = {
+        "LSTM": (LSTM(size, size), ""),
+        "MinGRU": (MinGRU(size, size, num_layers=1), ">= 1.0"),
+        "MinLSTM": (MinLSTM(size, size, num_layers=1), ">= 1.0"),
+        "MultiplicativeRNN": (MultiplicativeRNN(size, size), ">= 0.4"),
+        "MultiplicativeLSTM": (MultiplicativeLSTM(size, size), ""),
+    }
+    for name, (network, target) in networks.items():
+        yield compare(
+            f"Layer of {name}, {size} wide, {rows}x{length}",
+            partial(_tokens_per_second, network, x),
+            rival,
+            unit="tokens/s",
+            rounds=rounds,
+            target=target,
+        )
+
+
+def _tokens_per_second(network: nn.Module, x: torch.Tensor) -> float:
+    """Of one pass forwards and backwards."""
+    network.zero_grad()
+    began = time.perf_counter()
+    network(x)[0].sum().backward()
+    return x.shape[0] * x.shape[1] / (time.perf_counter() - began)
