@@ -18,7 +18,7 @@ def main(
     subset: str | None = None,
     backbone: Backbone | None = None,
     tokenizer: str = "bpe",
-    vocab_size: int = 4096,
+    vocab_size: int | None = None,
     length: int = 128,
     batch_size: int = 16,
     dropout: float = 0.1,
@@ -40,7 +40,7 @@ def main(
         subset: configuration of a hub dataset.
         backbone: any network; a Transformer of 6 layers, 256 wide, where not given.
         tokenizer: bpe, char, byte or word, or a tokenizer.json.
-        vocab_size: most tokens of the vocabulary.
+        vocab_size: most tokens of a vocabulary of bpe, 4096 where not given, or of words.
         length: tokens of a window.
         batch_size: windows in a batch.
         dropout: share of the network's outputs dropped while training.
@@ -55,6 +55,8 @@ def main(
         seed: what chance depends on.
         runs: the folder in which run folders are made.
     """
+    if tokenizer == "bpe":
+        vocab_size = vocab_size or 4096
     text = TextDataModule(
         data, subset=subset, tokenizer=tokenizer, vocab_size=vocab_size, length=length, batch_size=batch_size,
         stride=length // 2, seed=seed,

@@ -17,7 +17,7 @@ def main(
     data: str,
     backbone: Backbone | None = None,
     tokenizer: str = "char",
-    vocab_size: int = 1024,
+    vocab_size: int | None = None,
     length: int = 64,
     batch_size: int = 12,
     stride: int = 1,
@@ -38,7 +38,7 @@ def main(
         data: the text: a file, a directory or a hub name.
         backbone: any network; a Transformer of 4 layers, 128 wide, where not given.
         tokenizer: char, byte or bpe.
-        vocab_size: most tokens of a bpe vocabulary.
+        vocab_size: most tokens of a bpe vocabulary, 1024 where not given.
         length: tokens of a window.
         batch_size: windows in a batch.
         stride: distance between windows; at 1, every place in the text may begin one.

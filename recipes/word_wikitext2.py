@@ -33,8 +33,8 @@ def main(
     average: Average = "none",
     max_minutes: float = 60.0,
     max_steps: int | None = None,
+    validations: int = 8,
     precision: Precision = "auto",
-    devices: int = 1,
     seed: int = 1,
     runs: str = "runs",
 ) -> None:
@@ -57,8 +57,8 @@ def main(
         average: none, ema, or stalled: with sgd and a constant schedule, the averaging of AWD-LSTM.
         max_minutes: how long to train.
         max_steps: how many steps to train at most.
+        validations: how often to validate; with `average` stalled, better 30.
         precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the hardware computes in it.
-        devices: how many processes or GPUs share the work.
         seed: what chance depends on.
         runs: the folder in which run folders are made.
     """
@@ -71,8 +71,8 @@ def main(
         tie_embeddings=True, optimizer=optimizer, lr=lr, weight_decay=weight_decay, schedule=schedule,
     )  # fmt: skip
     fit(
-        model, text, max_minutes=max_minutes, max_steps=max_steps, average=average, clip=0.25,
-        precision=precision, devices=devices, runs=runs,
+        model, text, max_minutes=max_minutes, max_steps=max_steps, average=average, clip=0.25, validations=validations,
+        precision=precision, runs=runs,
     )  # fmt: skip
 
 

@@ -103,24 +103,23 @@ def score(run: str, eos: bool = False, json: bool = False) -> None:
         sys.stdout.flush()
         first += len(lines)
     if unknown:
-        note = f"{unknown:,} tokens are unknown to the vocabulary, and bits per byte can only guess their lengths"
-        print(note, file=sys.stderr)
+        print(f"{unknown:,} tokens are unknown to the vocabulary", file=sys.stderr)
 
 
 def test(
     run: str,
     data: str | None = None,
     subset: str | None = None,
-    column: str = "text",
+    column: str | None = None,
     split: Literal["train", "validation", "test", "whole"] | None = None,
     carry: bool | None = None,
-    lanes: int = 8,
+    lanes: int | None = None,
     length: int | None = None,
     stride: int | None = None,
     dynamic: bool = False,
-    dynamic_lr: float = 1e-4,
-    dynamic_decay: float = 2e-3,
-    dynamic_piece: int = 20,
+    dynamic_lr: float | None = None,
+    dynamic_decay: float | None = None,
+    dynamic_piece: int | None = None,
     json: bool = False,
 ) -> dict[str, float]:
     """Score text with a trained model: nats per token, perplexity, bits per character and per byte.
@@ -129,25 +128,30 @@ def test(
         run: a run folder, of which the best checkpoint is taken, or a checkpoint.
         data: a text file, a directory or a hub name; what the run was trained on where not given.
         subset: configuration of a hub dataset.
-        column: column of a hub dataset that holds the text.
+        column: column of a table or hub dataset that holds the text, "text" where not given.
         split: which part to score; where not given, the test part if there is one, then files of --data as a
             whole, then the validation part.
         carry: carry the state through the text, or with --no-carry read windows; as in training where not given.
-        lanes: with carry, in how many lanes the text is read; 1 gives every token but the first its whole past.
+        lanes: with carry, in how many lanes the text is read, 8 where not given; 1 gives every token its whole past.
         length: tokens of a window; as in training where not given.
         stride: how many tokens a window scores, those before them being context; all of them where not given.
         dynamic: dynamic evaluation, the model learns from the text after each piece was scored.
-        dynamic_lr: how fast, relative to the size of gradients in training.
-        dynamic_decay: share of the way back to the trained weights at each piece.
-        dynamic_piece: with carry, how many tokens a piece has; a window's stride without.
+        dynamic_lr: how fast, relative to the size of gradients in training; 1e-4 where not given.
+        dynamic_decay: share of the way back to the trained weights at each piece; 2e-3 where not given.
+        dynamic_piece: with carry, how many tokens a piece has, 20 where not given; a window's stride without.
         json: print one line of JSON.
     """
-    reading = Reading(lanes, stride, Dynamic(dynamic_lr, dynamic_decay) if dynamic else None, dynamic_piece)
+    speed = {k: v for k, v in {"lr": dynamic_lr, "decay": dynamic_decay}.items() if v is not None}
+    if speed and not dynamic:
+        raise InputError(f"--dynamic-{next(iter(speed))} is for dynamic evaluation; give --dynamic, too")
+    if data is None and (subset is not None or column is not None):
+        raise InputError("--subset and --column are of the text that --data names; give that, too")
+    reading = Reading(lanes, stride, Dynamic(**speed) if dynamic else None, dynamic_piece)
     task = load(run)
     trained_on = dict(read_checkpoint(run)[RECORD]["data"] or {"init_args": {}})["init_args"]
     arguments = dict(trained_on)
     if data is not None:
-        arguments |= {"data": data, "subset": subset, "column": column}
+        arguments |= {"data": data, "subset": subset, "column": column or "text"}
     if carry is not None and carry != arguments.get("carry"):  # what belongs to the other way of reading
         arguments |= {"carry": carry, "stride": None, "shuffle": None, "documents": "joined"}
     if length is not None:

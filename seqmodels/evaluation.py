@@ -15,6 +15,9 @@ from seqmodels.errors import InputError
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.dynamic import Dynamic, dynamic_evaluation
 
+LANES, PIECE = 8, 20
+"""In how many lanes a text is read where the state is carried, and how many tokens dynamic evaluation learns from."""
+
 STATISTICS = 200
 """Batches of the training text from which dynamic evaluation learns how large gradients are."""
 
@@ -29,14 +32,16 @@ class Reading:
         dynamic: the model learns from the text after each piece was scored, in a single lane or window after window.
         piece: with dynamic and the state carried, how many tokens it learns from at a time.
 
+    None stands for the usual: 8 lanes, windows side by side, 20 tokens a piece.
+
     Raises:
         InputError: a number is not positive.
     """
 
-    lanes: int = 8
+    lanes: int | None = None
     stride: int | None = None
     dynamic: Dynamic | None = None
-    piece: int = 20
+    piece: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in {"lanes": self.lanes, "stride": self.stride, "dynamic_piece": self.piece}.items():
@@ -45,24 +50,29 @@ class Reading:
 
     def batches(self, data: TextDataModule, split: str) -> Batches:
         """The batches in which a split is read."""
-        if self.stride is not None and data.carry:
-            raise InputError(
-                f"stride={self.stride} is for windows, and here the state is carried; give --no-carry to read windows"
-            )
+        for given, name, use, remedy in (
+            (data.carry and self.stride, "stride", "windows, and here the state is carried", "--no-carry"),
+            (not data.carry and self.lanes, "lanes", "a state that is carried, and here are windows", "--carry"),
+            (not data.carry and self.piece, "dynamic_piece", "a state that is carried", "--stride"),
+            (self.dynamic and self.lanes, "lanes", "a text read side by side, and dynamic reads it as one", "no lanes"),
+            (not self.dynamic and self.piece, "dynamic_piece", "dynamic evaluation", "--dynamic"),
+        ):
+            if given:
+                raise InputError(f"{name}={given} is for {use}; give {remedy} instead")
         if self.dynamic is None:
-            return data.scored_batches(split, lanes=self.lanes, stride=self.stride)
-        return data.scored_batches(split, lanes=1, stride=self.stride, piece=self.piece)
+            return data.scored_batches(split, lanes=self.lanes or LANES, stride=self.stride)
+        return data.scored_batches(split, lanes=1, stride=self.stride, piece=self.piece or PIECE, rows=1)
 
     def describe(self, data: TextDataModule) -> str:
         """What the model sees before a token, in words."""
+        stride = self.stride or data.length
         if data.carry:
-            lanes = 1 if self.dynamic else self.lanes
+            lanes = 1 if self.dynamic else self.lanes or LANES
             words = f"state carried through {lanes} lane{'s' if lanes > 1 else ''}"
         else:
-            stride = self.stride or data.length
             words = f"windows of {data.length} tokens, stride {stride}"
         if self.dynamic:
-            words += f", learning from every {self.piece if data.carry else self.stride or data.length} tokens scored"
+            words += f", learning from every {(self.piece or PIECE) if data.carry else stride} tokens scored"
         return words
 
 

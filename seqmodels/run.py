@@ -22,7 +22,6 @@ from seqmodels.diagnostics import Samples
 from seqmodels.environment import choose_accelerator, choose_precision, environment, quiet
 from seqmodels.errors import InputError
 from seqmodels.progress import ProgressLine
-from seqmodels.state import first_tensor
 from seqmodels.tasks import LanguageModel, SequenceTask
 from seqmodels.tasks.averaging import Average, make_average
 from seqmodels.tasks.base import RECORD
@@ -77,8 +76,8 @@ def fit(
         average: what is validated and saved: none for the last weights, ema for a moving average of them, stalled for
             their mean since validation stopped improving (with sgd and a constant schedule, that of AWD-LSTM).
         ema_decay: of the moving average; it reaches back over about 1 / (1 - decay) steps.
-        clip: largest norm of the gradient; what is longer is scaled down to it. 0 for no limit.
-        clip_by: norm, or value: no single number of the gradient may then be larger than `clip`.
+        clip: largest norm of the gradient, or with clip_by value largest size of any number in it; 0 for no limit.
+        clip_by: norm, which scales a longer gradient down, or value, which cuts off each number by itself.
         accumulate: batches whose gradients make one step.
         precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the processor or GPU computes in it.
         devices: how many GPUs, or processes on the CPU, share the work; each reads a batch of its own.
@@ -104,7 +103,7 @@ def fit(
     if max_minutes is None and max_steps is None and max_tokens is None:
         max_minutes = 3.0
     budget = Budget(max_minutes, max_steps, max_tokens, validations)
-    averages = make_average(average, ema_decay)
+    averages = make_average(average, ema_decay, validations)
     for name, value in {"accumulate": accumulate, "devices": devices}.items():
         if value < 1:
             raise InputError(f"{name}={value} was given; expected at least 1")
@@ -115,7 +114,7 @@ def fit(
     accelerator = choose_accelerator(accelerator, devices)
     if resume is not None:
         resume = checkpoint_path(resume, "last")
-        _check_resumable(resume, task, data, devices)  # a bad one is refused before anything is written
+        _check_resumable(resume, task, data, devices, average)  # a bad one is refused before anything is written
     facts = data.facts("train")  # tokenized here, once; other processes find it in the cache
     data.training_batches(Share(0, devices))
     task.check_prompt(prompt)
@@ -127,14 +126,11 @@ def fit(
         )
     plan = settle(wandb_project, wandb_name, wandb_group, wandb_tags, resume) if wandb else None
     folder = _folder(Path(runs), task, data)
-    checkpoints = ModelCheckpoint(
-        folder / "checkpoints",
-        filename="best",
-        monitor="val/nats_per_token",
-        save_last=True,
-        auto_insert_metric_name=False,
-        enable_version_counter=False,
-    )
+    # Two, since the last that one of them keeps is the last that was also the best.
+    checkpoints = [
+        ModelCheckpoint(folder / "checkpoints", filename=name, monitor=monitor, enable_version_counter=False)
+        for name, monitor in (("best", "val/nats_per_token"), ("last", None))
+    ]
     recorded = configuration(task, data, settings)
     with quiet(), tracked(plan, folder, recorded | {"parameters": _size(task)}) as trackers:
         trainer = pl.Trainer(
@@ -151,7 +147,7 @@ def fit(
             callbacks=[
                 budget,
                 *averages,
-                checkpoints,
+                *checkpoints,
                 Samples(folder / "samples.md", prompt),
                 ProgressLine(facts.tokens / facts.characters),
                 *callbacks,
@@ -181,10 +177,10 @@ def fit(
     return folder
 
 
-def _check_resumable(path: Path, task: LanguageModel, data: TextDataModule, devices: int) -> None:
+def _check_resumable(path: Path, task: LanguageModel, data: TextDataModule, devices: int, average: Average) -> None:
     """Refuse a checkpoint of another model, or of other data, with which its place would mean something else."""
-    record = read_checkpoint(path)[RECORD]
-    wrong = []
+    content = read_checkpoint(path)
+    record, wrong = content[RECORD], []
     for call, theirs, names in (
         (task.constructor_call, record["task"], ("backbone", "tokenizer", "tie_embeddings", "optimizer")),
         (
@@ -194,9 +190,12 @@ def _check_resumable(path: Path, task: LanguageModel, data: TextDataModule, devi
         ),
     ):
         wrong += [name for name in names if call["init_args"].get(name) != theirs["init_args"].get(name)]
-    carried = record["carried"]
-    if carried is not None and first_tensor(carried).shape[0] != data.batch_size * devices:
+    if record.get("rows") not in (None, data.batch_size * devices):
         wrong.append("batch_size * devices")
+    if record.get("text") not in (None, data.facts("train").sha256):
+        wrong.append("text")
+    if ("current_model_state" in content) != (average != "none"):  # Lightning keeps the weights there beside a mean
+        wrong.append("average")
     if wrong:
         raise InputError(
             f"{str(path)!r} was trained with another {', '.join(wrong)}; resume with the settings of its run: "

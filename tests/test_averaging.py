@@ -59,33 +59,53 @@ def test_mean_begins_when_validation_stalls(text_file: Path, tmp_path: Path) -> 
     assert_close(flat(model), torch.stack([before, *steps]).mean(0))
 
 
-@pytest.mark.parametrize("average", ["ema", "stalled"])
-def test_resumed_with_its_average(text_file: Path, tmp_path: Path, average: Any) -> None:
-    ends = []
-    for stop in (None, 12):
-        data = small_module(text_file, True)
-        model = small_model(data, dropout=0.2)
-        settings: dict[str, Any] = {"max_steps": 24, "validations": 2, "average": average, "runs": str(tmp_path)}
-        run = fit(model, data, **settings, callbacks=(Stop(stop),))
-        if stop is not None:
-            data = small_module(text_file, True)
-            model = small_model(data, dropout=0.2)
-            fit(model, data, **settings, resume=run)
-        ends.append(flat(model))
-    assert_close(*ends, rtol=0, atol=0)
+class Validations(pl.Callback):
+    """The figure at each validation; after one of them, training ends."""
 
-
-class Stop(pl.Callback):
-    def __init__(self, step: int | None) -> None:
-        self.step = step
+    def __init__(self, last: int | None = None) -> None:
+        self.figures: list[float] = []
+        self.last = last
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.global_step == self.step:
+        self.figures.append(float(trainer.callback_metrics["val/nats_per_token"]))
+        if len(self.figures) == self.last:
             trainer.should_stop = True
+
+
+@pytest.mark.parametrize("average", ["ema", "stalled"])
+def test_resumed_with_its_average(
+    text_file: Path, tmp_path: Path, average: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a validation that was not the best: `last.ckpt` is of that one, and the mean of `stalled` has begun."""
+    monkeypatch.setattr(StalledAverage.__init__, "__defaults__", ("val/nats_per_token", 1))
+    settings = {"max_steps": 48, "validations": 16, "average": average, "clip": 0, "runs": str(tmp_path)}
+
+    def trained(seen: Validations, **others: Any) -> tuple[Tensor, Path]:
+        data = small_module(text_file, True)
+        model = small_model(data, dropout=0.2, optimizer="sgd", schedule="constant", lr=30.0)
+        run = fit(model, data, **settings | others, callbacks=(seen,))
+        return flat(model), run
+
+    whole = Validations()
+    end, _ = trained(whole)
+    worse = [n for n in range(2, 16) if whole.figures[n - 1] > min(whole.figures[: n - 1])]
+    stop = worse[2]  # by then the mean has begun
+    _, run = trained(Validations(stop))
+    record = read_checkpoint(run / "checkpoints" / "last.ckpt")
+    assert record["global_step"] == 3 * stop
+    assert read_checkpoint(run)["global_step"] < 3 * stop
+    assert int(record["averaging_state"]["n_averaged"]) > 1
+    with pytest.raises(InputError, match="another average"):
+        trained(Validations(), average="none", resume=run)
+    resumed, _ = trained(Validations(), resume=run)
+    assert_close(resumed, end, rtol=0, atol=0)
 
 
 def test_settings_that_make_no_sense() -> None:
     with pytest.raises(InputError, match="choose none, ema or stalled"):
-        make_average("swa", 0.9)  # type: ignore[arg-type]
+        make_average("swa", 0.9, 6)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="between 0 and 1"):
-        make_average("ema", 1.0)
+        make_average("ema", 1.0, 6)
+    with pytest.raises(InputError, match="--validations of at least 8"):
+        make_average("stalled", 0.9, 6)
+    assert make_average("stalled", 0.9, 8)

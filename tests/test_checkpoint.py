@@ -16,7 +16,7 @@ from seqmodels.batch import Batch
 
 
 def saved(text: Path, path: Path, name: str = "LSTM", tokenizer: str = "char") -> LanguageModel:
-    data = small_module(text, True, tokenizer=tokenizer, vocab_size=300)
+    data = small_module(text, True, tokenizer=tokenizer, vocab_size=300 if tokenizer == "bpe" else None)
     model = small_model(data, NETWORKS[name]())
     train(model, data, 2).save_checkpoint(path)
     return model.eval()

@@ -18,6 +18,7 @@ from seqmodels.batch import IGNORE, Batch
 from seqmodels.cli import main
 from seqmodels.data import ScoredWindows, Share
 from seqmodels.evaluation import Reading, evaluate
+from seqmodels.state import detach
 from seqmodels.tasks.dynamic import Dynamic, dynamic_evaluation
 
 
@@ -93,7 +94,7 @@ def naive(model: Any, batches: list[Batch], statistics: list[Batch], how: Dynami
     for batch in batches:
         found, loss, end = gradients(batch, state if batch.continues else None)
         nats += loss
-        state = tuple(tuple(t.detach() for t in layer) for layer in end)
+        state = detach(end)
         for n, p in names.items():
             pull = (how.decay * roots[n] / mean).clamp(max=1)
             p.data = p.data + pull * (trained[n] - p.data) - how.lr * found[n] / (roots[n] + how.epsilon)
@@ -158,6 +159,11 @@ def test_command_says_how_the_text_was_read(
         (["--stride", "4"], "--no-carry"),
         (["--no-carry", "--stride", "17"], "at most that"),
         (["--lanes", "0"], "at least 1"),
+        (["--no-carry", "--lanes", "2"], "lanes=2 is for a state that is carried"),
+        (["--dynamic", "--lanes", "2"], "dynamic reads it as one"),
+        (["--dynamic-piece", "5"], "--dynamic"),
+        (["--dynamic-lr", "1e-3"], "--dynamic"),
+        (["--column", "body"], "--data"),
         (["--dynamic", "--dynamic-decay", "2"], r"decay in [0, 1]"),
     ):
         with pytest.raises(SystemExit):
@@ -176,11 +182,23 @@ def test_bits_per_byte_are_of_the_text_as_it_stands(tmp_path: Path) -> None:
     assert found["bits_per_character"] == pytest.approx(found["bits_per_byte"])
 
 
-def test_windows_of_a_transformer_can_slide(text_file: Path) -> None:
+def test_dynamic_evaluation_goes_window_after_window(text_file: Path) -> None:
+    """However many rows a batch of training had."""
     data = small_module(text_file, False)
-    model = small_model(data, Transformer(8, 1, 2, context=16))
-    *_, sums = dynamic_evaluation(
-        model, [data.scored_batches("validation", stride=4)[0, k] for k in range(3)],
-        [data.training_batches()[0, 0]], Dynamic(),
-    )  # fmt: skip
-    assert int(sums.tokens) > 0
+    model = small_model(data, Transformer(8, 1, 2, context=16)).double()
+    train(model, data, 40, precision="64-true")
+    model.eval()
+    reading = Reading(stride=4, dynamic=Dynamic(lr=1e-3))
+    scored = ScoredWindows(data.tokens("validation"), 16, 1, Share(), 4)
+    batches = [scored[0, k] for k in range(len(scored))]
+    training = data.training_batches()
+    statistics = [training[0, k] for k in range(len(training))]
+    found = evaluate(model, data, "validation", reading, data)
+    assert reading.dynamic is not None
+    wanted = naive(model, batches, statistics, reading.dynamic)
+    assert found["nats_per_token"] * found["tokens"] == pytest.approx(wanted)
+
+
+def test_rows_of_chosen_targets_are_those_of_training(text_file: Path) -> None:
+    data = small_module(text_file, True, scored_targets="last")
+    assert {data.scored_batches("validation")[0, 0].targets.shape[1]} == {16}

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 
-from seqmodels.nn import scan
+from seqmodels.nn import MinGRU, MinLSTM, RecurrentStack, scan
 
 
 def loop(a: Tensor, b: Tensor, start: Tensor) -> Tensor:
@@ -59,3 +59,25 @@ def test_factors_of_zero_and_forgetting() -> None:
     assert_close(scan(a, b, start, pieces=31), loop(a, b, start))
     b[:, :500] = 1e6
     assert_close(scan(a, b, start, pieces=31)[:, 500:], loop(a, b, start)[:, 500:])
+
+
+@pytest.mark.parametrize("network", [MinGRU, MinLSTM])
+def test_gates_keep_their_precision_under_autocast(network: type[RecurrentStack]) -> None:
+    """A gate that is nearly shut stays open a little: in half precision its remainder would round to 1, and sum up."""
+    net = network(4, 4, num_layers=1)
+    cell = net.layers[0]
+    with torch.no_grad():
+        cell.from_input.weight.zero_()
+        bias = cell.from_input.bias.view(-1, 4)
+        bias.zero_()
+        bias[0] = -7.0 if network is MinGRU else 7.0  # z = 0.0009; f = 0.9991
+        if network is MinLSTM:
+            bias[1] = -7.0
+        bias[-1] = 1.0  # v
+    with torch.autocast("cpu", torch.bfloat16):
+        y, _ = net(torch.zeros(1, 4000, 4))
+    assert_close(y[0, -1], torch.ones(4), rtol=0.05, atol=0)  # of v = 1, not of the number of steps
+    far = torch.full((1, 3, 4), 0.0)
+    with torch.no_grad():
+        cell.from_input.bias.view(-1, 4)[:-1] = -200.0
+    assert torch.isfinite(net(far)[0]).all()

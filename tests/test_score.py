@@ -99,7 +99,7 @@ def test_vocabularies_are_compared_by_bytes() -> None:
 def test_unknown_characters_are_counted() -> None:
     score = varied(LSTM(6, 8)).score(["a ☃☃ b", "a"])
     assert [one.unknown for one in score] == [2, 0]
-    assert score[0].bytes == 6  # one each, as in all figures per byte
+    assert score[0].bytes == len("a ☃☃ b".encode())
 
 
 def test_text_longer_than_learned_positions() -> None:

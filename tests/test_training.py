@@ -86,6 +86,15 @@ def test_budget_of_tokens(text_file: Path, tmp_path: Path) -> None:
     assert rates.rates == pytest.approx([3e-3 * (1 - k / 10) for k in range(10)])
 
 
+def test_padding_is_not_trained_on(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "abc"}\n{"text": "a"}\n' * 20)
+    data = TextDataModule(str(path), length=16, batch_size=2, documents="apart", shuffle=False)
+    model = small_model(data)
+    train(model, data, 3)
+    assert model.tokens_seen == 3 * (5 + 3)  # characters, BOS and EOS
+
+
 def test_clipping_by_value(text_file: Path) -> None:
     data, largest = small_module(text_file, True), Largest()
     settings = {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value", "log_every_n_steps": 1}

@@ -96,6 +96,10 @@ class TextDataModule(Recorded, pl.LightningDataModule):
                 )
             if min_count > 1 and tokenizer != "word":
                 raise InputError(f"min_count={min_count} was given with tokenizer={tokenizer!r}; it is for word only")
+            if vocab_size is not None and tokenizer not in ("bpe", "word"):
+                raise InputError(
+                    f"vocab_size={vocab_size} was given with tokenizer={tokenizer!r}; it is for bpe and word"
+                )
         if documents not in get_args(Documents):
             raise InputError(f"documents={documents!r} was given; choose joined or apart")
         for choice in (targets, scored_targets):
@@ -183,6 +187,7 @@ class TextDataModule(Recorded, pl.LightningDataModule):
         lanes: int = 8,
         stride: int | None = None,
         piece: int | None = None,
+        rows: int | None = None,
     ) -> Batches:
         """The batches by which one rank scores a split: together, every token exactly once, or those chosen.
 
@@ -192,15 +197,17 @@ class TextDataModule(Recorded, pl.LightningDataModule):
             lanes: with carry, in how many lanes the text is read; only the first token of a lane has no context.
             stride: without carry, how many tokens a window scores; those before them are context.
             piece: with carry, tokens T of a batch, which changes nothing but the speed; 256 or the length of training,
-                whichever is longer, where not given.
+                whichever is longer, where not given. Where chosen targets of a row are scored, rows are as in training.
+            rows: without carry, how many windows are in a batch; as in training where not given.
         """
         column = self.tokens(split)
 
         def scored(share: Share) -> Batches:
             if self.carry:
-                return ScoredLanes(column, piece or max(self.length, 256), lanes, share)
+                length = (piece or max(self.length, 256)) if self.scored_targets == "all" else self.length
+                return ScoredLanes(column, length, lanes, share)
             kind = ScoredDocuments if self.documents == "apart" else ScoredWindows
-            return kind(column, self.length, self.batch_size, share, stride)
+            return kind(column, self.length, rows or self.batch_size, share, stride)
 
         if self.scored_targets == "all":
             return scored(share)

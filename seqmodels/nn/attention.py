@@ -55,6 +55,9 @@ class SelfAttention(nn.Module):
         num_kv_heads: heads of keys and values; H is divisible by it (Ainslie et al. 2023).
     """
 
+    attends = True
+    """Whether it looks at keys and values of earlier positions, which a stack keeps count of."""
+
     def __init__(self, size: int, num_heads: int, num_kv_heads: int) -> None:
         super().__init__()
         self.head_size = size // num_heads

@@ -26,6 +26,8 @@ class RecurrentMixer(nn.Module):
         network: any recurrent network, as wide at its input as at its output.
     """
 
+    attends = False
+
     def __init__(self, network: RecurrentStack) -> None:
         super().__init__()
         self.network = network

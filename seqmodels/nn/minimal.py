@@ -4,6 +4,7 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seqmodels.nn.cell import Cell, CellState
 from seqmodels.nn.initialization import Initialization
@@ -40,12 +41,12 @@ class MinimalCell(Cell):
         return self.from_input(x)  # type: ignore[no-any-return]
 
     def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
-        a, b = self.coefficients(z)
+        a, b = self.coefficients(_precise(z))
         return (a * state[0] + b,)
 
     def sequence(self, x: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
         """All steps in one scan; see `Cell.sequence`, with which it agrees."""
-        a, b = self.coefficients(self.read(x))
+        a, b = self.coefficients(_precise(self.read(x)))
         if lengths is not None:  # behind the last real step the state stays
             beyond = (torch.arange(x.shape[1], device=x.device) >= lengths[:, None]).unsqueeze(-1)
             a, b = a.masked_fill(beyond, 1.0), b.masked_fill(beyond, 0.0)
@@ -53,13 +54,17 @@ class MinimalCell(Cell):
         return h, (h[:, -1],)
 
 
+def _precise(z: Tensor) -> Tensor:
+    """In single precision at least: in half precision, a gate could not remember for more than a few hundred steps."""
+    return z if z.dtype == torch.float64 else z.float()
+
+
 class MinGRUCell(MinimalCell):
     """`h_t = (1 - z_t) * h_{t-1} + z_t * v_t` with `z_t = sigmoid(W_z x_t + b_z)` and `v_t = W_v x_t + b_v`."""
 
     def coefficients(self, z: Tensor) -> tuple[Tensor, Tensor]:
         update, v = z.chunk(2, -1)
-        update = update.sigmoid()
-        return 1 - update, update * v
+        return (-update).sigmoid(), update.sigmoid() * v
 
 
 class MinLSTMCell(MinimalCell):
@@ -78,9 +83,8 @@ class MinLSTMCell(MinimalCell):
 
     def coefficients(self, z: Tensor) -> tuple[Tensor, Tensor]:
         f, i, v = z.chunk(3, -1)
-        f, i = f.sigmoid(), i.sigmoid()
-        total = f + i
-        return f / total, i / total * v
+        difference = F.logsigmoid(f) - F.logsigmoid(i)  # a quotient of gates that both are nearly zero has no digits
+        return difference.sigmoid(), (-difference).sigmoid() * v
 
 
 class MinimalStack(RecurrentStack):

@@ -68,15 +68,8 @@ class PreNormStack(Backbone):
                 f"input_size={input_size}, num_layers={num_layers}, num_heads={num_heads}, "
                 f"num_kv_heads={num_kv_heads}, context={context}, dropout={dropout}"
             )
-        if input_size % num_heads or num_heads % kv_heads:
-            raise InputError(
-                f"{name} expects input_size divisible by num_heads and num_heads by num_kv_heads, "
-                f"got {input_size}, {num_heads}, {kv_heads}"
-            )
         if positions not in ("rotary", "learned"):
             raise InputError(f"the positions {positions!r} are not known; choose rotary or learned")
-        if positions == "rotary" and input_size // num_heads % 2:
-            raise InputError(f"rotary positions turn pairs of features: {input_size} / {num_heads} must be even")
         self.input_size = self.output_size = input_size
         self.heads = num_heads, kv_heads
         self.context, self.dropout = context, dropout
@@ -92,8 +85,7 @@ class PreNormStack(Backbone):
             for number in range(num_layers)
         )
         self.norm = make_norm(norm, input_size)
-        mixers = [block.mixer for block in self.blocks]
-        self._attends = next((number for number, m in enumerate(mixers) if isinstance(m, SelfAttention)), None)
+        self._attends = next((number for number, block in enumerate(self.blocks) if block.mixer.attends), None)  # type: ignore[union-attr]
         self._initialize()
 
     @abstractmethod
@@ -101,7 +93,16 @@ class PreNormStack(Backbone):
         """The part of layer `number` that looks at other positions."""
 
     def _attention(self) -> SelfAttention:
-        return SelfAttention(self.input_size, *self.heads)
+        """A layer of attention, where heads and positions allow one."""
+        size, (heads, kv_heads) = self.input_size, self.heads
+        if size % heads or heads % kv_heads:
+            raise InputError(
+                f"{type(self).__name__} expects input_size divisible by num_heads and num_heads by num_kv_heads, "
+                f"got {size}, {heads}, {kv_heads}"
+            )
+        if self.position is None and size // heads % 2:
+            raise InputError(f"rotary positions turn pairs of features: {size} / {heads} must be even")
+        return SelfAttention(size, heads, kv_heads)
 
     def _initialize(self) -> None:
         """Normal weights of GPT-2, those that write to the residual stream smaller with depth; cells draw theirs."""

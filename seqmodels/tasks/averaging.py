@@ -11,28 +11,44 @@ from seqmodels.errors import InputError
 Average = Literal["none", "ema", "stalled"]
 
 
-def make_average(name: Average, decay: float) -> list[pl.Callback]:
+def make_average(name: Average, decay: float, validations: int) -> list[pl.Callback]:
     """The callbacks that average weights: none, or one.
 
     Args:
         name: none; ema, an exponential moving average; stalled, see `StalledAverage`.
         decay: of the moving average.
+        validations: how many there will be.
 
     Raises:
-        InputError: the name is not known, or the decay is no share.
+        InputError: the name is not known, the decay is no share, or there are too few validations to see one stall.
     """
     if not 0 < decay < 1:
         raise InputError(f"ema_decay={decay} was given; expected a share between 0 and 1, such as 0.999")
     if name == "none":
         return []
     if name == "ema":
-        return [WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))]  # type: ignore[no-untyped-call]
+        return [OnDevice(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))]  # type: ignore[no-untyped-call]
     if name == "stalled":
-        return [StalledAverage()]
+        stalled = StalledAverage()
+        if validations < stalled.patience + 3:
+            raise InputError(
+                f"validations={validations} was given with average='stalled', which waits for {stalled.patience} "
+                f"validations without a new best; give --validations of at least {stalled.patience + 3}, better 20"
+            )
+        return [stalled]
     raise InputError(f"the average {name!r} is not known; choose none, ema or stalled")
 
 
-class StalledAverage(WeightAveraging):
+class OnDevice(WeightAveraging):
+    """Lightning's average of the weights, beside the weights themselves: it is made before these move to a GPU."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Follow them."""
+        assert self._average_model is not None
+        self._average_model.to(pl_module.device)
+
+
+class StalledAverage(OnDevice):
     """The mean of all weights since validation stopped improving: the trigger of AWD-LSTM (Merity et al. 2018, alg. 1).
 
     It begins at the first validation that is not better than the best of those more than `patience` before it. With SGD

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from seqmodels.batch import Batch
-from seqmodels.data.tokenizers import Tokenizer
+from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.metrics import TextMetrics, summed_nats
 from seqmodels.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer
@@ -70,7 +70,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         """Tokens trained on so far, over all ranks."""
         self._carried: State | None = None
         self._carried_in_evaluation: State | None = None
-        self._random: Tensor | None = None  # to be restored where a run resumes
+        self._random: tuple[Tensor, Tensor | None] | None = None  # to be restored where a run resumes
         self._recent = torch.zeros(2, dtype=torch.float64)  # nats and targets since the last line of the log
         self._clock: tuple[float, int] | None = None  # when that was, and the tokens seen by then
         self.figures: dict[str, Tensor | float] = {}
@@ -88,13 +88,16 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
     # Training
 
     def regularized(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor | float]:
-        """What `forward` returns, and a penalty that is added to the loss in training."""
+        """What `forward` returns, and a penalty that is added to the loss in training: a mean over this rank alone."""
         return *self(batch, state), 0.0
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Where a run resumes, chance goes on from where it was: what came before has drawn from it, too."""
         if self._random is not None:
-            torch.set_rng_state(self._random)
+            on_processor, on_gpu = self._random
+            torch.set_rng_state(on_processor)
+            if on_gpu is not None and self.device.type == "cuda":
+                torch.cuda.set_rng_state(on_gpu, self.device)
             self._random = None
             if self._carried is not None:  # read from a file, and so on the CPU
                 self._carried = map_state(lambda tensor: tensor.to(self.device), self._carried)
@@ -108,11 +111,14 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         logits, state, penalty = self.regularized(batch, self._carried if batch.continues else None)
         self._carried = detach(state) if batch.goes_on else None
         nats, count = summed_nats(logits, batch.targets)
+        # Padding is no token that was trained on.
+        real = torch.tensor(batch.inputs.numel()) if batch.mask is None else batch.mask.sum()
         if self.trainer.world_size > 1:
-            count = self.trainer.strategy.reduce(count.double(), reduce_op="mean")
+            both = torch.stack([count, real.to(count.device)]).double()
+            count, real = self.trainer.strategy.reduce(both, reduce_op="mean")
         self._recent = self._recent.to(nats.device)
         self._recent += torch.stack([nats.detach().double(), count.double()])
-        self.tokens_seen += batch.targets.numel() * self.trainer.world_size
+        self.tokens_seen += round(float(real) * self.trainer.world_size)
         return nats / count.clamp(min=1) + penalty
 
     @property
@@ -227,13 +233,18 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         carried = self._carried
         if carried is not None and self.trainer.world_size > 1:
             carried = map_state(lambda tensor: self.all_gather(tensor).flatten(0, 1), carried)  # type: ignore[union-attr]
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        known = isinstance(data, TextDataModule)
         checkpoint[RECORD] = {
             "format": 1,
             "task": self.constructor_call,
-            "data": getattr(self.trainer.datamodule, "constructor_call", None),  # type: ignore[attr-defined]
+            "data": getattr(data, "constructor_call", None),
+            "rows": data.batch_size * self.trainer.world_size if known else None,
+            "text": data.facts("train").sha256 if known else None,
             "tokens_seen": self.tokens_seen,
             "carried": carried,
             "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -244,4 +255,4 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         if carried is not None and self._trainer is not None and self.trainer.world_size > 1:
             rank, world = self.trainer.global_rank, self.trainer.world_size
             carried = map_state(lambda tensor: tensor.chunk(world)[rank], carried)
-        self._carried, self._random = carried, record["random"]
+        self._carried, self._random = carried, (record["random"], record.get("random_cuda"))

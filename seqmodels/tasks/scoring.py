@@ -30,7 +30,7 @@ class Score:
     Attributes:
         nats: minus the logarithm of the probability of the text, a sum over its tokens: 0 is certain.
         tokens: how many tokens were scored, the end of the document among them where it was asked for.
-        bytes: length of the text in UTF-8, as `Tokenizer.sizes` counts it: an unknown character is one byte.
+        bytes: length of the text in UTF-8.
         unknown: how many of the tokens are unknown to the vocabulary.
     """
 
@@ -86,10 +86,9 @@ def scores(model: "LanguageModel", texts: Sequence[str], eos: bool, first: int =
                 nats[row] = figure
     finally:
         model.train(training)
-    sizes = model.tokenizer.sizes[1].tolist()
     return [
-        Score(figure, len(tokens), sum(sizes[token] for token in tokens), tokens.count(UNK))
-        for figure, tokens in zip(nats, ids, strict=True)
+        Score(figure, len(tokens), len(text.encode()), tokens.count(UNK))
+        for figure, tokens, text in zip(nats, ids, texts, strict=True)
     ]
 
 
