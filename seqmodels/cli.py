@@ -1,6 +1,7 @@
 """The command line: `seqmodels fit | validate | test | generate | score`, and recipes as commands."""
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -56,7 +57,9 @@ def command(function: Callable[..., Any]) -> None:
         if "-h" in words or "--help" in words:
             about, found = pages.options(Path(inspect.getfile(function)), function.__name__, skip=("backbone",))
             print(f"usage: python {sys.argv[0]} [options]\n\n{about}\n")
-            print(f"options:\n{pages.render(found)}\n\n{pages.networks()}")
+            print(f"options:\n{pages.render(found)}\n")
+            print("Without --backbone, the recipe's own network is trained; one that is named has these defaults.")
+            print(f"\n{pages.networks()}")
             return
         from seqmodels.parsing import Parser, call
 
@@ -77,6 +80,15 @@ def _guarded(action: Callable[[], None]) -> None:
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if not re.search(r"can't allocate memory|out of memory", str(error)):
+            raise
+        asked = re.search(r"tried to allocate ([\d.]+ ?\w+)", str(error))
+        more = f" ({asked[1]} were asked for)" if asked else ""
+        print(
+            f"error: the memory does not suffice{more}; give smaller sizes or a smaller --batch-size", file=sys.stderr
+        )
+        sys.exit(2)
 
 
 def _run(name: str, words: list[str]) -> None:

@@ -96,6 +96,8 @@ def score(run: str, eos: bool = False, json: bool = False) -> None:
     task = load(run)
     assert isinstance(task, LanguageModel)
     unknown, first = 0, 1
+    if sys.stdin.buffer.isatty():
+        print("reading lines from here, to the end of input (Ctrl-D); or give a file with: < FILE", file=sys.stderr)
     for lines in parts(sys.stdin.buffer, "standard input"):
         for line, found in zip(lines, scores(task, lines, eos, first), strict=True):
             print(found.as_json(line) if json else found.as_columns(line))

@@ -46,8 +46,10 @@ class Parser(ArgumentParser):
         if unknown := re.search(
             r"Option '([\w.]+)' is not accepted|unrecognized arguments: --([\w.]+)", message, re.IGNORECASE
         ):
-            name = unknown[1] or unknown[2]
             names = self._names()
+            name = unknown[2] or f"backbone.{unknown[1]}"  # what is nested is told without what it is nested in
+            if name in names:
+                return f"the option --{name.replace('_', '-')} is not one of this network; --help lists what each takes"
             near = difflib.get_close_matches(name, names, 1, 0.5) or [n for n in names if n.endswith(f".{name}")]
             hint = f"did you mean --{near[0].replace('_', '-')}?" if near else "--help lists what there is"
             return f"the option --{name.replace('_', '-')} is not known; {hint}"

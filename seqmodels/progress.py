@@ -60,6 +60,12 @@ class ProgressLine(pl.Callback):
         self._bar.update(self._row, completed=task.share_of_run, figures=" · ".join(parts))
         self._bar.refresh()
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say why the bar stands still."""
+        if self._bar is not None:
+            self._bar.update(self._row, figures="validating")
+            self._bar.refresh()
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """One line for each validation, which stays."""
         if trainer.state.fn != "fit":

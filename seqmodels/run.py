@@ -114,7 +114,12 @@ def fit(
     accelerator = choose_accelerator(accelerator, devices)
     if resume is not None:
         resume = checkpoint_path(resume, "last")
-        _check_resumable(resume, task, data, devices, average)  # a bad one is refused before anything is written
+        content = read_checkpoint(resume)  # a bad one is refused before anything is written
+        _check_resumable(resume, content, task, data, devices, average)
+        if budget.is_spent(content):
+            raise InputError(
+                f"{str(resume)!r} has spent this budget; give more --max-minutes, --max-steps or --max-tokens"
+            )
     facts = data.facts("train")  # tokenized here, once; other processes find it in the cache
     data.training_batches(Share(0, devices))
     task.check_prompt(prompt)
@@ -177,9 +182,10 @@ def fit(
     return folder
 
 
-def _check_resumable(path: Path, task: LanguageModel, data: TextDataModule, devices: int, average: Average) -> None:
+def _check_resumable(
+    path: Path, content: dict[str, Any], task: LanguageModel, data: TextDataModule, devices: int, average: Average
+) -> None:
     """Refuse a checkpoint of another model, or of other data, with which its place would mean something else."""
-    content = read_checkpoint(path)
     record, wrong = content[RECORD], []
     for call, theirs, names in (
         (task.constructor_call, record["task"], ("backbone", "tokenizer", "tie_embeddings", "optimizer")),
@@ -272,8 +278,13 @@ def _finish(folder: Path, task: SequenceTask, trainer: pl.Trainer, seconds: floa
         figures = f"{best['val/nats_per_token']:.4f} nats per token, {best['val/bits_per_byte']:.3f} bits per byte"
         print(f"best     {figures} on validation text")
     print(f"trained  {task.tokens_seen:,} tokens, {trainer.global_step:,} steps, {seconds:,.0f} s")
-    print(f"model    {folder}/checkpoints/best.ckpt")
-    print(f"next     seqmodels generate {folder}")
+    if (folder / "checkpoints" / "best.ckpt").exists():
+        module = task.constructor_call["init_args"]["backbone"]["class_path"].rpartition(".")[0]
+        own = "" if module.startswith("seqmodels.") else f" --import {module}"
+        print(f"model    {folder}/checkpoints/best.ckpt")
+        print(f"next     seqmodels generate {folder}{own}")
+    else:
+        print("model    none was saved: that is done at each validation, and there was none; give more --validations")
 
 
 def _network(task: SequenceTask) -> str:

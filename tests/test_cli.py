@@ -131,7 +131,8 @@ MISTAKES = [
     (["fti"], "did you mean fit"),
     (["fit", "--lenght", "3"], "did you mean --length"),
     (["fit", "--backbone", "LSMT"], "did you mean LSTM"),
-    (["fit", "--backbone", "LSTM", "--backbone.hiden-size", "3"], "hiden-size is not known; did you mean"),
+    (["fit", "--backbone", "LSTM", "--backbone.hiden-size", "3"], "did you mean --backbone.hidden-size"),
+    (["fit", "--backbone", "LSTM", "--backbone.num-heads", "3"], "--backbone.num-heads is not one of this network"),
     (["fit", "--backbone.hidden-size", "3"], "without a network"),
     (["fit", "--length", "abc"], "'abc'; expected int"),
     (["fit", "--backbone", "Transformer", "--backbone.num-heads", "3"], "divisible"),
@@ -191,6 +192,41 @@ def test_resume_of_another_run(capsys: pytest.CaptureFixture[str], run: Path, te
     assert "another carry, text" not in refused(capsys, *words, "--no-carry")
     assert "another text" in refused(capsys, *words, "--val-share", "0.3")
     assert "another average" in refused(capsys, *words, "--average", "ema")
+
+
+def test_spent_budget_is_not_gone_on_with(capsys: pytest.CaptureFixture[str], run: Path, tmp_path: Path) -> None:
+    words = ["fit", "--config", str(run / "config.yaml"), "--resume", str(run), "--runs", str(tmp_path)]
+    assert "has spent this budget" in refused(capsys, *words)
+    main([*words, "--max-steps", "62"])
+    assert "62 steps" in capsys.readouterr().out
+
+
+def test_more_than_the_memory(capsys: pytest.CaptureFixture[str], text_file: Path, tmp_path: Path) -> None:
+    words = ["--data", str(text_file), "--runs", str(tmp_path), "--max-steps", "1"]
+    error = refused(capsys, "fit", *words, "--backbone", "RNN", "--backbone.hidden-size", "3000000")
+    assert "memory does not suffice" in error
+
+
+def test_diverged_run_keeps_its_figures(capsys: pytest.CaptureFixture[str], text_file: Path, tmp_path: Path) -> None:
+    words = ["--data", str(text_file), "--runs", str(tmp_path), "--max-steps", "8", "--lr", "1e30", "--clip", "0"]
+    main(["fit", *words, "--length", "16", "--batch-size", "2", "--backbone", "RNN", "--backbone.hidden-size", "8"])
+    assert "no sample at step 8" in capsys.readouterr().out
+    (folder,) = tmp_path.glob("*/*")
+    assert json.loads((folder / "result.json").read_text())["steps"] == 8
+
+
+def test_network_of_ones_own_is_named_in_the_next_command(
+    capsys: pytest.CaptureFixture[str], text_file: Path, tmp_path: Path
+) -> None:
+    from seqmodels import GRU, LanguageModel, TextDataModule, fit
+
+    class Mine(GRU):
+        """A network of a module outside the package."""
+
+    Mine.__qualname__ = "Mine"  # as if it stood at the top of it
+    data = TextDataModule(str(text_file), carry=True, length=16, batch_size=4)
+    fit(LanguageModel(Mine(8, 8), data.tokenizer), data, max_steps=2, validations=1, runs=str(tmp_path))
+    assert f" --import {Mine.__module__}\n" in capsys.readouterr().out
 
 
 def test_hub_name_without_network(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import lightning.pytorch as pl
 
 from seqmodels.decoding import Sampling
+from seqmodels.errors import InputError
 from seqmodels.tasks import LanguageModel
 
 
@@ -56,7 +57,11 @@ class Samples(pl.Callback):
         limit = task.backbone.max_length
         length = 1 + len(task.tokenizer.encode(self.prompt))
         room = self.tokens if limit is None else max(0, min(self.tokens, limit - length))
-        text = "".join(task.generate(self.prompt, max_tokens=room, sampling=self.sampling, seed=0))
+        try:
+            text = "".join(task.generate(self.prompt, max_tokens=room, sampling=self.sampling, seed=0))
+        except InputError as error:  # a model that has diverged; its figures are to be kept all the same
+            trainer.print(f"note     no sample at step {self.last:,}: {error}")
+            return
         figure = trainer.callback_metrics.get("val/nats_per_token")
         heading = f"step {self.last:,}" + (f", last validated at {figure:.3f} nats per token" if figure else "")
         with self.path.open("a", encoding="utf-8") as file:

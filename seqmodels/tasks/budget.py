@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 
 from seqmodels.errors import InputError
-from seqmodels.tasks.base import SequenceTask
+from seqmodels.tasks.base import RECORD, SequenceTask
 
 
 class Budget(pl.Callback):
@@ -78,6 +78,12 @@ class Budget(pl.Callback):
         """The budget ends with the run."""
         assert isinstance(pl_module, SequenceTask)
         pl_module.budget = None
+
+    def is_spent(self, checkpoint: dict[str, Any]) -> bool:
+        """Whether a run that goes on from a checkpoint has nothing left to do."""
+        spent = checkpoint["callbacks"].get(self.state_key, {}).get("spent", 0.0)
+        tokens = checkpoint[RECORD]["tokens_seen"]
+        return bool(spent >= self.seconds or checkpoint["global_step"] >= self.steps or tokens >= self.tokens)
 
     def state_dict(self) -> dict[str, Any]:
         """Seconds spent."""
