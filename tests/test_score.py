@@ -136,6 +136,9 @@ class Lines:
             self.taken += 1
             yield line
 
+    def isatty(self) -> bool:
+        return False
+
 
 def give(monkeypatch: pytest.MonkeyPatch, content: bytes) -> Lines:
     lines = Lines(content)
