@@ -1,6 +1,7 @@
 """Averages of the weights: against sums written out, in the figures, in checkpoints, and when resumed."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -57,6 +58,16 @@ def test_mean_begins_when_validation_stalls(text_file: Path, tmp_path: Path) -> 
     steps = seen.weights[3 * (first + 1) :]  # a validation every three steps
     before = seen.weights[3 * (first + 1) - 1]
     assert_close(flat(model), torch.stack([before, *steps]).mean(0))
+
+
+def test_patience() -> None:
+    """The best is that of more than `patience` validations ago, so the mean begins so much later than the stall."""
+    callback, began = StalledAverage(patience=2), []
+    for figure in (5.0, 4.0, 3.0, 3.5, 3.4, 3.3, 2.0):
+        trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"), callback_metrics={"val/nats_per_token": figure})
+        callback.on_validation_end(trainer, None)  # type: ignore[arg-type]
+        began.append(callback.began)
+    assert began == [False] * 5 + [True] * 2
 
 
 class Validations(pl.Callback):
