@@ -2,7 +2,6 @@
 
 import csv
 import gzip
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,11 +51,9 @@ def read_tables(files: Sequence[Path], column: str) -> datasets.Dataset:
             # As it stands: not "NA" as nothing, nor "007" as a number.
             text = datasets.Features({column: datasets.Value("string")})
             settings = {**settings, "usecols": [column], "features": text, "keep_default_na": False}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the readers about their own future
-            loaded = datasets.load_dataset(
-                READERS[kinds[0]], data_files={"train": [str(path.absolute()) for path in files]}, **settings
-            )
+        loaded = datasets.load_dataset(
+            READERS[kinds[0]], data_files={"train": [str(path.absolute()) for path in files]}, **settings
+        )
     except InputError:
         raise
     except Exception as error:  # the readers raise errors of several libraries
