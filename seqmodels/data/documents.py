@@ -6,9 +6,9 @@ Like `windows.py`, datasets of whole batches, each gathered by one indexed read 
 import torch
 from torch import Tensor
 
-from seqmodels.batch import BOS, IGNORE, PAD, Batch
+from seqmodels.batch import BOS, PAD, Batch
 from seqmodels.data.order import Share, examples
-from seqmodels.data.windows import Batches, shifted
+from seqmodels.data.windows import Batches, Sliding, shifted
 from seqmodels.errors import InputError
 
 
@@ -87,10 +87,9 @@ class DocumentWindows(Batches):
         return gathered(self.column, self.first[rows], self.behind[rows], self.length)
 
 
-class ScoredDocuments(Batches):
+class ScoredDocuments(Sliding):
     """Every token of a text scored exactly once, in windows that slide along each document from its start.
 
-    The first window of a document scores all of its tokens, every other the last `stride`; those before are context.
     A batch is as wide as its longest window.
 
     Args:
@@ -98,30 +97,17 @@ class ScoredDocuments(Batches):
         length: positions T of a window.
         batch_size: rows of a batch.
         share: which rank this is; the ranks take turns, and nothing is scored twice to make them equal.
-        stride: distance between the starts of neighbours; as long as a window where not given, so that they lie side
-            by side.
-
-    Raises:
-        InputError: the stride is longer than a window, so that tokens between windows would never be scored.
+        stride: see `Sliding`.
     """
 
     def __init__(self, column: Tensor, length: int, batch_size: int, share: Share, stride: int | None = None) -> None:
-        self.column, self.length, self.batch_size, self.stride = column, length, batch_size, stride or length
-        if self.stride > length:
-            raise InputError(f"stride={stride} was given for windows of length={length}; expected at most that")
-        first, behind = document_windows(column, length, self.stride)
-        mine = slice(share.rank, None, share.world)
-        # A rank for which there is none reads one of which nothing is scored, so that no rank waits for it.
+        super().__init__(column, length, batch_size, stride)
+        first, behind = (each[share.rank :: share.world] for each in document_windows(column, length, self.stride))
         none = torch.tensor([len(column) - 1])
-        self.first, self.behind = (first[mine], behind[mine]) if len(first[mine]) else (none, none + 1)
-
-    def __len__(self) -> int:
-        return -(-len(self.first) // self.batch_size)
+        self.first, self.behind = (first, behind) if len(first) else (none, none + 1)
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
-        rows = slice(place[1] * self.batch_size, (place[1] + 1) * self.batch_size)
+        rows = self.rows(place[1])
         first, behind = self.first[rows], self.behind[rows]
         width = max(1, int((behind - first).max()) - 1)
-        batch = gathered(self.column, first, behind, width)
-        context = (torch.arange(width) < self.length - self.stride) & (self.column[first] != BOS)[:, None]
-        return batch._replace(targets=batch.targets.masked_fill(context, IGNORE))
+        return self.scored(gathered(self.column, first, behind, width), self.column[first] == BOS)

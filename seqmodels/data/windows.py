@@ -159,17 +159,16 @@ class ScoredLanes(Batches):
         return _without_end(batch, torch.tensor(self.counts) - first)
 
 
-class ScoredWindows(Batches):
-    """Every token of a text scored exactly once, in windows that slide along it, each read from a fresh state.
+class Sliding(Batches):
+    """What all windows have in common that slide along a text and score each token once.
 
-    The first window scores all of its tokens, every other the last `stride` of them, which have at least
+    The first window of a text scores all of its tokens, every other the last `stride` of them, which have at least
     `length - stride` tokens of context.
 
     Args:
-        column: token ids (N,); the first is context only.
+        column: token ids (N,).
         length: positions T of a window.
         batch_size: rows of a batch.
-        share: which rank this is; the ranks take turns, and nothing is scored twice to make them equal.
         stride: distance between the starts of neighbours; as long as a window where not given, so that they lie side
             by side.
 
@@ -177,28 +176,53 @@ class ScoredWindows(Batches):
         InputError: the stride is longer than a window, so that tokens between windows would never be scored.
     """
 
-    def __init__(self, column: Tensor, length: int, batch_size: int, share: Share, stride: int | None = None) -> None:
+    first: Tensor
+    """Where this rank's windows begin, (W,). A rank without any has one that scores nothing: none waits."""
+
+    def __init__(self, column: Tensor, length: int, batch_size: int, stride: int | None) -> None:
         self.column, self.length, self.batch_size, self.stride = column, length, batch_size, stride or length
         if self.stride > length:
             raise InputError(f"stride={stride} was given for windows of length={length}; expected at most that")
-        # As many as are needed for the last to reach the end.
-        count = 1 + max(0, -(-(len(column) - 1 - length) // self.stride))
-        starts = (torch.arange(count) * self.stride)[share.rank :: share.world]
-        # A rank for which there is none reads one of which nothing is scored, so that no rank waits for it.
-        self.starts = starts if len(starts) else torch.tensor([len(column) - 1])
 
     def __len__(self) -> int:
-        return -(-len(self.starts) // self.batch_size)
+        return -(-len(self.first) // self.batch_size)
 
-    def __getitem__(self, place: tuple[int, int]) -> Batch:
-        starts = self.starts[place[1] * self.batch_size :][: self.batch_size]
-        positions = starts[:, None] + torch.arange(self.length + 1)
-        tokens = self.column[positions.clamp(max=len(self.column) - 1)]
-        batch = _without_end(shifted(tokens), len(self.column) - 1 - starts)
+    def rows(self, step: int) -> slice:
+        """Which of the windows are in a batch."""
+        return slice(step * self.batch_size, (step + 1) * self.batch_size)
+
+    def scored(self, batch: Batch, begins: Tensor) -> Batch:
+        """The batch without targets that are context only; `begins` (B,) says which windows are the first of a text."""
         if self.stride == self.length:
             return batch
-        context = (torch.arange(self.length) < self.length - self.stride) & (starts > 0)[:, None]
+        context = (torch.arange(batch.targets.shape[1]) < self.length - self.stride) & ~begins[:, None]
         return batch._replace(targets=batch.targets.masked_fill(context, IGNORE))
+
+
+class ScoredWindows(Sliding):
+    """Every token of a text scored exactly once, in windows that slide along it, each read from a fresh state.
+
+    Args:
+        column: token ids (N,); the first is context only.
+        length: positions T of a window.
+        batch_size: rows of a batch.
+        share: which rank this is; the ranks take turns, and nothing is scored twice to make them equal.
+        stride: see `Sliding`.
+    """
+
+    def __init__(self, column: Tensor, length: int, batch_size: int, share: Share, stride: int | None = None) -> None:
+        super().__init__(column, length, batch_size, stride)
+        # As many as are needed for the last to reach the end.
+        count = 1 + max(0, -(-(len(column) - 1 - length) // self.stride))
+        first = (torch.arange(count) * self.stride)[share.rank :: share.world]
+        self.first = first if len(first) else torch.tensor([len(column) - 1])
+
+    def __getitem__(self, place: tuple[int, int]) -> Batch:
+        first = self.first[self.rows(place[1])]
+        positions = first[:, None] + torch.arange(self.length + 1)
+        tokens = self.column[positions.clamp(max=len(self.column) - 1)]
+        batch = _without_end(shifted(tokens), len(self.column) - 1 - first)
+        return self.scored(batch, first == 0)
 
 
 def _without_end(batch: Batch, counts: Tensor) -> Batch:
