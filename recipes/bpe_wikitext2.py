@@ -32,6 +32,7 @@ def main(
     devices: int = 1,
     seed: int = 1,
     runs: str = "runs",
+    wandb: bool = False,
 ) -> None:
     """Train a small GPT on WikiText-2.
 
@@ -54,6 +55,7 @@ def main(
         devices: how many processes or GPUs share the work.
         seed: what chance depends on.
         runs: the folder in which run folders are made.
+        wandb: also track the run by Weights & Biases; WANDB_PROJECT and the like say as what.
     """
     if tokenizer == "bpe":
         vocab_size = vocab_size or 4096
@@ -67,7 +69,7 @@ def main(
     )
     fit(
         model, text, max_minutes=max_minutes, max_steps=max_steps, validations=validations, precision=precision,
-        devices=devices, runs=runs,
+        devices=devices, runs=runs, wandb=wandb,
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ def main(
     max_steps: int | None = None,
     seed: int = 1,
     runs: str = "runs",
+    wandb: bool = False,
 ) -> None:
     """Train a network to recall a character from far back.
 
@@ -44,6 +45,7 @@ def main(
         max_steps: how many steps to train at most.
         seed: what chance depends on.
         runs: the folder in which run folders are made.
+        wandb: also track the run by Weights & Biases; WANDB_PROJECT and the like say as what.
     """
     path = Path(runs) / f"recall{distance}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +60,7 @@ def main(
     )  # fmt: skip
     network = backbone or RNN(input_size=16, hidden_size=100, nonlinearity="relu", recurrent_init="identity")
     model = LanguageModel(network, text.tokenizer, lr=lr)
-    fit(model, text, max_minutes=max_minutes, max_steps=max_steps, clip=clip, prompt="a", runs=runs)
+    fit(model, text, max_minutes=max_minutes, max_steps=max_steps, clip=clip, prompt="a", runs=runs, wandb=wandb)
 
 
 if __name__ == "__main__":

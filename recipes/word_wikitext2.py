@@ -27,7 +27,7 @@ def main(
     activation_penalty: float = 2.0,
     temporal_penalty: float = 1.0,
     optimizer: OptimizerName = "muon",
-    lr: float = 3e-3,
+    lr: float = 6e-3,
     weight_decay: float = 0.05,
     schedule: Schedule = "linear",
     average: Average = "none",
@@ -37,6 +37,7 @@ def main(
     precision: Precision = "auto",
     seed: int = 1,
     runs: str = "runs",
+    wandb: bool = False,
 ) -> None:
     """Train a word model on WikiText-2.
 
@@ -61,6 +62,7 @@ def main(
         precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the hardware computes in it.
         seed: what chance depends on.
         runs: the folder in which run folders are made.
+        wandb: also track the run by Weights & Biases; WANDB_PROJECT and the like say as what.
     """
     text = TextDataModule(
         data, subset=subset, tokenizer="word", length=length, batch_size=batch_size, carry=True, seed=seed
@@ -72,7 +74,7 @@ def main(
     )  # fmt: skip
     fit(
         model, text, max_minutes=max_minutes, max_steps=max_steps, average=average, clip=0.25, validations=validations,
-        precision=precision, runs=runs,
+        precision=precision, runs=runs, wandb=wandb,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from seqmodels.data import Batches, Share, TextDataModule
 from seqmodels.data.loader import loader
 from seqmodels.environment import choose_accelerator, quiet
 from seqmodels.errors import InputError
+from seqmodels.hardware import keep_freed_memory
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.dynamic import Dynamic, dynamic_evaluation
 
@@ -93,6 +94,7 @@ def evaluate(
     """
     batches = reading.batches(data, split)
     accelerator = choose_accelerator("auto", 1)
+    keep_freed_memory()
     if reading.dynamic is None:
         with quiet():
             trainer = pl.Trainer(

@@ -1,8 +1,13 @@
-"""What the hardware can do by itself."""
+"""What the hardware can do by itself, and how the system is asked for memory."""
 
+import ctypes
 import functools
+import os
 
 import torch
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Numbers of settings in malloc.h of glibc."""
 
 
 @functools.cache
@@ -16,3 +21,26 @@ def multiplies_bf16(device: str) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     able = torch.cpu.get_capabilities()
     return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16"))
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Let the process keep the memory that it frees, so that the next step finds it mapped.
+
+    glibc gives blocks above 32 MiB back at once, and the system maps and clears each page of the next one anew. The
+    logits of a large vocabulary are such blocks: a training step of a word model on a CPU takes two thirds of the time
+    where memory is kept, and two fifths more of it at the peak. Nothing is changed where the user has set glibc's
+    variables, or where the C library is another one.
+
+    Returns:
+        Whether memory is kept from now on.
+    """
+    chosen = [name for name in os.environ if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES"]
+    try:
+        glibc = bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    except (AttributeError, OSError, ValueError):  # no such function, or no such name
+        glibc = False
+    if chosen or not glibc:
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1))

@@ -1,11 +1,6 @@
-"""A run: one training in one folder, which is never written over."""
+"""A run: one training in one folder, with all that it leaves there."""
 
-import contextlib
 import json
-import os
-import re
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +8,6 @@ import lightning.pytorch as pl
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities import rank_zero_only
 
 from seqmodels.checkpoint import checkpoint_path, read_checkpoint
 from seqmodels.curves import best_figures, draw_curves
@@ -21,6 +15,8 @@ from seqmodels.data import Share, TextDataModule
 from seqmodels.diagnostics import Samples
 from seqmodels.environment import choose_accelerator, choose_precision, environment, quiet
 from seqmodels.errors import InputError
+from seqmodels.folder import known_to_all, make_folder
+from seqmodels.hardware import keep_freed_memory
 from seqmodels.progress import ProgressLine
 from seqmodels.tasks import LanguageModel, SequenceTask
 from seqmodels.tasks.averaging import Average, make_average
@@ -29,9 +25,6 @@ from seqmodels.tasks.budget import Budget
 from seqmodels.tracking import Tracker, settle, tracked
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
-
-RUN_VARIABLE = "SEQMODELS_RUN"
-"""Tells the processes that Lightning starts for more devices which run they belong to."""
 
 
 def fit(
@@ -130,13 +123,14 @@ def fit(
             "positions that do not end"
         )
     plan = settle(wandb_project, wandb_name, wandb_group, wandb_tags, resume) if wandb else None
-    folder = _folder(Path(runs), task, data)
+    folder = make_folder(Path(runs), type(task).__name__, _network(task), data.data, data.seed)
     # Two, since the last that one of them keeps is the last that was also the best.
     checkpoints = [
         ModelCheckpoint(folder / "checkpoints", filename=name, monitor=monitor, enable_version_counter=False)
         for name, monitor in (("best", "val/nats_per_token"), ("last", None))
     ]
     recorded = configuration(task, data, settings)
+    keep_freed_memory()
     with quiet(), tracked(plan, folder, recorded | {"parameters": _size(task)}) as trackers:
         trainer = pl.Trainer(
             max_epochs=-1,
@@ -171,7 +165,7 @@ def fit(
             _announce(task, data, folder)
         interrupted = False
         try:
-            with _known_to_all(folder):
+            with known_to_all(folder):
                 trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
         except SystemExit:  # how Lightning ends after Ctrl-C
             interrupted = True
@@ -214,43 +208,6 @@ def configuration(task: SequenceTask, data: TextDataModule, settings: dict[str, 
     model = dict(task.constructor_call["init_args"])
     model.pop("tokenizer")
     return {**data.constructor_call["init_args"], **model, **settings}
-
-
-def _folder(runs: Path, task: SequenceTask, data: TextDataModule) -> Path:
-    """Make a folder of its own for this run; the other processes of the same run are told of it."""
-    if RUN_VARIABLE in os.environ:
-        return Path(os.environ[RUN_VARIABLE])
-    if getattr(rank_zero_only, "rank", 0):  # started by torchrun or SLURM: rank 0 alone writes
-        return runs
-    kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(task).__name__).lower()
-    text = re.sub(r"\W+", "-", Path(data.data).name.split(".")[0]).lower()
-    name = f"{_network(task).lower()}-{text}-s{data.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for number in range(1, 1000):
-        folder = runs / kind / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            if not folder.is_dir():
-                break  # a file stands in the way
-        except OSError as error:
-            raise InputError(
-                f"cannot make a run folder in {str(runs)!r}: {error.strerror}; give another --runs"
-            ) from error
-        else:
-            return folder
-    raise InputError(f"no free name for a run in {str(runs / kind)!r}; give another folder with --runs")
-
-
-@contextlib.contextmanager
-def _known_to_all(folder: Path) -> Iterator[None]:
-    """While processes are started: which run they belong to."""
-    already = RUN_VARIABLE in os.environ
-    os.environ.setdefault(RUN_VARIABLE, str(folder))
-    try:
-        yield
-    finally:
-        if not already:
-            del os.environ[RUN_VARIABLE]
 
 
 def _announce(task: SequenceTask, data: TextDataModule, folder: Path) -> None:

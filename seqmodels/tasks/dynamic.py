@@ -69,7 +69,7 @@ def dynamic_evaluation(
         for gradients, nats, batch in _gradients(task, parameters, batches):
             scores.update(nats, batch.targets)
             for p, start, pull, rate, gradient in zip(parameters, trained, pulls, rates, gradients, strict=True):
-                p.data.add_(pull * (start - p.data)).addcmul_(rate, gradient, value=-1)
+                p.data.lerp_(start, pull).addcmul_(rate, gradient, value=-1)
             yield scores
     finally:
         with torch.no_grad():
