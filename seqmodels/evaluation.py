@@ -90,7 +90,7 @@ def evaluate(
         trained_on: for dynamic evaluation, the data of its training.
 
     Raises:
-        InputError: the reading does not fit the data.
+        InputError: the reading does not fit the data, or dynamic evaluation diverged.
     """
     batches = reading.batches(data, split)
     accelerator = choose_accelerator("auto", 1)
@@ -122,6 +122,10 @@ def evaluate(
     ):
         pass
     assert scores is not None
+    if not scores.nats.isfinite():
+        raise InputError(
+            f"the model lost itself while it learned from the text, at lr={reading.dynamic.lr}; give a lower --dynamic-lr"
+        )
     named = {name: float(figure) for name, figure in scores.compute().items()}
     return _of_text(data, split, {**named, "tokens": int(scores.tokens)})
 

@@ -199,6 +199,13 @@ def test_dynamic_evaluation_goes_window_after_window(text_file: Path) -> None:
     assert found["nats_per_token"] * found["tokens"] == pytest.approx(wanted)
 
 
+def test_dynamic_evaluation_that_diverges_is_no_figure(text_file: Path) -> None:
+    data = small_module(text_file, True)
+    model = small_model(data)
+    with pytest.raises(InputError, match=r"at lr=1e\+39; give a lower --dynamic-lr"):
+        evaluate(model, data, "validation", Reading(dynamic=Dynamic(lr=1e39)), data)
+
+
 def test_rows_of_chosen_targets_are_those_of_training(text_file: Path) -> None:
     data = small_module(text_file, True, scored_targets="last")
     assert {data.scored_batches("validation")[0, 0].targets.shape[1]} == {16}
