@@ -3,9 +3,8 @@
     python recipes/word_wikitext2.py --data DIRECTORY
 
 The directory holds `train`, `valid` and `test` as text files, plain or gzipped, a paragraph a line with `<unk>` in it;
-from the hub it is `--data Salesforce/wikitext --subset wikitext-2-v1`. Every line end is a token, so that the test text
-has the customary 245,569. After an hour on two cores, `seqmodels test RUN --lanes 1` gave a perplexity of 122.3, and
-`seqmodels test RUN --dynamic --dynamic-piece 70` one of 87.4; machine and commit stand in `docs/results.md`.
+from the hub it is `--data Salesforce/wikitext --subset wikitext-2-v1`. After an hour on two cores, `seqmodels test RUN
+--lanes 1` gave a perplexity of 122.3, `seqmodels test RUN --dynamic --dynamic-piece 70` 87.4; see `docs/results.md`.
 """
 
 from seqmodels import LSTM, LanguageModel, TextDataModule, fit
@@ -64,9 +63,7 @@ def main(
         runs: the folder in which run folders are made.
         wandb: also track the run by Weights & Biases; WANDB_PROJECT and the like say as what.
     """
-    text = TextDataModule(
-        data, subset=subset, tokenizer="word", length=length, batch_size=batch_size, carry=True, seed=seed
-    )  # fmt: skip
+    text = TextDataModule(data, subset, tokenizer="word", length=length, batch_size=batch_size, carry=True, seed=seed)
     network = backbone or LSTM(input_size=512, hidden_size=512, weight_dropout=0.3)
     model = LanguageModel(
         network, text.tokenizer, dropout, dropout, embedding_dropout, activation_penalty, temporal_penalty,

@@ -124,7 +124,7 @@ def evaluate(
     assert scores is not None
     if not scores.nats.isfinite():
         raise InputError(
-            f"the model lost itself while it learned from the text, at lr={reading.dynamic.lr}; give a lower --dynamic-lr"
+            f"the model lost itself as it learned from the text, at lr={reading.dynamic.lr}; give a lower --dynamic-lr"
         )
     named = {name: float(figure) for name, figure in scores.compute().items()}
     return _of_text(data, split, {**named, "tokens": int(scores.tokens)})
