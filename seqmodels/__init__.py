@@ -5,14 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seqmodels.checkpoint import load
-    from seqmodels.data import TextDataModule, Tokenizer
-    from seqmodels.decoding import Sampling
+    from seqmodels.data import TextDataModule, Tokenizer, TranslationDataModule
+    from seqmodels.decoding import Beam, Sampling
     from seqmodels.errors import InputError
     from seqmodels.nn import (
         GRU,
         LSTM,
         RNN,
+        Attentive,
         Backbone,
+        Bidirectional,
         Hybrid,
         MinGRU,
         MinLSTM,
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
         Transformer,
     )
     from seqmodels.run import fit
-    from seqmodels.tasks import LanguageModel
+    from seqmodels.tasks import LanguageModel, Translator
 
 # Read when first asked for: `seqmodels --help` must not wait for torch.
 _HOMES = {
@@ -34,12 +36,14 @@ _HOMES = {
         "MultiplicativeLSTM",
         "MultiplicativeRNN",
         "RNN",
+        "Attentive",
         "Backbone",
+        "Bidirectional",
         "Transformer",
     ),
-    "seqmodels.data": ("TextDataModule", "Tokenizer"),
-    "seqmodels.tasks": ("LanguageModel",),
-    "seqmodels.decoding": ("Sampling",),
+    "seqmodels.data": ("TextDataModule", "Tokenizer", "TranslationDataModule"),
+    "seqmodels.tasks": ("LanguageModel", "Translator"),
+    "seqmodels.decoding": ("Beam", "Sampling"),
     "seqmodels.run": ("fit",),
     "seqmodels.checkpoint": ("load",),
     "seqmodels.errors": ("InputError",),
@@ -48,7 +52,9 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     # Networks
+    "Attentive",
     "Backbone",
+    "Bidirectional",
     "GRU",
     "Hybrid",
     "LSTM",
@@ -61,9 +67,12 @@ __all__ = [
     # Text
     "TextDataModule",
     "Tokenizer",
+    "TranslationDataModule",
     # Learning and writing
+    "Beam",
     "LanguageModel",
     "Sampling",
+    "Translator",
     "fit",
     "load",
     # What went wrong

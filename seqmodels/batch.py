@@ -15,7 +15,7 @@ IGNORE = -100
 
 
 class Batch(NamedTuple):
-    """A batch of token ids. Shapes: B rows, T positions.
+    """A batch of token ids. Shapes: B rows, T positions, S positions of a source.
 
     The data decides everything that differs between ways of training: which targets count (`IGNORE` elsewhere),
     which positions are real (`mask`), and whether rows come from the batch before and go on in the next.
@@ -31,3 +31,7 @@ class Batch(NamedTuple):
     """Every row begins where the same row of the batch before ended, so that batch's state is carried over."""
     goes_on: bool = False
     """The next batch continues this one, so the state after it will be needed."""
+    source: Tensor | None = None
+    """Tokens of what is to be translated, int64 (B, S); None where nothing is."""
+    source_mask: Tensor | None = None
+    """True at real positions of the source, bool (B, S); None where all are real."""

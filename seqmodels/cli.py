@@ -1,4 +1,4 @@
-"""The command line: `seqmodels fit | validate | test | generate | score`, and recipes as commands."""
+"""The command line: `seqmodels fit | validate | test | generate | score | translate`, and recipes as commands."""
 
 import inspect
 import re
@@ -17,6 +17,7 @@ COMMANDS = {
     "test": "score the test text of a run, or any text",
     "generate": "write text with a trained model",
     "score": "say how likely each line of standard input is",
+    "translate": "translate each line of standard input",
 }
 
 OVERVIEW = """usage: seqmodels COMMAND [options]
@@ -31,6 +32,7 @@ examples:
   seqmodels generate runs/language_model/RUN --prompt "def "
   seqmodels test runs/language_model/RUN --data other.txt
   seqmodels score runs/language_model/RUN < lines.txt
+  seqmodels translate runs/translator/RUN < sentences.txt > translations.txt
 
 seqmodels COMMAND --help says what a command takes. With --import MODULE, a command
 knows the networks that a module of your own defines."""

@@ -3,22 +3,21 @@
 import sys
 from dataclasses import replace
 from json import dumps as to_json
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from seqmodels.checkpoint import load, read_checkpoint
-from seqmodels.data import TextDataModule
-from seqmodels.decoding import Sampling
+from seqmodels.checkpoint import load
+from seqmodels.decoding import Beam, Sampling
+from seqmodels.decoding.beam import Normalization
 from seqmodels.errors import InputError
-from seqmodels.evaluation import Reading, evaluate
+from seqmodels.evaluation import Reading
 from seqmodels.lines import parsed_bias, parts, read_lines
-from seqmodels.tasks import LanguageModel
-from seqmodels.tasks.base import RECORD
+from seqmodels.tasks import LanguageModel, SequenceTask
 from seqmodels.tasks.dynamic import Dynamic
 from seqmodels.tasks.generation import continuations, token_bias
 from seqmodels.tasks.scoring import scores
-
-UNITS = {"char": "characters", "byte": "bytes", "bpe": "subwords", "word": "words"}
-"""What a token is, by the name of its tokenizer."""
+from seqmodels.testing import test_text
+from seqmodels.translating import load_translators, test_translations, translated, translates, write_attention_map
 
 
 def generate(
@@ -61,8 +60,7 @@ def generate(
     bias = parsed_bias(logit_bias)
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     given = [prompt] if prompts is None else read_lines(prompts)
-    task = load(run)
-    assert isinstance(task, LanguageModel)
+    task = _language_model(run)
     sampling = replace(sampling, logit_bias=token_bias(task.tokenizer, bias))
     if len(given) == samples == 1 and not json:
         sys.stdout.write(given[0])
@@ -93,8 +91,7 @@ def score(run: str, eos: bool = False, json: bool = False) -> None:
         eos: score the end of the document after each line, too.
         json: print a line of JSON for each, with null for a mean of nothing, and how many tokens were unknown.
     """
-    task = load(run)
-    assert isinstance(task, LanguageModel)
+    task = _language_model(run)
     unknown, first = 0, 1
     if sys.stdin.buffer.isatty():
         print("reading lines from here, to the end of input (Ctrl-D); or give a file with: < FILE", file=sys.stderr)
@@ -108,9 +105,61 @@ def score(run: str, eos: bool = False, json: bool = False) -> None:
         print(f"{unknown:,} tokens are unknown to the vocabulary", file=sys.stderr)
 
 
+def translate(
+    run: str,
+    beam: int = 5,
+    length_penalty: float = 1.0,
+    normalization: Normalization = "length",
+    coverage_penalty: float = 0.0,
+    n_best: int = 1,
+    min_length: int = 0,
+    max_length: int | None = None,
+    ensemble: list[str] | None = None,
+    source: str | None = None,
+    target: str | None = None,
+    attention_map: str | None = None,
+    json: bool = False,
+) -> None:
+    """Translate each line of standard input, and print a line for each, in their order; an empty line stays empty.
+
+    Args:
+        run: a run folder, of which the best checkpoint is taken, or a checkpoint.
+        beam: how many beginnings of a translation are followed side by side; 1 takes the likeliest token each time.
+        length_penalty: power of the length that the logarithm of the probability is divided by; 0 prefers short ones.
+        normalization: length, by the number of tokens; or gnmt, by (5 + tokens) / 6.
+        coverage_penalty: how much it counts against a translation to leave parts of the source without attention.
+        n_best: print so many translations of each line, each with its score before it and a tab between.
+        min_length: fewest tokens of a translation.
+        max_length: most tokens; 10 more than twice as many as the source has where not given.
+        ensemble: another run, whose probabilities are averaged with those of the first; may be given several times.
+        source: language to translate from, to make sure that the run is of it.
+        target: language to translate to, likewise.
+        attention_map: an HTML file to be written, which shows what each word attended to.
+        json: print a line of JSON for each line, with all of its translations and their scores.
+    """
+    if attention_map is not None and not Path(attention_map).expanduser().absolute().parent.is_dir():
+        raise InputError(f"--attention-map was given {attention_map!r}, and there is no such folder; make it first")
+    how = Beam(beam, length_penalty, normalization, coverage_penalty, n_best, min_length, max_length)
+    models = load_translators([run, *(ensemble or [])], source, target)
+    shown: list[tuple[str, str]] = []
+    for line, found in translated(models, how):
+        if json:
+            print(to_json({"source": line, "translations": [one._asdict() for one in found]}, ensure_ascii=False))
+        elif n_best > 1:
+            for one in found:
+                print(f"{one.score:.4f}\t{one.text}")
+        else:
+            print(found[0].text if found else "")
+        sys.stdout.flush()
+        if attention_map is not None and found and found[0].text:
+            shown.append((line, found[0].text))
+    if attention_map is not None:
+        write_attention_map(models[0], shown, attention_map)
+
+
 def test(
     run: str,
-    data: str | None = None,
+    data: tuple[str, ...] | None = None,
     subset: str | None = None,
     column: str | None = None,
     split: Literal["train", "validation", "test", "whole"] | None = None,
@@ -122,13 +171,16 @@ def test(
     dynamic_lr: float | None = None,
     dynamic_decay: float | None = None,
     dynamic_piece: int | None = None,
+    beam: int | None = None,
     json: bool = False,
-) -> dict[str, float]:
-    """Score text with a trained model: nats per token, perplexity, bits per character and per byte.
+) -> dict[str, Any]:
+    """Score text with a trained model: nats per token, perplexity, bits per character and per byte; or sentences and
+    their translations with a translator: BLEU, chrF and TER by sacrebleu, and BLEU by length.
 
     Args:
         run: a run folder, of which the best checkpoint is taken, or a checkpoint.
-        data: a text file, a directory or a hub name; what the run was trained on where not given.
+        data: a text file, a directory or a hub name, or for a translator two files, sources and their translations;
+            what the run was trained on where not given.
         subset: configuration of a hub dataset.
         column: column of a table or hub dataset that holds the text, "text" where not given.
         split: which part to score; where not given, the test part if there is one, then files of --data as a
@@ -141,47 +193,37 @@ def test(
         dynamic_lr: how fast, relative to the size of gradients in training; 1e-4 where not given.
         dynamic_decay: share of the way back to the trained weights at each piece; 2e-3 where not given.
         dynamic_piece: with carry, how many tokens a piece has, 20 where not given; a window's stride without.
+        beam: for a translator, how many beginnings of a translation are followed side by side, 5 where not given.
         json: print one line of JSON.
     """
     speed = {k: v for k, v in {"lr": dynamic_lr, "decay": dynamic_decay}.items() if v is not None}
     if speed and not dynamic:
         raise InputError(f"--dynamic-{next(iter(speed))} is for dynamic evaluation; give --dynamic, too")
-    if data is None and (subset is not None or column is not None):
-        raise InputError("--subset and --column are of the text that --data names; give that, too")
     reading = Reading(lanes, stride, Dynamic(**speed) if dynamic else None, dynamic_piece)
-    task = load(run)
-    trained_on = dict(read_checkpoint(run)[RECORD]["data"] or {"init_args": {}})["init_args"]
-    arguments = dict(trained_on)
-    if data is not None:
-        arguments |= {"data": data, "subset": subset, "column": column or "text"}
-    if carry is not None and carry != arguments.get("carry"):  # what belongs to the other way of reading
-        arguments |= {"carry": carry, "stride": None, "shuffle": None, "documents": "joined"}
-    if length is not None:
-        arguments["length"] = length
-    text = TextDataModule(**arguments | {"tokenizer": task.tokenizer})
-    preferred = ("test", "whole", "validation") if data is not None else ("test", "validation")
-    part: str = split or next(name for name in preferred if name in text.corpus.splits)
-    source = TextDataModule(**trained_on | {"tokenizer": task.tokenizer}) if dynamic else None
-    figures = evaluate(task, text, part, reading, source)
-    kind = trained_on.get("tokenizer")
-    unit = UNITS.get(kind, "tokens") if isinstance(kind, str) else "tokens"
-    name, unknown = f"{text.corpus.origin}, {part}", text.facts(part).unknown
-    if json:
-        about = {"text": name, "unit": unit, "reading": reading.describe(text), "unknown": unknown}
-        print(to_json({**about, **figures}))
-        return figures
-    print(f"{name}: {figures['tokens']:,} {unit} scored once each, {reading.describe(text)}")
-    for figure in ("nats_per_token", "perplexity", "bits_per_character", "bits_per_byte"):
-        print(f"  {figure.replace('_', ' '):<20} {figures[figure]:.4f}")
-    if unknown:
-        print(f"  {unknown:,} tokens are unknown to the vocabulary")
-    return figures
+    translator = translates(run)
+    of_text = {"column": column, "carry": carry, "lanes": lanes, "length": length, "stride": stride, "dynamic": dynamic}
+    if given := [name for name, value in (of_text if translator else {"beam": beam}).items() if value]:
+        kind = "a translator" if translator else "a language model"
+        raise InputError(f"--{given[0]} was given, and {run!r} is {kind}, which has no use for it; leave it out")
+    if translator:
+        return test_translations(run, data, subset, split, Beam(beam or 5), json)
+    if data is not None and len(data) > 1:
+        raise InputError(f"--data was given {len(data)} names, and {run!r} is a language model; expected one")
+    return test_text(run, data[0] if data else None, subset, column, split, carry, length, reading, json)
 
 
-def validate(run: str) -> dict[str, float]:
-    """Score the validation text that a run kept apart: nats per token, perplexity, bits per character and per byte.
+def validate(run: str) -> dict[str, Any]:
+    """Score the validation text that a run kept apart: nats per token, perplexity, bits per character and per byte, or
+    with a translator BLEU, chrF and TER.
 
     Args:
         run: a run folder, of which the best checkpoint is taken, or a checkpoint.
     """
     return test(run, split="validation")
+
+
+def _language_model(run: str) -> LanguageModel:
+    task: SequenceTask = load(run)
+    if not isinstance(task, LanguageModel):
+        raise InputError(f"{run!r} is a {type(task).__name__}, not a language model; use seqmodels {task.command}")
+    return task

@@ -1,4 +1,4 @@
-"""The folder of a run, which is never written over."""
+"""The folder of a run, which is never written over, and files in it that are whole or not there."""
 
 import contextlib
 import os
@@ -61,3 +61,10 @@ def known_to_all(folder: Path) -> Iterator[None]:
     finally:
         if not already:
             del os.environ[RUN_VARIABLE]
+
+
+def write_beside(path: Path, text: str) -> None:
+    """Write a file whole or not at all: beside its place, then renamed."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)

@@ -109,7 +109,7 @@ def render(found: list[Option], prefix: str = "") -> str:
 def _kind(option: Option) -> str:
     if "bool" in option.type:
         return ""
-    kind = option.type.split(" ")[0].removeprefix("list[").removesuffix("]")  # several are given one by one
+    kind = re.split(r"[\[\], |]+", option.type.removeprefix("list[").removeprefix("tuple["))[0]  # several, one by one
     return {"int": "N", "float": "X", "str": "TEXT"}.get(kind, kind.upper())
 
 

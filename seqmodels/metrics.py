@@ -27,6 +27,20 @@ def summed_nats(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return nats, (targets != IGNORE).sum()
 
 
+def smoothed_nats(logits: Tensor, targets: Tensor, share: float) -> Tensor:
+    """Cross-entropy with smoothed labels, summed as in `summed_nats` (Szegedy et al. 2016).
+
+    Args:
+        logits: (B, T, V).
+        targets: int64 (B, T), IGNORE where nothing is scored.
+        share: of the probability that is spread over all V tokens; the target has the rest.
+    """
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    return F.cross_entropy(
+        logits.flatten(0, 1), targets.reshape(-1), ignore_index=IGNORE, reduction="sum", label_smoothing=share
+    )
+
+
 class TextMetrics(Metric):
     """Nats per token, perplexity, bits per character and bits per byte over a whole text.
 

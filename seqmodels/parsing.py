@@ -18,7 +18,8 @@ class Parser(ArgumentParser):
     """A parser whose errors are one line with a suggestion, raised as `InputError`.
 
     Flags may be written with dashes, and switches without a value: `--carry`, `--no-carry`. Options that take a list of
-    strings are given once for each: `--stop END --stop STOP`.
+    strings are given once for each, `--stop END --stop STOP`; those that take a tuple, all of them at once,
+    `--data ONE OTHER`.
     """
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
@@ -86,18 +87,29 @@ class Parser(ArgumentParser):
 
     def _gathered(self, words: list[str]) -> list[str]:
         """The values of an option that takes several strings, each as it was typed, as one list."""
-        several = {a.dest for a in self._actions if getattr(a, "_typehint", None) in (list[str], list[str] | None)}
+        kinds = {a.dest: getattr(a, "_typehint", None) for a in self._actions}
+        several = {name for name, kind in kinds.items() if kind in (list[str], list[str] | None)}
+        at_once = {name for name, kind in kinds.items() if kind == tuple[str, ...] | None}
         values: dict[str, list[str]] = {}
         rest: list[str] = []
         following = iter(words)
+        taking: str | None = None
         for word in following:
             name, equals, value = word.removeprefix("--").partition("=")
+            taking = taking if not word.startswith("--") else name if name in at_once else None
+            if taking is not None:
+                values.setdefault(taking, []).extend([word] if not word.startswith("--") else [value] if equals else [])
+                continue
             if not word.startswith("--") or name not in several:
                 rest.append(word)
                 continue
             if not equals and (value := next(following, "--")).startswith("--"):
                 raise InputError(f"--{name.replace('_', '-')} was given without a value; expected --{name} TEXT")
             values.setdefault(name, []).append(value)
+        if empty := [name for name, strings in values.items() if not strings]:
+            raise InputError(
+                f"--{empty[0].replace('_', '-')} was given without a value; expected --{empty[0]} TEXT ..."
+            )
         return rest + [f"--{name}={json.dumps(strings)}" for name, strings in values.items()]
 
     def _check_network(self, words: list[str]) -> None:

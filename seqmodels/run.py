@@ -11,14 +11,14 @@ from lightning.pytorch.loggers import CSVLogger
 
 from seqmodels.checkpoint import checkpoint_path, read_checkpoint
 from seqmodels.curves import best_figures, draw_curves
-from seqmodels.data import Share, TextDataModule
-from seqmodels.diagnostics import Samples
+from seqmodels.data import SequenceDataModule, Share, TranslationDataModule
+from seqmodels.diagnostics import Samples, Translations
 from seqmodels.environment import choose_accelerator, choose_precision, environment, quiet
 from seqmodels.errors import InputError
 from seqmodels.folder import known_to_all, make_folder
 from seqmodels.hardware import keep_freed_memory
 from seqmodels.progress import ProgressLine
-from seqmodels.tasks import LanguageModel, SequenceTask
+from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.averaging import Average, make_average
 from seqmodels.tasks.base import RECORD
 from seqmodels.tasks.budget import Budget
@@ -28,8 +28,8 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
 
 
 def fit(
-    task: LanguageModel,
-    data: TextDataModule,
+    task: SequenceTask,
+    data: SequenceDataModule,
     *,
     max_minutes: float | None = None,
     max_steps: int | None = None,
@@ -115,15 +115,9 @@ def fit(
             )
     facts = data.facts("train")  # tokenized here, once; other processes find it in the cache
     data.training_batches(Share(0, devices))
-    task.check_prompt(prompt)
-    longest = task.backbone.max_length
-    if longest is not None and (data.carry or data.length > longest):
-        raise InputError(
-            f"the positions of this network end at {longest}; give --length of at most that, without --carry, or "
-            "positions that do not end"
-        )
+    task.check(data, prompt)
     plan = settle(wandb_project, wandb_name, wandb_group, wandb_tags, resume) if wandb else None
-    folder = make_folder(Path(runs), type(task).__name__, _network(task), data.data, data.seed)
+    folder = make_folder(Path(runs), type(task).__name__, task.name, data.data, data.seed)
     # Two, since the last that one of them keeps is the last that was also the best.
     checkpoints = [
         ModelCheckpoint(folder / "checkpoints", filename=name, monitor=monitor, enable_version_counter=False)
@@ -147,7 +141,7 @@ def fit(
                 budget,
                 *averages,
                 *checkpoints,
-                Samples(folder / "samples.md", prompt),
+                _writes(folder, data, prompt),
                 ProgressLine(facts.tokens / facts.characters),
                 *callbacks,
             ],
@@ -158,9 +152,7 @@ def fit(
         )
         if trainer.is_global_zero:
             _write_yaml(folder / "config.yaml", recorded)
-            record = environment(trainer.strategy.root_device) | {
-                "corpus": {"origin": data.corpus.origin, **vars(facts)}
-            }
+            record = environment(trainer.strategy.root_device) | {"corpus": {"origin": data.origin, **vars(facts)}}
             (folder / "env.json").write_text(json.dumps(record, indent=2) + "\n")
             _announce(task, data, folder)
         interrupted = False
@@ -177,21 +169,17 @@ def fit(
 
 
 def _check_resumable(
-    path: Path, content: dict[str, Any], task: LanguageModel, data: TextDataModule, devices: int, average: Average
+    path: Path, content: dict[str, Any], task: SequenceTask, data: SequenceDataModule, devices: int, average: Average
 ) -> None:
     """Refuse a checkpoint of another model, or of other data, with which its place would mean something else."""
     record, wrong = content[RECORD], []
     for call, theirs, names in (
-        (task.constructor_call, record["task"], ("backbone", "tokenizer", "tie_embeddings", "optimizer")),
-        (
-            data.constructor_call,
-            record["data"] or data.constructor_call,
-            ("length", "carry", "stride", "shuffle", "documents", "bos", "eos", "targets", "seed"),
-        ),
+        (task.constructor_call, record["task"], task.identity),
+        (data.constructor_call, record["data"] or data.constructor_call, data.order),
     ):
         wrong += [name for name in names if call["init_args"].get(name) != theirs["init_args"].get(name)]
-    if record.get("rows") not in (None, data.batch_size * devices):
-        wrong.append("batch_size * devices")
+    if record.get("rows") not in (None, data.size * devices):
+        wrong.append("size of batches * devices")
     if record.get("text") not in (None, data.facts("train").sha256):
         wrong.append("text")
     if ("current_model_state" in content) != (average != "none"):  # Lightning keeps the weights there beside a mean
@@ -203,18 +191,26 @@ def _check_resumable(
         )
 
 
-def configuration(task: SequenceTask, data: TextDataModule, settings: dict[str, Any]) -> dict[str, Any]:
+def configuration(task: SequenceTask, data: SequenceDataModule, settings: dict[str, Any]) -> dict[str, Any]:
     """All arguments of a run by name: what `seqmodels fit --config` reads to do it again."""
     model = dict(task.constructor_call["init_args"])
-    model.pop("tokenizer")
+    for name in ("tokenizer", "source_tokenizer"):
+        model.pop(name, None)
     return {**data.constructor_call["init_args"], **model, **settings}
 
 
-def _announce(task: SequenceTask, data: TextDataModule, folder: Path) -> None:
+def _writes(folder: Path, data: SequenceDataModule, prompt: str) -> pl.Callback:
+    """What writes text while the model learns."""
+    if isinstance(data, TranslationDataModule):
+        return Translations(folder, data.examples("validation"))
+    return Samples(folder / "samples.md", prompt)
+
+
+def _announce(task: SequenceTask, data: SequenceDataModule, folder: Path) -> None:
     """What is about to happen, in a few lines."""
-    facts, network = data.facts("train"), _network(task)
-    print(f"text     {data.corpus.origin}: {facts.characters:,} characters to train on")
-    print(f"network  {network}, {_size(task):,} parameters, vocabulary of {data.tokenizer.vocab_size:,}")
+    facts = data.facts("train")
+    print(f"text     {data.origin}: {data.extent}")
+    print(f"network  {task.name}, {_size(task):,} parameters, vocabulary of {data.tokenizer.vocab_size:,}")
     print(f"run      {folder}")
     if facts.unknown:
         print(f"note     {facts.unknown:,} of {facts.tokens:,} tokens are unknown to the vocabulary")
@@ -232,21 +228,29 @@ def _finish(folder: Path, task: SequenceTask, trainer: pl.Trainer, seconds: floa
         if isinstance(logger, Tracker):
             logger.log_result(folder / "checkpoints" / "best.ckpt", result)
     if best:
-        figures = f"{best['val/nats_per_token']:.4f} nats per token, {best['val/bits_per_byte']:.3f} bits per byte"
-        print(f"best     {figures} on validation text")
+        print(f"best     {_figures(best)} on validation text")
     print(f"trained  {task.tokens_seen:,} tokens, {trainer.global_step:,} steps, {seconds:,.0f} s")
     if (folder / "checkpoints" / "best.ckpt").exists():
-        module = task.constructor_call["init_args"]["backbone"]["class_path"].rpartition(".")[0]
-        own = "" if module.startswith("seqmodels.") else f" --import {module}"
         print(f"model    {folder}/checkpoints/best.ckpt")
-        print(f"next     seqmodels generate {folder}{own}")
+        print(f"next     seqmodels {task.command} {folder}{_own(task)}")
     else:
         print("model    none was saved: that is done at each validation, and there was none; give more --validations")
 
 
-def _network(task: SequenceTask) -> str:
-    path: str = task.constructor_call["init_args"]["backbone"]["class_path"]
-    return path.rsplit(".", 1)[-1]
+def _figures(best: dict[str, float]) -> str:
+    """The figures of a validation that people look for."""
+    shown = [f"{best['val/nats_per_token']:.4f} nats per token"]
+    if "val/bleu" in best:
+        return ", ".join([*shown, f"BLEU {best['val/bleu']:.2f}", f"{best['val/exact_match']:.1%} to the letter"])
+    return ", ".join([*shown, f"{best['val/bits_per_byte']:.3f} bits per byte"])
+
+
+def _own(task: SequenceTask) -> str:
+    """The flag that makes a command know networks from elsewhere."""
+    arguments = task.constructor_call["init_args"].values()
+    paths = [call["class_path"] for call in arguments if isinstance(call, dict) and "class_path" in call]
+    modules = dict.fromkeys(path.rpartition(".")[0] for path in paths if not path.startswith("seqmodels."))
+    return "".join(f" --import {module}" for module in modules)
 
 
 def _size(task: SequenceTask) -> int:

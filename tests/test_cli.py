@@ -188,7 +188,7 @@ def test_resume_of_another_run(capsys: pytest.CaptureFixture[str], run: Path, te
     words = ["fit", "--config", str(run / "config.yaml"), "--resume", str(run), "--runs", str(tmp_path)]
     assert "another backbone" in refused(capsys, *words, "--backbone", "LSTM")
     assert "another length" in refused(capsys, *words, "--length", "8")
-    assert "another batch_size * devices" in refused(capsys, *words, "--batch-size", "2")
+    assert "another size of batches * devices" in refused(capsys, *words, "--batch-size", "2")
     assert "another carry, text" not in refused(capsys, *words, "--no-carry")
     assert "another text" in refused(capsys, *words, "--val-share", "0.3")
     assert "another average" in refused(capsys, *words, "--average", "ema")

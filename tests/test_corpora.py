@@ -219,7 +219,7 @@ def test_real_text(shakespeare: Path) -> None:
 def test_missing_file(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(corpora, "_hub", lambda *_: pytest.fail("looked for a file on the hub"))
+    monkeypatch.setattr(corpora, "from_hub", lambda *_: pytest.fail("looked for a file on the hub"))
     with pytest.raises(InputError, match=r"there is no file.*'python'"):
         load_corpus(source)
 
@@ -342,7 +342,7 @@ def test_hub_dataset_in_files_of_many_kinds(kind: str, tmp_path: Path, monkeypat
     found = {"train": ["one\n", 'two, "2"', ""], "valid": ["drei"], "test": ["vier", "fünf"], "extra": ["nothing"]}
     for split, texts in found.items():
         rows = table(title=["a"] * len(texts), body=texts)
-        with corpora._no_bars():
+        with corpora.no_bars():
             getattr(rows, f"to_{kind}")(tmp_path / f"{split}.{kind}", **({"index": False} if kind == "csv" else {}))
     paths = {split: str(tmp_path / f"{split}.{kind}") for split in found}
     load_dataset = datasets.load_dataset

@@ -12,6 +12,14 @@ SMALL = ["--max-steps", "2", "--backbone", "RNN", "--backbone.input-size", "8", 
 WITH_TEXT = ["--length", "16", "--batch-size", "2", "--precision", "32-true"]
 OWN_TEXT = {"hello": [], "irnn_long_range": ["--distance", "5", "--lines", "200"]}
 """Recipes that make their text themselves, and what keeps it small."""
+PAIRS = {
+    "translate_phrases": ["--size", "8", "--validations", "1", "--max-tokens", "300"],
+    "multi30k_attention": ["--size", "8"],
+    "multi30k_context": ["--size", "8", "--reverse"],
+    "multi30k_transformer": ["--size", "8", "--num-heads", "2", "--num-layers", "1"],
+    "multi30k_joined": ["--backbone", "RNN", "--backbone.input-size", "8", "--backbone.hidden-size", "8"],
+}
+"""Recipes that translate, and what keeps them small."""
 
 
 def run(recipe: Path, words: list[str], folder: Path) -> str:
@@ -23,7 +31,21 @@ def run(recipe: Path, words: list[str], folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("recipe", [path for path in RECIPES if path.stem in PAIRS], ids=lambda path: path.stem)
+def test_recipe_that_translates(recipe: Path, tmp_path: Path) -> None:
+    for split, count in (("train", 60), ("val", 4)):
+        for language, word in (("en", "dog"), ("fr", "chien")):
+            lines = "".join(f"{number} {word} {'x' * (number % 5)}\n" for number in range(count))
+            (tmp_path / f"{split}.{language}").write_text(lines)
+    given = [] if recipe.stem == "translate_phrases" else ["--data", str(tmp_path), "--vocab-size", "300"]
+    page = run(recipe, ["--max-steps", "2", "--precision", "32-true", *given, *PAIRS[recipe.stem]], tmp_path)
+    (folder,) = tmp_path.glob("runs/*/*")
+    command = "generate" if recipe.stem == "multi30k_joined" else "translate"
+    assert f"next     seqmodels {command} {folder.relative_to(tmp_path)}" in page.splitlines()
+    assert (folder / "translations.md").stat().st_size > 0
+
+
+@pytest.mark.parametrize("recipe", [path for path in RECIPES if path.stem not in PAIRS], ids=lambda path: path.stem)
 def test_recipe(recipe: Path, text_file: Path, tmp_path: Path) -> None:
     words = OWN_TEXT.get(recipe.stem, ["--data", str(text_file), *WITH_TEXT])
     page = run(recipe, [*SMALL, *words], tmp_path)

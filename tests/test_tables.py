@@ -12,7 +12,7 @@ import datasets
 import pytest
 
 from seqmodels.data import Corpus, TextDataModule, Tokenizer, load_corpus, token_column
-from seqmodels.data.corpora import _no_bars
+from seqmodels.data.corpora import no_bars
 from seqmodels.errors import InputError
 
 Row = dict[str, Any]
@@ -32,7 +32,7 @@ def separated(rows: list[Row], **settings: Any) -> bytes:
 
 def parquet(rows: list[Row]) -> bytes:
     file = io.BytesIO()
-    with _no_bars():
+    with no_bars():
         datasets.Dataset.from_list(rows).to_parquet(file)
     return file.getvalue()
 

@@ -54,7 +54,7 @@ class Corpus:
         """
         if split not in self.splits:
             raise InputError(f"{self.origin} has no split {split!r}, only {', '.join(self.splits)}")
-        with _no_bars():
+        with no_bars():
             return self.splits[split]()
 
 
@@ -90,8 +90,8 @@ def load_corpus(source: str, *, subset: str | None = None, column: str = "text",
             f"there is no file {source!r} (looked in {str(path.parent.absolute())!r}); expected a text file, a "
             f"directory of them, a hub name, or {BUILT_IN!r} for the built-in corpus"
         )
-    with _no_bars():
-        return _hub(source, subset, column, val_share)
+    with no_bars():
+        return _of_rows(f"{source} from the hub", from_hub(source, subset), column, val_share)
 
 
 def _built_in() -> Corpus:
@@ -109,7 +109,7 @@ def _directory(path: Path, column: str, val_share: float) -> Corpus:
     named: dict[str, list[Path]] = {}
     others: list[Path] = []
     for file in files:
-        split = _split_of(file.relative_to(path))
+        split = split_of(file.relative_to(path))
         (named.setdefault(split, []) if split else others).append(file)
     if "train" not in named and others:  # what is named for validation or test is not trained on
         named["train"] = others
@@ -130,15 +130,15 @@ def _directory(path: Path, column: str, val_share: float) -> Corpus:
     return Corpus(origin, splits)
 
 
-def _split_of(path: Path) -> str | None:
+def split_of(path: Path) -> str | None:
     """What a file is for, by its own name or that of the folder that it lies in, from the top."""
-    own = re.split(r"\.|-\d+-of-\d+", path.name.lower())[0]
+    own = re.split(r"[._]|-\d+-of-\d+", path.name.lower())[0]
     return SPLITS.get(own) or (SPLITS.get(path.parts[0].lower()) if len(path.parts) > 1 else None)
 
 
 def _tables(origin: str, named: Mapping[str, list[Path]], column: str, val_share: float) -> Corpus:
-    with _no_bars():
-        loaded = {split: read_tables(files, column) for split, files in named.items()}
+    with no_bars():
+        loaded = {split: read_tables(files, [column]) for split, files in named.items()}
         return _of_rows(origin, loaded, column, val_share)
 
 
@@ -179,7 +179,12 @@ def _rows(files: list[Path], first: float = 0.0, last: float = 1.0) -> datasets.
         raise
 
 
-def _hub(name: str, subset: str | None, column: str, val_share: float) -> Corpus:
+def from_hub(name: str, subset: str | None) -> dict[str, datasets.Dataset]:
+    """The splits of a dataset on the hub, by the names that they have here.
+
+    Raises:
+        InputError: it cannot be had, or has nothing to train on.
+    """
     advice = (
         f"or use text that needs no network: --data PATH for your own file, --data {BUILT_IN} for the built-in corpus"
     )
@@ -196,7 +201,7 @@ def _hub(name: str, subset: str | None, column: str, val_share: float) -> Corpus
     splits = {SPLITS[key]: rows for key, rows in loaded.items() if key in SPLITS}
     if "train" not in splits:
         raise InputError(f"{name!r} has splits {list(loaded)}; expected a split 'train'")
-    return _of_rows(f"{name} from the hub", splits, column, val_share)
+    return splits
 
 
 def _reachable() -> bool:
@@ -213,7 +218,7 @@ def _looks_like_a_path(source: str) -> bool:
 
 
 @contextlib.contextmanager
-def _no_bars() -> Iterator[None]:
+def no_bars() -> Iterator[None]:
     """Without the bars of `datasets`, three for every file however short."""
     already = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()

@@ -1,30 +1,26 @@
-"""Lightning data modules: text in, batches out."""
+"""Text for language models as a data module."""
 
 import functools
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-import lightning.pytorch as pl
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from seqmodels.batch import Batch
+from seqmodels.data.base import SequenceDataModule
 from seqmodels.data.column import TextFacts, token_column
 from seqmodels.data.corpora import Corpus, load_corpus
 from seqmodels.data.documents import DocumentWindows, ScoredDocuments
-from seqmodels.data.loader import loader
 from seqmodels.data.order import Share
 from seqmodels.data.targets import ChosenTargets, check_targets, rule
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.data.windows import Batches, Lanes, ScoredLanes, ScoredWindows, Windows
 from seqmodels.errors import InputError
-from seqmodels.recorded import Recorded
 
 Documents = Literal["joined", "apart"]
 TOKENIZERS = ("char", "byte", "bpe", "word")
 
 
-class TextDataModule(Recorded, pl.LightningDataModule):
+class TextDataModule(SequenceDataModule):
     """Text for language models: windows read each on their own, or lanes with the state carried.
 
     Validation and test score every token of their split exactly once: with `carry`, from the start of the text to
@@ -79,7 +75,7 @@ class TextDataModule(Recorded, pl.LightningDataModule):
         seed: int = 1,
         num_workers: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(data, seed, num_workers)
         for name, value in {
             "length": length,
             "batch_size": batch_size,
@@ -117,22 +113,44 @@ class TextDataModule(Recorded, pl.LightningDataModule):
         ):
             if contradictory:
                 raise InputError(f"{one} and {other} contradict each other, since {reason}; leave out one of the two")
-        self.data, self.subset, self.text_column, self.val_share = data, subset, column, val_share
+        self.subset, self.text_column, self.val_share = subset, column, val_share
         self.wanted_tokenizer, self.vocab_size, self.min_count = tokenizer, vocab_size, min_count
-        self.length, self.batch_size, self.stride = length, batch_size, stride or length
-        self.carry, self.shuffle, self.seed, self.num_workers = carry, shuffle is not False, seed, num_workers
+        self.length: int = length
+        self.batch_size, self.stride = batch_size, stride or length
+        self.carry, self.shuffle = carry, shuffle is not False
         self.documents, self.bos, self.eos = documents, bos, eos
         self.targets, self.scored_targets = targets, scored_targets
-        self._place = (0, 0)
         self._columns: dict[str, tuple[Tensor, TextFacts]] = {}
+
+    order = ("length", "carry", "stride", "shuffle", "documents", "bos", "eos", "targets", "seed")
 
     @functools.cached_property
     def corpus(self) -> Corpus:
         """The text in its splits."""
         return load_corpus(self.data, subset=self.subset, column=self.text_column, val_share=self.val_share)
 
+    @property
+    def origin(self) -> str:
+        """See `SequenceDataModule.origin`."""
+        return self.corpus.origin
+
+    @property
+    def extent(self) -> str:
+        """See `SequenceDataModule.extent`."""
+        return f"{self.facts('train').characters:,} characters to train on"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """See `SequenceDataModule.splits`."""
+        return tuple(self.corpus.splits)
+
+    @property
+    def size(self) -> int:
+        """Rows of a batch."""
+        return self.batch_size
+
     @functools.cached_property
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> Tokenizer:  # type: ignore[override]  # made when it is asked for
         """The tokenizer, made from the training split where it has to be."""
         if isinstance(self.wanted_tokenizer, Tokenizer):
             return self.wanted_tokenizer
@@ -213,34 +231,3 @@ class TextDataModule(Recorded, pl.LightningDataModule):
             return scored(share)
         check_targets(scored(Share()), self.scored_targets)  # the same on all ranks
         return ChosenTargets(scored(share), self.scored_targets)
-
-    def _share(self) -> Share:
-        return Share(self.trainer.global_rank, self.trainer.world_size) if self.trainer else Share()
-
-    def train_dataloader(self) -> "DataLoader[Batch]":
-        """Batches of an epoch, from where a resumed run stopped."""
-        place, self._place = self._place, (0, 0)
-        return loader(self.training_batches(self._share()), place=place, num_workers=self.num_workers)
-
-    def val_dataloader(self) -> "DataLoader[Batch]":
-        """The validation split, every token once."""
-        return loader(self.scored_batches("validation", self._share()))
-
-    def test_dataloader(self) -> "DataLoader[Batch]":
-        """The test split, every token once; where there is none, validation stands in."""
-        split = "test" if "test" in self.corpus.splits else "validation"
-        return loader(self.scored_batches(split, self._share()))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Place in the data: epoch, and batches of it that have been trained on."""
-        if self.trainer is None:
-            return {}
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress
-        done: int = progress.current.processed  # type: ignore[attr-defined]  # of the tracker that batches have
-        epoch = self.trainer.current_epoch
-        return {"place": [epoch + 1, 0] if progress.is_last_batch else [epoch, done]}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there: called by Lightning before it asks for the training data."""
-        epoch, batch = state_dict["place"]
-        self._place = int(epoch), int(batch)

@@ -26,18 +26,18 @@ def is_table(path: Path) -> bool:
     return suffix(path) in READERS
 
 
-def read_tables(files: Sequence[Path], column: str) -> datasets.Dataset:
-    """All rows of some tables of one kind, through `datasets`, with the column that holds the text.
+def read_tables(files: Sequence[Path], columns: Sequence[str]) -> datasets.Dataset:
+    """All rows of some tables of one kind, through `datasets`, with the columns that hold the text.
 
     Raises:
-        InputError: a file is empty or damaged, or has no such column.
+        InputError: a file is empty or damaged, or has no such columns.
     """
     kinds = sorted({suffix(path) for path in files})
     if len(kinds) > 1:
         raise InputError(f"tables of different kinds cannot be read as one ({', '.join(kinds)}); give one kind")
     for path in files:
         if not path.stat().st_size:
-            raise InputError(f"{str(path)!r} is empty; expected a table with the text in column {column!r}")
+            raise InputError(f"{str(path)!r} is empty; expected a table with text in columns {list(columns)}")
         if kinds == [".parquet"] and path.suffix.lower() == ".gz":
             raise InputError(
                 f"{str(path)!r} is zipped, which Parquet files are within; unzip it with: gunzip {path.name}"
@@ -47,10 +47,11 @@ def read_tables(files: Sequence[Path], column: str) -> datasets.Dataset:
         if READERS[kinds[0]] == "csv":
             settings = UNQUOTED if kinds[0] == ".tsv" else {}
             for path in files:
-                check_column(str(path), column, _header(path))
+                for column in columns:
+                    check_column(str(path), column, _header(path))
             # As it stands: not "NA" as nothing, nor "007" as a number.
-            text = datasets.Features({column: datasets.Value("string")})
-            settings = {**settings, "usecols": [column], "features": text, "keep_default_na": False}
+            text = datasets.Features({column: datasets.Value("string") for column in columns})
+            settings = {**settings, "usecols": list(columns), "features": text, "keep_default_na": False}
         loaded = datasets.load_dataset(
             READERS[kinds[0]], data_files={"train": [str(path.absolute()) for path in files]}, **settings
         )

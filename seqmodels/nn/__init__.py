@@ -1,6 +1,8 @@
 """Networks: functions of inputs and state."""
 
+from seqmodels.nn.attentive import Attentive
 from seqmodels.nn.backbone import Backbone
+from seqmodels.nn.bidirectional import Bidirectional
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.cells import FusedCell, GRUCell, LSTMCell, RNNCell
 from seqmodels.nn.hybrid import Hybrid
@@ -29,6 +31,9 @@ __all__ = [
     "RNN",
     "RecurrentStack",
     "Transformer",
+    # Readers and writers made of any of these
+    "Attentive",
+    "Bidirectional",
     # One step of each recurrent network
     "Cell",
     "FusedCell",

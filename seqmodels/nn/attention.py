@@ -1,4 +1,4 @@
-"""Causal self-attention over a cache of keys and values, and rotary positions."""
+"""Attention of a sequence to its own past, over a cache of keys and values, and to a memory; rotary positions."""
 
 from typing import NamedTuple, cast
 
@@ -39,11 +39,14 @@ class Reading(NamedTuple):
     """True at real positions, bool (B, T); None where all are real."""
     visible: Tensor | None
     """Which keys each query may see, bool, broadcastable to (B, H, T, S + T); None for the common case that all of the
-    cache and everything up to the query itself may be seen, which needs S = 0 or T = 1."""
+    cache and everything up to the query itself may be seen, which needs S = 0 or T = 1, or where `causal` is False that
+    everything may."""
     rotation: tuple[Tensor, Tensor] | None
     """Cosine and sine of the rotary angles (B, 1, T, D / 2H); None where positions are learned."""
     keep: int
     """How many of the S + T keys later queries may see."""
+    causal: bool = True
+    """Whether what is later is hidden."""
 
 
 class SelfAttention(nn.Module):
@@ -90,8 +93,57 @@ class SelfAttention(nn.Module):
         if cache[0].shape[2]:
             k, v = torch.cat((cache[0].to(k.dtype), k), 2), torch.cat((cache[1].to(v.dtype), v), 2)
         y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=reading.visible, is_causal=reading.visible is None and T > 1,
+            q, k, v, attn_mask=reading.visible, is_causal=reading.causal and reading.visible is None and T > 1,
             enable_gqa=q.shape[1] != k.shape[1],
         )  # fmt: skip
         first = k.shape[2] - reading.keep
         return self.out(y.transpose(1, 2).reshape(B, T, D)), (k[:, :, first:], v[:, :, first:])
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention to a memory, whose keys and values are projected once (Vaswani et al. 2017).
+
+    Args:
+        size: features D in and out.
+        memory_size: features of the memory.
+        num_heads: heads H; D is divisible by it.
+    """
+
+    def __init__(self, size: int, memory_size: int, num_heads: int) -> None:
+        super().__init__()
+        self.heads = num_heads
+        self.query = nn.Linear(size, size, bias=False)
+        self.project = nn.Linear(memory_size, 2 * size, bias=False)
+        self.project.stacked_maps = 2  # type: ignore[assignment]  # optimisers ask
+        self.out = nn.Linear(size, size, bias=False)
+
+    def remember(self, source: Tensor) -> KeysValues:
+        """Keys and values of a source (B, S, memory_size), (B, H, S, D / H) each."""
+        keys, values = self.project(source).chunk(2, -1)
+        return self._by_head(keys), self._by_head(values)
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+    def forward(self, x: Tensor, memory: KeysValues, visible: Tensor, weights: list[Tensor] | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (B, T, D), the rows of one row of the memory side by side.
+            memory: keys and values (M, H, S, D / H), M a divisor of B.
+            visible: bool (M, 1, 1, S), which keys are real.
+            weights: where given, the mean weights of all heads, (B, T, S), are added to this list.
+
+        Returns:
+            (B, T, D).
+        """
+        # Rows that share a memory are read as one longer row: nothing of the memory is copied.
+        q = self._by_head(self.query(x).reshape(len(visible), -1, x.shape[2]))
+        if weights is None:
+            y = F.scaled_dot_product_attention(q, *memory, attn_mask=visible)
+        else:
+            keys, values = memory
+            found = (q @ keys.mT / q.shape[-1] ** 0.5).masked_fill(~visible, -torch.inf).softmax(-1)
+            weights.append(found.mean(1).reshape(*x.shape[:2], -1))
+            y = found @ values
+        return cast(Tensor, self.out(y.transpose(1, 2).reshape(x.shape)))

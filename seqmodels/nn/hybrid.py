@@ -58,6 +58,8 @@ class Hybrid(PreNormStack):
         norm: layer (Ba et al. 2016) or rms (Zhang and Sennrich 2019).
         activation: gelu or swiglu.
         dropout: share dropped of the inputs and of what each half block adds, while training.
+        memory_size: features of a memory that each block attends to, between its layer and the feed-forward one; None
+            for none.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Hybrid(PreNormStack):
         norm: Norm = "layer",
         activation: Activation = "gelu",
         dropout: float = 0.0,
+        memory_size: int | None = None,
     ) -> None:
         self.layers = [name for name in re.split(r"[\s,]+", layers) if name]
         for name in self.layers:
@@ -78,8 +81,9 @@ class Hybrid(PreNormStack):
                     f"Hybrid(layers={layers!r}) has a layer {name!r}; expected names of {ATTENTION}, {', '.join(CELLS)}"
                 )
         super().__init__(
-            input_size, len(self.layers), num_heads, num_kv_heads, context, "rotary", norm, activation, dropout
-        )
+            input_size, len(self.layers), num_heads, num_kv_heads, context, "rotary", norm, activation, dropout, True,
+            memory_size,
+        )  # fmt: skip
 
     def _mixer(self, number: int) -> nn.Module:
         if self.layers[number] == ATTENTION:

@@ -1,6 +1,8 @@
 """Stacks of residual layers with a norm before each: attention or recurrent layers, and feed-forward layers between."""
 
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -8,32 +10,51 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import InputError
-from seqmodels.nn.attention import KeysValues, Reading, SelfAttention, rotary_angles
+from seqmodels.nn.attention import CrossAttention, KeysValues, Reading, SelfAttention, rotary_angles
 from seqmodels.nn.backbone import Backbone
 from seqmodels.nn.feed_forward import Activation, Norm, make_feed_forward, make_norm
 from seqmodels.state import State
 
 
 class Block(nn.Module):
-    """`x + mixer(norm(x))`, then `x + feed_forward(norm(x))`: the pre-norm layer of GPT-2.
+    """`x + mixer(norm(x))`, then `x + feed_forward(norm(x))`: the pre-norm layer of GPT-2; between the two, where
+    there is a memory, `x + cross(norm(x), memory)`.
 
     Args:
         mixer: `y, state = mixer(x, state, reading)`, the part that looks at other positions.
-        feed_forward: the part that does not.
-        norms: one for each.
+        cross: the part that looks at the memory; None where there is none.
+        feed_forward: the part that looks at each position by itself.
+        norm: makes a norm for each.
         dropout: share dropped of what each adds, while training.
     """
 
     def __init__(
-        self, mixer: nn.Module, feed_forward: nn.Module, norms: tuple[nn.Module, nn.Module], dropout: float
+        self,
+        mixer: nn.Module,
+        cross: CrossAttention | None,
+        feed_forward: nn.Module,
+        norm: Callable[[], nn.Module],
+        dropout: float,
     ) -> None:
         super().__init__()
-        self.norm_mixer, self.norm_feed_forward = norms
-        self.mixer, self.feed_forward, self.dropout = mixer, feed_forward, dropout
+        self.norm_mixer, self.norm_feed_forward = norm(), norm()
+        self.norm_cross = None if cross is None else norm()
+        self.mixer, self.cross, self.feed_forward, self.dropout = mixer, cross, feed_forward, dropout
 
-    def forward(self, x: Tensor, state: State, reading: Reading) -> tuple[Tensor, State]:
+    def forward(
+        self,
+        x: Tensor,
+        state: State,
+        reading: Reading,
+        memory: KeysValues | None,
+        visible: Tensor | None,
+        weights: list[Tensor] | None,
+    ) -> tuple[Tensor, State]:
         y, state = self.mixer(self.norm_mixer(x), state, reading)
         x = x + F.dropout(y, self.dropout, self.training)
+        if self.cross is not None and self.norm_cross is not None:
+            y = self.cross(self.norm_cross(x), memory, visible, weights)
+            x = x + F.dropout(y, self.dropout, self.training)
         y = self.feed_forward(self.norm_feed_forward(x))
         return x + F.dropout(y, self.dropout, self.training), state
 
@@ -58,6 +79,8 @@ class PreNormStack(Backbone):
         norm: Norm,
         activation: Activation,
         dropout: float,
+        causal: bool,
+        memory_size: int | None,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -73,13 +96,15 @@ class PreNormStack(Backbone):
         self.input_size = self.output_size = input_size
         self.heads = num_heads, kv_heads
         self.context, self.dropout = context, dropout
+        self.causal, self.memory_size = causal, memory_size
         self.position = nn.Embedding(context, input_size) if positions == "learned" else None
         self.max_length = context if positions == "learned" else None
         self.blocks = nn.ModuleList(
             Block(
                 self._mixer(number),
+                None if memory_size is None else CrossAttention(input_size, memory_size, num_heads),
                 make_feed_forward(activation, input_size),
-                (make_norm(norm, input_size), make_norm(norm, input_size)),
+                partial(make_norm, norm, input_size),
                 dropout,
             )
             for number in range(num_layers)
@@ -118,23 +143,42 @@ class PreNormStack(Backbone):
         return seen, (), tuple(block.mixer.initial_state(rows) for block in self.blocks)  # type: ignore[union-attr,operator]
 
     def forward(
-        self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: Tensor | None = None
+        self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State]:
         """See `Backbone.forward`."""
+        return self._run(x, state, mask, memory, None)
+
+    def aligned(
+        self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
+    ) -> tuple[Tensor, State, Tensor | None]:
+        """See `Backbone.aligned`."""
+        weights: list[Tensor] = []
+        y, state = self._run(x, state, mask, memory, weights)
+        return y, state, torch.stack(weights).mean(0) if weights else None
+
+    def _run(
+        self, x: Tensor, state: State | None, mask: Tensor | None, memory: State | None, weights: list[Tensor] | None
+    ) -> tuple[Tensor, State]:
+        """`forward`, which adds the weights of each layer on the memory to a list where there is one."""
         self._check(x, mask, memory)
+        if not self.causal and state is not None:
+            raise InputError(f"{type(self).__name__} looks both ways: it reads a text as a whole, from no state")
         seen, keys, layers = cast(
             tuple[Tensor, State, tuple[State, ...]], self.initial_state(len(x)) if state is None else state
         )
         cached = 0 if self._attends is None else cast(KeysValues, layers[self._attends])[0].shape[2]
         x, keys, reading = self._read(x, mask, seen, keys, cached)
         x = F.dropout(x, self.dropout, self.training)
+        visible, memories = memory or (None, [None] * len(layers))
         following = []
-        for block, layer in zip(self.blocks, layers, strict=True):
-            x, layer = block(x, layer, reading)
+        for block, layer, remembered in zip(self.blocks, layers, memories, strict=True):
+            x, layer = block(x, layer, reading, remembered, visible, weights)
             following.append(layer)
         y = self.norm(x)
         if mask is not None:
             y = y * mask.unsqueeze(-1)
+        if not self.causal:
+            return y, ()
         return y, (seen + (x.shape[1] if mask is None else mask.sum(1)), keys, tuple(following))
 
     def _read(
@@ -168,20 +212,33 @@ class PreNormStack(Backbone):
             rotation = angles.cos().to(dtype), angles.sin().to(dtype)
         # What no later query can see is dropped. Where there is padding, all stays: rows differ in what they need.
         keep = S + T if isinstance(keys, Tensor) or self.max_length else min(S + T, self.context - 1)
-        return x, keys, Reading(mask, visible, rotation, keep)
+        return x, keys, Reading(mask, visible, rotation, keep, self.causal)
+
+    def remember(self, source: Tensor, mask: Tensor, summary: Tensor) -> State:
+        """See `Backbone.remember`: which positions of the source are real, and its keys and values for each layer."""
+        if self.memory_size is None:
+            return super().remember(source, mask, summary)
+        return mask[:, None, None], tuple(block.cross.remember(source) for block in self.blocks)  # type: ignore[union-attr,operator]
+
+    def summary(self, y: Tensor, mask: Tensor) -> Tensor:
+        """See `Backbone.summary`: the mean of all outputs where the network looks both ways."""
+        return super().summary(y, mask) if self.causal else y.sum(1) / mask.sum(1, keepdim=True)
 
     def _visible(self, T: int, S: int, device: torch.device) -> Tensor | None:
         """Keys (S + T) that each of T queries sees where there is no padding; None for the plain causal case."""
         if S + T <= self.context and (S == 0 or T == 1):
             return None
-        distance = torch.arange(S, S + T, device=device)[:, None] - torch.arange(S + T, device=device)
-        return (distance >= 0) & (distance < self.context)
+        return self._sees(torch.arange(S, S + T, device=device)[:, None] - torch.arange(S + T, device=device))
+
+    def _sees(self, distance: Tensor) -> Tensor:
+        """Whether something so far back is seen; what is ahead has a negative distance."""
+        return (distance.abs() < self.context) & ((distance >= 0) | (not self.causal))
 
     def _visible_among(self, positions: Tensor, keys: Tensor) -> Tensor:
         """The same with padding, by position rather than by place: (B, 1, T, S + T)."""
         T, total = positions.shape[1], keys.shape[1]
         distance = positions[:, :, None] - keys[:, None, :]
-        visible = (keys[:, None, :] >= 0) & (distance >= 0) & (distance < self.context)
+        visible = (keys[:, None, :] >= 0) & self._sees(distance)
         # A query at padding sees itself, so that its softmax is defined; nobody reads the result.
         itself = torch.arange(total - T, total, device=keys.device)[:, None] == torch.arange(total, device=keys.device)
         return (visible | itself)[:, None]

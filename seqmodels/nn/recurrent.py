@@ -54,7 +54,8 @@ class RecurrentStack(Backbone):
             cell.reset_parameters(recurrent_init)
             cell.weight_dropout = weight_dropout
         self.layers = nn.ModuleList(cells)
-        start = torch.zeros(sum(cell.state_tensors for cell in cells) * hidden_size)  # a vector: it does not decay
+        self.state_size = sum(cell.state_tensors for cell in cells) * hidden_size
+        start = torch.zeros(self.state_size)  # a vector: it does not decay
         self.start: Tensor
         if learn_initial_state:
             self.start = nn.Parameter(start)
@@ -67,11 +68,15 @@ class RecurrentStack(Backbone):
 
     def initial_state(self, rows: int) -> State:
         """The state before the first position, for a batch of that many rows."""
-        tensors = iter(self.start.view(-1, 1, self.output_size).expand(-1, rows, -1))
+        return self.as_state(self.start.expand(rows, -1))
+
+    def as_state(self, features: Tensor) -> State:
+        """See `Backbone.as_state`: `h` and what else there is of each layer, from the first to the last."""
+        tensors = iter(features.view(len(features), -1, self.output_size).unbind(1))
         return tuple(tuple(next(tensors) for _ in range(cell.state_tensors)) for cell in self.layers)  # type: ignore[arg-type]
 
     def forward(
-        self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: Tensor | None = None
+        self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State]:
         """See `Backbone.forward`; a single position goes through the cell's equation, more through its kernel."""
         self._check(x, mask, memory)

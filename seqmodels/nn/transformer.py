@@ -1,4 +1,4 @@
-"""Decoder-only Transformer behind the `Backbone` contract."""
+"""The Transformer behind the `Backbone` contract: decoder alone, encoder, or decoder with a memory."""
 
 from typing import Literal
 
@@ -9,8 +9,10 @@ from seqmodels.nn.prenorm import PreNormStack
 
 
 class Transformer(PreNormStack):
-    """Decoder-only Transformer, pre-norm, each position attending to itself and the `context - 1` before it.
+    """Transformer, pre-norm, each position attending to itself and the `context - 1` before it.
 
+    With `causal` False it attends to as many that come later, too: an encoder. With a `memory_size` each block
+    attends to a memory as well: a decoder of what an encoder has read. Otherwise it is the decoder alone, as GPT.
     Its state is that of `PreNormStack`: the keys and values of each layer, and where they stand.
 
     Args:
@@ -23,6 +25,8 @@ class Transformer(PreNormStack):
         norm: layer (Ba et al. 2016) or rms (Zhang and Sennrich 2019).
         activation: gelu or swiglu.
         dropout: share dropped of the inputs and of what each half block adds, while training.
+        causal: whether a position sees only what comes before it.
+        memory_size: features of a memory that each block attends to; None for none.
     """
 
     def __init__(
@@ -36,8 +40,13 @@ class Transformer(PreNormStack):
         norm: Norm = "layer",
         activation: Activation = "gelu",
         dropout: float = 0.0,
+        causal: bool = True,
+        memory_size: int | None = None,
     ) -> None:
-        super().__init__(input_size, num_layers, num_heads, num_kv_heads, context, positions, norm, activation, dropout)
+        super().__init__(
+            input_size, num_layers, num_heads, num_kv_heads, context, positions, norm, activation, dropout, causal,
+            memory_size,
+        )  # fmt: skip
 
     def _mixer(self, number: int) -> nn.Module:
         return self._attention()

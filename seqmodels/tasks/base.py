@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from seqmodels.batch import Batch
-from seqmodels.data import TextDataModule, Tokenizer
+from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.errors import InputError
-from seqmodels.metrics import TextMetrics, summed_nats
+from seqmodels.metrics import TextMetrics, smoothed_nats, summed_nats
 from seqmodels.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer
 from seqmodels.recorded import Recorded
 from seqmodels.state import State, detach, map_state
@@ -35,6 +35,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         beta2: how slowly AdamW forgets squared gradients; beta1 is 0.9.
         warmup: share of the run during which the learning rate rises.
         schedule: what it does then: fall to zero as a cosine or linear, stay constant, or fall with the inverse-sqrt.
+        label_smoothing: share of the probability that is to be spread over all tokens while training.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         beta2: float,
         warmup: float,
         schedule: Schedule,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         if lr <= 0 or weight_decay < 0 or not 0 <= beta2 < 1 or not 0 <= warmup < 1:
@@ -53,6 +55,8 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
                 "expected lr above 0, weight_decay of at least 0, beta2 and warmup in [0, 1), got "
                 f"lr={lr}, weight_decay={weight_decay}, beta2={beta2}, warmup={warmup}"
             )
+        if not 0 <= label_smoothing < 1:
+            raise InputError(f"label_smoothing={label_smoothing} was given; expected a share in [0, 1)")
         for kind, name, names in (
             ("optimizer", optimizer, get_args(OptimizerName)),
             ("schedule", schedule, get_args(Schedule)),
@@ -63,6 +67,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
             raise InputError("the schedule inverse-sqrt falls from the end of the warmup on; give a warmup above 0")
         self.tokenizer, self.optimizer, self.schedule = tokenizer, optimizer, schedule
         self.lr, self.weight_decay, self.beta2, self.warmup = lr, weight_decay, beta2, warmup
+        self.label_smoothing = label_smoothing
         self.scores = TextMetrics(tokenizer.sizes)
         self.budget: tuple[float, float, float] | None = None
         """Share of the time that is spent, and steps and tokens allowed, where a budget (`tasks.budget`) tells."""
@@ -76,6 +81,11 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         self.figures: dict[str, Tensor | float] = {}
         """What was logged last during training."""
 
+    identity: tuple[str, ...]
+    """Arguments that a resumed run must have been given alike."""
+    command: str
+    """The subcommand that puts a trained model to use."""
+
     @abstractmethod
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the targets of a batch, and the state after it."""
@@ -85,11 +95,32 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
     def network(self) -> nn.Module:
         """The part whose matrices Muon is made for: neither embedding nor softmax layer."""
 
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What the network is called: the name of its class, or of several."""
+
+    @abstractmethod
+    def check(self, data: SequenceDataModule, prompt: str) -> None:
+        """Refuse what cannot be trained on, before a run begins.
+
+        Args:
+            data: the data.
+            prompt: what samples are to continue.
+
+        Raises:
+            InputError: the two do not fit this task.
+        """
+
     # Training
 
     def regularized(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor | float]:
         """What `forward` returns, and a penalty that is added to the loss in training: a mean over this rank alone."""
         return *self(batch, state), 0.0
+
+    def prepared(self, batch: Batch) -> Batch:
+        """What a step learns from, given what the data has: the batch itself, unless a task says otherwise."""
+        return batch
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Where a run resumes, chance goes on from where it was: what came before has drawn from it, too."""
@@ -108,9 +139,11 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         DDP averages gradients over ranks, so the gradient is that of all nats by all targets, however unequally they
         lie. With gradient accumulation the batches of a step weigh alike.
         """
+        batch = self.prepared(batch)
         logits, state, penalty = self.regularized(batch, self._carried if batch.continues else None)
         self._carried = detach(state) if batch.goes_on else None
         nats, count = summed_nats(logits, batch.targets)
+        objective = smoothed_nats(logits, batch.targets, self.label_smoothing) if self.label_smoothing else nats
         # Padding is no token that was trained on.
         real = torch.tensor(batch.inputs.numel()) if batch.mask is None else batch.mask.sum()
         if self.trainer.world_size > 1:
@@ -119,7 +152,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         self._recent = self._recent.to(nats.device)
         self._recent += torch.stack([nats.detach().double(), count.double()])
         self.tokens_seen += round(float(real) * self.trainer.world_size)
-        return nats / count.clamp(min=1) + penalty
+        return objective / count.clamp(min=1) + penalty
 
     @property
     def logs_now(self) -> bool:
@@ -219,9 +252,12 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         """See `on_validation_epoch_end`."""
         self._log_scores("test")
 
+    def figures_of_evaluation(self) -> dict[str, Tensor]:
+        """What was found by an evaluation, summed over the ranks by the metrics themselves."""
+        return self.scores.compute()
+
     def _log_scores(self, stage: str) -> None:
-        # Already summed over the ranks by the metric itself.
-        self.log_dict({f"{stage}/{name}": figure for name, figure in self.scores.compute().items()})
+        self.log_dict({f"{stage}/{name}": figure for name, figure in self.figures_of_evaluation().items()})
         if not self.trainer.sanity_checking and stage == "val":
             self.log("train/tokens", float(self.tokens_seen))
         self._carried_in_evaluation = None
@@ -234,12 +270,12 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         if carried is not None and self.trainer.world_size > 1:
             carried = map_state(lambda tensor: self.all_gather(tensor).flatten(0, 1), carried)  # type: ignore[union-attr]
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        known = isinstance(data, TextDataModule)
+        known = isinstance(data, SequenceDataModule)
         checkpoint[RECORD] = {
             "format": 1,
             "task": self.constructor_call,
             "data": getattr(data, "constructor_call", None),
-            "rows": data.batch_size * self.trainer.world_size if known else None,
+            "rows": data.size * self.trainer.world_size if known else None,
             "text": data.facts("train").sha256 if known else None,
             "tokens_seen": self.tokens_seen,
             "carried": carried,

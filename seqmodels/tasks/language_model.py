@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor, nn
 
 from seqmodels.batch import Batch
-from seqmodels.data.tokenizers import Tokenizer
+from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
@@ -38,6 +38,9 @@ class LanguageModel(SequenceTask):
         warmup: share of the run during which the learning rate rises.
         schedule: what it does then: fall to zero as a cosine or linear, stay constant, or fall with the inverse-sqrt.
     """
+
+    identity = ("backbone", "tokenizer", "tie_embeddings", "optimizer")
+    command = "generate"
 
     def __init__(
         self,
@@ -85,6 +88,21 @@ class LanguageModel(SequenceTask):
     def network(self) -> Backbone:
         """The network between embedding and softmax layer."""
         return self.backbone
+
+    @property
+    def name(self) -> str:
+        """The class of the network."""
+        return type(self.backbone).__name__
+
+    def check(self, data: SequenceDataModule, prompt: str) -> None:
+        """See `SequenceTask.check`: the prompt has to be written, and the batches to fit the network's positions."""
+        self.check_prompt(prompt)
+        longest = self.backbone.max_length
+        if longest is not None and data.length is not None and (data.carry or data.length > longest):
+            raise InputError(
+                f"the positions of this network end at {longest}; give --length of at most that, without --carry, or "
+                "positions that do not end"
+            )
 
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) of the token after each input, and the state after the last."""

@@ -1,0 +1,207 @@
+"""Sentences with their translations as a data module."""
+
+import functools
+from collections.abc import Iterator
+from typing import get_args
+
+import datasets
+import torch
+from torch import Tensor
+
+from seqmodels.data.base import SequenceDataModule
+from seqmodels.data.bpe_dropout import BpeDropout
+from seqmodels.data.column import TextFacts, token_column
+from seqmodels.data.corpora import no_bars
+from seqmodels.data.order import Share
+from seqmodels.data.pairs import Buckets, Layout, Sentences
+from seqmodels.data.parallel import SIDES, ParallelCorpus, load_parallel
+from seqmodels.data.tables import marked
+from seqmodels.data.tokenizers import Tokenizer
+from seqmodels.errors import InputError
+
+TOKENIZERS = ("bpe", "word", "char", "byte")
+
+
+class TranslationDataModule(SequenceDataModule):
+    """Sentences with their translations, in batches of like lengths under a budget of tokens.
+
+    Validation and test score every pair exactly once, however long it is; from training, pairs are dropped of which a
+    side is empty or longer than `max_length`, and `dropped` says how many.
+
+    Args:
+        data: "phrases" for the built-in corpus, two text files with a sentence a line, a directory with such files for
+            each split (train.en, train.fr.gz, ...), a table or a directory of tables, or a hub name.
+        source: language to translate from: how files end, a column, or a key of the column "translation".
+        target: language to translate to, likewise.
+        subset: configuration of a hub dataset.
+        tokenizer: bpe, word, char or byte, or the path of a tokenizer.json for both sides; from Python also a
+            Tokenizer that is there already.
+        vocab_size: most tokens of a vocabulary of bpe, 4096 where not given, or of words, all where not given.
+        min_count: how often a word must occur to be in a vocabulary of words.
+        joint: one vocabulary for both sides, so that names and numbers look alike.
+        max_tokens: most tokens of a batch on each device, padding included: pairs times the longest side.
+        max_length: most tokens of a side of a pair in training.
+        layout: pair, source and target apart, for an encoder and a decoder; or joined, both in one row with BOS
+            between and the loss on the target alone, for a language model.
+        bpe_dropout: share of the merges of bpe that are left out at random in training, anew in each epoch.
+        val_share: share of the sources that validate where there is no validation split.
+        seed: what the order of the data depends on; on the command line, the first weights too.
+        num_workers: processes that gather batches.
+
+    Raises:
+        InputError: a value cannot be used, or two contradict each other.
+    """
+
+    order = ("source", "target", "joint", "max_tokens", "max_length", "layout", "bpe_dropout", "seed")
+
+    def __init__(
+        self,
+        data: str | list[str] = "phrases",
+        source: str = "en",
+        target: str = "de",
+        subset: str | None = None,
+        tokenizer: str | Tokenizer = "bpe",
+        vocab_size: int | None = None,
+        min_count: int = 1,
+        joint: bool = False,
+        max_tokens: int = 2048,
+        max_length: int = 100,
+        layout: Layout = "pair",
+        bpe_dropout: float = 0.0,
+        val_share: float = 0.1,
+        seed: int = 1,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(data if isinstance(data, str) else data[-1], seed, num_workers)
+        for name, value in {"max_tokens": max_tokens, "max_length": max_length, "min_count": min_count}.items():
+            if value < 1:
+                raise InputError(f"{name}={value} was given; expected at least 1")
+        if source == target:
+            raise InputError(f"source and target were both given as {source!r}; expected two languages")
+        if layout not in get_args(Layout):
+            raise InputError(f"layout={layout!r} was given; choose pair or joined")
+        self.joint = joint or layout == "joined" or tokenizer == "byte" or isinstance(tokenizer, Tokenizer)
+        self.wanted, self.languages, self.subset = data, (source, target), subset
+        self.wanted_tokenizer, self.vocab_size, self.min_count = tokenizer, vocab_size, min_count
+        self.max_tokens, self.max_length, self.layout = max_tokens, max_length, layout
+        self.val_share, self.bpe_dropout = val_share, bpe_dropout
+        self._columns: dict[tuple[str, str], tuple[Tensor, TextFacts]] = {}
+
+    @functools.cached_property
+    def corpus(self) -> ParallelCorpus:
+        """The sentences in their splits."""
+        return load_parallel(self.wanted, *self.languages, subset=self.subset, val_share=self.val_share)
+
+    @property
+    def origin(self) -> str:
+        """See `SequenceDataModule.origin`."""
+        return self.corpus.origin
+
+    @property
+    def extent(self) -> str:
+        """See `SequenceDataModule.extent`."""
+        dropped = f", {self.dropped:,} empty or longer than {self.max_length} tokens left out" if self.dropped else ""
+        return f"{len(self.sentences('train')[0]) - self.dropped:,} pairs to train on{dropped}"
+
+    def examples(self, split: str, count: int = 4) -> list[tuple[str, str]]:
+        """Some pairs of a split, from all over it."""
+        rows = self.corpus.rows(split)
+        places = [len(rows) * number // count for number in range(min(count, len(rows)))]
+        return [(rows[place]["source"], rows[place]["target"]) for place in places]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """See `SequenceDataModule.splits`."""
+        return tuple(self.corpus.splits)
+
+    @property
+    def size(self) -> int:
+        """Tokens of a batch."""
+        return self.max_tokens
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:  # type: ignore[override]  # made when it is asked for
+        """That of the target, made from the training split where it has to be."""
+        return self._tokenizer(SIDES if self.joint else SIDES[1:])
+
+    @functools.cached_property
+    def source_tokenizer(self) -> Tokenizer:
+        """That of the source; the same where the vocabulary is joint."""
+        return self.tokenizer if self.joint else self._tokenizer(SIDES[:1])
+
+    def _tokenizer(self, sides: tuple[str, ...]) -> Tokenizer:
+        kind = self.wanted_tokenizer
+        if isinstance(kind, Tokenizer):
+            return kind
+        if kind == "byte":
+            return Tokenizer.byte()
+        if kind not in TOKENIZERS:
+            return Tokenizer.from_file(kind)
+        texts = _texts(self.corpus.rows("train"), sides)
+        if kind == "char":
+            return Tokenizer.char(texts)
+        if kind == "word":
+            return Tokenizer.word(texts, self.vocab_size, self.min_count)
+        return Tokenizer.bpe(texts, self.vocab_size or 4096)
+
+    def _column(self, split: str, side: str) -> tuple[Tensor, TextFacts]:
+        if (split, side) not in self._columns:
+            rows = self.corpus.rows(split).select_columns([side])
+            rows = rows.rename_column(side, "text")
+            tokenizer = self.tokenizer if side == "target" else self.source_tokenizer
+            with no_bars():
+                self._columns[split, side] = token_column(marked(rows), tokenizer)
+        return self._columns[split, side]
+
+    def sentences(self, split: str) -> tuple[Sentences, Sentences]:
+        """Both sides of a split as token ids."""
+        source, target = (Sentences(self._column(split, side)[0]) for side in SIDES)
+        return source, target
+
+    def facts(self, split: str) -> TextFacts:
+        """Counts and hash of the targets of a split."""
+        return self._column(split, "target")[1]
+
+    def kept(self, source: Sentences, target: Sentences) -> Tensor:
+        """Numbers of the pairs that are trained on, int64 (N,)."""
+        both = torch.stack([source.lengths, target.lengths])
+        return ((both > 0) & (both <= self.max_length)).all(0).nonzero().squeeze(1)
+
+    @property
+    def dropped(self) -> int:
+        """How many pairs of the training split are not trained on."""
+        source, target = self.sentences("train")
+        return len(source) - len(self.kept(source, target))
+
+    def training_batches(self, share: Share = Share()) -> Buckets:  # noqa: B008 - immutable
+        """The batches that one rank trains on.
+
+        Raises:
+            InputError: no pair is left, or one does not fit a batch.
+        """
+        source, target = self.sentences("train")
+        rows = self.kept(source, target)
+        if not len(rows):
+            raise InputError(
+                f"of the {len(source):,} pairs of {self.origin}, none has between 1 and max_length={self.max_length} "
+                "tokens on both sides; give a larger max_length"
+            )
+        if self.bpe_dropout:
+            source.dropout, target.dropout = (
+                BpeDropout(tokenizer, self.bpe_dropout, self.seed)
+                for tokenizer in (self.source_tokenizer, self.tokenizer)
+            )
+        return Buckets(source, target, rows, self.max_tokens, self.layout, self.seed, share)
+
+    def scored_batches(self, split: str, share: Share = Share()) -> Buckets:  # noqa: B008 - immutable
+        """The batches by which one rank scores a split: together, every pair exactly once."""
+        source, target = self.sentences(split)
+        longest = int(torch.maximum(source.lengths + target.lengths, target.lengths).max()) + 2
+        rows = torch.arange(len(source))
+        return Buckets(source, target, rows, max(self.max_tokens, longest), self.layout, None, share)
+
+
+def _texts(rows: datasets.Dataset, sides: tuple[str, ...]) -> Iterator[str]:
+    for batch in rows.iter(256):
+        for side in sides:
+            yield from batch[side]

@@ -1,0 +1,220 @@
+"""Beam search over `step(tokens, state, memory) -> (logits, state)`, for many sentences at a time."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from seqmodels.batch import BOS, EOS, PAD, UNK
+from seqmodels.errors import InputError
+from seqmodels.state import State, first_tensor, select
+
+MemoryStep = Callable[[Tensor, State | None, State], tuple[Tensor, State]]
+"""Tokens (R,), a state of R rows and a memory of fewer, to logits (R, V) of what comes next, and the state after."""
+
+Bonus = Callable[[State], Tensor]
+"""What is added to the scores of translations that end after a state of R rows, (R,), none above 0."""
+
+Normalization = Literal["length", "gnmt"]
+
+
+@dataclass(frozen=True)
+class Beam:
+    """How translations are searched for.
+
+    Attributes:
+        size: how many beginnings of a translation are followed side by side; 1 takes the likeliest token each time.
+        length_penalty: exponent of the length that the logarithm of the probability is divided by; 0 for none, above
+            1 for longer translations.
+        normalization: length, by the number of tokens, the end among them, to that power; gnmt, by `(5 + tokens) / 6`
+            to that power (Wu et al. 2016, eq. 14).
+        coverage_penalty: weight of `sum(log(min(attention, 1)))` over the tokens of the source, with all the attention
+            that each was given (Wu et al. 2016, eq. 14): against leaving words out. 0 for none.
+        n_best: how many translations of each sentence are returned, at most `size`.
+        min_length: fewest tokens of a translation.
+        max_length: most tokens; None for 10 more than twice as many as the source has.
+
+    Raises:
+        InputError: a value makes no sense.
+    """
+
+    size: int = 5
+    length_penalty: float = 1.0
+    normalization: Normalization = "length"
+    coverage_penalty: float = 0.0
+    n_best: int = 1
+    min_length: int = 0
+    max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise InputError(f"a beam of {self.size} was given; expected at least 1")
+        if not 1 <= self.n_best <= self.size:
+            raise InputError(f"n_best={self.n_best} was given with a beam of {self.size}; expected 1 to {self.size}")
+        for name, value in {"length_penalty": self.length_penalty, "coverage_penalty": self.coverage_penalty}.items():
+            if value < 0:
+                raise InputError(f"{name}={value} was given; expected at least 0")
+        if self.normalization not in get_args(Normalization):
+            raise InputError(f"normalization={self.normalization!r} was given; choose length or gnmt")
+        if self.min_length < 0 or (self.max_length is not None and self.max_length < max(1, self.min_length)):
+            raise InputError(
+                f"min_length={self.min_length} and max_length={self.max_length} were given; expected at least 0 and "
+                "1, and no maximum below the minimum"
+            )
+
+    def limits(self, source_lengths: Sequence[int]) -> list[int]:
+        """Most tokens of the translation of each source."""
+        if self.max_length is not None:
+            return [self.max_length] * len(source_lengths)
+        return [max(10 + 2 * length, self.min_length) for length in source_lengths]
+
+    def divisor(self, length: int) -> float:
+        """What the logarithm of the probability of a translation of so many tokens is divided by."""
+        base = length if self.normalization == "length" else (5 + length) / 6
+        return math.pow(base, self.length_penalty)
+
+
+class Hypothesis(NamedTuple):
+    """One translation."""
+
+    tokens: list[int]
+    """Without the end."""
+    score: float
+    """What it was chosen by: the logarithm of its probability over the divisor of its length."""
+    log_probability: float
+    """In nats."""
+
+
+class _Finished:
+    """The best complete translations of each sentence so far, the best first.
+
+    Args:
+        sentences: how many.
+        size: how many of each are kept.
+        device: where the tensors are.
+    """
+
+    def __init__(self, sentences: int, size: int, device: torch.device) -> None:
+        self.scores = torch.full((sentences, size), -torch.inf, device=device)
+        self.sums = torch.full((sentences, size), -torch.inf, device=device)
+        self.tokens = torch.zeros(sentences, size, 0, dtype=torch.int64, device=device)
+
+    def add(self, sums: Tensor, tokens: Tensor, scores: Tensor) -> None:
+        """More of them, some impossible.
+
+        Args:
+            sums: logarithms of probabilities (sentences, N), minus infinity where there is none.
+            tokens: (sentences, N, T), what they consist of.
+            scores: by which they are compared, (sentences, N).
+        """
+        self.scores, chosen = torch.cat([self.scores, scores], 1).topk(self.scores.shape[1])
+        self.sums = torch.cat([self.sums, sums], 1).gather(1, chosen)
+        older = torch.nn.functional.pad(self.tokens, (0, tokens.shape[2] - self.tokens.shape[2]), value=PAD)
+        every = torch.cat([older, tokens], 1)
+        self.tokens = every.gather(1, chosen.unsqueeze(2).expand(-1, -1, every.shape[2]))
+
+    def of(self, sentence: int, n_best: int) -> list[Hypothesis]:
+        """The best of a sentence."""
+        found = []
+        for place in range(n_best):
+            if self.scores[sentence, place] == -torch.inf:
+                break
+            tokens = self.tokens[sentence, place]
+            figures = float(self.scores[sentence, place]), float(self.sums[sentence, place])
+            found.append(Hypothesis(tokens[tokens > EOS].tolist(), *figures))
+        return found
+
+    def keep(self, sentences: Tensor) -> None:
+        """Only some of the sentences."""
+        self.scores, self.sums, self.tokens = self.scores[sentences], self.sums[sentences], self.tokens[sentences]
+
+
+@torch.inference_mode()
+def beam_search(
+    step: MemoryStep, memory: State, limits: Sequence[int], beam: Beam, bonus: Bonus | None = None
+) -> list[list[Hypothesis]]:
+    """The likeliest translations of some sentences.
+
+    A sentence leaves the batch when `beam.size` of its translations are complete and the likeliest beginning, were it
+    complete at its present length, would be no better than the worst of them; that is a heuristic, as a beam search is
+    one. A translation that reaches its limit is cut there.
+
+    Args:
+        step: a model's single step.
+        memory: of as many rows as there are sentences.
+        limits: most tokens of each translation.
+        beam: how to search.
+        bonus: added to the scores of complete translations.
+
+    Returns:
+        For each sentence its `beam.n_best` translations, the best first; fewer where there are no more.
+    """
+    N, K = len(limits), beam.size
+    device = first_tensor(memory).device
+    results: list[list[Hypothesis]] = [[] for _ in limits]
+    there = torch.arange(N, device=device)  # numbers of the sentences that are still in the batch
+    limit = torch.tensor(limits, device=device)
+    never = torch.tensor([PAD, BOS, UNK], device=device)
+    finished = _Finished(N, K, device)
+    tokens = torch.full((N, 1), BOS, device=device)
+    history = torch.zeros(N, 1, 0, dtype=torch.int64, device=device)
+    sums = torch.zeros(N, 1, device=device)
+    state: State | None = None
+    for length in range(1, max(limits, default=0) + 1):
+        logits, state = step(tokens.flatten(), state, memory)
+        logits = logits.float().index_fill(-1, never, -torch.inf)
+        gains = logits.log_softmax(-1)
+        if length <= beam.min_length:
+            gains[:, EOS] = -torch.inf
+        V, width = gains.shape[1], sums.shape[1]
+        extra = sums.new_zeros(len(there), width) if bonus is None else bonus(state).float().view(-1, width)
+        total = (sums.unsqueeze(2) + gains.view(len(there), width, V)).flatten(1)
+        # Twice as many as are followed: at most one of those that go on from a beginning is its end.
+        best, places = total.topk(min(2 * K, total.shape[1]))
+        parents, chosen = places // V, places % V
+        ends = chosen == EOS
+        if bool(ends[:, :K].any()):
+            complete = best[:, :K].masked_fill(~ends[:, :K], -torch.inf)
+            scores = complete / beam.divisor(length) + extra.gather(1, parents[:, :K])
+            finished.add(complete, _extended(history, parents[:, :K], chosen[:, :K]), scores)
+        going = best.masked_fill(ends, -torch.inf)
+        sums, order = going.topk(min(K, going.shape[1]))
+        parents, tokens = parents.gather(1, order), chosen.gather(1, order)
+        history = _extended(history, parents, tokens)
+        cut = length >= limit
+        if bool(cut.any()):
+            unfinished = sums.masked_fill(~cut.unsqueeze(1), -torch.inf)
+            finished.add(unfinished, history, unfinished / beam.divisor(length) + extra.gather(1, parents))
+        enough = finished.scores[:, -1] >= sums[:, 0] / beam.divisor(length)
+        if K == 1:
+            enough = finished.scores[:, 0] > -torch.inf
+        done = cut | enough
+        rows = parents + torch.arange(len(there), device=device).unsqueeze(1) * width
+        if bool(done.any()):
+            for place in done.nonzero().squeeze(1).tolist():
+                results[int(there[place])] = finished.of(place, beam.n_best)
+            stay = (~done).nonzero().squeeze(1)
+            if not len(stay):
+                break
+            finished.keep(stay)
+            memory = select(memory, stay)
+            there, limit, rows, sums, tokens, history = (
+                tensor[stay] for tensor in (there, limit, rows, sums, tokens, history)
+            )
+        state = select(state, rows.flatten())
+    return results
+
+
+def _extended(history: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
+    """Beginnings (n, N, T + 1): those of the parents (n, N) with a token more each.
+
+    Args:
+        history: (n, K, T).
+        parents: which of the K each goes on from.
+        tokens: with what.
+    """
+    before = history.gather(1, parents.unsqueeze(2).expand(-1, -1, history.shape[2]))
+    return torch.cat([before, tokens.unsqueeze(2)], 2)

@@ -1,0 +1,49 @@
+"""A network that reads a text from both ends."""
+
+import torch
+from torch import Tensor, nn
+
+from seqmodels.errors import InputError
+from seqmodels.nn.backbone import Backbone
+from seqmodels.recorded import construct
+from seqmodels.state import State
+
+
+class Bidirectional(Backbone):
+    """Two networks alike, one of which reads from the end (Schuster and Paliwal 1997): every output knows what comes
+    before and after it. Features of the outputs are those of the first network, then those of the second.
+
+    Args:
+        network: any network that looks back only; the second one is built like it.
+    """
+
+    causal = False
+
+    def __init__(self, network: Backbone) -> None:
+        super().__init__()
+        if not network.causal or network.memory_size is not None:
+            raise InputError(
+                f"Bidirectional expects a network that looks back only and attends to no memory, got {network!r:.80}"
+            )
+        self.ways = nn.ModuleList([network, construct(network.constructor_call, Backbone)])
+        self.input_size, self.output_size = network.input_size, 2 * network.output_size
+        self.max_length = network.max_length
+
+    def forward(
+        self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
+    ) -> tuple[Tensor, State]:
+        """See `Backbone.forward`."""
+        self._check(x, mask, memory)
+        if state is not None:
+            raise InputError("Bidirectional looks both ways: it reads a text as a whole, from no state")
+        forwards, backwards = self.ways
+        y, _ = forwards(x, mask=mask)
+        z, _ = backwards(x.flip(1), mask=None if mask is None else mask.flip(1))
+        return torch.cat((y, z.flip(1)), -1), ()
+
+    def summary(self, y: Tensor, mask: Tensor) -> Tensor:
+        """See `Backbone.summary`: what each way ended with, which for the second is at the first position."""
+        forwards, backwards = y.chunk(2, -1)
+        last = super().summary(forwards, mask)
+        first = super().summary(backwards.flip(1), mask.flip(1))
+        return torch.cat((last, first), -1)

@@ -1,0 +1,58 @@
+"""A language model that translates: the source in front of the target in one text, `BOS source BOS target EOS`."""
+
+import torch
+from torch import Tensor
+
+from seqmodels.batch import BOS, EOS, PAD, Batch
+from seqmodels.errors import InputError
+from seqmodels.state import State
+from seqmodels.tasks.language_model import LanguageModel
+
+
+class Joined:
+    """A language model, trained with layout "joined", as what `translations` runs on.
+
+    What it keeps of a source is the state after it.
+
+    Args:
+        model: the language model.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.model = model
+        self.tokenizer = self.source_tokenizer = model.tokenizer
+        self.max_length: int | None = None if model.backbone.max_length is None else model.backbone.max_length // 2
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.device
+
+    @property
+    def training(self) -> bool:
+        """Whether the model is in training mode."""
+        return self.model.training
+
+    def train(self, mode: bool = True) -> None:
+        """Switch the model to training mode, or to evaluation mode."""
+        self.model.train(mode)
+
+    def encode(self, source: Tensor, mask: Tensor | None = None) -> State:
+        """The state after sources (B, S), each with EOS at its end, which is left out, and BOS put in front."""
+        inputs = torch.cat([source.new_full((len(source), 1), BOS), source.masked_fill(source == EOS, PAD)], 1)[:, :-1]
+        real = inputs != PAD
+        state: State
+        _, state = self.model(Batch(inputs, inputs, None if real.all() else real))
+        return state
+
+    def step(self, tokens: Tensor, state: State | None, memory: State) -> tuple[Tensor, State]:
+        """See `Translator.step`; the first token is the BOS that stands between source and target."""
+        return self.model.step(tokens, memory if state is None else state)
+
+    def aligned_step(self, tokens: Tensor, state: State | None, memory: State) -> tuple[Tensor, State, Tensor]:
+        """Not to be had: the model attends to source and target alike.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("a language model that translates has no attention to the source alone; leave it out")

@@ -1,0 +1,286 @@
+"""The translator: an encoder reads the source, a decoder writes the target with the source in view."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqmodels.batch import EOS, IGNORE, Batch
+from seqmodels.bleu import TranslationMetrics
+from seqmodels.data import SequenceDataModule, Tokenizer, TranslationDataModule
+from seqmodels.decoding import Beam
+from seqmodels.errors import InputError
+from seqmodels.nn import Attentive, Backbone, Bidirectional
+from seqmodels.nn.alignment import Attention
+from seqmodels.nn.dropout import variational_dropout
+from seqmodels.optim import OptimizerName, Schedule
+from seqmodels.state import State
+from seqmodels.tasks.base import SequenceTask
+from seqmodels.tasks.translation import Translation, hypotheses, translations
+
+Tied = Literal["none", "target", "all"]
+
+
+class Translator(SequenceTask):
+    """Any network that reads, and any network that writes what it means in another language.
+
+    Args:
+        encoder: reads the source; its input size is the size of the source's embedding.
+        decoder: writes the target; its input size is the size of the target's embedding. One that attends to a memory
+            by itself, as a Transformer with `memory_size`, is used as it is; any other is given the `attention`.
+        tokenizer: what the token ids of the target mean.
+        source_tokenizer: what those of the source mean; None where the vocabulary is one and the same.
+        attention: what the decoder sees of the source, see `Attentive`: none, mean, additive, dot or general.
+        input_feeding: see there.
+        bidirectional: read the source from both ends, where the encoder looks back only.
+        reverse: read the source from its end to its beginning, so that its first words are the last that were read
+            (Sutskever et al. 2014).
+        dropout: share of the outputs of encoder and decoder dropped while training, the same at every position.
+        input_dropout: share of the features of embedded tokens dropped while training, likewise.
+        label_smoothing: share of the probability that is to be spread over all tokens while training (Szegedy et al.
+            2016); reported figures are without.
+        r_drop: weight of the divergence of two passes with different dropout over each batch (Liang et al. 2021); 0
+            for one pass.
+        tie_embeddings: none; target, one matrix for the target's embedding and softmax layer; or all, for the source's
+            embedding, too.
+        optimizer: adamw; muon for the matrices of the networks and adamw for the rest; or plain sgd.
+        lr: highest learning rate.
+        weight_decay: of matrices; vectors do not decay.
+        beta2: how slowly AdamW forgets squared gradients; beta1 is 0.9.
+        warmup: share of the run during which the learning rate rises.
+        schedule: what it does then: fall to zero as a cosine or linear, stay constant, or fall with the inverse-sqrt.
+
+    Raises:
+        InputError: parts do not fit one another.
+    """
+
+    identity = (
+        "encoder", "decoder", "tokenizer", "source_tokenizer", "attention", "input_feeding", "bidirectional", "reverse",
+        "tie_embeddings", "optimizer",
+    )  # fmt: skip
+    command = "translate"
+
+    def __init__(
+        self,
+        encoder: Backbone,
+        decoder: Backbone,
+        tokenizer: Tokenizer,
+        source_tokenizer: Tokenizer | None = None,
+        attention: Attention = "additive",
+        input_feeding: bool = False,
+        bidirectional: bool = True,
+        reverse: bool = False,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        label_smoothing: float = 0.0,
+        r_drop: float = 0.0,
+        tie_embeddings: Tied = "none",
+        optimizer: OptimizerName = "adamw",
+        lr: float = 3e-3,
+        weight_decay: float = 0.01,
+        beta2: float = 0.99,
+        warmup: float = 0.03,
+        schedule: Schedule = "cosine",
+    ) -> None:
+        super().__init__(tokenizer, optimizer, lr, weight_decay, beta2, warmup, schedule, label_smoothing)
+        for name, share in {"dropout": dropout, "input_dropout": input_dropout}.items():
+            if not 0 <= share < 1:
+                raise InputError(f"{name}={share} was given; expected a share in [0, 1)")
+        if r_drop < 0:
+            raise InputError(f"r_drop={r_drop} was given; expected a weight of at least 0")
+        self.source_tokenizer = source_tokenizer or tokenizer
+        self.dropout, self.input_dropout, self.r_drop, self.reverse = dropout, input_dropout, r_drop, reverse
+        self.encoder = Bidirectional(encoder) if bidirectional and encoder.causal else encoder
+        size = self.encoder.output_size
+        attends = decoder.memory_size is not None
+        self.decoder = decoder if attends else Attentive(decoder, size, attention, input_feeding)
+        if self.decoder.memory_size != size:
+            raise InputError(
+                f"the decoder attends to a memory of {self.decoder.memory_size} features, and the encoder's outputs "
+                f"have {size}; make them alike"
+            )
+        self.source_embedding = self._embedding(self.source_tokenizer.vocab_size, encoder.input_size)
+        self.embedding = self._embedding(tokenizer.vocab_size, decoder.input_size)
+        self.head = nn.Linear(decoder.output_size, tokenizer.vocab_size)
+        nn.init.zeros_(self.head.bias)
+        self.translated = TranslationMetrics()
+        self._tie(tie_embeddings, joint=source_tokenizer is None)
+
+    @staticmethod
+    def _embedding(vocab_size: int, size: int) -> nn.Embedding:
+        embedding = nn.Embedding(vocab_size, size)
+        nn.init.normal_(embedding.weight, std=size**-0.5)
+        return embedding
+
+    def _tie(self, tied: Tied, joint: bool) -> None:
+        if tied not in ("none", "target", "all"):
+            raise InputError(f"tie_embeddings={tied!r} was given; choose none, target or all")
+        if tied == "none":
+            return
+        if self.decoder.input_size != self.decoder.output_size:
+            raise InputError(
+                f"tie_embeddings={tied!r} needs a decoder as wide at its input as at its output, got "
+                f"{self.decoder.input_size} and {self.decoder.output_size}"
+            )
+        self.head.weight = self.embedding.weight
+        if tied == "all":
+            if not joint or self.encoder.input_size != self.decoder.input_size:
+                raise InputError(
+                    "tie_embeddings='all' needs one vocabulary for both sides (joint=True), and an encoder and a "
+                    f"decoder of one input size, got {self.encoder.input_size} and {self.decoder.input_size}"
+                )
+            self.source_embedding.weight = self.embedding.weight
+
+    @property
+    def network(self) -> nn.Module:
+        """Encoder and decoder."""
+        return nn.ModuleList([self.encoder, self.decoder])
+
+    @property
+    def name(self) -> str:
+        """The classes of both networks, once where they are alike."""
+        calls = self.constructor_call["init_args"]
+        names = [calls[part]["class_path"].rpartition(".")[2] for part in ("encoder", "decoder")]
+        return "-".join(dict.fromkeys(names))
+
+    def check(self, data: SequenceDataModule, prompt: str) -> None:
+        """See `SequenceTask.check`: the data has to have sources."""
+        if not isinstance(data, TranslationDataModule) or data.layout != "pair":
+            raise InputError("a Translator learns from a TranslationDataModule with layout='pair'")
+        if self.max_length is not None and self.max_length < data.max_length + 1:
+            raise InputError(
+                f"the positions of these networks end at {self.max_length}; give a max_length of less than that"
+            )
+
+    @property
+    def max_length(self) -> int | None:
+        """Most positions of a source and of a target; None where there is no such limit."""
+        limits = [network.max_length for network in (self.encoder, self.decoder) if network.max_length is not None]
+        return min(limits, default=None)
+
+    @property
+    def looks(self) -> bool:
+        """Whether the decoder looks at the source while it writes, so that there is an alignment to show."""
+        return not (isinstance(self.decoder, Attentive) and self.decoder.align is None)
+
+    def encode(self, source: Tensor, mask: Tensor | None = None) -> State:
+        """What the decoder keeps of a source.
+
+        Args:
+            source: token ids (B, S).
+            mask: bool (B, S), False at padding; None where all is real.
+        """
+        if self.reverse:
+            source, mask = source.flip(1), None if mask is None else mask.flip(1)
+        x = variational_dropout(self.source_embedding(source), self.input_dropout, self.training)
+        y, _ = self.encoder(x, mask=mask)
+        y = variational_dropout(y, self.dropout, self.training)
+        real = torch.ones_like(source, dtype=torch.bool) if mask is None else mask
+        summary = self.encoder.summary(y, real)
+        if self.reverse:  # positions are those of the text again
+            y, real = y.flip(1), real.flip(1)
+        return self.decoder.remember(y, real, summary)
+
+    def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
+        """Logits (B, T, V) of the token after each input, and the decoder's state after the last.
+
+        Targets are padded on the right, where a decoder that looks back only needs no mask.
+        """
+        assert batch.source is not None
+        memory = self.encode(batch.source, batch.source_mask)
+        x = variational_dropout(self.embedding(batch.inputs), self.input_dropout, self.training)
+        y, state = self.decoder(x, state, memory=memory)
+        return self.head(variational_dropout(y, self.dropout, self.training)), state
+
+    def step(self, tokens: Tensor, state: State | None, memory: State) -> tuple[Tensor, State]:
+        """One token a row, (B,), to logits of the next, (B, V), and the state: what decoding runs on.
+
+        Args:
+            tokens: int64 (B,).
+            state: the decoder's; None at the start.
+            memory: what `encode` made of the sources; rows that share one lie side by side.
+        """
+        y, state = self.decoder(self.embedding(tokens).unsqueeze(1), state, memory=memory)
+        return self.head(y.squeeze(1)), state
+
+    def aligned_step(self, tokens: Tensor, state: State | None, memory: State) -> tuple[Tensor, State, Tensor]:
+        """What `step` returns, and how much was attended to each token of the source, (B, S).
+
+        Raises:
+            InputError: the decoder looks at nothing in particular.
+        """
+        y, state, weights = self.decoder.aligned(self.embedding(tokens).unsqueeze(1), state, memory=memory)
+        if weights is None:
+            raise InputError(
+                "this translator looks at nothing in particular: its decoder sees one vector of the source"
+            )
+        return self.head(y.squeeze(1)), state, weights.squeeze(1)
+
+    def translate(
+        self,
+        texts: Sequence[str],
+        beam: Beam = Beam(),  # noqa: B008 - immutable
+    ) -> list[list[Translation]]:
+        """Translate sentences, the empty one into itself.
+
+        Args:
+            texts: any number, of any lengths.
+            beam: how to search.
+
+        Returns:
+            For each its `beam.n_best` translations, the best first; they do not depend on the other texts.
+        """
+        return translations([self], texts, beam)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add the batch to the sums, and its translations, each token the likeliest, to those of BLEU."""
+        super().validation_step(batch, batch_idx)
+        assert batch.source is not None
+        sources = [[i for i in row if i > EOS] for row in batch.source.tolist()]
+        references = [[i for i in row if i > EOS] for row in batch.targets.tolist()]
+        found = [best[0].tokens if best else [] for best in hypotheses([self], sources, Beam(size=1))]
+        self.translated.update(*([self.tokenizer.decode(ids) for ids in texts] for texts in (found, references)))
+
+    test_step = validation_step
+
+    def on_validation_epoch_start(self) -> None:
+        """See `SequenceTask.on_validation_epoch_start`."""
+        super().on_validation_epoch_start()
+        self.translated.reset()
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def figures_of_evaluation(self) -> dict[str, Tensor]:
+        """See there; and BLEU, chrF and exact matches."""
+        return super().figures_of_evaluation() | self.translated.compute()
+
+    def prepared(self, batch: Batch) -> Batch:
+        """See `SequenceTask.prepared`: with R-Drop, every row twice."""
+        if not self.r_drop:
+            return batch
+        twice: dict[str, Any] = {
+            name: torch.cat([part, part]) for name, part in batch._asdict().items() if isinstance(part, Tensor)
+        }
+        return batch._replace(**twice)
+
+    def regularized(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor | float]:
+        """See `SequenceTask.regularized`: with R-Drop, how far the two passes of a row are apart."""
+        logits, state = self(batch, state)
+        return logits, state, self.r_drop * divergence(logits, batch.targets) if self.r_drop else 0.0
+
+
+def divergence(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean over targets of the symmetric Kullback-Leibler divergence between the first half of the rows and the second.
+
+    Half the sum of both directions, as in Liang et al. 2021.
+
+    Args:
+        logits: (2B, T, V).
+        targets: int64 (2B, T), IGNORE where nothing is scored.
+    """
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    one, other = logits.log_softmax(-1).chunk(2)
+    apart = ((one.exp() - other.exp()) * (one - other)).sum(-1) / 2
+    scored = (targets != IGNORE).chunk(2)[0]
+    return (apart * scored).sum() / scored.sum().clamp(min=1)

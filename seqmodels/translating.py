@@ -1,0 +1,176 @@
+"""Translation on the command line: a stream of lines through a model, and the scores of a text."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from json import dumps, loads
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from seqmodels.batch import UNK
+from seqmodels.bleu import bleu_by_length, corpus_scores
+from seqmodels.checkpoint import load, read_checkpoint
+from seqmodels.data import TranslationDataModule
+from seqmodels.decoding import Beam
+from seqmodels.diagnostics import alignment
+from seqmodels.diagnostics.attention_page import attention_page
+from seqmodels.errors import InputError
+from seqmodels.folder import write_beside
+from seqmodels.lines import parts
+from seqmodels.tasks import LanguageModel, Translator
+from seqmodels.tasks.base import RECORD
+from seqmodels.tasks.joined import Joined
+from seqmodels.tasks.translation import Translates, Translation, translations
+
+PART = 256
+"""Lines that are read, sorted by length and translated at a time."""
+SHOWN = 100
+"""Most sentences on a page of attention."""
+
+
+def load_translators(runs: Sequence[str], source: str | None = None, target: str | None = None) -> list[Translates]:
+    """Trained translators, to be used together.
+
+    Args:
+        runs: run folders or checkpoints.
+        source: the language to translate from, to be checked; None for that of the model.
+        target: likewise.
+
+    Raises:
+        InputError: a run is no translator, or one of other languages.
+    """
+    found: list[Translates] = []
+    for run in runs:
+        task, trained = load(run), trained_on(run)
+        for side, wanted in (("source", source), ("target", target)):
+            if wanted is not None and trained.get(side) not in (None, wanted):
+                raise InputError(
+                    f"{run!r} translates from {trained['source']!r} to {trained['target']!r}, and {side}={wanted!r} "
+                    "was asked for; take another run, or leave the language out"
+                )
+        if isinstance(task, Translator):
+            found.append(task)
+        elif isinstance(task, LanguageModel) and trained.get("layout") == "joined":
+            found.append(Joined(task))
+        else:
+            raise InputError(
+                f"{run!r} is a {type(task).__name__} that was not trained to translate; expected a run of a "
+                "Translator, or of a LanguageModel with layout='joined'"
+            )
+    return found
+
+
+def trained_on(run: str) -> dict[str, Any]:
+    """The arguments of the data module that a run was trained with; empty where they are not known."""
+    return dict((read_checkpoint(run)[RECORD]["data"] or {"init_args": {}})["init_args"])
+
+
+def translates(run: str) -> bool:
+    """Whether a run is of a translator, of either kind."""
+    return "layout" in trained_on(run)
+
+
+def translated(models: Sequence[Translates], beam: Beam) -> Iterator[tuple[str, list[Translation]]]:
+    """Each line of standard input with its translations, in their order.
+
+    Raises:
+        InputError: a line is not UTF-8.
+    """
+    stream = sys.stdin.buffer
+    by_hand = stream.isatty()
+    if by_hand:
+        print("reading sentences from here, to the end of input (Ctrl-D); or give a file with: < FILE", file=sys.stderr)
+    unknown = cut = 0
+    for lines in parts(stream, "standard input", 1 if by_hand else PART):
+        for ids in models[0].source_tokenizer.encode_batch(lines):
+            unknown += ids.count(UNK)
+            cut += models[0].max_length is not None and len(ids) >= models[0].max_length
+        yield from zip(lines, translations(models, lines, beam), strict=True)
+    if unknown:
+        print(f"{unknown:,} tokens of the source are unknown to the vocabulary", file=sys.stderr)
+    if cut:
+        print(f"{cut:,} lines were longer than the positions of the network, and cut there", file=sys.stderr)
+
+
+def write_attention_map(model: Translates, pairs: Sequence[tuple[str, str]], path: str) -> None:
+    """A page with the attention of the first sentences and their translations.
+
+    Raises:
+        InputError: the file cannot be written, or the model attends to nothing.
+    """
+    if not isinstance(model, Translator):
+        raise InputError("--attention-map is for translators with an encoder; this one is a language model")
+    page = attention_page(alignment(model, source, target) for source, target in pairs[:SHOWN])
+    try:
+        write_beside(Path(path).expanduser(), page)
+    except OSError as error:
+        raise InputError(f"cannot write {path!r}: {error.strerror or error}; give another --attention-map") from error
+    more = f", the first of {len(pairs):,}" if len(pairs) > SHOWN else ""
+    print(f"attention of {min(len(pairs), SHOWN):,} sentences{more}: {path}", file=sys.stderr)
+
+
+def test_translations(
+    run: str, data: Sequence[str] | None, subset: str | None, split: str | None, beam: Beam, json: bool
+) -> dict[str, Any]:
+    """Translate a text, compare, and print and keep the figures; arguments as of the subcommand `test`."""
+    (task,) = load_translators([run])
+    trained = trained_on(run)
+    if data is not None:
+        trained |= {"data": list(data) if len(data) > 1 else data[0], "subset": subset}
+    module = TranslationDataModule(**trained | {"tokenizer": task.tokenizer})  # of which the text alone is read
+    preferred = ("test", "whole", "validation") if data is not None else ("test", "validation")
+    part = split or next(name for name in preferred if name in module.splits)
+    rows = module.corpus.rows(part)
+    sources, references = list(rows["source"]), list(rows["target"])
+    outputs: list[str] = []
+    for first in track(
+        range(0, len(sources), PART),
+        "translating",
+        console=Console(file=sys.stderr),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ):
+        found = translations([task], sources[first : first + PART], beam)
+        outputs += [best[0].text if best else "" for best in found]
+    scores = corpus_scores(outputs, references)
+    scores["by_length"] = bleu_by_length(sources, outputs, references)
+    report(run, f"{module.origin}, {part}", scores, json)
+    return scores
+
+
+def report(run: str, name: str, scores: dict[str, Any], json: bool) -> None:
+    """Print the scores, and keep them in the run folder where one was given, with a picture of BLEU by length."""
+    folder = Path(run).expanduser()
+    if folder.is_dir():
+        path = folder / "result.json"
+        result = loads(path.read_text()) if path.exists() else {}
+        write_beside(path, dumps({**result, "test": {"text": name, **scores}}, indent=2) + "\n")
+        draw_bleu_by_length({folder.name: scores["by_length"]}, folder / "bleu_by_length.png")
+    if json:
+        print(dumps({"text": name, **scores}))
+        return
+    print(f"{name}: {scores['sentences']:,} sentences")
+    for figure in ("bleu", "bleu_lowercase", "chrf", "ter"):
+        print(f"  {figure.replace('_', ' '):<16}{scores[figure]:6.2f}   {scores[f'{figure}_signature']}")
+    print(f"  {'exact match':<16}{scores['exact_match']:6.1%}")
+    print("  words of the source    sentences      BLEU")
+    for row in scores["by_length"]:
+        words = f"{row['from']:g} to {row['to'] - 1:g}" if row["to"] is not None else f"{row['from']:g} or more"
+        print(f"  {words:<22} {row['sentences']:>9,} {row['bleu']:>9.2f}")
+
+
+def draw_bleu_by_length(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """BLEU over the length of the source, a line for each model."""
+    from matplotlib.figure import Figure  # half a second, only where a picture is made
+
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for label, table in tables.items():
+        middles = [row["from"] + 2 if row["to"] is None else (row["from"] + row["to"] - 1) / 2 for row in table]
+        axes.plot(middles, [row["bleu"] for row in table], marker="o", markersize=4, label=label)
+    axes.set(xlabel="words of the source", ylabel="BLEU", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,161 @@
+"""Beam search against exhaustive search, against a slow beam search, and its laws."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from seqmodels.batch import BOS, EOS
+from seqmodels.decoding import Beam, Hypothesis, beam_search
+from seqmodels.decoding.beam import MemoryStep
+from seqmodels.errors import InputError
+from seqmodels.state import State
+
+V = 7
+"""Four special tokens and three words."""
+WORDS = range(4, V)
+
+
+def table(sentences: int, seed: int = 0, sharpness: float = 1.0) -> Tensor:
+    """Logits of a model that knows the sentence, how far it is and the last token: (sentences, 12, V, V)."""
+    chance = torch.Generator().manual_seed(seed)
+    return torch.randn(sentences, 12, V, V, generator=chance, dtype=torch.float64) * sharpness
+
+
+def step_of(logits: Tensor) -> MemoryStep:
+    """The model as a step; its state is how many tokens each row has read, its memory the number of the sentence."""
+
+    def step(tokens: Tensor, state: State | None, memory: State) -> tuple[Tensor, State]:
+        assert isinstance(memory, Tensor)
+        read = torch.zeros(len(tokens), dtype=torch.int64) if state is None else state
+        assert isinstance(read, Tensor)
+        sentences = memory.repeat_interleave(len(tokens) // len(memory))
+        return logits[sentences, read.clamp(max=11), tokens], read + 1
+
+    return step
+
+
+def log_probabilities(logits: Tensor, sentence: int, tokens: list[int]) -> float:
+    """Of a translation and its end, among the tokens that may be written."""
+    total, last = 0.0, BOS
+    for place, token in enumerate([*tokens, EOS]):
+        allowed = logits[sentence, min(place, 11), last].clone()
+        allowed[[0, 1, 3]] = -torch.inf
+        total += float(allowed.log_softmax(-1)[token])
+        last = token
+    return total
+
+
+def everything(logits: Tensor, sentence: int, longest: int) -> list[tuple[float, list[int]]]:
+    """All translations of at most so many tokens, the end among them, with their log-probabilities."""
+    return [
+        (log_probabilities(logits, sentence, list(words)), list(words))
+        for length in range(longest)
+        for words in itertools.product(WORDS, repeat=length)
+    ]
+
+
+@pytest.mark.parametrize("normalization", ["length", "gnmt"])
+@pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0, 2.0])
+def test_a_wide_beam_finds_what_exhaustive_search_finds(normalization: str, penalty: float) -> None:
+    logits, longest = table(4), 4
+    beam = Beam(200, penalty, normalization, n_best=3, max_length=longest)  # type: ignore[arg-type]
+    found = beam_search(step_of(logits), torch.arange(4), [longest] * 4, beam)
+    for sentence, hypotheses in enumerate(found):
+        every = everything(logits, sentence, longest)
+        ranked = sorted(every, key=lambda one: -one[0] / beam.divisor(len(one[1]) + 1))
+        complete = [one for one in hypotheses if len(one.tokens) < longest]  # others were cut at the limit
+        wanted = [tokens for _, tokens in ranked[: len(complete)]]
+        assert [one.tokens for one in complete] == wanted[: len(complete)]
+        for one in complete:
+            assert math.isclose(one.log_probability, log_probabilities(logits, sentence, one.tokens), abs_tol=1e-4)
+            assert math.isclose(one.score, one.log_probability / beam.divisor(len(one.tokens) + 1), rel_tol=1e-5)
+
+
+def slow_beam_search(logits: Tensor, sentence: int, limit: int, beam: Beam) -> list[Hypothesis]:
+    """The same search for one sentence, in plain Python."""
+    running: list[tuple[float, list[int]]] = [(0.0, [])]
+    finished: list[Hypothesis] = []
+    for length in range(1, limit + 1):
+        candidates = []
+        for total, tokens in running:
+            allowed = logits[sentence, min(length - 1, 11), tokens[-1] if tokens else BOS].float().clone()
+            allowed[[0, 1, 3]] = -torch.inf
+            gains = allowed.log_softmax(-1)
+            if length <= beam.min_length:
+                gains[EOS] = -torch.inf
+            candidates += [(total + float(gains[token]), [*tokens, token]) for token in range(V)]
+        candidates = sorted((c for c in candidates if c[0] > -math.inf), key=lambda c: -c[0])[: 2 * beam.size]
+        for total, tokens in candidates[: beam.size]:
+            if tokens[-1] == EOS:
+                finished.append(Hypothesis(tokens[:-1], total / beam.divisor(length), total))
+        running = [c for c in candidates if c[1][-1] != EOS][: beam.size]
+        if length == limit:
+            finished += [Hypothesis(tokens, total / beam.divisor(length), total) for total, tokens in running]
+        finished = sorted(finished, key=lambda one: -one.score)[: beam.size]
+        enough = len(finished) == beam.size and finished[-1].score >= running[0][0] / beam.divisor(length)
+        if not running or enough or (beam.size == 1 and finished):
+            break
+    return finished[: beam.n_best]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("min_length", [0, 3])
+def test_many_sentences_at_once_are_searched_as_each_alone(size: int, min_length: int) -> None:
+    logits = table(16, seed=1, sharpness=2.0)
+    limits = [3 + number % 8 for number in range(16)]
+    beam = Beam(size, 0.8, n_best=size, min_length=min_length)
+    found = beam_search(step_of(logits), torch.arange(16), limits, beam)
+    for sentence, (hypotheses, limit) in enumerate(zip(found, limits, strict=True)):
+        wanted = slow_beam_search(logits, sentence, limit, beam)
+        assert [one.tokens for one in hypotheses] == [one.tokens for one in wanted]
+        for ours, theirs in zip(hypotheses, wanted, strict=True):
+            assert math.isclose(ours.score, theirs.score, abs_tol=1e-4)
+
+
+def test_finished_sentences_leave_the_batch() -> None:
+    """Rows that are stepped on become fewer as sentences are done."""
+    logits = table(8, seed=2)
+    logits[:4, :, :, EOS] += 20  # these end at once
+    rows: list[int] = []
+
+    def step(tokens: Tensor, state: State | None, memory: State) -> tuple[Tensor, State]:
+        rows.append(len(tokens))
+        return step_of(logits)(tokens, state, memory)
+
+    beam_search(step, torch.arange(8), [10] * 8, Beam(3))
+    assert rows[0] == 8
+    assert max(rows) <= 24
+    assert min(rows[2:]) <= 12
+
+
+def test_lengths_are_kept() -> None:
+    logits = table(6, seed=3)
+    for least, most in ((0, 2), (4, 4), (2, 9)):
+        beam = Beam(4, min_length=least, max_length=most, n_best=4)
+        for hypotheses in beam_search(step_of(logits), torch.arange(6), [most] * 6, beam):
+            assert hypotheses
+            assert all(least <= len(one.tokens) <= most for one in hypotheses)
+            assert all(min(one.tokens, default=4) >= 4 for one in hypotheses)
+
+
+def test_nothing_to_search() -> None:
+    assert beam_search(step_of(table(1)), torch.arange(0), [], Beam()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": 0}, "beam of 0 was given; expected at least 1"),
+        ({"n_best": 6}, "n_best=6 was given with a beam of 5"),
+        ({"length_penalty": -1.0}, "length_penalty=-1.0"),
+        ({"normalization": "words"}, "choose length or gnmt"),
+        ({"min_length": 5, "max_length": 4}, "no maximum below the minimum"),
+        ({"max_length": 0}, "expected at least 0 and 1"),
+    ],
+)
+def test_beams_that_make_no_sense_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Beam(**arguments)  # type: ignore[arg-type]

@@ -1,0 +1,179 @@
+"""Translators from end to end: trained, tested and put to use on the command line."""
+
+import io
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from training import trainer
+
+from seqmodels import GRU, LanguageModel, Transformer, TranslationDataModule, Translator, fit, load
+from seqmodels.bleu import TranslationMetrics, bleu_by_length, corpus_scores
+from seqmodels.cli import main
+from seqmodels.data.loader import loader
+from seqmodels.data.order import Share
+from seqmodels.environment import quiet
+
+WORDS = {"a": "un", "dog": "chien", "cat": "chat", "sees": "voit", "big": "grand", "bird": "oiseau", "and": "et"}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sentences of a language in which every word has one translation, and adjectives come last."""
+    folder, chance = tmp_path_factory.mktemp("pairs"), random.Random(0)
+    for split, count in (("train", 400), ("valid", 40), ("test", 30)):
+        sides: tuple[list[str], list[str]] = ([], [])
+        for _ in range(count):
+            words = chance.choices(list(WORDS), k=chance.randint(1, 5))
+            sides[0].append(" ".join(words))
+            sides[1].append(" ".join(WORDS[word] for word in reversed(words)))
+        for language, lines in zip(("en", "fr"), sides, strict=True):
+            (folder / f"{split}.{language}").write_text("".join(line + "\n" for line in lines))
+    return folder
+
+
+def module(files: Path, **others: object) -> TranslationDataModule:
+    arguments = {"tokenizer": "word", "max_tokens": 200} | others
+    return TranslationDataModule(str(files), "en", "fr", **arguments)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def run(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    data = module(files)
+    model = Translator(GRU(24, 24), GRU(24, 48), data.tokenizer, data.source_tokenizer, "general", lr=2e-2)
+    return fit(model, data, max_steps=150, validations=2, runs=str(tmp_path_factory.mktemp("runs")))
+
+
+def translated(run: Path, text: bytes, capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+        main(["translate", str(run), *words])
+    return capsys.readouterr().out.splitlines()
+
+
+def test_it_learns_and_leaves_what_a_run_leaves(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    assert result["val/exact_match"] > 0.9
+    assert result["val/bleu"] > 90
+    for name in ("config.yaml", "metrics.csv", "translations.md", "attention.png", "checkpoints/best.ckpt"):
+        assert (run / name).stat().st_size > 0
+    assert (run / "translations.md").read_text().count("## step") == 2
+
+
+def test_lines_come_out_as_they_went_in(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = b"a dog\n\nbig bird and cat\r\ncat\n\n"
+    assert translated(run, given, capsys) == ["chien un", "", "chat et oiseau grand", "chat", ""]
+    assert translated(run, given, capsys, "--beam", "1") == ["chien un", "", "chat et oiseau grand", "chat", ""]
+    assert translated(run, b"", capsys) == []
+
+
+def test_n_best_and_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = translated(run, b"a dog\n", capsys, "--n-best", "2")
+    scores = [float(line.split("\t")[0]) for line in lines]
+    assert len(lines) == 2
+    assert scores == sorted(scores, reverse=True)
+    (line,) = translated(run, b"a dog\n", capsys, "--json", "--n-best", "2", "--ensemble", str(run))
+    found = json.loads(line)
+    assert found["source"] == "a dog"
+    assert [set(one) for one in found["translations"]] == [{"text", "score", "log_probability"}] * 2
+
+
+def test_attention_as_a_page(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "map.html"
+    translated(run, b"a <big> dog\n\ncat\n", capsys, "--attention-map", str(path))
+    page = path.read_text()
+    assert page.count("<figure>") == 2
+    assert "<script" not in page
+    assert "http" not in page
+
+
+def test_scores_of_two_files(run: Path, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["test", str(run), "--data", str(files / "test.en"), str(files / "test.fr"), "--beam", "2"])
+    out = capsys.readouterr().out
+    assert "30 sentences" in out
+    assert "nrefs:1|case:mixed|eff:no|tok:13a" in out
+    kept = json.loads((run / "result.json").read_text())
+    assert kept["test"]["bleu"] > 80
+    assert sum(row["sentences"] for row in kept["test"]["by_length"]) == 30
+    assert kept["val/exact_match"] > 0.9  # what was there stays
+    assert (run / "bleu_by_length.png").stat().st_size > 0
+    main(["test", str(run), "--json"])
+    assert json.loads(capsys.readouterr().out)["exact_match"] > 0.8
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str, text: bytes = b"") -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+        with pytest.raises(SystemExit) as stopped:
+            main(list(words))
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_bad_input_is_named(run: Path, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = str(run)
+    assert "beam of 0 was given" in refused(capsys, "translate", name, "--beam", "0")
+    assert "translates from 'en' to 'fr', and source='fr'" in refused(capsys, "translate", name, "--source", "fr")
+    assert "line 2 of standard input is not UTF-8" in refused(capsys, "translate", name, text=b"a\n\xff\n")
+    assert "not a language model; use seqmodels translate" in refused(capsys, "generate", name)
+    assert "--stride was given" in refused(capsys, "test", name, "--stride", "4")
+    short = tmp_path / "short.fr"
+    short.write_text("chien\n")
+    assert "has 30 lines and" in refused(capsys, "test", name, "--data", str(files / "test.en"), str(short))
+    missing = str(tmp_path / "missing" / "map.html")
+    assert "there is no such folder" in refused(capsys, "translate", name, "--attention-map", missing, text=b"a\n")
+
+
+def test_unknown_tokens_are_counted(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a zebra\n")))
+        main(["translate", str(run)])
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 1
+    assert "1 tokens of the source are unknown" in captured.err
+
+
+def test_a_language_model_translates(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    data = module(files, layout="joined")
+    model = LanguageModel(Transformer(32, 2, 2, context=64), data.tokenizer, lr=1e-2)
+    run = fit(model, data, max_steps=350, validations=1, runs=str(tmp_path))
+    main(["test", str(run), "--json", "--beam", "1"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["exact_match"] > 0.7
+    assert translated(run, b"a dog\n\ncat and bird\n", capsys) == ["chien un", "", "oiseau et chat"]
+
+
+def test_the_figures_of_two_ranks_are_those_of_one(files: Path, run: Path) -> None:
+    """Each rank translates its share; sums are added and divided once."""
+    task = load(run)
+    assert isinstance(task, Translator)
+    data = module(files)
+
+    def sums(share: Share) -> dict[str, torch.Tensor]:
+        with quiet():
+            trainer(1, limit_val_batches=1.0).validate(
+                task, loader(data.scored_batches("validation", share)), verbose=False
+            )
+        return {name: getattr(task.translated, name).clone() for name in ("bleu", "chrf", "exact", "sentences")}
+
+    whole, parts = sums(Share()), [sums(Share(rank, 2)) for rank in range(2)]
+    for name, figure in whole.items():
+        assert (figure == sum(part[name] for part in parts)).all()
+    assert int(whole["sentences"]) == 40
+
+
+def test_sums_of_sentences_are_sacrebleus_corpus_figure() -> None:
+    ours = ["the cat sat on a mat .", "hello there", "a b c d e", ""]
+    theirs = ["the cat sat on the mat .", "hello world", "a b c d e f", "x"]
+    metric = TranslationMetrics()
+    for part in (slice(0, 1), slice(1, 4)):
+        metric.update(ours[part], theirs[part])
+    found, wanted = metric.compute(), corpus_scores(ours, theirs)
+    assert float(found["bleu"]) == pytest.approx(wanted["bleu"], abs=1e-4)
+    assert float(found["chrf"]) == pytest.approx(wanted["chrf"], abs=1e-4)
+    assert float(found["exact_match"]) == wanted["exact_match"] == 0
+    table = bleu_by_length(["one two", "one " * 12, "one " * 60, "x"], ours, theirs)
+    assert [(row["from"], row["to"], row["sentences"]) for row in table] == [(0, 5, 2), (10, 15, 1), (50, None, 1)]
