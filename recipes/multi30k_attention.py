@@ -5,7 +5,7 @@
 The directory holds the sentences of Multi30k as text files, plain or gzipped: train.en, train.fr, val.en, val.fr, and
 test_2016_flickr.en and .fr for `seqmodels test RUN`; from the hub it is `--data bentrevett/multi30k` (en and de).
 `--attention` chooses what the decoder sees: additive (Bahdanau et al. 2015), dot or general (Luong et al. 2015), with
-`--input-feeding` as there; `multi30k_context.py` has the models without attention. Figures stand in `docs/results.md`.
+`--input-feeding` as there; `multi30k_context.py` has the models without attention. No figures yet.
 """
 
 from seqmodels import GRU, TranslationDataModule, Translator, fit

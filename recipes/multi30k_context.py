@@ -4,8 +4,7 @@
 
 The first step of the story (Sutskever et al. 2014): the last state of the encoder, or with `--attention mean` the mean
 of its states, is all that the decoder learns of the source. `--reverse` reads the source from its end, so that its
-first words are near those that are written first. Data as for `multi30k_attention.py`; figures, also by the length of
-the source, stand in `docs/results.md`.
+first words are near those that are written first. Data as for `multi30k_attention.py`; no figures yet.
 """
 
 from typing import Literal

@@ -3,8 +3,7 @@
     python recipes/multi30k_joined.py --data DIRECTORY
 
 Nothing but the layout of the data tells it from any other language model; `seqmodels translate RUN` and
-`seqmodels test RUN` then treat it as a translator. Data as for `multi30k_attention.py`; figures stand in
-`docs/results.md`.
+`seqmodels test RUN` then treat it as a translator. Data as for `multi30k_attention.py`; no figures yet.
 """
 
 from seqmodels import LanguageModel, Transformer, TranslationDataModule, fit

@@ -2,7 +2,8 @@
 
     python recipes/multi30k_transformer.py --data DIRECTORY
 
-Data as for `multi30k_attention.py`. Figures stand in `docs/results.md`.
+Data as for `multi30k_attention.py`. The settings have not been tuned yet, and there are no
+figures.
 """
 
 from seqmodels import Transformer, TranslationDataModule, Translator, fit
