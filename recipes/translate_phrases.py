@@ -4,8 +4,8 @@
     python recipes/translate_phrases.py --target ja
 
 The phrases are those of the Unicode CLDR, written by Babel in any two of its languages. It is a closed domain: it shows
-the mechanism, and `multi30k_attention.py` is the recipe for open text. `result.json` has `val/exact_match`, the share of
-held-out phrases that are right to the letter. The settings have not been tuned yet, and there are no figures.
+the mechanism, and `multi30k_attention.py` is the recipe for open text. `result.json` has `val/exact_match`, the share
+of held-out phrases that are right to the letter. The settings have not been tuned yet, and there are no figures.
 """
 
 from seqmodels import GRU, TranslationDataModule, Translator, fit
