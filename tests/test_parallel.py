@@ -101,4 +101,5 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     write(tmp_path / "folder" / "train.en", EN)
     refused("no pairs to train on; expected files such as train.en and train.fr", str(tmp_path / "folder"), "en", "fr")
+    refused("there is no .*nothing.jsonl", str(tmp_path / "nothing.jsonl"), "en", "fr")
     refused("val_share=1.5", [one, one], "en", "fr", val_share=1.5)

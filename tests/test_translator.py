@@ -13,6 +13,7 @@ from seqmodels import GRU, LSTM, Beam, Hybrid, InputError, Tokenizer, Transforme
 from seqmodels.batch import BOS, EOS, IGNORE, Batch
 from seqmodels.data import Sentences
 from seqmodels.data.pairs import pair_batch
+from seqmodels.diagnostics import alignment
 from seqmodels.metrics import smoothed_nats, summed_nats
 from seqmodels.recorded import construct
 from seqmodels.tasks import SequenceTask
@@ -121,6 +122,21 @@ def test_scores_are_those_of_the_model(task: Translator) -> None:
         wanted = sum(float(logs[place, token]) for place, token in enumerate([*ids, *([EOS] if ends else [])]))
         assert math.isclose(one.log_probability, wanted, abs_tol=1e-3)
         assert math.isclose(one.score, wanted / (len(ids) + ends) ** 0.7, abs_tol=1e-3)
+
+
+@pytest.mark.parametrize("task", ["additive", "general-fed-reversed", "Transformer"], indirect=True)
+def test_the_penalty_for_what_was_not_looked_at(task: Translator) -> None:
+    """Each score against the attention of the whole translation; of a short source, some tokens have more than enough."""
+    plain, covering = (Beam(3, n_best=3, coverage_penalty=weight, max_length=4) for weight in (0.0, 0.4))
+    sources = ["gfe dcb", "h"]
+    assert task.translate(sources, covering) != task.translate(sources, plain)
+    for source, found in zip(sources, task.translate(sources, covering), strict=True):
+        for one in found:
+            ids = TEXT.encode(one.text)
+            tokens = min(4, len(ids) + 1)
+            given = alignment(task, source, one.text).weights[:tokens].sum(0)
+            wanted = one.log_probability / tokens + 0.4 * float(given.clamp(max=1.0).log().sum())
+            assert math.isclose(one.score, wanted, abs_tol=1e-3)
 
 
 def test_models_together(task: Translator) -> None:

@@ -85,7 +85,7 @@ def load_corpus(source: str, *, subset: str | None = None, column: str = "text",
         if is_table(path):
             return _tables(f"the file {path.name}", {"train": [path]}, column, val_share)
         return Corpus(f"the file {path.name}", _shares([path], val_share))
-    if _looks_like_a_path(source):
+    if looks_like_a_path(source):
         raise InputError(
             f"there is no file {source!r} (looked in {str(path.parent.absolute())!r}); expected a text file, a "
             f"directory of them, a hub name, or {BUILT_IN!r} for the built-in corpus"
@@ -213,7 +213,8 @@ def _reachable() -> bool:
     return True
 
 
-def _looks_like_a_path(source: str) -> bool:
+def looks_like_a_path(source: str) -> bool:
+    """Whether a name means something on this disk rather than on the hub."""
     return source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).suffix not in ("", ".0")
 
 

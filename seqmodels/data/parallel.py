@@ -9,7 +9,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from seqmodels.data.corpora import Rows, from_hub, no_bars, split_of
+from seqmodels.data.corpora import Rows, from_hub, looks_like_a_path, no_bars, split_of
 from seqmodels.data.files import read_text, suffix
 from seqmodels.data.tables import READERS, is_table, read_tables
 from seqmodels.errors import InputError
@@ -86,6 +86,11 @@ def load_parallel(
                 f"{source!r} and {target!r}"
             )
         return _split(f"the file {path.name}", {"train": partial(_table, (path,), source, target)}, val_share)
+    if looks_like_a_path(data):
+        raise InputError(
+            f"there is no {data!r} (looked in {str(path.parent.absolute())!r}); expected two files, a directory, a "
+            f"table, a hub name, or {PHRASES!r} for the built-in corpus"
+        )
     hub = from_hub(data, subset)
     splits = {split: partial(_sides, f"{data}, {split}", rows, source, target) for split, rows in hub.items()}
     return _split(f"{data} from the hub", splits, val_share)
