@@ -126,7 +126,7 @@ def test_scores_are_those_of_the_model(task: Translator) -> None:
 
 @pytest.mark.parametrize("task", ["additive", "general-fed-reversed", "Transformer"], indirect=True)
 def test_the_penalty_for_what_was_not_looked_at(task: Translator) -> None:
-    """Each score against the attention of the whole translation; of a short source, some tokens have more than enough."""
+    """Each score against the attention of the whole translation; of a short one, some tokens have enough."""
     plain, covering = (Beam(3, n_best=3, coverage_penalty=weight, max_length=4) for weight in (0.0, 0.4))
     sources = ["gfe dcb", "h"]
     assert task.translate(sources, covering) != task.translate(sources, plain)
