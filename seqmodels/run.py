@@ -16,7 +16,7 @@ from seqmodels.diagnostics import Samples, Translations
 from seqmodels.environment import choose_accelerator, choose_precision, environment, quiet
 from seqmodels.errors import InputError
 from seqmodels.folder import known_to_all, make_folder
-from seqmodels.hardware import keep_freed_memory
+from seqmodels.hardware import keep_compiled_kernels, keep_freed_memory
 from seqmodels.progress import ProgressLine
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.averaging import Average, make_average
@@ -125,6 +125,7 @@ def fit(
     ]
     recorded = configuration(task, data, settings)
     keep_freed_memory()
+    keep_compiled_kernels()
     with quiet(), tracked(plan, folder, recorded | {"parameters": _size(task)}) as trackers:
         trainer = pl.Trainer(
             max_epochs=-1,

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from seqmodels.nn import GRU, LSTM, RNN, Cell, RecurrentStack
-from seqmodels.nn.dropout import variational_dropout, weight_dropout
+from seqmodels.nn.dropout import dropout, variational_dropout, weight_dropout
 
 
 def test_same_features_at_every_position() -> None:
@@ -25,6 +25,7 @@ def test_nothing_outside_of_training() -> None:
     assert variational_dropout(x, 0.0, training=True) is x
     assert weight_dropout(x, 0.5, training=False) is x
     assert weight_dropout(x, 0.0, training=True) is x
+    assert dropout(x, 0.5, training=False) is x
 
 
 def test_weights_are_dropped_one_by_one() -> None:
@@ -62,3 +63,18 @@ def test_recurrent_weights_are_dropped_alike_at_every_step(network: type[Recurre
     assert (gradient == 0).double().mean() > 0.3  # what was dropped learns nothing
     kept, _ = cell.eval().sequence(x, start, None)
     assert not torch.allclose(kept, Cell.sequence(cell.train(), x, start)[0])
+
+
+def test_single_numbers_are_dropped_and_the_mean_stays() -> None:
+    torch.manual_seed(0)
+    x = (torch.rand(3, 301, 101) + 1).requires_grad_()  # not a multiple of four
+    for p in (0.1, 0.5, 0.9):
+        y = dropout(x, p, training=True)
+        dropped = y == 0
+        assert_close(dropped.float().mean(), torch.tensor(p), rtol=0, atol=0.01)
+        assert_close(y[~dropped], x[~dropped] / (1 - p))
+        for axis in (1, 2):  # neighbours are independent
+            near = dropped.transpose(axis, -1)
+            assert_close((near[..., 1:] & near[..., :-1]).float().mean(), torch.tensor(p * p), rtol=0, atol=0.01)
+        (slope,) = torch.autograd.grad(y.sum(), x)
+        assert_close(slope, (~dropped).float() / (1 - p))

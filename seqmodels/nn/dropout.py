@@ -1,8 +1,31 @@
-"""Dropout that costs next to nothing: masks shared by all positions, and masks of recurrent weights."""
+"""Dropout that costs next to nothing: cheap masks, masks shared by all positions, and masks of recurrent weights."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Drop single numbers (Srivastava et al. 2014).
+
+    On a CPU, where torch draws one random number for each and takes a tenth of a Transformer's training step for it,
+    four share one, 16 bits of it each: a quarter of the time, and a share that is a multiple of 1 / 65536.
+
+    Args:
+        x: any shape.
+        p: share dropped; the others are scaled up by 1 / (1 - p).
+        training: whether to drop at all.
+    """
+    if not training or p == 0 or x.device.type != "cpu":
+        return F.dropout(x, p, training)
+    return x * _kept(x, round(p * (1 << 16)), torch.int16).to(x.dtype).mul_(1 / (1 - p))
+
+
+def _kept(x: Tensor, dropped: int, dtype: torch.dtype) -> Tensor:
+    """Which numbers of `x` are kept, bool, where so many of the values of an integer type mean that one is dropped."""
+    share = 8 // dtype.itemsize  # of one random number
+    numbers = torch.empty(-(-x.numel() // share), dtype=torch.int64, device=x.device).random_(-(1 << 63), None)
+    return numbers.view(dtype)[: x.numel()].view(x.shape) >= dropped + torch.iinfo(dtype).min
 
 
 def variational_dropout(x: Tensor, p: float, training: bool) -> Tensor:
@@ -50,6 +73,4 @@ def weight_dropout(weight: Tensor, p: float, training: bool) -> Tensor:
     dropped = min(255, round(256 * p))
     if not training or dropped == 0:
         return weight
-    numbers = torch.empty(-(-weight.numel() // 8), dtype=torch.int64, device=weight.device).random_(-(1 << 63), None)
-    kept = numbers.view(torch.uint8)[: weight.numel()].view(weight.shape) >= dropped
-    return weight * kept * (256 / (256 - dropped))
+    return weight * _kept(weight, dropped, torch.uint8) * (256 / (256 - dropped))

@@ -7,11 +7,11 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seqmodels.errors import InputError
 from seqmodels.nn.attention import CrossAttention, KeysValues, Reading, SelfAttention, rotary_angles
 from seqmodels.nn.backbone import Backbone
+from seqmodels.nn.dropout import dropout
 from seqmodels.nn.feed_forward import Activation, Norm, make_feed_forward, make_norm
 from seqmodels.state import State
 
@@ -51,12 +51,12 @@ class Block(nn.Module):
         weights: list[Tensor] | None,
     ) -> tuple[Tensor, State]:
         y, state = self.mixer(self.norm_mixer(x), state, reading)
-        x = x + F.dropout(y, self.dropout, self.training)
+        x = x + dropout(y, self.dropout, self.training)
         if self.cross is not None and self.norm_cross is not None:
             y = self.cross(self.norm_cross(x), memory, visible, weights)
-            x = x + F.dropout(y, self.dropout, self.training)
+            x = x + dropout(y, self.dropout, self.training)
         y = self.feed_forward(self.norm_feed_forward(x))
-        return x + F.dropout(y, self.dropout, self.training), state
+        return x + dropout(y, self.dropout, self.training), state
 
 
 class PreNormStack(Backbone):
@@ -168,7 +168,7 @@ class PreNormStack(Backbone):
         )
         cached = 0 if self._attends is None else cast(KeysValues, layers[self._attends])[0].shape[2]
         x, keys, reading = self._read(x, mask, seen, keys, cached)
-        x = F.dropout(x, self.dropout, self.training)
+        x = dropout(x, self.dropout, self.training)
         visible, memories = memory or (None, [None] * len(layers))
         following = []
         for block, layer, remembered in zip(self.blocks, layers, memories, strict=True):
