@@ -161,7 +161,7 @@ def report(run: str, name: str, scores: dict[str, Any], json: bool) -> None:
         print(f"  {words:<22} {row['sentences']:>9,} {row['bleu']:>9.2f}")
 
 
-def draw_bleu_by_length(tables: dict[str, list[dict[str, Any]]], path: Path) -> None:
+def draw_bleu_by_length(tables: dict[str, list[dict[str, Any]]], path: str | Path) -> None:
     """BLEU over the length of the source, a line for each model."""
     from matplotlib.figure import Figure  # half a second, only where a picture is made
 

@@ -20,6 +20,8 @@ PAIRS = {
     "multi30k_joined": ["--backbone", "RNN", "--backbone.input-size", "8", "--backbone.hidden-size", "8"],
 }
 """Recipes that translate, and what keeps them small."""
+SWEEPS = ("translation_story",)
+"""Recipes of many runs."""
 
 
 def run(recipe: Path, words: list[str], folder: Path) -> str:
@@ -31,12 +33,32 @@ def run(recipe: Path, words: list[str], folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("recipe", [path for path in RECIPES if path.stem in PAIRS], ids=lambda path: path.stem)
-def test_recipe_that_translates(recipe: Path, tmp_path: Path) -> None:
+def write_pairs(folder: Path) -> None:
     for split, count in (("train", 60), ("val", 4)):
         for language, word in (("en", "dog"), ("fr", "chien")):
             lines = "".join(f"{number} {word} {'x' * (number % 5)}\n" for number in range(count))
-            (tmp_path / f"{split}.{language}").write_text(lines)
+            (folder / f"{split}.{language}").write_text(lines)
+
+
+def test_story_goes_on_where_it_was(tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    (recipe,) = (path for path in RECIPES if path.stem == "translation_story")
+    words = ["--data", str(tmp_path), "--max-steps", "1", "--seeds", "1", "--precision", "32-true", "--runs", "story"]
+    first = run(recipe, [*words, "--part", "1/2"], tmp_path)
+    assert "1 of 6: last state, seed 1" in first
+    assert "source reversed, seed 1" not in first
+    page = run(recipe, words, tmp_path)
+    assert "2 of 11: last state, source reversed, seed 1" in page
+    assert "1 of 11: last state, seed 1" not in page  # it was there
+    rows = (tmp_path / "story" / "story.md").read_text().splitlines()
+    assert len(rows) == 13
+    assert all(row.endswith("| 1 |") for row in rows[2:])
+    assert (tmp_path / "story" / "story.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("recipe", [path for path in RECIPES if path.stem in PAIRS], ids=lambda path: path.stem)
+def test_recipe_that_translates(recipe: Path, tmp_path: Path) -> None:
+    write_pairs(tmp_path)
     given = [] if recipe.stem == "translate_phrases" else ["--data", str(tmp_path), "--vocab-size", "300"]
     page = run(recipe, ["--max-steps", "2", "--precision", "32-true", *given, *PAIRS[recipe.stem]], tmp_path)
     (folder,) = tmp_path.glob("runs/*/*")
@@ -45,7 +67,9 @@ def test_recipe_that_translates(recipe: Path, tmp_path: Path) -> None:
     assert (folder / "translations.md").stat().st_size > 0
 
 
-@pytest.mark.parametrize("recipe", [path for path in RECIPES if path.stem not in PAIRS], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "recipe", [path for path in RECIPES if path.stem not in (*PAIRS, *SWEEPS)], ids=lambda path: path.stem
+)
 def test_recipe(recipe: Path, text_file: Path, tmp_path: Path) -> None:
     words = OWN_TEXT.get(recipe.stem, ["--data", str(text_file), *WITH_TEXT])
     page = run(recipe, [*SMALL, *words], tmp_path)

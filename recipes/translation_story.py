@@ -1,0 +1,80 @@
+"""From one vector to attention to the Transformer: each step of the story trained alike, and what it gains.
+
+    python recipes/translation_story.py --data DIRECTORY
+
+Every network translates English into French after equally many steps on the same sentences, with several seeds. The
+command can be stopped at any time, and goes on where it was; `--part 1/2` and `--part 2/2` share the work between two
+processes. It leaves `story.md`, BLEU on the test split with its standard deviation over the seeds, and `story.png`,
+BLEU by the length of the source. Data as for `multi30k_attention.py`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from lightning import seed_everything
+
+from seqmodels import GRU, Transformer, TranslationDataModule, Translator, fit
+from seqmodels.cli import command
+from seqmodels.decoding import Beam
+from seqmodels.run import Precision
+from seqmodels.sweep import sweep, table
+from seqmodels.translating import draw_bleu_by_length, test_translations
+
+FORWARDS: dict[str, Any] = {"bidirectional": False}
+BACKWARDS: dict[str, Any] = {"bidirectional": False, "reverse": True}
+STORY: dict[str, dict[str, Any]] = {
+    "last state": {"attention": "none", **FORWARDS},
+    "last state, source reversed": {"attention": "none", **BACKWARDS},
+    "mean of the states": {"attention": "mean", **FORWARDS},
+    "mean of the states, source reversed": {"attention": "mean", **BACKWARDS},
+    "additive attention": {"attention": "additive", **FORWARDS},
+    "additive attention, source reversed": {"attention": "additive", **BACKWARDS},
+    "dot attention": {"attention": "dot", **FORWARDS},
+    "general attention": {"attention": "general", **FORWARDS},
+    "general attention, input feeding": {"attention": "general", "input_feeding": True, **FORWARDS},
+    "general attention, read from both ends": {"attention": "general"},
+    "Transformer": {},
+}
+
+
+def main(
+    data: str,
+    seeds: int = 3,
+    max_steps: int = 1500,
+    precision: Precision = "auto",
+    part: str = "1/1",
+    runs: str = "runs/translation_story",
+) -> None:
+    """Train every network of the story.
+
+    Args:
+        data: the sentences: a directory or a hub name.
+        seeds: how many runs of each network.
+        max_steps: how many steps to train each.
+        precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the hardware computes in it.
+        part: which of the runs to do, such as 1/2 for the first of two processes.
+        runs: the folder in which run folders are made, and results kept.
+    """
+
+    def experiment(name: str, seed: int) -> dict[str, Any]:
+        seed_everything(seed, verbose=False)
+        pairs = TranslationDataModule(data, "en", "fr", vocab_size=6000, joint=True, max_tokens=1024, seed=seed)
+        shape: dict[str, Any] = {"input_size": 256, "num_layers": 2, "dropout": 0.1}
+        encoder, decoder = (
+            (Transformer(**shape, causal=False), Transformer(**shape, memory_size=256))
+            if name == "Transformer"
+            else (GRU(256, 256 if STORY[name].get("bidirectional") is False else 128), GRU(256, 256))
+        )
+        model = Translator(encoder, decoder, pairs.tokenizer, **STORY[name], dropout=0.2, label_smoothing=0.1)
+        run = str(fit(model, pairs, max_steps=max_steps, validations=2, precision=precision, runs=runs))
+        return test_translations(run, None, None, None, Beam(), json=False) | {"run": run}
+
+    results = sweep(experiment, list(STORY), range(1, seeds + 1), runs, part)
+    page = table(results, {"bleu": "BLEU", "chrf": "chrF", "seconds": "seconds"})
+    (Path(runs) / "story.md").write_text(page)
+    draw_bleu_by_length({name: found[0]["by_length"] for name, found in results.items() if found}, f"{runs}/story.png")
+    print(page)
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,52 @@
+"""A sweep does each experiment once, whoever does it, and keeps what was finished."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seqmodels.errors import InputError
+from seqmodels.sweep import sweep, table
+
+
+def test_each_experiment_once(tmp_path: Path) -> None:
+    done: list[tuple[str, int]] = []
+
+    def experiment(name: str, seed: int) -> dict[str, Any]:
+        if name == "b" and seed == 2 and len(done) < 5:
+            raise KeyboardInterrupt
+        done.append((name, seed))
+        return {"bleu": float(10 * seed)}
+
+    names = ["a", "b", "c, d"]
+    with pytest.raises(KeyboardInterrupt):
+        sweep(experiment, names, (1, 2), tmp_path)
+    assert done == [("a", 1), ("b", 1), ("c, d", 1), ("a", 2)]  # a whole table first, then the next seed
+    done.append(("nobody", 0))
+    results = sweep(experiment, names, (1, 2), tmp_path)
+    assert done[5:] == [("b", 2), ("c, d", 2)]
+    assert {name: [run["seed"] for run in runs] for name, runs in results.items()} == dict.fromkeys(names, [1, 2])
+    assert "| c, d | 15.0 (7.1) | 2 |" in table(results, {"bleu": "BLEU"}).splitlines()
+
+
+def test_parts_are_disjoint_and_all(tmp_path: Path) -> None:
+    done: list[tuple[str, int]] = []
+
+    def experiment(name: str, seed: int) -> dict[str, Any]:
+        done.append((name, seed))
+        return {}
+
+    for part in ("1/2", "2/2"):
+        sweep(experiment, ["a", "b", "c"], range(3), tmp_path, part)
+    assert len(done) == len(set(done)) == 9
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "1", "a/b", "1/2/3"])
+def test_part_that_is_none(tmp_path: Path, part: str) -> None:
+    with pytest.raises(InputError, match="expected one such as 1/2"):
+        sweep(lambda name, seed: {}, ["a"], [1], tmp_path, part)
+
+
+def test_names_that_one_file_would_have(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="too much alike"):
+        sweep(lambda name, seed: {}, ["a b", "a_b"], [1], tmp_path)
