@@ -25,7 +25,7 @@ def test_each_experiment_once(tmp_path: Path) -> None:
     done.append(("nobody", 0))
     results = sweep(experiment, names, (1, 2), tmp_path)
     assert done[5:] == [("b", 2), ("c, d", 2)]
-    assert {name: [run["seed"] for run in runs] for name, runs in results.items()} == dict.fromkeys(names, [1, 2])
+    assert {name: [run["seed"] for run in runs] for name, runs in results.items()} == {key: [1, 2] for key in names}
     assert "| c, d | 15.0 (7.1) | 2 |" in table(results, {"bleu": "BLEU"}).splitlines()
 
 
