@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import batches, cells, sampling, trainer
+from benchmarks import batches, cells, sampling, trainer, translation
 from benchmarks.measure import Comparison
 from seqmodels.environment import environment
 
-TOPICS = ("trainer", "batches", "cells", "sampling")
+TOPICS = ("trainer", "batches", "cells", "sampling", "translation")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "batches": batches.run,
         "cells": cells.run,
         "sampling": sampling.run,
+        "translation": translation.run,
     }
     surroundings = environment(torch.device("cpu"))
     print(

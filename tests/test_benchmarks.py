@@ -4,14 +4,19 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import ctranslate2
 import pytest
 import torch
 
-from benchmarks import batches, cells, sampling, trainer
+from benchmarks import batches, beam, cells, ctranslate, sampling, trainer, translation
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, compare, made_up_text, per_second
 from seqmodels.batch import IGNORE
-from seqmodels.data import TextDataModule
+from seqmodels.data import TextDataModule, Tokenizer
+from seqmodels.decoding import Beam
+from seqmodels.nn import Transformer
+from seqmodels.tasks import Translator
+from seqmodels.tasks.translation import hypotheses
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +32,7 @@ TOPICS = {
     "batches": (batches.run, 4, 4),
     "cells": (cells.run, 5, 5),
     "sampling": (sampling.run, 4, 2),
+    "translation": (translation.run, 1, 1),
 }
 
 
@@ -108,3 +114,29 @@ def test_command_refuses(arguments: list[str], capsys: pytest.CaptureFixture[str
         main(arguments)
     error = capsys.readouterr().err
     assert "choose from trainer" in error or "at least 1" in error
+
+
+def test_ctranslate2_translates_likewise(tmp_path: Path) -> None:
+    """The same weights in another program choose the same tokens: an oracle for encoder, decoder and search."""
+    torch.manual_seed(1)
+    tokenizer = Tokenizer.char(["abcdefgh "])
+    shape = {"input_size": 32, "num_layers": 2, "num_heads": 4}
+    model = Translator(Transformer(**shape, causal=False), Transformer(**shape, memory_size=32), tokenizer).eval()
+    for parameter in model.parameters():  # far from the small ones of the start, so that logits are well apart
+        torch.nn.init.normal_(parameter, std=0.3)
+    ctranslate.converted(model, tmp_path / "model")
+    translator = ctranslate2.Translator(str(tmp_path / "model"), compute_type="float32")
+    sources = tokenizer.encode_batch(["abc", "a", "hgfe dcba", "ab " * 12])
+    theirs = ctranslate.translated(translator, sources, 1, max_length=20)
+    ours = [found[0].tokens for found in hypotheses([model], sources, Beam(size=1, max_length=20))]
+    assert ours == theirs
+    assert len({tuple(ids) for ids in ours}) > 1
+
+
+def test_beam_benchmark() -> None:
+    tokenizer = Tokenizer.char(["abcdefgh "])
+    shape = {"input_size": 16, "num_layers": 1, "num_heads": 2}
+    model = Translator(Transformer(**shape, causal=False), Transformer(**shape, memory_size=16), tokenizer).eval()
+    ((speeds, scores),) = beam.run(model, ["abc", "a b"], ["cba", "b a"], size=2, rounds=1)
+    assert speeds.ratio > 0
+    assert list(scores) == ["ours", "CTranslate2"]
