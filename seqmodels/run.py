@@ -68,7 +68,8 @@ def fit(
         validations: how often to validate on the way, at even distances; the last time is at the end.
         average: what is validated and saved: none for the last weights, ema for a moving average of them, stalled for
             their mean since validation stopped improving (with sgd and a constant schedule, that of AWD-LSTM).
-        ema_decay: of the moving average; it reaches back over about 1 / (1 - decay) steps.
+        ema_decay: of the moving average; it reaches back over about 1 / (1 - decay) steps, and over a tenth of those
+            that have been made where that is less.
         clip: largest norm of the gradient, or with clip_by value largest size of any number in it; 0 for no limit.
         clip_by: norm, which scales a longer gradient down, or value, which cuts off each number by itself.
         accumulate: batches whose gradients make one step.

@@ -1,10 +1,13 @@
 """Averages of the weights over training, with which a model is validated, saved and used."""
 
+from functools import partial
 from typing import Any, Literal
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import WeightAveraging
-from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
+from torch import Tensor
+from torch.optim.swa_utils import get_swa_multi_avg_fn
 
 from seqmodels.errors import InputError
 
@@ -27,7 +30,7 @@ def make_average(name: Average, decay: float, validations: int) -> list[pl.Callb
     if name == "none":
         return []
     if name == "ema":
-        return [OnDevice(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))]  # type: ignore[no-untyped-call]
+        return [OnDevice(use_buffers=False, multi_avg_fn=partial(_follow, decay))]
     if name == "stalled":
         stalled = StalledAverage()
         if validations < stalled.patience + 3:
@@ -37,6 +40,17 @@ def make_average(name: Average, decay: float, validations: int) -> list[pl.Callb
             )
         return [stalled]
     raise InputError(f"the average {name!r} is not known; choose none, ema or stalled")
+
+
+@torch.no_grad()
+def _follow(decay: float, average: list[Tensor], weights: list[Tensor], averaged: Tensor) -> None:
+    """An exponential moving average that reaches back over a tenth of the run at most.
+
+    With the whole decay from the start, the first weights would be a third of it after `1 / (1 - decay)` steps, and a
+    run of not many more than that would be validated and saved with weights that have hardly learned.
+    """
+    number = float(averaged)
+    torch._foreach_lerp_(average, weights, 1 - min(decay, (1 + number) / (10 + number)))
 
 
 class OnDevice(WeightAveraging):
