@@ -141,25 +141,32 @@ def per_second(work: Callable[[int], object], count: int) -> Side:
 
 
 @contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory that disappears afterwards, with what `datasets` has cached meanwhile."""
+    already = datasets.config.HF_DATASETS_CACHE
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        datasets.config.HF_DATASETS_CACHE = Path(folder) / "cache"
+        try:
+            yield Path(folder)
+        finally:
+            datasets.config.HF_DATASETS_CACHE = already
+
+
+@contextlib.contextmanager
 def made_up_text(characters: int) -> Iterator[Path]:
     """A directory of random text to train on and a little to validate on, which disappears afterwards.
 
-    It has 65 characters, as many as Tiny Shakespeare. What `datasets` caches goes the same way.
+    It has 65 characters, as many as Tiny Shakespeare.
     """
     letters = string.ascii_letters + " ,.;:!?'-&3$"
     source = random.Random(1)
-    already = datasets.config.HF_DATASETS_CACHE
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        text = Path(folder) / "text"
+    with scratch() as folder:
+        text = folder / "text"
         text.mkdir()
         for name, size in {"train": characters, "validation": 2_000}.items():
             lines = ("".join(source.choices(letters, k=63)) + "\n" for _ in range(-(-size // 64)))
             (text / f"{name}.txt").write_text("".join(lines))
-        datasets.config.HF_DATASETS_CACHE = Path(folder) / "cache"
-        try:
-            yield text
-        finally:
-            datasets.config.HF_DATASETS_CACHE = already
+        yield text
 
 
 def _short(figure: float) -> str:

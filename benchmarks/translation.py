@@ -16,13 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import datasets
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.measure import Comparison, compare
+from benchmarks.measure import Comparison, compare, scratch
 from benchmarks.trainer import Screen
 from seqmodels.batch import IGNORE, PAD, Batch
 from seqmodels.data import TranslationDataModule
@@ -84,20 +83,14 @@ def made_up_pairs(count: int, words: int) -> Iterator[Path]:
     """A directory of pairs, which disappears afterwards; about 15 tokens a side, a pair of about one length."""
     source = random.Random(1)
     vocabulary = [f"w{number}" for number in range(words)]
-    already = datasets.config.HF_DATASETS_CACHE
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+    with scratch() as folder:
         for split, size in {"train": count, "val": 20}.items():
             lengths = [max(3, round(source.lognormvariate(2.65, 0.32))) for _ in range(size)]
             for language in ("en", "fr"):
                 sizes = (max(2, length + source.randint(-2, 3)) for length in lengths)
                 lines = (" ".join(source.choices(vocabulary, k=size)) + "\n" for size in sizes)
                 (folder / f"{split}.{language}").write_text("".join(lines))
-        datasets.config.HF_DATASETS_CACHE = folder / "cache"
-        try:
-            yield folder
-        finally:
-            datasets.config.HF_DATASETS_CACHE = already
+        yield folder
 
 
 class Clock(pl.Callback):

@@ -2,10 +2,9 @@
 
     python recipes/translation_story.py --data DIRECTORY
 
-Every network translates English into French after equally many steps on the same sentences, with several seeds. The
-command can be stopped at any time, and goes on where it was; `--part 1/2` and `--part 2/2` share the work between two
-processes. It leaves `story.md`, BLEU on the test split with its standard deviation over the seeds, and `story.png`,
-BLEU by the length of the source. Data as for `multi30k_attention.py`.
+Every network translates English into French after equally many steps, with several seeds. The command can be stopped at
+any time, and goes on where it was; `--part 1/2` and `--part 2/2` share the work between two processes. It leaves
+`story.md`, BLEU on the test split with its deviation, and `story.png`. Data as for `multi30k_attention.py`.
 """
 
 from pathlib import Path
@@ -52,9 +51,10 @@ def main(
         seeds: how many runs of each network.
         max_steps: how many steps to train each.
         precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the hardware computes in it.
-        part: which of the runs to do, such as 1/2 for the first of two processes.
+        part: which of the runs to do, 1/2 for every second one.
         runs: the folder in which run folders are made, and results kept.
     """
+    settings = {"data": data, "max_steps": max_steps, "precision": precision}
 
     def experiment(name: str, seed: int) -> dict[str, Any]:
         seed_everything(seed, verbose=False)
@@ -69,7 +69,7 @@ def main(
         run = str(fit(model, pairs, max_steps=max_steps, validations=2, precision=precision, runs=runs))
         return test_translations(run, None, None, None, Beam(), json=False) | {"run": run}
 
-    results = sweep(experiment, list(STORY), range(1, seeds + 1), runs, part)
+    results = sweep(experiment, list(STORY), range(1, seeds + 1), runs, part, settings)
     page = table(results, {"bleu": "BLEU", "chrf": "chrF", "seconds": "seconds"})
     (Path(runs) / "story.md").write_text(page)
     draw_bleu_by_length({name: found[0]["by_length"] for name, found in results.items() if found}, f"{runs}/story.png")

@@ -49,9 +49,8 @@ def keep_freed_memory() -> bool:
 def keep_compiled_kernels() -> None:
     """Let oneDNN keep what it compiles for each shape of a product, so that the next epoch finds it.
 
-    Batches of sentences have hundreds of shapes, and its cache has room for 1,024 kernels, the products of some ten
-    batches: without more of it, a training step of a Transformer in bf16 compiles its kernels anew each time, which
-    takes a sixth of the time and ever more memory. It has to be said before the first product; nothing is changed where
-    the user has.
+    Batches of sentences have hundreds of shapes, and its cache has room for 1,024 kernels: without more of it, a
+    Transformer in bf16 compiles kernels anew in every training step, which takes a sixth of the time and ever more
+    memory. It has to be said before the first product; nothing is changed where the user has.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")

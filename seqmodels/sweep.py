@@ -21,6 +21,7 @@ def sweep(
     seeds: Iterable[int],
     folder: str | Path,
     part: str = "1/1",
+    settings: dict[str, Any] | None = None,
 ) -> Results:
     """Do an experiment for every name and seed that has not been done.
 
@@ -31,14 +32,15 @@ def sweep(
         experiment: takes a name and a seed, and returns figures that JSON can hold.
         names: of what is compared.
         seeds: for each of them.
-        folder: where the results are kept; of other settings, they belong in another folder.
+        folder: where the results are kept.
         part: which of the experiments to do, such as 1/2 and 2/2 for two processes that share them.
+        settings: of all experiments alike; kept with the results, so that those of others are not put beside them.
 
     Returns:
         All results there are, also those of other processes.
 
     Raises:
-        InputError: the part is none.
+        InputError: the part is none, or the folder has results of other settings.
     """
     share, _, shares = part.partition("/")
     if not (share.isdecimal() and shares.isdecimal() and 1 <= int(share) <= int(shares)):
@@ -48,6 +50,7 @@ def sweep(
     every = [(name, seed, folder / f"{_plain(name)}-s{seed}.json") for seed, name in itertools.product(seeds, names)]
     if len({path for *_, path in every}) < len(every):
         raise InputError(f"some of the names are too much alike to name files: {', '.join(names)}")
+    _same_settings(folder / "settings.json", settings or {})
     mine = every[int(share) - 1 :: int(shares)]
     for number, (name, seed, path) in enumerate(mine, 1):
         if path.exists():
@@ -62,6 +65,17 @@ def sweep(
         if path.exists():
             found[name].append(json.loads(path.read_text(encoding="utf-8")))
     return found
+
+
+def _same_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Keep the settings, or see that they are those which were kept."""
+    if not path.exists():
+        write_beside(path, json.dumps(settings, indent=2) + "\n")
+        return
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    if differing := [name for name in {**kept, **settings} if kept.get(name) != settings.get(name)]:
+        was = ", ".join(f"{name}={kept.get(name)!r} rather than {settings.get(name)!r}" for name in differing)
+        raise InputError(f"{str(path.parent)!r} has results with {was}; give the same, or another folder")
 
 
 def _plain(name: str) -> str:

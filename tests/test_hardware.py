@@ -1,10 +1,12 @@
-"""Memory that is freed stays with the process, where nobody has said otherwise."""
+"""Freed memory and compiled kernels stay with the process, where nobody has said otherwise."""
 
 import os
 import subprocess
 import sys
 
 import pytest
+
+from seqmodels.hardware import keep_compiled_kernels
 
 PAGES_OF_A_BLOCK = 48 * 2**20 // 4096
 
@@ -44,3 +46,42 @@ def test_freed_memory_is_not_mapped_again() -> None:
 def test_the_settings_of_the_user_stand(variable: str) -> None:
     kept, _ = faults("keep", **{variable: {"MALLOC_ARENA_MAX": "2"}.get(variable, "glibc.malloc.arena_max=2")})
     assert kept == "False"
+
+
+KERNELS = """
+import sys, torch
+from seqmodels.hardware import keep_compiled_kernels
+
+if "keep" in sys.argv:
+    keep_compiled_kernels()
+weight = torch.ones(16, 16, dtype=torch.bfloat16)
+for _ in range(2):
+    print("pass", flush=True)
+    for rows in range(2, 1102):
+        torch.ones(rows, 16, dtype=torch.bfloat16) @ weight
+"""
+
+
+def compiled(*words: str) -> tuple[int, int]:
+    """Kernels that were compiled for 1,100 shapes, and how many of them again when the shapes came back."""
+    environment = os.environ | {"ONEDNN_VERBOSE": "profile_create"}
+    environment.pop("ONEDNN_PRIMITIVE_CACHE_CAPACITY", None)
+    done = subprocess.run(
+        [sys.executable, "-c", KERNELS, *words], capture_output=True, text=True, check=True, env=environment
+    )
+    _, first, again = done.stdout.split("pass\n")
+    return first.count("create:cache_miss"), again.count("create:cache_miss")
+
+
+def test_kernels_are_compiled_once() -> None:
+    first, again = compiled("keep")
+    if not first:
+        pytest.skip("oneDNN does not multiply in bfloat16 on this processor")
+    assert again == 0
+    assert compiled()[1] > 1_000  # without it, all of them again
+
+
+def test_the_room_for_kernels_that_the_user_gave_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7")
+    keep_compiled_kernels()
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "7"

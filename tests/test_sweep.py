@@ -50,3 +50,11 @@ def test_part_that_is_none(tmp_path: Path, part: str) -> None:
 def test_names_that_one_file_would_have(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="too much alike"):
         sweep(lambda name, seed: {}, ["a b", "a_b"], [1], tmp_path)
+
+
+def test_results_of_other_settings_are_not_put_beside(tmp_path: Path) -> None:
+    sweep(lambda name, seed: {}, ["a"], [1], tmp_path, settings={"steps": 3, "size": 8})
+    sweep(lambda name, seed: {}, ["a", "b"], [1], tmp_path, settings={"steps": 3, "size": 8})
+    with pytest.raises(InputError, match="has results with steps=3 rather than 4; give the same, or another folder"):
+        sweep(lambda name, seed: {}, ["a", "c"], [1], tmp_path, settings={"steps": 4, "size": 8})
+    assert not list(tmp_path.glob("c*"))

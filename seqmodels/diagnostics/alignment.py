@@ -1,5 +1,6 @@
 """What a translator looked at: how much each token of a translation attended to each of its source."""
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,9 @@ from seqmodels.batch import BOS, EOS
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.tasks import Translator
+
+FONTS = "DejaVu Sans", "Noto Sans CJK JP", "Noto Sans", "Hiragino Sans", "Yu Gothic", "Microsoft YaHei"
+"""Where letters are looked for, in this order, as far as they are installed; matplotlib brings the first along."""
 
 
 class AlignmentMap(NamedTuple):
@@ -57,13 +61,21 @@ def _pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
 
 
 def draw_alignment(found: AlignmentMap, path: Path) -> None:
-    """A heat map as a picture: the source above, the translation on the left, dark where attention was."""
-    from matplotlib.figure import Figure  # half a second, only where a picture is made
+    """A heat map as a picture: the source above, the translation on the left, dark where attention was.
 
-    figure = Figure(figsize=(2 + 0.35 * len(found.source), 1.5 + 0.3 * len(found.target)), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(found.weights.numpy(), cmap="Greys", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(found.source)), found.source, rotation=60, ha="left")
-    axes.set_yticks(range(len(found.target)), found.target)
-    axes.xaxis.tick_top()
-    figure.savefig(path, dpi=120)
+    Letters that no installed font has are drawn as boxes; a page of attention leaves them to the browser.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure  # half a second, only where a picture is made
+    from matplotlib.font_manager import get_font_names
+
+    installed = set(get_font_names())
+    with rc_context({"font.family": [font for font in FONTS if font in installed]}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure = Figure(figsize=(2 + 0.35 * len(found.source), 1.5 + 0.3 * len(found.target)), layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(found.weights.numpy(), cmap="Greys", vmin=0, vmax=1, aspect="auto")
+        axes.set_xticks(range(len(found.source)), found.source, rotation=60, ha="left")
+        axes.set_yticks(range(len(found.target)), found.target)
+        axes.xaxis.tick_top()
+        figure.savefig(path, dpi=120)

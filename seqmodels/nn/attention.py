@@ -36,7 +36,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, *, causal: b
     """Scaled dot-product attention (Vaswani et al. 2017, eq. 1).
 
     It is computed in single precision where a CPU trains in bf16: the backward pass in bf16 takes eight times as long
-    there, a third of the training step of a small Transformer.
+    there, a quarter of the training step of a small Transformer.
 
     Args:
         q: queries (B, H, T, D).
