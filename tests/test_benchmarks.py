@@ -7,11 +7,12 @@ from pathlib import Path
 import ctranslate2
 import pytest
 import torch
+from torch.testing import assert_close
 
 from benchmarks import batches, beam, cells, ctranslate, sampling, trainer, translation
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, compare, made_up_text, per_second
-from seqmodels.batch import IGNORE
+from seqmodels.batch import BOS, EOS, IGNORE, Batch
 from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.decoding import Beam
 from seqmodels.nn import Transformer
@@ -116,21 +117,27 @@ def test_command_refuses(arguments: list[str], capsys: pytest.CaptureFixture[str
     assert "choose from trainer" in error or "at least 1" in error
 
 
-def test_ctranslate2_translates_likewise(tmp_path: Path) -> None:
-    """The same weights in another program choose the same tokens: an oracle for encoder, decoder and search."""
+def test_ctranslate2_has_the_same_probabilities(tmp_path: Path) -> None:
+    """The same weights in another program: an oracle for encoder, decoder and search."""
     torch.manual_seed(1)
     tokenizer = Tokenizer.char(["abcdefgh "])
     shape = {"input_size": 32, "num_layers": 2, "num_heads": 4}
     model = Translator(Transformer(**shape, causal=False), Transformer(**shape, memory_size=32), tokenizer).eval()
-    for parameter in model.parameters():  # far from the small ones of the start, so that logits are well apart
+    for parameter in model.parameters():  # far from the small ones of the start, so that attention is sharp
         torch.nn.init.normal_(parameter, std=0.3)
     ctranslate.converted(model, tmp_path / "model")
     translator = ctranslate2.Translator(str(tmp_path / "model"), compute_type="float32")
     sources = tokenizer.encode_batch(["abc", "a", "hgfe dcba", "ab " * 12])
-    theirs = ctranslate.translated(translator, sources, 1, max_length=20)
-    ours = [found[0].tokens for found in hypotheses([model], sources, Beam(size=1, max_length=20))]
-    assert ours == theirs
-    assert len({tuple(ids) for ids in ours}) > 1
+    targets = tokenizer.encode_batch(["cab dehhg", "hgfed", "b", "abcdefgh " * 3])
+    names = [[[str(number) for number in ids] for ids in side] for side in (sources, targets)]
+    for source, target, theirs in zip(sources, targets, translator.score_batch(*names), strict=True):
+        inputs, expected = torch.tensor([[BOS, *target]]), torch.tensor([*target, EOS])
+        with torch.no_grad():
+            logits, _ = model(Batch(inputs, expected[None], source=torch.tensor([[*source, EOS]])))
+        ours = logits[0].log_softmax(-1).gather(1, expected[:, None]).squeeze(1)
+        assert_close(ours, torch.tensor(theirs.log_probs), rtol=0, atol=1e-4)
+    found = [best[0].tokens for best in hypotheses([model], sources, Beam(size=1, max_length=20))]
+    assert found == ctranslate.translated(translator, sources, 1, max_length=20)
 
 
 def test_beam_benchmark() -> None:
