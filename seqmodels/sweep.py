@@ -68,11 +68,11 @@ def sweep(
 
 
 def _same_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Keep the settings, or see that they are those which were kept."""
-    if not path.exists():
+    """Keep the settings, or where there are results, see that they are those which were kept."""
+    if not any(path.parent.glob("*-s*.json")):
         write_beside(path, json.dumps(settings, indent=2) + "\n")
         return
-    kept = json.loads(path.read_text(encoding="utf-8"))
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if differing := [name for name in {**kept, **settings} if kept.get(name) != settings.get(name)]:
         was = ", ".join(f"{name}={kept.get(name)!r} rather than {settings.get(name)!r}" for name in differing)
         raise InputError(f"{str(path.parent)!r} has results with {was}; give the same, or another folder")

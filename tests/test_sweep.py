@@ -58,3 +58,12 @@ def test_results_of_other_settings_are_not_put_beside(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has results with steps=3 rather than 4; give the same, or another folder"):
         sweep(lambda name, seed: {}, ["a", "c"], [1], tmp_path, settings={"steps": 4, "size": 8})
     assert not list(tmp_path.glob("c*"))
+
+
+def test_settings_may_change_while_there_is_no_result(tmp_path: Path) -> None:
+    def fails(name: str, seed: int) -> dict[str, Any]:
+        raise InputError("there is no such file")
+
+    with pytest.raises(InputError, match="no such file"):
+        sweep(fails, ["a"], [1], tmp_path, settings={"data": "nowhere"})
+    assert sweep(lambda name, seed: {}, ["a"], [1], tmp_path, settings={"data": "here"})["a"]
