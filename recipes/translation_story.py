@@ -39,7 +39,7 @@ STORY: dict[str, dict[str, Any]] = {
 def main(
     data: str,
     seeds: int = 3,
-    max_steps: int = 1500,
+    max_steps: int = 1000,
     precision: Precision = "auto",
     part: str = "1/1",
     runs: str = "runs/translation_story",
@@ -65,7 +65,10 @@ def main(
             if name == "Transformer"
             else (GRU(256, 256 if STORY[name].get("bidirectional") is False else 128), GRU(256, 256))
         )
-        model = Translator(encoder, decoder, pairs.tokenizer, **STORY[name], dropout=0.2, label_smoothing=0.1)
+        model = Translator(
+            encoder, decoder, pairs.tokenizer, **STORY[name], dropout=0.2, label_smoothing=0.1, optimizer="muon",
+            weight_decay=0.05,
+        )  # fmt: skip
         run = str(fit(model, pairs, max_steps=max_steps, validations=2, precision=precision, runs=runs))
         return test_translations(run, None, None, None, Beam(), json=False) | {"run": run}
 
