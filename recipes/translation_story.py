@@ -21,6 +21,7 @@ from seqmodels.translating import draw_bleu_by_length, test_translations
 
 FORWARDS: dict[str, Any] = {"bidirectional": False}
 BACKWARDS: dict[str, Any] = {"bidirectional": False, "reverse": True}
+ALL: dict[str, Any] = {"dropout": 0.2, "label_smoothing": 0.1, "optimizer": "muon", "weight_decay": 0.05}
 STORY: dict[str, dict[str, Any]] = {
     "last state": {"attention": "none", **FORWARDS},
     "last state, source reversed": {"attention": "none", **BACKWARDS},
@@ -65,10 +66,7 @@ def main(
             if name == "Transformer"
             else (GRU(256, 256 if STORY[name].get("bidirectional") is False else 128), GRU(256, 256))
         )
-        model = Translator(
-            encoder, decoder, pairs.tokenizer, **STORY[name], dropout=0.2, label_smoothing=0.1, optimizer="muon",
-            weight_decay=0.05,
-        )  # fmt: skip
+        model = Translator(encoder, decoder, pairs.tokenizer, **STORY[name], **ALL)
         run = str(fit(model, pairs, max_steps=max_steps, validations=2, precision=precision, runs=runs))
         return test_translations(run, None, None, None, Beam(), json=False) | {"run": run}
 
