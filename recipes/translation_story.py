@@ -7,20 +7,20 @@ any time, and goes on where it was; `--part 1/2` and `--part 2/2` share the work
 `story.md`, BLEU on the test split with its deviation, and `story.png`. Data as for `multi30k_attention.py`.
 """
 
-from pathlib import Path
 from typing import Any
 
 from lightning import seed_everything
 
 from seqmodels import GRU, Transformer, TranslationDataModule, Translator, fit
 from seqmodels.cli import command
+from seqmodels.comparison import compare_translators
 from seqmodels.decoding import Beam
 from seqmodels.run import Precision
-from seqmodels.sweep import sweep, table
-from seqmodels.translating import draw_bleu_by_length, test_translations
+from seqmodels.sweep import sweep
+from seqmodels.translating import test_translations
 
 FORWARDS: dict[str, Any] = {"bidirectional": False}
-BACKWARDS: dict[str, Any] = {"bidirectional": False, "reverse": True}
+BACKWARDS = FORWARDS | {"reverse": True}
 ALL: dict[str, Any] = {"dropout": 0.2, "label_smoothing": 0.1, "optimizer": "muon", "weight_decay": 0.05}
 STORY: dict[str, dict[str, Any]] = {
     "last state": {"attention": "none", **FORWARDS},
@@ -71,10 +71,7 @@ def main(
         return test_translations(run, None, None, None, Beam(), json=False) | {"run": run}
 
     results = sweep(experiment, list(STORY), range(1, seeds + 1), runs, part, settings)
-    page = table(results, {"bleu": "BLEU", "chrf": "chrF", "seconds": "seconds"})
-    (Path(runs) / "story.md").write_text(page)
-    draw_bleu_by_length({name: found[0]["by_length"] for name, found in results.items() if found}, f"{runs}/story.png")
-    print(page)
+    print(compare_translators(results, runs, "story"))
 
 
 if __name__ == "__main__":

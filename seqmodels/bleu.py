@@ -64,6 +64,11 @@ def bleu_by_length(
     return table
 
 
+def words(row: dict[str, Any]) -> str:
+    """How a class of `bleu_by_length` is called: the words of its sources."""
+    return f"{row['from']:g} or more" if row["to"] is None else f"{row['from']:g} to {row['to'] - 1:g}"
+
+
 class TranslationMetrics(Metric):
     """BLEU, chrF and the share of exact matches over a whole text, detokenised."""
 

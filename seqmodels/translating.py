@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.progress import track
 
 from seqmodels.batch import UNK
-from seqmodels.bleu import bleu_by_length, corpus_scores
+from seqmodels.bleu import bleu_by_length, corpus_scores, words
 from seqmodels.checkpoint import load, read_checkpoint
+from seqmodels.comparison import draw_bleu_by_length
 from seqmodels.data import TranslationDataModule
 from seqmodels.decoding import Beam
 from seqmodels.diagnostics import alignment
@@ -147,7 +148,7 @@ def report(run: str, name: str, scores: dict[str, Any], json: bool) -> None:
         path = folder / "result.json"
         result = loads(path.read_text()) if path.exists() else {}
         write_beside(path, dumps({**result, "test": {"text": name, **scores}}, indent=2) + "\n")
-        draw_bleu_by_length({folder.name: scores["by_length"]}, folder / "bleu_by_length.png")
+        draw_bleu_by_length({folder.name: [scores["by_length"]]}, folder / "bleu_by_length.png")
     if json:
         print(dumps({"text": name, **scores}))
         return
@@ -157,20 +158,4 @@ def report(run: str, name: str, scores: dict[str, Any], json: bool) -> None:
     print(f"  {'exact match':<16}{scores['exact_match']:6.1%}")
     print("  words of the source    sentences      BLEU")
     for row in scores["by_length"]:
-        words = f"{row['from']:g} to {row['to'] - 1:g}" if row["to"] is not None else f"{row['from']:g} or more"
-        print(f"  {words:<22} {row['sentences']:>9,} {row['bleu']:>9.2f}")
-
-
-def draw_bleu_by_length(tables: dict[str, list[dict[str, Any]]], path: str | Path) -> None:
-    """BLEU over the length of the source, a line for each model."""
-    from matplotlib.figure import Figure  # half a second, only where a picture is made
-
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
-    axes = figure.subplots()
-    for label, table in tables.items():
-        middles = [row["from"] + 2 if row["to"] is None else (row["from"] + row["to"] - 1) / 2 for row in table]
-        axes.plot(middles, [row["bleu"] for row in table], marker="o", markersize=4, label=label)
-    axes.set(xlabel="words of the source", ylabel="BLEU", ylim=(0, None))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=150)
+        print(f"  {words(row):<22} {row['sentences']:>9,} {row['bleu']:>9.2f}")
