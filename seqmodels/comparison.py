@@ -1,6 +1,6 @@
 """Translators side by side: a table of their scores, and a picture of what becomes of them with length."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -38,7 +38,7 @@ def compare_translators(results: Results, folder: str | Path, name: str) -> str:
     return page
 
 
-def draw_bleu_by_length(tables: dict[str, Sequence[ByLength]], path: str | Path) -> None:
+def draw_bleu_by_length(tables: Mapping[str, Sequence[ByLength]], path: str | Path) -> None:
     """BLEU over the length of the source, a line for each model.
 
     Args:
