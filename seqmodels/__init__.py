@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seqmodels.checkpoint import load
     from seqmodels.data import TextDataModule, Tokenizer, TranslationDataModule
-    from seqmodels.decoding import Beam, Sampling
+    from seqmodels.decoding import Beam, Draws, Sampling
     from seqmodels.errors import InputError
     from seqmodels.nn import (
         GRU,
@@ -43,7 +43,7 @@ _HOMES = {
     ),
     "seqmodels.data": ("TextDataModule", "Tokenizer", "TranslationDataModule"),
     "seqmodels.tasks": ("LanguageModel", "Translator"),
-    "seqmodels.decoding": ("Beam", "Sampling"),
+    "seqmodels.decoding": ("Beam", "Draws", "Sampling"),
     "seqmodels.run": ("fit",),
     "seqmodels.checkpoint": ("load",),
     "seqmodels.errors": ("InputError",),
@@ -70,6 +70,7 @@ __all__ = [
     "TranslationDataModule",
     # Learning and writing
     "Beam",
+    "Draws",
     "LanguageModel",
     "Sampling",
     "Translator",

@@ -10,6 +10,9 @@ PAD, BOS, EOS, UNK = range(4)
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
 """Their names, in the order of their ids."""
 
+NEVER = (PAD, BOS, UNK)
+"""What is never written."""
+
 IGNORE = -100
 """The target of a position that is not scored; torch's own default."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seqmodels.checkpoint import load
-from seqmodels.decoding import Beam, Sampling
+from seqmodels.decoding import Beam, Draws, Sampling
 from seqmodels.decoding.beam import Normalization
 from seqmodels.errors import InputError
 from seqmodels.evaluation import Reading
@@ -107,13 +107,20 @@ def score(run: str, eos: bool = False, json: bool = False) -> None:
 
 def translate(
     run: str,
-    beam: int = 5,
-    length_penalty: float = 1.0,
-    normalization: Normalization = "length",
-    coverage_penalty: float = 0.0,
-    n_best: int = 1,
-    min_length: int = 0,
+    beam: int | None = None,
+    length_penalty: float | None = None,
+    normalization: Normalization | None = None,
+    coverage_penalty: float | None = None,
+    n_best: int | None = None,
+    min_length: int | None = None,
     max_length: int | None = None,
+    samples: int | None = None,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    seed: int | None = None,
+    bf16: bool = False,
     ensemble: list[str] | None = None,
     source: str | None = None,
     target: str | None = None,
@@ -124,13 +131,23 @@ def translate(
 
     Args:
         run: a run folder, of which the best checkpoint is taken, or a checkpoint.
-        beam: how many beginnings of a translation are followed side by side; 1 takes the likeliest token each time.
-        length_penalty: power of the length that the logarithm of the probability is divided by; 0 prefers short ones.
-        normalization: length, by the number of tokens; or gnmt, by (5 + tokens) / 6.
+        beam: how many beginnings of a translation are followed side by side, 5 where not given; 1 takes the likeliest
+            token each time.
+        length_penalty: power of the length that the logarithm of the probability is divided by, 1 where not given; 0
+            prefers short ones.
+        normalization: length, by the number of tokens, which is meant where not given; or gnmt, by (5 + tokens) / 6.
         coverage_penalty: how much it counts against a translation to leave parts of the source without attention.
         n_best: print so many translations of each line, each with its score before it and a tab between.
         min_length: fewest tokens of a translation.
         max_length: most tokens; 10 more than twice as many as the source has where not given.
+        samples: draw so many translations of each line at random instead of searching for the likeliest, each with its
+            mean log-probability before it and a tab between.
+        temperature: with --samples, below 1 more predictable, above 1 more surprising, 1 where not given.
+        top_k: with --samples, draw from the k likeliest tokens only.
+        top_p: with --samples, draw from the likeliest tokens that together have this probability.
+        min_p: with --samples, draw from tokens at least this share as likely as the likeliest.
+        seed: with --samples, the same seed draws the same translations.
+        bf16: compute with weights of half precision, faster where the processor or GPU is made for it.
         ensemble: another run, whose probabilities are averaged with those of the first; may be given several times.
         source: language to translate from, to make sure that the run is of it.
         target: language to translate to, likewise.
@@ -139,13 +156,18 @@ def translate(
     """
     if attention_map is not None and not Path(attention_map).expanduser().absolute().parent.is_dir():
         raise InputError(f"--attention-map was given {attention_map!r}, and there is no such folder; make it first")
-    how = Beam(beam, length_penalty, normalization, coverage_penalty, n_best, min_length, max_length)
-    models = load_translators([run, *(ensemble or [])], source, target)
+    search = {
+        "size": beam, "length_penalty": length_penalty, "normalization": normalization,
+        "coverage_penalty": coverage_penalty, "n_best": n_best, "min_length": min_length,
+    }  # fmt: skip
+    sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    how = _search_or_draws(_given(search), samples, _given(sampling), _given({"seed": seed}), max_length)
+    models = load_translators([run, *(ensemble or [])], source, target, bf16)
     shown: list[tuple[str, str]] = []
     for line, found in translated(models, how):
         if json:
             print(to_json({"source": line, "translations": [one._asdict() for one in found]}, ensure_ascii=False))
-        elif n_best > 1:
+        elif samples is not None or (n_best or 1) > 1:
             for one in found:
                 print(f"{one.score:.4f}\t{one.text}")
         else:
@@ -172,6 +194,7 @@ def test(
     dynamic_decay: float | None = None,
     dynamic_piece: int | None = None,
     beam: int | None = None,
+    bf16: bool = False,
     json: bool = False,
 ) -> dict[str, Any]:
     """Score text with a trained model: nats per token, perplexity, bits per character and per byte; or sentences and
@@ -194,19 +217,23 @@ def test(
         dynamic_decay: share of the way back to the trained weights at each piece; 2e-3 where not given.
         dynamic_piece: with carry, how many tokens a piece has, 20 where not given; a window's stride without.
         beam: for a translator, how many beginnings of a translation are followed side by side, 5 where not given.
+        bf16: for a translator, compute with weights of half precision.
         json: print one line of JSON.
     """
-    speed = {k: v for k, v in {"lr": dynamic_lr, "decay": dynamic_decay}.items() if v is not None}
+    speed = _given({"lr": dynamic_lr, "decay": dynamic_decay})
     if speed and not dynamic:
         raise InputError(f"--dynamic-{next(iter(speed))} is for dynamic evaluation; give --dynamic, too")
     reading = Reading(lanes, stride, Dynamic(**speed) if dynamic else None, dynamic_piece)
     translator = translates(run)
-    of_text = {"column": column, "carry": carry, "lanes": lanes, "length": length, "stride": stride, "dynamic": dynamic}
-    if given := [name for name, value in (of_text if translator else {"beam": beam}).items() if value]:
+    of_text = {"column": column, "carry": carry, "lanes": lanes, "length": length, "stride": stride}
+    useless = of_text | {"dynamic": dynamic or None} if translator else {"beam": beam, "bf16": bf16 or None}
+    if given := _given(useless):
         kind = "a translator" if translator else "a language model"
-        raise InputError(f"--{given[0]} was given, and {run!r} is {kind}, which has no use for it; leave it out")
+        raise InputError(
+            f"--{next(iter(given))} was given, and {run!r} is {kind}, which has no use for it; leave it out"
+        )
     if translator:
-        return test_translations(run, data, subset, split, Beam(beam or 5), json)
+        return test_translations(run, data, subset, split, Beam(**_given({"size": beam})), bf16, json)
     if data is not None and len(data) > 1:
         raise InputError(f"--data was given {len(data)} names, and {run!r} is a language model; expected one")
     return test_text(run, data[0] if data else None, subset, column, split, carry, length, reading, json)
@@ -220,6 +247,29 @@ def validate(run: str) -> dict[str, Any]:
         run: a run folder, of which the best checkpoint is taken, or a checkpoint.
     """
     return test(run, split="validation")
+
+
+def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Those that were given; the others are left to the defaults of what takes them."""
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _search_or_draws(
+    search: dict[str, Any],
+    samples: int | None,
+    sampling: dict[str, Any],
+    seed: dict[str, int],
+    max_length: int | None,
+) -> Beam | Draws:
+    """How to translate, of which the user gave the one kind of settings or the other."""
+    if samples is not None and search:
+        flag = next(iter(search)).replace("size", "beam").replace("_", "-")
+        raise InputError(f"--{flag} is for a search, and --samples draws at random; give one of them")
+    if samples is not None:
+        return Draws(samples, Sampling(**sampling), **seed, max_length=max_length)
+    if unused := [*sampling, *seed]:
+        raise InputError(f"--{unused[0].replace('_', '-')} is for translations that are drawn; give --samples, too")
+    return Beam(**search, max_length=max_length)
 
 
 def _language_model(run: str) -> LanguageModel:

@@ -14,7 +14,7 @@ from seqmodels.bleu import bleu_by_length, corpus_scores, words
 from seqmodels.checkpoint import load, read_checkpoint
 from seqmodels.comparison import draw_bleu_by_length
 from seqmodels.data import TranslationDataModule
-from seqmodels.decoding import Beam
+from seqmodels.decoding import Beam, Draws
 from seqmodels.diagnostics import alignment
 from seqmodels.diagnostics.attention_page import attention_page
 from seqmodels.errors import InputError
@@ -31,13 +31,16 @@ SHOWN = 100
 """Most sentences on a page of attention."""
 
 
-def load_translators(runs: Sequence[str], source: str | None = None, target: str | None = None) -> list[Translates]:
+def load_translators(
+    runs: Sequence[str], source: str | None = None, target: str | None = None, bf16: bool = False
+) -> list[Translates]:
     """Trained translators, to be used together.
 
     Args:
         runs: run folders or checkpoints.
         source: the language to translate from, to be checked; None for that of the model.
         target: likewise.
+        bf16: with weights of half precision, bfloat16.
 
     Raises:
         InputError: a run is no translator, or one of other languages.
@@ -45,6 +48,7 @@ def load_translators(runs: Sequence[str], source: str | None = None, target: str
     found: list[Translates] = []
     for run in runs:
         task, trained = load(run), trained_on(run)
+        task = task.bfloat16() if bf16 else task
         for side, wanted in (("source", source), ("target", target)):
             if wanted is not None and trained.get(side) not in (None, wanted):
                 raise InputError(
@@ -73,8 +77,12 @@ def translates(run: str) -> bool:
     return "layout" in trained_on(run)
 
 
-def translated(models: Sequence[Translates], beam: Beam) -> Iterator[tuple[str, list[Translation]]]:
+def translated(models: Sequence[Translates], how: Beam | Draws) -> Iterator[tuple[str, list[Translation]]]:
     """Each line of standard input with its translations, in their order.
+
+    Args:
+        models: one, or several to be used together.
+        how: how to search, or to draw.
 
     Raises:
         InputError: a line is not UTF-8.
@@ -83,12 +91,13 @@ def translated(models: Sequence[Translates], beam: Beam) -> Iterator[tuple[str, 
     by_hand = stream.isatty()
     if by_hand:
         print("reading sentences from here, to the end of input (Ctrl-D); or give a file with: < FILE", file=sys.stderr)
-    unknown = cut = 0
+    unknown = cut = number = 0
     for lines in parts(stream, "standard input", 1 if by_hand else PART):
         for ids in models[0].source_tokenizer.encode_batch(lines):
             unknown += ids.count(UNK)
             cut += models[0].max_length is not None and len(ids) >= models[0].max_length
-        yield from zip(lines, translations(models, lines, beam), strict=True)
+        yield from zip(lines, translations(models, lines, how, number), strict=True)
+        number += len(lines)
     if unknown:
         print(f"{unknown:,} tokens of the source are unknown to the vocabulary", file=sys.stderr)
     if cut:
@@ -113,10 +122,16 @@ def write_attention_map(model: Translates, pairs: Sequence[tuple[str, str]], pat
 
 
 def test_translations(
-    run: str, data: Sequence[str] | None, subset: str | None, split: str | None, beam: Beam, json: bool
+    run: str,
+    data: Sequence[str] | None,
+    subset: str | None,
+    split: str | None,
+    beam: Beam,
+    bf16: bool,
+    json: bool,
 ) -> dict[str, Any]:
     """Translate a text, compare, and print and keep the figures; arguments as of the subcommand `test`."""
-    (task,) = load_translators([run])
+    (task,) = load_translators([run], bf16=bf16)
     trained = trained_on(run)
     if data is not None:
         trained |= {"data": list(data) if len(data) > 1 else data[0], "subset": subset}

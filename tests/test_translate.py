@@ -81,6 +81,25 @@ def test_n_best_and_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [set(one) for one in found["translations"]] == [{"text", "score", "log_probability"}] * 2
 
 
+def test_translations_drawn_at_random(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--samples", "3", "--seed", "1", "--temperature", "3")
+    lines = translated(run, b"a dog\n\na dog\n", capsys, *words)
+    assert lines == translated(run, b"a dog\n\na dog\n", capsys, *words)
+    texts = [line.split("\t")[1] for line in lines]
+    assert len(texts) == 7  # the empty line has one translation
+    assert texts[3] == ""
+    assert texts[:3] != texts[4:]
+    assert len(set(texts)) > 2
+    assert translated(run, b"a dog\n", capsys, "--samples", "1", "--top-k", "1")[0].endswith("\tchien un")
+
+
+def test_weights_of_half_precision_translate_alike(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert translated(run, b"big bird and cat\n", capsys, "--bf16") == ["chat et oiseau grand"]
+    assert load(run).embedding.weight.dtype == torch.float32
+    main(["test", str(run), "--json", "--bf16"])
+    assert json.loads(capsys.readouterr().out)["exact_match"] > 0.8
+
+
 def test_attention_as_a_page(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "map.html"
     translated(run, b"a <big> dog\n\ncat\n", capsys, "--attention-map", str(path))
@@ -116,6 +135,11 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str, text: bytes = b"") 
 def test_bad_input_is_named(run: Path, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = str(run)
     assert "beam of 0 was given" in refused(capsys, "translate", name, "--beam", "0")
+    assert "beam of 0 was given" in refused(capsys, "test", name, "--beam", "0")
+    assert "--top-p is for translations that are drawn" in refused(capsys, "translate", name, "--top-p", "0.9")
+    both = ("--samples", "2", "--beam", "3")
+    assert "--beam is for a search, and --samples draws" in refused(capsys, "translate", name, *both)
+    assert "samples=0 was given" in refused(capsys, "translate", name, "--samples", "0")
     assert "translates from 'en' to 'fr', and source='fr'" in refused(capsys, "translate", name, "--source", "fr")
     assert "line 2 of standard input is not UTF-8" in refused(capsys, "translate", name, text=b"a\n\xff\n")
     assert "not a language model; use seqmodels translate" in refused(capsys, "generate", name)

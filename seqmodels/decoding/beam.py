@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from seqmodels.batch import BOS, EOS, PAD, UNK
+from seqmodels.batch import BOS, EOS, NEVER, PAD
 from seqmodels.errors import InputError
 from seqmodels.state import State, first_tensor, select
 
@@ -69,12 +69,22 @@ class Beam:
         """Most tokens of the translation of each source."""
         if self.max_length is not None:
             return [self.max_length] * len(source_lengths)
-        return [max(10 + 2 * length, self.min_length) for length in source_lengths]
+        return [max(usual_limit(length), self.min_length) for length in source_lengths]
+
+    @property
+    def rows(self) -> int:
+        """How many rows of a batch a sentence takes."""
+        return self.size
 
     def divisor(self, length: int) -> float:
         """What the logarithm of the probability of a translation of so many tokens is divided by."""
         base = length if self.normalization == "length" else (5 + length) / 6
         return math.pow(base, self.length_penalty)
+
+
+def usual_limit(source_length: int) -> int:
+    """Most tokens of the translation of a source of so many, where nobody says."""
+    return 10 + 2 * source_length
 
 
 class Hypothesis(NamedTuple):
@@ -157,7 +167,7 @@ def beam_search(
     results: list[list[Hypothesis]] = [[] for _ in limits]
     there = torch.arange(N, device=device)  # numbers of the sentences that are still in the batch
     limit = torch.tensor(limits, device=device)
-    never = torch.tensor([PAD, BOS, UNK], device=device)
+    never = torch.tensor(NEVER, device=device)
     finished = _Finished(N, K, device)
     tokens = torch.full((N, 1), BOS, device=device)
     history = torch.zeros(N, 1, 0, dtype=torch.int64, device=device)

@@ -36,6 +36,9 @@ class Chance:
         ]
         self._device, self._place = device, BLOCK
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def next(self) -> Tensor:
         """The next number of every row, double (B,)."""
         if self._place == BLOCK:

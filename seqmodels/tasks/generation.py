@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from seqmodels.batch import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
+from seqmodels.batch import BOS, EOS, NEVER, PAD, SPECIAL_TOKENS, UNK
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.decoding import Chance, Sampling, Transcript, stream
 from seqmodels.errors import InputError
@@ -143,7 +143,7 @@ def _written(
 ) -> Iterator[tuple[int, str]]:
     """Pieces of text as they come, each with its row: the samples of a prompt are rows side by side."""
     device = model.embedding.weight.device
-    never = torch.tensor([PAD, BOS, UNK], device=device)
+    never = torch.tensor(NEVER, device=device)
 
     def step(tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
         logits, state = model.step(tokens, state)

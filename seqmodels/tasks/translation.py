@@ -9,13 +9,13 @@ from torch import Tensor
 from seqmodels.batch import EOS
 from seqmodels.data import Tokenizer
 from seqmodels.data.pairs import padded
-from seqmodels.decoding import Beam, beam_search
+from seqmodels.decoding import Beam, Chance, Draws, beam_search, draw
 from seqmodels.decoding.beam import Hypothesis, MemoryStep
 from seqmodels.errors import InputError
 from seqmodels.state import State
 
 TOKENS = 4096
-"""Most tokens of the sources of a batch times the beams, padding included."""
+"""Most tokens of the sources of a batch times the rows that a sentence takes, padding included."""
 
 
 class Translates(Protocol):
@@ -59,13 +59,17 @@ class Translation(NamedTuple):
     """In nats."""
 
 
-def translations(models: Sequence[Translates], texts: Sequence[str], beam: Beam) -> list[list[Translation]]:
+def translations(
+    models: Sequence[Translates], texts: Sequence[str], how: Beam | Draws, first_number: int = 0
+) -> list[list[Translation]]:
     """Translate texts; see `Translator.translate`.
 
     Args:
         models: one, or several of the same vocabularies, whose probabilities are averaged at each token.
         texts: what to translate.
-        beam: how to search.
+        how: how to search, or to draw.
+        first_number: number of the first text among all that are translated in several calls: what is drawn for a text
+            follows from its number.
 
     Raises:
         InputError: the models' vocabularies differ.
@@ -77,8 +81,8 @@ def translations(models: Sequence[Translates], texts: Sequence[str], beam: Beam)
                 raise InputError(f"the models to be joined have not the same {side.replace('_', ' ')}")
     sources = [_cut(first, ids) for ids in first.source_tokenizer.encode_batch(texts)]
     results = [[Translation("", 0.0, 0.0)] for _ in texts]
-    for rows in _batches([len(ids) for ids in sources], TOKENS // beam.size):
-        found = hypotheses(models, [sources[row] for row in rows], beam)
+    for rows in _batches([len(ids) for ids in sources], TOKENS // how.rows):
+        found = hypotheses(models, [sources[row] for row in rows], how, [first_number + row for row in rows])
         for row, best in zip(rows, found, strict=True):
             results[row] = [Translation(first.tokenizer.decode(one.tokens), *one[1:]) for one in best]
     return results
@@ -102,12 +106,24 @@ def _batches(lengths: list[int], tokens: int) -> Iterator[list[int]]:
 
 
 @torch.inference_mode()
-def hypotheses(models: Sequence[Translates], sources: Sequence[list[int]], beam: Beam) -> list[list[Hypothesis]]:
-    """The best token ids for sources of token ids without EOS, which all fit one batch."""
+def hypotheses(
+    models: Sequence[Translates],
+    sources: Sequence[list[int]],
+    how: Beam | Draws,
+    numbers: Sequence[int] | None = None,
+) -> list[list[Hypothesis]]:
+    """Token ids for sources of token ids without EOS, which all fit one batch.
+
+    Args:
+        models: see `translations`.
+        sources: what to translate.
+        how: how to search, or to draw.
+        numbers: of the sources, which chance depends on; None for their places.
+    """
     first = models[0]
     source, mask = padded([torch.tensor([*ids, EOS]) for ids in sources])
     source, mask = source.to(first.device), None if mask is None else mask.to(first.device)
-    limits = beam.limits([len(ids) for ids in sources])
+    limits = how.limits([len(ids) for ids in sources])
     if first.max_length is not None:
         limits = [min(limit, first.max_length) for limit in limits]
     modes = [model.training for model in models]
@@ -115,11 +131,15 @@ def hypotheses(models: Sequence[Translates], sources: Sequence[list[int]], beam:
         model.train(False)
     try:
         memories = tuple(model.encode(source, mask) for model in models)
-        if not beam.coverage_penalty:
-            return beam_search(_together(models), (memories, ()), limits, beam)
+        if isinstance(how, Draws):
+            keys = [(number, sample) for number in numbers or range(len(sources)) for sample in range(how.samples)]
+            chance = Chance(how.seed, keys, first.device)
+            return draw(_together(models), (memories, ()), limits, how.sampling, chance)
+        if not how.coverage_penalty:
+            return beam_search(_together(models), (memories, ()), limits, how)
         real = torch.ones_like(source, dtype=torch.bool) if mask is None else mask
         step, memory = _covering(models), (memories, real)
-        return beam_search(step, memory, limits, beam, lambda state: beam.coverage_penalty * _covered(state))
+        return beam_search(step, memory, limits, how, lambda state: how.coverage_penalty * _covered(state))
     finally:
         for model, mode in zip(models, modes, strict=True):
             model.train(mode)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from seqmodels.batch import EOS, IGNORE, Batch
 from seqmodels.bleu import TranslationMetrics
 from seqmodels.data import SequenceDataModule, Tokenizer, TranslationDataModule
-from seqmodels.decoding import Beam
+from seqmodels.decoding import Beam, Draws
 from seqmodels.errors import InputError
 from seqmodels.nn import Attentive, Backbone, Bidirectional
 from seqmodels.nn.alignment import Attention
@@ -220,18 +220,19 @@ class Translator(SequenceTask):
     def translate(
         self,
         texts: Sequence[str],
-        beam: Beam = Beam(),  # noqa: B008 - immutable
+        how: Beam | Draws = Beam(),  # noqa: B008 - immutable
     ) -> list[list[Translation]]:
         """Translate sentences, the empty one into itself.
 
         Args:
             texts: any number, of any lengths.
-            beam: how to search.
+            how: how to search; or how to draw translations at random, whose score is their mean log-probability.
 
         Returns:
-            For each its `beam.n_best` translations, the best first; they do not depend on the other texts.
+            For each its `n_best` translations, the best first, or its `samples` as they were drawn; they do not depend
+            on the other texts, what is drawn for a text follows from the seed and its place.
         """
-        return translations([self], texts, beam)
+        return translations([self], texts, how)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the batch to the sums, and its translations, each token the likeliest, to those of BLEU."""
