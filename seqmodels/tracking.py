@@ -158,6 +158,14 @@ class Tracker(WandbLogger):
         with self._safely():
             self.experiment.log({"samples": self.table, "train/tokens": tokens, "trainer/global_step": step})
 
+    def log_picture(self, step: int, tokens: int, name: str, path: Path) -> None:
+        """Add a picture, of which W&B makes a copy; earlier ones of the name stay, too."""
+        import wandb
+
+        with self._safely():
+            picture = wandb.Image(str(path))
+            self.experiment.log({name: picture, "train/tokens": tokens, "trainer/global_step": step})
+
     def log_result(self, checkpoint: Path, figures: dict[str, Any]) -> None:
         """Final figures as the run's summary, and a checkpoint, if it is there, as its model."""
         import wandb

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import torch
 import wandb
 import yaml
+from pairs import write_pairs
 from training import small_model, small_module
 from wandb.proto import wandb_internal_pb2
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-from seqmodels import fit
+from seqmodels import GRU, TranslationDataModule, Translator, fit
 from seqmodels.cli import main
 from seqmodels.environment import without_secrets
 from seqmodels.errors import InputError
@@ -135,6 +137,24 @@ def test_what_is_tracked(text_file: Path, tmp_path: Path, capsys: pytest.Capture
     assert summary.items() >= result.items()
     assert of_kind(found, "exit")[0].exit_code == 0
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_translations_and_what_they_attended_to(tmp_path: Path) -> None:
+    """A table with the sentences of each validation, and a picture of each, the earlier ones kept."""
+    data = TranslationDataModule(str(write_pairs(tmp_path)), "en", "fr", tokenizer="word", joint=True, max_tokens=200)
+    torch.manual_seed(0)
+    model = Translator(GRU(16, 16), GRU(16, 32), data.tokenizer, lr=2e-2)
+    run = fit(model, data, max_steps=60, validations=2, runs=str(tmp_path), wandb=True)
+    rows = history(records(run))
+    pictures = [row for row in rows if "attention/path" in row]
+    assert [row["trainer/global_step"] for row in pictures] == [30, 60]
+    (files,) = run.glob("wandb/offline-run-*/files")
+    contents = [(files / row["attention/path"]).read_bytes() for row in pictures]
+    assert contents[0] != contents[1]
+    assert contents[1] == (run / "attention.png").read_bytes()
+    (table,) = {row["samples/path"] for row in rows if row.get("samples/nrows") == 8}
+    for _, _, _, source, text in json.loads((files / table).read_text())["data"][4:]:
+        assert f"- {source}\n  - **{text}**" in (run / "translations.md").read_text()
 
 
 def assert_offline_in_one_line(err: str, why: str, run: Path) -> None:

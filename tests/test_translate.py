@@ -2,36 +2,25 @@
 
 import io
 import json
-import random
 from pathlib import Path
 
 import pytest
 import torch
+from pairs import write_pairs
 from training import trainer
 
 from seqmodels import GRU, LanguageModel, Transformer, TranslationDataModule, Translator, fit, load
+from seqmodels.batch import IGNORE
 from seqmodels.bleu import TranslationMetrics, bleu_by_length, corpus_scores
 from seqmodels.cli import main
 from seqmodels.data.loader import loader
 from seqmodels.data.order import Share
 from seqmodels.environment import quiet
 
-WORDS = {"a": "un", "dog": "chien", "cat": "chat", "sees": "voit", "big": "grand", "bird": "oiseau", "and": "et"}
-
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sentences of a language in which every word has one translation, and adjectives come last."""
-    folder, chance = tmp_path_factory.mktemp("pairs"), random.Random(0)
-    for split, count in (("train", 400), ("valid", 40), ("test", 30)):
-        sides: tuple[list[str], list[str]] = ([], [])
-        for _ in range(count):
-            words = chance.choices(list(WORDS), k=chance.randint(1, 5))
-            sides[0].append(" ".join(words))
-            sides[1].append(" ".join(WORDS[word] for word in reversed(words)))
-        for language, lines in zip(("en", "fr"), sides, strict=True):
-            (folder / f"{split}.{language}").write_text("".join(line + "\n" for line in lines))
-    return folder
+    return write_pairs(tmp_path_factory.mktemp("pairs"))
 
 
 def module(files: Path, **others: object) -> TranslationDataModule:
@@ -187,6 +176,20 @@ def test_the_figures_of_two_ranks_are_those_of_one(files: Path, run: Path) -> No
     for name, figure in whole.items():
         assert (figure == sum(part[name] for part in parts)).all()
     assert int(whole["sentences"]) == 40
+
+
+def test_token_accuracy_is_the_share_of_all_targets(files: Path, run: Path) -> None:
+    task = load(run)
+    batches = loader(module(files).scored_batches("validation", Share()))
+    with quiet():
+        (found,) = trainer(1, limit_val_batches=1.0).validate(task, batches, verbose=False)
+    right = total = 0
+    for batch in batches:
+        targets, likeliest = batch.targets, task.eval()(batch)[0].argmax(-1)
+        right += int((targets == likeliest).sum())
+        total += int((targets != IGNORE).sum())
+    assert found["val/token_accuracy"] == pytest.approx(right / total)
+    assert 0.5 < right / total < 1
 
 
 def test_sums_of_sentences_are_sacrebleus_corpus_figure() -> None:

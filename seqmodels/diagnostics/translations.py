@@ -1,7 +1,7 @@
 """Translations that the model makes while it learns, and what it looked at."""
 
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 import lightning.pytorch as pl
 
@@ -13,8 +13,17 @@ from seqmodels.tasks.joined import Joined
 from seqmodels.tasks.translation import Translates, translations
 
 
+@runtime_checkable
+class TakesPictures(Protocol):
+    """A logger that keeps pictures, too."""
+
+    def log_picture(self, step: int, tokens: int, name: str, path: Path) -> None:
+        """Keep one: the step, the tokens trained on by then, what it shows, and its file, which will be overwritten."""
+
+
 class Translations(pl.Callback):
-    """After each validation, writes how some of its sentences are translated; loggers that take samples get them, too.
+    """After each validation, writes how some of its sentences are translated, and draws what the first one attended to;
+    loggers that take samples or pictures get them, too.
 
     Args:
         folder: where `translations.md` grows, and `attention.png` shows where the first of them was looked at.
@@ -43,4 +52,8 @@ class Translations(pl.Callback):
             file.write("\n".join(lines) + "\n")
         trainer.print(f"  {self.pairs[0][0]}  →  {texts[0]}")
         if isinstance(pl_module, Translator) and pl_module.looks:
-            draw_alignment(alignment(pl_module, *self.pairs[0]), self.folder / "attention.png")
+            path = self.folder / "attention.png"
+            draw_alignment(alignment(pl_module, *self.pairs[0]), path)
+            for logger in trainer.loggers:
+                if isinstance(logger, TakesPictures):
+                    logger.log_picture(trainer.global_step, pl_module.tokens_seen, "attention", path)

@@ -237,12 +237,17 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the batch to the sums."""
+        self.evaluated(batch)
+
+    test_step = validation_step
+
+    def evaluated(self, batch: Batch) -> Tensor:
+        """Add the batch to the sums; returns its logits."""
         logits, state = self(batch, self._carried_in_evaluation if batch.continues else None)
         self._carried_in_evaluation = state if batch.goes_on else None
         nats, _ = summed_nats(logits, batch.targets)
         self.scores.update(nats, batch.targets)
-
-    test_step = validation_step
+        return logits
 
     def on_validation_epoch_end(self) -> None:
         """Divide the sums, once, after all ranks have added theirs."""

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
 
 from seqmodels.batch import EOS, IGNORE, Batch
 from seqmodels.bleu import TranslationMetrics
@@ -104,6 +105,9 @@ class Translator(SequenceTask):
         self.embedding = self._embedding(tokenizer.vocab_size, decoder.input_size)
         self.head = nn.Linear(decoder.output_size, tokenizer.vocab_size)
         nn.init.zeros_(self.head.bias)
+        self.accuracy = MulticlassAccuracy(
+            tokenizer.vocab_size, average="micro", ignore_index=IGNORE, validate_args=False
+        )
         self.translated = TranslationMetrics()
         self._tie(tie_embeddings, joint=source_tokenizer is None)
 
@@ -236,7 +240,7 @@ class Translator(SequenceTask):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the batch to the sums, and its translations, each token the likeliest, to those of BLEU."""
-        super().validation_step(batch, batch_idx)
+        self.accuracy.update(self.evaluated(batch).flatten(0, 1), batch.targets.flatten())
         assert batch.source is not None
         sources = [[i for i in row if i > EOS] for row in batch.source.tolist()]
         references = [[i for i in row if i > EOS] for row in batch.targets.tolist()]
@@ -248,13 +252,15 @@ class Translator(SequenceTask):
     def on_validation_epoch_start(self) -> None:
         """See `SequenceTask.on_validation_epoch_start`."""
         super().on_validation_epoch_start()
+        self.accuracy.reset()
         self.translated.reset()
 
     on_test_epoch_start = on_validation_epoch_start
 
     def figures_of_evaluation(self) -> dict[str, Tensor]:
-        """See there; and BLEU, chrF and exact matches."""
-        return super().figures_of_evaluation() | self.translated.compute()
+        """See there; the share of tokens that are the likeliest after those before them; and figures of BLEU."""
+        accuracy = {"token_accuracy": self.accuracy.compute()}
+        return super().figures_of_evaluation() | accuracy | self.translated.compute()
 
     def prepared(self, batch: Batch) -> Batch:
         """See `SequenceTask.prepared`: with R-Drop, every row twice."""

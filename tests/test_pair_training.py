@@ -1,0 +1,86 @@
+"""Training on pairs: stopped and resumed, and on two processes, it is what it would have been."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pairs import write_pairs
+from torch.testing import assert_close
+from training import Record, trainer
+
+from seqmodels import GRU, TranslationDataModule, Translator
+from seqmodels.environment import quiet
+
+PROGRAM = """
+import sys
+from seqmodels import GRU, TranslationDataModule, Translator, fit
+from seqmodels.cli import command
+
+def main(data: str, max_tokens: int, devices: int, runs: str, seed: int = 1) -> None:
+    pairs = TranslationDataModule(data, "en", "fr", tokenizer="word", max_tokens=max_tokens)
+    model = Translator(GRU(16, 16), GRU(16, 32), pairs.tokenizer, pairs.source_tokenizer, "general", lr=2e-2)
+    fit(model, pairs, max_steps=60, validations=2, devices=devices, accelerator="cpu", precision="32-true", runs=runs)
+
+command(main)
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pairs(tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.mark.parametrize("stop", [3, 11])
+@pytest.mark.parametrize("settings", [{}, {"bpe_dropout": 0.2, "tokenizer": "bpe", "vocab_size": 280}], ids=["", "bpe"])
+def test_resume(files: Path, tmp_path: Path, stop: int, settings: dict[str, object]) -> None:
+    """In the middle of an epoch, and in a later one."""
+
+    def begun() -> tuple[TranslationDataModule, Translator]:
+        torch.manual_seed(0)
+        arguments = {"tokenizer": "word", "max_tokens": 400, "joint": True} | settings
+        data = TranslationDataModule(str(files), "en", "fr", **arguments)  # type: ignore[arg-type]
+        return data, Translator(GRU(8, 8), GRU(8, 16), data.tokenizer, dropout=0.2, r_drop=1.0)
+
+    def train(record: Record, resume: Path | None = None) -> Translator:
+        data, model = begun()
+        with quiet():
+            trainer(16, record).fit(model, datamodule=data, ckpt_path=resume, weights_only=True)
+        return model
+
+    path = tmp_path / "part.ckpt"
+    whole, rest = Record(stop, path), Record()
+    model = train(whole)
+    resumed = train(rest, path)
+    assert len(begun()[0].training_batches()) < 11
+    assert len(rest.inputs) == 16 - stop
+    for ours, theirs in zip(rest.inputs, whole.inputs[stop:], strict=True):
+        assert_close(ours, theirs)
+    for name, tensor in model.state_dict().items():
+        assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+
+
+def rows(folder: Path, files: Path, max_tokens: int, devices: int) -> list[list[float]]:
+    """The log of a run: loss, norm of the gradient, and the figures of validations."""
+    folder.mkdir()
+    (folder / "program.py").write_text(PROGRAM)
+    words = ["--data", str(files), "--max-tokens", str(max_tokens), "--devices", str(devices), "--runs", str(folder)]
+    command = [sys.executable, str(folder / "program.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (metrics,) = folder.glob("*/*/metrics.csv")  # one run, whatever the number of processes
+    with metrics.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    names = [name for name in found[0] if name.startswith(("train/n", "train/g", "val/"))]
+    assert {"val/bleu", "val/chrf", "val/exact_match", "val/token_accuracy"} <= set(names)
+    return [[float(row[name] or "nan") for name in sorted(names)] for row in found]
+
+
+def test_two_processes_are_one(files: Path, tmp_path: Path) -> None:
+    together = rows(tmp_path / "one", files, 400, 1)
+    shared = rows(tmp_path / "two", files, 200, 2)
+    assert len(together) == 5
+    assert_close(shared, together, rtol=1e-3, atol=1e-4, equal_nan=True)
