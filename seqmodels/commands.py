@@ -11,7 +11,7 @@ from seqmodels.decoding import Beam, Draws, Sampling
 from seqmodels.decoding.beam import Normalization
 from seqmodels.errors import InputError
 from seqmodels.evaluation import Reading
-from seqmodels.lines import parsed_bias, parts, read_lines
+from seqmodels.lines import one_line, parsed_bias, parts, read_lines
 from seqmodels.tasks import LanguageModel, SequenceTask
 from seqmodels.tasks.dynamic import Dynamic
 from seqmodels.tasks.generation import continuations, token_bias
@@ -169,9 +169,9 @@ def translate(
             print(to_json({"source": line, "translations": [one._asdict() for one in found]}, ensure_ascii=False))
         elif samples is not None or (n_best or 1) > 1:
             for one in found:
-                print(f"{one.score:.4f}\t{one.text}")
+                print(f"{one.score:.4f}\t{one_line(one.text)}")
         else:
-            print(found[0].text if found else "")
+            print(one_line(found[0].text) if found else "")
         sys.stdout.flush()
         if attention_map is not None and found and found[0].text:
             shown.append((line, found[0].text))

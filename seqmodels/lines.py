@@ -48,6 +48,11 @@ def parts(stream: Iterable[bytes], name: str, size: int = 256) -> Iterator[list[
         yield lines
 
 
+def one_line(text: str) -> str:
+    """Text without what would end a line, so that as many lines come out as went in."""
+    return " ".join(text.splitlines())
+
+
 def parsed_bias(text: str | None) -> dict[str, float]:
     """A logit bias from the command line: a JSON object of tokens and numbers.
 

@@ -251,8 +251,8 @@ def test_directory_without_text(tmp_path: Path) -> None:
 
 
 def test_other_encoding(tmp_path: Path) -> None:
-    (tmp_path / "latin.txt").write_bytes(b"a" * 1234 + "ü".encode("latin-1") + b"b" * 100)
-    with pytest.raises(InputError, match=r"latin\.txt' is not UTF-8: byte 0xfc at offset 1,234; .*iconv"):
+    (tmp_path / "latin.txt").write_bytes(b"a\n\n" + b"a" * 1234 + "ü".encode("latin-1") + b"b" * 100)
+    with pytest.raises(InputError, match=r"latin\.txt' is not UTF-8: line 3 has byte 0xfc; .*iconv"):
         load_corpus(str(tmp_path / "latin.txt")).rows("train")
 
 

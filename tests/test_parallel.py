@@ -80,6 +80,14 @@ def test_a_translation_column_as_on_the_hub(tmp_path: Path) -> None:
         load_parallel(str(path), "en", "ja").rows("whole")
 
 
+def test_tabs_and_carriage_returns_are_text_but_at_the_end_of_a_line(tmp_path: Path) -> None:
+    english = ["a\tb", "c\rd", "e", "f\x85g\u2028h", ""]
+    files = [str(write(tmp_path / "a", english, "\r\n")), str(write(tmp_path / "b", FR[:5]))]
+    corpus = load_parallel(files, "en", "fr", val_share=0.5)
+    assert corpus.rows("whole")["source"][:] == english
+    assert corpus.rows("whole")["target"][:] == FR[:5]
+
+
 def refused(message: str, *arguments: object, **others: object) -> None:
     with pytest.raises(InputError, match=message):
         load_parallel(*arguments, **others).rows("train")  # type: ignore[arg-type]
@@ -90,8 +98,8 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     refused("has 10 lines and .* has 7; expected a translation on the same line", [one, other], "en", "fr")
     (tmp_path / "empty").write_text("")
     refused("is empty; expected UTF-8 text", [one, str(tmp_path / "empty")], "en", "fr")
-    (tmp_path / "latin").write_bytes("caf\u00e9\n".encode("latin1") * 10)
-    refused("is not UTF-8: byte 0xe9 at offset 3", [one, str(tmp_path / "latin")], "en", "fr")
+    (tmp_path / "latin").write_bytes(b"a\n\n" + "caf\u00e9\n".encode("latin1") * 8)
+    refused("is not UTF-8: line 3 has byte 0xe9", [one, str(tmp_path / "latin")], "en", "fr")
     refused("is one file of text; expected two, or a table", one, "en", "fr")
     refused("1 files were given as data; expected two", [one], "en", "fr")
     refused("cannot read .*missing", [one, str(tmp_path / "missing")], "en", "fr")

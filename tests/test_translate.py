@@ -16,6 +16,7 @@ from seqmodels.cli import main
 from seqmodels.data.loader import loader
 from seqmodels.data.order import Share
 from seqmodels.environment import quiet
+from seqmodels.lines import one_line
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,30 @@ def test_lines_come_out_as_they_went_in(run: Path, capsys: pytest.CaptureFixture
     assert translated(run, given, capsys) == ["chien un", "", "chat et oiseau grand", "chat", ""]
     assert translated(run, given, capsys, "--beam", "1") == ["chien un", "", "chat et oiseau grand", "chat", ""]
     assert translated(run, b"", capsys) == []
+
+
+def test_what_is_too_long_for_the_positions_is_cut_and_told(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line for each all the same, and what it is cut to is what it would have been translated from."""
+    torch.manual_seed(0)
+    data = module(files, joint=True, max_length=7)
+    shape = {"input_size": 8, "num_layers": 1, "num_heads": 2, "positions": "learned", "context": 8}
+    model = Translator(Transformer(**shape, causal=False), Transformer(**shape, memory_size=8), data.tokenizer)  # type: ignore[arg-type]
+    run = fit(model, data, max_steps=2, validations=1, runs=str(files / "runs"))
+    capsys.readouterr()
+    long, short = b"a dog sees a big cat and a bird\n", b"a dog sees a big cat and\n"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(long + short + b"cat\n")))
+        main(["translate", str(run)])
+    found = capsys.readouterr()
+    lines = found.out.split("\n")[:-1]
+    assert len(lines) == 3
+    assert lines[0] == lines[1]
+    assert found.err == "1 lines were longer than the positions of the network, and cut there\n"
+
+
+def test_a_line_is_one_line() -> None:
+    assert one_line("a\nb\r\nc") == "a b c"
+    assert one_line("") == ""
 
 
 def test_n_best_and_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

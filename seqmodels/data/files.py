@@ -71,8 +71,9 @@ def read_text(path: Path) -> str:
     except (EOFError, zlib.error) as error:
         raise InputError(f"{str(path)!r} is a damaged gzip file ({error}); make or fetch it again") from error
     except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"{str(path)!r} is not UTF-8: byte {error.object[error.start]:#04x} at offset {error.start:,}; "
+            f"{str(path)!r} is not UTF-8: line {line:,} has byte {error.object[error.start]:#04x}; "
             f"convert it first, for example with: iconv -f LATIN1 -t UTF-8 {path.name}"
         ) from error
     if not text:
