@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqmodels.batch import BOS, EOS
 from seqmodels.decoding import Beam, Hypothesis, beam_search
-from seqmodels.decoding.beam import MemoryStep
+from seqmodels.decoding.beam import MemoryStep, _greatest
 from seqmodels.errors import InputError
 from seqmodels.state import State
 
@@ -95,18 +95,19 @@ def slow_beam_search(logits: Tensor, sentence: int, limit: int, beam: Beam) -> l
         if length == limit:
             finished += [Hypothesis(tokens, total / beam.divisor(length), total) for total, tokens in running]
         finished = sorted(finished, key=lambda one: -one.score)[: beam.size]
-        enough = len(finished) == beam.size and finished[-1].score >= running[0][0] / beam.divisor(length)
+        enough = len(finished) >= beam.n_best and bool(running)
+        enough = enough and finished[beam.n_best - 1].score >= running[0][0] / beam.divisor(length)
         if not running or enough or (beam.size == 1 and finished):
             break
     return finished[: beam.n_best]
 
 
-@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize(("size", "n_best"), [(1, 1), (2, 2), (5, 5), (5, 1), (5, 2)])
 @pytest.mark.parametrize("min_length", [0, 3])
-def test_many_sentences_at_once_are_searched_as_each_alone(size: int, min_length: int) -> None:
+def test_many_sentences_at_once_are_searched_as_each_alone(size: int, n_best: int, min_length: int) -> None:
     logits = table(16, seed=1, sharpness=2.0)
     limits = [3 + number % 8 for number in range(16)]
-    beam = Beam(size, 0.8, n_best=size, min_length=min_length)
+    beam = Beam(size, 0.8, n_best=n_best, min_length=min_length)
     found = beam_search(step_of(logits), torch.arange(16), limits, beam)
     for sentence, (hypotheses, limit) in enumerate(zip(found, limits, strict=True)):
         wanted = slow_beam_search(logits, sentence, limit, beam)
@@ -159,3 +160,15 @@ def test_nothing_to_search() -> None:
 def test_beams_that_make_no_sense_are_refused(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Beam(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("width", [10, 64 * 12, 64 * 50 + 13, 64 * 50])
+def test_the_greatest_of_many_are_found_by_blocks(width: int) -> None:
+    figures = torch.randn(5, width, generator=torch.Generator().manual_seed(width))
+    figures[0, :] = -torch.inf
+    figures[1, -3:] += 10
+    figures[2, 64:70] += 10
+    best, places = _greatest(figures, 5)
+    assert (best == figures.topk(5).values).all()
+    assert (places[1:] == figures.topk(5).indices[1:]).all()
+    assert len(set(places[0].tolist())) == 5

@@ -13,12 +13,18 @@ from seqmodels.errors import InputError
 from seqmodels.state import State, first_tensor, select
 
 MemoryStep = Callable[[Tensor, State | None, State], tuple[Tensor, State]]
-"""Tokens (R,), a state of R rows and a memory of fewer, to logits (R, V) of what comes next, and the state after."""
+"""Tokens (R,), a state of R rows and a memory of fewer, to logits (R, V) of what comes next, and the state after.
+
+The logits are the caller's to change.
+"""
 
 Bonus = Callable[[State], Tensor]
 """What is added to the scores of translations that end after a state of R rows, (R,), none above 0."""
 
 Normalization = Literal["length", "gnmt"]
+
+BLOCK = 64
+"""How many figures are compared together to find the greatest of many."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +154,9 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """The likeliest translations of some sentences.
 
-    A sentence leaves the batch when `beam.size` of its translations are complete and the likeliest beginning, were it
-    complete at its present length, would be no better than the worst of them; that is a heuristic, as a beam search is
-    one. A translation that reaches its limit is cut there.
+    A sentence leaves the batch when as many of its translations are complete as are returned, and the likeliest
+    beginning, were it complete at its present length, would be no better than the worst of them; that is a heuristic,
+    as a beam search is one. A translation that reaches its limit is cut there.
 
     Args:
         step: a model's single step.
@@ -175,15 +181,14 @@ def beam_search(
     state: State | None = None
     for length in range(1, max(limits, default=0) + 1):
         logits, state = step(tokens.flatten(), state, memory)
-        logits = logits.float().index_fill(-1, never, -torch.inf)
-        gains = logits.log_softmax(-1)
+        gains = logits.float().index_fill_(-1, never, -torch.inf).log_softmax(-1)
         if length <= beam.min_length:
             gains[:, EOS] = -torch.inf
         V, width = gains.shape[1], sums.shape[1]
         extra = sums.new_zeros(len(there), width) if bonus is None else bonus(state).float().view(-1, width)
-        total = (sums.unsqueeze(2) + gains.view(len(there), width, V)).flatten(1)
+        total = gains.view(len(there), width, V).add_(sums.unsqueeze(2)).flatten(1)
         # Twice as many as are followed: at most one of those that go on from a beginning is its end.
-        best, places = total.topk(min(2 * K, total.shape[1]))
+        best, places = _greatest(total, min(2 * K, total.shape[1]))
         parents, chosen = places // V, places % V
         ends = chosen == EOS
         if bool(ends[:, :K].any()):
@@ -198,7 +203,7 @@ def beam_search(
         if bool(cut.any()):
             unfinished = sums.masked_fill(~cut.unsqueeze(1), -torch.inf)
             finished.add(unfinished, history, unfinished / beam.divisor(length) + extra.gather(1, parents))
-        enough = finished.scores[:, -1] >= sums[:, 0] / beam.divisor(length)
+        enough = finished.scores[:, beam.n_best - 1] >= sums[:, 0] / beam.divisor(length)
         if K == 1:
             enough = finished.scores[:, 0] > -torch.inf
         done = cut | enough
@@ -214,8 +219,26 @@ def beam_search(
             there, limit, rows, sums, tokens, history = (
                 tensor[stay] for tensor in (there, limit, rows, sums, tokens, history)
             )
-        state = select(state, rows.flatten())
+        if K > 1 or bool(done.any()):
+            state = select(state, rows.flatten())
     return results
+
+
+def _greatest(figures: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """What `figures.topk(count)` returns, (N, count) of (N, M), in half the time where M is large.
+
+    They can only be in the `count` blocks with the greatest maxima, and among what is left over behind the last block.
+    """
+    blocks = figures.shape[1] // BLOCK
+    if blocks <= 2 * count:
+        return figures.topk(count)
+    whole = figures[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK))
+    chosen = whole.amax(2).topk(count).indices.unsqueeze(2)
+    places = (chosen * BLOCK + torch.arange(BLOCK, device=figures.device)).flatten(1)
+    behind = torch.arange(blocks * BLOCK, figures.shape[1], device=figures.device).expand(len(figures), -1)
+    places = torch.cat([places, behind], 1)
+    best, order = figures.gather(1, places).topk(count)
+    return best, places.gather(1, order)
 
 
 def _extended(history: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:

@@ -107,9 +107,11 @@ class SelfAttention(nn.Module):
         B, T, D = x.shape
         cache = cast(KeysValues, state)
         heads = self.project(x).view(B, T, -1, self.head_size).transpose(1, 2)
-        q, k, v = heads.split(self.heads, 1)  # each (B, its heads, T, D / H)
+        queries, keys, values = self.heads
+        qk, v = heads.split((queries + keys, values), 1)  # (B, heads, T, D / H)
         if reading.rotation is not None:
-            q, k = rotate(q, *reading.rotation), rotate(k, *reading.rotation)
+            qk = rotate(qk, *reading.rotation)
+        q, k = qk.split((queries, keys), 1)
         if cache[0].shape[2]:
             k, v = torch.cat((cache[0].to(k.dtype), k), 2), torch.cat((cache[1].to(v.dtype), v), 2)
         y = attend(q, k, v, reading.visible, causal=reading.causal and reading.visible is None and T > 1)

@@ -243,6 +243,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
 
     def evaluated(self, batch: Batch) -> Tensor:
         """Add the batch to the sums; returns its logits."""
+        logits: Tensor
         logits, state = self(batch, self._carried_in_evaluation if batch.continues else None)
         self._carried_in_evaluation = state if batch.goes_on else None
         nats, _ = summed_nats(logits, batch.targets)
