@@ -7,6 +7,7 @@ to text, and BLEU against the file TARGET tells whether they find the same. Need
 """
 
 import argparse
+import copy
 import gzip
 import tempfile
 from collections.abc import Callable, Sequence
@@ -40,14 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sources, references = (_lines(path)[: given.sentences] for path in (given.source, given.target))
     surroundings = environment(torch.device("cpu"))
     print(f"{surroundings['device']}, {surroundings['threads']} threads, commit {surroundings['commit']}")
-    for comparison, scores in run(model, sources, references, size=given.size, rounds=given.rounds):
-        print(comparison.line(), " ".join(f"BLEU of {who} {bleu:.2f}" for who, bleu in scores.items()), sep="\n")
+    comparisons, scores = run(model, sources, references, size=given.size, rounds=given.rounds)
+    for comparison in comparisons:
+        print(comparison.line())
+    print(", ".join(f"BLEU of {who} {bleu:.2f}" for who, bleu in scores.items()))
 
 
 def run(
     model: Translator, sources: list[str], references: list[str], *, size: int = 5, rounds: int = 5
-) -> list[tuple[Comparison, dict[str, float]]]:
-    """Both programs on the same sentences, in fp32.
+) -> tuple[list[Comparison], dict[str, float]]:
+    """Both programs on the same sentences: in fp32, and ours with weights of half precision beside it.
 
     Args:
         model: of two Transformers.
@@ -64,23 +67,23 @@ def run(
         theirs = ctranslate2.Translator(
             f"{folder}/model", compute_type="float32", inter_threads=1, intra_threads=torch.get_num_threads()
         )
+        half = copy.deepcopy(model).bfloat16()
         programs: dict[str, Callable[[int], list[str]]] = {
             "ours": lambda count: [found[0].text for found in model.translate(sources[:count], Beam(size))],
+            "ours in bf16": lambda count: [found[0].text for found in half.translate(sources[:count], Beam(size))],
             "CTranslate2": lambda count: [
                 model.tokenizer.decode(ids)
                 for ids in translated(theirs, model.source_tokenizer.encode_batch(sources[:count]), size)
             ],
         }
         scores = {name: corpus_scores(work(len(sources)), references)["bleu"] for name, work in programs.items()}
-        speeds = compare(
-            f"Beam {size}, {len(sources):,} sentences, fp32",
-            *(per_second(work, len(sources)) for work in programs.values()),
-            unit="sentences/s",
-            rounds=rounds,
-            warm_up=False,
-            target="ratio >= 0.67",
-        )
-    return [(speeds, scores)]
+        ours, ours_half, rival = (per_second(work, len(sources)) for work in programs.values())
+        what, how = f"Beam {size}, {len(sources):,} sentences", {"unit": "sentences/s", "warm_up": False}
+        speeds = [
+            compare(f"{what}, fp32", ours, rival, rounds=rounds, target="ratio >= 0.67", **how),
+            compare(f"{what}, bf16 by CTranslate2's fp32", ours_half, rival, rounds=rounds, **how),
+        ]
+    return speeds, scores
 
 
 def _lines(path: Path) -> list[str]:

@@ -232,7 +232,7 @@ def _greatest(figures: Tensor, count: int) -> tuple[Tensor, Tensor]:
     blocks = figures.shape[1] // BLOCK
     if blocks <= 2 * count:
         return figures.topk(count)
-    whole = figures[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK))
+    whole = figures[:, : blocks * BLOCK].view(-1, blocks, BLOCK)
     chosen = whole.amax(2).topk(count).indices.unsqueeze(2)
     places = (chosen * BLOCK + torch.arange(BLOCK, device=figures.device)).flatten(1)
     behind = torch.arange(blocks * BLOCK, figures.shape[1], device=figures.device).expand(len(figures), -1)
