@@ -1,11 +1,14 @@
 """The built-in parallel corpus: deterministic, split without leaks, in two languages really."""
 
+import itertools
+import random
 import re
 
+import babel
 import pytest
 
 from seqmodels.data.parallel import load_parallel
-from seqmodels.data.phrases import pairs
+from seqmodels.data.phrases import _draw, _plain, pairs
 from seqmodels.errors import InputError
 
 
@@ -44,6 +47,25 @@ def test_they_are_translations(german: dict[str, list[tuple[str, str]]]) -> None
     for text in [*together, *together.values()]:
         assert text == " ".join(text.split())
         assert not re.search(r"(duration|length|mass|volume)-\w", text)
+
+
+def test_a_source_has_one_translation(german: dict[str, list[tuple[str, str]]]) -> None:
+    """Also among phrases that were not drawn for the corpus; of those with two, none is there."""
+    locales = [babel.Locale(name) for name in ("en", "de")]
+    chance = random.Random(1)
+    translations: dict[str, set[str]] = {}
+    for source, target in itertools.chain(*german.values()):
+        translations.setdefault(source, set()).add(target)
+    again = 0
+    for _ in range(4000):
+        phrase = _draw(chance)
+        source, target = (_plain(phrase.write(locale)) for locale in locales)
+        if source in translations:
+            translations[source].add(target)
+            again += 1
+    assert again > 300
+    assert [found for found in translations.items() if len(found[1]) > 1] == []
+    assert not any(re.fullmatch(r"[A-Z][a-z]{2} \d+, \d{4}", source) for source in translations)
 
 
 def test_they_are_always_the_same() -> None:

@@ -7,7 +7,7 @@ a translator learns words, agreement and another order of words, and says nothin
 import datetime
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,7 +18,11 @@ from babel import dates, lists, localedata, numbers, units
 from seqmodels.errors import InputError
 
 COUNT = 24_000
-"""How many phrases are drawn; those that occur twice, or that CLDR lacks in one of the languages, are left out."""
+"""How many phrases are drawn; left out are those that occur twice, that have several translations, and that CLDR lacks
+in one of the languages."""
+VERSION = 2
+"""Of how they are drawn: another one is another corpus."""
+STYLES = ("full", "long", "medium", "short")
 
 UNITS = (
     "length-kilometer", "length-meter", "length-centimeter", "length-mile", "length-foot", "length-inch",
@@ -32,12 +36,17 @@ CURRENCIES = ("EUR", "USD", "GBP", "JPY", "CHF", "CAD", "AUD", "SEK", "INR", "BR
 SKELETONS = ("yMMMEd", "yMMMd", "MMMEd", "MMMd", "yMMM", "yMMMM", "Hm")
 
 
+Write = Callable[[babel.Locale], str]
+
+
 class Drawn(NamedTuple):
     """A phrase that both languages can write."""
 
     composition: str
     """What it is composed of: of some compositions all phrases are held out."""
-    write: Callable[[babel.Locale], str]
+    write: Write
+    others: tuple[Write, ...] = ()
+    """Other ways to write the same, some of which may look alike in one language and differ in the other."""
 
 
 def phrases(source: str, target: str) -> tuple[str, dict[str, Callable[[], datasets.Dataset]]]:
@@ -62,7 +71,12 @@ def phrases(source: str, target: str) -> tuple[str, dict[str, Callable[[], datas
 
 
 def _rows(source: str, target: str, split: str) -> datasets.Dataset:
-    arguments = {"source": source, "target": target, "split": split, "made_by": f"{babel.__version__} {COUNT}"}
+    arguments = {
+        "source": source,
+        "target": target,
+        "split": split,
+        "made_by": f"{babel.__version__} {COUNT} {VERSION}",
+    }
     return datasets.Dataset.from_generator(pairs, gen_kwargs=arguments)
 
 
@@ -73,7 +87,7 @@ def pairs(source: str, target: str, split: str, made_by: str) -> Iterator[dict[s
         source: a language.
         target: another.
         split: train, validation or test.
-        made_by: version and count; not read, but part of what the cached result depends on.
+        made_by: versions and count; not read, but part of what the cached result depends on.
     """
     locales = [babel.Locale.parse(name.replace("-", "_")) for name in (source, target)]
     chance = random.Random(0)
@@ -83,15 +97,22 @@ def pairs(source: str, target: str, split: str, made_by: str) -> Iterator[dict[s
         own = _split_of(phrase.composition)
         try:
             texts = [_plain(phrase.write(locale)) for locale in locales]
+            ambiguous = _is_ambiguous(phrase, locales, texts)
         except (KeyError, AttributeError, ValueError, LookupError):  # which language lacks what depends on the version
             continue
         if any("-" in text and any(unit in text for unit in UNITS) for text in texts) or not all(texts):
             continue  # a raw key shows through where there is no pattern
-        if texts[0] in splits:
+        if ambiguous or texts[0] in splits:
             continue
         splits[texts[0]] = own
         if own == split:
             yield {"source": texts[0], "target": texts[1]}
+
+
+def _is_ambiguous(phrase: Drawn, locales: Sequence[babel.Locale], texts: Sequence[str]) -> bool:
+    """Whether the same source has another translation: German writes the date of "May 4, 2001" in two ways."""
+    source, target = locales
+    return any(_plain(write(source)) == texts[0] and _plain(write(target)) != texts[1] for write in phrase.others)
 
 
 def _split_of(composition: str) -> str:
@@ -111,13 +132,19 @@ def _draw(chance: random.Random) -> Drawn:
 
 def _date(chance: random.Random) -> Drawn:
     day = datetime.date(1950, 1, 1) + datetime.timedelta(days=chance.randrange(36_500))
-    if chance.random() < 0.5:
-        style = chance.choice(("full", "long", "medium", "short"))
-        return Drawn(f"year {day.year}", lambda locale: dates.format_date(day, style, locale))
     moment = datetime.datetime.combine(day, datetime.time(chance.randrange(24), chance.randrange(60)))
+    by_style: dict[str, Write] = {style: partial(dates.format_date, day, style) for style in STYLES}
+    by_skeleton: dict[str, Write] = {name: partial(_skeleton, name, moment) for name in SKELETONS}
+    every = (*by_style.values(), *by_skeleton.values())
+    if chance.random() < 0.5:
+        return Drawn(f"year {day.year}", by_style[chance.choice(STYLES)], every)
     skeleton = chance.choice(SKELETONS)
     composition = f"year {day.year}" if "y" in skeleton else f"day {day.month} {day.day}"
-    return Drawn(composition, lambda locale: dates.format_skeleton(skeleton, moment, locale=locale, fuzzy=False))
+    return Drawn(composition, by_skeleton[skeleton], every)
+
+
+def _skeleton(name: str, moment: datetime.datetime, locale: babel.Locale) -> str:
+    return dates.format_skeleton(name, moment, locale=locale, fuzzy=False)
 
 
 def _time(chance: random.Random) -> Drawn:
@@ -140,7 +167,12 @@ def _measure(chance: random.Random) -> Drawn:
     unit = chance.choice(UNITS)
     number = chance.choice((chance.randint(1, 30), chance.randint(1, 1000), round(chance.uniform(0.1, 100), 1)))
     length: Any = chance.choice(("long", "long", "short"))
-    return Drawn(f"measure {unit} {number}", lambda locale: units.format_unit(number, unit, length, locale=locale))
+    other: Any = "short" if length == "long" else "long"
+    return Drawn(
+        f"measure {unit} {number}",
+        lambda locale: units.format_unit(number, unit, length, locale=locale),
+        (lambda locale: units.format_unit(number, unit, other, locale=locale),),
+    )
 
 
 def _money(chance: random.Random) -> Drawn:
@@ -165,7 +197,13 @@ def _list(chance: random.Random) -> Drawn:
     parts = [_measure(chance) for _ in range(chance.randint(2, 3))]
     style: Any = chance.choice(("standard", "or"))
 
-    def write(locale: babel.Locale) -> str:
-        return lists.format_list([part.write(locale) for part in parts], style, locale)
+    def write(writers: Sequence[Write], locale: babel.Locale) -> str:
+        return lists.format_list([part(locale) for part in writers], style, locale)
 
-    return Drawn(" and ".join(part.composition.split()[1] for part in parts), write)
+    usual = [part.write for part in parts]
+    others = [[*usual[:n], part.others[0], *usual[n + 1 :]] for n, part in enumerate(parts)]
+    return Drawn(
+        " and ".join(part.composition.split()[1] for part in parts),
+        partial(write, usual),
+        tuple(partial(write, writers) for writers in others),
+    )
