@@ -106,6 +106,10 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     table = tmp_path / "t.jsonl"
     table.write_text(json.dumps({"en": "a", "fr": "b"}) + "\n")
     refused(r"has columns \['en', 'fr'\]; expected the sentences in column 'de'", str(table), "en", "de")
+    columns = tmp_path / "t.csv"
+    columns.write_text("en,fr\na,b\n")
+    refused("in column 'de'; the columns are called as source and target are", str(columns), "en", "de")
+    refused("or use text that needs no network: .*--data phrases for", "nobody/nothing-of-the-kind", "en", "de")
     (tmp_path / "folder").mkdir()
     write(tmp_path / "folder" / "train.en", EN)
     refused("no pairs to train on; expected files such as train.en and train.fr", str(tmp_path / "folder"), "en", "fr")

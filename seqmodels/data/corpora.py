@@ -179,14 +179,19 @@ def _rows(files: list[Path], first: float = 0.0, last: float = 1.0) -> datasets.
         raise
 
 
-def from_hub(name: str, subset: str | None) -> dict[str, datasets.Dataset]:
+def from_hub(name: str, subset: str | None, built_in: str = BUILT_IN) -> dict[str, datasets.Dataset]:
     """The splits of a dataset on the hub, by the names that they have here.
+
+    Args:
+        name: of the dataset.
+        subset: its configuration.
+        built_in: what to name instead where there is no network.
 
     Raises:
         InputError: it cannot be had, or has nothing to train on.
     """
     advice = (
-        f"or use text that needs no network: --data PATH for your own file, --data {BUILT_IN} for the built-in corpus"
+        f"or use text that needs no network: --data PATH for your own file, --data {built_in} for the built-in corpus"
     )
     if not _reachable():  # without this, minutes of retries; what is cached still loads
         datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True

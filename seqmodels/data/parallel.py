@@ -91,7 +91,7 @@ def load_parallel(
             f"there is no {data!r} (looked in {str(path.parent.absolute())!r}); expected two files, a directory, a "
             f"table, a hub name, or {PHRASES!r} for the built-in corpus"
         )
-    hub = from_hub(data, subset)
+    hub = from_hub(data, subset, PHRASES)
     splits = {split: partial(_sides, f"{data}, {split}", rows, source, target) for split, rows in hub.items()}
     return _split(f"{data} from the hub", splits, val_share)
 

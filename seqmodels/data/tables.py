@@ -47,8 +47,7 @@ def read_tables(files: Sequence[Path], columns: Sequence[str]) -> datasets.Datas
         if READERS[kinds[0]] == "csv":
             settings = UNQUOTED if kinds[0] == ".tsv" else {}
             for path in files:
-                for column in columns:
-                    check_column(str(path), column, _header(path))
+                check_columns(str(path), columns, _header(path))
             # As it stands: not "NA" as nothing, nor "007" as a number.
             text = datasets.Features({column: datasets.Value("string") for column in columns})
             settings = {**settings, "usecols": list(columns), "features": text, "keep_default_na": False}
@@ -74,16 +73,15 @@ def _header(path: Path) -> list[str]:
         return next(csv.reader(file), [])
 
 
-def check_column(name: str, column: str, columns: Sequence[str]) -> None:
-    """Refuse a table without the column.
+def check_columns(name: str, wanted: Sequence[str], columns: Sequence[str]) -> None:
+    """Refuse a table without the columns that hold the text, or two that hold sentences and their translations.
 
     Raises:
         InputError: it lists the columns that there are.
     """
-    if column not in columns:
-        raise InputError(
-            f"{name!r} has columns {list(columns)}; expected the text in column {column!r}; name another with --column"
-        )
+    if missing := [column for column in wanted if column not in columns]:
+        advice = "name another with --column" if len(wanted) == 1 else "the columns are called as source and target are"
+        raise InputError(f"{name!r} has columns {list(columns)}; expected the text in column {missing[0]!r}; {advice}")
 
 
 def documents(name: str, rows: datasets.Dataset, column: str) -> tuple[datasets.Dataset, int]:
@@ -100,7 +98,7 @@ def documents(name: str, rows: datasets.Dataset, column: str) -> tuple[datasets.
     Raises:
         InputError: there is no such column, or it holds no text.
     """
-    check_column(name, column, rows.column_names)
+    check_columns(name, [column], rows.column_names)
     held = rows.features[column]
     rows = rows.select_columns([column])
     rows = rows if column == "text" else rows.rename_column(column, "text")
