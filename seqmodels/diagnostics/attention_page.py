@@ -29,8 +29,8 @@ def attention_page(maps: Iterable[AlignmentMap], title: str = "What was attended
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
         f'<meta name="viewport" content="width=device-width">\n<style>{STYLE}</style>\n</head>\n<body>\n'
-        f"<h1>{html.escape(title)}</h1>\n<p>Each row is a token of the translation; the stronger the colour of a cell, the "
-        "more the model attended to the token of the source above it while it wrote that one.</p>\n"
+        f"<h1>{html.escape(title)}</h1>\n<p>Each row is a token of the translation; the stronger the colour of "
+        "a cell, the more the model attended to the token of the source above it while it wrote that one.</p>\n"
         f"{tables}\n</body>\n</html>\n"
     )
 
