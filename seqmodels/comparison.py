@@ -11,6 +11,8 @@ from seqmodels.sweep import Results, table
 
 ByLength = list[dict[str, Any]]
 """What `bleu_by_length` returns."""
+LEAST = 10
+"""Classes of lengths with fewer sentences are left out of comparisons: their BLEU is chance."""
 LINES, MARKERS = ("-", "--", ":"), ("o", "s", "^")
 """What tells the lines of a picture apart beside their colours, of which there are ten."""
 
@@ -26,7 +28,7 @@ def compare_translators(results: Results, folder: str | Path, name: str) -> str:
     Returns:
         The table, in Markdown.
     """
-    tables = {label: [run["by_length"] for run in runs] for label, runs in results.items() if runs}
+    tables = {label: [_common(run["by_length"]) for run in runs] for label, runs in results.items() if runs}
     flat = {
         label: [run | {words(row): row["bleu"] for row in run["by_length"]} for run in runs]
         for label, runs in results.items()
@@ -36,6 +38,11 @@ def compare_translators(results: Results, folder: str | Path, name: str) -> str:
     write_beside(Path(folder, f"{name}.md"), page)
     draw_bleu_by_length(tables, Path(folder, f"{name}.png"))
     return page
+
+
+def _common(rows: ByLength) -> ByLength:
+    """The classes with enough sentences; all of them where none has."""
+    return [row for row in rows if row["sentences"] >= LEAST] or rows
 
 
 def draw_bleu_by_length(tables: Mapping[str, Sequence[ByLength]], path: str | Path) -> None:
