@@ -65,7 +65,7 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         converted(model, Path(folder) / "model")
         theirs = ctranslate2.Translator(
-            f"{folder}/model", compute_type="float32", inter_threads=1, intra_threads=torch.get_num_threads()
+            f"{folder}/model", compute_type="float32", inter_threads=torch.get_num_threads(), intra_threads=1
         )
         half = copy.deepcopy(model).bfloat16()
         programs: dict[str, Callable[[int], list[str]]] = {
