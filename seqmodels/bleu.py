@@ -25,9 +25,8 @@ def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[
         references: what they should be.
 
     Returns:
-        The figures, from 0 to 100; TER is an error rate, the lower the better. `bleu_tokenized_lowercase` is for
-        comparison with papers that score lower-cased tokens; of such figures sacrebleu's is the kind that can be
-        computed again.
+        The figures, from 0 to 100; TER is an error rate, the lower the better. `bleu_lowercase` is of the
+        text in lower case, as many papers have it, with the same tokens as `bleu`.
     """
     found: dict[str, Any] = {}
     for name, metric in (

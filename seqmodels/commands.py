@@ -3,7 +3,6 @@
 import sys
 from dataclasses import replace
 from json import dumps as to_json
-from pathlib import Path
 from typing import Any, Literal
 
 from seqmodels.checkpoint import load
@@ -17,7 +16,14 @@ from seqmodels.tasks.dynamic import Dynamic
 from seqmodels.tasks.generation import continuations, token_bias
 from seqmodels.tasks.scoring import scores
 from seqmodels.testing import test_text
-from seqmodels.translating import load_translators, test_translations, translated, translates, write_attention_map
+from seqmodels.translating import (
+    check_attention_map,
+    load_translators,
+    test_translations,
+    translated,
+    translates,
+    write_attention_map,
+)
 
 
 def generate(
@@ -154,8 +160,6 @@ def translate(
         attention_map: an HTML file to be written, which shows what each word attended to.
         json: print a line of JSON for each line, with all of its translations and their scores.
     """
-    if attention_map is not None and not Path(attention_map).expanduser().absolute().parent.is_dir():
-        raise InputError(f"--attention-map was given {attention_map!r}, and there is no such folder; make it first")
     search = {
         "size": beam, "length_penalty": length_penalty, "normalization": normalization,
         "coverage_penalty": coverage_penalty, "n_best": n_best, "min_length": min_length,
@@ -163,6 +167,8 @@ def translate(
     sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     how = _search_or_draws(_given(search), samples, _given(sampling), _given({"seed": seed}), max_length)
     models = load_translators([run, *(ensemble or [])], source, target, bf16)
+    if attention_map is not None:
+        check_attention_map(models[0], attention_map)
     shown: list[tuple[str, str]] = []
     for line, found in translated(models, how):
         if json:

@@ -6,6 +6,7 @@ from json import dumps, loads
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -17,13 +18,14 @@ from seqmodels.data import TranslationDataModule
 from seqmodels.decoding import Beam, Draws
 from seqmodels.diagnostics import alignment
 from seqmodels.diagnostics.attention_page import attention_page
+from seqmodels.environment import choose_accelerator
 from seqmodels.errors import InputError
 from seqmodels.folder import write_beside
 from seqmodels.lines import parts
 from seqmodels.tasks import LanguageModel, Translator
 from seqmodels.tasks.base import RECORD
 from seqmodels.tasks.joined import Joined
-from seqmodels.tasks.translation import Translates, Translation, translations
+from seqmodels.tasks.translation import Translates, Translation, positions, translations
 
 PART = 256
 """Lines that are read, sorted by length and translated at a time."""
@@ -46,9 +48,10 @@ def load_translators(
         InputError: a run is no translator, or one of other languages.
     """
     found: list[Translates] = []
+    device = "cuda" if choose_accelerator("auto", 1) == "gpu" else "cpu"
     for run in runs:
         task, trained = load(run), trained_on(run)
-        task = task.bfloat16() if bf16 else task
+        task = task.to(device, torch.bfloat16 if bf16 else None)
         for side, wanted in (("source", source), ("target", target)):
             if wanted is not None and trained.get(side) not in (None, wanted):
                 raise InputError(
@@ -92,10 +95,11 @@ def translated(models: Sequence[Translates], how: Beam | Draws) -> Iterator[tupl
     if by_hand:
         print("reading sentences from here, to the end of input (Ctrl-D); or give a file with: < FILE", file=sys.stderr)
     unknown = cut = number = 0
+    longest = positions(models)
     for lines in parts(stream, "standard input", 1 if by_hand else PART):
         for ids in models[0].source_tokenizer.encode_batch(lines):
             unknown += ids.count(UNK)
-            cut += models[0].max_length is not None and len(ids) >= models[0].max_length
+            cut += longest is not None and len(ids) >= longest
         yield from zip(lines, translations(models, lines, how, number), strict=True)
         number += len(lines)
     if unknown:
@@ -104,14 +108,32 @@ def translated(models: Sequence[Translates], how: Beam | Draws) -> Iterator[tupl
         print(f"{cut:,} lines were longer than the positions of the network, and cut there", file=sys.stderr)
 
 
+def check_attention_map(model: Translates, path: str) -> None:
+    """Refuse a page of attention before anything is translated for it.
+
+    Raises:
+        InputError: the file could not be written, or the model attends to nothing.
+    """
+    place = Path(path).expanduser().absolute()
+    if not place.parent.is_dir():
+        raise InputError(f"--attention-map was given {path!r}, and there is no such folder; make it first")
+    if place.is_dir():
+        raise InputError(f"--attention-map was given {path!r}, which is a folder; give a file in it")
+    if not isinstance(model, Translator):
+        raise InputError("--attention-map is for translators with an encoder; this one is a language model")
+    if not model.looks:
+        raise InputError(
+            "--attention-map was given, and this translator's decoder sees one vector for the whole source"
+        )
+
+
 def write_attention_map(model: Translates, pairs: Sequence[tuple[str, str]], path: str) -> None:
     """A page with the attention of the first sentences and their translations.
 
     Raises:
-        InputError: the file cannot be written, or the model attends to nothing.
+        InputError: the file cannot be written.
     """
-    if not isinstance(model, Translator):
-        raise InputError("--attention-map is for translators with an encoder; this one is a language model")
+    assert isinstance(model, Translator)
     page = attention_page(alignment(model, source, target) for source, target in pairs[:SHOWN])
     try:
         write_beside(Path(path).expanduser(), page)
@@ -157,13 +179,18 @@ def test_translations(
 
 
 def report(run: str, name: str, scores: dict[str, Any], json: bool) -> None:
-    """Print the scores, and keep them in the run folder where one was given, with a picture of BLEU by length."""
+    """Print the scores, and keep them in the run folder where one was given.
+
+    They stand under the name of the text, and the picture of BLEU by length has a line for each.
+    """
     folder = Path(run).expanduser()
     if folder.is_dir():
         path = folder / "result.json"
         result = loads(path.read_text()) if path.exists() else {}
-        write_beside(path, dumps({**result, "test": {"text": name, **scores}}, indent=2) + "\n")
-        draw_bleu_by_length({folder.name: [scores["by_length"]]}, folder / "bleu_by_length.png")
+        tests = result.get("tests", {}) | {name: scores}
+        write_beside(path, dumps({**result, "tests": tests}, indent=2, ensure_ascii=False) + "\n")
+        tables = {text: [found["by_length"]] for text, found in tests.items()}
+        draw_bleu_by_length(tables, folder / "bleu_by_length.png")
     if json:
         print(dumps({"text": name, **scores}))
         return

@@ -49,6 +49,16 @@ def test_a_directory_of_files_for_each_split(tmp_path: Path) -> None:
     assert corpus.rows("test")["target"][1] == FR[1]
 
 
+def test_files_of_different_texts_are_not_paired(tmp_path: Path) -> None:
+    for name in ("train.en", "train.fr", "test_2016_flickr.en", "test_2017_flickr.en", "test_2017_flickr.fr"):
+        write(tmp_path / name, [f"{name} {number}" for number in range(5)])
+    rows = load_parallel(str(tmp_path), "en", "fr").rows("test")
+    assert (rows["source"][0], rows["target"][0]) == ("test_2017_flickr.en 0", "test_2017_flickr.fr 0")
+    write(tmp_path / "test_2016_flickr.fr", ["x"] * 5)
+    with pytest.raises(InputError, match="several texts for the split 'test'"):
+        load_parallel(str(tmp_path), "en", "fr")
+
+
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv", "parquet"])
 def test_tables(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"pairs.{suffix}"
@@ -110,6 +120,13 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     columns.write_text("en,fr\na,b\n")
     refused("in column 'de'; the columns are called as source and target are", str(columns), "en", "de")
     refused("or use text that needs no network: .*--data phrases for", "nobody/nothing-of-the-kind", "en", "de")
+    strings = tmp_path / "s.jsonl"
+    strings.write_text('{"translation": "a"}\n')
+    refused("has a column 'translation' of string; expected a sentence for each language", str(strings), "en", "fr")
+    numbers = tmp_path / "n.jsonl"
+    numbers.write_text('{"en": 1, "fr": 2}\n')
+    refused("has a column 'en' of int64; expected sentences", str(numbers), "en", "fr")
+    refused("'t.csv' is a table, and was given as one of two files", [str(columns), one], "en", "fr")
     (tmp_path / "folder").mkdir()
     write(tmp_path / "folder" / "train.en", EN)
     refused("no pairs to train on; expected files such as train.en and train.fr", str(tmp_path / "folder"), "en", "fr")

@@ -129,12 +129,17 @@ def test_scores_of_two_files(run: Path, files: Path, capsys: pytest.CaptureFixtu
     assert "30 sentences" in out
     assert "nrefs:1|case:mixed|eff:no|tok:13a" in out
     kept = json.loads((run / "result.json").read_text())
-    assert kept["test"]["bleu"] > 80
-    assert sum(row["sentences"] for row in kept["test"]["by_length"]) == 30
+    scores = kept["tests"]["the files test.en and test.fr, whole"]
+    assert scores["bleu"] > 80
+    assert sum(row["sentences"] for row in scores["by_length"]) == 30
     assert kept["val/exact_match"] > 0.9  # what was there stays
     assert (run / "bleu_by_length.png").stat().st_size > 0
     main(["test", str(run), "--json"])
     assert json.loads(capsys.readouterr().out)["exact_match"] > 0.8
+    main(["validate", str(run)])
+    kept = json.loads((run / "result.json").read_text())["tests"]
+    assert {name.rpartition(", ")[2] for name in kept} == {"whole", "test", "validation"}  # none replaces another
+    assert kept["the files test.en and test.fr, whole"] == scores
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str, text: bytes = b"") -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from seqmodels import GRU, LSTM, Beam, Hybrid, InputError, Tokenizer, Transformer, Translator
+from seqmodels import GRU, LSTM, Beam, Draws, Hybrid, InputError, Tokenizer, Transformer, Translator
 from seqmodels.batch import BOS, EOS, IGNORE, Batch
 from seqmodels.data import Sentences
 from seqmodels.data.pairs import pair_batch
@@ -229,3 +230,44 @@ def test_embeddings_are_tied() -> None:
 def test_parts_that_do_not_fit_are_refused(make: Callable[[], Translator], message: str) -> None:
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_an_ensemble_is_as_short_as_its_shortest_network() -> None:
+    def learned(context: int) -> Translator:
+        torch.manual_seed(0)
+        shape = {"input_size": 6, "num_layers": 1, "num_heads": 1, "positions": "learned", "context": context}
+        return Translator(Transformer(**shape, causal=False), Transformer(**shape, memory_size=6), TEXT).eval()  # type: ignore[arg-type]
+
+    models = [learned(40), learned(9)]
+    for order in (models, models[::-1]):
+        ((found,),) = translations(order, ["abcdefgh" * 3], Beam(1, max_length=30))
+        ((short,),) = translations(order, ["abcdefgh"], Beam(1, max_length=9))
+        assert found.text == short.text
+
+
+def test_what_cannot_be_translated_is_refused() -> None:
+    model = TRANSLATORS["dot"]().eval()
+    with pytest.raises(InputError, match="expected a list of texts to translate, got 'abc'"):
+        model.translate("abc")
+    with torch.no_grad():
+        model.head.weight.fill_(torch.nan)
+    for how in (Beam(), Draws()):
+        with pytest.raises(InputError, match="the model has diverged"):
+            model.translate(["abc"], how)
+
+
+def test_one_vocabulary_given_twice_is_joint() -> None:
+    twice = Translator(GRU(8, 8), GRU(8, 8), TEXT, TEXT, tie_embeddings="all", bidirectional=False)
+    assert twice.source_embedding.weight is twice.head.weight
+
+
+def test_coverage_is_summed_in_single_precision() -> None:
+    """A penalty of half-precision weights differs from that of the same in single precision by rounding alone."""
+    torch.manual_seed(0)
+    model = ready(TRANSLATORS["Transformer"]()).float()
+    text, how = "abcdefgh" * 8, Beam(1, max_length=40, min_length=40)
+    half = Translator.bfloat16(model)
+    plain, covered = (half.translate([text], replace(how, coverage_penalty=weight))[0][0] for weight in (0.0, 1.0))
+    penalty = covered.score - plain.score
+    (wanted,) = translations([half.float()], [text], replace(how, coverage_penalty=1.0))[0]
+    assert penalty == pytest.approx(wanted.score - wanted.log_probability / 40, rel=0.02)

@@ -71,6 +71,11 @@ def load_parallel(
         if len(data) != 2:
             raise InputError(f"{len(data)} files were given as data; expected two, the sources and their translations")
         files = [Path(name).expanduser() for name in data]
+        if tables := [file.name for file in files if is_table(file)]:
+            raise InputError(
+                f"{tables[0]!r} is a table, and was given as one of two files of text; give it alone, with columns "
+                f"{source!r} and {target!r}"
+            )
         return _split(f"the files {files[0].name} and {files[1].name}", {"train": partial(_lines, *files)}, val_share)
     if data == PHRASES:
         from seqmodels.data.phrases import phrases
@@ -98,14 +103,24 @@ def load_parallel(
 
 def _directory(path: Path, source: str, target: str, val_share: float) -> ParallelCorpus:
     tables: dict[str, list[Path]] = {}
-    sides: dict[str, dict[str, Path]] = {}
+    sides: dict[tuple[str, str], dict[str, Path]] = {}
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         split = split_of(file.relative_to(path))
         if split and is_table(file):
             tables.setdefault(split, []).append(file)
         elif split and suffix(file) in (f".{source}", f".{target}"):
-            sides.setdefault(split, {}).setdefault(suffix(file)[1:], file)
-    pairs = {split: both for split, both in sides.items() if len(both) == 2}
+            stem = str(file.relative_to(path)).removesuffix(".gz").removesuffix(suffix(file))
+            sides.setdefault((split, stem), {}).setdefault(suffix(file)[1:], file)
+    pairs: dict[str, dict[str, Path]] = {}
+    for (split, stem), both in sides.items():
+        if len(both) < 2:
+            continue
+        if split in pairs:
+            raise InputError(
+                f"the directory {str(path)!r} has several texts for the split {split!r}, one of them {stem!r}; "
+                "leave one there, or give two files"
+            )
+        pairs[split] = both
     splits: dict[str, Rows] = {split: partial(_lines, both[source], both[target]) for split, both in pairs.items()}
     if not splits:
         splits = {split: partial(_table, tuple(files), source, target) for split, files in tables.items()}
@@ -176,6 +191,11 @@ def _table(files: Sequence[Path], source: str, target: str) -> datasets.Dataset:
 def _sides(name: str, rows: datasets.Dataset, source: str, target: str) -> datasets.Dataset:
     """Columns `source` and `target`, from two columns or from one that holds a sentence for each language."""
     if TRANSLATION in rows.column_names and source not in rows.column_names:
+        if not isinstance(rows.features[TRANSLATION], dict):
+            raise InputError(
+                f"{name!r} has a column {TRANSLATION!r} of {rows.features[TRANSLATION].dtype}; expected a sentence for "
+                f"each language in it, {{{source!r}: ..., {target!r}: ...}}, or columns {source!r} and {target!r}"
+            )
         languages = list(rows.features[TRANSLATION])
         if missing := [side for side in (source, target) if side not in languages]:
             raise InputError(f"{name!r} has translations in {languages}; expected {missing[0]!r} among them")
@@ -184,6 +204,8 @@ def _sides(name: str, rows: datasets.Dataset, source: str, target: str) -> datas
     for side in (source, target):
         if side not in rows.column_names:
             raise InputError(f"{name!r} has columns {rows.column_names}; expected the sentences in column {side!r}")
+        if rows.features[side].dtype not in ("string", "large_string"):
+            raise InputError(f"{name!r} has a column {side!r} of {rows.features[side].dtype}; expected sentences")
     rows = rows.select_columns([source, target]).rename_columns({source: "source", target: "target"})
     return rows.filter(_both, batched=True)
 

@@ -106,7 +106,8 @@ class TranslationDataModule(SequenceDataModule):
     def examples(self, split: str, count: int = 4) -> list[tuple[str, str]]:
         """Some pairs of a split, from all over it."""
         rows = self.corpus.rows(split)
-        places = [len(rows) * number // count for number in range(min(count, len(rows)))]
+        count = min(count, len(rows))
+        places = [len(rows) * number // count for number in range(count)]
         return [(rows[place]["source"], rows[place]["target"]) for place in places]
 
     @property

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, NEVER, PAD
+from seqmodels.decoding.sampling import check_finite
 from seqmodels.errors import InputError
 from seqmodels.state import State, first_tensor, select
 
@@ -181,7 +182,9 @@ def beam_search(
     state: State | None = None
     for length in range(1, max(limits, default=0) + 1):
         logits, state = step(tokens.flatten(), state, memory)
-        gains = logits.float().index_fill_(-1, never, -torch.inf).log_softmax(-1)
+        logits = logits.float().index_fill_(-1, never, -torch.inf)
+        gains = logits.log_softmax(-1)
+        check_finite(gains[:, EOS])  # nan where any of the logits is
         if length <= beam.min_length:
             gains[:, EOS] = -torch.inf
         V, width = gains.shape[1], sums.shape[1]

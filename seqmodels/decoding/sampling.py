@@ -77,12 +77,12 @@ class Sampling:
         """
         if self.temperature == 0 or self.top_k == 1:
             best = self.adjusted(logits, seen).max(-1)
-            _check_finite(best.values)
+            check_finite(best.values)
             return best.indices
         # The token at which the summed probabilities pass the row's number; below 1, it stays below the total.
         cumulative = self.probabilities(logits, seen).double().cumsum(-1)
         total = cumulative[:, -1:]
-        _check_finite(total)
+        check_finite(total)
         return torch.searchsorted(cumulative, chance.to(total)[:, None] * total, right=True).squeeze(-1)
 
     def adjusted(self, logits: Tensor, seen: Tensor | None = None) -> Tensor:
@@ -118,7 +118,12 @@ class Sampling:
         return probabilities / probabilities.sum(-1, keepdim=True)
 
 
-def _check_finite(figures: Tensor) -> None:
+def check_finite(figures: Tensor) -> None:
+    """Refuse what no token can be chosen by.
+
+    Raises:
+        InputError: a figure is not finite.
+    """
     if not bool(figures.isfinite().all()):
         raise InputError(
             "no token can be drawn, the logits are not finite numbers: the model has diverged; take an earlier "

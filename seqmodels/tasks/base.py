@@ -139,13 +139,13 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         DDP averages gradients over ranks, so the gradient is that of all nats by all targets, however unequally they
         lie. With gradient accumulation the batches of a step weigh alike.
         """
+        # Padding is no token that was trained on, nor is what is read twice.
+        real = torch.tensor(batch.inputs.numel()) if batch.mask is None else batch.mask.sum()
         batch = self.prepared(batch)
         logits, state, penalty = self.regularized(batch, self._carried if batch.continues else None)
         self._carried = detach(state) if batch.goes_on else None
         nats, count = summed_nats(logits, batch.targets)
         objective = smoothed_nats(logits, batch.targets, self.label_smoothing) if self.label_smoothing else nats
-        # Padding is no token that was trained on.
-        real = torch.tensor(batch.inputs.numel()) if batch.mask is None else batch.mask.sum()
         if self.trainer.world_size > 1:
             both = torch.stack([count, real.to(count.device)]).double()
             count, real = self.trainer.strategy.reduce(both, reduce_op="mean")

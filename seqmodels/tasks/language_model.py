@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor, nn
 
 from seqmodels.batch import Batch
-from seqmodels.data import SequenceDataModule, Tokenizer
+from seqmodels.data import SequenceDataModule, Tokenizer, TranslationDataModule
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
@@ -98,6 +98,11 @@ class LanguageModel(SequenceTask):
         """See `SequenceTask.check`: the prompt has to be written, and the batches to fit the network's positions."""
         self.check_prompt(prompt)
         longest = self.backbone.max_length
+        if longest is not None and isinstance(data, TranslationDataModule) and longest < 2 * data.max_length + 2:
+            raise InputError(
+                f"the positions of this network end at {longest}, and source and target in one row need "
+                f"{2 * data.max_length + 2}; give a smaller max_length, or positions that do not end"
+            )
         if longest is not None and data.length is not None and (data.carry or data.length > longest):
             raise InputError(
                 f"the positions of this network end at {longest}; give --length of at most that, without --carry, or "

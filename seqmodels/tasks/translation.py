@@ -79,7 +79,10 @@ def translations(
         for side in ("tokenizer", "source_tokenizer"):
             if getattr(model, side).json != getattr(first, side).json:
                 raise InputError(f"the models to be joined have not the same {side.replace('_', ' ')}")
-    sources = [_cut(first, ids) for ids in first.source_tokenizer.encode_batch(texts)]
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"expected a list of texts to translate, got {texts!r:.80}")
+    longest = positions(models)
+    sources = [ids if longest is None else ids[: longest - 1] for ids in first.source_tokenizer.encode_batch(texts)]
     results = [[Translation("", 0.0, 0.0)] for _ in texts]
     for rows in _batches([len(ids) for ids in sources], TOKENS // how.rows):
         found = hypotheses(models, [sources[row] for row in rows], how, [first_number + row for row in rows])
@@ -88,9 +91,9 @@ def translations(
     return results
 
 
-def _cut(model: Translates, ids: list[int]) -> list[int]:
-    """As much of a source as the positions of a network allow, where they end."""
-    return ids if model.max_length is None else ids[: model.max_length - 1]
+def positions(models: Sequence[Translates]) -> int | None:
+    """Most positions of a source, its end among them, and of a target; None where there is no such limit."""
+    return min((model.max_length for model in models if model.max_length is not None), default=None)
 
 
 def _batches(lengths: list[int], tokens: int) -> Iterator[list[int]]:
@@ -124,8 +127,8 @@ def hypotheses(
     source, mask = padded([torch.tensor([*ids, EOS]) for ids in sources])
     source, mask = source.to(first.device), None if mask is None else mask.to(first.device)
     limits = how.limits([len(ids) for ids in sources])
-    if first.max_length is not None:
-        limits = [min(limit, first.max_length) for limit in limits]
+    if (longest := positions(models)) is not None:
+        limits = [min(limit, longest) for limit in limits]
     modes = [model.training for model in models]
     for model in models:
         model.train(False)
@@ -163,7 +166,7 @@ def _covering(models: Sequence[Translates]) -> MemoryStep:
         memories, real = memory
         states, given = ([None] * len(models), 0.0) if state is None else state
         parts = [model.aligned_step(tokens, *known) for model, *known in zip(models, states, memories, strict=True)]
-        weights = torch.stack([found for *_, found in parts]).mean(0)
+        weights = torch.stack([found.float() for *_, found in parts]).mean(0)  # a sum over the whole translation
         beams = len(tokens) // len(real)
         given = given + weights.masked_fill(~real.repeat_interleave(beams, 0), 1.0)  # padding counts as covered
         return _mean([logits for logits, *_ in parts]), (tuple(following for _, following, _ in parts), given)

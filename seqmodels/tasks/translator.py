@@ -109,7 +109,7 @@ class Translator(SequenceTask):
             tokenizer.vocab_size, average="micro", ignore_index=IGNORE, validate_args=False
         )
         self.translated = TranslationMetrics()
-        self._tie(tie_embeddings, joint=source_tokenizer is None)
+        self._tie(tie_embeddings, joint=self.source_tokenizer.json == tokenizer.json)
 
     @staticmethod
     def _embedding(vocab_size: int, size: int) -> nn.Embedding:
@@ -152,6 +152,12 @@ class Translator(SequenceTask):
         """See `SequenceTask.check`: the data has to have sources."""
         if not isinstance(data, TranslationDataModule) or data.layout != "pair":
             raise InputError("a Translator learns from a TranslationDataModule with layout='pair'")
+        for side in ("tokenizer", "source_tokenizer"):
+            if getattr(self, side).json != getattr(data, side).json:
+                raise InputError(
+                    f"the {side} of this Translator is not that of the data; give it data.tokenizer, that of the "
+                    "target, and data.source_tokenizer, in this order"
+                )
         if self.max_length is not None and self.max_length < data.max_length + 1:
             raise InputError(
                 f"the positions of these networks end at {self.max_length}; give a max_length of less than that"
