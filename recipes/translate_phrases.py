@@ -5,8 +5,8 @@
 
 The phrases are those of the Unicode CLDR, written by Babel in any two of its languages. It is a closed domain: it shows
 the mechanism, and `multi30k_attention.py` is the recipe for open text. `result.json` has `val/exact_match`, the share
-of held-out phrases that are right to the letter: after two minutes on one core (Intel Xeon, Sapphire Rapids) 0.968 for
-English to German and 0.985 for English to Japanese, on two cores 0.976 for German; seed 1.
+of held-out phrases that are right to the letter: after two minutes on one core (Intel Xeon, Sapphire Rapids) 1.000 for
+English to German and for English to Japanese; seed 1.
 """
 
 from seqmodels import GRU, TranslationDataModule, Translator, fit
@@ -24,7 +24,7 @@ def main(
     size: int = 64,
     max_tokens: int = 1000,
     dropout: float = 0.0,
-    optimizer: OptimizerName = "adamw",
+    optimizer: OptimizerName = "muon",
     lr: float = 5e-3,
     max_minutes: float = 2.0,
     max_steps: int | None = None,

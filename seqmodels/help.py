@@ -48,9 +48,7 @@ def options(file: Path, name: str, skip: tuple[str, ...] = ()) -> tuple[str, lis
     found = [
         Option(
             argument.arg,
-            aliases.get(ast.unparse(argument.annotation), ast.unparse(argument.annotation))
-            if argument.annotation
-            else "",
+            _unaliased(ast.unparse(argument.annotation), aliases) if argument.annotation else "",
             "" if default is None else ast.unparse(default),
             meanings.get(argument.arg, ""),
         )
@@ -58,6 +56,11 @@ def options(file: Path, name: str, skip: tuple[str, ...] = ()) -> tuple[str, lis
         if argument.arg not in ("self", *skip)
     ]
     return (ast.get_docstring(node) or "").split("\n\n")[0], found
+
+
+def _unaliased(annotation: str, aliases: dict[str, str]) -> str:
+    """A type with the choices in place of the name that stands for them, also where it may be None."""
+    return " | ".join(aliases.get(part, part) for part in annotation.split(" | "))
 
 
 def _aliases(tree: ast.Module) -> dict[str, str]:

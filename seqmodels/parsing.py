@@ -54,7 +54,16 @@ class Parser(ArgumentParser):
             near = difflib.get_close_matches(name, names, 1, 0.5) or [n for n in names if n.endswith(f".{name}")]
             hint = f"did you mean --{near[0].replace('_', '-')}?" if near else "--help lists what there is"
             return f"the option --{name.replace('_', '-')} is not known; {hint}"
+        if missing := re.search(r"the following arguments are required: (\w+)", message):
+            required = any(action.dest == missing[1] and action.option_strings for action in self._actions)
+            flag = f"--{missing[1].replace('_', '-')}" if required else missing[1].upper()
+            return f"{flag} was not given; --help says what it is"
         key = re.search(r"Parser key \"([\w.]+)\"", message)
+        if key and (choice := re.search(r"Literal\[([^\]]*)\]", message)):
+            given = re.search(r"(?:Given|Got) value: (.*)", message)
+            one_of = ", ".join(re.findall(r"'([\w-]+)'", choice[1]))
+            what = "something else" if given is None else repr(given[1].strip())
+            return f"--{key[1].replace('_', '-')} was given {what}; choose one of {one_of}"
         if key and (wrong := re.search(r"Expected an? (.+?)\. Got value: (.*)", message)):
             kind = re.sub(r"<class '([\w.]+)'>", r"\1", wrong[1])
             return f"--{key[1].replace('_', '-')} was given {wrong[2]!r}; expected {kind}"
