@@ -74,6 +74,12 @@ def test_a_wide_beam_finds_what_exhaustive_search_finds(normalization: str, pena
             assert math.isclose(one.score, one.log_probability / beam.divisor(len(one.tokens) + 1), rel_tol=1e-5)
 
 
+def test_what_the_logarithm_is_divided_by() -> None:
+    assert Beam(normalization="gnmt", length_penalty=0.6).divisor(7) == pytest.approx(2**0.6)  # (5 + 7) / 6
+    assert Beam(length_penalty=0.5).divisor(9) == pytest.approx(3)
+    assert Beam(length_penalty=0).divisor(9) == 1
+
+
 def slow_beam_search(logits: Tensor, sentence: int, limit: int, beam: Beam) -> list[Hypothesis]:
     """The same search for one sentence, in plain Python."""
     running: list[tuple[float, list[int]]] = [(0.0, [])]

@@ -66,6 +66,13 @@ def test_repetition_penalty_counts_what_was_written() -> None:
     assert V - 4 in {len(one.tokens) for found in drawn for one in found}
 
 
+def test_each_is_cut_at_its_own_limit() -> None:
+    logits = table(3, seed=9)
+    logits[..., EOS] = -50.0  # none ends by itself
+    drawn = draw(step_of(logits), torch.arange(3), [2, 9, 5], Sampling(), chance(3, 4))
+    assert [{len(one.tokens) for one in found} for found in drawn] == [{2}, {9}, {5}]
+
+
 def test_what_is_drawn_does_not_depend_on_the_other_texts(model: Translator) -> None:
     how = Draws(3, Sampling(1.2), seed=4)
     together = model.translate(TEXTS, how)

@@ -1,7 +1,9 @@
 """Translators from end to end: trained, tested and put to use on the command line."""
 
 import io
+import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from seqmodels.bleu import TranslationMetrics, bleu_by_length, corpus_scores
 from seqmodels.cli import main
 from seqmodels.data.loader import loader
 from seqmodels.data.order import Share
+from seqmodels.diagnostics import alignment
 from seqmodels.environment import quiet
 from seqmodels.lines import one_line
 
@@ -105,6 +108,8 @@ def test_translations_drawn_at_random(run: Path, capsys: pytest.CaptureFixture[s
     assert texts[:3] != texts[4:]
     assert len(set(texts)) > 2
     assert translated(run, b"a dog\n", capsys, "--samples", "1", "--top-k", "1")[0].endswith("\tchien un")
+    many = translated(run, b"a dog and a cat\n" * 300, capsys, "--samples", "1", "--seed", "1", "--temperature", "9")
+    assert many[:44] != many[256:]  # of the second part that is read
 
 
 def test_weights_of_half_precision_translate_alike(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,6 +124,12 @@ def test_attention_as_a_page(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
     translated(run, b"a <big> dog\n\ncat\n", capsys, "--attention-map", str(path))
     page = path.read_text()
     assert page.count("<figure>") == 2
+    task = load(run)
+    assert isinstance(task, Translator)
+    weights = alignment(task, "cat", "chat").weights
+    shown = re.findall(r'"--w:([\d.]+)" title="([^"]+) ← ([^:]+):', page.split("<figure>")[2])
+    assert [(target, source) for _, target, source in shown] == list(itertools.product(["chat", "⏎"], ["cat", "⏎"]))
+    assert [float(weight) for weight, *_ in shown] == pytest.approx(weights.flatten().tolist(), abs=1e-3)
     assert "<script" not in page
     assert "http" not in page
 

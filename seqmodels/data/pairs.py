@@ -105,8 +105,9 @@ class Buckets(Batches):
         source: one side.
         target: the other.
         rows: numbers of the pairs to be used, int64 (N,).
-        max_tokens: most tokens of a batch on each rank, padding included: pairs times the longest sentence of either
-            side.
+        max_tokens: most tokens of a batch, padding included: pairs times the longest sentence of either side. W ranks
+            share a batch of W times as many, of which one may have a pair more than another. BPE-dropout cuts words
+            into more tokens than are counted here.
         layout: see `pair_batch`.
         seed: what the order depends on; None for batches from the shortest to the longest.
         share: which rank this is.
