@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from training import Record, trainer
 
 from seqmodels import GRU, TranslationDataModule, Translator
+from seqmodels.batch import BOS, EOS
 from seqmodels.environment import quiet
 
 PROGRAM = """
@@ -58,6 +59,8 @@ def test_resume(files: Path, tmp_path: Path, stop: int, settings: dict[str, obje
     assert len(rest.inputs) == 16 - stop
     for ours, theirs in zip(rest.inputs, whole.inputs[stop:], strict=True):
         assert_close(ours, theirs)
+    read = sum(int((inputs > EOS).sum() + (inputs == BOS).sum()) for inputs in whole.inputs)
+    assert model.tokens_seen == resumed.tokens_seen == read  # R-Drop reads them twice, and learns from no more
     for name, tensor in model.state_dict().items():
         assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
 

@@ -20,6 +20,7 @@ from seqmodels.data.order import Share
 from seqmodels.diagnostics import alignment
 from seqmodels.environment import quiet
 from seqmodels.lines import one_line
+from seqmodels.translating import load_translators
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,9 @@ def test_translations_drawn_at_random(run: Path, capsys: pytest.CaptureFixture[s
 
 def test_weights_of_half_precision_translate_alike(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert translated(run, b"big bird and cat\n", capsys, "--bf16") == ["chat et oiseau grand"]
-    assert load(run).embedding.weight.dtype == torch.float32
+    (half,) = load_translators([str(run)], bf16=True)
+    assert isinstance(half, Translator)
+    assert half.embedding.weight.dtype == torch.bfloat16
     main(["test", str(run), "--json", "--bf16"])
     assert json.loads(capsys.readouterr().out)["exact_match"] > 0.8
 
