@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from seqmodels.comparison import compare_translators
 from seqmodels.errors import InputError
 from seqmodels.sweep import sweep, table
 
@@ -67,3 +68,15 @@ def test_settings_may_change_while_there_is_no_result(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         sweep(fails, ["a"], [1], tmp_path, settings={"data": "nowhere"})
     assert sweep(lambda name, seed: {}, ["a"], [1], tmp_path, settings={"data": "here"})["a"]
+
+
+def test_classes_of_few_sentences_are_not_compared(tmp_path: Path) -> None:
+    def run(bleu: float) -> dict[str, Any]:
+        rows = [{"from": low, "to": low + 5, "sentences": many, "bleu": bleu + low} for low, many in ((5, 9), (10, 10))]
+        return {"by_length": rows, "bleu": bleu, "chrf": 50.0, "seconds": 1.0}
+
+    page = compare_translators({"one": [run(1.0), run(3.0)], "none": []}, tmp_path, "both").splitlines()
+    assert page[0] == "|  | BLEU | 10 to 14 words | chrF | seconds | runs |"
+    assert page[2] == "| one | 2.0 (1.4) | 12.0 (1.4) | 50.0 (0.0) | 1.0 (0.0) | 2 |"
+    assert page[3] == "| none | - | - | - | - | 0 |"
+    assert (tmp_path / "both.png").stat().st_size > 0

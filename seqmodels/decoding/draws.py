@@ -89,9 +89,8 @@ def draw(
         logits, state = step(tokens, state, memory)
         logits = logits.float().index_fill(-1, never, -torch.inf)
         if sampling.repetition_penalty != 1:
-            seen = (
-                torch.zeros_like(logits, dtype=torch.bool) if seen is None else seen.scatter(1, tokens[:, None], True)
-            )
+            seen = torch.zeros_like(logits, dtype=torch.bool) if seen is None else seen
+            seen = seen.scatter(1, tokens[:, None], True)
         tokens = sampling.draw(logits, chance.next(), seen)
         sums[there] += logits.log_softmax(-1).gather(1, tokens[:, None]).squeeze(1)
         for row, token in zip(there.tolist(), tokens.tolist(), strict=True):
