@@ -9,7 +9,7 @@ import torch
 from seqmodels.errors import InputError
 from seqmodels.recorded import construct
 from seqmodels.tasks import SequenceTask
-from seqmodels.tasks.base import RECORD
+from seqmodels.tasks.record import RECORD
 
 
 def checkpoint_path(path: str | Path, which: Literal["best", "last"] = "best") -> Path:

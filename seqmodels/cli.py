@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels import help as pages
-from seqmodels.errors import InputError
+from seqmodels.errors import DivergedError, InputError
 
 COMMANDS = {
     "fit": "train a model and leave a run folder",
@@ -78,6 +78,9 @@ def _guarded(action: Callable[[], None]) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except DivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe has seen enough
@@ -160,6 +163,11 @@ def _fit(words: list[str]) -> None:
     from seqmodels.run import fit
     from seqmodels.tasks import LanguageModel
 
+    of_a_run = set(inspect.signature(fit).parameters) - {"task", "data", "callbacks"}
+    flags = {word.partition("=")[0][2:].replace("-", "_") for word in words if word.startswith("--")}
+    if "resume" in flags <= of_a_run | {"no_wandb"}:
+        _resume(words, of_a_run)
+        return
     parser = Parser()
     parser.add_argument("--config", action=ActionConfigFile)
     parser.add_class_arguments(TextDataModule)
@@ -171,6 +179,21 @@ def _fit(words: list[str]) -> None:
     text = call(TextDataModule, arguments)
     arguments.task = call(LanguageModel, arguments, tokenizer=text.tokenizer)
     call(fit, arguments, data=text)
+
+
+def _resume(words: list[str], known: set[str]) -> None:
+    """Go on with a run: model and data are those of its checkpoint, settings that are not given those of its folder."""
+    from seqmodels.parsing import Parser, call
+    from seqmodels.resuming import find_origin, rebuild, settings_of
+    from seqmodels.run import fit
+
+    parser = Parser()
+    parser.add_function_arguments(fit, skip={"task", "data", "callbacks"})
+    origin = find_origin(parser.parse(words).resume)
+    parser.set_defaults({name: value for name, value in settings_of(origin).items() if name in known})
+    arguments = parser.parse(words)
+    task, data = rebuild(origin, arguments.devices)
+    call(fit, arguments, task=task, data=data)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The one exception for what a user can put right."""
+"""What can go wrong: what a user can put right, and a training that comes to nothing."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,14 @@ class InputError(ValueError):
     The message is one line: what was given, what was expected, what to do. The command line prints it
     without a traceback and exits with code 2; in Python it is a `ValueError`.
     """
+
+
+class DivergedError(RuntimeError):
+    """Training was stopped, since loss or gradient were not finite for too many steps in a row.
+
+    The command line prints the message, which is one line, and exits with code 1.
+    """
+
+
+class DamagedError(InputError):
+    """A file that was written by this package, or seems to have been, is not as it was written."""

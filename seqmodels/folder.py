@@ -6,7 +6,9 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
+from filelock import FileLock, Timeout
 from lightning.pytorch.utilities import rank_zero_only
 
 from seqmodels.errors import InputError
@@ -30,7 +32,7 @@ def make_folder(runs: Path, task: str, network: str, data: str, seed: int) -> Pa
     """
     if RUN_VARIABLE in os.environ:
         return Path(os.environ[RUN_VARIABLE])
-    if getattr(rank_zero_only, "rank", 0):  # started by torchrun or SLURM: rank 0 alone writes
+    if _is_other_rank():  # started by torchrun or SLURM: rank 0 alone writes
         return runs
     kind = re.sub(r"(?<!^)(?=[A-Z])", "_", task).lower()
     text = re.sub(r"\W+", "-", Path(data).name.split(".")[0]).lower()
@@ -51,6 +53,11 @@ def make_folder(runs: Path, task: str, network: str, data: str, seed: int) -> Pa
     raise InputError(f"no free name for a run in {str(runs / kind)!r}; give another folder with --runs")
 
 
+def _is_other_rank() -> bool:
+    rank: int = getattr(rank_zero_only, "rank", 0)
+    return rank > 0
+
+
 @contextlib.contextmanager
 def known_to_all(folder: Path) -> Iterator[None]:
     """While processes are started: which run they belong to."""
@@ -63,8 +70,56 @@ def known_to_all(folder: Path) -> Iterator[None]:
             del os.environ[RUN_VARIABLE]
 
 
-def write_beside(path: Path, text: str) -> None:
-    """Write a file whole or not at all: beside its place, then renamed."""
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which is there under its name only once all of it is on the disk.
+
+    It is written beside its place, synced and renamed, so that whatever is killed or full, there is the file that was
+    there before or the whole new one.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    try:
+        with beside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Names that were given in a folder last through a loss of power from here on."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def write_beside(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with whole(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """A run folder that no other run trains in meanwhile; the processes of one run share it.
+
+    Raises:
+        InputError: one does.
+    """
+    if RUN_VARIABLE in os.environ or _is_other_rank():
+        yield
+        return
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout:
+        raise InputError(
+            f"another run is training in {str(folder)!r}; wait for its end, or stop it with kill"
+        ) from None

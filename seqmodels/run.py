@@ -1,28 +1,31 @@
 """A run: one training in one folder, with all that it leaves there."""
 
-import json
+import signal
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 import yaml
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 
-from seqmodels.checkpoint import checkpoint_path, read_checkpoint
-from seqmodels.curves import best_figures, draw_curves
+from seqmodels.checkpointing import Checkpoints, WholeFiles
+from seqmodels.csv_log import CSVLog
 from seqmodels.data import SequenceDataModule, Share, TranslationDataModule
 from seqmodels.diagnostics import Samples, Translations
-from seqmodels.environment import choose_accelerator, choose_precision, environment, quiet
-from seqmodels.errors import InputError
-from seqmodels.folder import known_to_all, make_folder
+from seqmodels.environment import choose_accelerator, choose_precision, quiet
+from seqmodels.errors import DivergedError, InputError
+from seqmodels.folder import held, known_to_all, make_folder, write_beside
 from seqmodels.hardware import keep_compiled_kernels, keep_freed_memory
 from seqmodels.progress import ProgressLine
+from seqmodels.resuming import check_batches, check_same, find_origin
+from seqmodels.rewind import rewind
+from seqmodels.signals import Signals, Stopped, as_stopped
+from seqmodels.slurm import requeue, run_of_this_job
+from seqmodels.summary import announce, describe, finish, size
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.averaging import Average, make_average
-from seqmodels.tasks.base import RECORD
+from seqmodels.tasks.bad_steps import BadSteps
 from seqmodels.tasks.budget import Budget
-from seqmodels.tracking import Tracker, settle, tracked
+from seqmodels.tracking import settle, tracked
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
 
@@ -35,6 +38,8 @@ def fit(
     max_steps: int | None = None,
     max_tokens: int | None = None,
     validations: int = 6,
+    save_minutes: float = 10.0,
+    max_bad_steps: int = 10,
     average: Average = "none",
     ema_decay: float = 0.999,
     clip: float = 1.0,
@@ -66,6 +71,8 @@ def fit(
         max_steps: how many steps to train at most.
         max_tokens: how many tokens to train on at most.
         validations: how often to validate on the way, at even distances; the last time is at the end.
+        save_minutes: how often to save a checkpoint on the way between validations, each of which begins with one.
+        max_bad_steps: a step whose loss or gradient is not finite is skipped, and after so many in a row training ends.
         average: what is validated and saved: none for the last weights, ema for a moving average of them, stalled for
             their mean since validation stopped improving (with sgd and a constant schedule, that of AWD-LSTM).
         ema_decay: of the moving average; it reaches back over about 1 / (1 - decay) steps, and over a tenth of those
@@ -78,8 +85,8 @@ def fit(
         accelerator: cpu or gpu; auto for a GPU where there is one.
         prompt: what the samples continue.
         runs: the folder in which run folders are made.
-        resume: a run folder, whose last checkpoint is taken, or a checkpoint to go on from, to the end of the budget
-            given here.
+        resume: a run folder, which goes on from its newest checkpoint that is whole, or a checkpoint, from which a run
+            in a folder of its own begins; to the end of the budget given here.
         wandb: also track the run by Weights & Biases; offline where it has no key or network.
         wandb_project: the project it belongs to. (default: that of the resumed run, WANDB_PROJECT, or seqmodels)
         wandb_name: what it is called there.
@@ -92,6 +99,9 @@ def fit(
 
     Raises:
         InputError: a setting cannot be used here.
+        DivergedError: loss or gradient were not finite for too long.
+        Stopped: SIGTERM or SIGUSR1 came. It is a SystemExit with code 143; the run can be resumed.
+        KeyboardInterrupt: Ctrl-C came, likewise.
     """
     settings = {k: v for k, v in locals().items() if k not in ("task", "data", "resume", "callbacks")}
     if max_minutes is None and max_steps is None and max_tokens is None:
@@ -105,29 +115,36 @@ def fit(
         raise InputError(f"clip={clip} was given; expected a norm above 0, or 0 for no limit")
     if clip_by not in ("norm", "value"):
         raise InputError(f"clip_by={clip_by!r} was given; choose norm or value")
+    if save_minutes <= 0:
+        raise InputError(f"save_minutes={save_minutes} was given; expected more than 0")
     accelerator = choose_accelerator(accelerator, devices)
+    recorded = configuration(task, data, settings)
+    resume = resume or run_of_this_job(Path(runs), recorded)
+    origin = None
     if resume is not None:
-        resume = checkpoint_path(resume, "last")
-        content = read_checkpoint(resume)  # a bad one is refused before anything is written
-        _check_resumable(resume, content, task, data, devices, average)
-        if budget.is_spent(content):
+        origin = find_origin(resume)  # a bad one is refused before anything is written
+        check_same(origin, task, data, devices, accumulate, average)
+        if budget.is_spent(origin.content) and (origin.ended or not origin.due):
             raise InputError(
-                f"{str(resume)!r} has spent this budget; give more --max-minutes, --max-steps or --max-tokens"
+                f"{str(origin.path)!r} has spent this budget; give more --max-minutes, --max-steps or --max-tokens"
             )
     facts = data.facts("train")  # tokenized here, once; other processes find it in the cache
-    data.training_batches(Share(0, devices))
+    count = len(data.training_batches(Share(0, devices)))
+    if origin is not None:
+        check_batches(origin, count)
     task.check(data, prompt)
-    plan = settle(wandb_project, wandb_name, wandb_group, wandb_tags, resume) if wandb else None
-    folder = make_folder(Path(runs), type(task).__name__, task.name, data.data, data.seed)
-    # Two, since the last that one of them keeps is the last that was also the best.
-    checkpoints = [
-        ModelCheckpoint(folder / "checkpoints", filename=name, monitor=monitor, enable_version_counter=False)
-        for name, monitor in (("best", "val/nats_per_token"), ("last", None))
-    ]
-    recorded = configuration(task, data, settings)
+    path = None if origin is None else origin.path
+    plan = settle(wandb_project, wandb_name, wandb_group, wandb_tags, path) if wandb else None
+    folder = origin.folder if origin else None
+    folder = folder or make_folder(Path(runs), type(task).__name__, task.name, data.data, data.seed)
+    bad_steps = BadSteps(folder / "bad_steps.jsonl", max_bad_steps)
+    files = WholeFiles()
+    checkpoints = Checkpoints(folder / "checkpoints", files, Signals(), budget, path, save_minutes)
     keep_freed_memory()
     keep_compiled_kernels()
-    with quiet(), tracked(plan, folder, recorded | {"parameters": _size(task)}) as trackers:
+    with held(folder), quiet(), tracked(plan, folder, recorded | {"parameters": size(task)}) as trackers:
+        if origin is not None and origin.folder is not None:
+            rewind(folder, origin.content["global_step"], origin.due)
         trainer = pl.Trainer(
             max_epochs=-1,
             val_check_interval=Budget.NEVER,  # the budget decides
@@ -138,14 +155,16 @@ def fit(
             precision=choose_precision(accelerator) if precision == "auto" else precision,
             devices=devices,
             accelerator=accelerator,
-            logger=[CSVLogger(folder, name="", version=""), *trackers],
+            plugins=[files],
+            logger=[CSVLog(folder), *trackers],
             callbacks=[
-                budget,
                 *averages,
-                *checkpoints,
+                bad_steps,
                 _writes(folder, data, prompt),
                 ProgressLine(facts.tokens / facts.characters),
                 *callbacks,
+                budget,  # which may begin with a validation, after all others have begun
+                checkpoints,
             ],
             log_every_n_steps=20,
             num_sanity_val_steps=0,
@@ -153,44 +172,24 @@ def fit(
             enable_model_summary=False,
         )
         if trainer.is_global_zero:
-            _write_yaml(folder / "config.yaml", recorded)
-            record = environment(trainer.strategy.root_device) | {"corpus": {"origin": data.origin, **vars(facts)}}
-            (folder / "env.json").write_text(json.dumps(record, indent=2) + "\n")
-            _announce(task, data, folder)
-        interrupted = False
+            write_beside(folder / "config.yaml", yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True))
+            describe(folder, trainer, data, origin.content["global_step"] if origin else 0)
+            announce(task, data, folder)
+        ending: BaseException | None = None
         try:
             with known_to_all(folder):
-                trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
-        except SystemExit:  # how Lightning ends after Ctrl-C
-            interrupted = True
+                trainer.fit(task, datamodule=data, ckpt_path=path, weights_only=True)
+        except (SystemExit, DivergedError) as error:
+            ending = as_stopped(error) if isinstance(error, SystemExit) else error
         if trainer.is_global_zero:
-            _finish(folder, task, trainer, budget.spent)
-        if interrupted:
-            raise KeyboardInterrupt
+            finish(folder, task, trainer, budget.spent, ending)
+        if isinstance(ending, Stopped):
+            requeue(trainer, ending)
+        if ending is not None:
+            raise KeyboardInterrupt if isinstance(ending, Stopped) and ending.signal == signal.SIGINT else ending
+        if files.failed:
+            raise InputError(f"the last checkpoint could not be saved ({files.failed}); make room, and resume {folder}")
     return folder
-
-
-def _check_resumable(
-    path: Path, content: dict[str, Any], task: SequenceTask, data: SequenceDataModule, devices: int, average: Average
-) -> None:
-    """Refuse a checkpoint of another model, or of other data, with which its place would mean something else."""
-    record, wrong = content[RECORD], []
-    for call, theirs, names in (
-        (task.constructor_call, record["task"], task.identity),
-        (data.constructor_call, record["data"] or data.constructor_call, data.order),
-    ):
-        wrong += [name for name in names if call["init_args"].get(name) != theirs["init_args"].get(name)]
-    if record.get("rows") not in (None, data.size * devices):
-        wrong.append("size of batches * devices")
-    if record.get("text") not in (None, data.facts("train").sha256):
-        wrong.append("text")
-    if ("current_model_state" in content) != (average != "none"):  # Lightning keeps the weights there beside a mean
-        wrong.append("average")
-    if wrong:
-        raise InputError(
-            f"{str(path)!r} was trained with another {', '.join(wrong)}; resume with the settings of its run: "
-            "--config RUN/config.yaml --resume RUN"
-        )
 
 
 def configuration(task: SequenceTask, data: SequenceDataModule, settings: dict[str, Any]) -> dict[str, Any]:
@@ -206,58 +205,3 @@ def _writes(folder: Path, data: SequenceDataModule, prompt: str) -> pl.Callback:
     if isinstance(data, TranslationDataModule):
         return Translations(folder, data.examples("validation"))
     return Samples(folder / "samples.md", prompt)
-
-
-def _announce(task: SequenceTask, data: SequenceDataModule, folder: Path) -> None:
-    """What is about to happen, in a few lines."""
-    facts = data.facts("train")
-    print(f"text     {data.origin}: {data.extent}")
-    print(f"network  {task.name}, {_size(task):,} parameters, vocabulary of {data.tokenizer.vocab_size:,}")
-    print(f"run      {folder}")
-    if facts.unknown:
-        print(f"note     {facts.unknown:,} of {facts.tokens:,} tokens are unknown to the vocabulary")
-
-
-def _finish(folder: Path, task: SequenceTask, trainer: pl.Trainer, seconds: float) -> None:
-    """Final figures, curves, and what to do next."""
-    (folder / "hparams.yaml").unlink(missing_ok=True)  # the logger's own, always empty: config.yaml has it all
-    best = best_figures(folder / "metrics.csv")
-    spent = {"steps": trainer.global_step, "tokens": task.tokens_seen, "seconds": round(seconds, 1)}
-    result = {**best, **spent, "parameters": _size(task)}
-    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
-    draw_curves(folder)
-    for logger in trainer.loggers:
-        if isinstance(logger, Tracker):
-            logger.log_result(folder / "checkpoints" / "best.ckpt", result)
-    if best:
-        print(f"best     {_figures(best)} on validation text")
-    print(f"trained  {task.tokens_seen:,} tokens, {trainer.global_step:,} steps, {seconds:,.0f} s")
-    if (folder / "checkpoints" / "best.ckpt").exists():
-        print(f"model    {folder}/checkpoints/best.ckpt")
-        print(f"next     seqmodels {task.command} {folder}{_own(task)}")
-    else:
-        print("model    none was saved: that is done at each validation, and there was none; give more --validations")
-
-
-def _figures(best: dict[str, float]) -> str:
-    """The figures of a validation that people look for."""
-    shown = [f"{best['val/nats_per_token']:.4f} nats per token"]
-    if "val/bleu" in best:
-        return ", ".join([*shown, f"BLEU {best['val/bleu']:.2f}", f"{best['val/exact_match']:.1%} to the letter"])
-    return ", ".join([*shown, f"{best['val/bits_per_byte']:.3f} bits per byte"])
-
-
-def _own(task: SequenceTask) -> str:
-    """The flag that makes a command know networks from elsewhere."""
-    arguments = task.constructor_call["init_args"].values()
-    paths = [call["class_path"] for call in arguments if isinstance(call, dict) and "class_path" in call]
-    modules = dict.fromkeys(path.rpartition(".")[0] for path in paths if not path.startswith("seqmodels."))
-    return "".join(f" --import {module}" for module in modules)
-
-
-def _size(task: SequenceTask) -> int:
-    return sum(parameter.numel() for parameter in task.parameters())
-
-
-def _write_yaml(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")

@@ -6,7 +6,7 @@ from seqmodels.checkpoint import load, read_checkpoint
 from seqmodels.data import TextDataModule
 from seqmodels.errors import InputError
 from seqmodels.evaluation import Reading, evaluate
-from seqmodels.tasks.base import RECORD
+from seqmodels.tasks.record import RECORD
 
 UNITS = {"char": "characters", "byte": "bytes", "bpe": "subwords", "word": "words"}
 """What a token is, by the name of its tokenizer."""

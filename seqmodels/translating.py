@@ -23,8 +23,8 @@ from seqmodels.errors import InputError
 from seqmodels.folder import write_beside
 from seqmodels.lines import parts
 from seqmodels.tasks import LanguageModel, Translator
-from seqmodels.tasks.base import RECORD
 from seqmodels.tasks.joined import Joined
+from seqmodels.tasks.record import RECORD
 from seqmodels.tasks.translation import Translates, Translation, positions, translations
 
 PART = 256

@@ -59,8 +59,8 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_a_run_leaves(run: Path) -> None:
     names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     assert names == {
-        "checkpoints/best.ckpt", "checkpoints/last.ckpt", "config.yaml", "curves.png", "env.json", "metrics.csv",
-        "result.json", "samples.md",
+        ".lock", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "config.yaml",
+        "curves.png", "env.json", "metrics.csv", "result.json", "samples.md",
     }  # fmt: skip
     assert re.fullmatch(r"gru-text-s1-\d{8}-\d{6}", run.name)
     assert run.parent.name == "language_model"

@@ -58,7 +58,7 @@ def track(text: Path, runs: Path, steps: int = 120, **settings: Any) -> Path:
 def records(folder: Path) -> list[Any]:
     """What the client keeps to be sent: blocks of 32 KiB with pieces of records, as in the log of LevelDB."""
     wandb.teardown()  # waits until all is written, as the end of a process does
-    (path,) = folder.glob("wandb/*run-*/*.wandb")
+    path = max(folder.glob("wandb/*run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
     content, place, found, record = path.read_bytes(), 7, [], b""
     while place < len(content):
         if (left := 32768 - place % 32768) < 7:
@@ -190,9 +190,13 @@ def test_resumed_run_is_the_same_run(text_file: Path, tmp_path: Path, monkeypatc
     """Its id, its project, and the table of samples with the rows it had."""
     monkeypatch.setenv("WANDB_MODE", "offline")
     first = track(text_file, tmp_path, 4, wandb_project="mine")
+    ours = of_kind(records(first), "run")[0]
     second = track(text_file, tmp_path, 8, resume=first)
-    other = track(text_file, tmp_path, 8, resume=first / "checkpoints" / "best.ckpt", wandb_project="other")
-    ours, again, apart = (of_kind(records(run), "run")[0] for run in (first, second, other))
+    again = of_kind(records(second), "run")[0]
+    other = track(text_file, tmp_path, 12, resume=first / "checkpoints" / "best.ckpt", wandb_project="other")
+    apart = of_kind(records(other), "run")[0]
+    assert (second, len(list(first.glob("wandb/*run-*")))) == (first, 2)
+    assert other != first
     assert (again.run_id, again.project) == (ours.run_id, "mine")
     assert apart.run_id != ours.run_id
     assert [row[0] for row in json.loads((second / "wandb.json").read_text())["samples"]] == [4, 8]

@@ -31,6 +31,8 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
     carry: bool = False
     """Whether the state goes from batch to batch."""
 
+    size_argument: str
+    """Name of the argument that says how large a batch is on each rank."""
     order: tuple[str, ...]
     """Arguments on which it depends what batch `k` of epoch `e` is: a resumed run needs the same."""
 

@@ -122,6 +122,7 @@ class TextDataModule(SequenceDataModule):
         self.targets, self.scored_targets = targets, scored_targets
         self._columns: dict[str, tuple[Tensor, TextFacts]] = {}
 
+    size_argument = "batch_size"
     order = ("length", "carry", "stride", "shuffle", "documents", "bos", "eos", "targets", "seed")
 
     @functools.cached_property

@@ -52,6 +52,7 @@ class TranslationDataModule(SequenceDataModule):
         InputError: a value cannot be used, or two contradict each other.
     """
 
+    size_argument = "max_tokens"
     order = ("source", "target", "joint", "max_tokens", "max_length", "layout", "bpe_dropout", "seed")
 
     def __init__(

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.lr_scheduler import LambdaLR
 
 from seqmodels.batch import Batch
@@ -16,9 +17,8 @@ from seqmodels.metrics import TextMetrics, smoothed_nats, summed_nats
 from seqmodels.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer
 from seqmodels.recorded import Recorded
 from seqmodels.state import State, detach, map_state
-
-RECORD = "seqmodels"
-"""Key of this package's part of a checkpoint."""
+from seqmodels.tasks.random_states import share_of
+from seqmodels.tasks.record import RECORD, make_record, rows_of
 
 
 class SequenceTask(Recorded, pl.LightningModule, ABC):
@@ -75,8 +75,13 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         """Tokens trained on so far, over all ranks."""
         self._carried: State | None = None
         self._carried_in_evaluation: State | None = None
-        self._random: tuple[Tensor, Tensor | None] | None = None  # to be restored where a run resumes
+        self._random: list[dict[str, Any]] | None = None  # to be restored where a run resumes
         self._recent = torch.zeros(2, dtype=torch.float64)  # nats and targets since the last line of the log
+        self._step = torch.zeros(3, dtype=torch.float64)  # of the step that is being made, and its nats on all ranks
+        self.gradient_norm = torch.zeros(())
+        """Of the last step, before it was clipped."""
+        self.skipped_in_a_row = 0
+        """How many of the last steps were skipped, since a loss or gradient was not finite."""
         self._clock: tuple[float, int] | None = None  # when that was, and the tokens seen by then
         self.figures: dict[str, Tensor | float] = {}
         """What was logged last during training."""
@@ -125,10 +130,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Where a run resumes, chance goes on from where it was: what came before has drawn from it, too."""
         if self._random is not None:
-            on_processor, on_gpu = self._random
-            torch.set_rng_state(on_processor)
-            if on_gpu is not None and self.device.type == "cuda":
-                torch.cuda.set_rng_state(on_gpu, self.device)
+            share_of(self._random, self.trainer.global_rank, self.device)
             self._random = None
             if self._carried is not None:  # read from a file, and so on the CPU
                 self._carried = map_state(lambda tensor: tensor.to(self.device), self._carried)
@@ -146,11 +148,12 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         self._carried = detach(state) if batch.goes_on else None
         nats, count = summed_nats(logits, batch.targets)
         objective = smoothed_nats(logits, batch.targets, self.label_smoothing) if self.label_smoothing else nats
+        own = everywhere = nats.detach()
         if self.trainer.world_size > 1:
-            both = torch.stack([count, real.to(count.device)]).double()
-            count, real = self.trainer.strategy.reduce(both, reduce_op="mean")
-        self._recent = self._recent.to(nats.device)
-        self._recent += torch.stack([nats.detach().double(), count.double()])
+            sums = torch.stack([count, real.to(count.device), own]).double()
+            count, real, everywhere = self.trainer.strategy.reduce(sums, reduce_op="mean")
+        self._step = self._step.to(nats.device)
+        self._step += torch.stack([own.double(), count.double(), everywhere.double()])
         self.tokens_seen += round(float(real) * self.trainer.world_size)
         return objective / count.clamp(min=1) + penalty
 
@@ -161,15 +164,33 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         return (self.trainer.global_step + 1) % every == 0
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Log what was summed since the last time, at the steps that are logged."""
-        if not self.logs_now:
-            return
+        """Skip the step where its loss or gradient is not finite, on all ranks alike, and log, where it is time.
+
+        A skipped step is one without gradients: neither weights nor moments move. What was carried from it is dropped,
+        and its loss is in no figure.
+        """
+        self.gradient_norm = get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+        everywhere, scaled = self._step[2], self.trainer.precision == "16-mixed"  # whose scaler skips by itself
+        if torch.isfinite(everywhere) and (scaled or torch.isfinite(self.gradient_norm)):
+            self.skipped_in_a_row = 0
+            self._recent = self._recent.to(self._step.device) + self._step[:2]
+        else:
+            self.skipped_in_a_row += 1
+            self._carried = None
+            optimizer.zero_grad()
+        self._step = torch.zeros_like(self._step)
+        if self.logs_now:
+            self._log_training(optimizer.param_groups[0]["lr"])
+
+    def _log_training(self, lr: float) -> None:
+        """What was summed since the last time."""
         nats, count = self._recent
         self._recent = torch.zeros_like(self._recent)
         now = time.monotonic()
         self.figures = {
             "train/nats_per_token": (nats / count).float(),
-            "train/lr": optimizer.param_groups[0]["lr"],
+            "train/gradient_norm": self.gradient_norm,
+            "train/lr": lr,
             "train/tokens": float(self.tokens_seen),
         }
         if self._clock is not None:
@@ -184,20 +205,16 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as the trainer says, and log the norm of the gradient before it was clipped.
+        """Clip as the trainer says.
 
         Lightning's own clipping refuses fused optimisers in every mixed precision, though only float16 scales
         gradients; where it does, they are unscaled when this is called.
         """
         parameters = [p for p in self.parameters() if p.grad is not None]
-        by_value = gradient_clip_algorithm == "value"
-        if self.logs_now or (gradient_clip_val and not by_value):
-            limit = gradient_clip_val if gradient_clip_val and not by_value else float("inf")
-            norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-            if self.logs_now:
-                self.log("train/gradient_norm", norm)
-        if by_value and gradient_clip_val:
+        if gradient_clip_val and gradient_clip_algorithm == "value":
             torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+        elif gradient_clip_val:
+            clip_grads_with_norm_(parameters, gradient_clip_val, self.gradient_norm)
 
     def configure_optimizers(self) -> Any:
         """The optimiser, and a learning rate that follows the share of the run."""
@@ -272,29 +289,12 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add how to build this object again, and what a resumed run needs: tensors and plain data."""
-        carried = self._carried
-        if carried is not None and self.trainer.world_size > 1:
-            carried = map_state(lambda tensor: self.all_gather(tensor).flatten(0, 1), carried)  # type: ignore[union-attr]
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        known = isinstance(data, SequenceDataModule)
-        checkpoint[RECORD] = {
-            "format": 1,
-            "task": self.constructor_call,
-            "data": getattr(data, "constructor_call", None),
-            "rows": data.size * self.trainer.world_size if known else None,
-            "text": data.facts("train").sha256 if known else None,
-            "tokens_seen": self.tokens_seen,
-            "carried": carried,
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-        }
+        checkpoint[RECORD] = make_record(self, self._carried, self._recent)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the carried state again: this rank's rows of it."""
+        """Take up what was carried again: this rank's rows of it."""
         record = checkpoint[RECORD]
-        self.tokens_seen = record["tokens_seen"]
-        carried = record["carried"]
-        if carried is not None and self._trainer is not None and self.trainer.world_size > 1:
-            rank, world = self.trainer.global_rank, self.trainer.world_size
-            carried = map_state(lambda tensor: tensor.chunk(world)[rank], carried)
-        self._carried, self._random = carried, (record["random"], record.get("random_cuda"))
+        rank, world = (0, 1) if self._trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        self.tokens_seen, self._random, carried = record["tokens_seen"], record["random"], record["carried"]
+        self._carried = None if carried is None else rows_of(carried, rank, world)
+        self._recent = record["recent"].sum(0) / world  # they are summed again when they are logged

@@ -8,7 +8,14 @@ import lightning.pytorch as pl
 import torch
 
 from seqmodels.errors import InputError
-from seqmodels.tasks.base import RECORD, SequenceTask
+from seqmodels.tasks.base import SequenceTask
+from seqmodels.tasks.record import RECORD
+
+
+def between_steps(trainer: pl.Trainer) -> bool:
+    """Whether the batch that has just been trained on completed a step: no gradient waits for others to join it."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    return progress.is_last_batch or progress.current.ready % trainer.accumulate_grad_batches == 0
 
 
 class Budget(pl.Callback):
@@ -16,8 +23,9 @@ class Budget(pl.Callback):
 
     The task is told the share that is spent, which its learning rate follows. Minutes are those of rank 0 from the
     first step on, validation and samples included, so that all ranks stop, validate and slow down at the same step; a
-    resumed run goes on from the time that was spent. The trainer needs `val_check_interval=Budget.NEVER` and
-    `check_val_every_n_epoch=None`, which leaves validation to the budget.
+    resumed run goes on from the time that was spent, and where a validation was due or had not ended, begins with it.
+    The trainer needs `val_check_interval=Budget.NEVER` and `check_val_every_n_epoch=None`, which leaves validation to
+    the budget.
 
     Args:
         minutes: how long to train; None for as long as it takes.
@@ -47,12 +55,19 @@ class Budget(pl.Callback):
         self.validations = validations
         self.spent = 0.0
         self.validated = 0
+        self.due = False
+        """Whether a validation is to come before the next step."""
         self._began = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock, and catch up on a validation."""
         self._began = time.monotonic() - self.spent
-        self.validated = int(self._tell(trainer, pl_module) * self.validations)  # as a resumed run has
+        share = self._tell(trainer, pl_module)
+        self.validated = int(share * self.validations)  # as a resumed run has
+        if self.due:
+            _validate(trainer)
+        if share >= 1:
+            trainer.should_stop = True
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Read the clock, tell the task, and see what is due."""
@@ -62,12 +77,19 @@ class Budget(pl.Callback):
             torch.distributed.broadcast(shared, src=0)
             self.spent = float(shared)
         share = self._tell(trainer, pl_module)
+        trainer.val_check_batch = self.NEVER
+        if not between_steps(trainer):
+            return
         if share >= 1:
             trainer.should_stop = True  # Lightning validates once more before it stops
-        trainer.val_check_batch = self.NEVER
         if share * self.validations >= self.validated + 1:
             self.validated = int(share * self.validations)
+            self.due = True
             trainer.val_check_batch = trainer.fit_loop.epoch_loop.total_batch_idx + 1  # which this batch completes
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """It is no longer due."""
+        self.due = False
 
     def _tell(self, trainer: pl.Trainer, task: pl.LightningModule) -> float:
         assert isinstance(task, SequenceTask)
@@ -80,15 +102,24 @@ class Budget(pl.Callback):
         pl_module.budget = None
 
     def is_spent(self, checkpoint: dict[str, Any]) -> bool:
-        """Whether a run that goes on from a checkpoint has nothing left to do."""
+        """Whether a run that goes on from a checkpoint has nothing left to train."""
         spent = checkpoint["callbacks"].get(self.state_key, {}).get("spent", 0.0)
         tokens = checkpoint[RECORD]["tokens_seen"]
         return bool(spent >= self.seconds or checkpoint["global_step"] >= self.steps or tokens >= self.tokens)
 
     def state_dict(self) -> dict[str, Any]:
-        """Seconds spent."""
-        return {"spent": self.spent}
+        """Seconds spent, and whether a validation is due."""
+        return {"spent": self.spent, "due": self.due}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
-        self.spent = state_dict["spent"]
+        self.spent, self.due = state_dict["spent"], state_dict["due"]
+
+
+def _validate(trainer: pl.Trainer) -> None:
+    """Validate outside of an epoch, as at the end of the step before."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    loop.restarting = False  # from its first batch
+    trainer.validating = True
+    loop.run()
+    trainer.training = True

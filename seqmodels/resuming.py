@@ -1,0 +1,155 @@
+"""What a run goes on from: the newest checkpoint that is whole, of the same model on the same data."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seqmodels.checkpoint import read_checkpoint
+from seqmodels.checkpointing import NEWEST_FIRST
+from seqmodels.data import SequenceDataModule
+from seqmodels.errors import DamagedError, InputError
+from seqmodels.recorded import construct
+from seqmodels.tasks import SequenceTask
+from seqmodels.tasks.averaging import Average
+from seqmodels.tasks.record import RECORD
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run is resumed from.
+
+    Attributes:
+        path: the checkpoint.
+        content: of it.
+        folder: the run folder that the run goes on in; None where a single checkpoint was named, from which a run of
+            its own begins.
+    """
+
+    path: Path
+    content: dict[str, Any]
+    folder: Path | None
+
+    @property
+    def due(self) -> bool:
+        """Whether a validation at its step comes first."""
+        return any(state.get("due", False) for state in self.content["callbacks"].values())
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run came to its end there, the last validation included."""
+        path = self.path.parent.parent / "result.json"
+        if not path.is_file():
+            return False
+        result = json.loads(path.read_text(encoding="utf-8"))
+        return bool(result.get("ended") == "budget" and result["steps"] == self.content["global_step"])
+
+
+def find_origin(path: str | Path) -> Origin:
+    """The newest checkpoint of a run folder that is whole, or the one that is named.
+
+    A damaged one is passed over with a warning.
+
+    Raises:
+        InputError: there is none, or it is not one to go on from.
+    """
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        return Origin(path, _resumable(path), None)
+    there = [found for name in NEWEST_FIRST if (found := path / "checkpoints" / name).is_file()]
+    if not there:
+        raise InputError(f"{str(path)!r} holds no checkpoints/last.ckpt; expected a run folder that training has left")
+    for place, found in enumerate(there, 1):
+        try:
+            return Origin(found, _resumable(found), path)
+        except DamagedError as error:
+            if place == len(there):
+                raise
+            print(f"warning: {error}; going on from {there[place].name}, the one before it", file=sys.stderr)
+    raise AssertionError
+
+
+def _resumable(path: Path) -> dict[str, Any]:
+    content = read_checkpoint(path)
+    if "optimizer_states" not in content:
+        raise InputError(f"{str(path)!r} has weights alone, no optimiser to go on with; expected last.ckpt of a run")
+    return content
+
+
+def rebuild(origin: Origin, devices: int) -> tuple[SequenceTask, SequenceDataModule]:
+    """The model and the data of a run as its checkpoint describes them, for any number of devices.
+
+    Together, these read the batches that those of the run did: each a smaller or larger share.
+
+    Raises:
+        InputError: they cannot be shared alike, or the checkpoint does not know its data.
+    """
+    record = origin.content[RECORD]
+    if record["data"] is None:
+        raise InputError(f"{str(origin.path)!r} does not say what it was trained on; resume it from Python")
+    data = construct(record["data"], SequenceDataModule)
+    if data.size * devices != record["rows"]:
+        share, left = divmod(record["rows"], devices)
+        if left:
+            raise InputError(f"batches of {record['rows']} cannot be shared alike by devices={devices}; give a divisor")
+        call = record["data"]
+        sized = {**call, "init_args": {**call["init_args"], data.size_argument: share}}
+        data = construct(sized, SequenceDataModule)
+    return construct(record["task"], SequenceTask), data
+
+
+def settings_of(origin: Origin) -> dict[str, Any]:
+    """The configuration of the run that a checkpoint lies in; empty where it lies in none."""
+    path = origin.path.parent.parent / "config.yaml"
+    if not path.is_file():
+        return {}
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return {str(name): value for name, value in settings.items()}
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
+        raise InputError(f"{str(path)!r} cannot be read ({error}); give the settings of the run as flags") from error
+
+
+def check_same(
+    origin: Origin, task: SequenceTask, data: SequenceDataModule, devices: int, accumulate: int, average: Average
+) -> None:
+    """Refuse a checkpoint of another model, or of other data, with which its place would mean something else.
+
+    Raises:
+        InputError: it names what differs.
+    """
+    record, wrong = origin.content[RECORD], []
+    for call, theirs, names in (
+        (task.constructor_call, record["task"], task.identity),
+        (data.constructor_call, record["data"] or data.constructor_call, data.order),
+    ):
+        wrong += [name for name in names if call["init_args"].get(name) != theirs["init_args"].get(name)]
+    if record["rows"] not in (None, data.size * devices):
+        wrong.append("size of batches * devices")
+    if record["text"] not in (None, data.facts("train").sha256):
+        wrong.append("text")
+    if record["accumulate"] != accumulate:
+        wrong.append("accumulate")
+    if ("current_model_state" in origin.content) != (average != "none"):  # Lightning keeps the weights there
+        wrong.append("average")
+    if wrong:
+        raise InputError(
+            f"{str(origin.path)!r} was trained with another {', '.join(wrong)}; resume with the settings of its run: "
+            "--resume RUN alone takes them from there"
+        )
+
+
+def check_batches(origin: Origin, count: int) -> None:
+    """Refuse to go on where an epoch is cut into batches otherwise than before, as a number of processes may do.
+
+    Raises:
+        InputError: it is.
+    """
+    if (before := origin.content[RECORD]["batches"]) not in (None, count):
+        raise InputError(
+            f"an epoch had {before:,} batches, and has {count:,} with this number of processes, so that some examples "
+            "would be read twice and others never; resume with as many devices as before"
+        )

@@ -1,0 +1,59 @@
+"""Jobs of SLURM: found again after they were started again, and put back into the queue."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import yaml
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+from seqmodels.signals import Stopped
+
+
+def job() -> str | None:
+    """The job of SLURM that this process belongs to; None outside of SLURM."""
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return os.environ.get("SLURM_JOB_ID")
+
+
+def run_of_this_job(runs: Path, recorded: dict[str, Any]) -> Path | None:
+    """The run of the same configuration that this job began before SLURM started it again; None where there is none."""
+    if not int(os.environ.get("SLURM_RESTART_COUNT") or 0):
+        return None
+    for path in sorted(runs.glob("*/*/env.json"), key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            begun = json.loads(path.read_text(encoding="utf-8")).get("job")
+            settings = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue
+        if begun == job() and settings == recorded and (path.parent / "checkpoints" / "last.ckpt").is_file():
+            return path.parent
+    return None
+
+
+def requeue(trainer: pl.Trainer, ending: Stopped) -> None:
+    """Have SLURM start this job again, where the signal was the one that it sends before the time is up.
+
+    Whether that is wanted, and which signal it is, Lightning's environment says. The job's own command finds the run
+    again by `run_of_this_job`.
+    """
+    environment = trainer._accelerator_connector.cluster_environment
+    if not (isinstance(environment, SLURMEnvironment) and environment.auto_requeue and trainer.is_global_zero):
+        return
+    if ending.signal != (environment.requeue_signal or signal.SIGUSR1):
+        return
+    try:
+        done = subprocess.run(["scontrol", "requeue", str(job())], capture_output=True, text=True, timeout=60)
+        why = done.stderr.strip() if done.returncode else ""
+    except (OSError, subprocess.SubprocessError) as error:
+        why = str(error)
+    if why:
+        print(f"warning: job {job()} could not be requeued ({why}); resume it with --resume", file=sys.stderr)
+    else:
+        print(f"requeued job {job()}")
