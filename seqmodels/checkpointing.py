@@ -187,6 +187,7 @@ def _copy(path: Path, target: Path) -> None:
     try:
         os.link(path, beside)
         beside.replace(target)
+        beside.unlink(missing_ok=True)  # where both are names of one file already, nothing was replaced
     except OSError:
         with path.open("rb") as source, whole(target) as file:
             shutil.copyfileobj(source, file, 1 << 20)

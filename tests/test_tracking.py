@@ -202,7 +202,7 @@ def test_resumed_run_is_the_same_run(text_file: Path, tmp_path: Path, monkeypatc
     assert [row[0] for row in json.loads((second / "wandb.json").read_text())["samples"]] == [4, 8]
     (first / "wandb.json").write_text("{}")
     with pytest.raises(InputError, match=r"wandb\.json.*damaged"):
-        track(text_file, tmp_path, 8, resume=first)
+        track(text_file, tmp_path, 12, resume=first)
 
 
 def test_a_run_that_fails_is_closed_as_failed(text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

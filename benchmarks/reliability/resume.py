@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.reliability.forks import forked, side_by_side
+from benchmarks.reliability.promise import Promise, all_of
 from benchmarks.reliability.runs import LAYOUTS, NAMES, NETWORKS, POINTS, PRECISIONS, Ends, Kind, train, write_data
 
 
@@ -27,7 +28,7 @@ def kinds() -> Iterator[Kind]:
     yield Kind(network="Transformer", layout="windows", average="ema", optimizer="muon")
 
 
-def run(folder: Path, processes: int = 2, small: bool = False) -> list[dict[str, Any]]:
+def run(folder: Path, small: bool, processes: int = 2) -> Iterator[Promise]:
     """All cells, each a line of `resume.jsonl` in the folder; those that have one are not done again."""
     path = folder / "resume.jsonl"
     done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -36,7 +37,12 @@ def run(folder: Path, processes: int = 2, small: bool = False) -> list[dict[str,
     if small:
         chosen = [Kind("GRU", "lanes", "32-true", 2), Kind("LSTM", "pairs", "32-true")]
     side_by_side((partial(_cells, kind, path) for kind in chosen), processes, folder / "resume.log")
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    results = {}
+    for line in path.read_text().splitlines():
+        one = json.loads(line)
+        kind = " ".join(str(value) for value in one["kind"].values())
+        results[f"{kind}, {one['signal']} at {one['point']}"] = "" if one["equal"] else one["why"]
+    yield all_of("Killed and resumed: weights, moments, random states, figures and samples equal to the bit", results)
 
 
 def _cells(kind: Kind, path: Path) -> None:

@@ -1,0 +1,64 @@
+"""Run them: `python -m benchmarks.reliability [topic ...] [--folder PATH]`."""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the topics that are asked for, and print a table as they go; returns how many promises were not kept."""
+    topics = ("order", "signals", "numbers", "saves", "secrets", "cost", "resume")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability", description="What is promised, and kept.")
+    parser.add_argument("topics", nargs="*", metavar="topic", help=f"{', '.join(topics)}; all where none is given")
+    parser.add_argument("--folder", type=Path, help="where runs are made, and kept; else they are temporary")
+    parser.add_argument("--small", action="store_true", help="few cases of each: shows that it works")
+    given = parser.parse_args(arguments)
+    if unknown := [topic for topic in given.topics if topic not in topics]:
+        parser.error(f"there is no topic {unknown[0]!r}; choose from {', '.join(topics)}")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = (given.folder or Path(scratch)).absolute()
+        # Before anything is imported that reads them. Forked processes must find no threads.
+        os.environ["HF_DATASETS_CACHE"] = str(folder / "cache")
+        os.environ["OMP_NUM_THREADS"] = "1"
+        return _tables(folder, given.topics or topics, given.small)
+
+
+def _tables(folder: Path, topics: Sequence[str], small: bool) -> int:
+    import torch
+
+    from benchmarks.reliability import cost, numbers, order, resume, saves, secrets, signals
+    from seqmodels.environment import environment
+
+    torch.set_num_threads(1)
+    programs: dict[str, Callable[[Path, bool], Iterator]] = {  # type: ignore[type-arg]
+        "order": order.run,
+        "signals": signals.run,
+        "numbers": numbers.run,
+        "saves": saves.run,
+        "secrets": secrets.run,
+        "cost": cost.run,
+        "resume": resume.run,
+    }
+    around = environment(torch.device("cpu"))
+    print(
+        f"{around['device']}, {around['cores']} cores, torch {around['versions']['torch']}, commit {around['commit']}"
+    )
+    broken = 0
+    for topic in topics:
+        began = time.perf_counter()
+        print(f"\n{topic}\n\n| Promised | Found | Wanted | Kept |\n|---|---|---|---|")
+        (folder / topic).mkdir(parents=True, exist_ok=True)
+        for promise in programs[topic](folder / topic, small):
+            print(promise.row(), flush=True)
+            broken += not promise.kept
+            for line in promise.trouble:
+                print(f"  {line}", flush=True)
+        print(f"\n{time.perf_counter() - began:,.0f} s", flush=True)
+    return broken
+
+
+if __name__ == "__main__":
+    raise SystemExit(min(main(), 100))

@@ -1,0 +1,101 @@
+"""What all of it costs: a training with and without it, and how long a save holds training up."""
+
+import contextlib
+import io
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from benchmarks.reliability.promise import Promise
+from benchmarks.reliability.runs import write_data
+from seqmodels import LSTM, LanguageModel, TextDataModule, fit
+from seqmodels.checkpointing import Checkpoints
+from seqmodels.data.loader import loader
+from seqmodels.environment import quiet
+
+
+def run(folder: Path, small: bool) -> Iterator[Promise]:
+    """A model of the size of the main recipe, and one whose checkpoint has 100 MB."""
+    write_data(folder)
+    yield overhead(folder, rounds=1 if small else 5, steps=5 if small else 60)
+    yield stall(folder, saves=2 if small else 7, size=64 if small else 1672)
+
+
+class _Clock(pl.Callback):
+    """Seconds of each step."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._before = 0.0
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Read it."""
+        now = time.perf_counter()
+        self.seconds.append(now - self._before)
+        self._before = now
+
+
+def _model(text: TextDataModule) -> LanguageModel:
+    torch.manual_seed(1)
+    return LanguageModel(LSTM(64, 512), text.tokenizer)
+
+
+def overhead(folder: Path, rounds: int, steps: int) -> Promise:
+    """`fit` with all that keeps a run safe beside a bare trainer with the same task, in turns."""
+    ratios = []
+    for _ in range(rounds):
+        text = TextDataModule(str(folder / "text.txt"), length=64, batch_size=8, carry=True)
+        bare, safe = _Clock(), _Clock()
+        with quiet():
+            trainer = pl.Trainer(
+                max_steps=steps, accelerator="cpu", callbacks=[bare], logger=False, limit_val_batches=0,
+                enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+                gradient_clip_val=1.0,
+            )  # fmt: skip
+            trainer.fit(_model(text), loader(text.training_batches()))
+        with contextlib.redirect_stdout(io.StringIO()):
+            fit(_model(text), text, max_steps=steps, validations=1, runs=str(folder / "cost"), callbacks=(safe,))
+        ratios.append(statistics.median(safe.seconds[2:]) / statistics.median(bare.seconds[2:]))
+    ratio = statistics.median(ratios)
+    what = "Time of a step with bar, log, signals, skipping and checkpoints, beside a bare trainer"
+    return Promise(what, f"{100 * (ratio - 1):+.1f} %", "under +1 %", ratio < 1.01)
+
+
+def stall(folder: Path, saves: int, size: int) -> Promise:
+    """How long a save of the run's own holds training up, less the time to write and sync as many bytes."""
+    text = TextDataModule(str(folder / "text.txt"), length=8, batch_size=2, carry=True)
+    model = LanguageModel(LSTM(size, size), text.tokenizer)
+    held: list[float] = []
+    saved = Checkpoints.save
+
+    def timed(self: Checkpoints, trainer: pl.Trainer) -> None:
+        began = time.perf_counter()
+        saved(self, trainer)
+        held.append(time.perf_counter() - began)
+
+    Checkpoints.save = timed  # type: ignore[method-assign]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            begun = fit(model, text, max_steps=saves, validations=1, save_minutes=1e-9, runs=str(folder / "stall"))
+    finally:
+        Checkpoints.save = saved  # type: ignore[method-assign]
+    content = (begun / "checkpoints" / "last.ckpt").read_bytes()
+    writes = []
+    for _ in held:
+        began = time.perf_counter()
+        with (folder / "written").open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        writes.append(time.perf_counter() - began)
+        (folder / "written").unlink()
+    write = statistics.median(writes)
+    beyond = statistics.median(held) - write
+    what = f"Training held up by a checkpoint of {len(content) / 1e6:,.0f} MB, beyond {write:.2f} s for the write"
+    return Promise(what, f"{beyond:.2f} s", "under 0.3 s", beyond < 0.3)

@@ -1,0 +1,86 @@
+"""Losses and gradients that are not finite: steps skipped, training stopped, and no good checkpoint lost."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from benchmarks.reliability.forks import forked
+from benchmarks.reliability.promise import Promise, all_of, none_of
+from benchmarks.reliability.runs import Kind, train, write_data
+from seqmodels import load
+from seqmodels.cli import _guarded
+from seqmodels.tasks import SequenceTask
+
+KINDS = ("loss", "gradient", "weights")
+
+
+def run(folder: Path, small: bool) -> Iterator[Promise]:
+    """For a while, and for good; in the loss, in a gradient, and in the weights themselves."""
+    write_data(folder)
+    lost, told = {}, {}
+    for layout in ("lanes",) if small else ("lanes", "windows", "pairs"):
+        for precision in ("32-true",) if small else ("32-true", "bf16-mixed"):
+            for what in KINDS:
+                case = f"{layout} {precision} {what}"
+                lost[case], told[case] = _case(folder, Kind("LSTM", layout, precision), what)
+    lost_ones = tuple(f"{case}: {why}" for case, why in lost.items() if why)
+    yield none_of("Good checkpoints lost to numbers that are not finite", len(lost), len(lost_ones), lost_ones)
+    yield all_of("Such steps skipped and written down with their batches; ten in a row end the run with code 1", told)
+
+
+class Spoils(pl.Callback):
+    """Puts NaN into the loss, a gradient or the weights, from some step on, for so many steps."""
+
+    def __init__(self, what: str, first: int, steps: int) -> None:
+        self.what, self.first, self.steps = what, first, steps
+
+    def _now(self, trainer: pl.Trainer) -> bool:
+        return self.first <= trainer.global_step < self.first + self.steps
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Into the weights, once, or into all that the loss is computed from."""
+        if self._now(trainer) and self.what == "weights" and trainer.global_step == self.first:
+            with torch.no_grad():
+                next(pl_module.parameters()).fill_(torch.nan)
+        if self.what == "loss":
+            assert isinstance(pl_module, SequenceTask)
+            head: Any = pl_module.head
+            head.bias.data = torch.full_like(head.bias, torch.nan if self._now(trainer) else 0.0)
+
+    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Into a gradient."""
+        if self._now(trainer) and self.what == "gradient":
+            grad = next(p.grad for p in pl_module.parameters() if p.grad is not None)
+            grad.view(-1)[0] = torch.inf
+
+
+def _case(folder: Path, kind: Kind, what: str) -> tuple[str, str]:
+    """What was lost, and what was not told."""
+    name = f"{kind.layout}-{kind.precision}-{what}"
+    passing, lasting, log = folder / f"passing-{name}", folder / f"lasting-{name}", folder / f"{name}.log"
+    told = ""
+    if what != "weights":  # which stay as they are
+        code = forked(partial(train, kind, folder, passing, callbacks=(Spoils(what, 14, 3),)), log)
+        (begun,) = passing.glob("*/*")
+        lines = [json.loads(line) for line in (begun / "bad_steps.jsonl").read_text().splitlines()]
+        if code or [line["step"] for line in lines] != [15, 16, 17] or not all(line["inputs"] for line in lines):
+            told = f"three bad steps: code {code}, {len(lines)} lines: {log.read_text()[-300:]}"
+    endless = partial(train, kind, folder, lasting, steps=400, validations=20, callbacks=(Spoils(what, 44, 1000),))
+    code = forked(lambda: _guarded(endless), log)
+    (begun,) = lasting.glob("*/*")
+    if code != 1 or "not finite for 10 steps in a row" not in log.read_text():
+        told = told or f"for good: code {code}: {log.read_text()[-300:]}"
+    steps = {}
+    for checkpoint in ("best", "last", "previous"):
+        path = begun / "checkpoints" / f"{checkpoint}.ckpt"
+        content = torch.load(path, weights_only=True)
+        steps[checkpoint] = content["global_step"]
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in content["state_dict"].values()):
+            return f"{checkpoint} is not finite", told
+        load(path)
+    return "" if steps["last"] == 40 and steps["previous"] == 20 else f"saved at {steps}", told
