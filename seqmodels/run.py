@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 from seqmodels.checkpoint import checkpoint_path, read_checkpoint
 from seqmodels.curves import best_figures, draw_curves
 from seqmodels.data import SequenceDataModule, Share, TranslationDataModule
+from seqmodels.devices import Sharing, make_strategy
 from seqmodels.diagnostics import Samples, Translations
 from seqmodels.environment import choose_accelerator, choose_precision, environment, quiet
 from seqmodels.errors import InputError
@@ -42,6 +43,8 @@ def fit(
     accumulate: int = 1,
     precision: Precision = "32-true",
     devices: int = 1,
+    nodes: int = 1,
+    strategy: Sharing = "auto",
     accelerator: str = "auto",
     prompt: str = "",
     runs: str = "runs",
@@ -75,6 +78,9 @@ def fit(
         accumulate: batches whose gradients make one step.
         precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the processor or GPU computes in it.
         devices: how many GPUs, or processes on the CPU, share the work; each reads a batch of its own.
+        nodes: how many machines have so many devices each; torchrun or SLURM starts their processes.
+        strategy: ddp, where every device has all weights; fsdp, where each has a part of every one, of its gradient
+            and of what AdamW keeps; auto for ddp where there are several devices.
         accelerator: cpu or gpu; auto for a GPU where there is one.
         prompt: what the samples continue.
         runs: the folder in which run folders are made.
@@ -98,7 +104,7 @@ def fit(
         max_minutes = 3.0
     budget = Budget(max_minutes, max_steps, max_tokens, validations)
     averages = make_average(average, ema_decay, validations)
-    for name, value in {"accumulate": accumulate, "devices": devices}.items():
+    for name, value in {"accumulate": accumulate, "devices": devices, "nodes": nodes}.items():
         if value < 1:
             raise InputError(f"{name}={value} was given; expected at least 1")
     if clip < 0:
@@ -106,16 +112,17 @@ def fit(
     if clip_by not in ("norm", "value"):
         raise InputError(f"clip_by={clip_by!r} was given; choose norm or value")
     accelerator = choose_accelerator(accelerator, devices)
+    sharing = make_strategy(strategy, devices, nodes, task, average, precision)
     if resume is not None:
         resume = checkpoint_path(resume, "last")
         content = read_checkpoint(resume)  # a bad one is refused before anything is written
-        _check_resumable(resume, content, task, data, devices, average)
+        _check_resumable(resume, content, task, data, devices * nodes, average)
         if budget.is_spent(content):
             raise InputError(
                 f"{str(resume)!r} has spent this budget; give more --max-minutes, --max-steps or --max-tokens"
             )
     facts = data.facts("train")  # tokenized here, once; other processes find it in the cache
-    data.training_batches(Share(0, devices))
+    data.training_batches(Share(0, devices * nodes))
     task.check(data, prompt)
     plan = settle(wandb_project, wandb_name, wandb_group, wandb_tags, resume) if wandb else None
     folder = make_folder(Path(runs), type(task).__name__, task.name, data.data, data.seed)
@@ -137,6 +144,9 @@ def fit(
             accumulate_grad_batches=accumulate,
             precision=choose_precision(accelerator) if precision == "auto" else precision,
             devices=devices,
+            num_nodes=nodes,
+            strategy=sharing,
+            inference_mode=strategy != "fsdp",  # weights gathered in it could not be trained again
             accelerator=accelerator,
             logger=[CSVLogger(folder, name="", version=""), *trackers],
             callbacks=[
@@ -167,6 +177,7 @@ def fit(
             _finish(folder, task, trainer, budget.spent)
         if interrupted:
             raise KeyboardInterrupt
+        folder = Path(trainer.strategy.broadcast(str(folder)))  # torchrun's and SLURM's other processes do not know it
     return folder
 
 
@@ -181,7 +192,7 @@ def _check_resumable(
     ):
         wrong += [name for name in names if call["init_args"].get(name) != theirs["init_args"].get(name)]
     if record.get("rows") not in (None, data.size * devices):
-        wrong.append("size of batches * devices")
+        wrong.append("size of batches * devices * nodes")
     if record.get("text") not in (None, data.facts("train").sha256):
         wrong.append("text")
     if ("current_model_state" in content) != (average != "none"):  # Lightning keeps the weights there beside a mean

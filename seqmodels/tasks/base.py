@@ -4,7 +4,6 @@ import time
 from abc import ABC, abstractmethod
 from typing import Any, get_args
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -16,12 +15,13 @@ from seqmodels.metrics import TextMetrics, smoothed_nats, summed_nats
 from seqmodels.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer
 from seqmodels.recorded import Recorded
 from seqmodels.state import State, detach, map_state
+from seqmodels.tasks.sharding import Sharded, whole_tensor
 
 RECORD = "seqmodels"
 """Key of this package's part of a checkpoint."""
 
 
-class SequenceTask(Recorded, pl.LightningModule, ABC):
+class SequenceTask(Recorded, Sharded, ABC):
     """A model that scores targets, trained by summed cross-entropy under Lightning's automatic optimisation.
 
     The state goes from batch to batch where the batch says that it continues, detached: truncated BPTT with one chunk
@@ -57,12 +57,9 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
             )
         if not 0 <= label_smoothing < 1:
             raise InputError(f"label_smoothing={label_smoothing} was given; expected a share in [0, 1)")
-        for kind, name, names in (
-            ("optimizer", optimizer, get_args(OptimizerName)),
-            ("schedule", schedule, get_args(Schedule)),
-        ):
-            if name not in names:
-                raise InputError(f"the {kind} {name!r} is not known; choose one of {', '.join(names)}")
+        for kind, name, known in (("optimizer", optimizer, OptimizerName), ("schedule", schedule, Schedule)):
+            if name not in get_args(known):
+                raise InputError(f"the {kind} {name!r} is not known; choose one of {', '.join(get_args(known))}")
         if schedule == "inverse-sqrt" and warmup == 0:
             raise InputError("the schedule inverse-sqrt falls from the end of the warmup on; give a warmup above 0")
         self.tokenizer, self.optimizer, self.schedule = tokenizer, optimizer, schedule
@@ -116,7 +113,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
 
     def regularized(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor | float]:
         """What `forward` returns, and a penalty that is added to the loss in training: a mean over this rank alone."""
-        return *self(batch, state), 0.0
+        return *self.forward(batch, state), 0.0
 
     def prepared(self, batch: Batch) -> Batch:
         """What a step learns from, given what the data has: the batch itself, unless a task says otherwise."""
@@ -195,7 +192,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
             limit = gradient_clip_val if gradient_clip_val and not by_value else float("inf")
             norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
             if self.logs_now:
-                self.log("train/gradient_norm", norm)
+                self.log("train/gradient_norm", whole_tensor(norm))
         if by_value and gradient_clip_val:
             torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
 

@@ -1,0 +1,103 @@
+"""Small runs that one process makes alone, or two started by torchrun together; see `test_devices.py`.
+
+torchrun --nproc-per-node 2 tests/shared_work.py FOLDER
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from training import Record
+
+from seqmodels import GRU, LSTM, LanguageModel, TextDataModule, Transformer, TranslationDataModule, Translator, fit
+from seqmodels.data import SequenceDataModule
+from seqmodels.tasks import SequenceTask
+
+STEPS = 20
+Built = tuple[SequenceTask, SequenceDataModule]
+
+
+class Case(NamedTuple):
+    """What is trained on a folder with `text.txt` and pairs, by a number of processes, and how."""
+
+    build: Callable[[Path, int], Built]
+    settings: dict[str, Any]
+    tolerance: float
+    """Relative, and a tenth of it absolute."""
+
+
+def model(folder: Path, processes: int, network: str, carry: bool = False, **settings: Any) -> Built:
+    data = TextDataModule(str(folder / "text.txt"), length=16, batch_size=8 // processes, carry=carry, val_share=0.3)
+    torch.manual_seed(0)
+    networks = {
+        "LSTM": lambda: LSTM(8, 16, num_layers=2, learn_initial_state=True),
+        "GRU": lambda: GRU(8, 16),
+        "Transformer": lambda: Transformer(16, num_layers=2, num_heads=2),
+    }
+    return LanguageModel(networks[network](), data.tokenizer, lr=1e-2, **settings), data
+
+
+def translator(folder: Path, processes: int, attends: bool) -> Built:
+    data = TranslationDataModule(
+        str(folder), "en", "fr", tokenizer="word", max_tokens=400 // processes, joint=True, batch_size=7
+    )
+    torch.manual_seed(0)
+    if attends:
+        parts = Transformer(16, num_layers=2, num_heads=2, causal=False), Transformer(16, 2, 2, memory_size=16)
+        return Translator(*parts, data.tokenizer, lr=1e-2, tie_embeddings="all"), data
+    return Translator(GRU(16, 16), GRU(16, 32), data.tokenizer, lr=2e-2, label_smoothing=0.1), data
+
+
+CASES = {
+    "windows": Case(lambda *at: model(*at, "LSTM"), {"precision": "64-true", "accumulate": 2, "clip": 0.1}, 1e-9),
+    "lanes": Case(
+        lambda *at: model(*at, "GRU", carry=True), {"precision": "64-true", "clip": 1e-3, "clip_by": "value"}, 1e-9
+    ),
+    "muon": Case(lambda *at: model(*at, "Transformer", optimizer="muon"), {"precision": "64-true"}, 1e-3),
+    "bf16": Case(lambda *at: model(*at, "LSTM"), {"precision": "bf16-mixed"}, 5e-2),
+    "pairs": Case(lambda *at: translator(*at, False), {"precision": "64-true", "accumulate": 2}, 1e-7),
+    "fsdp-lstm": Case(lambda *at: model(*at, "LSTM", carry=True), {"accumulate": 2, "clip": 0.1}, 1e-3),
+    "fsdp-transformer": Case(
+        lambda *at: model(*at, "Transformer", tie_embeddings=True), {"clip": 1e-3, "clip_by": "value"}, 1e-3
+    ),
+    "fsdp-bf16": Case(lambda *at: model(*at, "Transformer"), {"precision": "bf16-mixed"}, 5e-2),
+    "fsdp-additive": Case(lambda *at: translator(*at, False), {}, 1e-3),
+    "fsdp-attends": Case(lambda *at: translator(*at, True), {"accumulate": 2}, 1e-3),
+}
+
+
+def run(name: str, folder: Path, processes: int, resume: Path | None = None) -> Path:
+    """Train a case; returns the run folder."""
+    case = CASES[name]
+    task, data = case.build(folder, processes)
+    settings = {"strategy": "fsdp"} if name.startswith("fsdp") and processes > 1 else {}
+    runs = folder / f"{processes}{'-resumed' if resume else ''}"
+    half = Record(STEPS // 2, runs / f"{name}.ckpt")
+    return fit(
+        task, data, max_steps=STEPS, validations=1, devices=processes, accelerator="cpu", runs=str(runs / name),
+        callbacks=(half,), resume=resume, **settings, **case.settings,
+    )  # fmt: skip
+
+
+def figures(folder: Path) -> dict[str, float]:
+    """What a run logged: the only line of training, and that of validation."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2
+    found = {name: float(value) for row in rows for name, value in row.items() if value}
+    del found["train/tokens_per_second"], found["epoch"]
+    return found
+
+
+def main(folder: Path) -> None:
+    runs = {name: str(run(name, folder, 2)) for name in CASES}
+    runs["resumed"] = str(run("fsdp-lstm", folder, 2, resume=folder / "1" / "fsdp-lstm.ckpt"))
+    (folder / f"runs-{torch.distributed.get_rank()}.json").write_text(json.dumps(runs))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
