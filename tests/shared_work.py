@@ -69,6 +69,8 @@ CASES = {
         lambda *at: model(*at, "Transformer", tie_embeddings=True), {"clip": 1e-3, "clip_by": "value"}, 1e-3
     ),
     "fsdp-bf16": Case(lambda *at: model(*at, "Transformer"), {"precision": "bf16-mixed"}, 5e-2),
+    "fsdp-bf16-lstm": Case(lambda *at: model(*at, "LSTM", carry=True), {"precision": "bf16-mixed"}, 5e-2),
+    "fsdp-bf16-additive": Case(lambda *at: translator(*at, False), {"precision": "bf16-mixed"}, 5e-2),
     "fsdp-additive": Case(lambda *at: translator(*at, False), {}, 1e-3),
     "fsdp-attends": Case(lambda *at: translator(*at, True), {"accumulate": 2}, 1e-3),
 }

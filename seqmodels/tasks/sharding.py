@@ -6,9 +6,10 @@ from itertools import chain
 from typing import cast
 
 import lightning.pytorch as pl
+import torch
 from torch import Tensor, nn
 from torch.distributed import broadcast
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
 from seqmodels.nn import Backbone
@@ -33,12 +34,16 @@ class Sharded(pl.LightningModule):
         for network in networks:
             units |= network.units()
         units[self] = ("regularized",)  # last: embeddings, softmax layer, and what else is left
+        # Autocast would keep a half precision copy of every whole weight until the backward pass. Layers are gathered
+        # in half precision instead; embeddings are not, since what layers add up begins with them.
+        half = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
+        mixed = self.trainer.precision == "bf16-mixed"
         for unit, methods in units.items():
             unit.to(self.trainer.strategy.root_device)
             for tensor in chain(unit.parameters(), unit.buffers()):
                 if not isinstance(tensor, DTensor):  # shared before, as a part of another
                     broadcast(tensor.detach(), src=0)  # processes may have drawn others
-            fully_shard(unit, mesh=mesh)
+            fully_shard(unit, mesh=mesh, mp_policy=half if mixed and unit is not self else MixedPrecisionPolicy())
             for name in methods:
                 register_fsdp_forward_method(unit, name)
 
@@ -71,8 +76,11 @@ def whole(module: nn.Module) -> Iterator[None]:
     for unit in units:
         unit.set_reshard_after_forward(False, recurse=False)
         unit.unshard()
+    halved = any(p.dtype == torch.bfloat16 for unit in units for p in cast(nn.Module, unit).parameters())
+    kind = next((p.device.type for p in module.parameters()), "cpu")
     try:
-        yield
+        with torch.autocast(kind, torch.bfloat16) if halved else contextlib.nullcontext():
+            yield
     finally:
         for unit in units:
             unit.set_reshard_after_forward(cast(nn.Module, unit) is not module, recurse=False)
