@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lightning.pytorch as pl
 import torch
+from torch.distributed.tensor import DTensor
 from training import Record
 
 from seqmodels import GRU, LSTM, LanguageModel, TextDataModule, Transformer, TranslationDataModule, Translator, fit
@@ -76,6 +78,22 @@ CASES = {
 }
 
 
+class Held(pl.Callback):
+    """Writes down how many numbers a process holds at the end: weights, and moments of the optimiser."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        kept = [value for state in trainer.optimizers[0].state.values() for value in state.values()]
+        counts = [
+            sum(part.to_local().numel() if isinstance(part, DTensor) else part.numel() for part in parts)
+            for parts in (pl_module.parameters(), [value for value in kept if value.ndim])
+        ]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / f"{trainer.global_rank} of {trainer.world_size}.json").write_text(json.dumps(counts))
+
+
 def run(name: str, folder: Path, processes: int, resume: Path | None = None) -> Path:
     """Train a case; returns the run folder."""
     case = CASES[name]
@@ -85,7 +103,7 @@ def run(name: str, folder: Path, processes: int, resume: Path | None = None) -> 
     half = Record(STEPS // 2, runs / f"{name}.ckpt")
     return fit(
         task, data, max_steps=STEPS, validations=1, devices=processes, accelerator="cpu", runs=str(runs / name),
-        callbacks=(half,), resume=resume, **settings, **case.settings,
+        callbacks=(half, Held(folder / "held" / name)), resume=resume, **settings, **case.settings,
     )  # fmt: skip
 
 

@@ -77,6 +77,17 @@ def test_a_checkpoint_of_parts_is_one_file_like_any_other(runs: Runs, name: str)
         }
 
 
+def test_each_process_holds_its_part(runs: Runs, folder: Path) -> None:
+    """Of weights and moments; a matrix or vector of an odd length is cut a little unevenly."""
+    for name, least, most in (("fsdp-lstm", 0.49, 0.51), ("windows", 1.0, 1.0)):
+        weights, moments = json.loads((folder / "held" / name / "0 of 1.json").read_text())
+        assert moments == 2 * weights
+        parts = [json.loads((folder / "held" / name / f"{rank} of 2.json").read_text()) for rank in (0, 1)]
+        for part in parts:
+            assert least * weights <= part[0] <= most * weights
+            assert part[1] == 2 * part[0]
+
+
 def test_resumed_by_another_number_of_processes(runs: Runs, folder: Path) -> None:
     """Two with parts of the weights go on from what one has saved, and one from what two have."""
     alone, together = runs
