@@ -16,7 +16,17 @@ import torch
 from torch.distributed.tensor import DTensor
 from training import Record
 
-from seqmodels import GRU, LSTM, LanguageModel, TextDataModule, Transformer, TranslationDataModule, Translator, fit
+from seqmodels import (
+    GRU,
+    LSTM,
+    Hybrid,
+    LanguageModel,
+    TextDataModule,
+    Transformer,
+    TranslationDataModule,
+    Translator,
+    fit,
+)
 from seqmodels.data import SequenceDataModule
 from seqmodels.tasks import SequenceTask
 
@@ -44,6 +54,7 @@ def model(folder: Path, processes: int, network: str, carry: bool = False, **set
     networks = {
         "LSTM": lambda: LSTM(8, 16, num_layers=2, learn_initial_state=True),
         "GRU": lambda: GRU(8, 16),
+        "Hybrid": lambda: Hybrid(16, "LSTM,attention,MinGRU", num_heads=2, norm="rms", activation="swiglu"),
         "Transformer": lambda: Transformer(16, num_layers=2, num_heads=2),
     }
     return LanguageModel(networks[network](), data.tokenizer, lr=1e-2, **settings), data
@@ -64,17 +75,17 @@ CASES = {
         lambda *at: model(*at, "GRU", carry=True), {"precision": "64-true", "clip": 1e-3, "clip_by": "value"}, 1e-9
     ),
     "muon": Case(lambda *at: model(*at, "Transformer", optimizer="muon"), {"precision": "64-true"}, 1e-3),
-    "bf16": Case(lambda *at: model(*at, "LSTM"), {"precision": "bf16-mixed"}, 5e-2),
+    "bf16": Case(lambda *at: model(*at, "LSTM"), {"precision": "bf16-mixed"}, 1e-2),
     "pairs": Case(lambda *at: translator(*at, False), {"precision": "64-true", "accumulate": 2}, 1e-7),
-    "fsdp-lstm": Case(lambda *at: model(*at, "LSTM", carry=True), {"clip": 0.1}, 1e-3),
+    "fsdp-lstm": Case(lambda *at: model(*at, "LSTM", carry=True), {"clip": 0.1}, 1e-4),
     "fsdp-transformer": Case(
-        lambda *at: model(*at, "Transformer", tie_embeddings=True), {"clip": 1e-3, "clip_by": "value"}, 1e-3
+        lambda *at: model(*at, "Transformer", tie_embeddings=True), {"clip": 1e-3, "clip_by": "value"}, 1e-4
     ),
-    "fsdp-bf16": Case(lambda *at: model(*at, "Transformer"), {"precision": "bf16-mixed"}, 5e-2),
-    "fsdp-bf16-lstm": Case(lambda *at: model(*at, "LSTM", carry=True), {"precision": "bf16-mixed"}, 5e-2),
+    "fsdp-bf16": Case(lambda *at: model(*at, "Hybrid"), {"precision": "bf16-mixed"}, 1e-2),
+    "fsdp-bf16-lstm": Case(lambda *at: model(*at, "LSTM", carry=True), {"precision": "bf16-mixed"}, 1e-2),
     "fsdp-bf16-additive": Case(lambda *at: translator(*at, False), {"precision": "bf16-mixed"}, 5e-2),
-    "fsdp-additive": Case(lambda *at: translator(*at, False), {}, 1e-3),
-    "fsdp-attends": Case(lambda *at: translator(*at, True), {"accumulate": 2}, 1e-3),
+    "fsdp-additive": Case(lambda *at: translator(*at, False), {}, 1e-4),
+    "fsdp-attends": Case(lambda *at: translator(*at, True), {"accumulate": 2}, 1e-4),
 }
 
 
