@@ -17,6 +17,7 @@ from seqmodels.folder import sync_folder, whole
 from seqmodels.signals import Signals, Stopped
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.budget import Budget, between_steps
+from seqmodels.tasks.sharding import own_part
 
 NEWEST_FIRST = ("next.ckpt", "last.ckpt", "previous.ckpt")
 """What a run can be resumed from. The first is there only where a process died between two renames."""
@@ -160,7 +161,7 @@ class Checkpoints(Checkpoint):
     def _is_good(trainer: pl.Trainer) -> bool:
         task = trainer.lightning_module
         assert isinstance(task, SequenceTask)
-        finite = all(bool(torch.isfinite(p).all()) for p in task.parameters())
+        finite = all(bool(torch.isfinite(own_part(p)).all()) for p in task.parameters())
         return trainer.strategy.reduce_boolean_decision(finite and not task.skipped_in_a_row, all=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -68,7 +68,7 @@ class ProgressLine(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """One line for each validation, which stays."""
-        if trainer.state.fn != "fit":
+        if trainer.state.fn != "fit" or not trainer.is_global_zero:  # Lightning prints once for each machine
             return
         assert isinstance(pl_module, SequenceTask)
         figures = trainer.callback_metrics

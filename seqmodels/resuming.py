@@ -128,7 +128,7 @@ def check_same(
     ):
         wrong += [name for name in names if call["init_args"].get(name) != theirs["init_args"].get(name)]
     if record["rows"] not in (None, data.size * devices):
-        wrong.append("size of batches * devices")
+        wrong.append("size of batches * devices * nodes")
     if record["text"] not in (None, data.facts("train").sha256):
         wrong.append("text")
     if record["accumulate"] != accumulate:

@@ -10,6 +10,7 @@ import yaml
 from seqmodels.checkpointing import Checkpoints, WholeFiles
 from seqmodels.csv_log import CSVLog
 from seqmodels.data import SequenceDataModule, Share, TranslationDataModule
+from seqmodels.devices import Sharing, make_strategy
 from seqmodels.diagnostics import Samples, Translations
 from seqmodels.environment import choose_accelerator, choose_precision, quiet
 from seqmodels.errors import DivergedError, InputError
@@ -47,6 +48,8 @@ def fit(
     accumulate: int = 1,
     precision: Precision = "32-true",
     devices: int = 1,
+    nodes: int = 1,
+    strategy: Sharing = "auto",
     accelerator: str = "auto",
     prompt: str = "",
     runs: str = "runs",
@@ -82,6 +85,9 @@ def fit(
         accumulate: batches whose gradients make one step.
         precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the processor or GPU computes in it.
         devices: how many GPUs, or processes on the CPU, share the work; each reads a batch of its own.
+        nodes: how many machines have so many devices each; torchrun or SLURM starts their processes.
+        strategy: ddp, where every device has all weights; fsdp, where each has a part of every one, of its gradient
+            and of what AdamW keeps; auto for ddp where there are several devices.
         accelerator: cpu or gpu; auto for a GPU where there is one.
         prompt: what the samples continue.
         runs: the folder in which run folders are made.
@@ -108,7 +114,7 @@ def fit(
         max_minutes = 3.0
     budget = Budget(max_minutes, max_steps, max_tokens, validations)
     averages = make_average(average, ema_decay, validations)
-    for name, value in {"accumulate": accumulate, "devices": devices}.items():
+    for name, value in {"accumulate": accumulate, "devices": devices, "nodes": nodes}.items():
         if value < 1:
             raise InputError(f"{name}={value} was given; expected at least 1")
     if clip < 0:
@@ -118,18 +124,19 @@ def fit(
     if save_minutes <= 0:
         raise InputError(f"save_minutes={save_minutes} was given; expected more than 0")
     accelerator = choose_accelerator(accelerator, devices)
+    sharing = make_strategy(strategy, devices, nodes, task, average, precision)
     recorded = configuration(task, data, settings)
     resume = resume or run_of_this_job(Path(runs), recorded)
     origin = None
     if resume is not None:
         origin = find_origin(resume)  # a bad one is refused before anything is written
-        check_same(origin, task, data, devices, accumulate, average)
+        check_same(origin, task, data, devices * nodes, accumulate, average)
         if budget.is_spent(origin.content) and (origin.ended or not origin.due):
             raise InputError(
                 f"{str(origin.path)!r} has spent this budget; give more --max-minutes, --max-steps or --max-tokens"
             )
     facts = data.facts("train")  # tokenized here, once; other processes find it in the cache
-    count = len(data.training_batches(Share(0, devices)))
+    count = len(data.training_batches(Share(0, devices * nodes)))
     if origin is not None:
         check_batches(origin, count)
     task.check(data, prompt)
@@ -154,6 +161,9 @@ def fit(
             accumulate_grad_batches=accumulate,
             precision=choose_precision(accelerator) if precision == "auto" else precision,
             devices=devices,
+            num_nodes=nodes,
+            strategy=sharing,
+            inference_mode=strategy != "fsdp",  # weights gathered in it could not be trained again
             accelerator=accelerator,
             plugins=[files],
             logger=[CSVLog(folder), *trackers],
@@ -189,7 +199,7 @@ def fit(
             raise KeyboardInterrupt if isinstance(ending, Stopped) and ending.signal == signal.SIGINT else ending
         if files.failed:
             raise InputError(f"the last checkpoint could not be saved ({files.failed}); make room, and resume {folder}")
-    return folder
+        return Path(trainer.strategy.broadcast(str(folder)))  # torchrun's and SLURM's other processes do not know it
 
 
 def configuration(task: SequenceTask, data: SequenceDataModule, settings: dict[str, Any]) -> dict[str, Any]:

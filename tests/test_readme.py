@@ -112,6 +112,16 @@ def known_flags(words: list[str]) -> set[str]:
     return flags | {f"--no-{flag[2:]}" for flag in switches} | {"--help"}
 
 
+def started(words: list[str]) -> list[str]:
+    """What srun or torchrun start, which have flags of their own."""
+    if words[:1] == ["srun"]:
+        return words[1:]
+    if words[:1] == ["torchrun"]:
+        place = next(number for number, word in enumerate(words) if word == "seqmodels.cli" or "recipes/" in word)
+        return [*(["seqmodels"] if words[place] == "seqmodels.cli" else ["python", words[place]]), *words[place + 1 :]]
+    return words
+
+
 def commands(page: Path) -> list[list[str]]:
     """Commands of this package in the shell blocks of a page, as words."""
     found = []
@@ -122,6 +132,7 @@ def commands(page: Path) -> list[list[str]]:
                     words = shlex.split(command.strip().removeprefix("$ "))
                     while words and re.fullmatch(r"\w+=.*", words[0]):
                         words = words[1:]
+                    words = started(words)
                     if words[:1] == ["seqmodels"] or (words[:1] == ["python"] and "recipes/" in "".join(words[1:2])):
                         found.append(words)
     return found

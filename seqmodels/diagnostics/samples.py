@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
 from seqmodels.tasks import LanguageModel
+from seqmodels.tasks.sharding import whole
 
 
 @runtime_checkable
@@ -42,18 +43,24 @@ class Samples(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Sample if it is time."""
-        if trainer.global_step >= self.next and trainer.is_global_zero:
+        if trainer.global_step >= self.next:
             self._sample(trainer, pl_module)
             self.next = 2 * trainer.global_step
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Sample the finished model."""
-        if trainer.is_global_zero and trainer.global_step > self.last:
+        if trainer.global_step > self.last:
             self._sample(trainer, pl_module)
 
     def _sample(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        assert isinstance(task, LanguageModel)
+        """Write one, on the first device alone."""
         self.last = trainer.global_step
+        with whole(task):
+            if trainer.is_global_zero:
+                self._write(trainer, task)
+
+    def _write(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        assert isinstance(task, LanguageModel)
         limit = task.backbone.max_length
         length = 1 + len(task.tokenizer.encode(self.prompt))
         room = self.tokens if limit is None else max(0, min(self.tokens, limit - length))

@@ -90,7 +90,8 @@ class SelfAttention(nn.Module):
 
     def initial_state(self, rows: int) -> KeysValues:
         """No keys and values yet."""
-        empty = self.project.weight.new_zeros(rows, self.heads[1], 0, self.head_size)
+        weight = self.project.weight  # of which a device may hold a part only
+        empty = torch.zeros(rows, self.heads[1], 0, self.head_size, dtype=weight.dtype, device=weight.device)
         return empty, empty
 
     def forward(self, x: Tensor, state: State, reading: Reading) -> tuple[Tensor, KeysValues]:

@@ -83,13 +83,23 @@ class Attentive(Backbone):
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State]:
         """See `Backbone.forward`."""
-        y, state, _ = self.aligned(x, state, mask=mask, memory=memory)
+        y, state, _ = self._run(x, state, mask, memory)
         return y, state
 
     def aligned(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State, Tensor | None]:
         """See `Backbone.aligned`."""
+        return self._run(x, state, mask, memory)
+
+    def units(self) -> dict[nn.Module, tuple[str, ...]]:
+        """See `Backbone.units`: those of the network, or all as one that is used anew at each step."""
+        return self.network.units() if self.feed is None or self.align is None else {self: ("remember", "aligned")}
+
+    def _run(
+        self, x: Tensor, state: State | None, mask: Tensor | None, memory: State | None
+    ) -> tuple[Tensor, State, Tensor | None]:
+        """`forward`, and the weights where it looks at something."""
         self._check(x, mask, memory)
         seen = Seen(*cast(tuple[State, ...], memory))  # type: ignore[arg-type]
         beams = len(x) // len(seen.summary)

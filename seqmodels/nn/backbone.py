@@ -100,6 +100,13 @@ class Backbone(Recorded, nn.Module, ABC):
         """
         raise InputError(f"the state of {type(self).__name__} grows with what it reads; it is not made of a vector")
 
+    def units(self) -> dict[nn.Module, tuple[str, ...]]:
+        """Parts whose weights are gathered together where devices share them, each with those of its methods beside
+        `forward` that are called from outside and use weights; none of these calls another, or `forward`. What no
+        part has, is there all the time.
+        """
+        return {self: ("remember",)}
+
     def _check(self, x: Tensor, mask: Tensor | None, memory: State | None) -> None:
         """Refuse shapes that the contract does not allow, before they fail somewhere deep inside."""
         name = type(self).__name__

@@ -1,5 +1,7 @@
 """A network that reads a text from both ends."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +42,10 @@ class Bidirectional(Backbone):
         y, _ = forwards(x, mask=mask)
         z, _ = backwards(x.flip(1), mask=None if mask is None else mask.flip(1))
         return torch.cat((y, z.flip(1)), -1), ()
+
+    def units(self) -> dict[nn.Module, tuple[str, ...]]:
+        """See `Backbone.units`: those of both networks."""
+        return {part: methods for way in self.ways for part, methods in cast(Backbone, way).units().items()}
 
     def summary(self, y: Tensor, mask: Tensor) -> Tensor:
         """See `Backbone.summary`: what each way ended with, which for the second is at the first position."""

@@ -37,7 +37,21 @@ class SwiGLU(nn.Module):
         return cast(Tensor, self.out(F.silu(gate) * value))
 
 
-_NORMS: dict[str, type[nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
+class LayerNorm(nn.LayerNorm):
+    """Torch's, also for weights that were gathered in half precision, which its kernel for CPUs refuses."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+
+
+class RMSNorm(nn.RMSNorm):
+    """Likewise."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
+_NORMS: dict[str, type[nn.Module]] = {"layer": LayerNorm, "rms": RMSNorm}
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": GELU, "swiglu": SwiGLU}
 
 

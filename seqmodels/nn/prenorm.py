@@ -41,6 +41,11 @@ class Block(nn.Module):
         self.norm_cross = None if cross is None else norm()
         self.mixer, self.cross, self.feed_forward, self.dropout = mixer, cross, feed_forward, dropout
 
+    def remember(self, source: Tensor) -> KeysValues:
+        """Keys and values of a source, where there is a memory."""
+        assert self.cross is not None
+        return self.cross.remember(source)
+
     def forward(
         self,
         x: Tensor,
@@ -218,7 +223,11 @@ class PreNormStack(Backbone):
         """See `Backbone.remember`: which positions of the source are real, and its keys and values for each layer."""
         if self.memory_size is None:
             return super().remember(source, mask, summary)
-        return mask[:, None, None], tuple(block.cross.remember(source) for block in self.blocks)  # type: ignore[union-attr,operator]
+        return mask[:, None, None], tuple(block.remember(source) for block in self.blocks)  # type: ignore[operator]
+
+    def units(self) -> dict[nn.Module, tuple[str, ...]]:
+        """See `Backbone.units`: the layers."""
+        return dict.fromkeys(self.blocks, ("remember",))
 
     def summary(self, y: Tensor, mask: Tensor) -> Tensor:
         """See `Backbone.summary`: the mean of all outputs where the network looks both ways."""

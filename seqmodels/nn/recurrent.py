@@ -75,6 +75,10 @@ class RecurrentStack(Backbone):
         tensors = iter(features.view(len(features), -1, self.output_size).unbind(1))
         return tuple(tuple(next(tensors) for _ in range(cell.state_tensors)) for cell in self.layers)  # type: ignore[arg-type]
 
+    def units(self) -> dict[nn.Module, tuple[str, ...]]:
+        """See `Backbone.units`: the layers."""
+        return dict.fromkeys(self.layers, ("step", "sequence"))
+
     def forward(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State]:

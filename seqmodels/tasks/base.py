@@ -4,7 +4,6 @@ import time
 from abc import ABC, abstractmethod
 from typing import Any, get_args
 
-import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
@@ -19,9 +18,10 @@ from seqmodels.recorded import Recorded
 from seqmodels.state import State, detach, map_state
 from seqmodels.tasks.random_states import share_of
 from seqmodels.tasks.record import RECORD, make_record, rows_of
+from seqmodels.tasks.sharding import Sharded, whole_tensor
 
 
-class SequenceTask(Recorded, pl.LightningModule, ABC):
+class SequenceTask(Recorded, Sharded, ABC):
     """A model that scores targets, trained by summed cross-entropy under Lightning's automatic optimisation.
 
     The state goes from batch to batch where the batch says that it continues, detached: truncated BPTT with one chunk
@@ -57,12 +57,9 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
             )
         if not 0 <= label_smoothing < 1:
             raise InputError(f"label_smoothing={label_smoothing} was given; expected a share in [0, 1)")
-        for kind, name, names in (
-            ("optimizer", optimizer, get_args(OptimizerName)),
-            ("schedule", schedule, get_args(Schedule)),
-        ):
-            if name not in names:
-                raise InputError(f"the {kind} {name!r} is not known; choose one of {', '.join(names)}")
+        for kind, name, known in (("optimizer", optimizer, OptimizerName), ("schedule", schedule, Schedule)):
+            if name not in get_args(known):
+                raise InputError(f"the {kind} {name!r} is not known; choose one of {', '.join(get_args(known))}")
         if schedule == "inverse-sqrt" and warmup == 0:
             raise InputError("the schedule inverse-sqrt falls from the end of the warmup on; give a warmup above 0")
         self.tokenizer, self.optimizer, self.schedule = tokenizer, optimizer, schedule
@@ -78,8 +75,8 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         self._random: list[dict[str, Any]] | None = None  # to be restored where a run resumes
         self._recent = torch.zeros(2, dtype=torch.float64)  # nats and targets since the last line of the log
         self._step = torch.zeros(3, dtype=torch.float64)  # of the step that is being made, and its nats on all ranks
-        self.gradient_norm = torch.zeros(())
-        """Of the last step, before it was clipped."""
+        self._norm = self.gradient_norm = torch.zeros(())
+        """Norm of the gradient of the last step, before it was clipped."""
         self.skipped_in_a_row = 0
         """How many of the last steps were skipped, since a loss or gradient was not finite."""
         self._clock: tuple[float, int] | None = None  # when that was, and the tokens seen by then
@@ -121,7 +118,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
 
     def regularized(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor | float]:
         """What `forward` returns, and a penalty that is added to the loss in training: a mean over this rank alone."""
-        return *self(batch, state), 0.0
+        return *self.forward(batch, state), 0.0
 
     def prepared(self, batch: Batch) -> Batch:
         """What a step learns from, given what the data has: the batch itself, unless a task says otherwise."""
@@ -169,7 +166,8 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         A skipped step is one without gradients: neither weights nor moments move. What was carried from it is dropped,
         and its loss is in no figure.
         """
-        self.gradient_norm = get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+        self._norm = get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+        self.gradient_norm = whole_tensor(self._norm)
         everywhere, scaled = self._step[2], self.trainer.precision == "16-mixed"  # whose scaler skips by itself
         if torch.isfinite(everywhere) and (scaled or torch.isfinite(self.gradient_norm)):
             self.skipped_in_a_row = 0
@@ -214,7 +212,7 @@ class SequenceTask(Recorded, pl.LightningModule, ABC):
         if gradient_clip_val and gradient_clip_algorithm == "value":
             torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
         elif gradient_clip_val:
-            clip_grads_with_norm_(parameters, gradient_clip_val, self.gradient_norm)
+            clip_grads_with_norm_(parameters, gradient_clip_val, self._norm)
 
     def configure_optimizers(self) -> Any:
         """The optimiser, and a learning rate that follows the share of the run."""

@@ -111,11 +111,15 @@ class LanguageModel(SequenceTask):
 
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) of the token after each input, and the state after the last."""
-        logits, state, _ = self.regularized(batch, state)
+        logits, state, _ = self._run(batch, state)
         return logits, state
 
     def regularized(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor | float]:
         """See `SequenceTask.regularized`: activation and temporal activation regularisation."""
+        return self._run(batch, state)
+
+    def _run(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor | float]:
+        """Logits, state and penalty."""
         x = self.embedding(batch.inputs)
         x = embedding_dropout(x, batch.inputs, len(self.embedding.weight), self.embedding_dropout, self.training)
         x = variational_dropout(x, self.input_dropout, self.training)

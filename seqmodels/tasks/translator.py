@@ -279,7 +279,7 @@ class Translator(SequenceTask):
 
     def regularized(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor | float]:
         """See `SequenceTask.regularized`: with R-Drop, how far the two passes of a row are apart."""
-        logits, state = self(batch, state)
+        logits, state = self.forward(batch, state)
         return logits, state, self.r_drop * divergence(logits, batch.targets) if self.r_drop else 0.0
 
 

@@ -1,0 +1,136 @@
+"""Small runs that one process makes alone, or two started by torchrun together; see `test_devices.py`.
+
+torchrun --nproc-per-node 2 tests/shared_work.py FOLDER
+"""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from torch.distributed.tensor import DTensor
+from training import Record
+
+from seqmodels import (
+    GRU,
+    LSTM,
+    Hybrid,
+    LanguageModel,
+    TextDataModule,
+    Transformer,
+    TranslationDataModule,
+    Translator,
+    fit,
+)
+from seqmodels.data import SequenceDataModule
+from seqmodels.tasks import SequenceTask
+
+STEPS = 20
+Built = tuple[SequenceTask, SequenceDataModule]
+
+
+class Case(NamedTuple):
+    """What is trained on a folder with `text.txt` and pairs, by a number of processes, and how."""
+
+    build: Callable[[Path, int], Built]
+    settings: dict[str, Any]
+    tolerance: float
+    """Relative, and a tenth of it absolute."""
+
+
+def seeded() -> None:
+    """Weights of the first process count: every other draws its own."""
+    torch.manual_seed(int(os.environ.get("RANK", 0)))
+
+
+def model(folder: Path, processes: int, network: str, carry: bool = False, **settings: Any) -> Built:
+    data = TextDataModule(str(folder / "text.txt"), length=16, batch_size=8 // processes, carry=carry, val_share=0.3)
+    seeded()
+    networks = {
+        "LSTM": lambda: LSTM(8, 16, num_layers=2, learn_initial_state=True),
+        "GRU": lambda: GRU(8, 16),
+        "Hybrid": lambda: Hybrid(16, "LSTM,attention,MinGRU", num_heads=2, norm="rms", activation="swiglu"),
+        "Transformer": lambda: Transformer(16, num_layers=2, num_heads=2),
+    }
+    return LanguageModel(networks[network](), data.tokenizer, lr=1e-2, **settings), data
+
+
+def translator(folder: Path, processes: int, attends: bool) -> Built:
+    data = TranslationDataModule(str(folder), "en", "fr", tokenizer="word", max_tokens=400 // processes, joint=True)
+    seeded()
+    if attends:
+        parts = Transformer(16, num_layers=2, num_heads=2, causal=False), Transformer(16, 2, 2, memory_size=16)
+        return Translator(*parts, data.tokenizer, lr=1e-2, tie_embeddings="all"), data
+    return Translator(GRU(16, 16), GRU(16, 32), data.tokenizer, lr=2e-2, label_smoothing=0.1), data
+
+
+CASES = {
+    "windows": Case(lambda *at: model(*at, "LSTM"), {"precision": "64-true", "accumulate": 2, "clip": 0.1}, 1e-9),
+    "lanes": Case(
+        lambda *at: model(*at, "GRU", carry=True), {"precision": "64-true", "clip": 1e-3, "clip_by": "value"}, 1e-9
+    ),
+    "muon": Case(lambda *at: model(*at, "Transformer", optimizer="muon"), {"precision": "64-true"}, 1e-3),
+    "bf16": Case(lambda *at: model(*at, "LSTM"), {"precision": "bf16-mixed"}, 1e-2),
+    "pairs": Case(lambda *at: translator(*at, False), {"precision": "64-true", "accumulate": 2}, 1e-7),
+    "fsdp-lstm": Case(lambda *at: model(*at, "LSTM", carry=True), {"clip": 0.1}, 1e-4),
+    "fsdp-transformer": Case(
+        lambda *at: model(*at, "Transformer", tie_embeddings=True), {"clip": 1e-3, "clip_by": "value"}, 1e-4
+    ),
+    "fsdp-bf16": Case(lambda *at: model(*at, "Hybrid"), {"precision": "bf16-mixed"}, 1e-2),
+    "fsdp-bf16-lstm": Case(lambda *at: model(*at, "LSTM", carry=True), {"precision": "bf16-mixed"}, 1e-2),
+    "fsdp-bf16-additive": Case(lambda *at: translator(*at, False), {"precision": "bf16-mixed"}, 5e-2),
+    "fsdp-additive": Case(lambda *at: translator(*at, False), {}, 1e-4),
+    "fsdp-attends": Case(lambda *at: translator(*at, True), {"accumulate": 2}, 1e-4),
+}
+
+
+class Held(pl.Callback):
+    """Writes down how many numbers a process holds at the end: weights, and moments of the optimiser."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        kept = [value for state in trainer.optimizers[0].state.values() for value in state.values()]
+        counts = [
+            sum(part.to_local().numel() if isinstance(part, DTensor) else part.numel() for part in parts)
+            for parts in (pl_module.parameters(), [value for value in kept if value.ndim])
+        ]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / f"{trainer.global_rank} of {trainer.world_size}.json").write_text(json.dumps(counts))
+
+
+def run(name: str, folder: Path, processes: int, resume: Path | None = None) -> Path:
+    """Train a case; returns the run folder."""
+    case = CASES[name]
+    task, data = case.build(folder, processes)
+    settings = {"strategy": "fsdp"} if name.startswith("fsdp") and processes > 1 else {}
+    runs = folder / f"{processes}{'-resumed' if resume else ''}"
+    half = Record(STEPS // 2, runs / f"{name}.ckpt")
+    return fit(
+        task, data, max_steps=STEPS, validations=1, devices=processes, accelerator="cpu", runs=str(runs / name),
+        callbacks=(half, Held(folder / "held" / name)), resume=resume, **settings, **case.settings,
+    )  # fmt: skip
+
+
+def figures(folder: Path) -> dict[str, float]:
+    """What a run logged: the only line of training, and that of validation."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2
+    return {name: float(value) for row in rows for name, value in row.items() if value}
+
+
+def main(folder: Path) -> None:
+    runs = {name: str(run(name, folder, 2)) for name in CASES}
+    runs["resumed"] = str(run("fsdp-lstm", folder, 2, resume=folder / "1" / "fsdp-lstm.ckpt"))
+    (folder / f"runs-{torch.distributed.get_rank()}.json").write_text(json.dumps(runs))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
