@@ -1,4 +1,4 @@
-"""The one exception for what a user can put right."""
+"""The exceptions for what a user can put right."""
 
 
 class InputError(ValueError):
@@ -6,4 +6,11 @@ class InputError(ValueError):
 
     The message is one line: what was given, what was expected, what to do. The command line prints it
     without a traceback and exits with code 2; in Python it is a `ValueError`.
+    """
+
+
+class DamagedError(InputError):
+    """A file of this package is not what was written: it is truncated, or its bits have changed.
+
+    An older file of the same run may still be whole, which is why this is told apart from a foreign file.
     """

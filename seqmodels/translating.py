@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from json import dumps, loads
+from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from seqmodels.environment import choose_accelerator
 from seqmodels.errors import InputError
 from seqmodels.folder import write_beside
 from seqmodels.lines import parts
+from seqmodels.plain import read_json
 from seqmodels.tasks import LanguageModel, Translator
 from seqmodels.tasks.base import RECORD
 from seqmodels.tasks.joined import Joined
@@ -186,8 +187,8 @@ def report(run: str, name: str, scores: dict[str, Any], json: bool) -> None:
     folder = Path(run).expanduser()
     if folder.is_dir():
         path = folder / "result.json"
-        result = loads(path.read_text()) if path.exists() else {}
-        tests = result.get("tests", {}) | {name: scores}
+        result = read_json(path) if path.exists() else {}
+        tests = check_tests(path, result.get("tests", {})) | {name: scores}
         write_beside(path, dumps({**result, "tests": tests}, indent=2, ensure_ascii=False) + "\n")
         tables = {text: [found["by_length"]] for text, found in tests.items()}
         draw_bleu_by_length(tables, folder / "bleu_by_length.png")

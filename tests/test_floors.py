@@ -14,7 +14,7 @@ PACKAGE = Path(seqmodels.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
-    0: ("errors", "state", "batch", "recorded", "hardware"),
+    0: ("errors", "state", "batch", "recorded", "hardware", "plain"),
     1: ("nn", "data", "decoding", "metrics", "bleu", "optim"),
     2: ("tasks", "diagnostics"),
 }
