@@ -113,7 +113,10 @@ class _Checked:
         if not beginning.strip(b"\0"):
             raise self._damaged("it is empty, or zeros")
         if not beginning.startswith(b"PK\3\4"):
-            raise self._foreign("does not begin as a container of torch.save does, or its first bits have changed")
+            ending = self._read(max(0, self.size - END.size), 4)
+            if beginning.startswith(b"PK") or ending == b"PK\5\6":
+                raise self._damaged("its first bits have changed")
+            raise self._foreign("does not begin as a container of torch.save does")
 
     def _table(self) -> tuple[int, int]:
         """Where the table of contents begins, and how many entries it has; it has to reach to the end of the file."""
@@ -137,7 +140,8 @@ class _Checked:
 
     def _start(self, info: zipfile.ZipInfo) -> int:
         """Where the bytes of an entry begin."""
-        return info.header_offset + LOCAL.size + sum(LOCAL.unpack(self._read(info.header_offset, LOCAL.size))[-2:])
+        *_, named, extra = LOCAL.unpack(self._read(info.header_offset, LOCAL.size))
+        return int(info.header_offset + LOCAL.size + named + extra)
 
     def _content(self, found: list[zipfile.ZipInfo], name: str) -> bytes:
         return b"".join(self._read(self._start(info), info.file_size) for info in found if info.filename == name)
@@ -152,7 +156,7 @@ class _Checked:
         header = self._read(info.header_offset, LOCAL.size)
         if len(header) < LOCAL.size:
             raise self._damaged("an entry lies beyond its end")
-        mark, _, flags, method, _, _, crc, packed, size, named, extra = LOCAL.unpack(header)
+        mark, _, flags, method, _, _, crc, packed, size, named, _ = LOCAL.unpack(header)
         name, start = self._read(info.header_offset + LOCAL.size, named), self._start(info)
         told = self._read(start + info.file_size, min(end - start - info.file_size, 25)) if start < end else b"beyond"
         sizes = [info.file_size] * 2

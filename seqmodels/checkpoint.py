@@ -78,7 +78,8 @@ def _loaded(path: Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # what matters is an error
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the checks know more than the reader's dozen of exceptions
-        raise InputError(f"{str(path)!r} cannot be read as a checkpoint: {next(iter(str(error).splitlines()), type(error).__name__)}") from error
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{str(path)!r} cannot be read as a checkpoint: {why}") from error
     return dict(content) if isinstance(content, dict) else {}
 
 
@@ -100,4 +101,4 @@ def load(path: str | Path) -> SequenceTask:
         task = rebuild(content[RECORD]["task"], content["state_dict"])
     except InputError as error:
         raise InputError(f"{str(path)!r} does not fit the network it describes: {error}") from error
-    return task.eval()  # type: ignore[no-any-return]
+    return task.eval()

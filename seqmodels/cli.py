@@ -1,4 +1,4 @@
-"""The command line: `seqmodels fit | validate | test | generate | score | translate | share`, and recipes as commands."""
+"""The command line: `seqmodels fit`, `generate`, `test` and so on, and recipes as commands."""
 
 import inspect
 import re

@@ -1,6 +1,5 @@
 """A file of settings, such as the `config.yaml` of a run, looked through before it is followed."""
 
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -26,7 +25,7 @@ class ConfigFile(ActionConfigFile):
 
     def __call__(self, parser: Any, cfg: Any, values: Any, option_string: str | None = None) -> None:
         check_configuration(values)
-        super().__call__(parser, cfg, values, option_string)
+        super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
 
 
 def check_configuration(path: str) -> None:
@@ -47,13 +46,15 @@ def check_configuration(path: str) -> None:
         why = " ".join(str(error).split())[:200]
         raise InputError(f"{name} is no YAML: {why}; expected settings, as config.yaml of a run has them") from error
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise InputError(f"{name} holds no settings; expected lines such as 'lr: 0.003', as config.yaml of a run has them")
+        raise InputError(
+            f"{name} holds no settings; expected lines such as 'lr: 0.003', as config.yaml of a run has them"
+        )
     known = {class_path(cls) for cls in subclasses(Backbone)} | {cls.__name__ for cls in subclasses(Backbone)}
     for wanted in _class_paths(found):
         if wanted not in known:
             raise InputError(
-                f"{name} names the class {wanted!r:.100}, which is not known as a network; if it is your own, import its "
-                "module first with --import MODULE"
+                f"{name} names the class {wanted!r:.100}, which is not known as a network; if it is your own, import "
+                "its module first with --import MODULE"
             )
 
 
@@ -64,9 +65,11 @@ def _check_events(text: str, name: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         repeats += isinstance(event, yaml.AliasEvent)
         if depth > DEPTH or repeats > REPEATS:
-            raise InputError(f"{name} is nested more than {DEPTH} levels deep, or repeats itself more than {REPEATS} times")
-        if getattr(event, "tag", None):
-            raise InputError(f"{name} has the tag {event.tag!r:.80}; expected plain settings without tags")
+            raise InputError(
+                f"{name} is nested more than {DEPTH} levels deep, or repeats itself more than {REPEATS} times"
+            )
+        if tag := getattr(event, "tag", None):
+            raise InputError(f"{name} has the tag {tag!r:.80}; expected plain settings without tags")
         if isinstance(event, yaml.ScalarEvent) and (
             len(event.value) > LONGEST or (len(event.value) > DIGITS and event.value.lstrip("+-").isdigit())
         ):

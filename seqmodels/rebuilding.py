@@ -126,9 +126,7 @@ def _check_fit(outline: SequenceTask, weights: dict[str, Tensor]) -> None:
         raise InputError(f"it has no {more[0]!r:.100}")
     for name, tensor in expected.items():
         if weights[name].shape != tensor.shape:
-            raise InputError(
-                f"{name!r} is {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}"
-            )
+            raise InputError(f"{name!r} is {tuple(weights[name].shape)}, expected {tuple(tensor.shape)}")
     needed = sum(tensor.numel() for tensor in {id(t): t for t in outline.state_dict(keep_vars=True).values()}.values())
     storages = {tensor.untyped_storage().data_ptr(): tensor for tensor in weights.values()}
     held = sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in storages.values())

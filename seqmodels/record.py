@@ -1,5 +1,6 @@
 """What a checkpoint holds beside its tensors, checked field by field before anything is made of it."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -32,8 +33,8 @@ def check_record(content: dict[str, Any], name: str) -> None:
     wrong = [field for field, fits in FIELDS.items() if field in record and not fits(record[field])]
     if not all(type(key) is str and isinstance(tensor, Tensor) for key, tensor in weights.items()):
         wrong.append("state_dict")
-    if wrong or not _is_call(record["task"]):
-        raise InputError(f"{name!r} has a record that cannot be used: {', '.join(wrong) or 'task'} is not what it should be")
+    if wrong:
+        raise InputError(f"{name!r} has a record that cannot be used: {', '.join(wrong)} is not what it should be")
     check_depth(record["task"], f"the model in {name!r}")
 
 
@@ -66,7 +67,7 @@ def _is_random(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim == 1 and value.element_size() == 1
 
 
-FIELDS = {
+FIELDS: dict[str, Callable[[Any], bool]] = {
     "task": _is_call,
     "data": lambda value: value is None or _is_call(value),
     "rows": lambda value: value is None or (type(value) is int and value > 0),

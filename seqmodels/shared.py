@@ -43,7 +43,7 @@ def read_shared(folder: Path) -> dict[str, Any]:
     config = read_json(folder / CONFIG)
     if config.keys() != {"format", "task", "data", "tied", "sha256"} or config["format"] != FORMAT:
         raise InputError(
-            f"{str(folder / CONFIG)!r} has format {config.get('format')!r:.40} and the fields {', '.join(config):.200}; "
+            f"{str(folder / CONFIG)!r} has format {config.get('format')!r:.40} and fields {', '.join(config):.200}; "
             f"expected what `seqmodels share` writes, of format {FORMAT}"
         )
     task, tied, sums = config["task"], config["tied"], config["sha256"]
@@ -58,7 +58,9 @@ def read_shared(folder: Path) -> dict[str, Any]:
     weights = _weights(folder / WEIGHTS, sums)
     for name, other in tied.items():
         if name in weights or other not in weights:
-            raise InputError(f"{str(folder / CONFIG)!r} ties {name!r:.80} to {other!r:.80}, and the weights have another")
+            raise InputError(
+                f"{str(folder / CONFIG)!r} ties {name!r:.80} to {other!r:.80}, and the weights have another"
+            )
     weights |= {name: weights[other] for name, other in tied.items()}
     call = {"class_path": task["class_path"], "init_args": arguments}
     return {RECORD: {"format": 1, "task": call, "data": config["data"]}, "state_dict": weights}

@@ -108,8 +108,7 @@ def _card(task: SequenceTask, result: Path) -> str:
     lines = [
         f"# {task.name}, a {kind}",
         "",
-        f"A {kind} of the package seqmodels: {size:,} parameters, a vocabulary of "
-        f"{task.tokenizer.vocab_size:,}.",
+        f"A {kind} of the package seqmodels: {size:,} parameters, a vocabulary of {task.tokenizer.vocab_size:,}.",
         "",
         *own,
         *table,

@@ -122,7 +122,8 @@ def _read_record(checkpoint: Path | None) -> dict[str, Any]:
         return {}
     try:
         record = read_json(path, MOST)
-        if not (all(isinstance(record[name], str) for name in ("project", "id")) and _is_table(record.get("samples", []))):
+        named = all(isinstance(record[name], str) for name in ("project", "id"))
+        if not (named and _is_table(record.get("samples", []))):
             raise KeyError("samples")
     except (InputError, KeyError) as error:
         raise InputError(f"{str(path)!r} is damaged; delete it to track a new run instead of continuing it") from error

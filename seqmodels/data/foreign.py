@@ -47,7 +47,9 @@ def check_tokenizer(json: str) -> None:
         raise InputError(f"the tokenizer has {len(ids):,} tokens and the id {largest:,}; expected few free ids below")
     growth = math.prod(_growths({name: part for name, part in found.items() if name != "added_tokens"}))
     if growth > GROWTH:
-        raise InputError(f"the tokenizer's rules make a text up to {growth:.3g} times as long; expected {GROWTH} at most")
+        raise InputError(
+            f"the tokenizer's rules make a text up to {growth:.3g} times as long; expected {GROWTH} at most"
+        )
 
 
 def _growths(value: Any) -> Iterator[int]:
