@@ -79,13 +79,14 @@ class _Checked:
             raise self._damaged("its entries do not lie one behind the other")
         root, sizes = found[0].filename.partition("/")[0], dict[str, int]()
         for info, end in zip(found, places[1:], strict=True):
+            self._check_header(info)
             folder, _, name = info.filename.partition("/")
             known = folder == root and re.fullmatch(NAMES, name) and name not in sizes
             if not known or info.orig_filename != info.filename:
                 raise self._foreign(f"has an entry {info.orig_filename!r:.80}")
-            if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
-                raise self._foreign(f"has a compressed entry, {info.filename!r:.80}")
-            self._check_entry(info, end)
+            if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & ~0x808:
+                raise self._foreign(f"has a compressed or encrypted entry, {info.filename!r:.80}")
+            self._check_bytes(info, end)
             sizes[name] = info.file_size
         for name, wanted in (("version", b"3"), ("byteorder", b"little")):
             if sizes.get(name, 0) > 9 or self._content(found, f"{root}/{name}").strip() != wanted:
@@ -146,34 +147,43 @@ class _Checked:
     def _content(self, found: list[zipfile.ZipInfo], name: str) -> bytes:
         return b"".join(self._read(self._start(info), info.file_size) for info in found if info.filename == name)
 
-    def _check_entry(self, info: zipfile.ZipInfo, end: int) -> None:
-        """An entry's own header has to agree with the table, and its bytes with their checksum.
-
-        Args:
-            info: what the table says.
-            end: where the next one begins.
-        """
+    def _check_header(self, info: zipfile.ZipInfo) -> None:
+        """An entry has a header of its own, which has to agree with the table of contents."""
         header = self._read(info.header_offset, LOCAL.size)
         if len(header) < LOCAL.size:
             raise self._damaged("an entry lies beyond its end")
-        mark, _, flags, method, _, _, crc, packed, size, named, _ = LOCAL.unpack(header)
-        name, start = self._read(info.header_offset + LOCAL.size, named), self._start(info)
-        told = self._read(start + info.file_size, min(end - start - info.file_size, 25)) if start < end else b"beyond"
-        sizes = [info.file_size] * 2
+        mark, _, flags, method, _, _, _, _, _, named, _ = LOCAL.unpack(header)
+        name = self._read(info.header_offset + LOCAL.size, named)
+        if (mark, flags, method) != (b"PK\3\4", info.flag_bits, info.compress_type) or name != _encoded(info):
+            raise self._damaged(f"the entry {info.filename!r:.80} is not where its table says")
+
+    def _check_bytes(self, info: zipfile.ZipInfo, end: int) -> None:
+        """An entry reaches to the next one, and its bytes agree with their checksum.
+
+        Args:
+            info: what the table says of an entry that is not compressed.
+            end: where the next one begins.
+        """
+        _, _, flags, _, _, _, crc, packed, size, _, _ = LOCAL.unpack(self._read(info.header_offset, LOCAL.size))
+        start, sizes = self._start(info), [info.file_size] * 2
+        behind = end - start - info.file_size
+        told = self._read(start + info.file_size, min(behind, 25)) if behind >= 0 else b"less than nothing"
         if flags & 8:  # sizes and checksum stand behind the bytes, in 32 bits or in 64
-            mark_behind = struct.pack("<4sI", b"PK\7\10", info.CRC)
-            long = max(sizes) > 0xFFFFFFFF
-            agrees = told in ([] if long else [mark_behind + struct.pack("<2I", *sizes)]) + [
-                mark_behind + struct.pack("<2Q", *sizes)
-            ]
+            mark = struct.pack("<4sI", b"PK\7\10", info.CRC)
+            short = [] if info.file_size > 0xFFFFFFFF else [mark + struct.pack("<2I", *sizes)]
+            agrees = told in [*short, mark + struct.pack("<2Q", *sizes)]
         else:
-            agrees = told == b"" and (crc, packed, size) == (info.CRC, *sizes)
-        agrees = agrees and mark == b"PK\3\4" and flags == info.flag_bits and not flags & ~0x808 and not method
-        if not agrees or name != info.filename.encode():
-            raise self._damaged(f"the entry {info.filename!r} is not where its table says")
+            agrees = not told and (crc, packed, size) == (info.CRC, *sizes)
+        if not agrees or info.compress_size != info.file_size:
+            raise self._damaged(f"the entry {info.filename!r:.80} is larger or smaller than its table says")
         self.file.seek(start)
         found, left = 0, info.file_size
         while left and (chunk := self.file.read(min(CHUNK, left))):
             found, left = zlib.crc32(chunk, found), left - len(chunk)
         if left or found != info.CRC:
             raise self._damaged(f"the checksum of {info.filename!r} is wrong")
+
+
+def _encoded(info: zipfile.ZipInfo) -> bytes:
+    """The name of an entry as it stands in the file: in UTF-8 if it says so, else in the characters of old."""
+    return info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")

@@ -160,6 +160,7 @@ def _fit(words: list[str]) -> None:
     from seqmodels.data import TextDataModule
     from seqmodels.nn import LSTM, Backbone
     from seqmodels.parsing import Parser, call
+    from seqmodels.rebuilding import at_most
     from seqmodels.run import fit
     from seqmodels.tasks import LanguageModel
 
@@ -169,7 +170,8 @@ def _fit(words: list[str]) -> None:
     parser.add_subclass_arguments(Backbone, "backbone", required=False)
     parser.add_class_arguments(LanguageModel, skip={"backbone", "tokenizer"})
     parser.add_function_arguments(fit, skip={"task", "data", "callbacks"})
-    arguments = parser.parse(words)
+    with at_most():
+        arguments = parser.parse(words)
     arguments.backbone = arguments.backbone or LSTM()
     text = call(TextDataModule, arguments)
     arguments.task = call(LanguageModel, arguments, tokenizer=text.tokenizer)

@@ -17,7 +17,7 @@ from typing import Any
 from seqmodels.errors import InputError
 from seqmodels.plain import DEPTH
 
-STEPS = 2_000_000
+STEPS = 1_000_000
 """Most opcodes; a large Transformer with its optimiser has 50,000."""
 
 ITEM_SIZES = {

@@ -13,6 +13,9 @@ from jsonargparse import ArgumentParser
 
 from seqmodels.errors import InputError
 
+NO_MEMORY = r"can't allocate memory|out of memory"
+"""What torch says where it does not suffice."""
+
 
 class Parser(ArgumentParser):
     """A parser whose errors are one line with a suggestion, raised as `InputError`.
@@ -40,7 +43,10 @@ class Parser(ArgumentParser):
         try:
             return self.instantiate(arguments)
         except ValueError as error:
-            raise _cause(error) or error from error
+            if (cause := _cause(error)) or re.search(NO_MEMORY, str(error)):
+                raise cause or error from error
+            why = re.search(r"^ +- (.*)$", str(error), re.MULTILINE)
+            raise InputError(f"a setting cannot be used: {why[1] if why else str(error).splitlines()[0]}") from error
 
     def _one_line(self, message: str) -> str:
         """The cause among the lines of a nested report of jsonargparse."""

@@ -40,11 +40,11 @@ def rebuild(call: Call, weights: dict[str, Tensor]) -> SequenceTask:
     """
     call = _with_tokenizers(call)
     _check_settings(call)
-    with _at_most(2 * len(weights) + 16), torch.device("meta"):
+    with at_most(2 * len(weights) + 16), torch.device("meta"):
         outline = _outline(call)
     if outline is not None:
         _check_fit(outline, weights)
-    with _at_most(2 * len(weights) + 16):
+    with at_most(2 * len(weights) + 16):
         task: SequenceTask = construct(call, SequenceTask)
     try:
         task.load_state_dict(weights)
@@ -77,15 +77,19 @@ def _check_settings(value: Any) -> None:
 
 
 @contextlib.contextmanager
-def _at_most(count: int) -> Iterator[None]:
-    """Stop a constructor of this thread that registers more parameters than that."""
+def at_most(count: int = 100_000) -> Iterator[None]:
+    """Stop a constructor of this thread that makes more parameters than that, such as one of a billion layers.
+
+    Raises:
+        InputError: from inside the constructor.
+    """
     mine, left = threading.get_ident(), [count]
 
     def count_down(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
         if threading.get_ident() == mine:
             left[0] -= 1
             if left[0] < 0:
-                raise InputError("it is said to have many more than the file holds")
+                raise InputError(f"it would have more than {count:,} parameters; expected fewer layers")
 
     hook = register_module_parameter_registration_hook(count_down)
     try:

@@ -33,6 +33,8 @@ def check_record(content: dict[str, Any], name: str) -> None:
     wrong = [field for field, fits in FIELDS.items() if field in record and not fits(record[field])]
     if not all(type(key) is str and isinstance(tensor, Tensor) for key, tensor in weights.items()):
         wrong.append("state_dict")
+    if not _are_versions(getattr(weights, "_metadata", {})):
+        wrong.append("the versions of modules")
     if wrong:
         raise InputError(f"{name!r} has a record that cannot be used: {', '.join(wrong)} is not what it should be")
     check_depth(record["task"], f"the model in {name!r}")
@@ -55,6 +57,13 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
         return all(_is_plain(part) for part in value)
     return value is None or type(value) in (bool, int, float, str)
+
+
+def _are_versions(value: Any) -> bool:
+    """What torch keeps beside weights: numbers by their names, for each module."""
+    return isinstance(value, dict) and all(
+        isinstance(part, dict) and all(type(number) is int for number in part.values()) for part in value.values()
+    )
 
 
 def _is_state(value: Any) -> bool:

@@ -1,0 +1,1 @@
+"""What must not fail, tried many thousand times."""
