@@ -156,6 +156,9 @@ class _Checked:
         name = self._read(info.header_offset + LOCAL.size, named)
         if (mark, flags, method) != (b"PK\3\4", info.flag_bits, info.compress_type) or name != _encoded(info):
             raise self._damaged(f"the entry {info.filename!r:.80} is not where its table says")
+        # Torch takes what is marked as a folder for empty, and makes zeros of it.
+        if info.volume or info.internal_attr or info.external_attr & 0xFFFF or info.comment:
+            raise self._damaged(f"the table calls {info.filename!r:.80} something else than a file")
 
     def _check_bytes(self, info: zipfile.ZipInfo, end: int) -> None:
         """An entry reaches to the next one, and its bytes agree with their checksum.

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from seqmodels.archive import check_archive
-from seqmodels.errors import InputError
+from seqmodels.errors import DamagedError, InputError
 from seqmodels.outline import check_outline
 from seqmodels.plain import check_regular, local
 from seqmodels.rebuilding import rebuild
@@ -77,9 +77,9 @@ def _loaded(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters is an error
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the checks know more than the reader's dozen of exceptions
+    except Exception as error:  # the outline is right, and so it is the container, of which torch knows one thing more
         why = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{str(path)!r} cannot be read as a checkpoint: {why}") from error
+        raise DamagedError(f"{str(path)!r} cannot be read: it is damaged ({why}); take another checkpoint") from error
     return dict(content) if isinstance(content, dict) else {}
 
 
