@@ -45,12 +45,19 @@ def rebuild(call: Call, weights: dict[str, Tensor]) -> SequenceTask:
     if outline is not None:
         _check_fit(outline, weights)
     with at_most(2 * len(weights) + 16):
-        task: SequenceTask = construct(call, SequenceTask)
-    try:
-        task.load_state_dict(weights)
-    except RuntimeError as error:
-        raise InputError(str(error).splitlines()[0]) from error
+        try:
+            task: SequenceTask = construct(call, SequenceTask)
+            task.load_state_dict(weights)
+        except InputError:
+            raise
+        except Exception as error:  # a constructor that is given what it was not made for
+            raise _unfit(error) from error
     return task
+
+
+def _unfit(error: Exception) -> InputError:
+    why = next(iter(str(error).splitlines()), type(error).__name__)
+    return InputError(f"it cannot be made as it is described: {why}")
 
 
 def _with_tokenizers(call: Call) -> Call:
@@ -77,8 +84,10 @@ def _check_settings(value: Any) -> None:
 
 
 @contextlib.contextmanager
-def at_most(count: int = 100_000) -> Iterator[None]:
+def at_most(count: int = 4_000) -> Iterator[None]:
     """Stop a constructor of this thread that makes more parameters than that, such as one of a billion layers.
+
+    A Transformer of 300 layers has 4,000.
 
     Raises:
         InputError: from inside the constructor.
@@ -108,7 +117,7 @@ def _outline(call: Call) -> SequenceTask | None:
         elsewhere = not all(path.startswith("seqmodels.") for path in _classes(call))
         if elsewhere and isinstance(error, RuntimeError):  # NotImplementedError, too, which torch raises
             return None
-        raise InputError(f"it cannot be made as it is described: {str(error) or type(error).__name__}") from error
+        raise _unfit(error) from error
 
 
 def _classes(value: Any) -> Iterator[str]:

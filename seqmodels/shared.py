@@ -1,6 +1,7 @@
 """A folder that a model is shared in, read back: weights as safetensors, all else as JSON."""
 
 import hashlib
+import itertools
 import struct
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def read_shared(folder: Path) -> dict[str, Any]:
     if not all(_is_names(value) for value in (tied, sums)) or not _has_arguments(task):
         raise InputError(f"{str(folder / CONFIG)!r} cannot be used: task, tied or sha256 is not what it should be")
     arguments = dict(task["init_args"])
-    for name, file in TOKENIZERS.items():
+    for name, file in itertools.product(TOKENIZERS, TOKENIZERS.values()):
         if arguments.get(name) == {"file": file}:
             text = read_small(folder / file, LARGEST)
             _check_sum(folder / file, text.encode(), sums)
