@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from seqmodels.checkpoint import load
     from seqmodels.data import TextDataModule, Tokenizer, TranslationDataModule
     from seqmodels.decoding import Beam, Draws, Sampling
-    from seqmodels.errors import InputError
+    from seqmodels.errors import DamagedError, InputError
     from seqmodels.nn import (
         GRU,
         LSTM,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Transformer,
     )
     from seqmodels.run import fit
+    from seqmodels.sharing import share
     from seqmodels.tasks import LanguageModel, Translator
 
 # Read when first asked for: `seqmodels --help` must not wait for torch.
@@ -46,7 +47,8 @@ _HOMES = {
     "seqmodels.decoding": ("Beam", "Draws", "Sampling"),
     "seqmodels.run": ("fit",),
     "seqmodels.checkpoint": ("load",),
-    "seqmodels.errors": ("InputError",),
+    "seqmodels.sharing": ("share",),
+    "seqmodels.errors": ("DamagedError", "InputError"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -76,7 +78,9 @@ __all__ = [
     "Translator",
     "fit",
     "load",
+    "share",
     # What went wrong
+    "DamagedError",
     "InputError",
 ]
 

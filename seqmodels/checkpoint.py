@@ -1,4 +1,4 @@
-"""A run folder or a checkpoint becomes a task again, from the file alone."""
+"""A run folder, a shared folder or a checkpoint becomes a task again, from the files alone."""
 
 import warnings
 from pathlib import Path
@@ -6,70 +6,99 @@ from typing import Any, Literal
 
 import torch
 
-from seqmodels.errors import InputError
-from seqmodels.recorded import construct
+from seqmodels.archive import check_archive
+from seqmodels.errors import DamagedError, InputError
+from seqmodels.fields import check_record
+from seqmodels.outline import check_outline
+from seqmodels.plain import check_regular, local
+from seqmodels.rebuilding import rebuild
+from seqmodels.shared import WEIGHTS, is_shared, read_shared
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.record import RECORD
+
+LARGEST = 256 << 20
+"""Bytes of the part of a checkpoint that is no tensor: the tokenizers, most of all."""
 
 
 def checkpoint_path(path: str | Path, which: Literal["best", "last"] = "best") -> Path:
     """The checkpoint meant by a path: the file itself, or the best or the last one of a run folder.
 
+    Of a folder that `share` made, it is the file of weights; there is no last one to go on from.
+
     Raises:
         InputError: there is none.
     """
-    path = Path(path).expanduser()
-    if path.is_file():
+    path = local(path)
+    if path.exists() and not path.is_dir():
+        check_regular(path)
         return path
     if not path.exists():
         raise InputError(f"there is no {str(path)!r}; expected a run folder (such as one below runs/) or a checkpoint")
     if (found := path / "checkpoints" / f"{which}.ckpt").is_file():
         return found
+    if is_shared(path / WEIGHTS):
+        if which == "best":
+            return path / WEIGHTS
+        raise InputError(f"{str(path)!r} is a shared model, without what training needs to go on; resume from its run")
     raise InputError(f"{str(path)!r} holds no checkpoints/{which}.ckpt; expected a run folder that training has left")
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """The content of a checkpoint: tensors and plain data, never code.
 
+    Every checksum of the file is verified, and what its outline would build is known before anything is built.
+
+    Args:
+        path: a run folder, of which the best checkpoint is taken, a shared folder, or a checkpoint.
+
+    Returns:
+        What Lightning saved; of a shared folder, the weights and the record of this package alone.
+
     Raises:
-        InputError: the file is damaged, or was not written by this package.
+        DamagedError: the file is truncated, or its bits have changed.
+        InputError: there is no such file, or it was not written by this package.
     """
     path = checkpoint_path(path)
-    advice = "expected a checkpoint that this package wrote (checkpoints/best.ckpt or last.ckpt of a run)"
+    if is_shared(path):
+        content = read_shared(path.parent)
+    else:
+        archive = check_archive(path, LARGEST)
+        try:
+            check_outline(archive.outline, archive.sizes)
+        except InputError as error:
+            raise InputError(f"{str(path)!r} cannot be read as a checkpoint: {error}") from error
+        content = _loaded(path)
+    check_record(content, str(path))
+    return content
+
+
+def _loaded(path: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # the error says what matters
+            warnings.simplefilter("ignore")  # what matters is an error
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the reader stumbles over foreign bytes in a dozen ways
-        raise InputError(
-            f"{str(path)!r} cannot be read ({path.stat().st_size:,} bytes; it is truncated, or no checkpoint): {advice}"
-        ) from error
-    record = content.get(RECORD) if isinstance(content, dict) else None
-    if not (isinstance(record, dict) and "task" in record and "state_dict" in content):
-        raise InputError(f"{str(path)!r} comes from another program: {advice}")
-    if (version := record.get("format")) != 1:
-        raise InputError(f"{str(path)!r} has format {version!r}, and this version of the package reads 1: update it")
-    return dict(content)
+    except Exception as error:  # the outline is right, and so it is the container, of which torch knows one thing more
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DamagedError(f"{str(path)!r} cannot be read: it is damaged ({why}); take another checkpoint") from error
+    return dict(content) if isinstance(content, dict) else {}
 
 
 def load(path: str | Path) -> SequenceTask:
     """Load a trained model, ready to use, on the CPU.
 
     Args:
-        path: a run folder, of which the best checkpoint is taken, or a checkpoint.
+        path: a run folder, of which the best checkpoint is taken; a folder that `share` made; or a checkpoint.
 
     Returns:
         The task with its tokenizer, in evaluation mode.
 
     Raises:
-        InputError: there is no such file, or it is damaged or foreign.
+        DamagedError: the file is truncated, or its bits have changed.
+        InputError: there is no such file, or it is foreign.
     """
     content = read_checkpoint(path)
-    task = construct(content[RECORD]["task"], SequenceTask)
     try:
-        task.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        raise InputError(
-            f"{str(path)!r} does not fit the network it describes: {str(error).splitlines()[0]}"
-        ) from error
-    return task.eval()  # type: ignore[no-any-return]
+        task = rebuild(content[RECORD]["task"], content["state_dict"])
+    except InputError as error:
+        raise InputError(f"{str(path)!r} does not fit the network it describes: {error}") from error
+    return task.eval()

@@ -1,4 +1,4 @@
-"""The command line: `seqmodels fit | validate | test | generate | score | translate`, and recipes as commands."""
+"""The command line: `seqmodels fit`, `generate`, `test` and so on, and recipes as commands."""
 
 import inspect
 import re
@@ -18,6 +18,7 @@ COMMANDS = {
     "generate": "write text with a trained model",
     "score": "say how likely each line of standard input is",
     "translate": "translate each line of standard input",
+    "share": "write a trained model into a folder for others",
 }
 
 OVERVIEW = """usage: seqmodels COMMAND [options]
@@ -33,6 +34,7 @@ examples:
   seqmodels test runs/language_model/RUN --data other.txt
   seqmodels score runs/language_model/RUN < lines.txt
   seqmodels translate runs/translator/RUN < sentences.txt > translations.txt
+  seqmodels share runs/language_model/RUN my-model
 
 seqmodels COMMAND --help says what a command takes. With --import MODULE, a command
 knows the networks that a module of your own defines."""
@@ -132,10 +134,12 @@ def _imported(words: list[str]) -> list[str]:
 
 def _help(name: str) -> str:
     about, found = pages.options(pages.PACKAGE / "commands.py", name)
-    positional, optional = found[:1], found[1:]
+    positional = [option for option in found if not option.default]
+    optional = found[len(positional) :]
     lines = "\n".join(f"  {option.name.upper():<32}{option.meaning}" for option in positional)
     rest = f"\n\noptions:\n{pages.render(optional)}" if optional else ""
-    return f"usage: seqmodels {name} {positional[0].name.upper()} [options]\n\n{about}\n\n{lines}{rest}"
+    usage = " ".join([option.name.upper() for option in positional] + ["[options]"] * bool(optional))
+    return f"usage: seqmodels {name} {usage}\n\n{about}\n\n{lines}{rest}"
 
 
 def _fit_help() -> str:
@@ -155,11 +159,11 @@ def _fit_help() -> str:
 
 
 def _fit(words: list[str]) -> None:
-    from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]  # not in its __all__
-
+    from seqmodels.configuration import ConfigFile
     from seqmodels.data import TextDataModule
     from seqmodels.nn import LSTM, Backbone
     from seqmodels.parsing import Parser, call
+    from seqmodels.rebuilding import at_most
     from seqmodels.run import fit
     from seqmodels.tasks import LanguageModel
 
@@ -169,12 +173,13 @@ def _fit(words: list[str]) -> None:
         _resume(words, of_a_run)
         return
     parser = Parser()
-    parser.add_argument("--config", action=ActionConfigFile)
+    parser.add_argument("--config", action=ConfigFile)
     parser.add_class_arguments(TextDataModule)
     parser.add_subclass_arguments(Backbone, "backbone", required=False)
     parser.add_class_arguments(LanguageModel, skip={"backbone", "tokenizer"})
     parser.add_function_arguments(fit, skip={"task", "data", "callbacks"})
-    arguments = parser.parse(words)
+    with at_most():
+        arguments = parser.parse(words)
     arguments.backbone = arguments.backbone or LSTM()
     text = call(TextDataModule, arguments)
     arguments.task = call(LanguageModel, arguments, tokenizer=text.tokenizer)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from json import dumps as to_json
 from typing import Any, Literal
 
+from seqmodels import sharing
 from seqmodels.checkpoint import load
 from seqmodels.decoding import Beam, Draws, Sampling
 from seqmodels.decoding.beam import Normalization
@@ -253,6 +254,17 @@ def validate(run: str) -> dict[str, Any]:
         run: a run folder, of which the best checkpoint is taken, or a checkpoint.
     """
     return test(run, split="validation")
+
+
+def share(run: str, folder: str) -> None:
+    """Write a trained model into a new folder to be given to others, which every command takes in place of a run. It
+    holds the weights as safetensors, all else as JSON, a page about the model, and nothing of where it was made.
+
+    Args:
+        run: a run folder, of which the best checkpoint is taken, or a checkpoint.
+        folder: where to write it; nothing is written over.
+    """
+    print(sharing.share(run, folder))
 
 
 def _given(arguments: dict[str, Any]) -> dict[str, Any]:

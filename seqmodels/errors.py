@@ -17,4 +17,7 @@ class DivergedError(RuntimeError):
 
 
 class DamagedError(InputError):
-    """A file that was written by this package, or seems to have been, is not as it was written."""
+    """A file of this package is not what was written: it is truncated, or its bits have changed.
+
+    An older file of the same run may still be whole, which is why this is told apart from a foreign file.
+    """

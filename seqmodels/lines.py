@@ -1,11 +1,11 @@
 """Text that comes in lines: prompts from a file, and streams that are read a part at a time."""
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from seqmodels.errors import InputError
+from seqmodels.plain import parsed
 
 
 def read_lines(path: str) -> list[str]:
@@ -60,8 +60,8 @@ def parsed_bias(text: str | None) -> dict[str, float]:
         InputError: it is something else.
     """
     try:
-        bias = json.loads(text or "{}")
-    except json.JSONDecodeError:
+        bias = parsed(text or "{}", "--logit-bias")
+    except InputError:
         bias = None
     if not isinstance(bias, dict) or any(type(number) not in (int, float) for number in bias.values()):
         raise InputError(

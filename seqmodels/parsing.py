@@ -6,12 +6,15 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from jsonargparse import ArgumentParser
 
 from seqmodels.errors import InputError
+
+NO_MEMORY = r"can't allocate memory|out of memory"
+"""What torch says where it does not suffice."""
 
 
 class Parser(ArgumentParser):
@@ -35,12 +38,27 @@ class Parser(ArgumentParser):
         words = self._gathered(self._plain(argv))
         self._check_network(words)
         arguments = self.parse_args(words)
+        self._check_nulls(arguments)
         if "seed" in arguments and arguments.seed is not None:
+            if not -(1 << 63) <= arguments.seed < 1 << 63:
+                raise InputError(f"--seed was given {arguments.seed}; expected a number of at most 64 bits")
             torch.manual_seed(arguments.seed)  # before networks are built, whose weights are drawn
         try:
             return self.instantiate(arguments)
-        except ValueError as error:
-            raise _cause(error) or error from error
+        except (IndexError, ValueError) as error:  # of an error without a text, jsonargparse makes an IndexError
+            if _out_of_memory(error):
+                raise InputError("the memory does not suffice for this network; give smaller sizes") from error
+            if (cause := _cause(error)) or re.search(NO_MEMORY, str(error)):
+                raise cause or error from error
+            why = re.search(r"^ +- (.*)$", str(error), re.MULTILINE)
+            raise InputError(f"a setting cannot be used: {why[1] if why else str(error).splitlines()[0]}") from error
+
+    def _check_nulls(self, arguments: Any) -> None:
+        """Refuse a null in a file of settings, which jsonargparse takes for any of them."""
+        for action in self._actions:
+            kinds = get_args(getattr(action, "_typehint", None))
+            if action.default is not None and arguments.get(action.dest, 0) is None and type(None) not in kinds:
+                raise InputError(f"--{action.dest.replace('_', '-')} was given null; leave it out for its default")
 
     def _one_line(self, message: str) -> str:
         """The cause among the lines of a nested report of jsonargparse."""
@@ -140,6 +158,12 @@ class Parser(ArgumentParser):
 def _is_choice(word: str) -> bool:
     """Whether a word is the value of a switch rather than what follows it."""
     return word.lower() in ("true", "false", "yes", "no", "null")
+
+
+def _out_of_memory(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, MemoryError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _cause(error: BaseException | None) -> InputError | None:

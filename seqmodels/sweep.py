@@ -10,6 +10,7 @@ from typing import Any
 
 from seqmodels.errors import InputError
 from seqmodels.folder import write_beside
+from seqmodels.plain import read_json
 
 Results = dict[str, list[dict[str, Any]]]
 """Of each name, what its experiments returned, by seed."""
@@ -63,7 +64,7 @@ def sweep(
     found: Results = {name: [] for name in names}
     for name, _, path in every:
         if path.exists():
-            found[name].append(json.loads(path.read_text(encoding="utf-8")))
+            found[name].append(read_json(path))
     return found
 
 
@@ -72,7 +73,7 @@ def _same_settings(path: Path, settings: dict[str, Any]) -> None:
     if not any(path.parent.glob("*-s*.json")):
         write_beside(path, json.dumps(settings, indent=2) + "\n")
         return
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kept = read_json(path) if path.exists() else {}
     if differing := [name for name in {**kept, **settings} if kept.get(name) != settings.get(name)]:
         was = ", ".join(f"{name}={kept.get(name)!r} rather than {settings.get(name)!r}" for name in differing)
         raise InputError(f"{str(path.parent)!r} has results with {was}; give the same, or another folder")

@@ -28,6 +28,9 @@ def test_text(
         raise InputError("--subset and --column are of the text that --data names; give that, too")
     task = load(run)
     trained_on = dict(read_checkpoint(run)[RECORD]["data"] or {"init_args": {}})["init_args"]
+    if "data" not in trained_on and (data is None or reading.dynamic is not None):
+        need = "give --data" if data is None else "--dynamic needs it, and is for runs"
+        raise InputError(f"{run!r} does not say what it was trained on; {need}")
     arguments = dict(trained_on)
     if data is not None:
         arguments |= {"data": data, "subset": subset, "column": column or "text"}

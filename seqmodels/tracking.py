@@ -17,12 +17,16 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seqmodels.errors import InputError
 from seqmodels.login import in_a_line, silenced, why_offline
+from seqmodels.plain import read_json
 
 PROJECT = "seqmodels"
 RECORD = "wandb.json"
 """The file of a run folder that says which run of W&B it is, and what its table of samples holds."""
 
 COLUMNS: list[str | int] = ["step", "tokens", "nats", "prompt", "text"]
+
+MOST = 64 << 20
+"""Bytes of that file."""
 
 TO_START, TO_FINISH = 20, 600
 """Seconds for W&B's server to start a run, and to take what is still to be sent at its end."""
@@ -117,10 +121,18 @@ def _read_record(checkpoint: Path | None) -> dict[str, Any]:
     if path is None or not path.exists():
         return {}
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return {"project": record["project"], "id": record["id"], **record}
-    except (ValueError, KeyError, TypeError) as error:
+        record = read_json(path, MOST)
+        named = all(isinstance(record[name], str) for name in ("project", "id"))
+        if not (named and _is_table(record.get("samples", []))):
+            raise KeyError("samples")
+    except (InputError, KeyError) as error:
         raise InputError(f"{str(path)!r} is damaged; delete it to track a new run instead of continuing it") from error
+    return record
+
+
+def _is_table(rows: Any) -> bool:
+    """Whether these are rows of the table of samples."""
+    return isinstance(rows, list) and all(isinstance(row, list) and len(row) == len(COLUMNS) for row in rows)
 
 
 class Tracker(WandbLogger):

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from json import dumps, loads
+from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from seqmodels.environment import choose_accelerator
 from seqmodels.errors import InputError
 from seqmodels.folder import write_beside
 from seqmodels.lines import parts
+from seqmodels.plain import read_json
 from seqmodels.tasks import LanguageModel, Translator
 from seqmodels.tasks.joined import Joined
 from seqmodels.tasks.record import RECORD
@@ -155,6 +156,8 @@ def test_translations(
     """Translate a text, compare, and print and keep the figures; arguments as of the subcommand `test`."""
     (task,) = load_translators([run], bf16=bf16)
     trained = trained_on(run)
+    if data is None and "data" not in trained:
+        raise InputError(f"{run!r} does not say what it was trained on; give --data")
     if data is not None:
         trained |= {"data": list(data) if len(data) > 1 else data[0], "subset": subset}
     module = TranslationDataModule(**trained | {"tokenizer": task.tokenizer})  # of which the text alone is read
@@ -178,16 +181,29 @@ def test_translations(
     return scores
 
 
+def _are_tests(tests: Any) -> bool:
+    """Whether these are scores by the names of texts, each with BLEU by length."""
+    return isinstance(tests, dict) and all(
+        isinstance(scores, dict)
+        and isinstance(rows := scores.get("by_length"), list)
+        and all(isinstance(row, dict) and type(row.get("from")) is int for row in rows)
+        and all(type(row.get("bleu")) in (int, float) and type(row.get("to")) in (int, type(None)) for row in rows)
+        for scores in tests.values()
+    )
+
+
 def report(run: str, name: str, scores: dict[str, Any], json: bool) -> None:
     """Print the scores, and keep them in the run folder where one was given.
 
     They stand under the name of the text, and the picture of BLEU by length has a line for each.
     """
     folder = Path(run).expanduser()
-    if folder.is_dir():
+    if (folder / "checkpoints").is_dir():
         path = folder / "result.json"
-        result = loads(path.read_text()) if path.exists() else {}
-        tests = result.get("tests", {}) | {name: scores}
+        result = read_json(path) if path.exists() else {}
+        if not _are_tests(tests := result.get("tests", {})):
+            raise InputError(f"{str(path)!r} holds tests of another kind; move it away, and test again")
+        tests |= {name: scores}
         write_beside(path, dumps({**result, "tests": tests}, indent=2, ensure_ascii=False) + "\n")
         tables = {text: [found["by_length"]] for text, found in tests.items()}
         draw_bleu_by_length(tables, folder / "bleu_by_length.png")

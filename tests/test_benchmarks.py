@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from benchmarks import batches, beam, cells, ctranslate, sampling, trainer, translation
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, compare, made_up_text, per_second
+from benchmarks.reliability import files
 from seqmodels.batch import BOS, EOS, IGNORE, Batch
 from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.decoding import Beam
@@ -147,3 +148,20 @@ def test_beam_benchmark() -> None:
     speeds, scores = beam.run(model, ["abc", "a b"], ["cba", "b a"], size=2, rounds=1)
     assert all(comparison.ratio > 0 for comparison in speeds)
     assert list(scores) == ["ours", "ours in bf16", "CTranslate2"]
+
+
+def test_changed_files(capsys: pytest.CaptureFixture[str]) -> None:
+    """None of them is taken for what it is not, and nothing breaks."""
+    counts = files.main(["--mutations", "50"])
+    assert sum(count.total() for count in counts.values()) == 50
+    assert not any(count[outcome] for count in counts.values() for outcome in files.OUTCOMES[files.ALLOWED :])
+    assert sum(count["refused"] for count in counts.values()) > 20
+    assert "0 of them must not be" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_counted(tmp_path: Path) -> None:
+    """Without good files a worker fails at once, each time."""
+    told: list[list[object]] = []
+    files._watch(tmp_path, 0, 2, 1, told.append)
+    assert [found[2] for found in told] == ["crash", "crash"]

@@ -66,7 +66,8 @@ def token_column(
         _write(path, lambda file: np.save(file, ids))
         _write(facts_path, lambda file: file.write(json.dumps(asdict(facts)).encode()))
     # Copy-on-write, since torch warns about arrays that nobody may write to; nobody does.
-    return torch.from_numpy(np.load(path, mmap_mode="c")), TextFacts(**json.loads(facts_path.read_text()))
+    tokens = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
+    return tokens, TextFacts(**json.loads(facts_path.read_text()))
 
 
 def _tokenize(rows: datasets.Dataset, tokenizer: Tokenizer, bos: bool, eos: bool) -> tuple[np.ndarray, TextFacts]:

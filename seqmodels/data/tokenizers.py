@@ -13,8 +13,10 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
 from seqmodels.batch import SPECIAL_TOKENS, UNK
+from seqmodels.data.foreign import LARGEST, check_tokenizer, guarded
 from seqmodels.data.vocabularies import numbered, spelled_bytes, word_level
 from seqmodels.errors import InputError
+from seqmodels.plain import check_regular, local, read_small
 from seqmodels.recorded import Recorded
 
 # Loader processes are forked after text was tokenized, and tokenize nothing themselves.
@@ -48,10 +50,9 @@ class Tokenizer(Recorded):
 
     def __init__(self, json: str) -> None:
         self.json = json
-        try:
+        check_tokenizer(json)
+        with guarded("be made of its JSON"):
             self._tokenizer = tokenizers.Tokenizer.from_str(json)
-        except Exception as error:  # the library raises plain Exception
-            raise InputError(f"expected a tokenizer as JSON, got {json[:40]!r}...: {error}") from error
         self._tokenizer.encode_special_tokens = True  # "<eos>" in a text is five characters
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -71,11 +72,11 @@ class Tokenizer(Recorded):
         Raises:
             InputError: there is no such file, or it is no such tokenizer.
         """
+        path = local(path)
+        check_regular(path)
         try:
-            return cls(Path(path).expanduser().read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot read the tokenizer {str(path)!r}: {error.strerror or error}") from error
-        except ValueError as error:  # not UTF-8, or an InputError
+            return cls(read_small(path, LARGEST))
+        except InputError as error:
             raise InputError(
                 f"{str(path)!r} is no tokenizer.json of the tokenizers library: {error}; expected what its "
                 "Tokenizer.save writes"
@@ -179,17 +180,21 @@ class Tokenizer(Recorded):
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
-        return self._outer(list(self._tokenizer.encode(text, add_special_tokens=False).ids))
+        with guarded("cut a text into tokens"):
+            return self._outer(list(self._tokenizer.encode(text, add_special_tokens=False).ids))
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of many texts, on all cores."""
-        return [self._outer(found.ids) for found in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        with guarded("cut texts into tokens"):
+            found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [self._outer(encoding.ids) for encoding in found]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text that token ids stand for, special tokens left out."""
         if self._plain:
             return b"".join(self.token_bytes[i] for i in ids).decode("utf-8", errors="replace")
-        return str(self._tokenizer.decode(self._inner(ids), skip_special_tokens=True))
+        with guarded("write a text"):
+            return str(self._tokenizer.decode(self._inner(ids), skip_special_tokens=True))
 
     def writer(self, before: Iterable[int] = ()) -> Callable[[int], bytes]:
         """A function that takes one token after the other and says what each adds to the text, in UTF-8.
@@ -238,7 +243,8 @@ class Tokenizer(Recorded):
         elif self._plain:
             content = [piece.encode() for piece in pieces]
         else:
-            once, twice = (self._tokenizer.decode_batch([[i] * n for i in range(count)]) for n in (1, 2))
+            with guarded("write its tokens"):
+                once, twice = (self._tokenizer.decode_batch([[i] * n for i in range(count)]) for n in (1, 2))
             content = [two[len(one) :].encode() for one, two in zip(once, twice, strict=True)]
             if self._model.get("byte_fallback"):  # "<0xE4>", which alone is no character
                 names = {f"<0x{byte:02X}>": bytes([byte]) for byte in range(256)}
