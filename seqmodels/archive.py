@@ -24,7 +24,7 @@ LOCAL = struct.Struct("<4s5H3I2H")
 END = struct.Struct("<4s4H2IH")
 LONG_END = struct.Struct("<4sQ2H2I4Q")
 """Of tables that count in 64 bits: it stands before `END`, with 20 bytes between that say where."""
-CHUNK = 16 << 20
+CHUNK = 1 << 20
 NAMES = r"data\.pkl|byteorder|version|\.format_version|\.storage_alignment|\.data/serialization_id|data/\d{1,9}"
 OUTLINE = "data.pkl"
 WRITER = "expected a checkpoint that this package wrote (checkpoints/best.ckpt or last.ckpt of a run)"
