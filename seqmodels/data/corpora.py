@@ -28,7 +28,7 @@ SPLITS = {
 }  # fmt: skip
 """Names of files, of folders and of hub splits, and what they stand for."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Changes when `files.pieces` yields something else for the same files, so that nothing stale is found in the cache."""
 
 Rows = Callable[[], datasets.Dataset]
