@@ -6,8 +6,9 @@ import os
 import sys
 import warnings
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -21,6 +22,8 @@ LARGE = 1 << 25
 TOGETHER = 1 << 20
 """Characters that are encoded at a time, and sent to a process."""
 
+T = TypeVar("T")
+
 _tokenizer: Tokenizer
 """What a forked process encodes with."""
 
@@ -30,15 +33,15 @@ def width(tokenizer: Tokenizer) -> type[np.signedinteger]:
     return np.int16 if tokenizer.vocab_size <= 1 << 15 else np.int32
 
 
-def grouped(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Texts in groups of about `TOGETHER` characters, so that many short ones are encoded at once."""
-    group, characters = list[str](), 0
-    for text in texts:
-        group.append(text)
-        characters += len(text)
-        if characters >= TOGETHER:
+def grouped(rows: Iterable[T], characters: Callable[[T], int]) -> Iterator[list[T]]:
+    """Rows in groups of about `TOGETHER` characters, so that many short ones are encoded at once."""
+    group, together = list[T](), 0
+    for row in rows:
+        group.append(row)
+        together += characters(row)
+        if together >= TOGETHER:
             yield group
-            group, characters = [], 0
+            group, together = [], 0
     if group:
         yield group
 
@@ -66,7 +69,7 @@ def encode_all(
     """
     if processes is None:
         processes = _cores() if size >= LARGE and sys.platform == "linux" else 1
-    groups = grouped(texts)
+    groups = grouped(texts, len)
     encoded = _in_processes(groups, tokenizer, processes) if processes > 1 else (encode(tokenizer, g) for g in groups)
     console = Console(file=sys.stdout)
     with contextlib.closing(encoded):
