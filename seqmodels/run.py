@@ -182,6 +182,8 @@ def _check_resumable(
         wrong += [name for name in names if call["init_args"].get(name) != theirs["init_args"].get(name)]
     if record.get("rows") not in (None, data.size * devices):
         wrong.append("size of batches * devices")
+    if data.ranks(content) not in (None, devices):
+        wrong.append("number of devices, each of which reads shards of its own")
     if record.get("text") not in (None, data.facts("train").sha256):
         wrong.append("text")
     if ("current_model_state" in content) != (average != "none"):  # Lightning keeps the weights there beside a mean

@@ -114,6 +114,10 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
         ranks = strategy.all_gather(torch.tensor(position, device=strategy.root_device))
         return {**place, "positions": ranks.view(-1, len(position)).tolist()}
 
+    def ranks(self, checkpoint: dict[str, Any]) -> int | None:
+        """How many processes read the stream that a run was saved in; None where any number may go on."""
+        return len(checkpoint.get(type(self).__qualname__, {}).get("positions", ())) or None
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there: called by Lightning before it asks for the training data.
 

@@ -215,7 +215,7 @@ class TextDataModule(SequenceDataModule):
         return self._column(split)[0]
 
     def facts(self, split: str) -> TextFacts:
-        """Counts and hash of the text of a split; of a stream, counts of its sample, and a hash of that and its shards."""
+        """Counts and hash of the text of a split; of a stream, counts of its sample, and a hash of both."""
         facts = self._column(split)[1]
         if split == "train" and isinstance(self.corpus, StreamedCorpus):
             return dataclasses.replace(facts, sha256=self.corpus.fingerprint(facts.sha256))

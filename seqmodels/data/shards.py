@@ -82,6 +82,8 @@ class Tables(Files):
     def rows(self, shard: int, first: int = 0) -> Iterator[Row]:
         file, passed = self.files[shard], 0
         try:
+            if not file.stat().st_size:
+                raise InputError(f"{str(file)!r} is empty; mend the shard, or take it away")
             if self.kind == "parquet":
                 check_columns(str(file), [self.column], pa.parquet.read_schema(file).names)
             # Not through load_dataset, which tells the hub of each file that is opened.

@@ -85,26 +85,25 @@ class TokenStream:
         return torch.from_numpy(tokens), self._here[0][0]
 
     def _encoded(self, place: Place) -> Iterator[tuple[Place, np.ndarray]]:
-        skipped = place.token
-        for group in grouped(self._rows(place), lambda row: len(row[1])):
-            encoded = encode(self.tokenizer, [text for _, text, _, _ in group])
-            for (at, _, starts, ends), ids in zip(group, encoded, strict=True):
-                first = at.shard == at.row == 0
-                opening, closing = [BOS] * (first or (self.bos and starts)), [EOS] * (self.eos and ends)
-                whole = np.concatenate([opening, ids, closing], dtype=ids.dtype, casting="unsafe")
-                yield at._replace(token=skipped), whole[skipped:]
-                skipped = 0
+        while True:
+            # Not beyond the end of an epoch: a short text would be read a thousand times for one group.
+            for group in grouped(self._rows(place), lambda row: len(row[1])):
+                encoded = encode(self.tokenizer, [text for _, text, _, _ in group])
+                for (at, _, starts, ends), ids in zip(group, encoded, strict=True):
+                    first = at.shard == at.row == 0
+                    opening, closing = [BOS] * (first or (self.bos and starts)), [EOS] * (self.eos and ends)
+                    whole = np.concatenate([opening, ids, closing], dtype=ids.dtype, casting="unsafe")
+                    yield at, whole[at.token :]
+            place = Place(place.epoch + 1)
 
     def _rows(self, place: Place) -> Iterator[tuple[Place, str, bool, bool]]:
-        epoch, shard, row, _ = place
-        while True:
-            order = self.order(epoch)
-            for number in range(shard, len(order)):
-                for text, starts, ends in self.corpus.rows_of(order[number], row):
-                    yield Place(epoch, number, row), text, starts, ends
-                    row += 1
-                row = 0
-            epoch, shard = epoch + 1, 0
+        """What is left of an epoch."""
+        order = self.order(place.epoch)
+        for shard in range(place.shard, len(order)):
+            for text, starts, ends in self.corpus.rows_of(order[shard], place.row):
+                yield place, text, starts, ends
+                place = Place(place.epoch, shard, place.row + 1)
+            place = Place(place.epoch, shard + 1)
 
 
 class StreamedWindows(Batches):

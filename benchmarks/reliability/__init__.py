@@ -1,0 +1,1 @@
+"""What is promised when things go wrong, put to the test: `python -m benchmarks.reliability`."""
