@@ -3,6 +3,9 @@
 import gzip
 import itertools
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -240,22 +243,38 @@ def test_fit(folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFix
         fit(small_model(data), data, max_steps=30, runs=str(tmp_path), resume=run)
 
 
+TWO = """
+import sys
+import torch
+from seqmodels import LSTM, LanguageModel, TextDataModule, fit
+folder, runs, steps, *resume = sys.argv[1:]
+data = TextDataModule(folder, tokenizer="byte", length=7, batch_size=3, stream=True, shuffle_buffer=12)
+torch.manual_seed(0)
+model = LanguageModel(LSTM(8, 16), data.tokenizer, schedule="constant", warmup=0.0)
+run = fit(model, data, max_steps=int(steps), validations=1, runs=runs, devices=2, accelerator="cpu",
+          resume=resume[0] if resume else None)
+"""
+
+
 @pytest.mark.slow
 def test_two_processes_resume_each_at_its_own_place(folders: dict[str, Path], tmp_path: Path) -> None:
-    weights = []
-    for stop in (None, 10):
-        data = make(folders["parquet"])
-        model = small_model(data)
-        budget: dict[str, Any] = {"max_steps": 20, "validations": 2, "runs": str(tmp_path)}
-        budget |= {"devices": 2, "accelerator": "cpu"}
-        run = fit(model, data, **budget, callbacks=(Stop(stop),))
-        if stop:
-            data = make(folders["parquet"])
-            model = small_model(data)
-            fit(model, data, **budget, resume=run)
-        weights.append(torch.load(max(tmp_path.rglob("last.ckpt"), key=lambda path: path.stat().st_mtime)))
-    for name, tensor in weights[0]["state_dict"].items():
-        assert_close(weights[1]["state_dict"][name], tensor, rtol=0, atol=0, msg=name)
+    (tmp_path / "two.py").write_text(TWO)
+
+    def run(name: str, steps: int, *resume: str) -> dict[str, Any]:
+        arguments = [str(tmp_path / "two.py"), str(folders["parquet"]), str(tmp_path / name), str(steps), *resume]
+        paths = {"PYTHONPATH": str(Path(__file__).parents[1])}
+        subprocess.run([sys.executable, *arguments], env={**os.environ, **paths}, check=True)
+        (path,) = (tmp_path / name).rglob("last.ckpt")
+        found: dict[str, Any] = torch.load(path, weights_only=True)
+        return found
+
+    whole = run("whole", 19)
+    run("part", 10)
+    resumed = run("rest", 19, str(next((tmp_path / "part").rglob("last.ckpt"))))
+    assert resumed["TextDataModule"] == whole["TextDataModule"]
+    assert len(whole["TextDataModule"]["positions"]) == 2
+    for name, tensor in whole["state_dict"].items():
+        assert_close(resumed["state_dict"][name], tensor, rtol=0, atol=0, msg=name)
 
 
 # Splits
