@@ -129,6 +129,8 @@ def check_same(
         wrong += [name for name in names if call["init_args"].get(name) != theirs["init_args"].get(name)]
     if record["rows"] not in (None, data.size * devices):
         wrong.append("size of batches * devices * nodes")
+    if data.ranks(origin.content) not in (None, devices):
+        wrong.append("number of devices, each of which reads shards of its own")
     if record["text"] not in (None, data.facts("train").sha256):
         wrong.append("text")
     if record["accumulate"] != accumulate:

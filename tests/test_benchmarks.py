@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from benchmarks import batches, beam, cells, ctranslate, sampling, trainer, translation
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, compare, made_up_text, per_second
-from benchmarks.reliability import files
+from benchmarks.reliability import files, stream
 from seqmodels.batch import BOS, EOS, IGNORE, Batch
 from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.decoding import Beam
@@ -51,6 +51,29 @@ def test_topics(topic: Callable[..., Iterator[Comparison]], count: int, with_riv
     for comparison in compared:
         assert comparison.rival > 0
         assert comparison.ratio == pytest.approx(comparison.ours / comparison.rival)
+
+
+def test_gigabytes_pass_through(capsys: pytest.CaptureFixture[str]) -> None:
+    """On a scale of a gigabyte to a megabyte: all of it is read, and no shard is left."""
+    stream.main(["--gigabytes", "0.002"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 13
+    assert lines[10].startswith("        2 MB read")
+    assert lines[11].startswith("memory   at most ")
+    assert lines[12].endswith("MB/s, with the writing of the shards")
+
+
+def test_shards_of_the_benchmark_pass_through(tmp_path: Path) -> None:
+    shards = stream.Passing(tmp_path, 2, 50_000)
+    for number in range(2):
+        count = 0
+        for text, starts, ends in shards.rows(number):
+            assert starts
+            assert ends
+            assert len(list(tmp_path.iterdir())) == 1
+            count += len(text)
+        assert count >= 50_000
+        assert not list(tmp_path.iterdir())
 
 
 def test_rounds_are_interleaved_and_medians_taken() -> None:

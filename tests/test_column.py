@@ -1,16 +1,27 @@
 """A split as one long row of token ids."""
 
+import gzip
 import hashlib
+import itertools
 import math
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import datasets
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, UNK
 from seqmodels.data import TextFacts, Tokenizer, column, load_corpus, token_column
+from seqmodels.data.encoding import encode_all
 from seqmodels.errors import InputError
 
 MANY = [chr(c) for c in [*range(0x3400, 0xA000), *range(0xAC00, 0xD7A0)]]
@@ -106,32 +117,129 @@ def test_two_bytes_while_they_are_enough(vocab_size: int, dtype: torch.dtype, tm
     assert ids.tolist() == [BOS, 4, vocab_size - 1]
 
 
-def refuse(*_: object) -> None:
-    pytest.fail("tokenized again")
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that tokenizers were given, as they are given them."""
+    seen: list[str] = []
+    encode_batch = Tokenizer.encode_batch
+
+    def counted(self: Tokenizer, texts: list[str]) -> list[list[int]]:
+        seen.extend(texts)
+        return encode_batch(self, texts)
+
+    monkeypatch.setattr(Tokenizer, "encode_batch", counted)
+    return seen
 
 
-def test_tokenized_once(text_file: Path, datasets_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path / "cache" / "seqmodels"
+
+
+def test_tokenized_once(text: str, text_file: Path, cache: Path, encoded: list[str]) -> None:
     tokenizer = Tokenizer.byte()
     first = of_file(text_file, tokenizer)
-    monkeypatch.setattr(column, "_tokenize", refuse)
     again = of_file(text_file, Tokenizer(tokenizer.json))
     assert torch.equal(again[0], first[0])
     assert again[1] == first[1]
-    assert {path.suffix for path in (datasets_cache / "seqmodels").iterdir()} == {".npy", ".json"}  # nothing half-done
+    assert encoded == [text]
+    assert {path.suffix for path in cache.iterdir()} <= {".npy", ".json", ".lock"}  # nothing half-done
 
 
-def test_changed_text_and_other_tokenizers_are_tokenized(
-    text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_same_text_elsewhere_is_not_tokenized_again(
+    text: str, text_file: Path, tmp_path: Path, cache: Path, encoded: list[str]
 ) -> None:
+    """Known by what it says, not by where it lies, when it was written or how it was packed."""
+    (tmp_path / "again.txt").write_text(text)
+    (tmp_path / "packed.txt.gz").write_bytes(gzip.compress(text.encode()))
+    columns = [of_file(path, Tokenizer.byte()) for path in (text_file, *sorted(tmp_path.glob("*.txt*")))]
+    assert len(columns) == 3
+    assert all(torch.equal(ids, columns[0][0]) and facts == columns[0][1] for ids, facts in columns)
+    assert encoded == [text]
+
+
+def test_where_documents_end_makes_another_text(tmp_path: Path) -> None:
+    """The same characters in one document and in two, and cut elsewhere, are three columns."""
+    tokenizer, columns = Tokenizer.char(["ab"]), []
+    for number, texts in enumerate((["aabb"], ["aa", "bb"], ["aab", "b"])):
+        (tmp_path / str(number)).mkdir()
+        for name, text in enumerate(texts):
+            (tmp_path / str(number) / f"{name}.txt").write_text(text)
+        columns.append(of_file(tmp_path / str(number), tokenizer)[0].tolist())
+    assert len({tuple(column) for column in columns}) == 3
+
+
+def test_changed_text_and_other_tokenizers_are_tokenized(tmp_path: Path, cache: Path, encoded: list[str]) -> None:
     path = tmp_path / "text.txt"
     chars = Tokenizer.char(["ab"])
     for text in ("aab", "abb"):
         path.write_text(text)
         assert chars.decode(of_file(path, chars)[0].tolist()) == text
     assert Tokenizer.byte().decode(of_file(path, Tokenizer.byte())[0].tolist()) == "abb"
-    monkeypatch.setattr(column, "_tokenize", refuse)
-    with pytest.raises(pytest.fail.Exception, match="tokenized again"):
-        of_file(text_file, chars)
+    assert encoded == ["aab", "abb", "abb"]
+
+
+def test_another_layout_is_another_column(text_file: Path, cache: Path, encoded: list[str], monkeypatch: Any) -> None:
+    for layout in (column.LAYOUT, column.LAYOUT + 1):
+        monkeypatch.setattr(column, "LAYOUT", layout)
+        of_file(text_file, Tokenizer.byte())
+    assert len(encoded) == 2
+
+
+COLD = """
+import sys
+from seqmodels.data import Tokenizer, load_corpus, token_column
+encode_batch = Tokenizer.encode_batch
+def counted(self, texts):
+    print("encoded", len(texts))
+    return encode_batch(self, texts)
+Tokenizer.encode_batch = counted
+rows = load_corpus(sys.argv[1]).rows("whole")
+print("ready", flush=True)
+sys.stdin.readline()
+print(len(token_column(rows, Tokenizer.byte())[0]))
+"""
+
+
+def test_threads_that_start_cold_tokenize_once_between_them(
+    text: str, text_file: Path, cache: Path, encoded: list[str]
+) -> None:
+    """Locks are those of the file system, which keep threads apart as they do processes."""
+    rows, start = load_corpus(str(text_file)).rows("whole"), threading.Barrier(4)
+
+    def ask(_: int) -> int:
+        start.wait()
+        return len(token_column(rows, Tokenizer.byte())[0])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(ask, range(4))) == {len(text.encode()) + 1}
+    assert encoded == [text]
+
+
+@pytest.mark.slow
+def test_processes_that_start_cold_tokenize_once_between_them(text: str, text_file: Path, tmp_path: Path) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", COLD, str(text_file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "HF_DATASETS_CACHE": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])},
+        )
+        for _ in range(3)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = "".join(process.communicate(timeout=60)[0] for process in processes).split("\n")
+    assert said.count("encoded 1") == 1
+    assert said.count(str(len(text.encode()) + 1)) == 3
 
 
 def test_writing_into_the_column_does_not_reach_the_cache(tmp_path: Path) -> None:
@@ -141,19 +249,26 @@ def test_writing_into_the_column_does_not_reach_the_cache(tmp_path: Path) -> Non
     assert Tokenizer.byte().decode(of_file(tmp_path / "text.txt", Tokenizer.byte())[0].tolist()) == "abab"
 
 
-def test_interrupted_writing_leaves_nothing_to_be_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    (tmp_path / "text.txt").write_text("abab")
+def test_interrupted_writing_leaves_nothing_to_be_found(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed after half of the text leaves a part, which is never taken for the whole."""
+    folder = tmp_path / "text"
+    folder.mkdir()
+    for name in "abc":
+        (folder / f"{name}.txt").write_text(name * 3)
+    tokenizer = Tokenizer.byte()
 
-    def save(file: object, ids: object) -> None:
-        file.write(b"half")  # type: ignore[attr-defined]
+    def killed(texts: Iterable[str], *others: Any) -> Iterator[np.ndarray]:
+        yield from itertools.islice(encode_all(texts, *others), 2)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(column.np, "save", save)
+        patch.setattr(column, "encode_all", killed)
         with pytest.raises(KeyboardInterrupt):
-            of_file(tmp_path / "text.txt", Tokenizer.byte())
-    assert Tokenizer.byte().decode(of_file(tmp_path / "text.txt", Tokenizer.byte())[0].tolist()) == "abab"
+            of_file(folder, tokenizer)
+    assert not list(cache.glob("*.npy"))
+    assert tokenizer.decode(of_file(folder, tokenizer)[0].tolist()) == "aaabbbccc"
 
 
 def test_unreadable_text_is_an_input_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def test_pieces_put_together_are_the_files(texts: list[str], first: float, middl
     first, middle = sorted((first, middle))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "PIECE", 7)
-        patch.setattr(files, "read_text", lambda path: texts[int(str(path))])
+        patch.setattr(files, "chunks", lambda path: texts[int(str(path))])  # a letter at a time
         names = [str(number) for number in range(len(texts))]
         whole, total = "".join(texts), sum(map(len, texts))
         shares = [(a, b) for a, b in ((0.0, first), (first, middle), (middle, 1.0)) if int(a * total) < int(b * total)]
@@ -141,6 +142,65 @@ def test_long_documents_come_in_pieces(tmp_path: Path) -> None:
     assert all(len(piece) <= files.PIECE + 100 and piece.endswith("\n") for piece in rows["text"])
     assert list(rows["starts"]) == [True] + [False] * (len(rows) - 1)
     assert not any(rows["ends"])
+
+
+@given(
+    text=st.text("ab \nä€", max_size=200),
+    piece=st.integers(1, 20),
+    more=st.integers(1, 20),
+    chunk=st.integers(1, 50),
+)
+def test_where_a_text_is_cut_does_not_depend_on_how_it_is_read(text: str, piece: int, more: int, chunk: int) -> None:
+    """And is where it was when texts were held as a whole, unless a line is too long for that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "PIECE", piece)
+        patch.setattr(files, "LONGEST", piece + more)
+        found = list(files.cut(text[i : i + chunk] for i in range(0, len(text), chunk)))
+        assert found == list(files.cut([text]))
+    parts = [part for part, _ in found]
+    assert "".join(parts) == text
+    assert [last for _, last in found] == [False] * (len(found) - 1) + [True] * bool(found)
+    assert all(len(part) <= piece + more for part in parts)
+    place = 0
+    for part in parts:
+        line_end = text.find("\n", place + piece) + 1 or len(text)
+        if line_end - place <= piece + more:
+            assert len(part) == line_end - place
+        place += len(part)
+
+
+def test_a_file_is_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Characters of several bytes across the borders of chunks, plain and gzipped."""
+    text = "aä€𝄞\n" * 50
+    (tmp_path / "text.txt").write_bytes(text.encode())
+    (tmp_path / "text.gz").write_bytes(gzip.compress(text.encode()[:77]) + gzip.compress(text.encode()[77:]))
+    for size in (1, 2, 3, 7, 1000):
+        monkeypatch.setattr(files, "CHUNK", size)
+        for name in ("text.txt", "text.gz"):
+            found = list(files.chunks(tmp_path / name))
+            assert "".join(found) == text
+            assert max(map(len, found)) <= size
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_the_line_of_a_bad_byte_is_named(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "CHUNK", size)
+    for content, line, byte in ((b"a\n\nb\xe2\x82", 3, "0xe2"), (b"a\n\xe2\x82\nb", 2, "0xe2"), (b"\xff", 1, "0xff")):
+        (tmp_path / "text.txt").write_bytes(content)
+        with pytest.raises(InputError, match=f"line {line} has byte {byte}"):
+            files.read_text(tmp_path / "text.txt")
+
+
+def test_a_long_text_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+    """Forty megabytes without a line end, zipped into few."""
+    path, size = tmp_path / "long.txt.gz", 40_000_000
+    path.write_bytes(gzip.compress(b"word " * (size // 5), compresslevel=1))
+    tracemalloc.start()
+    read = sum(len(str(row["text"])) for row in files.pieces((str(path),), 0.0, 0.9, ("",)))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert read == size * 9 // 10
+    assert most < size / 4
 
 
 def test_text_is_kept_to_the_character(tmp_path: Path) -> None:

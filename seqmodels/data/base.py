@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from torch.utils.data import DataLoader
 
 from seqmodels.batch import Batch
@@ -12,6 +13,7 @@ from seqmodels.data.loader import loader
 from seqmodels.data.order import Share
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.data.windows import Batches
+from seqmodels.errors import InputError
 from seqmodels.recorded import Recorded
 
 
@@ -40,6 +42,8 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
         super().__init__()
         self.data, self.seed, self.num_workers = data, seed, num_workers
         self._place = (0, 0)
+        self._positions: list[list[int]] = []
+        self._batches: Batches | None = None
 
     @property
     @abstractmethod
@@ -79,7 +83,11 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
     def train_dataloader(self) -> "DataLoader[Batch]":
         """Batches of an epoch, from where a resumed run stopped."""
         place, self._place = self._place, (0, 0)
-        return loader(self.training_batches(self._share()), place=place, num_workers=self.num_workers)
+        share = self._share()
+        self._batches = self.training_batches(share)
+        if self._positions:
+            self._batches.seek(self._positions[share.rank])
+        return loader(self._batches, place=place, num_workers=self.num_workers)
 
     def val_dataloader(self) -> "DataLoader[Batch]":
         """The validation split, every token once."""
@@ -91,15 +99,37 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
         return loader(self.scored_batches(split, self._share()))
 
     def state_dict(self) -> dict[str, Any]:
-        """Place in the data: epoch, and batches of it that have been trained on."""
+        """Place in the data: epoch, batches of it that have been trained on, and of a stream the position of each rank.
+
+        All ranks are to call it together, as Lightning has it.
+        """
         if self.trainer is None:
             return {}
         progress = self.trainer.fit_loop.epoch_loop.batch_progress
         done: int = progress.current.processed  # type: ignore[attr-defined]  # of the tracker that batches have
         epoch = self.trainer.current_epoch
-        return {"place": [epoch + 1, 0] if progress.is_last_batch else [epoch, done]}
+        place = {"place": [epoch + 1, 0] if progress.is_last_batch else [epoch, done]}
+        position = self._batches.position(done) if self._batches else []
+        if not position:
+            return place
+        strategy = self.trainer.strategy
+        ranks = strategy.all_gather(torch.tensor(position, device=strategy.root_device))
+        return {**place, "positions": ranks.view(-1, len(position)).tolist()}
+
+    def ranks(self, checkpoint: dict[str, Any]) -> int | None:
+        """How many processes read the stream that a run was saved in; None where any number may go on."""
+        return len(checkpoint.get(type(self).__qualname__, {}).get("positions", ())) or None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there: called by Lightning before it asks for the training data."""
+        """Go on from there: called by Lightning before it asks for the training data.
+
+        Raises:
+            InputError: a stream was read by another number of processes.
+        """
         epoch, batch = state_dict["place"]
-        self._place = int(epoch), int(batch)
+        self._place, self._positions = (int(epoch), int(batch)), state_dict.get("positions", [])
+        if self._positions and len(self._positions) != self._share().world:
+            raise InputError(
+                f"the stream was read by {len(self._positions)} processes, each from a place of its own, and there are "
+                f"{self._share().world} now; give --devices {len(self._positions)}"
+            )

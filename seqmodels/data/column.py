@@ -3,19 +3,22 @@
 import hashlib
 import json
 import math
-import os
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import datasets
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, UNK
+from seqmodels.data.encoding import encode_all, width
 from seqmodels.data.tokenizers import Tokenizer
 
-LAYOUT = 2
+LAYOUT = 3
 """Changes when the same text and tokenizer make another column or other facts: nothing stale is found in the cache."""
 
 
@@ -44,8 +47,9 @@ def token_column(
 ) -> tuple[Tensor, TextFacts]:
     """All documents one after the other, each between BOS and EOS, and BOS at the very start in any case.
 
-    Tokenized once for a text and a tokenizer: the result lies in the cache of `datasets` as a flat file of 2 or
-    4 bytes a token and is mapped into memory, not read.
+    Tokenized once for a text and a tokenizer, wherever the text lies and however many processes ask for it: the result
+    lies in the cache of `datasets` as a flat file of 2 or 4 bytes a token, which is written as the tokens are made and
+    mapped into memory, not read.
 
     Args:
         rows: `text`, `starts` and `ends` as in `corpora.Corpus`.
@@ -56,42 +60,80 @@ def token_column(
     Returns:
         Token ids (N,), int16 or int32, and the facts about the text.
     """
-    made_of = f"{LAYOUT} {bos} {eos} {rows._fingerprint} {tokenizer.json}"
-    key = hashlib.sha256(made_of.encode()).hexdigest()[:24]
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "seqmodels"
-    path, facts_path = folder / f"{key}.npy", folder / f"{key}.json"
-    if not (path.exists() and facts_path.exists()):
-        folder.mkdir(parents=True, exist_ok=True)
-        ids, facts = _tokenize(rows, tokenizer, bos, eos)
-        _write(path, lambda file: np.save(file, ids))
-        _write(facts_path, lambda file: file.write(json.dumps(asdict(facts)).encode()))
+    folder.mkdir(parents=True, exist_ok=True)
+    text = once(folder / f"{_key(rows._fingerprint)}.text.json", lambda _: _read(rows))
+    name = _key(bos, eos, text, tokenizer.json)
+    facts = once(folder / f"{name}.json", lambda path: _tokenize(path, rows, text["bytes"], tokenizer, bos, eos))
     # Copy-on-write, since torch warns about arrays that nobody may write to; nobody does.
-    tokens = torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
-    return tokens, TextFacts(**json.loads(facts_path.read_text()))
+    ids = torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))
+    return ids, TextFacts(**facts, **{name: text[name] for name in ("characters", "bytes", "documents", "sha256")})
 
 
-def _tokenize(rows: datasets.Dataset, tokenizer: Tokenizer, bos: bool, eos: bool) -> tuple[np.ndarray, TextFacts]:
-    dtype = np.int16 if tokenizer.vocab_size <= 1 << 15 else np.int32
-    parts, digest = [np.array([BOS], dtype)], hashlib.sha256()
+def _key(*made_of: object) -> str:
+    return hashlib.sha256(json.dumps([LAYOUT, *made_of]).encode()).hexdigest()[:24]
+
+
+def once(path: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """A record that is made where it is not there yet, by one process while all others wait for it.
+
+    It is written beside its place and then renamed: a process that is killed leaves nothing that is taken for whole.
+
+    Args:
+        path: where the record lies as JSON.
+        make: makes it, and may leave other files in the same folder before it returns.
+    """
+    if not path.exists():
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                beside = path.with_suffix(".json.part")
+                beside.write_text(json.dumps(make(path)))
+                beside.replace(path)
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def _each(rows: datasets.Dataset) -> Iterator[tuple[str, bool, bool]]:
+    """A text, whether a document starts with it, and whether one ends: for each row, a few at a time."""
+    for batch in rows.iter(64):
+        yield from zip(batch["text"], batch["starts"], batch["ends"], strict=True)
+
+
+def _read(rows: datasets.Dataset) -> dict[str, Any]:
+    """Facts of a text that no tokenizer changes, and a hash of where it is cut into rows and documents."""
+    digest, cuts = hashlib.sha256(), hashlib.sha256()
     characters = size = documents = 0
-    for batch in rows.iter(256):
-        for text, starts, ends, ids in zip(
-            batch["text"], batch["starts"], batch["ends"], tokenizer.encode_batch(batch["text"]), strict=True
-        ):
-            content = text.encode()
-            digest.update(content)
-            characters, size = characters + len(text), size + len(content)
-            documents += starts or len(parts) == 1
-            opening = [BOS] if bos and starts and len(parts) > 1 else []
-            parts.append(np.array([*opening, *ids, *([EOS] if eos and ends else [])], dtype))
-    column = np.concatenate(parts)
-    unknown = int((column == UNK).sum())
-    return column, TextFacts(len(column) - 1, characters, size, unknown, documents, digest.hexdigest())
+    for number, (text, starts, ends) in enumerate(_each(rows)):
+        content = text.encode()
+        digest.update(content)
+        cuts.update(f"{len(content)} {starts} {ends}\n".encode())
+        characters, size = characters + len(text), size + len(content)
+        documents += starts or number == 0
+    facts = {"characters": characters, "bytes": size, "documents": documents, "sha256": digest.hexdigest()}
+    return {**facts, "cuts": cuts.hexdigest()}
 
 
-def _write(path: Path, write: object) -> None:
-    """Write beside the target, then rename: other processes see the whole file or none."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
+def _tokenize(
+    record: Path, rows: datasets.Dataset, size: int, tokenizer: Tokenizer, bos: bool, eos: bool
+) -> dict[str, Any]:
+    """Write the column beside its record, as the tokens are made; gives how many they are."""
+    beside = record.with_suffix(".npy.part")
+    tokens = unknown = 0
     with beside.open("wb") as file:
-        write(file)  # type: ignore[operator]
-    beside.replace(path)
+        _write_header(file, 0, width(tokenizer))
+        encoded = encode_all((text for text, _, _ in _each(rows)), tokenizer, size)
+        for number, (ids, (_, starts, ends)) in enumerate(zip(encoded, _each(rows), strict=True)):
+            opening = [BOS] if number == 0 or (bos and starts) else []
+            made = np.concatenate([opening, ids, [EOS] if eos and ends else []], dtype=ids.dtype, casting="unsafe")
+            file.write(made.tobytes())
+            tokens, unknown = tokens + len(made), unknown + int((ids == UNK).sum())
+        file.seek(0)
+        _write_header(file, tokens, width(tokenizer))
+    beside.replace(record.with_suffix(".npy"))
+    return {"tokens": tokens - 1, "unknown": unknown}
+
+
+def _write_header(file: BinaryIO, tokens: int, dtype: type[np.signedinteger]) -> None:
+    """What stands before the tokens; numpy leaves room in it for any number of them (NEP 1, version 1.0)."""
+    described = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    np.lib.format.write_array_header_1_0(file, {"descr": described, "fortran_order": False, "shape": (tokens,)})

@@ -1,6 +1,7 @@
 """A name becomes text: the built-in corpus, local files or the Hugging Face hub, split and cached."""
 
 import contextlib
+import glob
 import hashlib
 import os
 import platform
@@ -9,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import datasets
@@ -28,7 +30,7 @@ SPLITS = {
 }  # fmt: skip
 """Names of files, of folders and of hub splits, and what they stand for."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Changes when `files.pieces` yields something else for the same files, so that nothing stale is found in the cache."""
 
 Rows = Callable[[], datasets.Dataset]
@@ -63,10 +65,10 @@ def load_corpus(source: str, *, subset: str | None = None, column: str = "text",
 
     Args:
         source: "python" for the built-in corpus, the path of a text file (plain or gzipped), of a table (`.jsonl`,
-            `.json`, `.csv`, `.tsv`, plain or gzipped, or `.parquet`) or of a directory of either, or the name of a
-            dataset on the Hugging Face hub. In a directory, files and folders named train, valid and test are taken
-            as such, also shards such as `train-00000-of-00002.parquet`. Each row of a table is one document; rows
-            without text, null, are left out, and the origin of the corpus says how many.
+            `.json`, `.csv`, `.tsv`, plain or gzipped, or `.parquet`) or of a directory of either, a pattern of such
+            paths (`data/*.parquet`), or the name of a dataset on the Hugging Face hub. Files and folders named train,
+            valid and test are taken as such, also shards such as `train-00000-of-00002.parquet`. Each row of a table is
+            one document; rows without text, null, are left out, and the origin of the corpus says how many.
         subset: configuration of a hub dataset, such as "wikitext-2-v1".
         column: which column of a table or hub dataset holds the text.
         val_share: how much of the end validates where the source itself has no validation split.
@@ -76,58 +78,89 @@ def load_corpus(source: str, *, subset: str | None = None, column: str = "text",
     """
     if not 0 < val_share < 1:
         raise InputError(f"val_share={val_share} was given; expected a share between 0 and 1, such as 0.1")
-    if source == BUILT_IN:
-        return _built_in()
-    path = Path(os.path.expanduser(source))  # of a user who is not known: as it stands
-    if path.is_dir():
-        return _directory(path, column, val_share)
-    if path.exists():
-        if is_table(path):
-            return _tables(f"the file {path.name}", {"train": [path]}, column, val_share)
-        return Corpus(f"the file {path.name}", _shares([path], val_share))
-    if looks_like_a_path(source):
-        raise InputError(
-            f"there is no file {source!r} (looked in {str(path.parent.absolute())!r}); expected a text file, a "
-            f"directory of them, a hub name, or {BUILT_IN!r} for the built-in corpus"
-        )
-    with no_bars():
-        return _of_rows(f"{source} from the hub", from_hub(source, subset), column, val_share)
+    found = local_files(source)
+    if found is None:
+        with no_bars():
+            return _of_rows(f"{source} from the hub", from_hub(source, subset), column, val_share)
+    return of_files(*found, column, val_share)
 
 
-def _built_in() -> Corpus:
-    files = standard_library()
-    splits: dict[str, list[Path]] = {"train": [], "validation": [], "test": []}
-    for path in files:  # by a hash of its name: the same everywhere, whatever files there are beside it
-        number = int(hashlib.sha256("/".join(path.parts[-2:]).encode()).hexdigest(), 16) % 50
-        splits["validation" if number == 0 else "test" if number == 1 else "train"].append(path)
-    origin = f"standard library of {platform.python_implementation()} {platform.python_version()}, {len(files)} files"
-    return Corpus(origin, {name: partial(_rows, paths) for name, paths in splits.items()})
+def of_files(origin: str, named: Mapping[str, list[Path]], column: str, val_share: float) -> Corpus:
+    """A corpus of the files for each split, in which the end of the training text validates where nothing else does.
 
-
-def _directory(path: Path, column: str, val_share: float) -> Corpus:
-    files = text_files(path, READERS)
-    named: dict[str, list[Path]] = {}
-    others: list[Path] = []
-    for file in files:
-        split = split_of(file.relative_to(path))
-        (named.setdefault(split, []) if split else others).append(file)
-    if "train" not in named and others:  # what is named for validation or test is not trained on
-        named["train"] = others
-    used = [file for paths in named.values() for file in paths]
-    origin = f"{len(used)} files in {path.name}" + (f", of {len(files)}" if len(used) < len(files) else "")
-    tables = [file for file in used if is_table(file)]
-    if tables and len(tables) < len(used):
-        text = next(file for file in used if not is_table(file))
-        raise InputError(
-            f"the directory {str(path)!r} holds text ({text.name}) and tables ({tables[0].name}); name one file, or "
-            "call those to be used train, valid and test"
-        )
-    if tables:
+    Raises:
+        InputError: see `load_corpus`.
+    """
+    if any(is_table(file) for files in named.values() for file in files):
         return _tables(origin, named, column, val_share)
     splits: dict[str, Rows] = {name: partial(_rows, paths) for name, paths in named.items()}
     if "train" in splits and "validation" not in splits:
         splits |= _shares(named["train"], val_share)
     return Corpus(origin, splits)
+
+
+def local_files(source: str) -> tuple[str, dict[str, list[Path]]] | None:
+    """The files that a name stands for: what they are, for people, and which are for which split.
+
+    Args:
+        source: see `load_corpus`.
+
+    Returns:
+        None where the name means a dataset on the hub.
+
+    Raises:
+        InputError: there is no such file, none of text, or text and tables together.
+    """
+    if source == BUILT_IN:
+        return _built_in()
+    path = Path(os.path.expanduser(source))  # of a user who is not known: as it stands
+    if path.is_dir():
+        return _named(path.name, path, text_files(path, READERS))
+    if path.exists():
+        return f"the file {path.name}", {"train": [path]}
+    if glob.has_magic(source):
+        matches = sorted(file for name in glob.glob(str(path), recursive=True) if (file := Path(name)).is_file())
+        if not matches:
+            raise InputError(
+                f"no file is called as in {source!r}; expected text files or tables, such as 'data/*.parquet'"
+            )
+        return _named(source, path.parent, matches)
+    if looks_like_a_path(source):
+        raise InputError(
+            f"there is no file {source!r} (looked in {str(path.parent.absolute())!r}); expected a text file, a "
+            f"directory of them, a hub name, or {BUILT_IN!r} for the built-in corpus"
+        )
+    return None
+
+
+def _built_in() -> tuple[str, dict[str, list[Path]]]:
+    files = standard_library()
+    splits: dict[str, list[Path]] = {"train": [], "validation": [], "test": []}
+    for path in files:  # by a hash of its name: the same everywhere, whatever files there are beside it
+        number = int(hashlib.sha256("/".join(path.parts[-2:]).encode()).hexdigest(), 16) % 50
+        splits["validation" if number == 0 else "test" if number == 1 else "train"].append(path)
+    version = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"standard library of {version}, {len(files)} files", splits
+
+
+def _named(name: str, root: Path, files: list[Path]) -> tuple[str, dict[str, list[Path]]]:
+    """Files by the splits that their names, below a root, say they are for."""
+    named: dict[str, list[Path]] = {}
+    others: list[Path] = []
+    for file in files:
+        split = split_of(file.relative_to(root) if file.is_relative_to(root) else Path(file.name))
+        (named.setdefault(split, []) if split else others).append(file)
+    if "train" not in named and others:  # what is named for validation or test is not trained on
+        named["train"] = others
+    used = [file for paths in named.values() for file in paths]
+    tables = [file for file in used if is_table(file)]
+    if tables and len(tables) < len(used):
+        text = next(file for file in used if not is_table(file))
+        raise InputError(
+            f"{name!r} holds text ({text.name}) and tables ({tables[0].name}); name one file, or "
+            "call those to be used train, valid and test"
+        )
+    return f"{len(used)} files in {name}" + (f", of {len(files)}" if len(used) < len(files) else ""), named
 
 
 def split_of(path: Path) -> str | None:
@@ -190,19 +223,39 @@ def from_hub(name: str, subset: str | None, built_in: str = BUILT_IN) -> dict[st
     Raises:
         InputError: it cannot be had, or has nothing to train on.
     """
+    with hub(name, built_in):
+        loaded = datasets.load_dataset(name, subset)
+    return by_split(name, loaded)
+
+
+@contextlib.contextmanager
+def hub(name: str, built_in: str = BUILT_IN) -> Iterator[None]:
+    """Ask the hub for something: without retries where there is no network, and with advice where it fails.
+
+    Raises:
+        InputError: the hub does not give it.
+    """
     advice = (
         f"or use text that needs no network: --data PATH for your own file, --data {built_in} for the built-in corpus"
     )
     if not _reachable():  # without this, minutes of retries; what is cached still loads
         datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
     try:
-        loaded = datasets.load_dataset(name, subset)
+        yield
     except Exception as error:  # the hub client raises errors of four libraries, by the way it fails
         reason = str(error).partition("\n")[0]
         raise InputError(
             f"{name!r} is no file here, and could not be had from the Hugging Face hub "
             f"({type(error).__name__}: {reason[:160]}); check the name and the network, {advice}"
         ) from error
+
+
+def by_split(name: str, loaded: Mapping[str, Any]) -> dict[str, Any]:
+    """What the hub has for each split, by the names that splits have here.
+
+    Raises:
+        InputError: there is nothing to train on.
+    """
     splits = {SPLITS[key]: rows for key, rows in loaded.items() if key in SPLITS}
     if "train" not in splits:
         raise InputError(f"{name!r} has splits {list(loaded)}; expected a split 'train'")

@@ -1,5 +1,6 @@
 """Text for language models as a data module."""
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,6 +12,8 @@ from seqmodels.data.column import TextFacts, token_column
 from seqmodels.data.corpora import Corpus, load_corpus
 from seqmodels.data.documents import DocumentWindows, ScoredDocuments
 from seqmodels.data.order import Share
+from seqmodels.data.streamed import StreamedCorpus, load_stream
+from seqmodels.data.streams import StreamedWindows
 from seqmodels.data.targets import ChosenTargets, check_targets, rule
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.data.windows import Batches, Lanes, ScoredLanes, ScoredWindows, Windows
@@ -28,7 +31,7 @@ class TextDataModule(SequenceDataModule):
 
     Args:
         data: "python" for the built-in corpus, a text file, a table (.jsonl, .csv, .tsv or .parquet) or a directory of
-            either, plain or .gz, or a hub name.
+            either, plain or .gz, a pattern such as 'data/*.parquet', or a hub name.
         subset: configuration of a hub dataset, such as wikitext-2-v1.
         column: column of a table or hub dataset that holds the text.
         tokenizer: char, byte, bpe or word, or the path of a tokenizer.json; from Python also a Tokenizer that is there
@@ -46,6 +49,11 @@ class TextDataModule(SequenceDataModule):
         targets: what is learned in a row: all, last, last:K, or every:K (the K-th, 2K-th, ... target).
         scored_targets: what validation and test score, likewise; all, so that each token is scored once.
         val_share: share of the end that validates where the source has no validation split.
+        stream: read the text in sequence and never store it, for text larger than memory and disk: its files, tables or
+            hub shards in random order, and windows shuffled within blocks. Figures and vocabulary are of its start.
+        shuffle_buffer: windows of a stream that are held in memory and shuffled among themselves.
+        held_out: rows at the start of a stream that validate where the source has no validation split: documents of
+            tables, pieces of text files, and never more than about a million characters.
         seed: what the order of the data depends on; on the command line, the first weights too.
         num_workers: processes that gather batches; 0 is fastest unless batches are huge.
 
@@ -72,6 +80,9 @@ class TextDataModule(SequenceDataModule):
         targets: str = "all",
         scored_targets: str = "all",
         val_share: float = 0.1,
+        stream: bool = False,
+        shuffle_buffer: int = 8192,
+        held_out: int = 1000,
         seed: int = 1,
         num_workers: int = 0,
     ) -> None:
@@ -81,6 +92,8 @@ class TextDataModule(SequenceDataModule):
             "batch_size": batch_size,
             "stride": stride,
             "min_count": min_count,
+            "shuffle_buffer": shuffle_buffer,
+            "held_out": held_out,
         }.items():
             if value is not None and value < 1:
                 raise InputError(f"{name}={value} was given; expected at least 1")
@@ -110,6 +123,25 @@ class TextDataModule(SequenceDataModule):
                 "bos=False",
                 "each document is read from its start",
             ),
+            (stream and carry, "stream=True", "carry=True", "lanes begin all over a text, a stream at one place"),
+            (
+                stream and documents == "apart",
+                "stream=True",
+                "documents='apart'",
+                "windows of a stream run across them",
+            ),
+            (
+                stream and (stride or 0) > length,
+                "stream=True",
+                f"stride={stride} for length={length}",
+                "text between windows would be read for nothing",
+            ),
+            (
+                stream and num_workers > 0,
+                "stream=True",
+                f"num_workers={num_workers}",
+                "a stream is read by one thread, ahead of training",
+            ),
         ):
             if contradictory:
                 raise InputError(f"{one} and {other} contradict each other, since {reason}; leave out one of the two")
@@ -120,14 +152,19 @@ class TextDataModule(SequenceDataModule):
         self.carry, self.shuffle = carry, shuffle is not False
         self.documents, self.bos, self.eos = documents, bos, eos
         self.targets, self.scored_targets = targets, scored_targets
+        self.stream, self.shuffle_buffer, self.held_out = stream, shuffle_buffer, held_out
+        if stream:
+            self.order = (*self.order, "stream", "shuffle_buffer", "held_out")
         self._columns: dict[str, tuple[Tensor, TextFacts]] = {}
 
     size_argument = "batch_size"
-    order = ("length", "carry", "stride", "shuffle", "documents", "bos", "eos", "targets", "seed")
+    order: tuple[str, ...] = ("length", "carry", "stride", "shuffle", "documents", "bos", "eos", "targets", "seed")
 
     @functools.cached_property
     def corpus(self) -> Corpus:
-        """The text in its splits."""
+        """The text in its splits; of a stream, `train` is a sample from its start."""
+        if self.stream:
+            return load_stream(self.data, subset=self.subset, column=self.text_column, held_out=self.held_out)
         return load_corpus(self.data, subset=self.subset, column=self.text_column, val_share=self.val_share)
 
     @property
@@ -138,7 +175,10 @@ class TextDataModule(SequenceDataModule):
     @property
     def extent(self) -> str:
         """See `SequenceDataModule.extent`."""
-        return f"{self.facts('train').characters:,} characters to train on"
+        characters = f"{self.facts('train').characters:,} characters"
+        if isinstance(self.corpus, StreamedCorpus):
+            return f"{self.corpus.extent}; figures and vocabulary are of its first {characters}"
+        return f"{characters} to train on"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -176,8 +216,11 @@ class TextDataModule(SequenceDataModule):
         return self._column(split)[0]
 
     def facts(self, split: str) -> TextFacts:
-        """Counts and hash of the text of a split."""
-        return self._column(split)[1]
+        """Counts and hash of the text of a split; of a stream, counts of its sample, and a hash of both."""
+        facts = self._column(split)[1]
+        if split == "train" and isinstance(self.corpus, StreamedCorpus):
+            return dataclasses.replace(facts, sha256=self.corpus.fingerprint(facts.sha256))
+        return facts
 
     def training_batches(self, share: Share = Share()) -> Batches:  # noqa: B008 - immutable
         """The batches that one rank trains on.
@@ -192,6 +235,20 @@ class TextDataModule(SequenceDataModule):
         return ChosenTargets(batches, self.targets)
 
     def _training(self, batch_size: int, share: Share) -> Batches:
+        if isinstance(self.corpus, StreamedCorpus):
+            buffer = self.shuffle_buffer if self.shuffle else 0
+            return StreamedWindows(
+                self.corpus,
+                self.tokenizer,
+                self.length,
+                batch_size,
+                self.stride,
+                buffer,
+                self.seed,
+                share,
+                self.bos,
+                self.eos,
+            )
         column = self.tokens("train")
         if self.carry:
             return Lanes(column, self.length, batch_size, self.seed, share)

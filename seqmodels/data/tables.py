@@ -26,11 +26,11 @@ def is_table(path: Path) -> bool:
     return suffix(path) in READERS
 
 
-def read_tables(files: Sequence[Path], columns: Sequence[str]) -> datasets.Dataset:
-    """All rows of some tables of one kind, through `datasets`, with the columns that hold the text.
+def reader(files: Sequence[Path], columns: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Which reader of `datasets` reads some tables of one kind, and with what settings.
 
     Raises:
-        InputError: a file is empty or damaged, or has no such columns.
+        InputError: they are of several kinds, or one is empty or has no such columns.
     """
     kinds = sorted({suffix(path) for path in files})
     if len(kinds) > 1:
@@ -42,26 +42,38 @@ def read_tables(files: Sequence[Path], columns: Sequence[str]) -> datasets.Datas
             raise InputError(
                 f"{str(path)!r} is zipped, which Parquet files are within; unzip it with: gunzip {path.name}"
             )
-    settings: dict[str, Any] = {}
+    kind, settings = READERS[kinds[0]], dict[str, Any]()
+    if kind == "csv":
+        for path in files:
+            check_columns(str(path), columns, _header(path))
+        # As it stands: not "NA" as nothing, nor "007" as a number.
+        text = datasets.Features({column: datasets.Value("string") for column in columns})
+        settings = {"usecols": list(columns), "features": text, "keep_default_na": False}
+        settings |= UNQUOTED if kinds == [".tsv"] else {}
+    return kind, settings
+
+
+def unreadable(files: Sequence[Path], error: Exception) -> InputError:
+    """What to say of tables that a reader stumbled over, whatever its library raised."""
+    reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
+    kind = suffix(files[0]).lstrip(".")
+    return InputError(f"{', '.join(str(path) for path in files)!r} cannot be read as {kind}: {reason[:160]}")
+
+
+def read_tables(files: Sequence[Path], columns: Sequence[str]) -> datasets.Dataset:
+    """All rows of some tables of one kind, through `datasets`, with the columns that hold the text.
+
+    Raises:
+        InputError: a file is empty or damaged, or has no such columns.
+    """
     try:
-        if READERS[kinds[0]] == "csv":
-            settings = UNQUOTED if kinds[0] == ".tsv" else {}
-            for path in files:
-                check_columns(str(path), columns, _header(path))
-            # As it stands: not "NA" as nothing, nor "007" as a number.
-            text = datasets.Features({column: datasets.Value("string") for column in columns})
-            settings = {**settings, "usecols": list(columns), "features": text, "keep_default_na": False}
-        loaded = datasets.load_dataset(
-            READERS[kinds[0]], data_files={"train": [str(path.absolute()) for path in files]}, **settings
-        )
+        kind, settings = reader(files, columns)
+        names = {"train": [str(path.absolute()) for path in files]}
+        return datasets.load_dataset(kind, data_files=names, **settings)["train"]
     except InputError:
         raise
     except Exception as error:  # the readers raise errors of several libraries
-        reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-        raise InputError(
-            f"{', '.join(str(path) for path in files)!r} cannot be read as {kinds[0].lstrip('.')}: {reason[:160]}"
-        ) from error
-    return loaded["train"]
+        raise unreadable(files, error) from error
 
 
 def _header(path: Path) -> list[str]:

@@ -58,6 +58,12 @@ class ChosenTargets(Batches):
         batch = self.batches[place]
         return batch._replace(targets=chosen(batch.targets, self.targets))
 
+    def position(self, step: int) -> list[int]:
+        return self.batches.position(step)
+
+    def seek(self, position: list[int]) -> None:
+        self.batches.seek(position)
+
 
 def check_targets(batches: Batches, targets: str) -> None:
     """Refuse a choice that leaves no target in an epoch; reads until it finds one, usually a single batch.

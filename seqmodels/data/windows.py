@@ -26,6 +26,13 @@ class Batches(Dataset[Batch], ABC):
     def __getitem__(self, place: tuple[int, int]) -> Batch:
         """Batch `k` of epoch `e`, for `place = (e, k)`."""
 
+    def position(self, step: int) -> list[int]:
+        """What is to be known, beside its number, to read from a batch on at once; nothing where batches are stored."""
+        return []
+
+    def seek(self, position: list[int]) -> None:
+        """Be ready to read from the batch on of which this is the position, without all that comes before it."""
+
 
 def shifted(tokens: Tensor, continues: bool = False, goes_on: bool = False) -> Batch:
     """Inputs and targets from tokens (B, T + 1): the targets are the inputs one step later.
