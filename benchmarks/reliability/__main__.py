@@ -10,7 +10,7 @@ from pathlib import Path
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the topics that are asked for, and print a table as they go; returns how many promises were not kept."""
-    topics = ("order", "signals", "numbers", "saves", "secrets", "cost", "resume")
+    topics = ("order", "signals", "numbers", "saves", "secrets", "devices", "cost", "resume", "files", "stream")
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability", description="What is promised, and kept.")
     parser.add_argument("topics", nargs="*", metavar="topic", help=f"{', '.join(topics)}; all where none is given")
     parser.add_argument("--folder", type=Path, help="where runs are made, and kept; else they are temporary")
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _tables(folder: Path, topics: Sequence[str], small: bool) -> int:
     import torch
 
-    from benchmarks.reliability import cost, numbers, order, resume, saves, secrets, signals
+    from benchmarks.reliability import cost, devices, files, numbers, order, resume, saves, secrets, signals, stream
     from seqmodels.environment import environment
 
     torch.set_num_threads(1)
@@ -39,8 +39,11 @@ def _tables(folder: Path, topics: Sequence[str], small: bool) -> int:
         "numbers": numbers.run,
         "saves": saves.run,
         "secrets": secrets.run,
+        "devices": devices.run,
         "cost": cost.run,
         "resume": resume.run,
+        "files": files.run,
+        "stream": stream.run,
     }
     around = environment(torch.device("cpu"))
     print(

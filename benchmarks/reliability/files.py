@@ -20,9 +20,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.reliability.promise import Promise, none_of
 
 SECONDS = 60
 """Until a file counts as one that hangs."""
@@ -217,6 +219,16 @@ def _lines(stream: Any) -> queue.Queue[str]:
     found: queue.Queue[str] = queue.Queue()
     threading.Thread(target=lambda: [*map(found.put, stream), found.put("")], daemon=True).start()
     return found
+
+
+def run(folder: Path, small: bool) -> Iterator[Promise]:
+    """Ten thousand files."""
+    mutations = 50 if small else 10_000
+    counts = main(["--mutations", str(mutations), "--workers", "2"])
+    wrong = {outcome: sum(count[outcome] for count in counts.values()) for outcome in OUTCOMES[ALLOWED:]}
+    trouble = tuple(f"{outcome}: {number}" for outcome, number in wrong.items() if number)
+    what = "Damaged or malicious files that were taken for good, ran code, crashed or hung the program"
+    yield none_of(what, mutations, sum(wrong.values()), trouble)
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, collections.Counter[str]]:

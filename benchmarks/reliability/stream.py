@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import torch
 
+from benchmarks.reliability.promise import Promise
 from seqmodels.batch import Batch
 from seqmodels.data import Share, Tokenizer
 from seqmodels.data.shards import Row, Shards, Tables
@@ -105,23 +106,33 @@ def train(model: LanguageModel, optimizer: torch.optim.Optimizer, batch: Batch) 
     optimizer.step()
 
 
+def run(folder: Path, small: bool) -> Iterator[Promise]:
+    """Five gigabytes, of which a line is printed every half."""
+    yield passed(0.02 if small else 5.0)
+
+
+def passed(gigabytes: float, shard: float = 0.1) -> Promise:
+    """Memory at most in the second tenth of the text, since the first has the start in it, and in the last."""
+    began, memory, megabytes = time.monotonic(), list[float](), 0.0
+    for megabytes, now in drain(gigabytes, min(shard, gigabytes / 4)):
+        memory.append(now)
+        if len(memory) % 10 == 1:
+            print(f"  {megabytes:9,.0f} MB read   {now:7,.1f} MB of memory", flush=True)
+    speed, tenth = megabytes / (time.monotonic() - began), max(1, len(memory) // 10)
+    first, last = max(memory[tenth : 2 * tenth]), max(memory[-tenth:])
+    found = f"{first:,.0f} MB in the second tenth, {last:,.0f} MB in the last ({speed:,.1f} MB/s)"
+    return Promise(
+        f"Memory while {gigabytes:,g} GB of text pass through", found, "no more than 5 % more", last < 1.05 * first
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print memory as text is read: at most in the second tenth (the first has the start in it), and in the last."""
+    """Print memory as text is read."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability.stream", description=__doc__.split(":")[0])
     parser.add_argument("--gigabytes", type=float, default=5.0, help="how much text passes through (default: 5)")
     parser.add_argument("--shard", type=float, default=0.1, help="gigabytes of a shard (default: 0.1)")
     given = parser.parse_args(arguments)
-    began, memory, megabytes = time.monotonic(), list[float](), 0.0
-    for megabytes, now in drain(given.gigabytes, min(given.shard, given.gigabytes / 4)):
-        memory.append(now)
-        if len(memory) % 10 == 1:
-            print(f"{megabytes:9,.0f} MB read   {now:7,.1f} MB of memory", flush=True)
-    seconds, tenth = time.monotonic() - began, max(1, len(memory) // 10)
-    first, last = max(memory[tenth : 2 * tenth]), max(memory[-tenth:])
-    print(
-        f"memory   at most {first:,.1f} MB in the second tenth, {last:,.1f} MB in the last, {max(memory):,.1f} MB ever"
-    )
-    print(f"speed    {megabytes / seconds:,.1f} MB/s, with the writing of the shards")
+    print(passed(given.gigabytes, given.shard).row())
 
 
 if __name__ == "__main__":
