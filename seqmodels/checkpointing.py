@@ -83,7 +83,9 @@ class Checkpoints(Checkpoint):
         self.folder, self.files, self.signals, self.budget = folder, files, signals, budget
         self.newest, self.seconds, self.monitor = newest, 60 * minutes, monitor
         self.best = float("inf")
-        self._saved = time.monotonic()
+        self.began = False
+        """Whether training did: all that it goes on from was taken up."""
+        self._saved, self._at = time.monotonic(), -1  # when, and at which step the newest was
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Make the folder."""
@@ -91,6 +93,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Heed signals, and start the clock."""
+        self.began = True
         self.signals.__enter__()
         self._saved = time.monotonic()
 
@@ -127,9 +130,9 @@ class Checkpoints(Checkpoint):
         if trainer.state.fn != "fit":
             return
         figure = float(trainer.callback_metrics[self.monitor])
-        if figure < self.best and self.newest is not None and self._is_good(trainer):
+        if figure < self.best and self._at == trainer.global_step:
             self.best = figure
-            if trainer.is_global_zero and not self.files.failed:
+            if trainer.is_global_zero and self.newest is not None:
                 _copy(self.newest, self.folder / "best.ckpt")
 
     def save(self, trainer: pl.Trainer) -> None:
@@ -141,11 +144,12 @@ class Checkpoints(Checkpoint):
             logger.save()  # a line that is in the past of a checkpoint is not logged again
         new, last, previous = (self.folder / name for name in NEWEST_FIRST)
         trainer.save_checkpoint(new)
-        before, self.newest = self.newest, last
+        before = self.newest
+        if not self.files.failed:
+            self.newest, self._at = last, trainer.global_step
         if not trainer.is_global_zero:
             return
         if self.files.failed:
-            self.newest = before
             print(
                 f"warning: no checkpoint could be saved at step {trainer.global_step:,} ({self.files.failed}); the one "
                 "before is whole, and the next save tries again",
@@ -171,6 +175,12 @@ class Checkpoints(Checkpoint):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """See `on_train_end`."""
         self.on_train_end(trainer, pl_module)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """The one that is gone on with is that of its step."""
+        self._at = checkpoint["global_step"]
 
     def state_dict(self) -> dict[str, Any]:
         """The best figure."""

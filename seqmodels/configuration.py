@@ -1,5 +1,6 @@
 """A file of settings, such as the `config.yaml` of a run, looked through before it is followed."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -28,11 +29,11 @@ class ConfigFile(ActionConfigFile):
         super().__call__(parser, cfg, values, option_string)  # type: ignore[no-untyped-call]
 
 
-def check_configuration(path: str) -> None:
-    """Refuse a file of settings that is more than plain YAML, or names classes that were not imported.
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """The settings in a file of plain YAML.
 
     Raises:
-        InputError: it does, is no file of this machine, or is no YAML.
+        InputError: it is more than that, is no file of this machine, or is no YAML.
     """
     file = local(path)
     text = read_small(file, LARGEST)
@@ -49,6 +50,16 @@ def check_configuration(path: str) -> None:
         raise InputError(
             f"{name} holds no settings; expected lines such as 'lr: 0.003', as config.yaml of a run has them"
         )
+    return found
+
+
+def check_configuration(path: str) -> None:
+    """Refuse a file of settings that is more than plain YAML, or names classes that were not imported.
+
+    Raises:
+        InputError: it does; see `read_settings`.
+    """
+    found, name = read_settings(path), repr(str(local(path)))
     known = {class_path(cls) for cls in subclasses(Backbone)} | {cls.__name__ for cls in subclasses(Backbone)}
     for wanted in _class_paths(found):
         if wanted not in known:

@@ -40,6 +40,24 @@ def check_record(content: dict[str, Any], name: str) -> None:
     check_depth(record["task"], f"the model in {name!r}")
 
 
+def check_progress(content: dict[str, Any], name: str) -> None:
+    """Refuse a checkpoint that training cannot go on from.
+
+    Args:
+        content: of a checkpoint whose record was checked.
+        name: what to call the file.
+
+    Raises:
+        InputError: it has weights alone, or a part of Lightning's is not what it should be.
+    """
+    if "optimizer_states" not in content:
+        raise InputError(f"{name!r} has weights alone, no optimiser to go on with; expected last.ckpt of a run")
+    if wrong := [field for field, fits in PROGRESS.items() if not fits(content.get(field))]:
+        raise InputError(
+            f"{name!r} cannot be gone on with: {', '.join(wrong)} is not what it should be; take another checkpoint"
+        )
+
+
 def _is_call(value: Any) -> bool:
     """A constructor call of plain data."""
     return (
@@ -110,3 +128,24 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
     "random": _are_random_states,
 }
 """What each field may be. What only a resumed run needs is missing where a model is shared."""
+
+
+def _are_loops(value: Any) -> bool:
+    fit = value.get("fit_loop") if isinstance(value, dict) else None
+    parts = ("epoch_progress", "epoch_loop.batch_progress", "epoch_loop.automatic_optimization.optim_progress")
+    return isinstance(fit, dict) and all(isinstance(fit.get(part), dict) for part in parts)
+
+
+def _are_records(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(part, dict) for part in value)
+
+
+PROGRESS: dict[str, Callable[[Any], bool]] = {
+    "global_step": _is_count,
+    "epoch": _is_count,
+    "loops": _are_loops,
+    "callbacks": lambda value: isinstance(value, dict) and all(isinstance(part, dict) for part in value.values()),
+    "optimizer_states": _are_records,
+    "lr_schedulers": _are_records,
+}
+"""What the fields of Lightning may be that a resumed run needs."""

@@ -1,17 +1,17 @@
 """What a run goes on from: the newest checkpoint that is whole, of the same model on the same data."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from seqmodels.checkpoint import read_checkpoint
 from seqmodels.checkpointing import NEWEST_FIRST
+from seqmodels.configuration import read_settings
 from seqmodels.data import SequenceDataModule
 from seqmodels.errors import DamagedError, InputError
+from seqmodels.fields import check_progress
+from seqmodels.plain import read_json
 from seqmodels.recorded import construct
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.averaging import Average
@@ -44,8 +44,8 @@ class Origin:
         path = self.path.parent.parent / "result.json"
         if not path.is_file():
             return False
-        result = json.loads(path.read_text(encoding="utf-8"))
-        return bool(result.get("ended") == "budget" and result["steps"] == self.content["global_step"])
+        result = read_json(path)
+        return bool(result.get("ended") == "budget" and result.get("steps") == self.content["global_step"])
 
 
 def find_origin(path: str | Path) -> Origin:
@@ -74,8 +74,7 @@ def find_origin(path: str | Path) -> Origin:
 
 def _resumable(path: Path) -> dict[str, Any]:
     content = read_checkpoint(path)
-    if "optimizer_states" not in content:
-        raise InputError(f"{str(path)!r} has weights alone, no optimiser to go on with; expected last.ckpt of a run")
+    check_progress(content, str(path))
     return content
 
 
@@ -104,13 +103,7 @@ def rebuild(origin: Origin, devices: int) -> tuple[SequenceTask, SequenceDataMod
 def settings_of(origin: Origin) -> dict[str, Any]:
     """The configuration of the run that a checkpoint lies in; empty where it lies in none."""
     path = origin.path.parent.parent / "config.yaml"
-    if not path.is_file():
-        return {}
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {str(name): value for name, value in settings.items()}
-    except (OSError, ValueError, AttributeError, yaml.YAMLError) as error:
-        raise InputError(f"{str(path)!r} cannot be read ({error}); give the settings of the run as flags") from error
+    return read_settings(path) if path.is_file() else {}
 
 
 def check_same(

@@ -16,6 +16,7 @@ from seqmodels.environment import choose_accelerator, choose_precision, quiet
 from seqmodels.errors import DivergedError, InputError
 from seqmodels.folder import held, known_to_all, make_folder, write_beside
 from seqmodels.hardware import keep_compiled_kernels, keep_freed_memory
+from seqmodels.lines import one_line
 from seqmodels.progress import ProgressLine
 from seqmodels.resuming import check_batches, check_same, find_origin
 from seqmodels.rewind import rewind
@@ -191,6 +192,13 @@ def fit(
                 trainer.fit(task, datamodule=data, ckpt_path=path, weights_only=True)
         except (SystemExit, DivergedError) as error:
             ending = as_stopped(error) if isinstance(error, SystemExit) else error
+        except Exception as error:
+            if origin is None or checkpoints.began or isinstance(error, InputError):
+                raise
+            raise InputError(  # of the file as a whole, which is checked, or of what only Lightning and torch look into
+                f"{str(path)!r} cannot be gone on with: its optimiser, schedule or place is not that of this model "
+                f"({type(error).__name__}: {one_line(str(error))[:160]}); take another checkpoint"
+            ) from error
         if trainer.is_global_zero:
             finish(folder, task, trainer, budget.spent, ending)
         if isinstance(ending, Stopped):

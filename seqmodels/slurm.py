@@ -1,6 +1,5 @@
 """Jobs of SLURM: found again after they were started again, and put back into the queue."""
 
-import json
 import os
 import signal
 import subprocess
@@ -9,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import yaml
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
+from seqmodels.configuration import read_settings
+from seqmodels.errors import InputError
+from seqmodels.plain import read_json
 from seqmodels.signals import Stopped
 
 
@@ -28,9 +29,8 @@ def run_of_this_job(runs: Path, recorded: dict[str, Any]) -> Path | None:
         return None
     for path in sorted(runs.glob("*/*/env.json"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            begun = json.loads(path.read_text(encoding="utf-8")).get("job")
-            settings = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
+            begun, settings = read_json(path).get("job"), read_settings(path.parent / "config.yaml")
+        except InputError:  # of another program, or not there
             continue
         if begun == job() and settings == recorded and (path.parent / "checkpoints" / "last.ckpt").is_file():
             return path.parent

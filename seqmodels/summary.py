@@ -10,6 +10,7 @@ from seqmodels.curves import best_figures, draw_curves
 from seqmodels.data import SequenceDataModule
 from seqmodels.environment import environment
 from seqmodels.folder import write_beside
+from seqmodels.plain import read_json
 from seqmodels.signals import Stopped
 from seqmodels.slurm import job
 from seqmodels.tasks import SequenceTask
@@ -38,7 +39,7 @@ def describe(folder: Path, trainer: pl.Trainer, data: SequenceDataModule, step: 
     path = folder / "env.json"
     surroundings = environment(trainer.strategy.root_device) | {"job": job(), "began": time.strftime("%F %T%z")}
     if path.exists():
-        record = json.loads(path.read_text(encoding="utf-8")) | {"job": job()}
+        record = read_json(path) | {"job": job()}
         record["resumed"] = [*record.get("resumed", ()), {"step": step, **surroundings}]
     else:
         record = surroundings | {"corpus": {"origin": data.origin, **vars(data.facts("train"))}}

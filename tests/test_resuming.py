@@ -187,3 +187,21 @@ def test_rewind(tmp_path: Path) -> None:
     rewind(tmp_path, 20, due=True)
     assert (tmp_path / "metrics.csv").read_text().split()[1:] == ["0,9,0.1,", "0,19,0.1,"]
     assert (tmp_path / "samples.md").read_text() == "## step 10\n\na\n\n## step 20\n\nb\n\n"
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        ("optimizer_states", [{}]),
+        ("lr_schedulers", [{"last_epoch": "x"}, 3]),
+        ("loops", {"fit_loop": {}}),
+        ("callbacks", {"Budget": 3}),
+        ("TextDataModule", {"place": "here"}),
+    ],
+)
+def test_crafted_parts_of_a_whole_file(text_file: Path, run: Path, tmp_path: Path, part: str, content: Any) -> None:
+    """What neither checksums nor the record of this package tell."""
+    whole = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.save(whole | {part: content}, tmp_path / "crafted.ckpt")
+    with pytest.raises(InputError, match=r"crafted\.ckpt"):
+        begun(text_file, tmp_path / "runs", max_steps=18, resume=tmp_path / "crafted.ckpt")
