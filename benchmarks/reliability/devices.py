@@ -1,6 +1,7 @@
 """Two processes that train together, killed and resumed beside two that were left alone."""
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from benchmarks.reliability.numbers import Spoils
 from benchmarks.reliability.promise import Promise, all_of
 from benchmarks.reliability.resume import difference
 from benchmarks.reliability.runs import LAYOUTS, Ends, Kind, train, write_data
@@ -36,6 +38,7 @@ def run(folder: Path, small: bool) -> Iterator[Promise]:
                 why = f"ended with {code}, resuming with {again}: {told[-300:]}" if (code, again) != (wanted, 0) else ""
                 results[f"{layout} {number.name} at {point}"] = why or difference(next(whole.glob("*/*")), begun)
     yield all_of("Two processes killed and resumed: equal to the bit, the state carried by each included", results)
+    yield all_of("A loss of one of two processes that is not finite: both skip the step", {"lanes": _spoilt(folder)})
 
 
 def _pair(folder: Path, runs: Path, layout: str, *words: str) -> tuple[int, str]:
@@ -43,6 +46,25 @@ def _pair(folder: Path, runs: Path, layout: str, *words: str) -> tuple[int, str]
     given = [sys.executable, "-m", "benchmarks.reliability.devices", str(folder), str(runs), layout, *words]
     done = subprocess.run(given, cwd=ROOT, capture_output=True, text=True, start_new_session=True, timeout=300)
     return done.returncode, done.stderr
+
+
+def _spoilt(folder: Path) -> str:
+    """The second process alone has a loss that is NaN, in three steps; empty if all is as it should be."""
+    runs = folder / "spoilt"
+    code, told = _pair(folder, runs, "lanes", "--spoil")
+    (begun,) = runs.glob("*/*")
+    path = begun / "bad_steps.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    seen = [(line["step"], line["rank"], line["loss"] == "nan") for line in lines]
+    wanted = [(step, rank, rank == 1) for step in (15, 16, 17) for rank in (0, 1)]
+    return "" if (code, seen) == (0, wanted) else f"ended with {code}, wrote {seen}: {told[-300:]}"
+
+
+class _SpoilsSecond(Spoils):
+    """Of two processes, only the second has such a loss."""
+
+    def _now(self, trainer: pl.Trainer) -> bool:
+        return trainer.global_rank == 1 and super()._now(trainer)
 
 
 class _EndsFirst(Ends):
@@ -65,12 +87,14 @@ def worker(arguments: Sequence[str] | None = None) -> None:
     for name in ("--end", "--resume"):
         parser.add_argument(name)
     parser.add_argument("--signal", type=int)
+    parser.add_argument("--spoil", action="store_true")
     given = parser.parse_args(arguments)
     settings: dict[str, Any] = {} if given.resume is None else {"resume": given.resume}
-    ends = () if given.end is None else (_EndsFirst(given.end, given.signal),)
-    train(
-        Kind("LSTM", given.layout), given.folder, given.runs, callbacks=ends, devices=2, accelerator="cpu", **settings
-    )
+    callbacks: list[pl.Callback] = [_SpoilsSecond("loss", 14, 3)] if given.spoil else []
+    if given.end is not None:
+        callbacks.append(_EndsFirst(given.end, given.signal))
+    kind = Kind("LSTM", given.layout)
+    train(kind, given.folder, given.runs, callbacks=tuple(callbacks), devices=2, accelerator="cpu", **settings)
 
 
 if __name__ == "__main__":

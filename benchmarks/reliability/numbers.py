@@ -12,9 +12,8 @@ import torch
 from benchmarks.reliability.forks import forked
 from benchmarks.reliability.promise import Promise, all_of, none_of
 from benchmarks.reliability.runs import Kind, train, write_data
-from seqmodels import load
+from seqmodels import LanguageModel, Translator, load
 from seqmodels.cli import _guarded
-from seqmodels.tasks import SequenceTask
 
 KINDS = ("loss", "gradient", "weights")
 
@@ -34,29 +33,46 @@ def run(folder: Path, small: bool) -> Iterator[Promise]:
 
 
 class Spoils(pl.Callback):
-    """Puts NaN into the loss, a gradient or the weights, from some step on, for so many steps."""
+    """Puts NaN into the loss, by way of the embedding, or into the weights, or infinity into a gradient.
+
+    Args:
+        what: loss, gradient or weights.
+        first: at which step.
+        steps: for how many; weights stay as they are.
+    """
 
     def __init__(self, what: str, first: int, steps: int) -> None:
         self.what, self.first, self.steps = what, first, steps
+        self._embedding = torch.zeros(0)
 
     def _now(self, trainer: pl.Trainer) -> bool:
         return self.first <= trainer.global_step < self.first + self.steps
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Into the weights, once, or into all that the loss is computed from."""
+        """Spoil weights: the first of them, or the embedding for as long as a step takes, and so the state carried."""
         if self._now(trainer) and self.what == "weights" and trainer.global_step == self.first:
-            with torch.no_grad():
-                next(pl_module.parameters()).fill_(torch.nan)
-        if self.what == "loss":
-            assert isinstance(pl_module, SequenceTask)
-            head: Any = pl_module.head
-            head.bias.data = torch.full_like(head.bias, torch.nan if self._now(trainer) else 0.0)
+            next(pl_module.parameters()).data.fill_(torch.nan)
+        if self._now(trainer) and self.what == "loss":
+            weight = _embedding(pl_module)
+            self._embedding = weight.clone()
+            weight.fill_(torch.nan)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Mend the embedding."""
+        if len(self._embedding):
+            _embedding(pl_module).copy_(self._embedding)
+            self._embedding = torch.zeros(0)
 
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Into a gradient."""
         if self._now(trainer) and self.what == "gradient":
             grad = next(p.grad for p in pl_module.parameters() if p.grad is not None)
             grad.view(-1)[0] = torch.inf
+
+
+def _embedding(task: pl.LightningModule) -> torch.Tensor:
+    assert isinstance(task, LanguageModel | Translator)
+    return task.embedding.weight.data
 
 
 def _case(folder: Path, kind: Kind, what: str) -> tuple[str, str]:
@@ -70,7 +86,8 @@ def _case(folder: Path, kind: Kind, what: str) -> tuple[str, str]:
         lines = [json.loads(line) for line in (begun / "bad_steps.jsonl").read_text().splitlines()]
         if code or [line["step"] for line in lines] != [15, 16, 17] or not all(line["inputs"] for line in lines):
             told = f"three bad steps: code {code}, {len(lines)} lines: {log.read_text()[-300:]}"
-    endless = partial(train, kind, folder, lasting, steps=400, validations=20, callbacks=(Spoils(what, 44, 1000),))
+    always: dict[str, Any] = {"steps": 400, "validations": 20, "save_minutes": 1e-9}  # saved after each step
+    endless = partial(train, kind, folder, lasting, callbacks=(Spoils(what, 44, 1000),), **always)
     code = forked(lambda: _guarded(endless), log)
     (begun,) = lasting.glob("*/*")
     if code != 1 or "not finite for 10 steps in a row" not in log.read_text():
@@ -83,4 +100,4 @@ def _case(folder: Path, kind: Kind, what: str) -> tuple[str, str]:
         if not all(bool(torch.isfinite(tensor).all()) for tensor in content["state_dict"].values()):
             return f"{checkpoint} is not finite", told
         load(path)
-    return "" if steps["last"] == 40 and steps["previous"] == 20 else f"saved at {steps}", told
+    return "" if steps == {"best": steps["best"], "last": 44, "previous": 43} else f"saved at {steps}", told
