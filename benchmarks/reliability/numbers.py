@@ -99,5 +99,6 @@ def _case(folder: Path, kind: Kind, what: str) -> tuple[str, str]:
         steps[checkpoint] = content["global_step"]
         if not all(bool(torch.isfinite(tensor).all()) for tensor in content["state_dict"].values()):
             return f"{checkpoint} is not finite", told
-        load(path)
+        if code := forked(partial(load, path), log):
+            return f"{checkpoint} cannot be loaded: {code}", told
     return "" if steps == {"best": steps["best"], "last": 44, "previous": 43} else f"saved at {steps}", told
