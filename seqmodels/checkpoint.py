@@ -40,7 +40,14 @@ def checkpoint_path(path: str | Path, which: Literal["best", "last"] = "best") -
         if which == "best":
             return path / WEIGHTS
         raise InputError(f"{str(path)!r} is a shared model, without what training needs to go on; resume from its run")
-    raise InputError(f"{str(path)!r} holds no checkpoints/{which}.ckpt; expected a run folder that training has left")
+    hint = (
+        "; a run that ended within its first step is begun anew, with --config"
+        if (path / "config.yaml").exists()
+        else ""
+    )
+    raise InputError(
+        f"{str(path)!r} holds no checkpoints/{which}.ckpt; expected a run folder that training has left{hint}"
+    )
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -14,13 +14,11 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from seqmodels.checkpoint import read_checkpoint
 from seqmodels.folder import sync_folder, whole
+from seqmodels.resuming import NEWEST_FIRST
 from seqmodels.signals import Signals, Stopped
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.budget import Budget, between_steps
 from seqmodels.tasks.sharding import own_part
-
-NEWEST_FIRST = ("next.ckpt", "last.ckpt", "previous.ckpt")
-"""What a run can be resumed from. The first is there only where a process died between two renames."""
 
 
 class WholeFiles(CheckpointIO):
@@ -41,8 +39,10 @@ class WholeFiles(CheckpointIO):
             with whole(path) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:  # torch raises the second where the first was raised inside of it
-            cause = error if isinstance(error, OSError) else error.__context__ or error
-            self.failed = getattr(cause, "strerror", None) or str(cause)
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):
+                raise
+            self.failed = cause.strerror or str(cause)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read one, see `read_checkpoint`."""
@@ -56,9 +56,9 @@ class WholeFiles(CheckpointIO):
 class Checkpoints(Checkpoint):
     """Keeps the last two checkpoints of a run and its best, and ends the run where a signal asks for it.
 
-    One is saved before each validation, so that a process may die in it; every so many minutes; and where a signal
-    came. It becomes the best where the validation says so. None is saved of weights that are not finite, nor after a
-    step that was skipped.
+    One is saved after the first step; before each validation, so that a process may die in it; every so many minutes;
+    and where a signal came. It becomes the best where the validation says so. None is saved of weights that are not
+    finite; and where steps are skipped, the last of before is kept.
 
     Args:
         folder: `last.ckpt`, `previous.ckpt` and `best.ckpt` lie there.
@@ -82,7 +82,8 @@ class Checkpoints(Checkpoint):
     ) -> None:
         self.folder, self.files, self.signals, self.budget = folder, files, signals, budget
         self.newest, self.seconds, self.monitor = newest, 60 * minutes, monitor
-        self.best = float("inf")
+        self.best: dict[str, float] = {}
+        """The figures of the best validation whose weights are saved."""
         self.began = False
         """Whether training did: all that it goes on from was taken up."""
         self._saved, self._at = time.monotonic(), -1  # when, and at which step the newest was
@@ -92,10 +93,11 @@ class Checkpoints(Checkpoint):
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Heed signals, and start the clock."""
+        """Heed signals, start the clock, and catch up on a validation."""
         self.began = True
-        self.signals.__enter__()
+        self.signals.arm()
         self._saved = time.monotonic()
+        self.budget.catch_up(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Between two steps, save if it is time or a signal came, and after a signal end.
@@ -105,7 +107,7 @@ class Checkpoints(Checkpoint):
         """
         if not between_steps(trainer):
             return
-        due = time.monotonic() - self._saved >= self.seconds
+        due = self._at < 0 or time.monotonic() - self._saved >= self.seconds
         number = self.signals.received or 0
         if trainer.world_size > 1:
             found = torch.tensor([number, int(due)], device=trainer.strategy.root_device)
@@ -129,22 +131,26 @@ class Checkpoints(Checkpoint):
         """Keep what was validated as the best, if it is."""
         if trainer.state.fn != "fit":
             return
-        figure = float(trainer.callback_metrics[self.monitor])
-        if figure < self.best and self._at == trainer.global_step:
-            self.best = figure
+        figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        best = self.best.get(self.monitor, float("inf"))
+        if figures[self.monitor] < best and self._at == trainer.global_step:
+            self.best = figures
             if trainer.is_global_zero and self.newest is not None:
                 _copy(self.newest, self.folder / "best.ckpt")
 
     def save(self, trainer: pl.Trainer) -> None:
         """Save, if there is something good to save; the one before stays beside it."""
         self._saved = time.monotonic()
-        if not self._is_good(trainer):
+        if not self._is_finite(trainer):
             return
         for logger in trainer.loggers:
             logger.save()  # a line that is in the past of a checkpoint is not logged again
         new, last, previous = (self.folder / name for name in NEWEST_FIRST)
         trainer.save_checkpoint(new)
-        before = self.newest
+        task = trainer.lightning_module
+        assert isinstance(task, SequenceTask)
+        # And not one that was damaged; nor one of the same weights, which did no good in the steps since then.
+        keeps = self.newest == last and self._at <= trainer.global_step - task.skipped_in_a_row
         if not self.files.failed:
             self.newest, self._at = last, trainer.global_step
         if not trainer.is_global_zero:
@@ -156,21 +162,21 @@ class Checkpoints(Checkpoint):
                 file=sys.stderr,
             )
             return
-        if before == last:  # and not one that was damaged
+        if keeps:
             last.replace(previous)
         new.replace(last)
         sync_folder(self.folder)
 
     @staticmethod
-    def _is_good(trainer: pl.Trainer) -> bool:
-        task = trainer.lightning_module
-        assert isinstance(task, SequenceTask)
-        finite = all(bool(torch.isfinite(own_part(p)).all()) for p in task.parameters())
-        return trainer.strategy.reduce_boolean_decision(finite and not task.skipped_in_a_row, all=True)
+    def _is_finite(trainer: pl.Trainer) -> bool:
+        parts = [part for p in trainer.lightning_module.parameters() if (part := own_part(p.detach())).numel()]
+        extremes = torch.stack([extreme.float() for part in parts for extreme in torch.aminmax(part)])
+        finite = bool(torch.isfinite(extremes).all())
+        return trainer.strategy.reduce_boolean_decision(finite, all=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Signals end the process again, since nothing can be lost any more."""
-        self.signals.__exit__(None, None, None)
+        self.signals.disarm()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """See `on_train_end`."""
@@ -183,7 +189,7 @@ class Checkpoints(Checkpoint):
         self._at = checkpoint["global_step"]
 
     def state_dict(self) -> dict[str, Any]:
-        """The best figure."""
+        """The best figures."""
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The command line: `seqmodels fit`, `generate`, `test` and so on, and recipes as commands."""
 
+import errno
 import inspect
 import re
 import sys
@@ -87,6 +88,15 @@ def _guarded(action: Callable[[], None]) -> None:
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+            raise
+        where = f" {error.filename!r}" if error.filename else ""
+        print(
+            f"error: cannot write{where}: {error.strerror}; make room or give another folder; what was saved is whole",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except (MemoryError, RuntimeError, ValueError) as error:
         if not re.search(r"can't allocate memory|out of memory", str(error)):
             raise
@@ -169,8 +179,8 @@ def _fit(words: list[str]) -> None:
 
     of_a_run = set(inspect.signature(fit).parameters) - {"task", "data", "callbacks"}
     flags = {word.partition("=")[0][2:].replace("-", "_") for word in words if word.startswith("--")}
-    if "resume" in flags <= of_a_run | {"no_wandb"}:
-        _resume(words, of_a_run)
+    if "resume" in flags and "config" not in flags:
+        _resume(words, flags, of_a_run)
         return
     parser = Parser()
     parser.add_argument("--config", action=ConfigFile)
@@ -186,7 +196,7 @@ def _fit(words: list[str]) -> None:
     call(fit, arguments, data=text)
 
 
-def _resume(words: list[str], known: set[str]) -> None:
+def _resume(words: list[str], flags: set[str], known: set[str]) -> None:
     """Go on with a run: model and data are those of its checkpoint, settings that are not given those of its folder."""
     from seqmodels.parsing import Parser, call
     from seqmodels.resuming import find_origin, rebuild, settings_of
@@ -194,10 +204,20 @@ def _resume(words: list[str], known: set[str]) -> None:
 
     parser = Parser()
     parser.add_function_arguments(fit, skip={"task", "data", "callbacks"})
-    origin = find_origin(parser.parse(words).resume)
-    parser.set_defaults({name: value for name, value in settings_of(origin).items() if name in known})
+    parser.add_argument("--data", type=tuple[str, ...] | None)
+    if others := sorted(flags - known - {"data", "no_wandb"}):
+        raise InputError(
+            f"--{others[0].replace('_', '-')} is no option of a run that is resumed, whose model and data are those of "
+            "its checkpoint; leave it out, or give --config RUN/config.yaml before --resume RUN to change what can be"
+        )
+    origin = find_origin(parser.parse(words).resume, quietly=True)
+    settings = {name: value for name, value in settings_of(origin).items() if name in known}
+    budget = {"max_minutes", "max_steps", "max_tokens"}
+    if budget & flags:  # one that is given is the whole of it
+        settings |= dict.fromkeys(budget)
+    parser.set_defaults(settings)
     arguments = parser.parse(words)
-    task, data = rebuild(origin, arguments.devices)
+    task, data = rebuild(origin, arguments.devices * arguments.nodes, arguments.data)
     call(fit, arguments, task=task, data=data)
 
 

@@ -123,6 +123,7 @@ FIELDS: dict[str, Callable[[Any], bool]] = {
     "text": lambda value: value is None or isinstance(value, str),
     "accumulate": _is_count,
     "tokens_seen": _is_count,
+    "skipped_in_a_row": _is_count,
     "recent": lambda value: isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] == 2,
     "carried": lambda value: value is None or _is_state(value),
     "random": _are_random_states,

@@ -32,7 +32,7 @@ def make_folder(runs: Path, task: str, network: str, data: str, seed: int) -> Pa
     """
     if RUN_VARIABLE in os.environ:
         return Path(os.environ[RUN_VARIABLE])
-    if _is_other_rank():  # started by torchrun or SLURM: rank 0 alone writes
+    if is_other_rank():  # started by torchrun or SLURM: rank 0 alone writes
         return runs
     kind = re.sub(r"(?<!^)(?=[A-Z])", "_", task).lower()
     text = re.sub(r"\W+", "-", Path(data).name.split(".")[0]).lower()
@@ -53,9 +53,10 @@ def make_folder(runs: Path, task: str, network: str, data: str, seed: int) -> Pa
     raise InputError(f"no free name for a run in {str(runs / kind)!r}; give another folder with --runs")
 
 
-def _is_other_rank() -> bool:
+def is_other_rank() -> bool:
+    """Whether this process was started as another than the first of a run, which alone writes."""
     rank: int = getattr(rank_zero_only, "rank", 0)
-    return rank > 0
+    return rank > 0 or RUN_VARIABLE in os.environ
 
 
 @contextlib.contextmanager
@@ -112,14 +113,19 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         InputError: one does.
     """
-    if RUN_VARIABLE in os.environ or _is_other_rank():
+    if is_other_rank():
         yield
         return
     lock = FileLock(folder / ".lock", timeout=0)
     try:
-        with lock:
-            yield
+        lock.acquire()
     except Timeout:
         raise InputError(
             f"another run is training in {str(folder)!r}; wait for its end, or stop it with kill"
         ) from None
+    except OSError as error:
+        raise InputError(f"cannot write to {str(folder)!r}, the folder of the run: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,21 +1,26 @@
 """What a run goes on from: the newest checkpoint that is whole, of the same model on the same data."""
 
+import contextlib
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqmodels.checkpoint import read_checkpoint
-from seqmodels.checkpointing import NEWEST_FIRST
+from seqmodels.checkpoint import checkpoint_path, read_checkpoint
 from seqmodels.configuration import read_settings
 from seqmodels.data import SequenceDataModule
 from seqmodels.errors import DamagedError, InputError
 from seqmodels.fields import check_progress
-from seqmodels.plain import read_json
+from seqmodels.folder import held, is_other_rank
+from seqmodels.plain import local, read_json
 from seqmodels.recorded import construct
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.averaging import Average
 from seqmodels.tasks.record import RECORD
+
+NEWEST_FIRST = ("next.ckpt", "last.ckpt", "previous.ckpt")
+"""What a run can be resumed from. The first is there only where a process died between two renames."""
 
 
 @dataclass(frozen=True)
@@ -48,28 +53,44 @@ class Origin:
         return bool(result.get("ended") == "budget" and result.get("steps") == self.content["global_step"])
 
 
-def find_origin(path: str | Path) -> Origin:
+def find_origin(path: str | Path, quietly: bool = False) -> Origin:
     """The newest checkpoint of a run folder that is whole, or the one that is named.
 
-    A damaged one is passed over with a warning.
+    Args:
+        path: the folder, or the checkpoint.
+        quietly: without the warning for a damaged one that is passed over.
 
     Raises:
         InputError: there is none, or it is not one to go on from.
     """
-    path = Path(path).expanduser()
+    path = local(path)
     if not path.is_dir():
         return Origin(path, _resumable(path), None)
     there = [found for name in NEWEST_FIRST if (found := path / "checkpoints" / name).is_file()]
     if not there:
-        raise InputError(f"{str(path)!r} holds no checkpoints/last.ckpt; expected a run folder that training has left")
+        checkpoint_path(path, "last")  # which says why
     for place, found in enumerate(there, 1):
         try:
             return Origin(found, _resumable(found), path)
         except DamagedError as error:
             if place == len(there):
-                raise
+                raise DamagedError(f"{error}, such as --resume {path}/checkpoints/best.ckpt") from error
+            if quietly or is_other_rank():
+                continue
             print(f"warning: {error}; going on from {there[place].name}, the one before it", file=sys.stderr)
     raise AssertionError
+
+
+@contextlib.contextmanager
+def held_origin(path: str | Path) -> Iterator[Origin]:
+    """The same, of a run folder that no other run trains in meanwhile.
+
+    Raises:
+        InputError: one does; or see `find_origin`.
+    """
+    folder = local(path)
+    with held(folder) if folder.is_dir() else contextlib.nullcontext():
+        yield find_origin(path)
 
 
 def _resumable(path: Path) -> dict[str, Any]:
@@ -78,10 +99,17 @@ def _resumable(path: Path) -> dict[str, Any]:
     return content
 
 
-def rebuild(origin: Origin, devices: int) -> tuple[SequenceTask, SequenceDataModule]:
+def rebuild(
+    origin: Origin, devices: int, moved: Sequence[str] | None = None
+) -> tuple[SequenceTask, SequenceDataModule]:
     """The model and the data of a run as its checkpoint describes them, for any number of devices.
 
     Together, these read the batches that those of the run did: each a smaller or larger share.
+
+    Args:
+        origin: what the run is resumed from.
+        devices: how many.
+        moved: where the text lies now, if not where it did: one name, or those of two files.
 
     Raises:
         InputError: they cannot be shared alike, or the checkpoint does not know its data.
@@ -89,12 +117,14 @@ def rebuild(origin: Origin, devices: int) -> tuple[SequenceTask, SequenceDataMod
     record = origin.content[RECORD]
     if record["data"] is None:
         raise InputError(f"{str(origin.path)!r} does not say what it was trained on; resume it from Python")
-    data = construct(record["data"], SequenceDataModule)
+    call = record["data"]
+    if moved is not None:
+        call = {**call, "init_args": {**call["init_args"], "data": moved[0] if len(moved) == 1 else list(moved)}}
+    data = construct(call, SequenceDataModule)
     if data.size * devices != record["rows"]:
         share, left = divmod(record["rows"], devices)
         if left:
             raise InputError(f"batches of {record['rows']} cannot be shared alike by devices={devices}; give a divisor")
-        call = record["data"]
         sized = {**call, "init_args": {**call["init_args"], data.size_argument: share}}
         data = construct(sized, SequenceDataModule)
     return construct(record["task"], SequenceTask), data
@@ -124,8 +154,6 @@ def check_same(
         wrong.append("size of batches * devices * nodes")
     if data.ranks(origin.content) not in (None, devices):
         wrong.append("number of devices, each of which reads shards of its own")
-    if record["text"] not in (None, data.facts("train").sha256):
-        wrong.append("text")
     if record["accumulate"] != accumulate:
         wrong.append("accumulate")
     if ("current_model_state" in origin.content) != (average != "none"):  # Lightning keeps the weights there
@@ -134,6 +162,11 @@ def check_same(
         raise InputError(
             f"{str(origin.path)!r} was trained with another {', '.join(wrong)}; resume with the settings of its run: "
             "--resume RUN alone takes them from there"
+        )
+    if record["text"] not in (None, data.facts("train").sha256):
+        raise InputError(
+            f"{str(origin.path)!r} was trained on another text than that of {data.origin} now, so that its place would "
+            "mean something else; give --data the text as it was, or begin a new run"
         )
 
 

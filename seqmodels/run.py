@@ -1,6 +1,8 @@
 """A run: one training in one folder, with all that it leaves there."""
 
+import contextlib
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,15 +14,16 @@ from seqmodels.csv_log import CSVLog
 from seqmodels.data import SequenceDataModule, Share, TranslationDataModule
 from seqmodels.devices import Sharing, make_strategy
 from seqmodels.diagnostics import Samples, Translations
+from seqmodels.ending import early_end
 from seqmodels.environment import choose_accelerator, choose_precision, quiet
-from seqmodels.errors import DivergedError, InputError
-from seqmodels.folder import held, known_to_all, make_folder, write_beside
+from seqmodels.errors import InputError
+from seqmodels.folder import held, is_other_rank, known_to_all, make_folder, write_beside
 from seqmodels.hardware import keep_compiled_kernels, keep_freed_memory
-from seqmodels.lines import one_line
 from seqmodels.progress import ProgressLine
-from seqmodels.resuming import check_batches, check_same, find_origin
+from seqmodels.resuming import check_batches, check_same, held_origin
 from seqmodels.rewind import rewind
-from seqmodels.signals import Signals, Stopped, as_stopped
+from seqmodels.signals import Signals, Stopped
+from seqmodels.slurm import environment as slurm
 from seqmodels.slurm import requeue, run_of_this_job
 from seqmodels.summary import announce, describe, finish, size
 from seqmodels.tasks import SequenceTask
@@ -115,45 +118,51 @@ def fit(
         max_minutes = 3.0
     budget = Budget(max_minutes, max_steps, max_tokens, validations)
     averages = make_average(average, ema_decay, validations)
-    for name, value in {"accumulate": accumulate, "devices": devices, "nodes": nodes}.items():
-        if value < 1:
-            raise InputError(f"{name}={value} was given; expected at least 1")
+    positive = {"accumulate": accumulate, "devices": devices, "nodes": nodes, "save_minutes": save_minutes}
+    for name, value in positive.items():
+        if value <= 0:
+            raise InputError(f"{name}={value} was given; expected more than 0")
     if clip < 0:
         raise InputError(f"clip={clip} was given; expected a norm above 0, or 0 for no limit")
     if clip_by not in ("norm", "value"):
         raise InputError(f"clip_by={clip_by!r} was given; choose norm or value")
-    if save_minutes <= 0:
-        raise InputError(f"save_minutes={save_minutes} was given; expected more than 0")
     accelerator = choose_accelerator(accelerator, devices)
     sharing = make_strategy(strategy, devices, nodes, task, average, precision)
     recorded = configuration(task, data, settings)
-    resume = resume or run_of_this_job(Path(runs), recorded)
-    origin = None
-    if resume is not None:
-        origin = find_origin(resume)  # a bad one is refused before anything is written
-        check_same(origin, task, data, devices * nodes, accumulate, average)
-        if budget.is_spent(origin.content) and (origin.ended or not origin.due):
-            raise InputError(
-                f"{str(origin.path)!r} has spent this budget; give more --max-minutes, --max-steps or --max-tokens"
-            )
-    facts = data.facts("train")  # tokenized here, once; other processes find it in the cache
-    count = len(data.training_batches(Share(0, devices * nodes)))
-    if origin is not None:
-        check_batches(origin, count)
-    task.check(data, prompt)
-    path = None if origin is None else origin.path
-    plan = settle(wandb_project, wandb_name, wandb_group, wandb_tags, path) if wandb else None
-    folder = origin.folder if origin else None
-    folder = folder or make_folder(Path(runs), type(task).__name__, task.name, data.data, data.seed)
-    bad_steps = BadSteps(folder / "bad_steps.jsonl", max_bad_steps)
-    files = WholeFiles()
-    checkpoints = Checkpoints(folder / "checkpoints", files, Signals(), budget, path, save_minutes)
-    keep_freed_memory()
-    keep_compiled_kernels()
-    with held(folder), quiet(), tracked(plan, folder, recorded | {"parameters": size(task)}) as trackers:
-        if origin is not None and origin.folder is not None:
+    with contextlib.ExitStack() as stack:
+        begun = run_of_this_job(Path(runs), recorded)
+        origin = None
+        if resume := begun or resume:
+            origin = stack.enter_context(held_origin(resume))  # a bad one is refused before anything is written
+            check_same(origin, task, data, devices * nodes, accumulate, average)
+            if budget.is_spent(origin.content) and (origin.ended or not origin.due):
+                if begun:
+                    return begun
+                raise InputError(
+                    f"{str(origin.path)!r} has spent this budget, {budget.spent_by(origin.content)}; give more "
+                    "--max-minutes, --max-steps or --max-tokens"
+                )
+        facts = data.facts("train")  # tokenized here, once; other processes find it in the cache
+        count = len(data.training_batches(Share(0, devices * nodes)))
+        if origin is not None:
+            check_batches(origin, count)
+        task.check(data, prompt)
+        folder = origin.folder if origin else None
+        # A single checkpoint begins a run of its own, in W&B too.
+        plan = settle(wandb_project, wandb_name, wandb_group, wandb_tags, folder) if wandb else None
+        if folder is None:
+            folder = make_folder(Path(runs), type(task).__name__, task.name, data.data, data.seed)
+            stack.enter_context(held(folder))
+        elif origin is not None and not is_other_rank():
             rewind(folder, origin.content["global_step"], origin.due)
+        path, files = None if origin is None else origin.path, WholeFiles()
+        checkpoints = Checkpoints(folder / "checkpoints", files, Signals(), budget, path, save_minutes)
+        keep_freed_memory()
+        keep_compiled_kernels()
+        stack.enter_context(quiet())
+        trackers = stack.enter_context(tracked(plan, folder, recorded | {"parameters": size(task)}))
         trainer = pl.Trainer(
+            default_root_dir=folder,
             max_epochs=-1,
             val_check_interval=Budget.NEVER,  # the budget decides
             check_val_every_n_epoch=None,
@@ -166,15 +175,15 @@ def fit(
             strategy=sharing,
             inference_mode=strategy != "fsdp",  # weights gathered in it could not be trained again
             accelerator=accelerator,
-            plugins=[files],
+            plugins=[files, *slurm()],
             logger=[CSVLog(folder), *trackers],
             callbacks=[
+                budget,
                 *averages,
-                bad_steps,
+                BadSteps(folder / "bad_steps.jsonl", max_bad_steps),
                 _writes(folder, data, prompt),
                 ProgressLine(facts.tokens / facts.characters),
                 *callbacks,
-                budget,  # which may begin with a validation, after all others have begun
                 checkpoints,
             ],
             log_every_n_steps=20,
@@ -185,28 +194,23 @@ def fit(
         if trainer.is_global_zero:
             write_beside(folder / "config.yaml", yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True))
             describe(folder, trainer, data, origin.content["global_step"] if origin else 0)
-            announce(task, data, folder)
-        ending: BaseException | None = None
-        try:
-            with known_to_all(folder):
-                trainer.fit(task, datamodule=data, ckpt_path=path, weights_only=True)
-        except (SystemExit, DivergedError) as error:
-            ending = as_stopped(error) if isinstance(error, SystemExit) else error
-        except Exception as error:
-            if origin is None or checkpoints.began or isinstance(error, InputError):
-                raise
-            raise InputError(  # of the file as a whole, which is checked, or of what only Lightning and torch look into
-                f"{str(path)!r} cannot be gone on with: its optimiser, schedule or place is not that of this model "
-                f"({type(error).__name__}: {one_line(str(error))[:160]}); take another checkpoint"
-            ) from error
+            announce(task, data, folder, origin)
+        task.tokens_seen = task.skipped_in_a_row = 0  # of another run before, if any
+        with known_to_all(folder):
+            train = partial(trainer.fit, task, datamodule=data, ckpt_path=path, weights_only=True)
+            ending = early_end(train, path, lambda: checkpoints.began)
         if trainer.is_global_zero:
-            finish(folder, task, trainer, budget.spent, ending)
+            finish(folder, task, trainer, budget.spent, checkpoints.best, ending)
         if isinstance(ending, Stopped):
             requeue(trainer, ending)
+            if ending.signal == signal.SIGINT:
+                raise KeyboardInterrupt
         if ending is not None:
-            raise KeyboardInterrupt if isinstance(ending, Stopped) and ending.signal == signal.SIGINT else ending
-        if files.failed:
-            raise InputError(f"the last checkpoint could not be saved ({files.failed}); make room, and resume {folder}")
+            raise ending
+        if failed := trainer.strategy.broadcast(files.failed):
+            raise InputError(
+                f"the last checkpoint could not be saved ({failed}); make room, and resume {str(folder)!r}"
+            )
         return Path(trainer.strategy.broadcast(str(folder)))  # torchrun's and SLURM's other processes do not know it
 
 

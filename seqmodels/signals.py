@@ -1,9 +1,11 @@
 """Signals that ask a training to end: the first is heeded between two steps, the second ends it at once."""
 
+import contextlib
 import os
 import signal
 import threading
-from types import FrameType, TracebackType
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -24,28 +26,27 @@ class Stopped(SystemExit):
         super().__init__(128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM))
 
 
-def as_stopped(error: SystemExit) -> Stopped:
-    """How Lightning ends after a signal that came before the first step, in our words."""
-    if isinstance(error, Stopped):
-        return error
-    return Stopped(signal.SIGTERM if isinstance(error, SIGTERMException) else signal.SIGINT)
+def as_stopped(error: SystemExit) -> BaseException:
+    """How Lightning ends after a signal that came before the first step, in our words; any other exit as it is."""
+    if isinstance(error, SIGTERMException):
+        return Stopped(signal.SIGTERM)
+    return Stopped(signal.SIGINT) if isinstance(error.__context__, KeyboardInterrupt) else error
 
 
 class Signals:
-    """While the block runs, remembers the first signal that asks to end."""
+    """Remembers the first signal that asks to end, as long as it is armed."""
 
     def __init__(self) -> None:
         self.received: int | None = None
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> "Signals":
-        if threading.current_thread() is threading.main_thread():  # no other can handle signals
+    def arm(self) -> None:
+        """Heed signals from here on; nothing in a thread, which cannot handle them."""
+        if threading.current_thread() is threading.main_thread() and not self._before:
             self._before = {number: signal.signal(number, self._heed) for number in ASKS}
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def disarm(self) -> None:
+        """Give them back to those who handled them before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
@@ -56,3 +57,14 @@ class Signals:
         self.received = number
         name = signal.Signals(number).name
         os.write(2, f"\n{name}: ending after this step; once more ends at once\n".encode())  # print may be in use
+
+
+@contextlib.contextmanager
+def given_back() -> Iterator[None]:
+    """Afterwards, Ctrl-C does what it did before; Lightning leaves it without effect where it came early."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)

@@ -13,7 +13,13 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from seqmodels.configuration import read_settings
 from seqmodels.errors import InputError
 from seqmodels.plain import read_json
+from seqmodels.resuming import NEWEST_FIRST
 from seqmodels.signals import Stopped
+
+
+def environment() -> list[SLURMEnvironment]:
+    """Lightning's own, where there is SLURM; without its handlers, which save in the midst of a step."""
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
 
 def job() -> str | None:
@@ -32,21 +38,19 @@ def run_of_this_job(runs: Path, recorded: dict[str, Any]) -> Path | None:
             begun, settings = read_json(path).get("job"), read_settings(path.parent / "config.yaml")
         except InputError:  # of another program, or not there
             continue
-        if begun == job() and settings == recorded and (path.parent / "checkpoints" / "last.ckpt").is_file():
+        checkpoints = [path.parent / "checkpoints" / name for name in NEWEST_FIRST]
+        if begun == job() and settings == recorded and any(map(Path.is_file, checkpoints)):
             return path.parent
     return None
 
 
 def requeue(trainer: pl.Trainer, ending: Stopped) -> None:
-    """Have SLURM start this job again, where the signal was the one that it sends before the time is up.
+    """Have SLURM start this job again, where SIGUSR1 said that its time is nearly up.
 
-    Whether that is wanted, and which signal it is, Lightning's environment says. The job's own command finds the run
-    again by `run_of_this_job`.
+    The job's own command finds the run again by `run_of_this_job`.
     """
-    environment = trainer._accelerator_connector.cluster_environment
-    if not (isinstance(environment, SLURMEnvironment) and environment.auto_requeue and trainer.is_global_zero):
-        return
-    if ending.signal != (environment.requeue_signal or signal.SIGUSR1):
+    slurm = isinstance(trainer._accelerator_connector.cluster_environment, SLURMEnvironment)
+    if not (slurm and ending.signal == signal.SIGUSR1 and trainer.is_global_zero):
         return
     try:
         done = subprocess.run(["scontrol", "requeue", str(job())], capture_output=True, text=True, timeout=60)

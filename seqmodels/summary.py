@@ -6,23 +6,26 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 
-from seqmodels.curves import best_figures, draw_curves
+from seqmodels.curves import draw_curves
 from seqmodels.data import SequenceDataModule
 from seqmodels.environment import environment
 from seqmodels.folder import write_beside
 from seqmodels.plain import read_json
+from seqmodels.resuming import Origin
 from seqmodels.signals import Stopped
 from seqmodels.slurm import job
 from seqmodels.tasks import SequenceTask
 from seqmodels.tracking import Tracker
 
 
-def announce(task: SequenceTask, data: SequenceDataModule, folder: Path) -> None:
+def announce(task: SequenceTask, data: SequenceDataModule, folder: Path, origin: Origin | None) -> None:
     """What is about to happen, in a few lines."""
     facts = data.facts("train")
     print(f"text     {data.origin}: {data.extent}")
     print(f"network  {task.name}, {size(task):,} parameters, vocabulary of {data.tokenizer.vocab_size:,}")
     print(f"run      {folder}")
+    if origin is not None:
+        print(f"resumed  at step {origin.content['global_step']:,}, from {origin.path.name}")
     if facts.unknown:
         print(f"note     {facts.unknown:,} of {facts.tokens:,} tokens are unknown to the vocabulary")
 
@@ -46,7 +49,14 @@ def describe(folder: Path, trainer: pl.Trainer, data: SequenceDataModule, step: 
     write_beside(path, json.dumps(record, indent=2) + "\n")
 
 
-def finish(folder: Path, task: SequenceTask, trainer: pl.Trainer, seconds: float, ending: BaseException | None) -> None:
+def finish(
+    folder: Path,
+    task: SequenceTask,
+    trainer: pl.Trainer,
+    seconds: float,
+    best: dict[str, float],
+    ending: BaseException | None,
+) -> None:
     """Final figures, curves, and what to do next.
 
     Args:
@@ -54,10 +64,10 @@ def finish(folder: Path, task: SequenceTask, trainer: pl.Trainer, seconds: float
         task: what was trained.
         trainer: what trained it.
         seconds: how long.
+        best: the figures of the best checkpoint.
         ending: why training ended before its budget did, if it did.
     """
     (folder / "hparams.yaml").unlink(missing_ok=True)  # the logger's own, always empty: config.yaml has it all
-    best = best_figures(folder / "metrics.csv")
     spent = {"steps": trainer.global_step, "tokens": task.tokens_seen, "seconds": round(seconds, 1)}
     ended = "budget" if ending is None else ending.signal.name if isinstance(ending, Stopped) else "diverged"
     result = {**best, **spent, "parameters": size(task), "ended": ended}
@@ -75,7 +85,7 @@ def finish(folder: Path, task: SequenceTask, trainer: pl.Trainer, seconds: float
         print(f"model    {folder}/checkpoints/best.ckpt")
         print(f"next     seqmodels {task.command} {folder}{_own(task)}")
     else:
-        print("model    none is the best yet: validations say which is, and there was none")
+        print("model    no best one yet, since nothing was validated")
 
 
 def _figures(best: dict[str, float]) -> str:

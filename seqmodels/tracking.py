@@ -15,6 +15,7 @@ from typing import Any
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from seqmodels.csv_log import Stale
 from seqmodels.errors import InputError
 from seqmodels.login import in_a_line, silenced, why_offline
 from seqmodels.plain import read_json
@@ -73,7 +74,7 @@ def settle(
         name: of the run; None for one that W&B makes up.
         group: runs that belong together.
         tags: with commas between them.
-        resume: the checkpoint to go on from; the run that wrote it is continued where it was tracked.
+        resume: the run folder that is gone on with; its run is continued where it was tracked.
 
     Returns:
         None where nothing is to be tracked: WANDB_MODE is disabled, or another rank does it.
@@ -115,9 +116,9 @@ def settle(
     return Plan(settings, "online" if online else "offline", why, tuple(record.get("samples", ())))
 
 
-def _read_record(checkpoint: Path | None) -> dict[str, Any]:
-    """What the run that wrote a checkpoint is to W&B; empty where it was not tracked."""
-    path = checkpoint.parent.parent / RECORD if checkpoint else None
+def _read_record(folder: Path | None) -> dict[str, Any]:
+    """What the run in a folder is to W&B; empty where it was not tracked."""
+    path = folder / RECORD if folder else None
     if path is None or not path.exists():
         return {}
     try:
@@ -148,7 +149,7 @@ class Tracker(WandbLogger):
         import wandb
 
         super().__init__(experiment=run, save_dir=folder)
-        self.folder, self.failed = folder, False
+        self.folder, self.failed, self._stale = folder, False, Stale()
         self.sync = f"wandb sync {shlex.quote(str(run.settings.sync_dir))}"
         self.table = wandb.Table(columns=COLUMNS, data=list(samples), log_mode="MUTABLE")
         run.define_metric("train/tokens")
@@ -159,7 +160,9 @@ class Tracker(WandbLogger):
         """Nothing: the configuration is what the run was started with, and no other attribute is recorded."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """One row of figures."""
+        """One row of figures, unless it was there."""
+        if self._stale.is_so(metrics):
+            return
         with self._safely():
             super().log_metrics(metrics, step)
 

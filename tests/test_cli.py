@@ -169,7 +169,10 @@ def test_mistakes_with_data(capsys: pytest.CaptureFixture[str], text_file: Path,
     (tmp_path / "latin.txt").write_bytes("Caf\xe9 ".encode("latin-1") * 1000)
     assert "not UTF-8" in refused(capsys, "fit", "--data", str(tmp_path / "latin.txt"))
     (tmp_path / "bad.ckpt").write_bytes(b"PK nonsense")
-    assert "truncated" in refused(capsys, *text, "--resume", str(tmp_path / "bad.ckpt"))
+    assert "truncated" in refused(capsys, "fit", "--resume", str(tmp_path / "bad.ckpt"))
+    assert "--lr is no option of a run that is resumed" in refused(
+        capsys, "fit", "--resume", str(tmp_path), "--lr", "1"
+    )
     learned = ["--backbone", "Transformer", "--backbone.positions", "learned", "--backbone.context", "8"]
     assert "end at 8" in refused(capsys, *text, *learned)
     (tmp_path / "file").write_text("in the way")

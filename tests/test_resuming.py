@@ -205,3 +205,84 @@ def test_crafted_parts_of_a_whole_file(text_file: Path, run: Path, tmp_path: Pat
     torch.save(whole | {part: content}, tmp_path / "crafted.ckpt")
     with pytest.raises(InputError, match=r"crafted\.ckpt"):
         begun(text_file, tmp_path / "runs", max_steps=18, resume=tmp_path / "crafted.ckpt")
+
+
+def test_skipped_step_and_a_signal(text_file: Path, tmp_path: Path) -> None:
+    """A step that is skipped is no reason to lose those before it."""
+
+    class Spoils(pl.Callback):
+        def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            if trainer.global_step == 7:
+                for p in pl_module.parameters():
+                    assert p.grad is not None
+                    p.grad.fill_(torch.inf)
+
+    with pytest.raises(Stopped):
+        begun(text_file, tmp_path, callbacks=(Spoils(), At(8, kill(signal.SIGTERM))))
+    (stopped,) = tmp_path.glob("*/*")
+    origin = find_origin(stopped)
+    assert origin.content["global_step"] == 8
+    assert origin.content["seqmodels"]["skipped_in_a_row"] == 1
+    assert find_origin(stopped / "checkpoints" / "previous.ckpt").content["global_step"] == 6
+
+
+def test_what_is_reported_is_what_was_saved(text_file: Path, tmp_path: Path) -> None:
+    run = begun(text_file, tmp_path)
+    result = json.loads((run / "result.json").read_text())
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["global_step"]
+    with (run / "metrics.csv").open(newline="") as file:
+        figures = {int(row["step"]) + 1: row["val/nats_per_token"] for row in csv.DictReader(file)}
+    assert result["val/nats_per_token"] == pytest.approx(float(figures[best]))
+
+
+def test_no_line_is_logged_twice(text_file: Path, tmp_path: Path) -> None:
+    run = begun(text_file, tmp_path, max_steps=50)
+    with (run / "metrics.csv").open(newline="") as file:
+        assert [int(row["step"]) for row in csv.DictReader(file) if row["train/lr"]] == [19, 39]
+
+
+def test_early_ctrl_c_and_other_exits(text_file: Path, tmp_path: Path) -> None:
+    class Early(pl.Callback):
+        def __init__(self, error: BaseException) -> None:
+            self.error = error
+
+        def on_fit_start(self, *args: Any) -> None:
+            raise self.error
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        begun(text_file, tmp_path, callbacks=(Early(KeyboardInterrupt()),))
+    assert signal.getsignal(signal.SIGINT) == before
+    with pytest.raises(SystemExit) as stop:
+        begun(text_file, tmp_path, callbacks=(Early(SystemExit(3)),))
+    assert stop.value.code == 3
+
+
+def test_other_learning_rate(text_file: Path, run: Path) -> None:
+    data = small_module(text_file, True)
+    with pytest.raises(InputError, match="another lr"):
+        fit(small_model(data, dropout=0.2, lr=0.5), data, max_steps=18, resume=run)
+
+
+def test_text_that_was_moved_or_changed(text: str, tmp_path: Path) -> None:
+    there, moved = tmp_path / "text.txt", tmp_path / "moved.txt"
+    there.write_text(text)
+    run = begun(there, tmp_path / "runs")
+    there.rename(moved)
+    main(["fit", "--resume", str(run), "--max-steps", "14", "--data", str(moved)])
+    assert find_origin(run).content["global_step"] == 14
+    moved.write_text(text + "more")
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--resume", str(run), "--max-steps", "16", "--data", str(moved)])
+    assert stop.value.code == 2
+
+
+def test_error_of_a_callback_is_its_own(text_file: Path, run: Path) -> None:
+    """Also in the validation that a resumed run begins with."""
+
+    class Fails(pl.Callback):
+        def on_validation_start(self, *args: Any) -> None:
+            raise PermissionError("mine")
+
+    with pytest.raises(PermissionError, match="mine"):
+        begun(text_file, run.parent.parent, max_steps=18, resume=run, callbacks=(Fails(),))

@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+import lightning.pytorch as pl
 import pytest
 from test_resuming import At, begun, kill
 
@@ -35,10 +36,12 @@ def test_requeued_and_found_again(
     assert stop.value.code == 143
     assert slurm.read_text() == "requeue 71\n"
     assert "requeued job 71" in capsys.readouterr().out
+    assert not list(Path.cwd().glob("hpc_ckpt*"))
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     other = begun(text_file, tmp_path / "runs", max_steps=14)  # another configuration is another run
     again = begun(text_file, tmp_path / "runs")  # the same command as before
     assert again != other
+    assert begun(text_file, tmp_path / "runs") == again  # nothing is left of it to do, for a script with two runs
     assert len(list((tmp_path / "runs").glob("*/*"))) == 2
     monkeypatch.setenv("SLURM_JOB_ID", "72")
     assert run_of_this_job(tmp_path / "runs", {}) is None
@@ -52,6 +55,22 @@ def test_sigterm_is_not_requeued(text_file: Path, tmp_path: Path, slurm: Path, m
     with pytest.raises(Stopped):
         begun(text_file, tmp_path / "runs", callbacks=(At(4, kill(signal.SIGTERM)),))
     assert not slurm.exists()
+
+
+def test_signal_in_the_validation_that_a_resumed_run_begins_with(
+    text_file: Path, tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class InValidation(pl.Callback):
+        def on_validation_start(self, *args: object) -> None:
+            kill(signal.SIGUSR1)()
+
+    run = begun(text_file, tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Stopped) as stop:
+        begun(text_file, tmp_path / "runs", max_steps=18, resume=run, callbacks=(InValidation(),))
+    assert stop.value.code == 143
+    assert slurm.read_text() == "requeue 71\n"
+    assert not list(tmp_path.rglob("hpc_ckpt*"))
 
 
 def test_scontrol_fails(

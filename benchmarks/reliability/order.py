@@ -5,18 +5,30 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from benchmarks.reliability.promise import Promise, none_of
 from benchmarks.reliability.runs import write_data
 from seqmodels import TextDataModule, TranslationDataModule
+from seqmodels.batch import EOS, IGNORE, PAD, Batch
 from seqmodels.data import SequenceDataModule, Share
+from seqmodels.data.loader import loader
 
+Row = tuple[int, ...]
 WORLDS = (1, 2, 4)
+LENGTH = 16
+BETWEEN = -1
+"""Stands between a source and its translation."""
 TOGETHER = {"windows": 8, "lanes": 8, "pairs": 160}
 """Rows, or tokens, that all processes read in a step."""
 
 
 def run(folder: Path, small: bool) -> Iterator[Promise]:
-    """Every layout, killed at every batch of two epochs, from every number of processes to every other."""
+    """Every layout, stopped after every batch of two epochs, from every number of processes to every other.
+
+    What is read is compared with the text itself, and the second part is read as a resumed run reads it: by loaders
+    that begin at a place.
+    """
     write_data(folder)
     cases, trouble = 0, []
     for layout in TOGETHER:
@@ -24,29 +36,66 @@ def run(folder: Path, small: bool) -> Iterator[Promise]:
         counts = {world: len(module.training_batches(Share(0, world))) for world, module in modules.items()}
         epoch = counts[1]
         # Where epochs are cut otherwise, resuming is refused.
-        read = {world: _read(modules[world], world, epoch) for world in WORLDS if counts[world] == epoch}
-        wanted = [sum(read[1][first : first + epoch], Counter()) for first in (0, epoch)]
-        for before, after in itertools.product(read, read):
+        worlds = [world for world in WORLDS if counts[world] == epoch]
+        read = {world: [_read(modules[world], world, (e, 0)) for e in range(2)] for world in worlds}
+        there = _examples(layout, modules[1])
+        for before, after in itertools.product(worlds, worlds):
             for stop in range(0, 2 * epoch, 7 if small else 1):
                 cases += 1
-                together = read[before][:stop] + read[after][stop:]
-                if [sum(together[first : first + epoch], Counter()) for first in (0, epoch)] != wanted:
-                    trouble.append(f"{layout}, {before} then {after} processes, batch {stop}")
-    what = "Examples lost or repeated in runs killed at any batch and resumed by 1, 2 or 4 processes"
-    yield none_of(what, cases, len(trouble), tuple(trouble))
+                number, done = divmod(stop, epoch)
+                rest = _read(modules[after], after, (number, done))
+                seen = sum(read[before][number][: done * before] + rest, start=list[Row]())
+                if why := _wrong(layout, seen, there, epoch):
+                    trouble.append(f"{layout}, {before} then {after} processes, batch {stop}: {why}")
+    what = "Examples lost or repeated in epochs stopped at any batch and gone on with by 1, 2 or 4 processes"
+    yield none_of(what, cases, len(trouble), tuple(trouble[:5]))
 
 
 def _module(layout: str, folder: Path, world: int) -> SequenceDataModule:
     size = TOGETHER[layout] // world
     if layout == "pairs":
         return TranslationDataModule(str(folder), "en", "fr", tokenizer="word", max_tokens=size)
-    return TextDataModule(str(folder / "text.txt"), length=16, batch_size=size, carry=layout == "lanes")
+    return TextDataModule(str(folder / "text.txt"), length=LENGTH, batch_size=size, carry=layout == "lanes")
 
 
-def _read(module: SequenceDataModule, world: int, epoch: int) -> list[Counter[tuple[int, ...]]]:
-    """The rows that all ranks read in each batch of two epochs, without padding."""
-    found = []
-    for place in itertools.product(range(2), range(epoch)):
-        batches = [module.training_batches(Share(rank, world))[place] for rank in range(world)]
-        found.append(Counter(tuple(filter(None, row)) for batch in batches for row in batch.inputs.tolist()))
-    return found
+def _read(module: SequenceDataModule, world: int, place: tuple[int, int]) -> list[list[Row]]:
+    """The rows of each batch from a place to the end of its epoch, those of the first rank, of the second and so on."""
+    ranks = [list(loader(module.training_batches(Share(rank, world)), place=place)) for rank in range(world)]
+    return [_rows(batch) for batches in zip(*ranks, strict=True) for batch in batches]
+
+
+def _rows(batch: Batch) -> list[Row]:
+    """Inputs and what follows the last of them, or a source and its translation without padding."""
+    if batch.source is not None:
+        pairs = zip(batch.source.tolist(), batch.targets.tolist(), strict=True)
+        rows = [(*source, BETWEEN, *target) for source, target in pairs]
+        return [tuple(token for token in row if token not in (PAD, IGNORE)) for row in rows]
+    ends = batch.targets[:, -1:].clamp(min=0)
+    return [tuple(row) for row in torch.cat([batch.inputs, ends], 1).tolist()]
+
+
+def _examples(layout: str, module: SequenceDataModule) -> Counter[Row]:
+    """All that there is to be read, from the tokens or sentences themselves."""
+    if isinstance(module, TranslationDataModule):
+        sides = [module.tokenizer if side == "target" else module.source_tokenizer for side in ("source", "target")]
+        rows = module.corpus.rows("train")
+        return Counter(
+            (*sides[0].encode(source), EOS, BETWEEN, *sides[1].encode(target), EOS)
+            for source, target in zip(rows["source"], rows["target"], strict=True)
+        )
+    assert isinstance(module, TextDataModule)
+    tokens = module.tokens("train")
+    step = 1 if layout == "lanes" else LENGTH  # lanes may be cut at any place
+    return Counter(tuple(row) for row in tokens.unfold(0, LENGTH + 1, step).tolist())
+
+
+def _wrong(layout: str, seen: list[Row], there: Counter[Row], epoch: int) -> str:
+    """What is wrong with the rows of an epoch; empty where each is there once, up to an incomplete last batch."""
+    read = Counter(seen)
+    whole = layout == "pairs"
+    count = there.total() if whole else epoch * TOGETHER[layout]
+    if read.total() != count:
+        return f"{read.total()} rows rather than {count}"
+    if whole:
+        return "" if read == there else "other pairs than there are"
+    return "" if read <= there else "a row that is not in the text, or twice"

@@ -33,16 +33,20 @@ def run(folder: Path, small: bool, processes: int = 2) -> Iterator[Promise]:
     path = folder / "resume.jsonl"
     done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     finished = {json.dumps(one["kind"]) for one in done}
-    chosen = [kind for kind in kinds() if json.dumps(asdict(kind)) not in finished]
-    if small:
-        chosen = [Kind("GRU", "lanes", "32-true", 2), Kind("LSTM", "pairs", "32-true")]
+    wanted_kinds = [Kind("GRU", "lanes", "32-true", 2), Kind("LSTM", "pairs", "32-true")] if small else list(kinds())
+    chosen = [kind for kind in wanted_kinds if json.dumps(asdict(kind)) not in finished]
     side_by_side((partial(_cells, kind, path) for kind in chosen), processes, folder / "resume.log")
-    results = {}
+    found = {}
     for line in path.read_text().splitlines():
         one = json.loads(line)
-        kind = " ".join(str(value) for value in one["kind"].values())
-        results[f"{kind}, {one['signal']} at {one['point']}"] = "" if one["equal"] else one["why"]
+        found[_name(one["kind"], one["point"], one["signal"])] = "" if one["equal"] else one["why"]
+    wanted = [_name(asdict(k), point, name) for k in wanted_kinds for point in POINTS for name in NAMES.values()]
+    results = {name: found.get(name, "no result: its process died") for name in wanted}
     yield all_of("Killed and resumed: weights, moments, random states, figures and samples equal to the bit", results)
+
+
+def _name(kind: dict[str, Any], point: str, name: str) -> str:
+    return f"{' '.join(map(str, kind.values()))}, {name} at {point}"
 
 
 def _cells(kind: Kind, path: Path) -> None:

@@ -98,7 +98,7 @@ def train(
     kind: Kind,
     folder: Path,
     runs: Path,
-    steps: int = 40,
+    steps: int = 46,
     callbacks: tuple[pl.Callback, ...] = (),
     **settings: Any,
 ) -> Path:

@@ -33,6 +33,7 @@ def run(folder: Path, small: bool) -> Iterator[Promise]:
     yield all_of("Exit code 143 after SIGTERM or SIGUSR1 in training, validation or generation", codes)
     yield all_of("Steps lost by it: at most one", lost)
     yield all_of("A second signal ends at once", {"SIGTERM twice": _twice(folder)})
+    yield all_of("A signal to all processes of a run, as some schedulers send it", {"two workers": _group(folder)})
 
 
 def _case(folder: Path, runs: Path, layout: str, point: str, number: int) -> tuple[str, str]:
@@ -80,6 +81,27 @@ class _InSample(pl.Callback):
                 yield piece
 
         task.generate = interrupted
+
+
+def _group(folder: Path) -> str:
+    """With two processes that gather batches, which must not die of it before the run is saved."""
+    runs, log = folder / "group", folder / "group.log"
+
+    def work() -> None:
+        os.setpgid(0, 0)
+        train(Kind("LSTM", "lanes", workers=2), folder, runs, callbacks=(Everywhere("mid-epoch", signal.SIGTERM),))
+
+    code = forked(work, log)
+    saved = [torch.load(path, weights_only=True)["global_step"] for path in runs.glob("*/*/checkpoints/last.ckpt")]
+    return "" if (code, saved) == (143, [23]) else f"ended with {code}, saved at {saved}: {log.read_text()[-300:]}"
+
+
+class Everywhere(Ends):
+    """Sends the signal to the whole group of processes."""
+
+    def _send(self, trainer: pl.Trainer) -> None:
+        self.sent_at = trainer.global_step
+        os.killpg(0, self.number)
 
 
 def _twice(folder: Path) -> str:

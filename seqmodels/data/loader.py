@@ -1,5 +1,6 @@
 """Loading batches by number, from any place in an epoch."""
 
+import signal
 from collections.abc import Iterator
 
 import torch
@@ -44,9 +45,16 @@ def loader(batches: Batches, *, place: tuple[int, int] = (0, 0), num_workers: in
         sampler=BatchNumbers(batches, place),
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batch_size it is given one batch, not a list
         num_workers=num_workers,
+        worker_init_fn=_leave_signals,
         generator=torch.Generator(),  # or each epoch would draw from the chance that dropout draws from
         persistent_workers=num_workers > 0,
     )
+
+
+def _leave_signals(worker: int) -> None:
+    """What asks a run to end is sent to all of its processes by some; this one ends with the one that it works for."""
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Batch) -> Batch:

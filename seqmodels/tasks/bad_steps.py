@@ -72,8 +72,8 @@ class BadSteps(pl.Callback):
         if skipped >= self.limit:
             raise DivergedError(
                 f"loss or gradient were not finite for {skipped:,} steps in a row, up to step {step:,}, so training "
-                f"was stopped; the checkpoints are of before, and {str(self.path)!r} names the batches; try a smaller "
-                "--lr, a longer --warmup or a smaller --clip"
+                f"was stopped; what was saved is of before, and {str(self.path)!r} names the batches; begin anew "
+                "with a smaller --lr, a longer --warmup or --clip 1"
             )
 
 

@@ -293,6 +293,7 @@ class SequenceTask(Recorded, Sharded, ABC):
         """Take up what was carried again: this rank's rows of it."""
         record = checkpoint[RECORD]
         rank, world = (0, 1) if self._trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-        self.tokens_seen, self._random, carried = record["tokens_seen"], record["random"], record["carried"]
+        self.tokens_seen, self.skipped_in_a_row = record["tokens_seen"], record["skipped_in_a_row"]
+        self._random, carried = record["random"], record["carried"]
         self._carried = None if carried is None else rows_of(carried, rank, world)
         self._recent = record["recent"].sum(0) / world  # they are summed again when they are logged

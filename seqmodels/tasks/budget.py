@@ -60,14 +60,17 @@ class Budget(pl.Callback):
         self._began = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock, and catch up on a validation."""
+        """Start the clock."""
         self._began = time.monotonic() - self.spent
         share = self._tell(trainer, pl_module)
         self.validated = int(share * self.validations)  # as a resumed run has
-        if self.due:
-            _validate(trainer)
         if share >= 1:
             trainer.should_stop = True
+
+    def catch_up(self, trainer: pl.Trainer) -> None:
+        """Do the validation that a resumed run begins with, if it does; once all callbacks have begun."""
+        if self.due:
+            _validate(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Read the clock, tell the task, and see what is due."""
@@ -106,6 +109,13 @@ class Budget(pl.Callback):
         spent = checkpoint["callbacks"].get(self.state_key, {}).get("spent", 0.0)
         tokens = checkpoint[RECORD]["tokens_seen"]
         return bool(spent >= self.seconds or checkpoint["global_step"] >= self.steps or tokens >= self.tokens)
+
+    def spent_by(self, checkpoint: dict[str, Any]) -> str:
+        """What a checkpoint has taken of it, for people."""
+        minutes = checkpoint["callbacks"].get(self.state_key, {}).get("spent", 0.0) / 60
+        return (
+            f"{checkpoint['global_step']:,} steps, {checkpoint[RECORD]['tokens_seen']:,} tokens, {minutes:,.1f} minutes"
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Seconds spent, and whether a validation is due."""

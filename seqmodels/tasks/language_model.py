@@ -39,7 +39,7 @@ class LanguageModel(SequenceTask):
         schedule: what it does then: fall to zero as a cosine or linear, stay constant, or fall with the inverse-sqrt.
     """
 
-    identity = ("backbone", "tokenizer", "tie_embeddings", "optimizer")
+    identity = ("backbone", "tokenizer", "tie_embeddings", "optimizer", "lr", "weight_decay", "beta2")
     command = "generate"
 
     def __init__(

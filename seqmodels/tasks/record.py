@@ -38,6 +38,7 @@ def make_record(task: "SequenceTask", carried: State | None, recent: Tensor) -> 
         "text": data.facts("train").sha256 if known else None,
         "accumulate": trainer.accumulate_grad_batches,
         "tokens_seen": task.tokens_seen,
+        "skipped_in_a_row": task.skipped_in_a_row,
         "recent": task.all_gather(recent).reshape(world, -1),  # type: ignore[union-attr]
         "carried": carried,
         "random": gathered(random_states(task.device), world),

@@ -58,7 +58,7 @@ class Translator(SequenceTask):
 
     identity = (
         "encoder", "decoder", "tokenizer", "source_tokenizer", "attention", "input_feeding", "bidirectional", "reverse",
-        "tie_embeddings", "optimizer",
+        "tie_embeddings", "optimizer", "lr", "weight_decay", "beta2",
     )  # fmt: skip
     command = "translate"
 
