@@ -17,7 +17,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the topics that are asked for, and print tables as they go; returns in how many something was not kept."""
     topics = ("order", "signals", "numbers", "saves", "secrets", "devices", "cost", "resume", "files", "stream")
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability", description="What is promised, and kept.")
-    parser.add_argument("topics", nargs="*", metavar="topic", help=f"{', '.join(topics)}; all where none is given")
+    parser.add_argument(
+        "topics",
+        nargs="*",
+        metavar="topic",
+        help=f"{', '.join(topics)}; all where none is given; docs/promises.md says what each tries",
+    )
     parser.add_argument("--folder", type=Path, help="where runs are made, and kept; else they are temporary")
     parser.add_argument("--small", action="store_true", help="few cases of each: shows that it works")
     given = parser.parse_args(arguments)
