@@ -31,7 +31,7 @@ class TextDataModule(SequenceDataModule):
 
     Args:
         data: "python" for the built-in corpus, a text file, a table (.jsonl, .csv, .tsv or .parquet) or a directory of
-            either, plain or .gz, a pattern such as 'data/*.parquet', or a hub name.
+            either, plain or .gz, a pattern such as `data/*.parquet`, or a hub name.
         subset: configuration of a hub dataset, such as wikitext-2-v1.
         column: column of a table or hub dataset that holds the text.
         tokenizer: char, byte, bpe or word, or the path of a tokenizer.json; from Python also a Tokenizer that is there
