@@ -118,8 +118,8 @@ def fit(
         max_minutes = 3.0
     budget = Budget(max_minutes, max_steps, max_tokens, validations)
     averages = make_average(average, ema_decay, validations)
-    positive = {"accumulate": accumulate, "devices": devices, "nodes": nodes, "save_minutes": save_minutes}
-    for name, value in positive.items():
+    positive = {"accumulate": accumulate, "devices": devices, "nodes": nodes}
+    for name, value in {**positive, "save_minutes": save_minutes, "max_bad_steps": max_bad_steps}.items():
         if value <= 0:
             raise InputError(f"{name}={value} was given; expected more than 0")
     if clip < 0:

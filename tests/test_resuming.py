@@ -286,3 +286,10 @@ def test_error_of_a_callback_is_its_own(text_file: Path, run: Path) -> None:
 
     with pytest.raises(PermissionError, match="mine"):
         begun(text_file, run.parent.parent, max_steps=18, resume=run, callbacks=(Fails(),))
+
+
+@pytest.mark.parametrize("setting", ["save_minutes", "max_bad_steps", "accumulate"])
+def test_settings_are_refused_before_there_is_a_folder(text_file: Path, tmp_path: Path, setting: str) -> None:
+    with pytest.raises(InputError, match=f"{setting}=0 was given"):
+        begun(text_file, tmp_path, **{setting: 0})
+    assert not list(tmp_path.iterdir())
