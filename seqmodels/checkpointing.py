@@ -93,7 +93,7 @@ class Checkpoints(Checkpoint):
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Heed signals, start the clock, and catch up on a validation."""
+        """Heed signals in Lightning's place, start the clock, and catch up on a validation."""
         self.began = True
         self.signals.arm()
         self._saved = time.monotonic()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from seqmodels.errors import DivergedError, InputError
 from seqmodels.lines import one_line
-from seqmodels.signals import as_stopped, given_back
+from seqmodels.signals import as_stopped
 
 
 def early_end(train: Callable[[], None], origin: Path | None, began: Callable[[], bool]) -> BaseException | None:
@@ -20,8 +20,7 @@ def early_end(train: Callable[[], None], origin: Path | None, began: Callable[[]
         InputError: the checkpoint is not one of this model.
     """
     try:
-        with given_back():
-            train()
+        train()
     except SystemExit as error:
         return as_stopped(error)
     except DivergedError as error:

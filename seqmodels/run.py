@@ -156,7 +156,9 @@ def fit(
         elif origin is not None and not is_other_rank():
             rewind(folder, origin.content["global_step"], origin.due)
         path, files = None if origin is None else origin.path, WholeFiles()
-        checkpoints = Checkpoints(folder / "checkpoints", files, Signals(), budget, path, save_minutes)
+        signals = Signals()
+        stack.callback(signals.disarm)
+        checkpoints = Checkpoints(folder / "checkpoints", files, signals, budget, path, save_minutes)
         keep_freed_memory()
         keep_compiled_kernels()
         stack.enter_context(quiet())
@@ -196,6 +198,7 @@ def fit(
             describe(folder, trainer, data, origin.content["global_step"] if origin else 0)
             announce(task, data, folder, origin)
         task.tokens_seen = task.skipped_in_a_row = 0  # of another run before, if any
+        signals.arm()
         with known_to_all(folder):
             train = partial(trainer.fit, task, datamodule=data, ckpt_path=path, weights_only=True)
             ending = early_end(train, path, lambda: checkpoints.began)

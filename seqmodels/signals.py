@@ -1,10 +1,8 @@
 """Signals that ask a training to end: the first is heeded between two steps, the second ends it at once."""
 
-import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -41,15 +39,15 @@ class Signals:
         self._before: dict[int, Any] = {}
 
     def arm(self) -> None:
-        """Heed signals from here on; nothing in a thread, which cannot handle them."""
-        if threading.current_thread() is threading.main_thread() and not self._before:
-            self._before = {number: signal.signal(number, self._heed) for number in ASKS}
+        """Heed signals from here on, again where others do so by now; nothing in a thread, which cannot handle them."""
+        if threading.current_thread() is threading.main_thread():
+            for number in ASKS:
+                self._before.setdefault(number, signal.signal(number, self._heed))
 
     def disarm(self) -> None:
-        """Give them back to those who handled them before."""
+        """Give them back to those who handled them at first; again, where others do so by now."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._before = {}
 
     def _heed(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
@@ -57,14 +55,3 @@ class Signals:
         self.received = number
         name = signal.Signals(number).name
         os.write(2, f"\n{name}: ending after this step; once more ends at once\n".encode())  # print may be in use
-
-
-@contextlib.contextmanager
-def given_back() -> Iterator[None]:
-    """Afterwards, Ctrl-C does what it did before; Lightning leaves it without effect where it came early."""
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, before)

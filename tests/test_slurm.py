@@ -8,6 +8,7 @@ import lightning.pytorch as pl
 import pytest
 from test_resuming import At, begun, kill
 
+from seqmodels.resuming import find_origin
 from seqmodels.signals import Stopped
 from seqmodels.slurm import job, run_of_this_job
 
@@ -57,20 +58,21 @@ def test_sigterm_is_not_requeued(text_file: Path, tmp_path: Path, slurm: Path, m
     assert not slurm.exists()
 
 
-def test_signal_in_the_validation_that_a_resumed_run_begins_with(
-    text_file: Path, tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("hook", ["setup", "on_fit_start", "on_train_start", "on_validation_start"])
+def test_signal_before_the_first_step(
+    text_file: Path, tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch, hook: str
 ) -> None:
-    class InValidation(pl.Callback):
-        def on_validation_start(self, *args: object) -> None:
-            kill(signal.SIGUSR1)()
-
-    run = begun(text_file, tmp_path / "runs")
+    """Whenever it comes, the job is put back into the queue, and Lightning leaves nothing of its own."""
+    run = begun(text_file, tmp_path / "runs")  # which begins with a validation when it is resumed
+    callback = pl.Callback()
+    monkeypatch.setattr(callback, hook, lambda *_, **__: kill(signal.SIGUSR1)())
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Stopped) as stop:
-        begun(text_file, tmp_path / "runs", max_steps=18, resume=run, callbacks=(InValidation(),))
+        begun(text_file, tmp_path / "runs", max_steps=18, resume=run, callbacks=(callback,))
     assert stop.value.code == 143
     assert slurm.read_text() == "requeue 71\n"
     assert not list(tmp_path.rglob("hpc_ckpt*"))
+    assert find_origin(run).content["global_step"] in (12, 13)
 
 
 def test_scontrol_fails(

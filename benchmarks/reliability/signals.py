@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -102,6 +103,7 @@ class Everywhere(Ends):
     def _send(self, trainer: pl.Trainer) -> None:
         self.sent_at = trainer.global_step
         os.killpg(0, self.number)
+        time.sleep(0.5)  # in which those die that do
 
 
 def _twice(folder: Path) -> str:
