@@ -23,7 +23,6 @@ from seqmodels.progress import ProgressLine
 from seqmodels.resuming import check_batches, check_same, held_origin
 from seqmodels.rewind import rewind
 from seqmodels.signals import Signals, Stopped
-from seqmodels.slurm import environment as slurm
 from seqmodels.slurm import requeue, run_of_this_job
 from seqmodels.summary import announce, describe, finish, size
 from seqmodels.tasks import SequenceTask
@@ -177,7 +176,7 @@ def fit(
             strategy=sharing,
             inference_mode=strategy != "fsdp",  # weights gathered in it could not be trained again
             accelerator=accelerator,
-            plugins=[files, *slurm()],
+            plugins=[files],
             logger=[CSVLog(folder), *trackers],
             callbacks=[
                 budget,

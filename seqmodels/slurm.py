@@ -17,11 +17,6 @@ from seqmodels.resuming import NEWEST_FIRST
 from seqmodels.signals import Stopped
 
 
-def environment() -> list[SLURMEnvironment]:
-    """Lightning's own, where there is SLURM; without its handlers, which save in the midst of a step."""
-    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
-
-
 def job() -> str | None:
     """The job of SLURM that this process belongs to; None outside of SLURM."""
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
@@ -47,7 +42,8 @@ def run_of_this_job(runs: Path, recorded: dict[str, Any]) -> Path | None:
 def requeue(trainer: pl.Trainer, ending: Stopped) -> None:
     """Have SLURM start this job again, where SIGUSR1 said that its time is nearly up.
 
-    The job's own command finds the run again by `run_of_this_job`.
+    Lightning's environment says whether there is SLURM. Its own handler, in whose place ours is, would save in the
+    midst of a step. The job's own command finds the run again by `run_of_this_job`.
     """
     slurm = isinstance(trainer._accelerator_connector.cluster_environment, SLURMEnvironment)
     if not (slurm and ending.signal == signal.SIGUSR1 and trainer.is_global_zero):

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -102,7 +103,8 @@ class Everywhere(Ends):
 
     def _send(self, trainer: pl.Trainer) -> None:
         self.sent_at = trainer.global_step
-        os.killpg(0, self.number)
+        # By another program: processes that gather batches take one that their own sends for their end.
+        subprocess.Popen(["kill", f"-{self.number}", "--", f"-{os.getpgid(0)}"], start_new_session=True)
         time.sleep(0.5)  # in which those die that do
 
 
