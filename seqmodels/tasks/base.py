@@ -296,4 +296,5 @@ class SequenceTask(Recorded, Sharded, ABC):
         self.tokens_seen, self.skipped_in_a_row = record["tokens_seen"], record["skipped_in_a_row"]
         self._random, carried = record["random"], record["carried"]
         self._carried = None if carried is None else rows_of(carried, rank, world)
-        self._recent = record["recent"].sum(0) / world  # they are summed again when they are logged
+        recent = record["recent"]
+        self._recent = recent[rank] if len(recent) == world else recent.sum(0) / world
