@@ -7,6 +7,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+from torch import distributed
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_optimizer_state_dict,
@@ -64,6 +65,16 @@ def _renamed(kept: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
             group | {"params": [names[name] for name in group["params"]]} for group in kept["param_groups"]
         ],
     }
+
+
+def leave_group() -> None:
+    """Let go of the other processes, if there are any.
+
+    At the end of a process, Lightning does so for GPUs alone; on CPUs, threads of the group would outlive the rest of
+    the program, and now and then abort it.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def make_strategy(

@@ -1,5 +1,6 @@
 """A run: one training in one folder, with all that it leaves there."""
 
+import atexit
 import contextlib
 import signal
 from functools import partial
@@ -12,7 +13,7 @@ import yaml
 from seqmodels.checkpointing import Checkpoints, WholeFiles
 from seqmodels.csv_log import CSVLog
 from seqmodels.data import SequenceDataModule, Share, TranslationDataModule
-from seqmodels.devices import Sharing, make_strategy
+from seqmodels.devices import Sharing, leave_group, make_strategy
 from seqmodels.diagnostics import Samples, Translations
 from seqmodels.ending import early_end
 from seqmodels.environment import choose_accelerator, choose_precision, quiet
@@ -198,6 +199,7 @@ def fit(
             announce(task, data, folder, origin)
         task.tokens_seen = task.skipped_in_a_row = 0  # of another run before, if any
         signals.arm()
+        atexit.register(leave_group)
         with known_to_all(folder):
             train = partial(trainer.fit, task, datamodule=data, ckpt_path=path, weights_only=True)
             ending = early_end(train, path, lambda: checkpoints.began)
