@@ -1,6 +1,5 @@
 """A run folder, a shared folder or a checkpoint becomes a task again, from the files alone."""
 
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,9 +80,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def _loaded(path: Path) -> dict[str, Any]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what matters is an error
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the outline is right, and so it is the container, of which torch knows one thing more
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise DamagedError(f"{str(path)!r} cannot be read: it is damaged ({why}); take another checkpoint") from error

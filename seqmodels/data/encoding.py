@@ -100,8 +100,8 @@ def _in_processes(
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(tokenizer,)) as pool:
         waiting: deque[Future[list[np.ndarray]]] = deque()
         with warnings.catch_warnings():
-            # Python 3.12 warns of threads whose locks a fork would copy; these processes only encode.
-            warnings.simplefilter("ignore", DeprecationWarning)
+            # Of Python 3.12, for the locks of threads that a fork would copy; these processes only encode.
+            warnings.filterwarnings("ignore", r".*is multi-threaded, use of fork\(\)", DeprecationWarning)
             waiting.append(pool.submit(_encode, []))
         waiting.popleft().result()
         try:
