@@ -5,7 +5,7 @@ import io
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,105 +17,96 @@ from benchmarks.reliability.promise import Promise
 from benchmarks.reliability.runs import write_data
 from seqmodels import LSTM, LanguageModel, TextDataModule, fit
 from seqmodels.checkpointing import Checkpoints
-from seqmodels.diagnostics import Samples
 from seqmodels.tasks.bad_steps import BadSteps
+
+EVERY = 200
+"""Steps between two checkpoints: of the main recipe ten seconds, where ten minutes are usual."""
 
 
 def run(folder: Path, small: bool) -> Iterator[Promise]:
     """A model of the size of the main recipe, and one whose checkpoint has 100 MB."""
     write_data(folder)
-    yield overhead(folder, rounds=1 if small else 8, steps=5 if small else 200)
+    yield overhead(folder, steps=12 if small else 1200)
     yield stall(folder, saves=2 if small else 7, size=64 if small else 1672)
 
 
-class _Clock(pl.Callback):
-    """Seconds of each step."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self._before = 0.0
-
-    def on_train_batch_end(self, *args: Any) -> None:
-        """Read it."""
-        now = time.perf_counter()
-        self.seconds.append(now - self._before)
-        self._before = now
-
-
-class _Saves(pl.Callback):
-    """Has a checkpoint saved after a step, and no samples written, which are another matter."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """No samples."""
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, Samples):
-                callback.next = 1 << 40
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Say that it is time."""
-        if trainer.global_step == self.step:
-            self._checkpoints(trainer).seconds = 0.0
-        elif trainer.global_step == self.step + 1:
-            self._checkpoints(trainer).seconds = float("inf")
-
-    @staticmethod
-    def _checkpoints(trainer: pl.Trainer) -> Checkpoints:
-        (found,) = [one for one in trainer.checkpoint_callbacks if isinstance(one, Checkpoints)]
-        return found
-
-
-def _model(text: TextDataModule) -> LanguageModel:
-    torch.manual_seed(1)
-    return LanguageModel(LSTM(64, 512), text.tokenizer)
-
-
-def overhead(folder: Path, rounds: int, steps: int) -> Promise:
-    """`fit` as it is, with a checkpoint on the way, beside `fit` without all that keeps a run safe, in turns."""
-    ratios = []
+def overhead(folder: Path, steps: int) -> Promise:
+    """Steps of one run that are watched over and steps that are not, in turns; and a checkpoint every 200 of them."""
     text = TextDataModule(str(folder / "text.txt"), length=64, batch_size=8, carry=True)
-    for number in range(rounds):
-        seconds = {}
-        for watched in (number % 2 == 0, number % 2 != 0):  # each is first in turn
-            clock, model = _Clock(), _model(text)
-            with contextlib.ExitStack() as stack:
-                stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-                if not watched:
-                    stack.enter_context(_unwatched(model))
-                callbacks = (clock, _Saves(steps // 2))
-                fit(model, text, max_steps=steps, validations=1, runs=str(folder / "cost"), callbacks=callbacks)
-            seconds[watched] = sum(clock.seconds[2:])
-        ratios.append(seconds[True] / seconds[False])
-    ratio = statistics.median(ratios)
-    what = f"Time of {steps} steps with signals, skipping and a checkpoint on the way, beside those without"
-    return Promise(what, f"{100 * (ratio - 1):+.1f} %", "under +1 %", ratio < 1.01)
+    torch.manual_seed(1)
+    turns = _Turns(LanguageModel(LSTM(64, 512), text.tokenizer))
+    with turns.patched(), contextlib.redirect_stdout(io.StringIO()):
+        fit(turns.model, text, max_steps=steps, validations=1, runs=str(folder / "cost"), callbacks=(turns,))
+    watched, bare = (statistics.median(turns.seconds[kind][2:]) for kind in (True, False))
+    share = (watched - bare + statistics.median(turns.saves) / EVERY) / bare
+    what = f"Time of a step with signals, skipping and a checkpoint every {EVERY}, beside one without"
+    return Promise(what, f"{100 * share:+.1f} %", "under +1 %", share < 0.01)
 
 
-def _nothing(*_: Any) -> None:
-    """In place of a callback's hook."""
+class _Turns(pl.Callback):
+    """Takes away what keeps a run safe in every other step, and measures all of them.
 
+    A step that is not watched over is clipped, and adds to the log, as it would be without: it does not look whether
+    its numbers are finite, nor whether there is a signal or something to save.
+    """
 
-@contextlib.contextmanager
-def _unwatched(model: LanguageModel) -> Iterator[None]:
-    """`fit` that saves nothing on the way, heeds no signal, and does not look whether its numbers are finite."""
+    def __init__(self, model: LanguageModel) -> None:
+        self.model: Any = model
+        self.watched = True
+        self.seconds: dict[bool, list[float]] = {True: [], False: []}
+        self.saves: list[float] = []
+        self._began = 0.0
 
-    def log(optimizer: Any) -> None:
-        changed._recent, changed._step = changed._recent + changed._step[:2], torch.zeros_like(changed._step)
-        if model.logs_now:
-            changed._log_training(optimizer.param_groups[0]["lr"])
+    def on_train_batch_start(self, *args: Any) -> None:
+        """Note the time of the step before, from its batch to this one, and change over."""
+        now = time.perf_counter()
+        self.seconds[self.watched].append(now - self._began)
+        self.watched, self._began = not self.watched, now
 
-    def clip(optimizer: Any, gradient_clip_val: float, gradient_clip_algorithm: Any = None) -> None:
-        model.gradient_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip_val)
+    @contextlib.contextmanager
+    def patched(self) -> Iterator[None]:
+        """While it lasts, only every other step is watched over."""
+        looks, clips, save = (
+            self.model.on_before_optimizer_step,
+            self.model.configure_gradient_clipping,
+            Checkpoints.save,
+        )
 
-    changed: Any = model
-    changed.on_before_optimizer_step, changed.configure_gradient_clipping = log, clip
-    with (
-        mock.patch.object(Checkpoints, "on_train_batch_end", _nothing),
-        mock.patch.object(BadSteps, "on_train_batch_end", _nothing),
-    ):
-        yield
+        def look(optimizer: Any) -> None:
+            if self.watched:
+                looks(optimizer)
+                return
+            self.model._recent, self.model._step = self.model._recent + self.model._step[:2], torch.zeros(3).double()
+            if self.model.logs_now:
+                self.model._log_training(optimizer.param_groups[0]["lr"])
+
+        def clip(optimizer: Any, gradient_clip_val: float, gradient_clip_algorithm: Any = None) -> None:
+            if self.watched:
+                clips(optimizer, gradient_clip_val, gradient_clip_algorithm)
+                return
+            self.model.gradient_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+
+        def timed(checkpoints: Checkpoints, trainer: pl.Trainer) -> None:
+            began = time.perf_counter()
+            save(checkpoints, trainer)
+            self.saves.append(time.perf_counter() - began)
+
+        self.model.on_before_optimizer_step, self.model.configure_gradient_clipping = look, clip
+        with (
+            mock.patch.object(Checkpoints, "save", timed),
+            mock.patch.object(Checkpoints, "on_train_batch_end", self._in_turns(Checkpoints.on_train_batch_end)),
+            mock.patch.object(BadSteps, "on_train_batch_end", self._in_turns(BadSteps.on_train_batch_end)),
+        ):
+            yield
+
+    def _in_turns(self, hook: Callable[..., None]) -> Callable[..., None]:
+        """A hook that does nothing in steps that are not watched over, unless the run ends with them."""
+
+        def taken(callback: Any, trainer: pl.Trainer, *args: Any) -> None:
+            if self.watched or trainer.should_stop:
+                hook(callback, trainer, *args)
+
+        return taken
 
 
 def stall(folder: Path, saves: int, size: int) -> Promise:

@@ -66,7 +66,18 @@ def write_data(folder: Path) -> None:
     chance = random.Random(0)
     lines = [" ".join(chance.choices(list(WORDS), k=chance.randint(3, 9))) for _ in range(100)]
     (folder / "text.txt").write_text("\n".join(lines) + "\n")
-    for split, count in (("train", 120), ("valid", 24)):
+    write_pairs(folder, {"train": 120, "valid": 24})
+
+
+def write_pairs(folder: Path, counts: dict[str, int]) -> None:
+    """Files of a language in which every word has one translation, and the order of words is reversed.
+
+    Args:
+        folder: where `train.en`, `train.fr` and so on are written.
+        counts: how many sentences each split has.
+    """
+    chance = random.Random(0)
+    for split, count in counts.items():
         sides: tuple[list[str], list[str]] = ([], [])
         for _ in range(count):
             words = chance.choices(list(WORDS), k=chance.randint(1, 5))
