@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +32,7 @@ def run(folder: Path, small: bool) -> Iterator[Promise]:
 
 
 def overhead(folder: Path, steps: int) -> Promise:
-    """Steps of one run that are watched over and steps that are not, in turns; and a checkpoint every 200 of them."""
+    """Steps of one run that are watched over beside those that are not, and a checkpoint every 200 of them."""
     text = TextDataModule(str(folder / "text.txt"), length=64, batch_size=8, carry=True)
     torch.manual_seed(1)
     turns = _Turns(LanguageModel(LSTM(64, 512), text.tokenizer))
@@ -44,7 +45,9 @@ def overhead(folder: Path, steps: int) -> Promise:
 
 
 class _Turns(pl.Callback):
-    """Takes away what keeps a run safe in every other step, and measures all of them.
+    """Takes away what keeps a run safe in half of the steps, drawn at random, and measures all of them.
+
+    Not in every other one: an epoch of four batches would have its first, which begins without a state, on one side.
 
     A step that is not watched over is clipped, and adds to the log, as it would be without: it does not look whether
     its numbers are finite, nor whether there is a signal or something to save.
@@ -52,7 +55,7 @@ class _Turns(pl.Callback):
 
     def __init__(self, model: LanguageModel) -> None:
         self.model: Any = model
-        self.watched = True
+        self.watched, self._chance = True, random.Random(0)
         self.seconds: dict[bool, list[float]] = {True: [], False: []}
         self.saves: list[float] = []
         self._began = 0.0
@@ -61,11 +64,11 @@ class _Turns(pl.Callback):
         """Note the time of the step before, from its batch to this one, and change over."""
         now = time.perf_counter()
         self.seconds[self.watched].append(now - self._began)
-        self.watched, self._began = not self.watched, now
+        self.watched, self._began = self._chance.random() < 0.5, now
 
     @contextlib.contextmanager
     def patched(self) -> Iterator[None]:
-        """While it lasts, only every other step is watched over."""
+        """While it lasts, only half of the steps are watched over."""
         looks, clips, save = (
             self.model.on_before_optimizer_step,
             self.model.configure_gradient_clipping,
