@@ -25,6 +25,9 @@ class Parser(ArgumentParser):
     `--data ONE OTHER`.
     """
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)  # half a flag is a mistake, which gets a suggestion
+
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Raise what went wrong, in one line."""
         raise _cause(ex) or InputError(self._one_line(message))

@@ -170,6 +170,7 @@ def test_mistakes_with_data(capsys: pytest.CaptureFixture[str], text_file: Path,
     assert "not UTF-8" in refused(capsys, "fit", "--data", str(tmp_path / "latin.txt"))
     (tmp_path / "bad.ckpt").write_bytes(b"PK nonsense")
     assert "truncated" in refused(capsys, "fit", "--resume", str(tmp_path / "bad.ckpt"))
+    assert "--resum is not known; did you mean --resume?" in refused(capsys, "fit", "--resum", "run")
     assert "--lr is no option of a run that is resumed" in refused(
         capsys, "fit", "--resume", str(tmp_path), "--lr", "1"
     )
