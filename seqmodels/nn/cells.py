@@ -84,6 +84,13 @@ class RNNCell(FusedCell):
     def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         return (self.nonlinearity(F.linear(state[0], *weights) + z),)
 
+    def pulled_back(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...], delta: CellState) -> CellState:
+        """`(delta * f'(a)) W_rec` with the slope of `f` held constant, too (Pascanu et al. 2013)."""
+        with torch.no_grad():
+            (h,) = self.advance(z, state, weights)
+            slope = 1 - h.square() if self.nonlinearity is torch.tanh else (h > 0).to(h.dtype)
+        return ((delta[0] * slope) @ weights[0],)
+
     def _fused(self, *arguments: Any) -> tuple[Tensor, ...]:
         return (torch.rnn_tanh if self.nonlinearity is torch.tanh else torch.rnn_relu)(*arguments)
 
