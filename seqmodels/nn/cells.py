@@ -127,11 +127,19 @@ class LSTMCell(FusedCell):
         return {"i": i, "f": f, "o": o}
 
     def _fused(self, *arguments: Any) -> tuple[Tensor, ...]:
-        x, rest = arguments[0], arguments[1:]
-        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or has_bf16_lstm():
+        x = arguments[0]
+        half = x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+        if x.device.type != "cpu" or not half or has_bf16_lstm():
             return torch.lstm(*arguments)
         with torch.autocast("cpu", enabled=False):
-            return torch.lstm(x.float(), *rest)
+            return tuple(tensor.to(x.dtype) for tensor in torch.lstm(*_in_single(arguments)))
+
+
+def _in_single(value: Any) -> Any:
+    """Arguments of a kernel with its tensors of numbers in single precision."""
+    if isinstance(value, tuple | list):
+        return type(value)(_in_single(part) for part in value)
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 class GRUCell(FusedCell):

@@ -133,7 +133,7 @@ class RecurrentStack(Backbone):
             if number:
                 x = variational_dropout(x, self.dropout, self.training)
             states, opened = zip(*cell.steps(x, before, mask, True), strict=True)  # type: ignore[operator]
-            layers.append(Unrolled(x, list(states), list(opened)))
+            layers.append(Unrolled(cell, x, list(states), list(opened)))
             x = torch.stack([after[0] for after in states], 1)
         return x if mask is None else x * mask.unsqueeze(-1), layers
 

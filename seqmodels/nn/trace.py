@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,6 +55,8 @@ def in_turn(parts: list[Trace]) -> Trace:
 class Unrolled(NamedTuple):
     """What happened in one layer while it read T positions."""
 
+    cell: Any
+    """The cell."""
     inputs: Tensor
     """What it read, (B, T, D)."""
     states: list[tuple[Tensor, ...]]

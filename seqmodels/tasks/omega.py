@@ -13,9 +13,7 @@ SMALLEST = 1e-20
 """Squared norm of a gradient below which its direction means nothing, and the step is left out."""
 
 
-def omega(
-    error: Tensor, cells: Sequence[Cell], layers: Sequence[Unrolled], mask: Tensor | None = None, groups: int = 1
-) -> Tensor:
+def gradient_change(error: Tensor, layers: Sequence[Unrolled], mask: Tensor | None = None, groups: int = 1) -> Tensor:
     """How much gradients change in norm from one step to the one before (Pascanu, Mikolov and Bengio 2013, eq. 9).
 
     `(|delta_{t+1} dh_{t+1}/dh_t| / |delta_{t+1}| - 1)^2` with `delta_t = dL/dh_t`, where `h` is the whole state of a
@@ -25,8 +23,7 @@ def omega(
 
     Args:
         error: what is to be learned, a scalar that depends on the states.
-        cells: of each layer.
-        layers: what happened in them, T positions.
+        layers: what happened in each layer of a recurrent network, T positions.
         mask: bool (B, T), False at padding; None where all is real.
         groups: networks that share the batch, each with as many rows; there is a mean for each.
 
@@ -35,7 +32,8 @@ def omega(
         position only.
     """
     total = error.new_zeros(groups)
-    for cell, layer in zip(cells, layers, strict=True):
+    for layer in layers:
+        cell: Cell = layer.cell
         flat = [tensor for state in layer.states for tensor in state]
         found = torch.autograd.grad(error, flat, retain_graph=True, allow_unused=True, materialize_grads=True)
         deltas = _over_time([found[k : k + cell.state_tensors] for k in range(0, len(flat), cell.state_tensors)], 1)
