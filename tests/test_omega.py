@@ -123,6 +123,8 @@ def test_where_no_gradient_arrives_nothing_is_asked() -> None:
     x = torch.randn(B, T, D, dtype=torch.float64)
     y, layers = network.unrolled(x)
     part = gradient_change(y[:, 3].square().sum(), layers)
+    for gradient in torch.autograd.grad(part.sum(), list(network.parameters()), retain_graph=True, allow_unused=True):
+        assert gradient is None or gradient.isfinite().all()
     y, layers = network.unrolled(x[:, :4])
     assert_close(part, gradient_change(y[:, 3].square().sum(), layers))
     mask = torch.tensor([[True] * 4 + [False] * 2, [True] * 6])

@@ -33,6 +33,8 @@ def gradient_change(error: Tensor, layers: Sequence[Unrolled], mask: Tensor | No
     """
     total = error.new_zeros(groups)
     for layer in layers:
+        if len(layer.states) == 1:
+            break  # there is no step to go back through
         cell: Cell = layer.cell
         flat = [tensor for state in layer.states for tensor in state]
         found = torch.autograd.grad(error, flat, retain_graph=True, allow_unused=True, materialize_grads=True)
@@ -40,10 +42,12 @@ def gradient_change(error: Tensor, layers: Sequence[Unrolled], mask: Tensor | No
         before = tuple(tensor.detach() for tensor in _over_time(layer.states, 0))
         z = cell.read(layer.inputs[:, 1:]).detach()
         back = cell.pulled_back(z, before, cell.weights(), deltas)
-        counts = _squares(deltas) > SMALLEST
+        squares = _squares(deltas)
+        counts = squares > SMALLEST
         if mask is not None:
             counts = counts & mask[:, 1:] & mask[:, :-1]
-        squared = torch.where(counts, _squares(back) / _squares(deltas), 1.0).clamp(min=SMALLEST)
+        ratio = _squares(back) / torch.where(counts, squares, 1.0)  # of which the gradient is a number, too
+        squared = torch.where(counts, ratio, 1.0).clamp(min=SMALLEST)
         change = (squared.sqrt() - 1).square().view(groups, -1)
         total = total + change.sum(1) / counts.view(groups, -1).sum(1).clamp(min=1)
     return total
