@@ -76,3 +76,21 @@ def test_what_does_not_go_together() -> None:
         SideBySide([NETWORKS["LSTM"](), NETWORKS["GRU"]()])  # type: ignore[list-item]
     with pytest.raises(InputError, match="cannot divide 4 rows"):
         SideBySide(networks("LSTM"))(torch.zeros(4, T, 6, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", ["RNN-tanh", "RNN-relu", "LSTM-2-learned-start"])
+def test_the_light_way_is_the_same(name: str) -> None:
+    """In outputs, gradients, gradients of states, and the penalty."""
+    nets = networks(name)
+    together = SideBySide(nets)
+    x = torch.randn(N * B, T, nets[0].input_size, dtype=torch.float64)
+    start = tuple(tuple(torch.randn_like(part) for part in layer) for layer in together.initial_state(N * B))
+    found = []
+    for lightly in (False, True):
+        y, layers = together.unrolled(x, start, lightly=lightly)
+        torch.manual_seed(1)
+        error = (torch.randn(y.shape, dtype=torch.float64) * y.square()).sum()
+        deltas = [tensor for layer in layers for tensor in layer.deltas(error)]
+        penalty = gradient_change(error, layers, groups=N)
+        found.append([y, *deltas, penalty, *gradients(error + penalty.sum(), nets)])
+    assert_close(found[1], found[0])

@@ -88,7 +88,7 @@ class Backbone(Recorded, nn.Module, ABC):
         return y, state, Trace(units={"1": y})
 
     def unrolled(
-        self, x: Tensor, state: State | None = None, mask: Tensor | None = None
+        self, x: Tensor, state: State | None = None, mask: Tensor | None = None, lightly: bool = False
     ) -> tuple[Tensor, list[Unrolled]]:
         """What `forward` returns first, step by step; see `RecurrentStack.unrolled`.
 

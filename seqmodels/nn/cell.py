@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seqmodels.nn.dropout import weight_dropout
 from seqmodels.nn.initialization import Initialization, initialize_map
+from seqmodels.nn.trace import Unrolled
 from seqmodels.state import where
 
 CellState = tuple[Tensor, ...]
@@ -77,6 +78,17 @@ class Cell(nn.Module, ABC):
             The next state; its first tensor is the output.
         """
 
+    def unroll(self, x: Tensor, state: CellState, mask: Tensor | None = None) -> Unrolled:
+        """A sequence step by step, with what happened; see `steps`."""
+        states, gates = zip(*self.steps(x, state, mask, observed=True), strict=True)
+        return Unrolled(self, x, list(states), list(gates))
+
+    def unroll_lightly(self, x: Tensor, state: CellState) -> Unrolled:
+        """The same without gates, and where there is a faster way to it, with states that are not on the way of the
+        gradient: their gradients are found by `Unrolled.deltas` all the same.
+        """
+        return self.unroll(x, state)
+
     def pulled_back(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...], delta: CellState) -> CellState:
         """A gradient with respect to the state after a step, taken back through it: `delta` times the Jacobian of the
         step. It is a function of the weights alone; what the step started from is a constant.
@@ -95,6 +107,9 @@ class Cell(nn.Module, ABC):
     def step(self, x: Tensor, state: CellState) -> CellState:
         """One step from inputs (B, D); see `advance`."""
         return self.advance(self.read(x), state, self.weights())
+
+    light: bool = False
+    """Whether `unroll_lightly` is faster than `sequence`."""
 
     def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The gates of one step by their textbook names, (B, hidden_size) each and between 0 and 1; see `advance`."""

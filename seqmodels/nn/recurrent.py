@@ -114,7 +114,7 @@ class RecurrentStack(Backbone):
         return x, tuple(ends)
 
     def unrolled(
-        self, x: Tensor, state: State | None = None, mask: Tensor | None = None
+        self, x: Tensor, state: State | None = None, mask: Tensor | None = None, lightly: bool = False
     ) -> tuple[Tensor, list[Unrolled]]:
         """What `forward` returns first, by the cells' equations, so that nothing is hidden in a kernel.
 
@@ -122,6 +122,7 @@ class RecurrentStack(Backbone):
             x: inputs, (B, T, input_size).
             state: see `forward`.
             mask: see there.
+            lightly: see `Cell.unroll_lightly`; padding takes the long way all the same.
 
         Returns:
             Outputs (B, T, output_size), and what happened in each layer, from the first to the last.
@@ -132,9 +133,10 @@ class RecurrentStack(Backbone):
         for number, (cell, before) in enumerate(zip(self.layers, start, strict=True)):
             if number:
                 x = variational_dropout(x, self.dropout, self.training)
-            states, opened = zip(*cell.steps(x, before, mask, True), strict=True)  # type: ignore[operator]
-            layers.append(Unrolled(cell, x, list(states), list(opened)))
-            x = torch.stack([after[0] for after in states], 1)
+            light = lightly and mask is None
+            layer = cell.unroll_lightly(x, before) if light else cell.unroll(x, before, mask)  # type: ignore[operator]
+            layers.append(layer)
+            x = layer.over_time()[0]
         return x if mask is None else x * mask.unsqueeze(-1), layers
 
     def traced(

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from seqmodels.errors import InputError
 from seqmodels.nn.cell import Cell, CellState
+from seqmodels.nn.cells import RNNCell
 from seqmodels.nn.recurrent import RecurrentStack
+from seqmodels.nn.trace import Unrolled
 from seqmodels.state import State
 
 
@@ -39,6 +41,11 @@ class SideBySideCell(Cell):
 
     def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         return cast(dict[str, Tensor], self._each(self._first.gates, z, state, weights))
+
+    def unroll_lightly(self, x: Tensor, state: CellState) -> Unrolled:
+        if isinstance(self._first, RNNCell):
+            return self._first.side_by_side(x, self.read(x), state, self.weights(), self)
+        return self.unroll(x, state)
 
     def pulled_back(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...], delta: CellState) -> CellState:
         if type(self._first).pulled_back is Cell.pulled_back:

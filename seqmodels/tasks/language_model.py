@@ -135,7 +135,7 @@ class LanguageModel(SequenceTask):
         x = embedding_dropout(x, batch.inputs, len(self.embedding.weight), self.embedding_dropout, self.training)
         x = variational_dropout(x, self.input_dropout, self.training)
         if weight:
-            y, layers = self.backbone.unrolled(x, state, batch.mask)
+            y, layers = self.backbone.unrolled(x, state, batch.mask, lightly=True)
             state = tuple(layer.states[-1] for layer in layers)
         else:
             y, state = self.backbone(x, state, mask=batch.mask)

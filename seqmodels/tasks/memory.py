@@ -17,8 +17,8 @@ from seqmodels.tasks.omega import gradient_change
 
 
 def small_start(network: RecurrentStack, std: float = 0.01) -> RecurrentStack:
-    """Draw the maps of inputs anew, small: a vanilla network begins in the linear part of its nonlinearity (as in Pascanu
-    et al. 2013, and Le, Jaitly and Hinton 2015). The gates of other networks stay as they are.
+    """Draw the maps of inputs anew, small: a vanilla network begins where its nonlinearity is linear (as in Pascanu et
+    al. 2013, and Le, Jaitly and Hinton 2015). The gates of other networks stay as they are.
     """
     for cell in network.layers:
         if isinstance(cell, RNNCell):
@@ -29,7 +29,7 @@ def small_start(network: RecurrentStack, std: float = 0.01) -> RecurrentStack:
 class MemoryModel(pl.LightningModule):
     """Networks alike, and a linear answer of each: logits of classes, or a number.
 
-    Recurrent networks run side by side as one; others one after the other. Each learns as if it were alone: its loss,
+    They run side by side as one where that is faster, and one after the other elsewhere. Each learns as if it were alone: its loss,
     its penalty and the norm by which its gradient is clipped are its own.
 
     Args:
@@ -61,7 +61,8 @@ class MemoryModel(pl.LightningModule):
         self.networks = nn.ModuleList(networks)
         self.heads = nn.ModuleList(nn.Linear(network.output_size, outputs or 1) for network in networks)
         self.outputs, self.optimizer, self.lr, self.clip, self.omega = outputs, optimizer, lr, clip, omega
-        self._together = SideBySide(cast(list[RecurrentStack], networks)) if recurrent else None
+        side_by_side = recurrent and (omega > 0 or all(cell.light for cell in networks[0].layers))  # type: ignore[union-attr]
+        self._together = SideBySide(cast(list[RecurrentStack], networks)) if side_by_side else None
         self.errors = [float("nan")] * len(networks)
         """Of each network when it was last scored: share of wrong answers, or mean squared error."""
         self._sums = torch.zeros(len(networks) + 1, dtype=torch.float64)
@@ -72,7 +73,7 @@ class MemoryModel(pl.LightningModule):
 
     def _read(self, x: Tensor) -> tuple[Tensor, list[Unrolled]]:
         if self._together is not None:
-            return self._together.unrolled(x)
+            return self._together.unrolled(x, lightly=True)
         parts = zip(self.networks, x.chunk(len(self.networks)), strict=True)
         return torch.cat([network(part)[0] for network, part in parts]), []
 

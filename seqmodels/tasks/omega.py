@@ -36,10 +36,8 @@ def gradient_change(error: Tensor, layers: Sequence[Unrolled], mask: Tensor | No
         if len(layer.states) == 1:
             break  # there is no step to go back through
         cell: Cell = layer.cell
-        flat = [tensor for state in layer.states for tensor in state]
-        found = torch.autograd.grad(error, flat, retain_graph=True, allow_unused=True, materialize_grads=True)
-        deltas = _over_time([found[k : k + cell.state_tensors] for k in range(0, len(flat), cell.state_tensors)], 1)
-        before = tuple(tensor.detach() for tensor in _over_time(layer.states, 0))
+        deltas = tuple(tensor[:, 1:] for tensor in layer.deltas(error))
+        before = tuple(tensor[:, :-1].detach() for tensor in layer.over_time())
         z = cell.read(layer.inputs[:, 1:]).detach()
         back = cell.pulled_back(z, before, cell.weights(), deltas)
         squares = _squares(deltas)
@@ -51,11 +49,6 @@ def gradient_change(error: Tensor, layers: Sequence[Unrolled], mask: Tensor | No
         change = (squared.sqrt() - 1).square().view(groups, -1)
         total = total + change.sum(1) / counts.view(groups, -1).sum(1).clamp(min=1)
     return total
-
-
-def _over_time(states: list[tuple[Tensor, ...]], first: int) -> CellState:
-    """States of T steps without the first or the last, each of their tensors (B, T - 1, H)."""
-    return tuple(torch.stack(tensors, 1) for tensors in zip(*states[first : first + len(states) - 1], strict=True))
 
 
 def _squares(state: CellState) -> Tensor:
