@@ -29,7 +29,7 @@ def small_start(network: RecurrentStack, std: float = 0.01) -> RecurrentStack:
 class MemoryModel(pl.LightningModule):
     """Networks alike, and a linear answer of each: logits of classes, or a number.
 
-    They run side by side as one where that is faster, and one after the other elsewhere. Each learns as if it were alone: its loss,
+    They run side by side as one where that is faster, and one after the other elsewhere. Each learns as if alone: its loss,
     its penalty and the norm by which its gradient is clipped are its own.
 
     Args:
