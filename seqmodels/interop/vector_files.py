@@ -132,7 +132,8 @@ def _is_number(field: bytes) -> bool:
 
 def _row(fields: list[bytes], number: int, name: str) -> bytes:
     try:
-        row = np.array(fields, np.float32)
+        with np.errstate(over="ignore"):  # it is refused below
+            row = np.array(fields, np.float32)
     except ValueError:
         wrong = next(field for field in fields if not _is_number(field))
         raise InputError(

@@ -120,7 +120,8 @@ class WordVectors:
     @cached_property
     def _norms(self) -> Tensor:
         """Length of each vector, (N,)."""
-        return torch.linalg.vector_norm(self.matrix, dim=1)
+        norms: Tensor = torch.linalg.vector_norm(self.matrix, dim=1)
+        return norms
 
     def vector(self, word: str) -> Tensor:
         """The vector of a word, (D,); of one that is not there, that of its parts, where the file had such.
