@@ -14,10 +14,9 @@ from seqmodels import LSTM, LanguageModel, Tokenizer
 from seqmodels.cli import main
 from seqmodels.diagnostics import draw_map, map_of
 from seqmodels.errors import InputError
-from seqmodels.interop import Accuracy, Subwords, WordVectors, byte_source, selection
+from seqmodels.interop import Accuracy, Subwords, WordVectors, byte_source, selection, words_of
 from seqmodels.interop.questions import read_questions
 from seqmodels.interop.subwords import buckets_of
-from seqmodels.interop.word_vectors import words_of
 
 WORDS = ["the", "king", "café", "火车", "</s>", "7", "."]
 DIM = 5
@@ -167,8 +166,8 @@ def test_more_requests_that_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
         WordVectors.read(path)
     assert WordVectors.read(path, limit=1).words == ["king"]
     monkeypatch.setattr(byte_source, "LINE", 8)
-    with pytest.raises(InputError, match="has more than 8 bytes"):
-        WordVectors.read(written(tmp_path, b"1 2\n" + b"x" * 9000 + b" \0\0\0\0"), limit=1)
+    with pytest.raises(InputError, match="vector 1 of 1 has more than 8 bytes"):
+        WordVectors.read(written(tmp_path, b"1 2\n\1" + b"x" * 9000 + b" \0\0\0\0"), limit=1)
 
 
 def test_a_wrong_row_that_nobody_asked_for_does_no_harm(tmp_path: Path) -> None:
@@ -353,7 +352,7 @@ def test_an_embedding_begins_with_vectors(words: Tokenizer) -> None:
     filled = vectors.into(model)
     assert filled.found == 3
     assert set(filled.missing) == {"<unk>", "King", "saw", "and"}
-    after = {word: row for word, row in zip(words_of(words), model.embedding.weight[3:], strict=False)}
+    after = dict(zip(words_of(words), model.embedding.weight[3:], strict=False))
     for word, name in (("the", "the"), ("queen", "queen"), ("\n", "</s>")):
         assert torch.equal(after[word], vectors.vector(name))
     unmoved = [number for number, word in enumerate(words_of(words)[:-1], 3) if word not in ("the", "queen", "\n")]
@@ -469,10 +468,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     lines = [f"{word} {a} {b} {c}" for word, (a, b, c) in grid.items()]
     path, picture = written(tmp_path, "\n".join(lines).encode()), tmp_path / "map.svg"
     questions = written(tmp_path, b": royal\nman king woman queen\n", "questions.txt")
-    main(
-        ["embeddings", str(path), "--near", "king", "apple", "--analogy", "man", "king", "woman", "--k", "2"]
-        + ["--questions", str(questions), "--map", str(picture), "--pairs", "man", "woman", "king", "queen"]
-    )
+    asked = ["--near", "king", "apple", "--analogy", "man", "king", "woman", "--k", "2", "--questions", str(questions)]
+    main(["embeddings", str(path), *asked, "--map", str(picture), "--pairs", "man", "woman", "king", "queen"])
     out = capsys.readouterr().out
     assert "5 words, 3 dimensions" in out
     assert "man is to king as woman is to:\n   0.9" in out

@@ -1,7 +1,8 @@
 """Vectors of words in their context, and whether they tell the senses of a word apart.
 
 The vector of a word in context is what a layer of a trained model holds when it has read the word (Peters et al. 2018).
-A causal network knows only what stands before; put what tells the sense in front of the word.
+A causal network knows only what stands before; put what tells the sense in front of the word. A model that was trained
+on one long stream has hardly seen a beginning; some sentences in front bring its state to where it was trained.
 """
 
 import re
@@ -158,8 +159,10 @@ def compare_senses(
     Raises:
         InputError: there are fewer than two senses, or a sentence lacks the word; and see `contextual`.
     """
-    if len(sentences) < 2 or not all(sentences.values()):
-        raise InputError(f"{len(sentences)} senses were given; expected at least two, with sentences for each")
+    if len(sentences) < 2:
+        raise InputError(f"{len(sentences)} senses were given; expected at least two to compare")
+    if empty := [sense for sense, texts in sentences.items() if not texts]:
+        raise InputError(f"the sense {empty[0]!r} has no sentences; expected some for each")
     senses, places, found = list[str](), list[str](), list[Occurrence]()
     for sense, texts in sentences.items():
         for text in texts:

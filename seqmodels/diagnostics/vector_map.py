@@ -83,9 +83,9 @@ def draw_map(points: Tensor, words: Sequence[str], pairs: Iterable[tuple[str, st
     arrows = list(pairs)
     if unknown := [word for pair in arrows for word in pair if word not in places]:
         raise InputError(f"the word {unknown[0]!r} of a pair is not on the map; add it to the words")
-    figure = Figure(figsize=(9, 7), dpi=120, layout="constrained")
+    figure = Figure(figsize=(9, 7), dpi=120)
     figure.patch.set_alpha(0)
-    axes = figure.subplots()
+    axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     spots = [(x, y) for x, y in points.tolist()]
     axes.scatter(*zip(*spots, strict=True), s=8, color=BLUE, linewidths=0)  # type: ignore[misc]
@@ -94,7 +94,8 @@ def draw_map(points: Tensor, words: Sequence[str], pairs: Iterable[tuple[str, st
             "", spots[places[second]], spots[places[first]],
             arrowprops={"arrowstyle": "->", "color": RED, "linewidth": 1.2, "shrinkA": 3, "shrinkB": 3},
         )  # fmt: skip
-    axes.margins(0.08)
+    axes.margins(0.1, 0.05)
+    axes.autoscale_view()  # settles where points are drawn, which is asked for next
     size = 9.0
     order = list(dict.fromkeys([*(places[word] for pair in arrows for word in pair), *range(len(words))]))
     at = torch.from_numpy(axes.transData.transform(points.numpy())) * 72 / figure.dpi
