@@ -9,7 +9,6 @@ from the hub it is `--data Salesforce/wikitext --subset wikitext-2-v1`. After an
 
 from seqmodels import LSTM, LanguageModel, TextDataModule, fit
 from seqmodels.cli import command
-from seqmodels.interop import WordVectors, words_of
 from seqmodels.nn import Backbone
 from seqmodels.optim import OptimizerName, Schedule
 from seqmodels.run import Precision
@@ -20,7 +19,6 @@ def main(
     data: str,
     subset: str | None = None,
     backbone: Backbone | None = None,
-    vectors: str | None = None,
     length: int = 35,
     batch_size: int = 32,
     dropout: float = 0.4,
@@ -46,8 +44,6 @@ def main(
         data: the text: a directory or a hub name.
         subset: configuration of a hub dataset.
         backbone: any network as wide at its input as at its output; an LSTM of 512 units where not given.
-        vectors: word vectors of as many dimensions as the network is wide, which the embedding begins with: a file of
-            word2vec, GloVe or fastText.
         length: words that gradients reach back; the state goes on.
         batch_size: lanes that are read side by side.
         dropout: share of the network's inputs and outputs dropped while training.
@@ -73,11 +69,6 @@ def main(
         network, text.tokenizer, dropout, dropout, embedding_dropout, activation_penalty, temporal_penalty,
         tie_embeddings=True, optimizer=optimizer, lr=lr, weight_decay=weight_decay, schedule=schedule,
     )  # fmt: skip
-    if vectors is not None:
-        filled = WordVectors.read(vectors, words=words_of(text.tokenizer), lowercase=True).into(
-            model, lowercase=True, rescale=True
-        )
-        print(f"{filled.found:,} of {filled.found + len(filled.missing):,} words begin with a vector of {vectors}")
     fit(
         model, text, max_minutes=max_minutes, max_steps=max_steps, average=average, clip=0.25, validations=validations,
         precision=precision, runs=runs, wandb=wandb,
