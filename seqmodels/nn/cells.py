@@ -84,6 +84,13 @@ class RNNCell(FusedCell):
     def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         return (self.nonlinearity(F.linear(state[0], *weights) + z),)
 
+    def pulled_back(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...], delta: CellState) -> CellState:
+        """`(delta * f'(a)) W_rec` with the slope of `f` held constant, too (Pascanu et al. 2013)."""
+        with torch.no_grad():
+            (h,) = self.advance(z, state, weights)
+            slope = 1 - h.square() if self.nonlinearity is torch.tanh else (h > 0).to(h.dtype)
+        return ((delta[0] * slope) @ weights[0],)
+
     def _fused(self, *arguments: Any) -> tuple[Tensor, ...]:
         return (torch.rnn_tanh if self.nonlinearity is torch.tanh else torch.rnn_relu)(*arguments)
 
@@ -120,11 +127,19 @@ class LSTMCell(FusedCell):
         return {"i": i, "f": f, "o": o}
 
     def _fused(self, *arguments: Any) -> tuple[Tensor, ...]:
-        x, rest = arguments[0], arguments[1:]
-        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or has_bf16_lstm():
+        x = arguments[0]
+        half = x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+        if x.device.type != "cpu" or not half or has_bf16_lstm():
             return torch.lstm(*arguments)
         with torch.autocast("cpu", enabled=False):
-            return torch.lstm(x.float(), *rest)
+            return tuple(tensor.to(x.dtype) for tensor in torch.lstm(*_in_single(arguments)))
+
+
+def _in_single(value: Any) -> Any:
+    """Arguments of a kernel with its tensors of numbers in single precision."""
+    if isinstance(value, tuple | list):
+        return type(value)(_in_single(part) for part in value)
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 class GRUCell(FusedCell):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -49,3 +50,17 @@ def in_turn(parts: list[Trace]) -> Trace:
         dim = 2 if name == "cross" else 1
         setattr(whole, name, {key: torch.cat([piece[key] for piece in pieces], dim) for key in pieces[0]})
     return whole
+
+
+class Unrolled(NamedTuple):
+    """What happened in one layer while it read T positions."""
+
+    cell: Any
+    """The cell."""
+    inputs: Tensor
+    """What it read, (B, T, D)."""
+    states: list[tuple[Tensor, ...]]
+    """The state after each position, on the way of the gradient from later outputs to earlier inputs. Its tensors are
+    independent of each other, so that a gradient with respect to `c` does not go by way of `h` at the same position."""
+    gates: list[dict[str, Tensor]]
+    """Its gates at each position, by name; empty where there are none."""
