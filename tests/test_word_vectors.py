@@ -424,6 +424,9 @@ def test_pca_against_scikit_learn() -> None:
     expected = torch.from_numpy(decomposition.PCA(2).fit_transform(vectors.numpy()))
     found = map_of(vectors)
     torch.testing.assert_close(found.abs(), expected.abs(), atol=1e-9, rtol=0)
+    axes = torch.linalg.lstsq(vectors - vectors.mean(0), found).solution.T
+    assert bool((axes.gather(1, axes.abs().argmax(1, keepdim=True)) > 0).all())
+    torch.testing.assert_close(map_of(-vectors), -found, atol=1e-9, rtol=0)
 
 
 def test_tsne_keeps_neighbours() -> None:
@@ -457,6 +460,8 @@ def test_a_map_as_a_picture(tmp_path: Path) -> None:
     assert names[:4] == words[:4]
     assert "upon sister" not in names  # there is no room
     assert {"$x^", "⏎"} <= set(names)
+    apart = draw_map(9 * points[:4] - 4, words[:4])  # beyond what an empty picture shows
+    assert len(apart.axes[0].texts) == 4
     figure.savefig(tmp_path / "map.png")
     assert (tmp_path / "map.png").stat().st_size > 1000
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.batch import UNK
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.interop.questions import Question, read_questions
 from seqmodels.interop.subwords import Subwords
+from seqmodels.interop.token_words import SENTENCE_END, numbered_words
 from seqmodels.interop.vector_files import read_vectors
 from seqmodels.plain import Path_
 from seqmodels.tasks import LanguageModel, Translator
@@ -23,8 +23,6 @@ SPELLED = 50_000
 """Words, the most frequent, among which one is looked for that is spelled like one that is not there."""
 AT_ONCE = 1 << 24
 """Scores that are computed at a time."""
-SENTENCE_END = "</s>"
-"""What word2vec and fastText call the end of a line."""
 
 
 class Neighbour(NamedTuple):
@@ -107,7 +105,7 @@ class WordVectors:
             task: the model; of a translator, the tokens that it writes.
             limit: no more than so many, the first; a vocabulary of words begins with the most frequent.
         """
-        tokens = list(itertools.islice(_tokens(task.tokenizer).items(), limit))
+        tokens = list(itertools.islice(numbered_words(task.tokenizer).items(), limit))
         matrix = task.embedding.weight.detach().float().cpu()[[number for _, number in tokens]]
         return cls([word for word, _ in tokens], matrix)
 
@@ -270,7 +268,7 @@ class WordVectors:
                 f"input_size={self.matrix.shape[1]}"
             )
         found, places, missing = list[int](), list[int](), list[str]()
-        for word, number in _tokens(tokenizer).items():
+        for word, number in numbered_words(tokenizer).items():
             forms = [SENTENCE_END if word == "\n" else word, *([word.lower()] if lowercase else [])]
             if (place := next((self._places[form] for form in forms if form in self._places), None)) is None:
                 missing.append(word)
@@ -286,27 +284,3 @@ class WordVectors:
             embedding.weight[found] = vectors.to(embedding.weight)
         embedding.weight.requires_grad_(not freeze)
         return Filled(len(found), missing)
-
-
-def words_of(tokenizer: Tokenizer) -> list[str]:
-    """What its tokens stand for, in their order, without padding, start and end; the end of a line as `</s>`, too."""
-    found = list(_tokens(tokenizer))
-    return [*found, SENTENCE_END] if "\n" in found else found
-
-
-def _tokens(tokenizer: Tokenizer) -> dict[str, int]:
-    """Texts of tokens, with the id of each; those that are no text by themselves are left out.
-
-    Where every token brings the space before it along, as words do, it is left out.
-    """
-    written = tokenizer.token_bytes
-    spaced = all(text.startswith(b" ") or text == b"\n" for text in written[UNK:] if text)
-    found: dict[str, int] = {}
-    for number, content in enumerate(written[UNK:], UNK):
-        text = content.removeprefix(b" ") if spaced else content
-        try:
-            found.setdefault(text.decode(), number)
-        except UnicodeDecodeError:
-            continue
-    found.pop("", None)
-    return found
