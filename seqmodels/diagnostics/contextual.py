@@ -182,13 +182,14 @@ def draw_senses(found: Senses) -> "Figure":
     from matplotlib.figure import Figure
 
     count = len(found.senses)
-    figure = Figure(figsize=(4.5 + 0.28 * count, 1.5 + 0.28 * count), dpi=120, layout="constrained")
+    figure = Figure(figsize=(5.5 + 0.28 * count, 1.5 + 0.28 * count), dpi=120, layout="constrained")
     figure.patch.set_alpha(0)
     axes = figure.subplots()
-    image = axes.imshow(found.cosines.numpy(), cmap="viridis", vmax=1)
+    image = axes.imshow(found.cosines.numpy(), cmap="viridis", vmax=1, aspect="auto")
+    axes.tick_params(colors="0.5")
+    axes.spines[:].set_visible(False)
     labels = [
-        f"{sense}: {text if len(text) <= 40 else text[:39] + '…'}"
-        for sense, text in zip(found.senses, found.sentences, strict=True)
+        f"{sense}: {_around(text, found.word)}" for sense, text in zip(found.senses, found.sentences, strict=True)
     ]
     axes.set_yticks(range(count), labels, fontsize=8, color="0.5", parse_math=False)
     axes.set_xticks([])
@@ -203,3 +204,12 @@ def draw_senses(found: Senses) -> "Figure":
         parse_math=False,
     )  # fmt: skip
     return figure
+
+
+def _around(text: str, word: str, most: int = 40) -> str:
+    """A text, or so many of its characters, most of them before the word."""
+    if len(text) <= most:
+        return text
+    last = min(len(text), text.find(word) + len(word) + most // 4)
+    first = max(0, last - most)
+    return "…" * (first > 0) + text[first : first + most] + "…" * (first + most < len(text))
