@@ -1,7 +1,22 @@
 """Looking at a model while it learns; nothing here changes what it learns."""
 
 from seqmodels.diagnostics.alignment import AlignmentMap, alignment, draw_alignment
+from seqmodels.diagnostics.contextual import Occurrence, Senses, compare_senses, contextual, draw_senses
 from seqmodels.diagnostics.samples import Samples
 from seqmodels.diagnostics.translations import Translations
+from seqmodels.diagnostics.vector_map import draw_map, map_of
 
-__all__ = ["AlignmentMap", "Samples", "Translations", "alignment", "draw_alignment"]
+__all__ = [
+    "AlignmentMap",
+    "Occurrence",
+    "Samples",
+    "Senses",
+    "Translations",
+    "alignment",
+    "compare_senses",
+    "contextual",
+    "draw_alignment",
+    "draw_map",
+    "draw_senses",
+    "map_of",
+]
