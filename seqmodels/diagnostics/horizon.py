@@ -133,9 +133,9 @@ class _Found:
         return distances.bincount(norms) / distances.bincount()
 
 
-def _real(mask: Tensor | None, tokens: Tensor) -> Tensor:
-    """Where positions (B, T) are no padding."""
-    return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device) if mask is None else mask
+def _real(mask: Tensor | None, like: Tensor) -> Tensor:
+    """Where positions are no padding, (B, T), in a batch that begins with the shape of another tensor."""
+    return torch.ones(like.shape[:2], dtype=torch.bool, device=like.device) if mask is None else mask
 
 
 def _positions(scored: Tensor, passes: int | None, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
@@ -169,7 +169,7 @@ def _embedded(task: SequenceTask, batch: Batch) -> tuple[Tensor, dict[str, _Leaf
         logits, _ = task(batch)
     found = {}
     for name, tensor in leaves.items():
-        real = _real(*((batch.mask, batch.inputs) if name == "x" else (batch.source_mask, batch.source)))
+        real = _real(batch.mask if name == "x" else batch.source_mask, tensor)
         places = real.cumsum(1) - 1
         found[name] = _Leaf([tensor], places if name == "x" else places - real.sum(1, keepdim=True), real)
     return logits, found
