@@ -112,8 +112,8 @@ def draw_gates(found: Mapping[str, Gate]) -> "Figure":
         saturation.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), ylabel="share open")
         for axes in rest:
             _draw_memory(axes, gate.memory)
-    for axes, title in zip(grid[0], ("values", "saturation", "memory of units"), strict=False):
-        axes.set_title(title, fontsize="medium")
+    grid[0][0].set_title("values", fontsize="medium")
+    grid[0][1].set_title("saturation", fontsize="medium")
     grid[-1][0].set_xlabel("value")
     grid[-1][1].set_xlabel("share shut")
     return figure
@@ -128,4 +128,5 @@ def _draw_memory(axes: "Axes", memory: Tensor | None) -> None:
     first, last = (float(end.log10()) for end in (steps.min(), steps.max()))
     edges = torch.logspace(first - 0.05, last + 0.05, 25, dtype=torch.float64)
     axes.hist(steps.numpy(), edges.tolist(), alpha=0.7)
-    axes.set(xscale="log", xlabel="steps", ylabel="units")
+    axes.set(xscale="log", ylabel="units")
+    axes.set_title("memory in steps", fontsize="medium")
