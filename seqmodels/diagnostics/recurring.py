@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning.pytorch as pl
 
@@ -43,7 +43,10 @@ class Recurring(pl.Callback):
         self._batch = batch
         step = trainer.global_step
         if step >= self.next:
-            self._look(trainer, pl_module, batch)
+            figures = self._look(trainer, pl_module, batch)
+            for logger in trainer.loggers if figures else ():
+                tokens = float(cast(SequenceTask, pl_module).tokens_seen)
+                logger.log_metrics({**figures, "train/tokens": tokens}, step - 1)  # as lines of training are numbered
             self.next = 2 * step if self.every is None else step - step % self.every + self.every
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -52,23 +55,30 @@ class Recurring(pl.Callback):
             self._look(trainer, pl_module, self._batch, ended=True)
         self._batch = None
 
-    def _look(self, trainer: pl.Trainer, task: pl.LightningModule, batch: Batch, ended: bool = False) -> None:
+    def _look(
+        self, trainer: pl.Trainer, task: pl.LightningModule, batch: Batch, ended: bool = False
+    ) -> dict[str, float]:
         assert isinstance(task, SequenceTask)
+        figures: dict[str, float] = {}
         anew, self.last = trainer.global_step > self.last, trainer.global_step
         with whole(task):
             if trainer.is_global_zero and anew:
-                self.look(trainer, task, batch)
+                figures = self.look(trainer, task, batch)
             if trainer.is_global_zero and ended:
                 self.sum_up(trainer, task)
+        return figures
 
     @abstractmethod
-    def look(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch) -> None:
+    def look(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch) -> dict[str, float]:
         """Look at the model once.
 
         Args:
             trainer: what trains it.
             task: the model, whose weights are whole.
             batch: the last that was trained on.
+
+        Returns:
+            Figures for the loggers; at the end of training these have been given their last line already.
         """
 
     def sum_up(self, trainer: pl.Trainer, task: SequenceTask) -> None:
@@ -89,9 +99,3 @@ def save_picture(trainer: pl.Trainer, task: SequenceTask, path: Path, figure: "F
     for logger in trainer.loggers:
         if isinstance(logger, TakesPictures):
             logger.log_picture(trainer.global_step, task.tokens_seen, path.stem.replace("_", " "), path)
-
-
-def log_figures(trainer: pl.Trainer, task: SequenceTask, figures: dict[str, float]) -> None:
-    """Give figures to all loggers at once, as a line of the step before, which is how lines are numbered."""
-    for logger in trainer.loggers:
-        logger.log_metrics({**figures, "train/tokens": float(task.tokens_seen)}, trainer.global_step - 1)

@@ -9,7 +9,7 @@ from torch import Tensor
 from seqmodels.batch import Batch
 from seqmodels.diagnostics.horizon import gradient_horizon, gradient_norms
 from seqmodels.diagnostics.horizon_curves import append_horizon, draw_horizon, read_horizon
-from seqmodels.diagnostics.recurring import Recurring, log_figures, save_picture
+from seqmodels.diagnostics.recurring import Recurring, save_picture
 from seqmodels.errors import InputError
 from seqmodels.nn import RecurrentStack
 from seqmodels.tasks import LanguageModel, SequenceTask
@@ -35,7 +35,7 @@ class GradientHorizon(Recurring):
         super().__init__(every, first)
         self.path, self.rows, self.passes = folder / "gradient_horizon.csv", rows, passes
 
-    def look(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch) -> None:
+    def look(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch) -> dict[str, float]:
         """See `Recurring.look`."""
         step = trainer.global_step
         tensors = {name: part for name, part in batch._asdict().items() if isinstance(part, Tensor)}
@@ -51,9 +51,9 @@ class GradientHorizon(Recurring):
             horizon = gradient_horizon(norms["x"])
         except InputError as error:  # a model that has diverged, or rows without a target
             trainer.print(f"note     no gradient horizon at step {step:,}: {error}")
-            return
+            return {}
         append_horizon(self.path, step, norms)
-        log_figures(trainer, task, {"gradient/horizon": float(horizon)})
+        return {"gradient/horizon": float(horizon)}
 
     def sum_up(self, trainer: pl.Trainer, task: SequenceTask) -> None:
         """See `Recurring.sum_up`: draw what was measured, from the beginning of the run."""

@@ -6,7 +6,7 @@ import lightning.pytorch as pl
 import torch
 
 from seqmodels.batch import Batch
-from seqmodels.diagnostics.recurring import Recurring, log_figures, save_picture
+from seqmodels.diagnostics.recurring import Recurring, save_picture
 from seqmodels.diagnostics.spectra import (
     Spectrum,
     append_radii,
@@ -45,13 +45,12 @@ class Spectra(Recurring):
         self.folder, self.largest, self.largest_at_end = folder, largest, largest_at_end
         self._found: dict[str, Spectrum] = {}
 
-    def look(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch) -> None:
+    def look(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch) -> dict[str, float]:
         """See `Recurring.look`."""
         self._found = {}
         self._add(trainer, task, self.largest)
-        if self._found:
-            radius = max(of_map.radius for of_map in self._found.values())
-            log_figures(trainer, task, {"recurrent/spectral_radius": radius})
+        radii = [of_map.radius for of_map in self._found.values()]
+        return {"recurrent/spectral_radius": max(radii)} if radii else {}
 
     def sum_up(self, trainer: pl.Trainer, task: SequenceTask) -> None:
         """See `Recurring.sum_up`: add larger maps, and draw."""
