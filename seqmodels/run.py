@@ -186,7 +186,7 @@ def fit(
                 *averages,
                 BadSteps(folder / "bad_steps.jsonl", max_bad_steps),
                 _writes(folder, data, prompt),
-                *([GradientHorizon(folder), Spectra(folder)] if watch else []),
+                *_watches(watch, callbacks),
                 ProgressLine(facts.tokens / facts.characters),
                 *callbacks,
                 checkpoints,
@@ -234,3 +234,9 @@ def _writes(folder: Path, data: SequenceDataModule, prompt: str) -> pl.Callback:
     if isinstance(data, TranslationDataModule):
         return Translations(folder, data.examples("validation"))
     return Samples(folder / "samples.md", prompt)
+
+
+def _watches(watch: bool, given: tuple[pl.Callback, ...]) -> list[pl.Callback]:
+    """What looks at the model while it learns; what the user gave takes the place of ours."""
+    ours: list[pl.Callback] = [GradientHorizon(), Spectra()] if watch else []
+    return [callback for callback in ours if type(callback) not in {type(other) for other in given}]

@@ -80,7 +80,7 @@ def of_trace(trace: Trace, mask: Tensor | None = None) -> dict[str, Gate]:
     for name, values in trace.gates.items():
         values = (values.flatten(0, 1) if mask is None else values[mask]).detach().double().cpu()
         counts = values.mul(BINS).long().clamp(max=BINS - 1).flatten().bincount(minlength=BINS)
-        memory = -1 / values.log().mean(0) if name in trace.highways else None
+        memory = 1 / values.log().mean(0).abs() if name in trace.highways else None
         found[name] = Gate(
             values.mean(0),
             (values < SHUT).double().mean(0),

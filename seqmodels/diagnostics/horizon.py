@@ -11,7 +11,7 @@ from seqmodels.diagnostics.evaluating import evaluating
 from seqmodels.errors import InputError
 from seqmodels.metrics import summed_nats
 from seqmodels.nn import RecurrentStack
-from seqmodels.tasks import LanguageModel, SequenceTask
+from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 
 EMBEDDINGS = {"embedding": "x", "source_embedding": "source"}
 """What tasks call the parts whose outputs their networks read, and what gradients of these outputs are called."""
@@ -167,10 +167,14 @@ def _embedded(task: SequenceTask, batch: Batch) -> tuple[Tensor, dict[str, _Leaf
                 stack.callback(module.register_forward_hook(cut).remove)
         logits, _ = task(batch)
     found = {}
-    for name, tensor in leaves.items():
-        real = _real(batch.mask if name == "x" else batch.source_mask, tensor)
+    for name in [name for name in EMBEDDINGS.values() if name in leaves]:
+        real = _real(batch.mask if name == "x" else batch.source_mask, leaves[name])
         places = real.cumsum(1) - 1
-        found[name] = _Leaf([tensor], places if name == "x" else places - real.sum(1, keepdim=True), real)
+        if name == "source":  # its last position stands before the first of the target
+            places = places - real.sum(1, keepdim=True)
+            if isinstance(task, Translator) and task.reverse:  # it is read from its end
+                real, places = real.flip(1), places.flip(1)
+        found[name] = _Leaf([leaves[name]], places, real)
     return logits, found
 
 

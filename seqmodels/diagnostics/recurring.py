@@ -23,15 +23,16 @@ class Recurring(pl.Callback):
         every: how many steps lie between two looks; None for growing steps: the first, and then whenever their number
             has doubled.
         first: the first of the growing steps.
+        folder: where files are written; None for the trainer's own, which is that of the run.
 
     Raises:
         InputError: a number of steps is less than one.
     """
 
-    def __init__(self, every: int | None = None, first: int = 100) -> None:
+    def __init__(self, every: int | None = None, first: int = 100, folder: Path | None = None) -> None:
         if (every is not None and every < 1) or first < 1:
             raise InputError(f"every={every} and first={first} were given; expected at least one step")
-        self.every = every
+        self.every, self._folder = every, folder
         self.next = first if every is None else every
         self.last = 0
         self._batch: Batch | None = None  # the last one of this process
@@ -67,6 +68,10 @@ class Recurring(pl.Callback):
             if trainer.is_global_zero and ended:
                 self.sum_up(trainer, task)
         return figures
+
+    def folder(self, trainer: pl.Trainer) -> Path:
+        """Where files are written."""
+        return Path(trainer.default_root_dir) if self._folder is None else self._folder
 
     @abstractmethod
     def look(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch) -> dict[str, float]:

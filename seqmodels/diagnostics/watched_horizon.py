@@ -22,18 +22,23 @@ class GradientHorizon(Recurring):
     `gradient/horizon`, that of the inputs. What is learned does not change, to the bit.
 
     Args:
-        folder: where both files lie.
         every: see `Recurring`.
         first: see there.
         rows: of the batch, at most.
         passes: see `gradient_norms`.
+        folder: see `Recurring`.
     """
 
     def __init__(
-        self, folder: Path, every: int | None = None, first: int = 100, rows: int = 8, passes: int = 4
+        self,
+        every: int | None = None,
+        first: int = 100,
+        rows: int = 8,
+        passes: int = 4,
+        folder: Path | None = None,
     ) -> None:
-        super().__init__(every, first)
-        self.path, self.rows, self.passes = folder / "gradient_horizon.csv", rows, passes
+        super().__init__(every, first, folder)
+        self.rows, self.passes = rows, passes
 
     def look(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch) -> dict[str, float]:
         """See `Recurring.look`."""
@@ -52,10 +57,11 @@ class GradientHorizon(Recurring):
         except InputError as error:  # a model that has diverged, or rows without a target
             trainer.print(f"note     no gradient horizon at step {step:,}: {error}")
             return {}
-        append_horizon(self.path, step, norms)
+        append_horizon(self.folder(trainer) / "gradient_horizon.csv", step, norms)
         return {"gradient/horizon": float(horizon)}
 
     def sum_up(self, trainer: pl.Trainer, task: SequenceTask) -> None:
         """See `Recurring.sum_up`: draw what was measured, from the beginning of the run."""
-        if self.path.exists():
-            save_picture(trainer, task, self.path.with_suffix(".png"), draw_horizon(read_horizon(self.path)))
+        path = self.folder(trainer) / "gradient_horizon.csv"
+        if path.exists():
+            save_picture(trainer, task, path.with_suffix(".png"), draw_horizon(read_horizon(path)))

@@ -26,23 +26,23 @@ class Spectra(Recurring):
     end; loggers get the figure `recurrent/spectral_radius`, the largest of all maps.
 
     Args:
-        folder: where these files lie.
         every: see `Recurring`.
         first: see there.
         largest: maps of more units are passed over in the midst of training, since theirs take seconds.
         largest_at_end: maps of more units are passed over at its end, too.
+        folder: see `Recurring`.
     """
 
     def __init__(
         self,
-        folder: Path,
         every: int | None = None,
         first: int = 100,
         largest: int = 256,
         largest_at_end: int = 1024,
+        folder: Path | None = None,
     ) -> None:
-        super().__init__(every, first)
-        self.folder, self.largest, self.largest_at_end = folder, largest, largest_at_end
+        super().__init__(every, first, folder)
+        self.largest, self.largest_at_end = largest, largest_at_end
         self._found: dict[str, Spectrum] = {}
 
     def look(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch) -> dict[str, float]:
@@ -56,10 +56,10 @@ class Spectra(Recurring):
         """See `Recurring.sum_up`: add larger maps, and draw."""
         self._add(trainer, task, self.largest_at_end)
         pictures = {"spectra": draw_spectra(self._found)} if self._found else {}
-        if (path := self.folder / "spectra.csv").exists():
+        if (path := self.folder(trainer) / "spectra.csv").exists():
             pictures["spectral_radius"] = draw_radii(read_radii(path))
         for name, figure in pictures.items():
-            save_picture(trainer, task, self.folder / f"{name}.png", figure)
+            save_picture(trainer, task, self.folder(trainer) / f"{name}.png", figure)
 
     def _add(self, trainer: pl.Trainer, task: SequenceTask, most: int) -> None:
         """Those of so many units at most that were not computed yet; a map that has diverged has none."""
@@ -67,5 +67,5 @@ class Spectra(Recurring):
         fit = {name: matrix for name, matrix in maps.items() if len(matrix) <= most and torch.isfinite(matrix).all()}
         if fit:
             found = {name: spectrum(matrix) for name, matrix in fit.items()}
-            append_radii(self.folder / "spectra.csv", trainer.global_step, found)
+            append_radii(self.folder(trainer) / "spectra.csv", trainer.global_step, found)
             self._found |= found
