@@ -1,4 +1,4 @@
-"""What it costs to look at a model while it learns: looks at steps drawn at random, beside the steps of the same run."""
+"""What it costs to look at a model while it learns: looks at random steps, beside the steps of the same run."""
 
 import contextlib
 import io
