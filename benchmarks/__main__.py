@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import batches, cells, sampling, trainer, translation
+from benchmarks import batches, cells, sampling, trainer, translation, watching
 from benchmarks.measure import Comparison
 from seqmodels.environment import environment
 
-TOPICS = ("trainer", "batches", "cells", "sampling", "translation")
+TOPICS = ("trainer", "batches", "cells", "sampling", "translation", "watching")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "cells": cells.run,
         "sampling": sampling.run,
         "translation": translation.run,
+        "watching": watching.run,
     }
     surroundings = environment(torch.device("cpu"))
     print(

@@ -25,7 +25,7 @@ def draw_curves(folder: Path) -> Path | None:
     """Loss over tokens, in training and validation, as `curves.png`; None where there is nothing to draw."""
     path = folder / "metrics.csv"
     rows = read_metrics(path) if path.exists() else []
-    if not rows:
+    if not any("train/nats_per_token" in row or "val/nats_per_token" in row for row in rows):
         return None
     from matplotlib.figure import Figure  # half a second, only where a picture is made
 

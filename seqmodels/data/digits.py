@@ -28,7 +28,7 @@ def digits(mnist: bool, training: bool) -> tuple[Tensor, Tensor]:
     """
     if not mnist:
         try:
-            from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+            from sklearn.datasets import load_digits
         except ImportError as error:
             raise InputError(
                 'these digits come with scikit-learn, which is not installed; pip install "seqmodels[digits]"'

@@ -29,8 +29,8 @@ def small_start(network: RecurrentStack, std: float = 0.01) -> RecurrentStack:
 class MemoryModel(pl.LightningModule):
     """Networks alike, and a linear answer of each: logits of classes, or a number.
 
-    They run side by side as one where that is faster, and one after the other elsewhere. Each learns as if alone: its loss,
-    its penalty and the norm by which its gradient is clipped are its own.
+    They run side by side as one where that is faster, and one after the other elsewhere. Each learns as if alone: its
+    loss, its penalty and the norm by which its gradient is clipped are its own.
 
     Args:
         networks: one for each seed, of the same class and sizes.

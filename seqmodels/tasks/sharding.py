@@ -73,13 +73,16 @@ def own_part(tensor: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def whole(module: nn.Module) -> Iterator[None]:
-    """While it lasts, every device has all weights, so that one can use the model without the others.
+    """While it lasts, every device has all weights, so that one can use the model without the others, and take
+    gradients of what it computes by anything but weights.
 
     All devices enter it together. Where weights are not shared, nothing happens.
     """
     units = [unit for unit in module.modules() if isinstance(unit, FSDPModule)]
     for unit in units:
         unit.set_reshard_after_forward(False, recurse=False)
+        unit.set_reshard_after_backward(False, recurse=False)
+        unit.set_requires_gradient_sync(False, recurse=False)
         unit.unshard()
     halved = any(p.dtype == torch.bfloat16 for unit in units for p in cast(nn.Module, unit).parameters())
     kind = next((p.device.type for p in module.parameters()), "cpu")
@@ -89,4 +92,6 @@ def whole(module: nn.Module) -> Iterator[None]:
     finally:
         for unit in units:
             unit.set_reshard_after_forward(cast(nn.Module, unit) is not module, recurse=False)
+            unit.set_reshard_after_backward(True, recurse=False)
+            unit.set_requires_gradient_sync(True, recurse=False)
             unit.reshard()
