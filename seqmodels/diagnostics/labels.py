@@ -1,4 +1,4 @@
-r"""What a person knows of a text, a value for each character: is it in a string, how deep in brackets, where in its line.
+r"""What a person knows of a text, for each character: whether it is in a string, how deep in brackets, and so on.
 
 A value says what holds once its character has been read, so that it compares with the state of a network that has read
 it: the inside of a string begins with its opening quotation mark and ends with its closing one; the position in a line
@@ -35,12 +35,21 @@ class Labels:
     binary: bool
 
 
-def labels(texts: Sequence[str], more: Mapping[str, Label] | None = None) -> dict[str, Labels]:
-    """All labels of some texts: those of `SOURCE` where they are source code of Python, and otherwise of `PROSE`.
+def labels_of(texts: Sequence[str]) -> dict[str, Label]:
+    """The labels that there are of some texts: `SOURCE` where most of them is source code of Python, `PROSE` otherwise.
 
     Args:
         texts: documents, each as a whole.
-        more: functions of your own by name, beside those, or in place of one of them.
+    """
+    return SOURCE if source_labels.is_python(texts) else PROSE
+
+
+def labels(texts: Sequence[str], known: Mapping[str, Label] | None = None) -> dict[str, Labels]:
+    """Some texts with labels.
+
+    Args:
+        texts: documents, each as a whole.
+        known: functions by name, your own or others; those of `labels_of` where not given.
 
     Returns:
         Labels by name.
@@ -48,8 +57,8 @@ def labels(texts: Sequence[str], more: Mapping[str, Label] | None = None) -> dic
     Raises:
         InputError: a function does not give a bool or number for each character.
     """
-    known = (SOURCE if source_labels.is_python(texts) else PROSE) | dict(more or {})
-    return {name: labelled(name, label, texts) for name, label in known.items()}
+    functions = labels_of(texts) if known is None else known
+    return {name: labelled(name, label, texts) for name, label in functions.items()}
 
 
 def labelled(name: str, label: Label, texts: Sequence[str]) -> Labels:
@@ -81,8 +90,8 @@ def _values(name: str, label: Label, text: str) -> list[float | bool]:
     return values
 
 
-def chosen(names: Sequence[str], known: Mapping[str, object]) -> list[str]:
-    """The names of labels, each once.
+def chosen(names: Sequence[str], known: Mapping[str, Label]) -> dict[str, Label]:
+    """Some of the labels.
 
     Raises:
         InputError: one is not known; the nearest is offered.
@@ -92,7 +101,7 @@ def chosen(names: Sequence[str], known: Mapping[str, object]) -> list[str]:
             near = difflib.get_close_matches(name, known, 1, 0.5)
             hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
             raise InputError(f"the label {name!r} is not known for this text; {hint}")
-    return list(dict.fromkeys(names))
+    return {name: known[name] for name in names}
 
 
 def position(text: str) -> list[float]:
@@ -111,7 +120,7 @@ def boundary(text: str) -> list[bool]:
 
 
 def quotation(text: str) -> list[bool]:
-    """Inside a quotation, by its marks: “ and « open, ” and » close, a straight " does so in turns within a paragraph."""
+    """Inside a quotation, by its marks: “ and « open, ” and » close, a straight " in turns within a paragraph."""
     found, straight, depth = list[bool](), False, 0
     for before, letter in itertools.pairwise(" " + text):
         if before == letter == "\n":  # a mark that was forgotten does no harm beyond its paragraph
@@ -132,7 +141,7 @@ def brackets(text: str) -> list[float]:
 
 
 def indentation(text: str) -> list[float]:
-    """White space that the line began with, in characters; not defined within it, and in lines that have nothing else."""
+    """White space that the line began with, in characters; not defined within it, and where there is nothing else."""
     found = list[float]()
     for line in re.findall(r"[^\n]*\n|[^\n]+", text):
         width = len(line) - len(line.lstrip())

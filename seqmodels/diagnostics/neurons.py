@@ -1,7 +1,7 @@
 """Single units that can be read: how well each alone predicts what a person knows of a text.
 
-The unit is chosen on the first half of a text and scored on the second, so that the best of a thousand is no luck. A
-network of the same shape with random weights says how much of the score needs no learning.
+A unit is chosen on one half of the texts and scored on the other, so that the best of a thousand is no luck. A network
+of the same shape with random weights says how much of the score needs no learning.
 """
 
 from collections.abc import Mapping
@@ -23,9 +23,10 @@ class Neuron:
 
     Attributes:
         unit: its name.
-        score: on the second half of the text: the area under the curve (AUC, 0.5 for chance) where the label says yes or
-            no, and otherwise the share of the variance explained (R², 0 for a constant guess, below it for a worse one).
-        chosen_by: the same on the first half, by which it was chosen.
+        score: on the half where it was not chosen: the area under the curve (AUC, 0.5 for chance) where the label says
+            yes or no, and otherwise the share of the variance that is explained (R²; 0 for a constant guess, and less
+            for a worse one).
+        chosen_by: the same on the half where it was.
         binary: whether the score is an AUC.
     """
 
@@ -39,9 +40,14 @@ class Neuron:
         """What the score is."""
         return "AUC" if self.binary else "R²"
 
+    @property
+    def beyond_chance(self) -> float:
+        """The score on one scale for all labels: 0 for chance, 1 for a perfect predictor."""
+        return 2 * self.score - 1 if self.binary else self.score
+
 
 def rank(found: Activations, labels: Mapping[str, Labels], best: int = 5) -> dict[str, list[Neuron]]:
-    """The units that alone predict each label best, best first, by the first half of the positions.
+    """The units that alone predict each label best, best first, by one half of the texts; see `halves`.
 
     Either sign of a unit is as good; which one it is, is found on the first half, as is the line from its value to a
     number. All is used on the second half as it was found on the first.
@@ -55,11 +61,11 @@ def rank(found: Activations, labels: Mapping[str, Labels], best: int = 5) -> dic
         By label; nothing for one that says the same at all positions of a half.
     """
     ranking: dict[str, list[Neuron]] = {}
+    here = halves(found.texts)
     for name, label in labels.items():
         target = found.labelled(label)
-        middle = len(target) // 2
-        halves = [(found.values[part], target[part]) for part in (slice(middle), slice(middle, None))]
-        (first, known), (second, unknown) = [(values[~side.isnan()], side[~side.isnan()]) for values, side in halves]
+        said = ~target.isnan()
+        (first, known), (second, unknown) = [(found.values[part], target[part]) for part in (said & here, said & ~here)]
         if any(len(side) == 0 or bool((side == side[0]).all()) for side in (known, unknown)):
             ranking[name] = []
             continue
@@ -82,6 +88,29 @@ def rank(found: Activations, labels: Mapping[str, Labels], best: int = 5) -> dic
     return ranking
 
 
+def halves(texts: Tensor) -> Tensor:
+    """Which positions are in the first half, where units are chosen: whole texts, about half of all positions.
+
+    The longest are dealt first, each to the half that has less. Where most of it is a single text, all is cut in its
+    middle.
+
+    Args:
+        texts: the number of its text for each position, int64 (N,).
+
+    Returns:
+        Bool (N,).
+    """
+    sizes = texts.bincount()
+    if 4 * int(sizes.max()) > 3 * len(texts):
+        return torch.arange(len(texts)) < len(texts) // 2
+    mine, shares = torch.zeros(len(sizes), dtype=torch.bool), [0, 0]
+    for number in sizes.argsort(descending=True, stable=True).tolist():
+        side = int(shares[1] < shares[0])
+        shares[side] += int(sizes[number])
+        mine[number] = side == 0
+    return mine[texts]
+
+
 def auc(values: Tensor, positive: Tensor) -> Tensor:
     """Area under the receiver operating characteristic, for many predictors at once.
 
@@ -96,7 +125,7 @@ def auc(values: Tensor, positive: Tensor) -> Tensor:
         Float64 (U,).
     """
     yes = int(positive.sum())
-    sums = [midranks(part)[positive].sum(0) for part in values.split(AT_A_TIME, 1)]
+    sums = [midranks(part)[positive].sum(0) for part in torch.split(values, AT_A_TIME, 1)]
     return (torch.cat(sums) - yes * (yes + 1) / 2) / (yes * (len(values) - yes))
 
 
@@ -137,7 +166,7 @@ def r_squared(values: Tensor, target: Tensor, scored: Tensor, scored_target: Ten
     found, target, scored_target = [], target.double(), scored_target.double()
     centred = target - target.mean()
     around = (scored_target - scored_target.mean()).square().sum()
-    for part, other in zip(values.split(AT_A_TIME, 1), scored.split(AT_A_TIME, 1), strict=True):
+    for part, other in zip(torch.split(values, AT_A_TIME, 1), torch.split(scored, AT_A_TIME, 1), strict=True):
         mean = part.double().mean(0)
         x = part.double() - mean
         spread = x.square().sum(0)

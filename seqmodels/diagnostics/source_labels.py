@@ -43,7 +43,7 @@ def _parses(text: str) -> bool:
 
 
 def quotation(text: str) -> list[float | bool]:
-    """Inside a string, docstrings and f-strings among them: from its opening marks to before the last of the closing."""
+    """Inside a string, a docstring or an f-string: from its opening marks to before the last of the closing ones."""
     spans, depth, begin = list[tuple[int, int]](), 0, 0
     tokens = _tokens(text)
     for kind, string, first, behind in tokens:
