@@ -45,9 +45,10 @@ def neurons(
     Args:
         run: a run folder, of which the best checkpoint is taken, or a checkpoint.
         data: a text file, directory or hub name to read; the validation text of the run where not given.
-        label: quotation, comment, brackets, indentation, position or boundary; may be given several times, all of them
-            where not given. A function of your own, too: with --import MODULE, as MODULE.FUNCTION, which takes a text
-            and returns a bool or number for each character.
+        label: quotation, brackets, indentation, position or boundary, and in source code of Python single-quoted,
+            double-quoted, triple-quoted or comment; may be given several times, all of them where not given. A function
+            of your own, too: with --import MODULE, as MODULE.FUNCTION, which takes a text and returns a bool or number
+            for each character.
         unit: look at this unit instead of searching, such as 1.c.123, the cell state 123 of the first layer; may be
             given several times.
         html: also write the coloured text to this file, a page that needs nothing else.

@@ -162,6 +162,9 @@ PROSE: dict[str, Label] = {
 
 SOURCE: dict[str, Label] = {
     "quotation": source_labels.quotation,
+    "single-quoted": source_labels.single_quoted,
+    "double-quoted": source_labels.double_quoted,
+    "triple-quoted": source_labels.triple_quoted,
     "comment": source_labels.comment,
     "brackets": source_labels.brackets,
     "indentation": source_labels.indentation,

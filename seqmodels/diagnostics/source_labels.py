@@ -44,19 +44,49 @@ def _parses(text: str) -> bool:
 
 def quotation(text: str) -> list[float | bool]:
     """Inside a string, a docstring or an f-string: from its opening marks to before the last of the closing ones."""
-    spans, depth, begin = list[tuple[int, int]](), 0, 0
     tokens = _tokens(text)
+    return _inside(text, tokens, [(first, behind) for _, first, behind in _strings(tokens)])
+
+
+def single_quoted(text: str) -> list[float | bool]:
+    """Inside a string that stands between '."""
+    return _quoted(text, "'")
+
+
+def double_quoted(text: str) -> list[float | bool]:
+    """Inside a string that stands between "."""
+    return _quoted(text, '"')
+
+
+def triple_quoted(text: str) -> list[float | bool]:
+    """Inside a string between three marks of either kind, as docstrings are."""
+    return _quoted(text, "'''", '"""')
+
+
+def _quoted(text: str, *marks: str) -> list[float | bool]:
+    tokens = _tokens(text)
+    return _inside(text, tokens, [(first, behind) for mark, first, behind in _strings(tokens) if mark in marks])
+
+
+def _strings(tokens: list[Token]) -> list[tuple[str, int, int]]:
+    """Of each string the opening marks, where they have been read, and where the last of the closing ones stands.
+
+    A string in a replacement field is a part of the one that the field is in, as it is before Python 3.12.
+    """
+    found, depth, mark, begin = list[tuple[str, int, int]](), 0, "", 0
     for kind, string, first, behind in tokens:
+        opening = string.lstrip("rRbBuUfFtT")
+        prefix = len(string) - len(opening)
         if kind in STARTS:
-            depth, begin = depth + 1, begin if depth else behind - 1
+            mark, begin = (mark, begin) if depth else (opening, behind - 1)
+            depth += 1
         elif kind in ENDS:
             depth -= 1
-            spans += [] if depth else [(begin, behind - 1)]
+            found += [] if depth else [(mark, begin, behind - 1)]
         elif kind == tokenize.STRING and not depth:
-            prefix = len(string) - len(string.lstrip("rRbBuUfFtT"))
-            marks = 3 if string[prefix : prefix + 3] in ('"""', "'''") else 1
-            spans.append((first + prefix + marks - 1, behind - 1))
-    return _inside(text, tokens, spans)
+            marks = opening[:3] if opening[:3] in ("'''", '"""') else opening[0]
+            found.append((marks, first + prefix + len(marks) - 1, behind - 1))
+    return found
 
 
 def comment(text: str) -> list[float | bool]:
