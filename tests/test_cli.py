@@ -60,7 +60,8 @@ def test_what_a_run_leaves(run: Path) -> None:
     names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     assert names == {
         ".lock", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "config.yaml",
-        "curves.png", "env.json", "metrics.csv", "result.json", "samples.md",
+        "curves.png", "env.json", "gradient_horizon.csv", "gradient_horizon.png", "metrics.csv", "result.json",
+        "samples.md", "spectra.csv", "spectra.png", "spectral_radius.png",
     }  # fmt: skip
     assert re.fullmatch(r"gru-text-s1-\d{8}-\d{6}", run.name)
     assert run.parent.name == "language_model"
