@@ -20,7 +20,11 @@ COMMANDS = {
     "score": "say how likely each line of standard input is",
     "translate": "translate each line of standard input",
     "share": "write a trained model into a folder for others",
+    "report": "write a page about a run, or one that compares several",
 }
+
+HOMES = {"report": "seqmodels.report.command"}
+"""Modules of the commands that are not in `commands`."""
 
 OVERVIEW = """usage: seqmodels COMMAND [options]
 
@@ -36,6 +40,7 @@ examples:
   seqmodels score runs/language_model/RUN < lines.txt
   seqmodels translate runs/translator/RUN < sentences.txt > translations.txt
   seqmodels share runs/language_model/RUN my-model
+  seqmodels report runs/language_model/RUN
 
 seqmodels COMMAND --help says what a command takes. With --import MODULE, a command
 knows the networks that a module of your own defines."""
@@ -120,10 +125,9 @@ def _run(name: str, words: list[str]) -> None:
     elif name == "fit":
         _fit(words)
     else:
-        from seqmodels import commands
         from seqmodels.parsing import Parser, call
 
-        function = getattr(commands, name)
+        function = getattr(import_module(_home(name)), name)
         parser = Parser()
         parser.add_function_arguments(function, as_positional=True)
         call(function, parser.parse(words))
@@ -142,8 +146,14 @@ def _imported(words: list[str]) -> list[str]:
     return words
 
 
+def _home(name: str) -> str:
+    """The module that a command is a function of."""
+    return HOMES.get(name, "seqmodels.commands")
+
+
 def _help(name: str) -> str:
-    about, found = pages.options(pages.PACKAGE / "commands.py", name)
+    file = pages.PACKAGE.parent.joinpath(*_home(name).split(".")).with_suffix(".py")
+    about, found = pages.options(file, name)
     positional = [option for option in found if not option.default]
     optional = found[len(positional) :]
     lines = "\n".join(f"  {option.name.upper():<32}{option.meaning}" for option in positional)

@@ -20,6 +20,8 @@ CYCLE = (
 """Colours that lines have by default, C0 to C9: `--c0` to `--c9` of the style sheet."""
 AXIS = "#808081"
 """What frames and ticks are drawn in here; a grey that nobody else takes, `--axis`."""
+HEAT = (0.22, 0.48, 0.77)
+"""Red, green and blue of what is shown by how strong a colour is, to be read on any paper."""
 NEUTRAL = 0.12
 """Saturation up to which a colour is a grey."""
 

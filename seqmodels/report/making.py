@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seqmodels.errors import InputError
 from seqmodels.folder import write_beside
+from seqmodels.report.attention import attention
 from seqmodels.report.curves import curves
 from seqmodels.report.overview import ending, network, origin, tiles
 from seqmodels.report.page import page
@@ -21,6 +22,7 @@ Part = tuple[str, str, Callable[[Subject], Section]]
 PARTS: tuple[Part, ...] = (
     ("curves", "Learning curves", curves),
     ("samples", "Samples over time", samples),
+    ("attention", "Attention", attention),
     ("configuration", "Configuration", configuration),
     ("environment", "Environment", environment),
 )

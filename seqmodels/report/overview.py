@@ -87,7 +87,7 @@ def tiles(subject: Subject) -> list[Tile]:
         made.append(("Training time", duration(seconds), speed))
     commit = subject.environment.get("commit")
     if isinstance(commit, str):
-        made.append(("Commit", commit[:13], str(subject.environment.get("began", ""))[:10]))
+        made.append(("Commit", commit[:8], str(subject.environment.get("began", ""))[:10]))
     return made
 
 

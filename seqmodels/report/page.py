@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from seqmodels.diagnostics.attention_page import TABLE_STYLE
 from seqmodels.report.overview import Tile
 from seqmodels.report.section import Section, text
 
@@ -13,7 +14,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 @cache
 def _style() -> str:
-    return (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    return (Path(__file__).parent / "style.css").read_text(encoding="utf-8") + TABLE_STYLE
 
 
 def page(

@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,20 +49,25 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "",
     """A table whose cells are plain text and whose first column names the rows.
 
     Args:
-        head: names of the columns; empty for a table of names and values.
+        head: names of the columns.
         rows: of any values.
         caption: what it is, for those who cannot see where it stands.
         numeric: whether all columns but the first hold figures.
     """
     names = "".join(f'<th scope="col">{text(name, 200)}</th>' for name in head)
-    top = f"<thead><tr>{names}</tr></thead>" if head else ""
     lines = "".join(
         f'<tr><th scope="row">{text(row[0], 300)}</th>' + "".join(f"<td>{text(cell, 2_000)}</td>" for cell in row[1:]) + "</tr>"
         for row in rows
     )
     title = f"<caption>{text(caption)}</caption>" if caption else ""
     kind = ' class="figures"' if numeric else ""
-    return f'<div class="scroll" tabindex="0"><table{kind}>{title}{top}<tbody>{lines}</tbody></table></div>'
+    return f'<div class="scroll" tabindex="0"><table{kind}>{title}<thead><tr>{names}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def facts(values: Mapping[str, Any]) -> str:
+    """Names and values, in as many columns as there is room for."""
+    pairs = "".join(f"<div><dt>{text(name, 200)}</dt><dd>{text(value, 500)}</dd></div>" for name, value in values.items())
+    return f'<dl class="facts">{pairs}</dl>'
 
 
 def folded(summary: str, body: str, shown: bool = False) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from seqmodels.errors import InputError
-from seqmodels.report.section import Section, folded, table, text
+from seqmodels.report.section import Section, facts, folded, table, text
 from seqmodels.report.subject import Subject
 
 CONFIGURATION = "All settings of the run, and the command that does it again."
@@ -55,9 +55,9 @@ def configuration(subject: Subject) -> Section:
     by = subject.environment.get("command")
     command = by if isinstance(by, str) else again
     body = f'<p class="command"><code>{text(command, 2_000)}</code></p>'
-    body += table((), [(name, shown(value)) for name, value in said.items()])
+    body += facts({name: shown(value) for name, value in said.items()})
     if rest:
-        body += folded(f"{len(rest)} settings that were left empty or off", table((), [(n, shown(v)) for n, v in rest.items()]))
+        body += folded(f"{len(rest)} settings that were left empty or off", facts({name: shown(value) for name, value in rest.items()}))
     return Section("configuration", "Configuration", CONFIGURATION, body)
 
 
@@ -69,8 +69,8 @@ def environment(subject: Subject) -> Section:
     """
     if not subject.environment:
         raise InputError(subject.absent.get("env.json", "env.json is empty"))
-    facts = dict(list(flat({k: v for k, v in subject.environment.items() if k != "resumed"}).items())[:ROWS])
-    body = table((), [(name.replace("versions.", ""), shown(value)) for name, value in facts.items()])
+    known = dict(list(flat({k: v for k, v in subject.environment.items() if k != "resumed"}).items())[:ROWS])
+    body = facts({name.replace("versions.", ""): shown(value) for name, value in known.items()})
     resumed = subject.environment.get("resumed")
     if isinstance(resumed, list) and resumed:
         rows = [

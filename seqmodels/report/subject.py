@@ -1,6 +1,7 @@
 """What a report is about: a run folder, opened once, with a reason for whatever is not there."""
 
 import csv
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -148,12 +149,17 @@ class Subject:
         return [BOS, *encode(self.held_out(4 * most))][:most]
 
 
-def open_run(path: str | Path, moved: Sequence[str] | None = None) -> Subject:
+Shared = dict[str, SequenceDataModule]
+"""Data that was opened for another run, by what it was made from."""
+
+
+def open_run(path: str | Path, moved: Sequence[str] | None = None, shared: Shared | None = None) -> Subject:
     """Open a run folder, or that of a shared model.
 
     Args:
         path: the folder, or a checkpoint in it, with which the report is made.
         moved: where the text lies now, if not where it did; one name, or those of two files.
+        shared: what was opened so far, which runs on the same text share; what is opened here is added to it.
 
     Raises:
         InputError: there is nothing of a run.
@@ -179,7 +185,7 @@ def open_run(path: str | Path, moved: Sequence[str] | None = None) -> Subject:
     step = content.get("global_step")
     subject.step = step if isinstance(step, int) else None
     try:
-        subject._data = _data(content[RECORD].get("data"), subject._task, moved)
+        subject._data = _data(content[RECORD].get("data"), subject._task, moved, {} if shared is None else shared)
     except InputError as error:
         absent["data"] = f"the text of the run cannot be read: {error}; --data says where it lies now"
     return subject
@@ -203,15 +209,19 @@ def _read_metrics(path: Path) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
 
 
-def _data(call: Any, task: SequenceTask, moved: Sequence[str] | None) -> SequenceDataModule:
+def _data(call: Any, task: SequenceTask, moved: Sequence[str] | None, shared: Shared) -> SequenceDataModule:
     """The data module with the tokenizers of the model, so that none is made of the text anew."""
     if not isinstance(call, dict):
         raise InputError("its checkpoint does not say what it was trained on")
     if moved:
         call = {**call, "init_args": {**call["init_args"], "data": moved[0] if len(moved) == 1 else list(moved)}}
-    data: SequenceDataModule = construct(call, SequenceDataModule)
-    data.tokenizer = task.tokenizer
-    if isinstance(data, TranslationDataModule):
-        data.source_tokenizer = task.source_tokenizer if isinstance(task, Translator) else task.tokenizer
-    data.splits  # noqa: B018 - found out here whether it is there
-    return data
+    source = task.source_tokenizer if isinstance(task, Translator) else task.tokenizer
+    key = json.dumps([call, task.tokenizer.json, source.json], sort_keys=True)
+    if key not in shared:
+        data: SequenceDataModule = construct(call, SequenceDataModule)
+        data.tokenizer = task.tokenizer
+        if isinstance(data, TranslationDataModule):
+            data.source_tokenizer = source
+        data.splits  # noqa: B018 - found out here whether it is there
+        shared[key] = data
+    return shared[key]
