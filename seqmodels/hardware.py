@@ -24,6 +24,14 @@ def multiplies_bf16(device: str) -> bool:
 
 
 @functools.cache
+def has_bf16_lstm() -> bool:
+    """Whether torch's LSTM runs in bfloat16 on this CPU: oneDNN's kernel needs AVX-512 or the like, and
+    torch asks for the kernel all the same.
+    """
+    return not torch.backends.mkldnn.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # type: ignore[no-untyped-call]
+
+
+@functools.cache
 def keep_freed_memory() -> bool:
     """Let the process keep the memory that it frees, so that the next step finds it mapped.
 

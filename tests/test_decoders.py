@@ -8,6 +8,7 @@ from torch.testing import assert_close
 from seqmodels.errors import InputError
 from seqmodels.nn import GRU, LSTM, RNN, Attentive, Backbone, Bidirectional, Hybrid, MinGRU, Transformer
 from seqmodels.nn.alignment import Alignment
+from seqmodels.nn.trace import Trace
 from seqmodels.state import State, repeat, select
 
 B, T, S, M = 3, 6, 5, 8
@@ -229,9 +230,9 @@ def test_cross_attention_against_torch() -> None:
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 1, 1, 1]]).bool()
     y, weights = theirs(x, source, source, key_padding_mask=~mask)
     assert_close(ours(x, ours.remember(source), mask[:, None, None]), y)
-    kept: list[Tensor] = []
-    assert_close(ours(x, ours.remember(source), mask[:, None, None], kept), y)
-    assert_close(kept[0], weights)
+    trace = Trace()
+    assert_close(ours(x, ours.remember(source), mask[:, None, None], trace), y)
+    assert_close(trace.cross[""].mean(1), weights)
 
 
 def test_a_reader_sees_both_ways(reader: Backbone) -> None:

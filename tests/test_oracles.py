@@ -132,7 +132,7 @@ def test_multiplicative_cells_have_a_recurrent_map_for_each_input() -> None:
             factors = torch.diag(cell.factors_of_input.weight @ x[row])
             w_rec = cell.from_factors.weight @ factors @ cell.factors_of_state.weight
             sums = w_rec @ h[row] + cell.from_input.weight @ x[row] + cell.from_input.bias
-            if cell.gates == 1:
+            if len(cell.maps) == 1:
                 (found,) = cell.step(x, (h,))
                 assert_close(found[row], sums.tanh())
             else:

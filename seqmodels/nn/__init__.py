@@ -15,11 +15,13 @@ from seqmodels.nn.multiplicative import (
 )
 from seqmodels.nn.recurrent import GRU, LSTM, RNN, RecurrentStack
 from seqmodels.nn.scan import scan
+from seqmodels.nn.trace import Trace
 from seqmodels.nn.transformer import Transformer
 
 __all__ = [
     # The contract
     "Backbone",
+    "Trace",
     # Networks
     "GRU",
     "Hybrid",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqmodels.nn.trace import Trace
 from seqmodels.state import State
 
 KeysValues = tuple[Tensor, Tensor]
@@ -52,6 +53,22 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, *, causal: b
     return F.scaled_dot_product_attention(q, k, v, visible, 0.0, causal, enable_gqa=gqa)
 
 
+def attention_weights(q: Tensor, k: Tensor, visible: Tensor | None, *, causal: bool = False) -> Tensor:
+    """How much each query attends to each key, (B, H, T, S), each row summing to one: what `attend` does not show.
+
+    Args:
+        q: queries (B, H, T, D).
+        k: keys (B, G, S, D), H a multiple of G.
+        visible: see `attend`.
+        causal: see there.
+    """
+    scores = q @ k.repeat_interleave(q.shape[1] // k.shape[1], 1).mT / q.shape[-1] ** 0.5
+    if causal:
+        visible = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
+    weights = (scores if visible is None else scores.masked_fill(~visible, -torch.inf)).softmax(-1)
+    return cast(Tensor, weights)
+
+
 class Reading(NamedTuple):
     """What the layers of a stack need to know of the positions that are read, the same for all of them."""
 
@@ -94,13 +111,16 @@ class SelfAttention(nn.Module):
         empty = torch.zeros(rows, self.heads[1], 0, self.head_size, dtype=weight.dtype, device=weight.device)
         return empty, empty
 
-    def forward(self, x: Tensor, state: State, reading: Reading) -> tuple[Tensor, KeysValues]:
+    def forward(
+        self, x: Tensor, state: State, reading: Reading, trace: Trace | None = None
+    ) -> tuple[Tensor, KeysValues]:
         """Attend to the cache and to `x` itself.
 
         Args:
             x: (B, T, D).
             state: keys and values (B, kv heads, S, D / H) of earlier positions.
             reading: which keys may be seen, and rotary angles.
+            trace: where given, the weights are added to it.
 
         Returns:
             (B, T, D), and the keys and values that later positions may see.
@@ -115,7 +135,10 @@ class SelfAttention(nn.Module):
         q, k = qk.split((queries, keys), 1)
         if cache[0].shape[2]:
             k, v = torch.cat((cache[0].to(k.dtype), k), 2), torch.cat((cache[1].to(v.dtype), v), 2)
-        y = attend(q, k, v, reading.visible, causal=reading.causal and reading.visible is None and T > 1)
+        causal = reading.causal and reading.visible is None and T > 1
+        y = attend(q, k, v, reading.visible, causal=causal)
+        if trace is not None:
+            trace.attention[""] = attention_weights(q, k, reading.visible, causal=causal)
         first = k.shape[2] - reading.keep
         return self.out(y.transpose(1, 2).reshape(B, T, D)), (k[:, :, first:], v[:, :, first:])
 
@@ -145,25 +168,23 @@ class CrossAttention(nn.Module):
     def _by_head(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
-    def forward(self, x: Tensor, memory: KeysValues, visible: Tensor, weights: list[Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, memory: KeysValues, visible: Tensor, trace: Trace | None = None) -> Tensor:
         """Attend.
 
         Args:
             x: (B, T, D), the rows of one row of the memory side by side.
             memory: keys and values (M, H, S, D / H), M a divisor of B.
             visible: bool (M, 1, 1, S), which keys are real.
-            weights: where given, the mean weights of all heads, (B, T, S), are added to this list.
+            trace: where given, the weights are added to it.
 
         Returns:
             (B, T, D).
         """
         # Rows that share a memory are read as one longer row: nothing of the memory is copied.
         q = self._by_head(self.query(x).reshape(len(visible), -1, x.shape[2]))
-        if weights is None:
-            y = attend(q, *memory, visible)
-        else:
-            keys, values = memory
-            found = (q @ keys.mT / q.shape[-1] ** 0.5).masked_fill(~visible, -torch.inf).softmax(-1)
-            weights.append(found.mean(1).reshape(*x.shape[:2], -1))
-            y = found @ values
+        y = attend(q, *memory, visible)
+        if trace is not None:
+            weights = attention_weights(q, memory[0], visible)
+            rows = weights.view(len(visible), self.heads, -1, x.shape[1], weights.shape[-1])
+            trace.cross[""] = rows.transpose(1, 2).flatten(0, 1)
         return cast(Tensor, self.out(y.transpose(1, 2).reshape(x.shape)))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from seqmodels.errors import InputError
 from seqmodels.nn.alignment import Alignment, Attention, Memory, check_attention
 from seqmodels.nn.backbone import Backbone
+from seqmodels.nn.trace import Trace, in_turn
 from seqmodels.state import State, repeat, where
 
 
@@ -92,14 +93,30 @@ class Attentive(Backbone):
         """See `Backbone.aligned`."""
         return self._run(x, state, mask, memory)
 
+    def traced(
+        self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
+    ) -> tuple[Tensor, State, Trace]:
+        """See `Backbone.traced`: what there is inside the network, and the alignment as attention to the memory."""
+        parts: list[Trace] = []
+        y, state, weights = self._run(x, state, mask, memory, parts)
+        trace = in_turn(parts) if len(parts) > 1 else parts[0]
+        if weights is not None:
+            trace.cross["alignment"] = weights.unsqueeze(1)
+        return y, state, trace
+
     def units(self) -> dict[nn.Module, tuple[str, ...]]:
         """See `Backbone.units`: those of the network, or all as one that is used anew at each step."""
         return self.network.units() if self.feed is None or self.align is None else {self: ("remember", "aligned")}
 
     def _run(
-        self, x: Tensor, state: State | None, mask: Tensor | None, memory: State | None
+        self,
+        x: Tensor,
+        state: State | None,
+        mask: Tensor | None,
+        memory: State | None,
+        parts: list[Trace] | None = None,
     ) -> tuple[Tensor, State, Tensor | None]:
-        """`forward`, and the weights where it looks at something."""
+        """`forward`, and the weights where it looks at something; traces of the network go to a list where one is."""
         self._check(x, mask, memory)
         seen = Seen(*cast(tuple[State, ...], memory))  # type: ignore[arg-type]
         beams = len(x) // len(seen.summary)
@@ -107,13 +124,23 @@ class Attentive(Backbone):
         if self.align is None:
             if self.feed is not None:
                 x = x + self.feed(seen.summary).repeat_interleave(beams, 0).unsqueeze(1)
-            y, inner = self.network(x, inner, mask=mask)
+            y, inner = self._inside(x, inner, mask, parts)
             return y, (inner, before), None
         if self.feed is None:
-            y, inner = self.network(x, inner, mask=mask)
+            y, inner = self._inside(x, inner, mask, parts)
             y, weights = self._corrected(y, *self.align(y, seen.aligned))
             return y if mask is None else y * mask.unsqueeze(-1), (inner, before), weights
-        return self._step_by_step(x, inner, before, mask, seen)
+        return self._step_by_step(x, inner, before, mask, seen, parts)
+
+    def _inside(
+        self, x: Tensor, inner: State | None, mask: Tensor | None, parts: list[Trace] | None
+    ) -> tuple[Tensor, State]:
+        """Run the network, and keep its trace where one is asked for."""
+        if parts is None:
+            return self.network(x, inner, mask=mask)  # type: ignore[no-any-return]
+        y, state, trace = self.network.traced(x, inner, mask=mask)
+        parts.append(trace)
+        return y, state
 
     def _begun(self, seen: Seen, beams: int) -> tuple[State | None, State]:
         """The network's state, and what the first step needs."""
@@ -130,7 +157,13 @@ class Attentive(Backbone):
         return self.correct(torch.cat((seen.to(y.dtype), y), -1)).tanh(), weights
 
     def _step_by_step(
-        self, x: Tensor, inner: State | None, before: State, mask: Tensor | None, seen: Seen
+        self,
+        x: Tensor,
+        inner: State | None,
+        before: State,
+        mask: Tensor | None,
+        seen: Seen,
+        parts: list[Trace] | None,
     ) -> tuple[Tensor, State, Tensor]:
         """Where a step needs what the one before has seen."""
         assert self.align is not None
@@ -141,11 +174,11 @@ class Attentive(Backbone):
             last = cast(Tensor, before).unsqueeze(1)
             if self.attention == "additive":
                 context, weights = self.align(last, seen.aligned)
-                plain, inner = self.network(x[:, t : t + 1] + self.feed(context), inner, mask=real)
+                plain, inner = self._inside(x[:, t : t + 1] + self.feed(context), inner, real, parts)
                 y, _ = self._corrected(plain, context, weights)
                 following = plain
             else:
-                plain, inner = self.network(x[:, t : t + 1] + self.feed(last), inner, mask=real)
+                plain, inner = self._inside(x[:, t : t + 1] + self.feed(last), inner, real, parts)
                 y, weights = self._corrected(plain, *self.align(plain, seen.aligned))
                 following = y
             following = following.squeeze(1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.errors import InputError
+from seqmodels.nn.trace import Trace
 from seqmodels.recorded import Recorded
 from seqmodels.state import State, first_tensor
 
@@ -78,6 +79,13 @@ class Backbone(Recorded, nn.Module, ABC):
         attends to nothing, or to all alike.
         """
         return *self(x, state, mask=mask, memory=memory), None
+
+    def traced(
+        self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
+    ) -> tuple[Tensor, State, Trace]:
+        """What `forward` returns, and what the network had inside at each position."""
+        y, state = self(x, state, mask=mask, memory=memory)
+        return y, state, Trace(units={"1": y})
 
     def summary(self, y: Tensor, mask: Tensor) -> Tensor:
         """One vector for all that was read, (B, output_size): the last output.

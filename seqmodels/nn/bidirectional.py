@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seqmodels.errors import InputError
 from seqmodels.nn.backbone import Backbone
+from seqmodels.nn.trace import Trace
 from seqmodels.recorded import construct
 from seqmodels.state import State
 
@@ -35,13 +36,31 @@ class Bidirectional(Backbone):
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State]:
         """See `Backbone.forward`."""
-        self._check(x, mask, memory)
-        if state is not None:
-            raise InputError("Bidirectional looks both ways: it reads a text as a whole, from no state")
+        self._check_start(x, state, mask, memory)
         forwards, backwards = self.ways
         y, _ = forwards(x, mask=mask)
         z, _ = backwards(x.flip(1), mask=None if mask is None else mask.flip(1))
         return torch.cat((y, z.flip(1)), -1), ()
+
+    def traced(
+        self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
+    ) -> tuple[Tensor, State, Trace]:
+        """See `Backbone.traced`: what the first network has inside, and what the second, with names that begin with
+        `backward`, both in the order of the text.
+        """
+        self._check_start(x, state, mask, memory)
+        forwards, backwards = (cast(Backbone, way) for way in self.ways)
+        y, _, trace = forwards.traced(x, mask=mask)
+        z, _, other = backwards.traced(x.flip(1), mask=None if mask is None else mask.flip(1))
+        for found, dims in ((other.units, (1,)), (other.gates, (1,)), (other.attention, (2, 3))):
+            found.update({name: tensor.flip(dims) for name, tensor in found.items()})
+        trace.take(other, "backward {}".format)
+        return torch.cat((y, z.flip(1)), -1), (), trace
+
+    def _check_start(self, x: Tensor, state: State | None, mask: Tensor | None, memory: State | None) -> None:
+        self._check(x, mask, memory)
+        if state is not None:
+            raise InputError("Bidirectional looks both ways: it reads a text as a whole, from no state")
 
     def units(self) -> dict[nn.Module, tuple[str, ...]]:
         """See `Backbone.units`: those of both networks."""

@@ -4,6 +4,7 @@ The equation is the definition; a faster way to compute the sequence must agree 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,9 @@ class Cell(nn.Module, ABC):
     """
 
     state_tensors: int = 1
-    """How many tensors (B, hidden_size) the state has."""
+    """How many tensors (B, hidden_size) the state has: `h` and, where there is a cell state, `c`."""
+    highway: str | None = None
+    """Name of the gate that scales the state from step to step, where there is one."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -78,6 +81,10 @@ class Cell(nn.Module, ABC):
         """One step from inputs (B, D); see `advance`."""
         return self.advance(self.read(x), state, self.weights())
 
+    def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """The gates of one step by their textbook names, (B, hidden_size) each and between 0 and 1; see `advance`."""
+        return {}
+
     def sequence(self, x: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
         """All steps, one after the other.
 
@@ -90,9 +97,24 @@ class Cell(nn.Module, ABC):
         Returns:
             Outputs (B, T, hidden_size) and the state after the last real step of each row.
         """
-        outputs, weights = [], self.weights()
+        mask = None if lengths is None else torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)
+        states = [after for after, _ in self.steps(x, state, mask)]
+        return torch.stack([after[0] for after in states], 1), states[-1]
+
+    def steps(
+        self, x: Tensor, state: CellState, mask: Tensor | None = None, with_gates: bool = False
+    ) -> Iterator[tuple[CellState, dict[str, Tensor]]]:
+        """The state after each step by the equation, and the gates of the step where they are asked for.
+
+        Args:
+            x: inputs (B, T, D).
+            state: the state before the first step.
+            mask: bool (B, T), False at padding, which leaves the state as it is; None where all is real.
+            with_gates: whether gates are computed.
+        """
+        weights = self.weights()
         for t, z in enumerate(self.read(x).unbind(1)):
+            gates = self.gates(z, state, weights) if with_gates else {}
             following = self.advance(z, state, weights)
-            state = following if lengths is None else where(t < lengths, following, state)  # type: ignore[assignment]
-            outputs.append(state[0])
-        return torch.stack(outputs, 1), state
+            state = following if mask is None else where(mask[:, t], following, state)  # type: ignore[assignment]
+            yield state, gates

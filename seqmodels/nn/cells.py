@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from seqmodels.hardware import has_bf16_lstm
 from seqmodels.nn.cell import Cell, CellState
 from seqmodels.nn.initialization import Initialization
 from seqmodels.state import State, select, where
@@ -20,12 +21,12 @@ from seqmodels.state import State, select, where
 class FusedCell(Cell):
     """A cell whose sequence runs in one kernel of torch, a module of which holds the parameters."""
 
-    gates: int = 1
-    """How many maps are stacked in each matrix."""
+    maps: tuple[str, ...] = ("h",)
+    """What the maps that are stacked in each matrix compute, by its textbook name."""
 
     def __init__(self, input_size: int, hidden_size: int, kernel: nn.RNNBase) -> None:
         super().__init__(input_size, hidden_size)
-        kernel.stacked_maps = self.gates  # optimisers ask
+        kernel.stacked_maps = len(self.maps)  # optimisers ask
         self.kernel = kernel
 
     def recurrent_maps(self) -> list[Tensor]:
@@ -39,7 +40,7 @@ class FusedCell(Cell):
                 nn.init.zeros_(parameter)
 
     def read(self, x: Tensor) -> Tensor:
-        """`W_in x + b`, for all gates at once: (..., gates * hidden_size)."""
+        """`W_in x + b`, for all gates at once: (..., maps * hidden_size)."""
         return F.linear(x, self.kernel.weight_ih_l0, self.kernel.bias_ih_l0)  # type: ignore[arg-type]
 
     def weights(self) -> tuple[Tensor, ...]:
@@ -95,7 +96,8 @@ class LSTMCell(FusedCell):
     """
 
     state_tensors = 2
-    gates = 4
+    highway = "f"
+    maps = ("i", "f", "v", "o")
 
     def __init__(self, input_size: int, hidden_size: int, forget_bias: float = 1.0) -> None:
         super().__init__(input_size, hidden_size, nn.LSTM(input_size, hidden_size, batch_first=True))
@@ -113,8 +115,16 @@ class LSTMCell(FusedCell):
         c = f.sigmoid() * c + i.sigmoid() * v.tanh()
         return o.sigmoid() * c.tanh(), c
 
+    def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        i, f, _, o = (F.linear(state[0], *weights) + z).sigmoid().chunk(4, -1)
+        return {"i": i, "f": f, "o": o}
+
     def _fused(self, *arguments: Any) -> tuple[Tensor, ...]:
-        return torch.lstm(*arguments)
+        x, rest = arguments[0], arguments[1:]
+        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or has_bf16_lstm():
+            return torch.lstm(*arguments)
+        with torch.autocast("cpu", enabled=False):
+            return torch.lstm(x.float(), *rest)
 
 
 class GRUCell(FusedCell):
@@ -124,7 +134,8 @@ class GRUCell(FusedCell):
     the hidden state itself is the highway. The reset gate stands after the map, as in cuDNN and torch.
     """
 
-    gates = 3
+    highway = "z"
+    maps = ("r", "z", "v")
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size, nn.GRU(input_size, hidden_size, batch_first=True))
@@ -136,6 +147,11 @@ class GRUCell(FusedCell):
         update = (z_in + z_rec).sigmoid()
         v = (v_in + (r_in + r_rec).sigmoid() * v_rec).tanh()
         return (v + update * (h - v),)
+
+    def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        r, update, _ = z.chunk(3, -1)
+        r_rec, z_rec, _ = F.linear(state[0], *weights).chunk(3, -1)
+        return {"r": (r + r_rec).sigmoid(), "z": (update + z_rec).sigmoid()}
 
     def _fused(self, *arguments: Any) -> tuple[Tensor, ...]:
         return torch.gru(*arguments)

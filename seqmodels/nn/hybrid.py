@@ -11,6 +11,7 @@ from seqmodels.nn.minimal import MinGRU, MinLSTM
 from seqmodels.nn.multiplicative import MultiplicativeLSTM, MultiplicativeRNN
 from seqmodels.nn.prenorm import PreNormStack
 from seqmodels.nn.recurrent import GRU, LSTM, RNN, RecurrentStack
+from seqmodels.nn.trace import Trace
 from seqmodels.state import State
 
 ATTENTION = "attention"
@@ -37,8 +38,12 @@ class RecurrentMixer(nn.Module):
         """The state of the recurrent layer before the first position."""
         return self.network.initial_state(rows)
 
-    def forward(self, x: Tensor, state: State, reading: Reading) -> tuple[Tensor, State]:
-        y, state = self.network(x, state, mask=reading.mask)
+    def forward(self, x: Tensor, state: State, reading: Reading, trace: Trace | None = None) -> tuple[Tensor, State]:
+        if trace is None:
+            y, state = self.network(x, state, mask=reading.mask)
+        else:
+            y, state, inside = self.network.traced(x, state, mask=reading.mask)
+            trace.take(inside, lambda name: name.removeprefix("1."))  # it has one layer
         return self.out(y), state
 
 

@@ -20,13 +20,14 @@ class MinimalCell(Cell):
         hidden_size: features of the hidden state, which is also the output.
     """
 
-    gates: int = 2
-    """How many maps are stacked in the matrix: those of the gates, and that of the value."""
+    maps: tuple[str, ...] = ("z", "v")
+    """What the maps that are stacked in the matrix compute: gates and the value."""
+    highway = "a"
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
-        self.from_input = nn.Linear(input_size, self.gates * hidden_size)
-        self.from_input.stacked_maps = self.gates  # type: ignore[assignment]  # optimisers ask
+        self.from_input = nn.Linear(input_size, len(self.maps) * hidden_size)
+        self.from_input.stacked_maps = len(self.maps)  # type: ignore[assignment]  # optimisers ask
 
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
         """Biases are zero; there is no recurrent map."""
@@ -37,12 +38,16 @@ class MinimalCell(Cell):
         """`a` and `b`, (..., hidden_size), from what `read` made of the inputs."""
 
     def read(self, x: Tensor) -> Tensor:
-        """Gates before their nonlinearity, and the value: (..., gates * hidden_size)."""
+        """Gates before their nonlinearity, and the value: (..., maps * hidden_size)."""
         return self.from_input(x)  # type: ignore[no-any-return]
 
     def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         a, b = self.coefficients(_precise(z))
         return (a * state[0] + b,)
+
+    def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """The share `a` of the state that is kept; all other gates are one minus it."""
+        return {"a": self.coefficients(_precise(z))[0]}
 
     def sequence(self, x: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
         """All steps in one scan; see `Cell.sequence`, with which it agrees."""
@@ -73,7 +78,7 @@ class MinLSTMCell(MinimalCell):
     The forget gate starts with a bias of 1, as in `LSTMCell`.
     """
 
-    gates = 3
+    maps = ("f", "i", "v")
 
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
         """As the other minimal cell, but for the forget gate's bias."""

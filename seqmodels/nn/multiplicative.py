@@ -23,17 +23,17 @@ class MultiplicativeCell(Cell):
         hidden_size: features of the hidden state, which is also the output.
     """
 
-    gates: int = 1
-    """How many maps take the factors back."""
+    maps: tuple[str, ...] = ("h",)
+    """What the maps that take the factors back compute."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
         self.factors_of_input = nn.Linear(input_size, hidden_size, bias=False)
         self.factors_of_state = nn.Linear(hidden_size, hidden_size, bias=False)
-        self.from_input = nn.Linear(input_size, self.gates * hidden_size)
-        self.from_factors = nn.Linear(hidden_size, self.gates * hidden_size, bias=False)
+        self.from_input = nn.Linear(input_size, len(self.maps) * hidden_size)
+        self.from_factors = nn.Linear(hidden_size, len(self.maps) * hidden_size, bias=False)
         for stacked in (self.from_input, self.from_factors):
-            stacked.stacked_maps = self.gates  # type: ignore[assignment]  # optimisers ask
+            stacked.stacked_maps = len(self.maps)  # type: ignore[assignment]  # optimisers ask
 
     def recurrent_maps(self) -> list[Tensor]:
         return [self.factors_of_state.weight, self.from_factors.weight]
@@ -45,28 +45,32 @@ class MultiplicativeCell(Cell):
         nn.init.zeros_(self.from_input.bias)
 
     def read(self, x: Tensor) -> Tensor:
-        """The factors of the input and what it adds to the gates: (..., (1 + gates) * hidden_size)."""
+        """The factors of the input and what it adds to the gates: (..., (1 + maps) * hidden_size)."""
         return torch.cat((self.factors_of_input(x), self.from_input(x)), -1)
 
     def weights(self) -> tuple[Tensor, ...]:
         return self._dropped(self.factors_of_state.weight), self._dropped(self.from_factors.weight)
 
     def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
-        factors, gates = z.tensor_split([self.hidden_size], -1)
+        return self._from_sums(self._sums(z, state, weights), state)
+
+    def _sums(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> Tensor:
+        """What enters the nonlinearities, (B, maps * hidden_size)."""
+        factors, of_input = z.tensor_split([self.hidden_size], -1)
         of_state, from_factors = weights
         m = factors * F.linear(state[0], of_state)
-        return self._from_gates(gates + F.linear(m, from_factors), state)
+        return of_input + F.linear(m, from_factors)
 
     @abstractmethod
-    def _from_gates(self, gates: Tensor, state: CellState) -> CellState:
-        """The next state from the sums that enter the nonlinearities, (B, gates * hidden_size)."""
+    def _from_sums(self, sums: Tensor, state: CellState) -> CellState:
+        """The next state from the sums that enter the nonlinearities, (B, maps * hidden_size)."""
 
 
 class MultiplicativeRNNCell(MultiplicativeCell):
     """`h_t = tanh(W_hf m_t + W_hx x_t + b)` (Sutskever, Martens and Hinton 2011)."""
 
-    def _from_gates(self, gates: Tensor, state: CellState) -> CellState:
-        return (gates.tanh(),)
+    def _from_sums(self, sums: Tensor, state: CellState) -> CellState:
+        return (sums.tanh(),)
 
 
 class MultiplicativeLSTMCell(MultiplicativeCell):
@@ -76,7 +80,8 @@ class MultiplicativeLSTMCell(MultiplicativeCell):
     """
 
     state_tensors = 2
-    gates = 4
+    maps = ("i", "f", "v", "o")
+    highway = "f"
 
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
         """As the other multiplicative cell, but for the forget gate's bias."""
@@ -84,10 +89,14 @@ class MultiplicativeLSTMCell(MultiplicativeCell):
         with torch.no_grad():
             self.from_input.bias[self.hidden_size : 2 * self.hidden_size] = 1.0
 
-    def _from_gates(self, gates: Tensor, state: CellState) -> CellState:
-        i, f, v, o = gates.chunk(4, -1)
+    def _from_sums(self, sums: Tensor, state: CellState) -> CellState:
+        i, f, v, o = sums.chunk(4, -1)
         c = f.sigmoid() * state[1] + i.sigmoid() * v.tanh()
         return o.sigmoid() * c.tanh(), c
+
+    def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        i, f, _, o = self._sums(z, state, weights).sigmoid().chunk(4, -1)
+        return {"i": i, "f": f, "o": o}
 
 
 class MultiplicativeRNN(RecurrentStack):

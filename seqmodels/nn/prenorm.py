@@ -13,6 +13,7 @@ from seqmodels.nn.attention import CrossAttention, KeysValues, Reading, SelfAtte
 from seqmodels.nn.backbone import Backbone
 from seqmodels.nn.dropout import dropout
 from seqmodels.nn.feed_forward import Activation, Norm, make_feed_forward, make_norm
+from seqmodels.nn.trace import Trace
 from seqmodels.state import State
 
 
@@ -21,7 +22,7 @@ class Block(nn.Module):
     there is a memory, `x + cross(norm(x), memory)`.
 
     Args:
-        mixer: `y, state = mixer(x, state, reading)`, the part that looks at other positions.
+        mixer: `y, state = mixer(x, state, reading, trace)`, the part that looks at other positions.
         cross: the part that looks at the memory; None where there is none.
         feed_forward: the part that looks at each position by itself.
         norm: makes a norm for each.
@@ -53,15 +54,18 @@ class Block(nn.Module):
         reading: Reading,
         memory: KeysValues | None,
         visible: Tensor | None,
-        weights: list[Tensor] | None,
+        trace: Trace | None,
     ) -> tuple[Tensor, State]:
-        y, state = self.mixer(self.norm_mixer(x), state, reading)
+        y, state = self.mixer(self.norm_mixer(x), state, reading, trace)
         x = x + dropout(y, self.dropout, self.training)
         if self.cross is not None and self.norm_cross is not None:
-            y = self.cross(self.norm_cross(x), memory, visible, weights)
+            y = self.cross(self.norm_cross(x), memory, visible, trace)
             x = x + dropout(y, self.dropout, self.training)
         y = self.feed_forward(self.norm_feed_forward(x))
-        return x + dropout(y, self.dropout, self.training), state
+        x = x + dropout(y, self.dropout, self.training)
+        if trace is not None:
+            trace.units[""] = x if reading.mask is None else x * reading.mask.unsqueeze(-1)
+        return x, state
 
 
 class PreNormStack(Backbone):
@@ -157,14 +161,21 @@ class PreNormStack(Backbone):
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State, Tensor | None]:
         """See `Backbone.aligned`."""
-        weights: list[Tensor] = []
-        y, state = self._run(x, state, mask, memory, weights)
-        return y, state, torch.stack(weights).mean(0) if weights else None
+        y, state, trace = self.traced(x, state, mask=mask, memory=memory)
+        return y, state, torch.stack(list(trace.cross.values())).mean((0, 2)) if trace.cross else None
+
+    def traced(
+        self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
+    ) -> tuple[Tensor, State, Trace]:
+        """See `Backbone.traced`: the residual stream after each block, what recurrent layers have inside, attention."""
+        trace = Trace()
+        y, state = self._run(x, state, mask, memory, trace)
+        return y, state, trace
 
     def _run(
-        self, x: Tensor, state: State | None, mask: Tensor | None, memory: State | None, weights: list[Tensor] | None
+        self, x: Tensor, state: State | None, mask: Tensor | None, memory: State | None, trace: Trace | None
     ) -> tuple[Tensor, State]:
-        """`forward`, which adds the weights of each layer on the memory to a list where there is one."""
+        """`forward`, which adds what there is inside to a trace where one is given."""
         self._check(x, mask, memory)
         if not self.causal and state is not None:
             raise InputError(f"{type(self).__name__} looks both ways: it reads a text as a whole, from no state")
@@ -176,9 +187,12 @@ class PreNormStack(Backbone):
         x = dropout(x, self.dropout, self.training)
         visible, memories = memory or (None, [None] * len(layers))
         following = []
-        for block, layer, remembered in zip(self.blocks, layers, memories, strict=True):
-            x, layer = block(x, layer, reading, remembered, visible, weights)
+        for number, (block, layer, remembered) in enumerate(zip(self.blocks, layers, memories, strict=True), 1):
+            inside = None if trace is None else Trace()
+            x, layer = block(x, layer, reading, remembered, visible, inside)
             following.append(layer)
+            if trace is not None and inside is not None:
+                trace.take(inside, partial(_of_layer, number))
         y = self.norm(x)
         if mask is not None:
             y = y * mask.unsqueeze(-1)
@@ -251,3 +265,8 @@ class PreNormStack(Backbone):
         # A query at padding sees itself, so that its softmax is defined; nobody reads the result.
         itself = torch.arange(total - T, total, device=keys.device)[:, None] == torch.arange(total, device=keys.device)
         return (visible | itself)[:, None]
+
+
+def _of_layer(number: int, name: str) -> str:
+    """The name of something inside a block: that of the block, and its own if it has one."""
+    return f"{number}.{name}" if name else str(number)

@@ -8,7 +8,7 @@ from seqmodels.batch import Batch
 from seqmodels.data import SequenceDataModule, Tokenizer, TranslationDataModule
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
-from seqmodels.nn import Backbone
+from seqmodels.nn import Backbone, Trace
 from seqmodels.nn.dropout import embedding_dropout, variational_dropout
 from seqmodels.optim import OptimizerName, Schedule
 from seqmodels.state import State
@@ -131,6 +131,11 @@ class LanguageModel(SequenceTask):
         if self.temporal_penalty:
             penalty = penalty + self.temporal_penalty * temporal_penalty(y, batch.mask)
         return self.head(dropped), state, penalty
+
+    def traced(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State, Trace]:
+        """What `forward` returns without dropout, and what the network had inside at each position."""
+        y, state, trace = self.backbone.traced(self.embedding(batch.inputs), state, mask=batch.mask)
+        return self.head(y), state, trace
 
     def step(self, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One token a row, (B,), to logits of the next, (B, V), and the state: what decoding runs on."""
