@@ -144,14 +144,20 @@ def _ramp(weights: Tensor) -> Tensor:
 
 
 def _tables(maps: list[Map]) -> str:
+    """Every weight of each head, the most decided one open."""
     heads = [(found, head) for found in maps for head in range(len(found.weights))]
     chosen = [heads[place] for place in some(len(heads), TABLES)]
-    tables = [
-        folded(
-            f"{found.name[:1].upper()}{found.name[1:]}, head {head + 1}",
-            f'<div class="scroll" tabindex="0">{attention_table(AlignmentMap(found.across, found.down, found.weights[head]))}</div>',
-        )
-        for found, head in chosen
-    ]
+    decided = max(range(len(chosen)), key=lambda place: _decided(chosen[place][0].weights[chosen[place][1]]))
+    tables = []
+    for place, (found, head) in enumerate(chosen):
+        grid = attention_table(AlignmentMap(found.across, found.down, found.weights[head]))
+        name = f"{found.name[:1].upper()}{found.name[1:]}, head {head + 1}"
+        tables.append(folded(name, f'<div class="scroll" tabindex="0">{grid}</div>', shown=place == decided))
     fewer = f", {len(chosen)} of {len(heads)}" if len(chosen) < len(heads) else ""
     return f"<h3>Head by head{fewer}</h3>{''.join(tables)}"
+
+
+def _decided(weights: Tensor) -> float:
+    """How much the strongest weight of a row has beyond an even share, on average over rows that have a choice."""
+    free = (weights > 0).sum(-1)
+    return float((weights.max(-1).values - 1 / free.clamp(min=1))[free > 1].mean().nan_to_num())

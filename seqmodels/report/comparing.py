@@ -100,9 +100,8 @@ def results(subjects: Compared) -> Section:
             subject.name,
             *(number(figures[key]) if key in figures else "–" for key in columns),
             *("–" if value is None else said(value) for value, said in ((parameters, short), (tokens, short), (seconds, duration))),
-            subject.folder.resolve().name,
         ])  # fmt: skip
-    head = ["run", *columns.values(), "parameters", "tokens", "time", "folder"]
+    head = ["run", *columns.values(), "parameters", "tokens", "time"]
     lead = (
         "The best validation of each run. Nats per token and perplexity compare runs whose tokens are the same; bits per "
         "byte compare any on the same text."
@@ -131,7 +130,7 @@ def draw_lines(
     lines: Sequence[tuple[str, Sequence[float], Sequence[float]]], xlabel: str, ylabel: str, marker: str = ""
 ) -> Any:
     """A figure with a line for each run, which has the same colour in every figure of the page."""
-    drawing = new_figure(7.8, 4.0)
+    drawing = new_figure(6.6, 3.6)
     axes = drawing.subplots()
     for place, (label, across, up) in enumerate(lines):
         if len(across):
@@ -174,7 +173,8 @@ def differences(subjects: Compared) -> Section:
     differ = [name for name in names if len({shown(one.get(name)) for one in settings}) > 1]
     if not differ:
         raise InputError("these runs have the same settings")
-    rows = [[name, *(shown(one[name]) if name in one else "" for one in settings)] for name in differ]
+    rows = [["folder", *(subject.folder.resolve().name for subject in subjects)]]
+    rows += [[name, *(shown(one[name]) if name in one else "" for one in settings)] for name in differ]
     lead = f"The settings that differ; {len(names) - len(differ)} others are the same in all runs."
     return Section("settings", "Settings", lead, table(["setting", *(s.name for s in subjects)], rows))
 

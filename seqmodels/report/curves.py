@@ -62,7 +62,7 @@ def curves(subject: Subject) -> Section:
 
 
 def _loss(subject: Subject) -> str:
-    figure = new_figure(7.4, 3.6)
+    figure = new_figure(6.6, 3.3)
     axes = figure.subplots()
     spoken = []
     for name, label, color, marker in (
@@ -81,7 +81,7 @@ def _loss(subject: Subject) -> str:
 
 def _other(subject: Subject, name: str, label: str, scale: str) -> str:
     across, up = points(subject.metrics, name)
-    figure = new_figure(4.4, 2.5)
+    figure = new_figure(3.8, 2.3)
     axes = figure.subplots()
     axes.plot(across, up, color="C0", linewidth=1.4, marker="o" if name.startswith("val/") else "", markersize=3.5)
     axes.set(xlabel="million tokens", title=label)

@@ -26,7 +26,7 @@ NEUTRAL = 0.12
 """Saturation up to which a colour is a grey."""
 
 
-def new_figure(width: float = 7.0, height: float = 3.4) -> "Figure":
+def new_figure(width: float = 6.6, height: float = 3.3) -> "Figure":
     """An empty figure of a size, in inches, that suits the page."""
     from matplotlib.figure import Figure  # half a second, only where a picture is made
 
