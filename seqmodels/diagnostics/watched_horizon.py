@@ -1,0 +1,66 @@
+"""The gradient horizon, watched while a model learns."""
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+
+from seqmodels.batch import Batch
+from seqmodels.diagnostics.horizon import gradient_horizon, gradient_norms
+from seqmodels.diagnostics.horizon_curves import append_horizon, draw_horizon, read_horizon
+from seqmodels.diagnostics.recurring import Recurring, log_figures
+from seqmodels.diagnostics.translations import TakesPictures
+from seqmodels.errors import InputError
+from seqmodels.nn import RecurrentStack
+from seqmodels.tasks import LanguageModel, SequenceTask
+
+
+class GradientHorizon(Recurring):
+    """Measures how far back gradients reach, on rows of the batch that was trained on last; see `gradient_norms`.
+
+    `gradient_horizon.csv` grows, `gradient_horizon.png` shows it when training ends, and loggers get the figure
+    `gradient/horizon`, that of the inputs. What is learned does not change, to the bit.
+
+    Args:
+        folder: where both files lie.
+        every: see `Recurring`.
+        first: see there.
+        rows: of the batch, at most.
+        passes: see `gradient_norms`.
+    """
+
+    def __init__(
+        self, folder: Path, every: int | None = None, first: int = 100, rows: int = 8, passes: int = 4
+    ) -> None:
+        super().__init__(every, first)
+        self.path, self.rows, self.passes = folder / "gradient_horizon.csv", rows, passes
+
+    def look(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch) -> None:
+        """See `Recurring.look`."""
+        step = trainer.global_step
+        few = Batch(*(part[: self.rows] if isinstance(part, Tensor) else part for part in batch))
+        try:
+            norms = gradient_norms(
+                task,
+                few,
+                passes=self.passes,
+                generator=torch.Generator().manual_seed(step),
+                states=isinstance(task, LanguageModel) and isinstance(task.backbone, RecurrentStack),
+            )
+            horizon = gradient_horizon(norms["x"])
+        except InputError as error:  # a model that has diverged, or rows without a target
+            trainer.print(f"note     no gradient horizon at step {step:,}: {error}")
+            return
+        append_horizon(self.path, step, norms)
+        log_figures(trainer, task, {"gradient/horizon": float(horizon)})
+
+    def sum_up(self, trainer: pl.Trainer, task: SequenceTask) -> None:
+        """See `Recurring.sum_up`: draw what was measured, from the beginning of the run."""
+        if not self.path.exists():
+            return
+        picture = self.path.with_suffix(".png")
+        draw_horizon(read_horizon(self.path)).savefig(picture, dpi=150)
+        for logger in trainer.loggers:
+            if isinstance(logger, TakesPictures):
+                logger.log_picture(trainer.global_step, task.tokens_seen, "gradient horizon", picture)
