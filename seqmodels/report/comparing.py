@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels.errors import InputError
+from seqmodels.report import horizon
 from seqmodels.report.curves import points
 from seqmodels.report.figures import inline, new_figure
 from seqmodels.report.making import Say, quietly, written
@@ -182,6 +183,7 @@ def differences(subjects: Compared) -> Section:
 PARTS: tuple[tuple[str, str, Callable[[Compared], Section]], ...] = (
     ("results", "Results", results),
     ("curves", "Learning curves", curves),
+    ("horizon", "Gradient horizon", horizon.compared),
     ("samples", "Samples", samples),
     ("settings", "Settings", differences),
 )

@@ -9,6 +9,7 @@ from seqmodels.errors import InputError
 from seqmodels.folder import write_beside
 from seqmodels.report.attention import attention
 from seqmodels.report.curves import curves
+from seqmodels.report.horizon import horizon
 from seqmodels.report.overview import ending, network, origin, tiles
 from seqmodels.report.page import page
 from seqmodels.report.samples import samples
@@ -22,6 +23,7 @@ Part = tuple[str, str, Callable[[Subject], Section]]
 PARTS: tuple[Part, ...] = (
     ("curves", "Learning curves", curves),
     ("samples", "Samples over time", samples),
+    ("horizon", "Gradient horizon", horizon),
     ("attention", "Attention", attention),
     ("configuration", "Configuration", configuration),
     ("environment", "Environment", environment),

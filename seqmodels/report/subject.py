@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from seqmodels.batch import BOS
+import torch
+from torch import Tensor
+
+from seqmodels.batch import BOS, Batch
 from seqmodels.checkpoint import checkpoint_path, read_checkpoint
 from seqmodels.configuration import read_settings
 from seqmodels.curves import read_metrics
 from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
+from seqmodels.data.windows import shifted
 from seqmodels.errors import InputError
 from seqmodels.plain import check_regular, local, read_json, read_small
 from seqmodels.rebuilding import rebuild
@@ -112,9 +116,8 @@ class Subject:
         """
         if not isinstance(self.data, TextDataModule):
             raise InputError("this is of running text, and the run was trained on something else")
-        part = next((name for name in ("validation", "whole", "test", "train") if name in self.data.splits), "train")
         pieces, length = list[str](), 0
-        for rows in self.data.corpus.rows(part).iter(16):
+        for rows in self.data.corpus.rows(self._part()).iter(16):
             pieces += rows["text"]
             length += sum(map(len, rows["text"]))
             if length >= characters:
@@ -129,8 +132,34 @@ class Subject:
         """
         if not isinstance(self.data, TranslationDataModule):
             raise InputError("this is of translators, and the run was trained on something else")
-        part = next((name for name in ("validation", "whole", "test", "train") if name in self.data.splits), "train")
-        return self.data.examples(part, count)
+        return self.data.examples(self._part(), count)
+
+    def batch(self, rows: int, positions: int) -> Batch:
+        """Held-out text as a batch that has its targets.
+
+        Args:
+            rows: at most.
+            positions: of running text, tokens of a row at most; pairs of sentences are as long as they are.
+
+        Raises:
+            InputError: there is no such text, or too little.
+        """
+        if not isinstance(self.data, TextDataModule):
+            whole = self.data.scored_batches(self._part())[0, 0]
+            parts = {name: part[:rows] for name, part in whole._asdict().items() if isinstance(part, Tensor)}
+            return whole._replace(**parts, continues=False, goes_on=False)  # type: ignore[arg-type]
+        limit = self.language_model.backbone.max_length
+        positions = positions if limit is None else min(positions, limit)
+        ids = self.task.tokenizer.encode(self.held_out(8 * rows * (positions + 1)))
+        if len(ids) < 2:
+            raise InputError("the held-out text has no two tokens, so that there is nothing to predict")
+        positions = min(positions, len(ids) - 1)
+        rows = min(rows, len(ids) // (positions + 1))
+        return shifted(torch.tensor(ids[: rows * (positions + 1)]).view(rows, positions + 1))
+
+    def _part(self) -> str:
+        """The split that is held out."""
+        return next((name for name in ("validation", "whole", "test") if name in self.data.splits), "train")
 
     def reading(self, most: int) -> list[int]:
         """Ids of held-out tokens as the language model reads them, beginning with BOS: running text, or where it
