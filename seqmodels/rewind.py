@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from seqmodels.folder import write_beside
@@ -18,21 +19,29 @@ def rewind(folder: Path, step: int, due: bool) -> None:
     """
     for half in folder.glob("checkpoints/.*.ckpt.*"):  # of a process that died while it wrote
         half.unlink()
-    metrics = folder / "metrics.csv"
-    if metrics.exists():
-        with metrics.open(newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file)
-            # Lines of a log are numbered by the steps before theirs.
-            kept = [row for row in table if _is_line(row) and int(row["step"]) < step]
-        if due:
-            kept = [row for row in kept if int(row["step"]) < step - 1 or not row.get("val/nats_per_token")]
-        written = io.StringIO(newline="")
-        writer = csv.DictWriter(written, table.fieldnames or ())
-        writer.writeheader()
-        writer.writerows(kept)
-        write_beside(metrics, written.getvalue())
+    # Lines of a log are numbered by the steps before theirs, and the last of them may be those of a validation.
+    _rewind_table(
+        folder / "metrics.csv",
+        lambda row: int(row["step"]) < step - (due and bool(row.get("val/nats_per_token"))),
+    )
+    for name in ("gradient_horizon.csv", "spectra.csv"):
+        _rewind_table(folder / name, lambda row: int(row["step"]) <= step)
     _rewind_text(folder / "samples.md", step)
     _rewind_text(folder / "translations.md", step - due)
+
+
+def _rewind_table(path: Path, keeps: Callable[[dict[str, str]], bool]) -> None:
+    """Leave out lines that are not to be kept, and those that were not written to their end."""
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file)
+        kept = [row for row in table if _is_line(row) and keeps(row)]
+    written = io.StringIO(newline="")
+    writer = csv.DictWriter(written, table.fieldnames or ())
+    writer.writeheader()
+    writer.writerows(kept)
+    write_beside(path, written.getvalue())
 
 
 def _is_line(row: dict[str, str]) -> bool:

@@ -14,7 +14,7 @@ from seqmodels.checkpointing import Checkpoints, WholeFiles
 from seqmodels.csv_log import CSVLog
 from seqmodels.data import SequenceDataModule, Share, TranslationDataModule
 from seqmodels.devices import Sharing, leave_group, make_strategy
-from seqmodels.diagnostics import Samples, Translations
+from seqmodels.diagnostics import GradientHorizon, Samples, Spectra, Translations
 from seqmodels.ending import early_end
 from seqmodels.environment import choose_accelerator, choose_precision, quiet
 from seqmodels.errors import InputError
@@ -56,6 +56,7 @@ def fit(
     strategy: Sharing = "auto",
     accelerator: str = "auto",
     prompt: str = "",
+    watch: bool = True,
     runs: str = "runs",
     resume: str | Path | None = None,
     wandb: bool = False,
@@ -94,6 +95,7 @@ def fit(
             and of what AdamW keeps; auto for ddp where there are several devices.
         accelerator: cpu or gpu; auto for a GPU where there is one.
         prompt: what the samples continue.
+        watch: whether to measure, at growing steps, how far back gradients reach, and the spectra of recurrent maps.
         runs: the folder in which run folders are made.
         resume: a run folder, which goes on from its newest checkpoint that is whole, or a checkpoint, from which a run
             in a folder of its own begins; to the end of the budget given here.
@@ -184,6 +186,7 @@ def fit(
                 *averages,
                 BadSteps(folder / "bad_steps.jsonl", max_bad_steps),
                 _writes(folder, data, prompt),
+                *([GradientHorizon(folder), Spectra(folder)] if watch else []),
                 ProgressLine(facts.tokens / facts.characters),
                 *callbacks,
                 checkpoints,

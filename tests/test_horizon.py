@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from seqmodels import LanguageModel, Tokenizer
 from seqmodels.batch import IGNORE, Batch
-from seqmodels.diagnostics.horizon import gradient_horizon, gradient_norms
+from seqmodels.diagnostics.horizon import gradient_norms
 
 B, T = 3, 9
 TOKENIZER = Tokenizer.char("abcdefgh")

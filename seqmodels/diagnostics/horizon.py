@@ -13,7 +13,6 @@ from seqmodels.metrics import summed_nats
 from seqmodels.nn import RecurrentStack
 from seqmodels.tasks import LanguageModel, SequenceTask
 
-
 EMBEDDINGS = {"embedding": "x", "source_embedding": "source"}
 """What tasks call the parts whose outputs their networks read, and what gradients of these outputs are called."""
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -86,20 +87,24 @@ def draw_horizon(steps: Mapping[int, Mapping[str, Curve]]) -> "Figure":
     wide = min(len(kinds), 3)
     high = -(-len(kinds) // wide)
     figure = Figure(figsize=(1.4 + 2.8 * max(wide, 2), 0.8 + 2.6 * high), layout="constrained")
-    grid = figure.subplots(high, wide, sharey=True, squeeze=False).flat
-    first, last = max(1, min(steps)), max(steps)
-    colors = ScalarMappable(LogNorm(first, max(last, first + 1)), _between())
+    grid = figure.subplots(high, wide, sharey=True, squeeze=False).ravel()
+    ends = sorted({max(1, step) for step in steps})
+    colors = ScalarMappable(LogNorm(ends[0], ends[-1] + 1), _between())
+    tones = dict(zip(ends, colors.to_rgba(np.array(ends)), strict=True))
     for axes, kind in zip(grid, kinds, strict=False):
         for step, curves in sorted(steps.items()):
             if kind in curves:
-                _line(axes, curves[kind], color=colors.to_rgba(max(1, step)))
-        axes.set_title(f"∂L/∂{kind}", fontsize="medium")
+                _line(axes, curves[kind], color=tones[max(1, step)])
+        axes.set_title(_title(kind), fontsize="medium")
         axes.grid(alpha=0.3)
-    for axes in list(grid)[len(kinds) :]:
+    for axes in grid[len(kinds) :]:
         axes.set_visible(False)
     figure.supxlabel("distance in positions", fontsize="medium")
     figure.supylabel("norm of the gradient", fontsize="medium")
-    figure.colorbar(colors, ax=figure.axes, label="step")
+    bar = figure.colorbar(colors, ax=figure.axes, label="step")
+    shown = ends[:: -(-len(ends) // 8)]
+    bar.set_ticks(shown, labels=[f"{step:,}" for step in shown])
+    bar.minorticks_off()
     return figure
 
 
@@ -122,6 +127,12 @@ def draw_horizons(curves: Mapping[str, Curve], share: float = SHARE) -> "Figure"
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
+
+
+def _title(kind: str) -> str:
+    """What the gradient is taken of, in words."""
+    layer, dot, state = kind.partition(".")
+    return f"{state} of layer {layer}" if dot else {"x": "inputs"}.get(kind, kind)
 
 
 def _line(axes: "Axes", curve: Curve, **style: Any) -> None:

@@ -1,14 +1,19 @@
 """When to look at a model that learns: at growing steps, or every so many."""
 
 from abc import abstractmethod
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 
 from seqmodels.batch import Batch
+from seqmodels.diagnostics.translations import TakesPictures
 from seqmodels.errors import InputError
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.sharding import whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Recurring(pl.Callback):
@@ -43,21 +48,18 @@ class Recurring(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the finished model, where it learned anything since the last time, and sum up."""
-        if self._batch is None:
-            return
-        if trainer.global_step > self.last:
-            self._look(trainer, pl_module, self._batch)
+        if self._batch is not None:
+            self._look(trainer, pl_module, self._batch, ended=True)
         self._batch = None
-        if trainer.is_global_zero:
-            assert isinstance(pl_module, SequenceTask)
-            self.sum_up(trainer, pl_module)
 
-    def _look(self, trainer: pl.Trainer, task: pl.LightningModule, batch: Batch) -> None:
-        self.last = trainer.global_step
+    def _look(self, trainer: pl.Trainer, task: pl.LightningModule, batch: Batch, ended: bool = False) -> None:
+        assert isinstance(task, SequenceTask)
+        anew, self.last = trainer.global_step > self.last, trainer.global_step
         with whole(task):
-            if trainer.is_global_zero:
-                assert isinstance(task, SequenceTask)
+            if trainer.is_global_zero and anew:
                 self.look(trainer, task, batch)
+            if trainer.is_global_zero and ended:
+                self.sum_up(trainer, task)
 
     @abstractmethod
     def look(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch) -> None:
@@ -79,6 +81,14 @@ class Recurring(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
         self.next, self.last = state_dict["next"], state_dict["last"]
+
+
+def save_picture(trainer: pl.Trainer, task: SequenceTask, path: Path, figure: "Figure") -> None:
+    """Write a figure to a PNG file, and give it to the loggers that take pictures."""
+    figure.savefig(path, dpi=150)
+    for logger in trainer.loggers:
+        if isinstance(logger, TakesPictures):
+            logger.log_picture(trainer.global_step, task.tokens_seen, path.stem.replace("_", " "), path)
 
 
 def log_figures(trainer: pl.Trainer, task: SequenceTask, figures: dict[str, float]) -> None:

@@ -9,8 +9,7 @@ from torch import Tensor
 from seqmodels.batch import Batch
 from seqmodels.diagnostics.horizon import gradient_horizon, gradient_norms
 from seqmodels.diagnostics.horizon_curves import append_horizon, draw_horizon, read_horizon
-from seqmodels.diagnostics.recurring import Recurring, log_figures
-from seqmodels.diagnostics.translations import TakesPictures
+from seqmodels.diagnostics.recurring import Recurring, log_figures, save_picture
 from seqmodels.errors import InputError
 from seqmodels.nn import RecurrentStack
 from seqmodels.tasks import LanguageModel, SequenceTask
@@ -39,7 +38,8 @@ class GradientHorizon(Recurring):
     def look(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch) -> None:
         """See `Recurring.look`."""
         step = trainer.global_step
-        few = Batch(*(part[: self.rows] if isinstance(part, Tensor) else part for part in batch))
+        tensors = {name: part for name, part in batch._asdict().items() if isinstance(part, Tensor)}
+        few = batch._replace(**{name: part[: self.rows] for name, part in tensors.items()})  # type: ignore[arg-type]
         try:
             norms = gradient_norms(
                 task,
@@ -57,10 +57,5 @@ class GradientHorizon(Recurring):
 
     def sum_up(self, trainer: pl.Trainer, task: SequenceTask) -> None:
         """See `Recurring.sum_up`: draw what was measured, from the beginning of the run."""
-        if not self.path.exists():
-            return
-        picture = self.path.with_suffix(".png")
-        draw_horizon(read_horizon(self.path)).savefig(picture, dpi=150)
-        for logger in trainer.loggers:
-            if isinstance(logger, TakesPictures):
-                logger.log_picture(trainer.global_step, task.tokens_seen, "gradient horizon", picture)
+        if self.path.exists():
+            save_picture(trainer, task, self.path.with_suffix(".png"), draw_horizon(read_horizon(self.path)))

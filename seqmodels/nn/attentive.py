@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from seqmodels.errors import InputError
 from seqmodels.nn.alignment import Alignment, Attention, Memory, check_attention
 from seqmodels.nn.backbone import Backbone
+from seqmodels.nn.cell import Cell
 from seqmodels.nn.trace import Trace, in_turn
 from seqmodels.state import State, repeat, where
 
@@ -103,6 +104,10 @@ class Attentive(Backbone):
         if weights is not None:
             trace.cross["alignment"] = weights.unsqueeze(1)
         return y, state, trace
+
+    def cells(self) -> dict[str, Cell]:
+        """See `Backbone.cells`: those of the network."""
+        return self.network.cells()
 
     def units(self) -> dict[nn.Module, tuple[str, ...]]:
         """See `Backbone.units`: those of the network, or all as one that is used anew at each step."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.errors import InputError
+from seqmodels.nn.cell import Cell
 from seqmodels.nn.trace import Trace
 from seqmodels.recorded import Recorded
 from seqmodels.state import State, first_tensor
@@ -107,6 +108,10 @@ class Backbone(Recorded, nn.Module, ABC):
             InputError: the state is not of one size.
         """
         raise InputError(f"the state of {type(self).__name__} grows with what it reads; it is not made of a vector")
+
+    def cells(self) -> dict[str, Cell]:
+        """Its recurrent cells, by the layer that `Trace` names their states after: `1` for those of `1.h`."""
+        return {}
 
     def units(self) -> dict[nn.Module, tuple[str, ...]]:
         """Parts whose weights are gathered together where devices share them, each with those of its methods beside

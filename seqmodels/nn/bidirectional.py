@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seqmodels.errors import InputError
 from seqmodels.nn.backbone import Backbone
+from seqmodels.nn.cell import Cell
 from seqmodels.nn.trace import Trace
 from seqmodels.recorded import construct
 from seqmodels.state import State
@@ -61,6 +62,11 @@ class Bidirectional(Backbone):
         self._check(x, mask, memory)
         if state is not None:
             raise InputError("Bidirectional looks both ways: it reads a text as a whole, from no state")
+
+    def cells(self) -> dict[str, Cell]:
+        """See `Backbone.cells`: those of both networks, named as in `traced`."""
+        forwards, backwards = (cast(Backbone, way).cells() for way in self.ways)
+        return forwards | {f"backward {name}": cell for name, cell in backwards.items()}
 
     def units(self) -> dict[nn.Module, tuple[str, ...]]:
         """See `Backbone.units`: those of both networks."""

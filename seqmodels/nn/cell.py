@@ -40,6 +40,10 @@ class Cell(nn.Module, ABC):
         """The matrices that the hidden state goes through, each (maps * hidden_size, hidden_size)."""
         return []
 
+    def named_maps(self) -> dict[str, Tensor]:
+        """Each of these by itself, (hidden_size, hidden_size), by the name of what it helps to compute."""
+        return {}
+
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
         """Draw the recurrent maps that a new network starts with, each of those stacked in a matrix by itself."""
         for matrix in self.recurrent_maps():

@@ -32,6 +32,9 @@ class FusedCell(Cell):
     def recurrent_maps(self) -> list[Tensor]:
         return [self.kernel.weight_hh_l0]  # type: ignore[list-item]
 
+    def named_maps(self) -> dict[str, Tensor]:
+        return dict(zip(self.maps, self.kernel.weight_hh_l0.chunk(len(self.maps)), strict=True))  # type: ignore[operator]
+
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
         """See `Cell.reset_parameters`; biases are zero."""
         super().reset_parameters(recurrent)

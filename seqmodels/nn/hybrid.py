@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from seqmodels.errors import InputError
 from seqmodels.nn.attention import Reading
+from seqmodels.nn.cell import Cell
 from seqmodels.nn.feed_forward import Activation, Norm
 from seqmodels.nn.minimal import MinGRU, MinLSTM
 from seqmodels.nn.multiplicative import MultiplicativeLSTM, MultiplicativeRNN
@@ -94,3 +95,9 @@ class Hybrid(PreNormStack):
         if self.layers[number] == ATTENTION:
             return self._attention()
         return RecurrentMixer(CELLS[self.layers[number]](self.input_size, self.input_size, 1))
+
+    def cells(self) -> dict[str, Cell]:
+        """See `Backbone.cells`: one for each layer that is no attention."""
+        blocks = enumerate(zip(self.layers, self.blocks, strict=True), start=1)
+        mixers = {str(number): block.mixer for number, (name, block) in blocks if name != ATTENTION}
+        return {number: mixer.network.layers[0] for number, mixer in mixers.items()}  # type: ignore[union-attr,index,misc]

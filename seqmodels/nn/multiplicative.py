@@ -38,6 +38,11 @@ class MultiplicativeCell(Cell):
     def recurrent_maps(self) -> list[Tensor]:
         return [self.factors_of_state.weight, self.from_factors.weight]
 
+    def named_maps(self) -> dict[str, Tensor]:
+        """See `Cell.named_maps`: `m` for the map to the factors, the others are those from the factors on."""
+        of_state, from_factors = self.recurrent_maps()
+        return {"m": of_state, **dict(zip(self.maps, from_factors.chunk(len(self.maps)), strict=True))}
+
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
         """See `Cell.reset_parameters`; biases are zero, and the factors of inputs of unit variance have it, too."""
         super().reset_parameters(recurrent)

@@ -76,6 +76,10 @@ class RecurrentStack(Backbone):
         tensors = iter(features.view(len(features), -1, self.output_size).unbind(1))
         return tuple(tuple(next(tensors) for _ in range(cell.state_tensors)) for cell in self.layers)  # type: ignore[arg-type]
 
+    def cells(self) -> dict[str, Cell]:
+        """See `Backbone.cells`: one for each layer."""
+        return {str(number): cell for number, cell in enumerate(self.layers, 1)}  # type: ignore[misc]
+
     def units(self) -> dict[nn.Module, tuple[str, ...]]:
         """See `Backbone.units`: the layers."""
         return dict.fromkeys(self.layers, ("step", "sequence"))
