@@ -22,6 +22,8 @@ AXIS = "#808081"
 """What frames and ticks are drawn in here; a grey that nobody else takes, `--axis`."""
 HEAT = (0.22, 0.48, 0.77)
 """Red, green and blue of what is shown by how strong a colour is, to be read on any paper."""
+MANY, DOTS = 1500, 160
+"""Points of a scatter beyond which they become an image, and the dots of that per inch."""
 NEUTRAL = 0.12
 """Saturation up to which a colour is a grey."""
 
@@ -49,18 +51,20 @@ def inline(figure: "Figure", label: str, key: str) -> str:
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the browser has others
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing, dpi=110)
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing, dpi=DOTS)
     drawing = _in_page(buffer.getvalue(), key, label)
     return f'<figure class="drawing" tabindex="0">{drawing}</figure>'
 
 
 def _quieten(figure: "Figure") -> None:
-    """Frames and ticks that stand back behind what they frame."""
+    """Frames and ticks that stand back behind what they frame, and clouds of points that stay small."""
     for axes in figure.axes:
         for spine in axes.spines.values():
             spine.set_edgecolor(AXIS)
             spine.set_linewidth(0.8)
         axes.tick_params(which="both", color=AXIS)
+        for points in axes.collections:
+            points.set_rasterized(len(points.get_offsets()) > MANY)
 
 
 def _in_page(drawing: str, key: str, label: str) -> str:

@@ -7,13 +7,13 @@ from seqmodels.diagnostics.horizon_curves import Curve, draw_horizon, draw_horiz
 from seqmodels.errors import InputError
 from seqmodels.nn import RecurrentStack
 from seqmodels.report.figures import inline
+from seqmodels.report.names import in_words
 from seqmodels.report.section import Section, note, table
 from seqmodels.report.subject import Subject
 from seqmodels.tasks import LanguageModel
 
 ROWS, POSITIONS, PASSES = 8, 128, 8
 """Of the held-out text that is read, and how many targets of each row are looked at."""
-NAMES = {"x": "embedded inputs", "source": "embedded source"}
 LEAD = (
     "How much the prediction at one place depends on what was read k places before it: the norm of the gradient of the "
     "loss with respect to the input there, relative to that at distance 0. Where it falls along a straight line, each "
@@ -45,7 +45,7 @@ def horizon(subject: Subject) -> Section:
         InputError: see `measured`.
     """
     curves = measured(subject, states=True)
-    named = {_name(kind): curve for kind, curve in curves.items() if float(curve.norms[0]) > 0}
+    named = {in_words(kind): curve for kind, curve in curves.items() if float(curve.norms[0]) > 0}
     if not named:
         raise InputError("the gradient at distance 0 is zero, so there is nothing to compare the others with")
     reach = {name: reached(curve) for name, curve in named.items()}
@@ -93,9 +93,3 @@ def compared(subjects: Sequence[Subject]) -> Section:
     body += table(("run", f"below {SHARE:.0%} from"), list(spoken.items()))
     body += "".join(note(f"{name} is missing: {why}") for name, why in missing.items())
     return Section("horizon", "Gradient horizon", LEAD, body)
-
-
-def _name(kind: str) -> str:
-    """What the gradient is taken of, in words."""
-    layer, dot, state = kind.partition(".")
-    return f"{state} of layer {layer}" if dot else NAMES.get(kind, kind)

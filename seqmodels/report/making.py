@@ -9,12 +9,14 @@ from seqmodels.errors import InputError
 from seqmodels.folder import write_beside
 from seqmodels.report.attention import attention
 from seqmodels.report.curves import curves
+from seqmodels.report.gates import gates
 from seqmodels.report.horizon import horizon
 from seqmodels.report.overview import ending, network, origin, tiles
 from seqmodels.report.page import page
 from seqmodels.report.samples import samples
 from seqmodels.report.section import Section
 from seqmodels.report.setting import configuration, environment
+from seqmodels.report.spectra import spectra
 from seqmodels.report.subject import Subject, open_run
 
 Part = tuple[str, str, Callable[[Subject], Section]]
@@ -24,6 +26,8 @@ PARTS: tuple[Part, ...] = (
     ("curves", "Learning curves", curves),
     ("samples", "Samples over time", samples),
     ("horizon", "Gradient horizon", horizon),
+    ("spectra", "Spectra", spectra),
+    ("gates", "Gates", gates),
     ("attention", "Attention", attention),
     ("configuration", "Configuration", configuration),
     ("environment", "Environment", environment),
