@@ -20,11 +20,12 @@ COMMANDS = {
     "score": "say how likely each line of standard input is",
     "translate": "translate each line of standard input",
     "share": "write a trained model into a folder for others",
+    "embeddings": "neighbours, analogies and a map of word vectors",
     "report": "write a page about a run, or one that compares several",
 }
 
-HOMES = {"report": "seqmodels.report.command"}
-"""Modules of the commands that are not in `commands`."""
+HOMES = {"embeddings": "embeddings", "report": "report.command"}
+"""Modules of commands that have one of their own; the others are in `commands`."""
 
 OVERVIEW = """usage: seqmodels COMMAND [options]
 
@@ -40,6 +41,7 @@ examples:
   seqmodels score runs/language_model/RUN < lines.txt
   seqmodels translate runs/translator/RUN < sentences.txt > translations.txt
   seqmodels share runs/language_model/RUN my-model
+  seqmodels embeddings glove.6B.100d.txt --near paris --analogy man king woman
   seqmodels report runs/language_model/RUN
 
 seqmodels COMMAND --help says what a command takes. With --import MODULE, a command
@@ -127,7 +129,7 @@ def _run(name: str, words: list[str]) -> None:
     else:
         from seqmodels.parsing import Parser, call
 
-        function = getattr(import_module(_home(name)), name)
+        function = getattr(import_module(f"seqmodels.{HOMES.get(name, 'commands')}"), name)
         parser = Parser()
         parser.add_function_arguments(function, as_positional=True)
         call(function, parser.parse(words))
@@ -146,14 +148,9 @@ def _imported(words: list[str]) -> list[str]:
     return words
 
 
-def _home(name: str) -> str:
-    """The module that a command is a function of."""
-    return HOMES.get(name, "seqmodels.commands")
-
-
 def _help(name: str) -> str:
-    file = pages.PACKAGE.parent.joinpath(*_home(name).split(".")).with_suffix(".py")
-    about, found = pages.options(file, name)
+    home = HOMES.get(name, "commands").replace(".", "/")
+    about, found = pages.options(pages.PACKAGE / f"{home}.py", name)
     positional = [option for option in found if not option.default]
     optional = found[len(positional) :]
     lines = "\n".join(f"  {option.name.upper():<32}{option.meaning}" for option in positional)
