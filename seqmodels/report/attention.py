@@ -71,6 +71,11 @@ def pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
     return [special.get(i) or tokenizer.token_bytes[i].decode("utf-8", errors="replace") for i in ids]
 
 
+def visible(token: str) -> str:
+    """A token with signs for what has none: a space, the end of a line, a tab."""
+    return token.replace(" ", "·").replace("\n", "⏎").replace("\t", "→")
+
+
 @torch.inference_mode()
 def _of_language_model(subject: Subject) -> list[Map]:
     model = subject.language_model

@@ -9,6 +9,7 @@ from seqmodels.errors import InputError
 from seqmodels.folder import write_beside
 from seqmodels.report.attention import attention
 from seqmodels.report.curves import curves
+from seqmodels.report.embeddings import embeddings
 from seqmodels.report.gates import gates
 from seqmodels.report.horizon import horizon
 from seqmodels.report.overview import ending, network, origin, tiles
@@ -29,6 +30,7 @@ PARTS: tuple[Part, ...] = (
     ("spectra", "Spectra", spectra),
     ("gates", "Gates", gates),
     ("attention", "Attention", attention),
+    ("embeddings", "Embeddings", embeddings),
     ("configuration", "Configuration", configuration),
     ("environment", "Environment", environment),
 )
