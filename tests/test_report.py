@@ -209,7 +209,12 @@ def test_text_that_has_moved_is_asked_for(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.yaml", "env.json", "result.json", "metrics.csv", "samples.md"])
 def test_files_that_are_missing_or_nonsense(run: Path, name: str) -> None:
-    sections = {"config.yaml": "configuration", "env.json": "environment", "metrics.csv": "curves", "samples.md": "samples"}
+    sections = {
+        "config.yaml": "configuration",
+        "env.json": "environment",
+        "metrics.csv": "curves",
+        "samples.md": "samples",
+    }
     for content in (None, b"", b"\xff\xfe\x00", b"[1, {", b"a,b\nx,y\n", b"- - -"):
         (run / name).unlink(missing_ok=True)
         if content is not None:
@@ -234,7 +239,9 @@ EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'><a href=https:/
 
 def test_nothing_that_a_file_says_becomes_markup(run: Path) -> None:
     (run / "samples.md").write_text(f"## step {EVIL}\n\n```text\n{EVIL}\n```\n")
-    settings = json.dumps({"data": EVIL, "a<b>": [EVIL], EVIL.replace("\0", ""): 1, "backbone": {"class_path": EVIL, "init_args": 3}})
+    settings = json.dumps(
+        {"data": EVIL, "a<b>": [EVIL], EVIL.replace("\0", ""): 1, "backbone": {"class_path": EVIL, "init_args": 3}}
+    )
     (run / "config.yaml").write_text(settings)
     (run / "env.json").write_text(json.dumps({"command": EVIL, "commit": EVIL, "corpus": {"origin": EVIL}, EVIL: EVIL}))
     (run / "result.json").write_text(json.dumps({"ended": EVIL, "val/nats_per_token": 2.0, f"val/{EVIL}": 1.0}))

@@ -1,5 +1,5 @@
 """A run as one page that explains it."""
 
-from seqmodels.report.making import report
+from seqmodels.report.making import end_with_report, report
 
-__all__ = ["report"]
+__all__ = ["end_with_report", "report"]

@@ -108,7 +108,9 @@ def _of_translator(task: Translator, source: str, target: str) -> list[Map]:
 
 
 def _alignments(task: Translator, pairs: list[tuple[str, str]]) -> str:
-    figures = "".join(f'<div class="scroll" tabindex="0">{attention_figure(alignment(task, *pair))}</div>' for pair in pairs)
+    figures = "".join(
+        f'<div class="scroll" tabindex="0">{attention_figure(alignment(task, *pair))}</div>' for pair in pairs
+    )
     return (
         f"<h3>From source to translation</h3>{figures}"
         f"{note('Held-out sentences with the translations of a person, one token after the other given to the model.')}"

@@ -124,7 +124,9 @@ def curves(subjects: Compared) -> Section:
     drawing = draw_lines(lines, "million tokens", f"{name[4:].replace('_', ' ')}, validation", marker="o")
     spoken = "; ".join(f"{label} {up[-1]:.3f} at last" for label, _, up in lines if up)
     lead = "Validation over the tokens trained on; the lower the better."
-    return Section("curves", "Learning curves", lead, inline(drawing, f"Validation of each run: {spoken}", "compared-curves"))
+    return Section(
+        "curves", "Learning curves", lead, inline(drawing, f"Validation of each run: {spoken}", "compared-curves")
+    )
 
 
 def draw_lines(
@@ -136,7 +138,9 @@ def draw_lines(
     for place, (label, across, up) in enumerate(lines):
         if len(across):
             style = STYLES[place // 10 % len(STYLES)]
-            axes.plot(across, up, style, color=f"C{place % 10}", label=label, marker=marker, markersize=3.5, linewidth=1.6)
+            axes.plot(
+                across, up, style, color=f"C{place % 10}", label=label, marker=marker, markersize=3.5, linewidth=1.6
+            )
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize="small")

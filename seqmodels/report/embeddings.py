@@ -45,7 +45,9 @@ def embeddings(subject: Subject) -> Section:
         [visible(word), ", ".join(f"{visible(near)} {score:.2f}" for near, score in vectors.neighbours(word, NEAR))]
         for word in (told or words)[:ASKED]
     ]
-    return Section("embeddings", "Embeddings", LEAD, inline(figure, label, "embeddings") + table(("token", "nearest"), rows))
+    return Section(
+        "embeddings", "Embeddings", LEAD, inline(figure, label, "embeddings") + table(("token", "nearest"), rows)
+    )
 
 
 def _frequent(subject: Subject) -> list[str]:

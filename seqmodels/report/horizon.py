@@ -50,7 +50,9 @@ def horizon(subject: Subject) -> Section:
         raise InputError("the gradient at distance 0 is zero, so there is nothing to compare the others with")
     reach = {name: reached(curve) for name, curve in named.items()}
     spoken = "; ".join(f"{name} {said}" for name, said in reach.items())
-    body = inline(draw_horizons(named), f"Norm of the gradient by distance; it falls below one per cent: {spoken}", "horizon-now")
+    body = inline(
+        draw_horizons(named), f"Norm of the gradient by distance; it falls below one per cent: {spoken}", "horizon-now"
+    )
     body += table(("gradient by", f"below {SHARE:.0%} from"), list(reach.items()))
     body += note(f"Measured on {ROWS} rows of held-out text, without dropout and from an empty state.")
     if (path := subject.folder / "gradient_horizon.csv").exists():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from seqmodels.errors import InputError
-from seqmodels.folder import write_beside
+from seqmodels.folder import is_other_rank, write_beside
 from seqmodels.report.attention import attention
 from seqmodels.report.curves import curves
 from seqmodels.report.embeddings import embeddings
@@ -47,7 +47,9 @@ def aloud(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def report(run: str | Path, data: Sequence[str] | None = None, to: str | Path | None = None, say: Say = quietly) -> Path:
+def report(
+    run: str | Path, data: Sequence[str] | None = None, to: str | Path | None = None, say: Say = quietly
+) -> Path:
     """Write a page about a run: how it learned, what it wrote, and what can be seen inside its model.
 
     It is one file, without scripts, that opens without a network. Where something is missing, its section says why.
@@ -81,6 +83,15 @@ def report(run: str | Path, data: Sequence[str] | None = None, to: str | Path | 
         notes=[sentence for sentence in [ending(subject)] if sentence],
     )
     return written(article, subject.folder / "report.html" if to is None else Path(to).expanduser())
+
+
+def end_with_report(run: Path) -> None:
+    """Write the page of a run that has just ended, and say where it is: the last line of a recipe.
+
+    Where several processes share the work, the first one does so.
+    """
+    if not is_other_rank():
+        print(f"report   {report(run)}")
 
 
 def section_of(subject: Subject, key: str, title: str, make: Callable[[Subject], Section]) -> Section:

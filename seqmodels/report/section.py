@@ -56,7 +56,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "",
     """
     names = "".join(f'<th scope="col">{text(name, 200)}</th>' for name in head)
     lines = "".join(
-        f'<tr><th scope="row">{text(row[0], 300)}</th>' + "".join(f"<td>{text(cell, 2_000)}</td>" for cell in row[1:]) + "</tr>"
+        f'<tr><th scope="row">{text(row[0], 300)}</th>'
+        + "".join(f"<td>{text(cell, 2_000)}</td>" for cell in row[1:])
+        + "</tr>"
         for row in rows
     )
     title = f"<caption>{text(caption)}</caption>" if caption else ""
@@ -66,7 +68,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "",
 
 def facts(values: Mapping[str, Any]) -> str:
     """Names and values, in as many columns as there is room for."""
-    pairs = "".join(f"<div><dt>{text(name, 200)}</dt><dd>{text(value, 500)}</dd></div>" for name, value in values.items())
+    pairs = "".join(
+        f"<div><dt>{text(name, 200)}</dt><dd>{text(value, 500)}</dd></div>" for name, value in values.items()
+    )
     return f'<dl class="facts">{pairs}</dl>'
 
 

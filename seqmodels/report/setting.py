@@ -57,7 +57,10 @@ def configuration(subject: Subject) -> Section:
     body = f'<p class="command"><code>{text(command, 2_000)}</code></p>'
     body += facts({name: shown(value) for name, value in said.items()})
     if rest:
-        body += folded(f"{len(rest)} settings that were left empty or off", facts({name: shown(value) for name, value in rest.items()}))
+        body += folded(
+            f"{len(rest)} settings that were left empty or off",
+            facts({name: shown(value) for name, value in rest.items()}),
+        )
     return Section("configuration", "Configuration", CONFIGURATION, body)
 
 
