@@ -9,10 +9,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from pairs import write_pairs  # type: ignore[import-not-found]
+from pairs import write_pairs
 
-from seqmodels import GRU, LSTM, RNN, Hybrid, LanguageModel, MinGRU, TextDataModule, Transformer
-from seqmodels import TranslationDataModule, Translator, cli, fit, load
+from seqmodels import (
+    GRU,
+    LSTM,
+    RNN,
+    Hybrid,
+    LanguageModel,
+    MinGRU,
+    TextDataModule,
+    Transformer,
+    TranslationDataModule,
+    Translator,
+    cli,
+    fit,
+    load,
+)
 from seqmodels.batch import Batch
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
@@ -313,7 +326,8 @@ def test_names_tell_runs_apart(runs: dict[str, Path]) -> None:
 
 
 def test_samples_are_read_as_they_are_written() -> None:
-    page = "## step 100\n\n```text\n## no heading\na\n```\n\n## step 200, last validated\n\n~~~~~~text\n```python\n~~~~~~\n\n"
+    page = "## step 100\n\n```text\n## no heading\na\n```\n\n"
+    page += "## step 200, last validated\n\n~~~~~~text\n```python\n~~~~~~\n\n"
     assert read_samples(page) == [("step 100", "## no heading\na"), ("step 200, last validated", "```python")]
     assert read_samples("") == []
     page = "## step 3, validated\n\n- a dog\n  - **un *chien***\n  - un chien\n\n- x\n  - **y**\n  - z\n\n"

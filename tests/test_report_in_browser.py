@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from seqmodels import LanguageModel, Hybrid, TextDataModule, fit
+from seqmodels import Hybrid, LanguageModel, TextDataModule, fit
 from seqmodels.report import report
 from seqmodels.report.comparing import compare
 

@@ -11,13 +11,14 @@ table.attention { border-collapse: collapse; font-size: .9em; }
 .attention thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; padding: .3rem .1rem; }
 .attention td { width: 1.6rem; min-width: .7rem; height: 1.6rem; padding: 0; border: 1px solid var(--paper);
   background: rgba(var(--heat), var(--w, 0)); }
-.attention tr:hover th, .attention td:hover { color: var(--accent); outline: 1px solid var(--accent); outline-offset: -1px; }
-.attention tr:hover th { outline: 0; }
+.attention tr:hover th { color: var(--accent); }
+.attention td:hover { outline: 1px solid var(--accent); outline-offset: -1px; }
 """
 """How the tables look, in colours that the page around them has: `--heat`, three numbers, `--paper` and `--accent`."""
 
 STYLE = f"""
-:root {{ color-scheme: light dark; --heat: 20, 70, 120; --text: #1c1c1c; --quiet: #777; --paper: #fff; --accent: #9a3d1c; }}
+:root {{ color-scheme: light dark; --heat: 20, 70, 120; --text: #1c1c1c; --quiet: #777; --paper: #fff;
+        --accent: #9a3d1c; }}
 @media (prefers-color-scheme: dark) {{
   :root {{ --heat: 130, 190, 255; --text: #e8e8e8; --quiet: #999; --paper: #15181c; --accent: #f0a27f; }}
 }}

@@ -134,18 +134,18 @@ def _overview(maps: list[Map]) -> str:
             if found is rows[0] or len(heads) != len(rows[0].weights):
                 axes.set_title(f"head {heads[place] + 1}", fontsize=8)
         line[0].set_ylabel(found.name.replace(", ", "\n"), fontsize=8)
-    label = f"Attention of {len(rows)} layers with up to {columns} heads, each as a map of the tokens that look over those seen"
+    label = f"Attention of {len(rows)} layers with up to {columns} heads, each a map of who looks over what is seen"
     drawing = inline(figure, label, "attention-overview")
     said = note(
         "Rows are tokens that look, from the first at the top to the last; columns are what they look at, and the "
-        "diagonal is the token itself. A line beside the diagonal is a head that looks a fixed number of tokens back; a "
-        "column is a token that all look at."
+        "diagonal is the token itself. A line beside the diagonal is a head that looks a fixed number of tokens back; "
+        "a column is a token that all look at."
     )
     return f"<h3>Layers and heads</h3>{drawing}{said}"
 
 
 def _ramp(weights: Tensor) -> Tensor:
-    """Weights (T, S) as colour (T, S, 4) on any paper: the more, the less transparent, by the root, to show faint ones."""
+    """Weights (T, S) as colours (T, S, 4): the more, the less transparent, by the root, to show faint ones."""
     color = torch.tensor(HEAT).expand(*weights.shape, 3)
     return torch.cat([color, weights.clamp(0, 1).sqrt().unsqueeze(-1)], -1).numpy()  # type: ignore[return-value]
 

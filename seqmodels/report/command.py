@@ -9,7 +9,7 @@ from seqmodels.report.making import aloud
 
 def report(runs: list[str], data: tuple[str, ...] | None = None, to: str | None = None) -> Path:
     """Write a page about a run: how it learned and what it wrote, how far back its gradients reach, its spectra and
-    gates, its most telling neurons, what it attends to, its settings. Of several runs, a page that compares them. A page
+    gates, its most telling neurons, what it attends to, its settings. Of several runs, a page that compares them. It
     is one file that runs no script and opens without a network; where there is nothing to show, it says why.
 
     Args:

@@ -14,7 +14,7 @@ from seqmodels.report.overview import best, duration, figure, network, origin, s
 from seqmodels.report.page import page
 from seqmodels.report.samples import read_samples, read_translations
 from seqmodels.report.section import Section, number, table, text
-from seqmodels.report.setting import flat, shown
+from seqmodels.report.setting import NONE, flat, shown
 from seqmodels.report.subject import Shared, Subject, open_run
 
 MOST = 20
@@ -97,15 +97,14 @@ def results(subjects: Compared) -> Section:
     rows = []
     for subject, figures in zip(subjects, found, strict=True):
         parameters, tokens, seconds = (figure(subject.result, key) for key in ("parameters", "tokens", "seconds"))
-        rows.append([
-            subject.name,
-            *(number(figures[key]) if key in figures else "–" for key in columns),
-            *("–" if value is None else said(value) for value, said in ((parameters, short), (tokens, short), (seconds, duration))),
-        ])  # fmt: skip
+        sizes = [NONE if value is None else short(value) for value in (parameters, tokens)]
+        time_spent = NONE if seconds is None else duration(seconds)
+        shown_figures = [number(figures[key]) if key in figures else NONE for key in columns]
+        rows.append([subject.name, *shown_figures, *sizes, time_spent])
     head = ["run", *columns.values(), "parameters", "tokens", "time"]
     lead = (
-        "The best validation of each run. Nats per token and perplexity compare runs whose tokens are the same; bits per "
-        "byte compare any on the same text."
+        "The best validation of each run. Nats per token and perplexity compare runs whose tokens are the same; bits "
+        "per byte compare any on the same text."
     )
     return Section("results", "Results", lead, table(head, rows, numeric=True))
 

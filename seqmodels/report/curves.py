@@ -19,8 +19,8 @@ OTHERS = (
 ROWS = 40
 """Most validations in the table."""
 LEAD = (
-    "How well the model predicts the next token, over the tokens it was trained on; the lower the better. Where the line "
-    "of validation turns up while that of training goes on falling, the model learns its text by heart."
+    "How well the model predicts the next token, over the tokens it was trained on; the lower the better. Where the "
+    "line of validation turns up while that of training goes on falling, the model learns its text by heart."
 )
 
 

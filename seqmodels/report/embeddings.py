@@ -17,9 +17,9 @@ CHARACTERS, PAIRS = 60_000, 300
 KNOWN, MAPPED, ASKED, NEAR = 5_000, 100, 12, 6
 """Tokens without such text, tokens on the map, those whose neighbours are named, and how many of them."""
 LEAD = (
-    "Every token that the network reads is a vector that it has learned. The map shows those of the most frequent tokens "
-    "in the plane in which they differ most (principal components); what is used alike comes to lie close together. "
-    "Below, the nearest tokens by the cosine between vectors."
+    "Every token that the network reads is a vector that it has learned. The map shows those of the most frequent "
+    "tokens in the plane in which they differ most (principal components); what is used alike comes to lie close "
+    "together. Below, the nearest tokens by the cosine between vectors."
 )
 
 

@@ -9,7 +9,9 @@ import html
 import io
 import re
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +49,7 @@ def inline(figure: "Figure", label: str, key: str) -> str:
 
     _quieten(figure)
     buffer = io.StringIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": key, "path.simplify": True, "path.simplify_threshold": 0.5}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": key, "path.simplify": True, "path.simplify_threshold": 0.5}
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the browser has others
@@ -64,7 +66,7 @@ def _quieten(figure: "Figure") -> None:
             spine.set_linewidth(0.8)
         axes.tick_params(which="both", color=AXIS)
         for points in axes.collections:
-            points.set_rasterized(len(points.get_offsets()) > MANY)
+            points.set_rasterized(np.shape(points.get_offsets())[0] > MANY)
 
 
 def _in_page(drawing: str, key: str, label: str) -> str:

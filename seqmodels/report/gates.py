@@ -7,6 +7,7 @@ from seqmodels.diagnostics.gates import gates as measured
 from seqmodels.report.figures import inline
 from seqmodels.report.names import in_words
 from seqmodels.report.section import Section, note, table
+from seqmodels.report.setting import NONE
 from seqmodels.report.subject import Subject
 
 ROWS, POSITIONS = 8, 256
@@ -15,8 +16,8 @@ DRAWN = 9
 """Most gates with panels of their own."""
 LEAD = (
     "A gate is a number between 0, shut, and 1, open, for each unit and each token. On the left, how often each value "
-    "occurs; in the middle a point for each unit, by the shares of tokens at which it is shut and open; on the right, for "
-    "gates that scale the state from step to step, how many units remember for how long."
+    "occurs; in the middle a point for each unit, by the shares of tokens at which it is shut and open; on the right, "
+    "for gates that scale the state from step to step, how many units remember for how long."
 )
 
 
@@ -42,15 +43,15 @@ def gates(subject: Subject) -> Section:
     head = ("gate", "mean", "shut, below 0.1", "open, above 0.9", "memory in steps: median, longest tenth")
     body = inline(draw_gates(drawn), label, "gates") + table(head, rows, numeric=True)
     body += note(
-        "Shut and open are shares of all units and tokens. The memory of a unit is the number of steps after which a value "
-        "has fallen to 1/e of itself if nothing is added, by the geometric mean of its gate."
+        "Shut and open are shares of all units and tokens. The memory of a unit is the number of steps after which a "
+        "value has fallen to 1/e of itself if nothing is added, by the geometric mean of its gate."
     )
     return Section("gates", "Gates", LEAD, body)
 
 
 def _memory(gate: Gate) -> str:
     if gate.memory is None:
-        return "–"
+        return NONE
     return f"{_steps(gate.memory, 0.5)}, over {_steps(gate.memory, 0.9)}"
 
 

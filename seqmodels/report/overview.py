@@ -53,9 +53,8 @@ def origin(subject: Subject) -> str:
 
 def best(subject: Subject) -> dict[str, float]:
     """The figures of the best validation, of `result.json`, or of `metrics.csv` where the run has not ended."""
-    named = {name: found for name in subject.result if (found := figure(subject.result, name)) is not None}
-    found = {name: value for name, value in named.items() if name.startswith("val/")}
-    return found or best_of(subject.metrics)
+    figures = ((name, figure(subject.result, name)) for name in subject.result if name.startswith("val/"))
+    return {name: value for name, value in figures if value is not None} or best_of(subject.metrics)
 
 
 def tiles(subject: Subject) -> list[Tile]:

@@ -63,7 +63,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "",
     )
     title = f"<caption>{text(caption)}</caption>" if caption else ""
     kind = ' class="figures"' if numeric else ""
-    return f'<div class="scroll" tabindex="0"><table{kind}>{title}<thead><tr>{names}</tr></thead><tbody>{lines}</tbody></table></div>'
+    whole = f"<table{kind}>{title}<thead><tr>{names}</tr></thead><tbody>{lines}</tbody></table>"
+    return f'<div class="scroll" tabindex="0">{whole}</div>'
 
 
 def facts(values: Mapping[str, Any]) -> str:

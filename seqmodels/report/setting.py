@@ -8,6 +8,8 @@ from seqmodels.report.subject import Subject
 
 CONFIGURATION = "All settings of the run, and the command that does it again."
 ENVIRONMENT = "What the run ran on, and when, to tell apart what differs between two runs that should be alike."
+NONE = "—"
+"""Stands where there is nothing."""
 LENGTH = 120
 """Characters of a value that are shown of lists and the like."""
 ROWS = 500
@@ -32,7 +34,7 @@ def flat(settings: dict[str, Any], before: str = "") -> dict[str, Any]:
 def shown(value: Any) -> str:
     """A setting as people write it."""
     if value is None or value == "":
-        return "–"
+        return NONE
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

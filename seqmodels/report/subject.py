@@ -147,7 +147,7 @@ class Subject:
         if not isinstance(self.data, TextDataModule):
             whole = self.data.scored_batches(self._part())[0, 0]
             parts = {name: part[:rows] for name, part in whole._asdict().items() if isinstance(part, Tensor)}
-            return whole._replace(**parts, continues=False, goes_on=False)  # type: ignore[arg-type]
+            return whole._replace(**parts, continues=False, goes_on=False)
         limit = self.language_model.backbone.max_length
         positions = positions if limit is None else min(positions, limit)
         ids = self.task.tokenizer.encode(self.held_out(8 * rows * (positions + 1)))
