@@ -21,10 +21,11 @@ COMMANDS = {
     "translate": "translate each line of standard input",
     "share": "write a trained model into a folder for others",
     "embeddings": "neighbours, analogies and a map of word vectors",
+    "neurons": "find single units that can be read, and colour text by them",
     "report": "write a page about a run, or one that compares several",
 }
 
-HOMES = {"embeddings": "embeddings", "report": "report.command"}
+HOMES = {"embeddings": "embeddings", "neurons": "neurons", "report": "report.command"}
 """Modules of commands that have one of their own; the others are in `commands`."""
 
 OVERVIEW = """usage: seqmodels COMMAND [options]
@@ -42,6 +43,7 @@ examples:
   seqmodels translate runs/translator/RUN < sentences.txt > translations.txt
   seqmodels share runs/language_model/RUN my-model
   seqmodels embeddings glove.6B.100d.txt --near paris --analogy man king woman
+  seqmodels neurons runs/language_model/RUN --html neurons.html
   seqmodels report runs/language_model/RUN
 
 seqmodels COMMAND --help says what a command takes. With --import MODULE, a command

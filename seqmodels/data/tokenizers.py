@@ -194,6 +194,12 @@ class Tokenizer(Recorded):
             found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [self._outer(encoding.ids) for encoding in found]
 
+    def places(self, text: str) -> tuple[list[int], list[int]]:
+        """Token ids of a text, and for each token the number of the last character that it has part in."""
+        with guarded("cut a text into tokens"):
+            encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return self._outer(list(encoding.ids)), [max(behind, 1) - 1 for _, behind in encoding.offsets]
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text that token ids stand for, special tokens left out."""
         if self._plain:

@@ -1,0 +1,159 @@
+"""Text coloured by what a unit does, from blue for low over white to red for high: as HTML and in a terminal.
+
+Blue and red are told apart by the colour-blind, too, and letters stay legible on either. The page has no scripts:
+pointing at a letter shows its value by a rule of its style.
+"""
+
+import html
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from seqmodels.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+Colours = dict[str, tuple[int, int, int]]
+
+LIGHT: Colours = {"low": (90, 150, 215), "high": (240, 120, 95), "ink": (20, 20, 20), "page": (255, 255, 255)}
+DARK: Colours = {"low": (35, 95, 165), "high": (165, 50, 40), "ink": (240, 240, 240), "page": (21, 24, 28)}
+"""Colours on light and on dark paper, red, green and blue from 0 to 255."""
+
+OUTER = 0.01
+"""Share of values at either end that are drawn as if they were no farther out."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A piece of text and what one unit did on it.
+
+    Attributes:
+        title: what it is, for people.
+        pieces: the text, cut behind each character of which there is a value.
+        values: as many.
+        low: the value of the strongest blue.
+        high: that of the strongest red.
+    """
+
+    title: str
+    pieces: list[str]
+    values: list[float]
+    low: float
+    high: float
+
+    def strength(self, value: float) -> float:
+        """From -1, blue, over 0, no colour, to 1, red."""
+        if self.high <= self.low:
+            return 0.0
+        return min(1.0, max(-1.0, (2 * value - self.low - self.high) / (self.high - self.low)))
+
+
+def passage(title: str, text: str, characters: Sequence[int], values: Tensor, scale: Tensor | None = None) -> Passage:
+    """A text cut where there are values.
+
+    Args:
+        title: what it is, for people.
+        text: what was read.
+        characters: numbers of the characters that have values, rising; those before them have the same, as the letters
+            of a word before its last.
+        values: of the unit, (N,).
+        scale: values from which the colours are found, such as those of a longer text; these where not given.
+
+    Raises:
+        InputError: there is not one value for each of the characters, or no value.
+    """
+    if len(characters) != len(values) or not len(values):
+        raise InputError(f"{len(values)} values were given for {len(characters)} characters; expected one for each")
+    around = (values if scale is None else scale).double()
+    low, high = around.quantile(torch.tensor([OUTER, 1 - OUTER], dtype=torch.float64)).tolist()
+    known: dict[int, float] = dict(zip(characters, values.tolist(), strict=True))  # of several bytes, the last
+    borders = [0, *(character + 1 for character in known)]
+    borders[-1] = len(text)
+    pieces = [text[first:behind] for first, behind in itertools.pairwise(borders)]
+    return Passage(title, pieces, list(known.values()), low, high)
+
+
+def coloured_page(passages: Iterable[Passage], title: str = "What single units do") -> str:
+    """A page of its own with coloured passages, of nothing from elsewhere; see `coloured_html`."""
+    name = html.escape(title)
+    body = "\n".join(coloured_html(each) for each in passages)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{name}</title>\n'
+        f'<meta name="viewport" content="width=device-width">\n<style>{PAGE}{STYLE}</style>\n</head>\n<body>\n'
+        f"<h1>{name}</h1>\n<p>The colour of a letter is what the unit did once it had read it. Point at one "
+        f"for the value.</p>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def coloured_html(shown: Passage) -> str:
+    """A passage as a part of a page that has the rules of `STYLE`: a span for each run of letters with one value."""
+    spans = []
+    for (strength, value), run in itertools.groupby(zip(shown.pieces, shown.values, strict=True), _look(shown)):
+        letters = html.escape("".join(piece for piece, _ in run), quote=True)
+        side = "high" if strength > 0 else "low"
+        colour = f' class="{side}" style="--s:{abs(strength):.2f}"' if strength else ""
+        spans.append(f'<span{colour} data-value="{value}">{letters}</span>')
+    return (
+        f'<figure class="coloured">\n<figcaption>{html.escape(shown.title)} <span class="low" style="--s:1">'
+        f'{shown.low:.2f}</span> <span class="high" style="--s:1">{shown.high:.2f}</span></figcaption>\n'
+        f"<pre>{''.join(spans)}</pre>\n</figure>"
+    )
+
+
+def coloured_text(shown: Passage) -> "Text":
+    """A passage for a terminal, as `rich` writes it: black letters on colours between white, blue and red."""
+    from rich.text import Text
+
+    text = Text(no_wrap=False)
+    for (strength, _), run in itertools.groupby(zip(shown.pieces, shown.values, strict=True), _look(shown)):
+        red, green, blue = mixed(strength, LIGHT)
+        text.append("".join(piece for piece, _ in run), style=f"rgb(20,20,20) on rgb({red},{green},{blue})")
+    return text
+
+
+def mixed(strength: float, colours: Colours) -> tuple[int, int, int]:
+    """The colour behind a letter, between that of the page and the strongest blue or red.
+
+    Args:
+        strength: from -1, low, to 1, high.
+        colours: `LIGHT` or `DARK`.
+    """
+    end = colours["high" if strength > 0 else "low"]
+    red, green, blue = (round(p + (e - p) * abs(strength)) for p, e in zip(colours["page"], end, strict=True))
+    return red, green, blue
+
+
+def _look(shown: Passage) -> Callable[[tuple[str, float]], tuple[float, str]]:
+    """What of a piece and its value can be seen: how strong the colour is, and the value in figures."""
+    return lambda pair: (round(shown.strength(pair[1]), 2), f"{pair[1]:.2f}")
+
+
+def _palette(colours: Colours) -> str:
+    return " ".join(f"--{name}: {', '.join(map(str, colour))};" for name, colour in colours.items())
+
+
+STYLE = f"""
+.coloured {{ {_palette(LIGHT)} margin: 0 0 2rem; }}
+@media (prefers-color-scheme: dark) {{ .coloured {{ {_palette(DARK)} }} }}
+.coloured pre {{ font: 14px/1.6 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }}
+.coloured .low {{ background: rgba(var(--low), var(--s)); }}
+.coloured .high {{ background: rgba(var(--high), var(--s)); }}
+.coloured pre span {{ position: relative; }}
+.coloured pre span:hover {{ outline: 1px solid rgb(var(--ink)); }}
+.coloured pre span:hover::after {{ content: attr(data-value); position: absolute; left: 0; top: 100%; z-index: 1;
+  padding: 0 .4em; font-size: 12px; white-space: nowrap; color: rgb(var(--page)); background: rgb(var(--ink)); }}
+"""
+"""Rules for `coloured_html`, which touch nothing else on a page."""
+
+PAGE = f"""
+:root {{ color-scheme: light dark; {_palette(LIGHT)} }}
+@media (prefers-color-scheme: dark) {{ :root {{ {_palette(DARK)} }} }}
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
+  color: rgb(var(--ink)); background: rgb(var(--page)); }}
+"""
+"""Rules for a page that has nothing else on it."""
