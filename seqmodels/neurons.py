@@ -69,7 +69,7 @@ def neurons(
     console = Console(highlight=False)
     console.print(f"{origin}, {sum(map(len, texts)):,} characters, {len(found.units):,} units")
     console.print(_table(ranking, rank(fresh, known)))
-    coloured = list(passages(task, texts, found, known, units_shown(ranking, unit)))
+    coloured = list(_passages(task, texts, found, known, _shown(ranking, unit)))
     if console.is_terminal:
         for shown in coloured:
             console.print(f"\n{shown.title}, blue {shown.low:.2f} to red {shown.high:.2f}")
@@ -159,7 +159,7 @@ def _table(ranking: Mapping[str, list[Neuron]], untrained: Mapping[str, list[Neu
     return table
 
 
-def units_shown(ranking: Mapping[str, list[Neuron]], units: Sequence[str] | None) -> list[tuple[str, Neuron]]:
+def _shown(ranking: Mapping[str, list[Neuron]], units: Sequence[str] | None) -> list[tuple[str, Neuron]]:
     """Which units are shown, each beside the label that it was chosen for: the best for each, or those asked for."""
     if units is None:
         return [(name, neurons[0]) for name, neurons in ranking.items() if neurons]
@@ -168,7 +168,7 @@ def units_shown(ranking: Mapping[str, list[Neuron]], units: Sequence[str] | None
     return [max(pairs, key=lambda pair: pair[1].beyond_chance) for pairs in of_unit if pairs]
 
 
-def passages(
+def _passages(
     task: LanguageModel,
     texts: Sequence[str],
     found: Activations,

@@ -12,6 +12,7 @@ from seqmodels.report.curves import curves
 from seqmodels.report.embeddings import embeddings
 from seqmodels.report.gates import gates
 from seqmodels.report.horizon import horizon
+from seqmodels.report.neurons import neurons
 from seqmodels.report.overview import ending, network, origin, tiles
 from seqmodels.report.page import page
 from seqmodels.report.samples import samples
@@ -29,6 +30,7 @@ PARTS: tuple[Part, ...] = (
     ("horizon", "Gradient horizon", horizon),
     ("spectra", "Spectra", spectra),
     ("gates", "Gates", gates),
+    ("neurons", "Neurons", neurons),
     ("attention", "Attention", attention),
     ("embeddings", "Embeddings", embeddings),
     ("configuration", "Configuration", configuration),

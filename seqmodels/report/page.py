@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from seqmodels.diagnostics.attention_page import TABLE_STYLE
+from seqmodels.diagnostics.coloured import STYLE as COLOURED
 from seqmodels.report.overview import Tile
 from seqmodels.report.section import Section, text
 
@@ -14,7 +15,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 @cache
 def _style() -> str:
-    return (Path(__file__).parent / "style.css").read_text(encoding="utf-8") + TABLE_STYLE
+    return (Path(__file__).parent / "style.css").read_text(encoding="utf-8") + TABLE_STYLE + COLOURED
 
 
 def page(

@@ -117,7 +117,7 @@ class Subject:
         if not isinstance(self.data, TextDataModule):
             raise InputError("this is of running text, and the run was trained on something else")
         pieces, length = list[str](), 0
-        for rows in self.data.corpus.rows(self._part()).iter(16):
+        for rows in self.data.corpus.rows(self.part).iter(16):
             pieces += rows["text"]
             length += sum(map(len, rows["text"]))
             if length >= characters:
@@ -132,7 +132,7 @@ class Subject:
         """
         if not isinstance(self.data, TranslationDataModule):
             raise InputError("this is of translators, and the run was trained on something else")
-        return self.data.examples(self._part(), count)
+        return self.data.examples(self.part, count)
 
     def batch(self, rows: int, positions: int) -> Batch:
         """Held-out text as a batch that has its targets.
@@ -145,7 +145,7 @@ class Subject:
             InputError: there is no such text, or too little.
         """
         if not isinstance(self.data, TextDataModule):
-            whole = self.data.scored_batches(self._part())[0, 0]
+            whole = self.data.scored_batches(self.part)[0, 0]
             parts = {name: part[:rows] for name, part in whole._asdict().items() if isinstance(part, Tensor)}
             return whole._replace(**parts, continues=False, goes_on=False)
         limit = self.language_model.backbone.max_length
@@ -157,7 +157,8 @@ class Subject:
         rows = min(rows, len(ids) // (positions + 1))
         return shifted(torch.tensor(ids[: rows * (positions + 1)]).view(rows, positions + 1))
 
-    def _part(self) -> str:
+    @property
+    def part(self) -> str:
         """The split that is held out."""
         return next((name for name in ("validation", "whole", "test") if name in self.data.splits), "train")
 
