@@ -28,10 +28,11 @@ RANKED = 7_000
 SPAN, CONTEXT = 768, 256
 """Tokens that are read side by side, and those before them for their state."""
 LEAD = (
-    "Single units of the network that follow something a person would name. Each was chosen on one half of the held-out "
-    "text and is scored on the other: by AUC where the answer is yes or no (0.5 is chance, 1 perfect), by R² where it is "
-    "a number (0 is chance, 1 perfect). A network with random weights says how much of it needs no learning. Below, text "
-    "in the colours of the units, from blue for low values to red for high ones; pointing at a letter shows its value."
+    "Single units of the network that follow something a person would name. Each was chosen on one half of the "
+    "held-out text and is scored on the other: by AUC where the answer is yes or no (0.5 is chance, 1 perfect), by "
+    "R² where it is a number (0 is chance, 1 perfect). A network with random weights says how much of it needs no "
+    "learning. Below, text in the colours of the units, from blue for low values to red for high ones; pointing at "
+    "a letter shows its value."
 )
 MEANINGS = {
     "quotation": "inside a string or quotation", "comment": "inside a comment", "brackets": "depth of brackets",

@@ -14,9 +14,10 @@ WORK = 16 * 512**3
 PANELS = 12
 """Most maps that are drawn."""
 LEAD = (
-    "The eigenvalues of the matrices by which the state is multiplied at every step, as points of the complex plane. "
-    "What lies inside the dotted unit circle shrinks from step to step, what lies outside grows; the spectral radius "
-    "is the distance of the farthest. With gates and nonlinearities between them, the matrices are one part of the story."
+    "The eigenvalues of the matrices by which the state is multiplied at every step, as points of the complex "
+    "plane. What lies inside the dotted unit circle shrinks from step to step, what lies outside grows; the "
+    "spectral radius is the distance of the farthest. With gates and nonlinearities between them, the matrices are "
+    "one part of the story."
 )
 
 
