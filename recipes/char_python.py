@@ -10,6 +10,7 @@ Two minutes of training on two cores, without network or download. `--help` list
 from seqmodels import LSTM, LanguageModel, TextDataModule, fit
 from seqmodels.cli import command
 from seqmodels.nn import Backbone
+from seqmodels.report import end_with_report
 from seqmodels.run import Precision
 
 
@@ -52,10 +53,11 @@ def main(
     text = TextDataModule(data, tokenizer=tokenizer, length=length, batch_size=batch_size, carry=True, seed=seed)
     network = backbone or LSTM(input_size=64, hidden_size=512)
     model = LanguageModel(network, text.tokenizer, dropout=dropout, lr=lr, beta2=0.999)
-    fit(
+    run = fit(
         model, text, max_minutes=max_minutes, max_steps=max_steps, precision=precision, devices=devices,
         prompt=prompt, runs=runs, wandb=wandb,
     )  # fmt: skip
+    end_with_report(run)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from seqmodels import GRU, TranslationDataModule, Translator, fit
 from seqmodels.cli import command
 from seqmodels.nn.alignment import Attention
 from seqmodels.optim import OptimizerName
+from seqmodels.report import end_with_report
 from seqmodels.run import Precision
 
 
@@ -59,10 +60,11 @@ def main(
         GRU(size, size), GRU(size, 2 * size), phrases.tokenizer, phrases.source_tokenizer, attention,
         dropout=dropout, optimizer=optimizer, lr=lr,
     )  # fmt: skip
-    fit(
+    run = fit(
         model, phrases, max_minutes=max_minutes, max_steps=max_steps, validations=validations, precision=precision,
         runs=runs, wandb=wandb,
     )  # fmt: skip
+    end_with_report(run)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,11 @@ COMMANDS = {
     "share": "write a trained model into a folder for others",
     "embeddings": "neighbours, analogies and a map of word vectors",
     "neurons": "find single units that can be read, and colour text by them",
+    "report": "write a page about a run, or one that compares several",
 }
 
-HOMES = {"embeddings": "seqmodels.embeddings", "neurons": "seqmodels.neurons"}
-"""Modules of the commands that are not in `commands`."""
+HOMES = {"embeddings": "embeddings", "neurons": "neurons", "report": "report.command"}
+"""Modules of commands that have one of their own; the others are in `commands`."""
 
 OVERVIEW = """usage: seqmodels COMMAND [options]
 
@@ -43,6 +44,7 @@ examples:
   seqmodels share runs/language_model/RUN my-model
   seqmodels embeddings glove.6B.100d.txt --near paris --analogy man king woman
   seqmodels neurons runs/language_model/RUN --html neurons.html
+  seqmodels report runs/language_model/RUN
 
 seqmodels COMMAND --help says what a command takes. With --import MODULE, a command
 knows the networks that a module of your own defines."""
@@ -129,7 +131,7 @@ def _run(name: str, words: list[str]) -> None:
     else:
         from seqmodels.parsing import Parser, call
 
-        function = getattr(import_module(_home(name)), name)
+        function = getattr(import_module(f"seqmodels.{HOMES.get(name, 'commands')}"), name)
         parser = Parser()
         parser.add_function_arguments(function, as_positional=True)
         call(function, parser.parse(words))
@@ -148,14 +150,9 @@ def _imported(words: list[str]) -> list[str]:
     return words
 
 
-def _home(name: str) -> str:
-    """The module that a command is a function of."""
-    return HOMES.get(name, "seqmodels.commands")
-
-
 def _help(name: str) -> str:
-    file = pages.PACKAGE.parent.joinpath(*_home(name).split(".")).with_suffix(".py")
-    about, found = pages.options(file, name)
+    home = HOMES.get(name, "commands").replace(".", "/")
+    about, found = pages.options(pages.PACKAGE / f"{home}.py", name)
     positional = [option for option in found if not option.default]
     optional = found[len(positional) :]
     lines = "\n".join(f"  {option.name.upper():<32}{option.meaning}" for option in positional)

@@ -13,7 +13,11 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 def best_figures(path: Path) -> dict[str, float]:
     """The validation figures at the place of the lowest nats per token; empty where nothing was validated."""
-    rows = read_metrics(path) if path.exists() else []
+    return best_of(read_metrics(path)) if path.exists() else {}
+
+
+def best_of(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The same, of rows of a `metrics.csv`."""
     rows = [row for row in rows if math.isfinite(row.get("val/nats_per_token", math.nan))]
     if not rows:
         return {}

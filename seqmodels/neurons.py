@@ -70,13 +70,13 @@ def neurons(
     console = Console(highlight=False)
     console.print(f"{origin}, {sum(map(len, texts)):,} characters, {len(found.units):,} units")
     console.print(_table(ranking, rank(fresh, known)))
-    passages = list(_passages(task, texts, found, known, _shown(ranking, unit)))
+    coloured = list(_passages(task, texts, found, known, _shown(ranking, unit)))
     if console.is_terminal:
-        for shown in passages:
+        for shown in coloured:
             console.print(f"\n{shown.title}, blue {shown.low:.2f} to red {shown.high:.2f}")
             console.print(coloured_text(shown))
     if html is not None:
-        _write_page(html, coloured_page(passages, f"Units of {Path(run).name}"))
+        _write_page(html, coloured_page(coloured, f"Units of {Path(run).name}"))
 
 
 def _check_page(path: str) -> None:

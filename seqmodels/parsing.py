@@ -38,7 +38,7 @@ class Parser(ArgumentParser):
         Raises:
             InputError: a flag or a value is not known.
         """
-        words = self._gathered(self._plain(argv))
+        words = self._together(self._gathered(self._plain(argv)))
         self._check_network(words)
         arguments = self.parse_args(words)
         self._check_nulls(arguments)
@@ -141,6 +141,16 @@ class Parser(ArgumentParser):
                 f"--{empty[0].replace('_', '-')} was given without a value; expected --{empty[0]} TEXT ..."
             )
         return rest + [f"--{name}={json.dumps(strings)}" for name, strings in values.items()]
+
+    def _together(self, words: list[str]) -> list[str]:
+        """The words that are no option and no value of one, as one list, where a list of strings is expected."""
+        if not any(a.option_strings == [] and getattr(a, "_typehint", None) == list[str] for a in self._actions):
+            return words
+        values, rest = list[str](), list[str]()
+        for last, word in itertools.pairwise(["", *words]):
+            own = word.startswith("--") or (last.startswith("--") and "=" not in last)
+            (rest if own else values).append(word)
+        return [json.dumps(values), *rest] if values else rest
 
     def _check_network(self, words: list[str]) -> None:
         for word, following in itertools.pairwise([*words, ""]):

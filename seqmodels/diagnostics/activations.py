@@ -92,6 +92,8 @@ def activations(
     units: Sequence[str] | None = None,
     *,
     most: int = MOST,
+    span: int = SPAN,
+    context: int = CONTEXT,
     watch: Callable[[list[list[Read]]], Iterable[list[Read]]] = iter,
 ) -> Activations:
     """Read texts, each from its start, and keep what the units do.
@@ -105,6 +107,8 @@ def activations(
         texts: documents.
         units: names of those to keep; None for all.
         most: how many activations to keep at most.
+        span: into how many tokens a text is cut that is read side by side; with fewer, a short text is read faster.
+        context: how many tokens before them are read for their state.
         watch: called with the batches to be read; gives them one by one, and may show how far it is.
 
     Raises:
@@ -121,7 +125,7 @@ def activations(
     columns: Tensor | None = None
     task.eval()
     try:
-        for batch in watch(_batches([ids for ids, _ in encoded], task.backbone.max_length)):
+        for batch in watch(_batches([ids for ids, _ in encoded], task.backbone.max_length, span, context)):
             for own, states, found in _read(task, batch, device):
                 if not names:
                     names = tuple(f"{name}.{number}" for name, wide in found for number in range(wide))
@@ -140,9 +144,11 @@ def activations(
     return Activations(names, values, numbers[kept], characters[kept])
 
 
-def _batches(texts: Sequence[list[int]], max_length: int | None) -> list[list[Read]]:
+def _batches(texts: Sequence[list[int]], max_length: int | None, span: int, context: int) -> list[list[Read]]:
     """The pieces of all texts, those of like lengths in one batch."""
-    span, context = (SPAN, CONTEXT) if max_length is None else (max_length - max_length // 2, max_length // 2)
+    if max_length is not None:
+        context = min(context, max_length // 2)
+        span = min(span, max_length - context)
     pieces, before = list[Read](), 0
     for ids in texts:
         tokens = torch.tensor([BOS, *ids])

@@ -5,19 +5,31 @@ from collections.abc import Iterable
 
 from seqmodels.diagnostics.alignment import AlignmentMap
 
-STYLE = """
-:root { color-scheme: light dark; --ink: 20, 70, 120; --text: #1c1c1c; --quiet: #777; --page: #fff; }
-@media (prefers-color-scheme: dark) { :root { --ink: 130, 190, 255; --text: #e8e8e8; --quiet: #999; --page: #15181c; } }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
-       color: var(--text); background: var(--page); }
-figure { margin: 0 0 3rem; overflow-x: auto; }
-figcaption { margin-bottom: .5rem; } figcaption span { color: var(--quiet); }
-table { border-collapse: collapse; }
-th { font-weight: normal; white-space: pre; }
-thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; padding: .3rem .1rem; }
-tbody th { text-align: right; padding: 0 .5rem; }
-td { width: 1.6rem; height: 1.6rem; border: 1px solid var(--page); background: rgba(var(--ink), var(--w, 0)); }
+TABLE_STYLE = """
+table.attention { border-collapse: collapse; font-size: .9em; }
+.attention th { font-weight: normal; white-space: pre; padding: 0 .5rem; border: 0; text-align: right; color: inherit; }
+.attention thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; padding: .3rem .1rem; }
+.attention td { width: 1.6rem; min-width: .7rem; height: 1.6rem; padding: 0; border: 1px solid var(--paper);
+  background: rgba(var(--heat), var(--w, 0)); }
+.attention tr:hover th { color: var(--accent); }
+.attention td:hover { outline: 1px solid var(--accent); outline-offset: -1px; }
 """
+"""How the tables look, in colours that the page around them has: `--heat`, three numbers, `--paper` and `--accent`."""
+
+STYLE = f"""
+:root {{ color-scheme: light dark; --heat: 20, 70, 120; --text: #1c1c1c; --quiet: #777; --paper: #fff;
+        --accent: #9a3d1c; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --heat: 130, 190, 255; --text: #e8e8e8; --quiet: #999; --paper: #15181c; --accent: #f0a27f; }}
+}}
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
+       color: var(--text); background: var(--paper); }}
+figure {{ margin: 0 0 3rem; overflow-x: auto; }}
+figcaption {{ margin-bottom: .5rem; }} figcaption span {{ color: var(--quiet); }}
+{TABLE_STYLE}"""
+
+SEEN = 0.005
+"""Weights below this are shown as none: half of the last digit that is shown of the others."""
 
 
 def attention_page(maps: Iterable[AlignmentMap], title: str = "What was attended to") -> str:
@@ -25,7 +37,7 @@ def attention_page(maps: Iterable[AlignmentMap], title: str = "What was attended
 
     Pointing at a cell shows the two tokens and the weight.
     """
-    tables = "\n".join(_table(found) for found in maps)
+    tables = "\n".join(attention_figure(found) for found in maps)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
         f'<meta name="viewport" content="width=device-width">\n<style>{STYLE}</style>\n</head>\n<body>\n'
@@ -35,21 +47,33 @@ def attention_page(maps: Iterable[AlignmentMap], title: str = "What was attended
     )
 
 
-def _table(found: AlignmentMap) -> str:
+def attention_figure(found: AlignmentMap) -> str:
+    """The table of one sentence, as a figure with both texts above it."""
     source, target = ("".join(side[:-1]).strip() for side in (found.source, found.target))
+    return (
+        f"<figure>\n<figcaption>{html.escape(source)}<br><span>{html.escape(target)}</span></figcaption>\n"
+        f"{attention_table(found)}\n</figure>"
+    )
+
+
+def attention_table(found: AlignmentMap) -> str:
+    """A row for each token that looks, a column for each that is looked at, colour for the weight.
+
+    Pointing at a cell shows the two tokens and the weight. The table has the class `attention`, see `TABLE_STYLE`.
+    """
     head = "".join(f'<th scope="col">{_shown(token)}</th>' for token in found.source)
     rows = []
     for token, weights in zip(found.target, found.weights.tolist(), strict=True):
         cells = "".join(
-            f'<td style="--w:{weight:.3f}" title="{_shown(token)} ← {_shown(other)}: {weight:.2f}"></td>'
+            f'<td style="--w:{weight:.2f}" title="{_shown(token)} ← {_shown(other)}: {weight:.2f}"></td>'
+            if weight >= SEEN
+            else "<td></td>"
             for other, weight in zip(found.source, weights, strict=True)
         )
         rows.append(f'<tr><th scope="row">{_shown(token)}</th>{cells}</tr>')
-    return (
-        f"<figure>\n<figcaption>{html.escape(source)}<br><span>{html.escape(target)}</span></figcaption>\n"
-        f"<table>\n<thead><tr><th></th>{head}</tr></thead>\n<tbody>\n{chr(10).join(rows)}\n</tbody>\n</table>\n</figure>"
-    )
+    body = "\n".join(rows)
+    return f'<table class="attention">\n<thead><tr><th></th>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
 
 
 def _shown(token: str) -> str:
-    return html.escape(token.strip() or token, quote=True)
+    return html.escape(token.strip() or token.replace("\n", "⏎").replace("\t", "→").replace(" ", "·"), quote=True)

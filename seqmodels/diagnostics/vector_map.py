@@ -62,7 +62,12 @@ def _tsne(vectors: Tensor, seed: int) -> Tensor:
     return torch.from_numpy(TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(scaled)).double()
 
 
-def draw_map(points: Tensor, words: Sequence[str], pairs: Iterable[tuple[str, str]] = ()) -> "Figure":
+def draw_map(
+    points: Tensor,
+    words: Sequence[str],
+    pairs: Iterable[tuple[str, str]] = (),
+    inches: tuple[float, float] = (9, 7),
+) -> "Figure":
     """A map as a picture: a dot for each word, its name where there is room, arrows from one of a pair to the other.
 
     Names come in the order of the words, and those of pairs first; one that would lie upon another is left out.
@@ -71,6 +76,7 @@ def draw_map(points: Tensor, words: Sequence[str], pairs: Iterable[tuple[str, st
         points: (N, 2), as `map_of` makes them.
         words: N of them.
         pairs: such as ("sister", "brother").
+        inches: width and height of the picture.
 
     Raises:
         InputError: there are not as many words as points, or a word of a pair is none of them.
@@ -83,7 +89,7 @@ def draw_map(points: Tensor, words: Sequence[str], pairs: Iterable[tuple[str, st
     arrows = list(pairs)
     if unknown := [word for pair in arrows for word in pair if word not in places]:
         raise InputError(f"the word {unknown[0]!r} of a pair is not on the map; add it to the words")
-    figure = Figure(figsize=(9, 7), dpi=120)
+    figure = Figure(figsize=inches, dpi=120)
     figure.patch.set_alpha(0)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()

@@ -1,0 +1,369 @@
+"""Pages about runs: whole, safe and without scripts, whatever the network and whatever is missing."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from pairs import write_pairs
+
+from seqmodels import (
+    GRU,
+    LSTM,
+    RNN,
+    Hybrid,
+    LanguageModel,
+    MinGRU,
+    TextDataModule,
+    Transformer,
+    TranslationDataModule,
+    Translator,
+    cli,
+    fit,
+    load,
+)
+from seqmodels.batch import Batch
+from seqmodels.errors import InputError
+from seqmodels.nn import Backbone
+from seqmodels.report import report
+from seqmodels.report.comparing import compare, labels
+from seqmodels.report.figures import inline, new_figure
+from seqmodels.report.samples import read_samples, read_translations, some
+from seqmodels.report.section import number, text
+from seqmodels.report.setting import flat
+from seqmodels.report.subject import open_run
+
+NETWORKS: dict[str, Callable[[], Backbone]] = {
+    "LSTM": lambda: LSTM(8, 12, num_layers=2),
+    "RNN": lambda: RNN(8, 12),
+    "MinGRU": lambda: MinGRU(8, 12),
+    "Transformer": lambda: Transformer(8, num_layers=2, num_heads=2, context=32),
+    "Hybrid": lambda: Hybrid(8, "GRU,attention", num_heads=2, context=32),
+}
+VOID = ("meta", "br", "img")
+
+
+class Page(HTMLParser):
+    """A page taken apart: its sections, and whether its tags are closed in the order in which they were opened."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.texts: dict[str, str] = {}
+        self.section = ""
+        self.feed(self.source)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "section":
+            self.section = found["id"] or ""
+            self.texts[self.section] = ""
+        if found.get("id"):
+            self.ids.append(found["id"] or "")
+        assert not [name for name in found if name.startswith("on")]
+        self.links += [found[name] or "" for name in ("href", "xlink:href", "src") if name in found]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        if tag == "section":
+            self.section = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.section:
+            self.texts[self.section] += data
+
+
+def check(page: Page) -> None:
+    """What holds for every page: nothing in it runs or is fetched, and every name within it is there once."""
+    assert not page.tags & {"script", "iframe", "link", "object", "embed", "form", "base"}
+    assert "default-src 'none'" in page.source
+    assert len(page.ids) == len(set(page.ids))
+    inside = [link[1:] for link in page.links if link.startswith("#")]
+    inside += re.findall(r"url\(#([^)]+)\)", page.source)
+    assert set(inside) <= set(page.ids)
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in page.links)
+    assert set(re.findall(r"https?://[^\"' ]+", page.source)) <= {
+        "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink",
+    }  # fmt: skip
+    assert all(len(said.strip()) > 25 for said in page.texts.values()), page.texts
+
+
+@pytest.fixture(scope="module")
+def runs(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run of each kind of network on the same text, of three steps."""
+    folder, made = tmp_path_factory.mktemp("runs"), {}
+    for name, network in NETWORKS.items():
+        torch.manual_seed(0)
+        data = TextDataModule(str(text_file), length=16, batch_size=4)
+        model = LanguageModel(network(), data.tokenizer)
+        made[name] = fit(model, data, max_steps=3, validations=1, runs=str(folder))
+    return made
+
+
+@pytest.fixture(scope="module")
+def translators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs of translators: by alignment, by one vector, by Transformers, and by a language model."""
+    folder, made = tmp_path_factory.mktemp("translators"), {}
+    write_pairs(folder)
+    for name in ("general", "none", "transformer", "joined"):
+        torch.manual_seed(0)
+        layout = "joined" if name == "joined" else "pair"
+        data = TranslationDataModule(str(folder), "en", "fr", tokenizer="char", max_tokens=200, layout=layout)
+        model = (
+            LanguageModel(Transformer(8, num_layers=1, num_heads=2, context=256), data.tokenizer)
+            if name == "joined"
+            else Translator(
+                Transformer(8, num_layers=1, num_heads=2, causal=False),
+                Transformer(8, num_layers=1, num_heads=2, memory_size=8),
+                data.tokenizer,
+                data.source_tokenizer,
+            )
+            if name == "transformer"
+            else Translator(GRU(8, 8), GRU(8, 8), data.tokenizer, data.source_tokenizer, name)
+        )
+        made[name] = fit(model, data, max_steps=2, validations=1, runs=str(folder / "runs"))
+    return made
+
+
+@pytest.fixture
+def run(runs: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of a run, to be broken."""
+    return shutil.copytree(runs["LSTM"], tmp_path / "run")
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_page_of_each_network(runs: dict[str, Path], kind: str) -> None:
+    path = report(runs[kind])
+    assert path == runs[kind] / "report.html"
+    page = Page(path)
+    check(page)
+    assert path.stat().st_size < 5e6
+    assert f"<h1>{kind} on " in page.source
+    assert "validation" in page.texts["curves"]
+    assert "step 3" in page.texts["samples"]
+    assert "learning" not in page.texts["configuration"]
+    assert "batch_size" in page.texts["configuration"]
+    assert "torch" in page.texts["environment"]
+    attends = kind in ("Transformer", "Hybrid")
+    assert ("head 1" in page.texts["attention"]) == attends
+    assert (f"{kind} has no attention" in page.texts["attention"]) == (not attends)
+
+
+def test_the_same_run_gives_the_same_page(runs: dict[str, Path], tmp_path: Path) -> None:
+    first, second = (report(runs["Transformer"], to=tmp_path / f"{name}.html").read_bytes() for name in "ab")
+    assert first == second
+
+
+def test_weights_in_the_page_are_those_of_the_model(runs: dict[str, Path]) -> None:
+    page = report(runs["Transformer"]).read_text(encoding="utf-8")
+    subject = open_run(runs["Transformer"])
+    model = load(runs["Transformer"])
+    assert isinstance(model, LanguageModel)
+    ids = torch.tensor([subject.reading(48)])
+    with torch.inference_mode():
+        _, _, trace = model.traced(Batch(ids, ids))
+    weights = trace.attention["1"][0, 1]
+    table = page.split("Layer 1, head 2</summary>")[1].split("</table>")[0]
+    for t, row in enumerate(table.split("<tr>")[2:]):
+        shown = [float(found or 0) for found in re.findall(r"<td(?: style=\"--w:([\d.]+)\")?", row)]
+        torch.testing.assert_close(torch.tensor(shown), weights[t], atol=0.00501, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["general", "none", "transformer", "joined"])
+def test_page_of_translators(translators: dict[str, Path], kind: str) -> None:
+    page = Page(report(translators[kind]))
+    check(page)
+    assert "chien" in page.texts["samples"]
+    said = page.texts["attention"]
+    assert ("From source to translation" in said) == (kind in ("general", "transformer"))
+    assert ("head 2" in said) == (kind in ("transformer", "joined"))
+    assert ("to the source, head 1" in said) == (kind == "transformer")
+    assert ("no attention" in said) == (kind == "none")
+
+
+def test_run_without_a_checkpoint_says_so(run: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+    page = Page(report(run))
+    check(page)
+    assert "no model to look into" in page.texts["attention"]
+    assert "checkpoints/best.ckpt" in page.texts["attention"]
+    assert "million tokens" in page.texts["curves"]
+
+
+def test_text_that_has_moved_is_asked_for(text: str, tmp_path: Path) -> None:
+    there = tmp_path / "there.txt"
+    there.write_text(text, encoding="utf-8")
+    data = TextDataModule(str(there), length=16, batch_size=4)
+    model = LanguageModel(NETWORKS["Transformer"](), data.tokenizer)
+    run = fit(model, data, max_steps=1, validations=1, runs=str(tmp_path / "runs"))
+    moved = there.rename(tmp_path / "moved.txt")
+    said = Page(report(run)).texts["attention"]
+    assert "--data says where it lies now" in said
+    assert "there.txt" in said
+    assert "head 1" in Page(report(run, [str(moved)])).texts["attention"]
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "env.json", "result.json", "metrics.csv", "samples.md"])
+def test_files_that_are_missing_or_nonsense(run: Path, name: str) -> None:
+    sections = {
+        "config.yaml": "configuration",
+        "env.json": "environment",
+        "metrics.csv": "curves",
+        "samples.md": "samples",
+    }
+    for content in (None, b"", b"\xff\xfe\x00", b"[1, {", b"a,b\nx,y\n", b"- - -"):
+        (run / name).unlink(missing_ok=True)
+        if content is not None:
+            (run / name).write_bytes(content)
+        page = Page(report(run))
+        check(page)
+        if name in sections:
+            assert page.source.count('class="missing"') == 2, content  # no attention, and this
+            said = page.source.split(f'<section id="{sections[name]}"')[1].split("</section>")[0]
+            assert 'class="missing"' in said
+
+
+def test_odd_values_in_files(run: Path) -> None:
+    (run / "result.json").write_text('{"val/nats_per_token": "x", "steps": [], "tokens": NaN, "ended": {"a": 1}}')
+    (run / "env.json").write_text('{"commit": 7, "corpus": [], "resumed": [1, {"step": "<b>"}], "versions": null}')
+    (run / "metrics.csv").write_text("step,train/tokens,val/nats_per_token\n1,,2\n2,nan,inf\n3,100,2.5\n")
+    check(Page(report(run)))
+
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'><a href=https://example.org>&lt;\x00\x1b[2J\u202e"
+
+
+def test_nothing_that_a_file_says_becomes_markup(run: Path) -> None:
+    (run / "samples.md").write_text(f"## step {EVIL}\n\n```text\n{EVIL}\n```\n")
+    settings = json.dumps(
+        {"data": EVIL, "a<b>": [EVIL], EVIL.replace("\0", ""): 1, "backbone": {"class_path": EVIL, "init_args": 3}}
+    )
+    (run / "config.yaml").write_text(settings)
+    (run / "env.json").write_text(json.dumps({"command": EVIL, "commit": EVIL, "corpus": {"origin": EVIL}, EVIL: EVIL}))
+    (run / "result.json").write_text(json.dumps({"ended": EVIL, "val/nats_per_token": 2.0, f"val/{EVIL}": 1.0}))
+    header, row = (run / "metrics.csv").read_text().splitlines()[:2]
+    (run / "metrics.csv").write_text(f'{header},"val/{EVIL.replace(chr(34), "")}"\n{row},7\n'.replace("\0", ""))
+    page = Page(report(run))
+    source = re.sub(r"https://example.org", "", page.source)
+    assert "script" not in page.tags
+    assert "<img" not in source
+    assert "\x1b" not in source
+    assert "\u202e" not in source
+    compared = Page(compare([run, run], to=run / "both.html"))
+    assert "script" not in compared.tags
+    assert "<img" not in compared.source
+
+
+def test_long_files_make_short_pages(run: Path) -> None:
+    (run / "samples.md").write_text("".join(f"## step {n}\n\n```text\n{'y' * 3000}\n```\n\n" for n in range(400)))
+    rows = "".join(f"{n},{n * 1000},{2 + 1 / (n + 1)},{2 + 1 / (n + 1)}\n" for n in range(40_000))
+    (run / "metrics.csv").write_text(f"step,train/tokens,train/nats_per_token,val/nats_per_token\n{rows}")
+    path = report(run)
+    assert path.stat().st_size < 300_000
+    check(Page(path))
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path, why in ((tmp_path, "it holds nothing of a run"), (tmp_path / "no", "there is no such folder")):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["report", str(path)])
+        assert ended.value.code == 2
+        assert why in capsys.readouterr().err
+
+
+def test_the_command_names_the_page_and_counts_seconds(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.main(["report", str(runs["RNN"]), "--to", str(tmp_path / "page.html")])
+    said = capsys.readouterr()
+    assert said.out == f"{tmp_path / 'page.html'}\n"
+    assert re.search(r"Learning curves +\d+\.\d s", said.err)
+    assert "RNN has no attention" in said.err
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["report", str(runs["RNN"]), "--to", str(tmp_path / "no" / "page.html")])
+    assert ended.value.code == 2
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["report", "--tu", "x"])
+    assert ended.value.code == 2
+
+
+def test_runs_compared(runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["report", *map(str, runs.values()), "--to", str(tmp_path / "all.html")])
+    assert capsys.readouterr().out == f"{tmp_path / 'all.html'}\n"
+    page = Page(tmp_path / "all.html")
+    check(page)
+    for name in NETWORKS:
+        assert all(name in page.texts[key] for key in ("results", "curves", "samples", "settings"))
+    assert "backbone.num_heads" in page.texts["settings"]
+    assert "batch_size" not in page.texts["settings"]
+    assert compare([runs["RNN"], runs["LSTM"]]) == runs["RNN"].parent / "comparison.html"
+    for number_of in (1, 21):
+        with pytest.raises(InputError, match="expected 2 to 20"):
+            compare([runs["RNN"]] * number_of)
+
+
+def test_names_tell_runs_apart(runs: dict[str, Path]) -> None:
+    subjects = [open_run(runs[name]) for name in ("RNN", "RNN", "LSTM", "RNN")]
+    subjects[1].settings = subjects[1].settings | {"lr": 0.5, "seed": 2}
+    assert labels(subjects) == ["RNN, lr 0.003 (1)", "RNN, lr 0.5", "LSTM", "RNN, lr 0.003 (4)"]
+
+
+def test_samples_are_read_as_they_are_written() -> None:
+    page = "## step 100\n\n```text\n## no heading\na\n```\n\n"
+    page += "## step 200, last validated\n\n~~~~~~text\n```python\n~~~~~~\n\n"
+    assert read_samples(page) == [("step 100", "## no heading\na"), ("step 200, last validated", "```python")]
+    assert read_samples("") == []
+    page = "## step 3, validated\n\n- a dog\n  - **un *chien***\n  - un chien\n\n- x\n  - **y**\n  - z\n\n"
+    assert read_translations(page) == [("step 3, validated", [("a dog", "un *chien*", "un chien"), ("x", "y", "z")])]
+
+
+def test_some_of_many() -> None:
+    assert some(3, 8) == [0, 1, 2]
+    assert some(101, 3) == [0, 50, 100]
+    assert all(len(set(some(count, 8))) == min(count, 8) for count in range(40))
+
+
+def test_figures_take_the_colours_of_the_page() -> None:
+    figure = new_figure()
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="C1", label="<&>")
+    axes.fill_between([0, 1], [1, 2], color="white")
+    axes.plot([0, 1], [1, 0], color="#123456")
+    axes.legend()
+    drawn = inline(figure, 'said "so"', "here")
+    assert drawn == inline(figure, 'said "so"', "here")
+    assert 'aria-label="said &quot;so&quot;"' in drawn
+    assert "stroke: var(--c1)" in drawn
+    assert "fill: var(--paper)" in drawn
+    assert "stroke: var(--axis)" in drawn
+    assert "#123456" in drawn
+    assert "&lt;&amp;&gt;" in drawn
+    assert "DejaVu" not in drawn
+    assert not re.search(r"<style|<metadata|<!--|\d{4}-\d\d-\d\d", drawn)
+    assert all(name.startswith("here-") for name in re.findall(r' id="([^"]+)"', drawn))
+
+
+def test_pieces_of_pages() -> None:
+    assert text("<a>\x00\u202e") == "&lt;a&gt;��"
+    assert text("x" * 30, 10) == "x" * 10 + "…"
+    assert [number(value) for value in (3, 12345.0, 2.50781, float("inf"))] == ["3", "12,345", "2.508", "inf"]
+    assert flat({"a": 1, "b": {"class_path": "m.C", "init_args": {"d": 2}}, "e": {"f": 3}}) == {
+        "a": 1, "b": "C", "b.d": 2, "e.f": 3,
+    }  # fmt: skip
