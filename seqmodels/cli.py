@@ -20,7 +20,11 @@ COMMANDS = {
     "score": "say how likely each line of standard input is",
     "translate": "translate each line of standard input",
     "share": "write a trained model into a folder for others",
+    "embeddings": "neighbours, analogies and a map of word vectors",
 }
+
+HOMES = {"embeddings": "embeddings"}
+"""Modules of commands that have one of their own; the others are in `commands`."""
 
 OVERVIEW = """usage: seqmodels COMMAND [options]
 
@@ -36,6 +40,7 @@ examples:
   seqmodels score runs/language_model/RUN < lines.txt
   seqmodels translate runs/translator/RUN < sentences.txt > translations.txt
   seqmodels share runs/language_model/RUN my-model
+  seqmodels embeddings glove.6B.100d.txt --near paris --analogy man king woman
 
 seqmodels COMMAND --help says what a command takes. With --import MODULE, a command
 knows the networks that a module of your own defines."""
@@ -120,10 +125,9 @@ def _run(name: str, words: list[str]) -> None:
     elif name == "fit":
         _fit(words)
     else:
-        from seqmodels import commands
         from seqmodels.parsing import Parser, call
 
-        function = getattr(commands, name)
+        function = getattr(import_module(f"seqmodels.{HOMES.get(name, 'commands')}"), name)
         parser = Parser()
         parser.add_function_arguments(function, as_positional=True)
         call(function, parser.parse(words))
@@ -143,7 +147,7 @@ def _imported(words: list[str]) -> list[str]:
 
 
 def _help(name: str) -> str:
-    about, found = pages.options(pages.PACKAGE / "commands.py", name)
+    about, found = pages.options(pages.PACKAGE / f"{HOMES.get(name, 'commands')}.py", name)
     positional = [option for option in found if not option.default]
     optional = found[len(positional) :]
     lines = "\n".join(f"  {option.name.upper():<32}{option.meaning}" for option in positional)

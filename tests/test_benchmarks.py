@@ -16,6 +16,7 @@ from benchmarks.reliability import files, stream
 from seqmodels.batch import BOS, EOS, IGNORE, Batch
 from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.decoding import Beam
+from seqmodels.hardware import has_bf16_lstm
 from seqmodels.nn import Transformer
 from seqmodels.tasks import Translator
 from seqmodels.tasks.translation import hypotheses
@@ -30,7 +31,7 @@ def _one_thread() -> Iterator[None]:
 
 
 TOPICS = {
-    "trainer": (partial(trainer.run, steps=1), 3, 3),
+    "trainer": (partial(trainer.run, steps=1), 2 + has_bf16_lstm(), 2 + has_bf16_lstm()),
     "batches": (batches.run, 4, 4),
     "cells": (cells.run, 5, 5),
     "sampling": (sampling.run, 4, 2),

@@ -185,7 +185,7 @@ def test_unrolled_states_are_on_the_way_of_the_gradient() -> None:
     assert isinstance(network, RecurrentStack)
     x, _ = inputs(network)
     x.requires_grad_()
-    y, layers, _ = network.unrolled(x)
-    (gradient,) = torch.autograd.grad(y[:, -1].sum(), [layers[0][2][1]], retain_graph=True)
+    y, layers = network.unrolled(x)
+    (gradient,) = torch.autograd.grad(y[:, -1].sum(), [layers[0].states[2][1]], retain_graph=True)
     assert gradient.abs().sum() > 0
     assert_close(torch.autograd.grad(y[:, -1].sum(), x), torch.autograd.grad(network(x)[0][:, -1].sum(), x))

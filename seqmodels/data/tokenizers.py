@@ -183,6 +183,11 @@ class Tokenizer(Recorded):
         with guarded("cut a text into tokens"):
             return self._outer(list(self._tokenizer.encode(text, add_special_tokens=False).ids))
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token of `encode(text)` stands: its first character, and the one behind its last."""
+        with guarded("cut a text into tokens"):
+            return list(self._tokenizer.encode(text, add_special_tokens=False).offsets)
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of many texts, on all cores."""
         with guarded("cut texts into tokens"):

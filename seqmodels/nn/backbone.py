@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seqmodels.errors import InputError
 from seqmodels.nn.cell import Cell
-from seqmodels.nn.trace import Trace
+from seqmodels.nn.trace import Trace, Unrolled
 from seqmodels.recorded import Recorded
 from seqmodels.state import State, first_tensor
 
@@ -87,6 +87,16 @@ class Backbone(Recorded, nn.Module, ABC):
         """What `forward` returns, and what the network had inside at each position."""
         y, state = self(x, state, mask=mask, memory=memory)
         return y, state, Trace(units={"1": y})
+
+    def unrolled(
+        self, x: Tensor, state: State | None = None, mask: Tensor | None = None, lightly: bool = False
+    ) -> tuple[Tensor, list[Unrolled]]:
+        """What `forward` returns first, step by step; see `RecurrentStack.unrolled`.
+
+        Raises:
+            InputError: the network is no stack of recurrent layers.
+        """
+        raise InputError(f"{type(self).__name__} is no stack of recurrent layers, and has no steps to unroll")
 
     def summary(self, y: Tensor, mask: Tensor) -> Tensor:
         """One vector for all that was read, (B, output_size): the last output.

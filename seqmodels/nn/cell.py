@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seqmodels.nn.dropout import weight_dropout
 from seqmodels.nn.initialization import Initialization, initialize_map
+from seqmodels.nn.trace import Unrolled
 from seqmodels.state import where
 
 CellState = tuple[Tensor, ...]
@@ -81,9 +82,38 @@ class Cell(nn.Module, ABC):
             The next state; its first tensor is the output.
         """
 
+    def unroll(self, x: Tensor, state: CellState, mask: Tensor | None = None) -> Unrolled:
+        """A sequence step by step, with what happened; see `steps`."""
+        states, gates = zip(*self.steps(x, state, mask, observed=True), strict=True)
+        return Unrolled(self, x, list(states), list(gates))
+
+    def unroll_lightly(self, x: Tensor, state: CellState) -> Unrolled:
+        """The same without gates, and where there is a faster way to it, with states that are not on the way of the
+        gradient: their gradients are found by `Unrolled.deltas` all the same.
+        """
+        return self.unroll(x, state)
+
+    def pulled_back(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...], delta: CellState) -> CellState:
+        """A gradient with respect to the state after a step, taken back through it: `delta` times the Jacobian of the
+        step. It is a function of the weights alone; what the step started from is a constant.
+
+        Args:
+            z: see `advance`; any number of dimensions may stand in front of the last.
+            state: the state before the step.
+            weights: what `weights` returned.
+            delta: the gradient, of the shapes of a state.
+        """
+        with torch.enable_grad():
+            before = tuple(tensor.detach().requires_grad_() for tensor in state)
+            after = self.advance(z.detach(), before, weights)
+            return torch.autograd.grad(after, before, delta, create_graph=True)
+
     def step(self, x: Tensor, state: CellState) -> CellState:
         """One step from inputs (B, D); see `advance`."""
         return self.advance(self.read(x), state, self.weights())
+
+    light: bool = False
+    """Whether `unroll_lightly` is faster than `sequence`."""
 
     def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The gates of one step by their textbook names, (B, hidden_size) each and between 0 and 1; see `advance`."""
@@ -106,19 +136,22 @@ class Cell(nn.Module, ABC):
         return torch.stack([after[0] for after in states], 1), states[-1]
 
     def steps(
-        self, x: Tensor, state: CellState, mask: Tensor | None = None, with_gates: bool = False
+        self, x: Tensor, state: CellState, mask: Tensor | None = None, observed: bool = False
     ) -> Iterator[tuple[CellState, dict[str, Tensor]]]:
-        """The state after each step by the equation, and the gates of the step where they are asked for.
+        """The state after each step by the equation, and the gates of the step where it is observed.
 
         Args:
             x: inputs (B, T, D).
             state: the state before the first step.
             mask: bool (B, T), False at padding, which leaves the state as it is; None where all is real.
-            with_gates: whether gates are computed.
+            observed: whether gates are computed, and the tensors of a state made independent of each other: a gradient
+                with respect to `c` is then that of what comes later, and not what goes by way of `h` of the same step.
         """
         weights = self.weights()
         for t, z in enumerate(self.read(x).unbind(1)):
-            gates = self.gates(z, state, weights) if with_gates else {}
+            gates = self.gates(z, state, weights) if observed else {}
             following = self.advance(z, state, weights)
+            if observed:
+                following = tuple(tensor.view_as(tensor) for tensor in following)
             state = following if mask is None else where(mask[:, t], following, state)  # type: ignore[assignment]
             yield state, gates

@@ -14,7 +14,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqmodels.hardware import has_bf16_lstm
 from seqmodels.nn.cell import Cell, CellState
+from seqmodels.nn.elman import ElmanUnrolled, elman
 from seqmodels.nn.initialization import Initialization
+from seqmodels.nn.trace import Unrolled
 from seqmodels.state import State, select, where
 
 
@@ -79,6 +81,8 @@ class FusedCell(Cell):
 class RNNCell(FusedCell):
     """`h_t = f(W_rec h_{t-1} + W_in x_t + b)` (Elman 1990), `f` the hyperbolic tangent or ReLU."""
 
+    light = True
+
     def __init__(self, input_size: int, hidden_size: int, nonlinearity: Literal["tanh", "relu"] = "tanh") -> None:
         kernel = nn.RNN(input_size, hidden_size, nonlinearity=nonlinearity, batch_first=True)
         super().__init__(input_size, hidden_size, kernel)
@@ -86,6 +90,33 @@ class RNNCell(FusedCell):
 
     def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         return (self.nonlinearity(F.linear(state[0], *weights) + z),)
+
+    def unroll_lightly(self, x: Tensor, state: CellState) -> Unrolled:
+        return self.side_by_side(x, self.read(x), state, tuple(weight.unsqueeze(0) for weight in self.weights()), self)
+
+    def side_by_side(self, x: Tensor, z: Tensor, state: CellState, weights: tuple[Tensor, ...], cell: Cell) -> Unrolled:
+        """Sequences of N such cells, each with weights of its own.
+
+        Args:
+            x: inputs (N * B, T, D).
+            z: what the cells read of them, (N * B, T, H).
+            state: the state before the first step, (N * B, H).
+            weights: recurrent weights (N, H, H) and biases (N, H).
+            cell: that of the sequence.
+        """
+        recurrent, bias = weights
+        N = len(recurrent)
+        z = z + bias.repeat_interleave(len(z) // N, 0).unsqueeze(1)
+        start = state[0].view(N, -1, self.hidden_size)
+        h = elman(z.view(N, -1, *z.shape[1:]), start, recurrent, self.nonlinearity is torch.relu)
+        return ElmanUnrolled(cell, x, z, h.flatten(0, 1), recurrent)
+
+    def pulled_back(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...], delta: CellState) -> CellState:
+        """`(delta * f'(a)) W_rec` with the slope of `f` held constant, too (Pascanu et al. 2013)."""
+        with torch.no_grad():
+            (h,) = self.advance(z, state, weights)
+            slope = 1 - h.square() if self.nonlinearity is torch.tanh else (h > 0).to(h.dtype)
+        return ((delta[0] * slope) @ weights[0],)
 
     def _fused(self, *arguments: Any) -> tuple[Tensor, ...]:
         return (torch.rnn_tanh if self.nonlinearity is torch.tanh else torch.rnn_relu)(*arguments)
@@ -123,11 +154,19 @@ class LSTMCell(FusedCell):
         return {"i": i, "f": f, "o": o}
 
     def _fused(self, *arguments: Any) -> tuple[Tensor, ...]:
-        x, rest = arguments[0], arguments[1:]
-        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu") or has_bf16_lstm():
+        x = arguments[0]
+        half = x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+        if x.device.type != "cpu" or not half or has_bf16_lstm():
             return torch.lstm(*arguments)
         with torch.autocast("cpu", enabled=False):
-            return torch.lstm(x.float(), *rest)
+            return tuple(tensor.to(x.dtype) for tensor in torch.lstm(*_in_single(arguments)))
+
+
+def _in_single(value: Any) -> Any:
+    """Arguments of a kernel with its tensors of numbers in single precision."""
+    if isinstance(value, tuple | list):
+        return type(value)(_in_single(part) for part in value)
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 class GRUCell(FusedCell):

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from seqmodels.errors import InputError
 from seqmodels.nn.backbone import Backbone
-from seqmodels.nn.cell import Cell, CellState
+from seqmodels.nn.cell import Cell
 from seqmodels.nn.cells import GRUCell, LSTMCell, RNNCell
 from seqmodels.nn.dropout import variational_dropout
 from seqmodels.nn.initialization import Initialization
-from seqmodels.nn.trace import Trace
+from seqmodels.nn.trace import Trace, Unrolled
 from seqmodels.state import State, where
 
 
@@ -118,49 +118,46 @@ class RecurrentStack(Backbone):
         return x, tuple(ends)
 
     def unrolled(
-        self, x: Tensor, state: State | None = None, mask: Tensor | None = None, gates: bool = False
-    ) -> tuple[Tensor, list[list[CellState]], list[list[dict[str, Tensor]]]]:
+        self, x: Tensor, state: State | None = None, mask: Tensor | None = None, lightly: bool = False
+    ) -> tuple[Tensor, list[Unrolled]]:
         """What `forward` returns first, by the cells' equations, so that nothing is hidden in a kernel.
 
         Args:
             x: inputs, (B, T, input_size).
             state: see `forward`.
             mask: see there.
-            gates: whether gates are computed, too.
+            lightly: see `Cell.unroll_lightly`; padding takes the long way all the same.
 
         Returns:
-            Outputs (B, T, output_size); for each layer, from the first to the last, the state of the cell after each
-            position, T of them, all on the way of the gradient from later outputs to earlier inputs; and likewise the
-            gates by name.
+            Outputs (B, T, output_size), and what happened in each layer, from the first to the last.
         """
         self._check(x, mask, None)
-        layers: list[list[CellState]] = []
-        opened: list[list[dict[str, Tensor]]] = []
+        layers: list[Unrolled] = []
         start = self.initial_state(x.shape[0]) if state is None else state
         for number, (cell, before) in enumerate(zip(self.layers, start, strict=True)):
             if number:
                 x = variational_dropout(x, self.dropout, self.training)
-            states, gate_values = zip(*cell.steps(x, before, mask, gates), strict=True)  # type: ignore[operator]
-            layers.append(list(states))
-            opened.append(list(gate_values))
-            x = torch.stack([after[0] for after in states], 1)
-        return x if mask is None else x * mask.unsqueeze(-1), layers, opened
+            light = lightly and mask is None
+            layer = cell.unroll_lightly(x, before) if light else cell.unroll(x, before, mask)  # type: ignore[operator]
+            layers.append(layer)
+            x = layer.over_time()[0]
+        return x if mask is None else x * mask.unsqueeze(-1), layers
 
     def traced(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State, Trace]:
         """See `Backbone.traced`: hidden and cell states of each layer, `1.h` and `1.c`, and its gates."""
         self._check(x, mask, memory)
-        y, layers, opened = self.unrolled(x, state, mask, gates=True)
+        y, layers = self.unrolled(x, state, mask)
         trace = Trace()
-        for number, (cell, states, gates) in enumerate(zip(self.layers, layers, opened, strict=True), 1):
-            for name, tensors in zip("hc", zip(*states, strict=True), strict=False):
+        for number, (cell, layer) in enumerate(zip(self.layers, layers, strict=True), 1):
+            for name, tensors in zip("hc", zip(*layer.states, strict=True), strict=False):
                 trace.units[f"{number}.{name}"] = _real(torch.stack(tensors, 1), mask)
-            for name in gates[0]:
-                trace.gates[f"{number}.{name}"] = _real(torch.stack([each[name] for each in gates], 1), mask)
+            for name in layer.gates[0]:
+                trace.gates[f"{number}.{name}"] = _real(torch.stack([each[name] for each in layer.gates], 1), mask)
             if cell.highway is not None:
                 trace.highways.append(f"{number}.{cell.highway}")
-        return y, tuple(states[-1] for states in layers), trace
+        return y, tuple(layer.states[-1] for layer in layers), trace
 
 
 def _real(values: Tensor, mask: Tensor | None) -> Tensor:

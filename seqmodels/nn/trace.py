@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,3 +50,29 @@ def in_turn(parts: list[Trace]) -> Trace:
         dim = 2 if name == "cross" else 1
         setattr(whole, name, {key: torch.cat([piece[key] for piece in pieces], dim) for key in pieces[0]})
     return whole
+
+
+@dataclass
+class Unrolled:
+    """What happened in one layer while it read T positions."""
+
+    cell: Any
+    """The cell."""
+    inputs: Tensor
+    """What it read, (B, T, D)."""
+    states: list[tuple[Tensor, ...]]
+    """The state after each position, on the way of the gradient from later outputs to earlier inputs. Its tensors are
+    independent of each other, so that a gradient with respect to `c` does not go by way of `h` at the same position."""
+    gates: list[dict[str, Tensor]]
+    """Its gates at each position, by name; empty where there are none."""
+
+    def over_time(self) -> tuple[Tensor, ...]:
+        """The states of all positions, (B, T, H) for each of their tensors."""
+        return tuple(torch.stack(tensors, 1) for tensors in zip(*self.states, strict=True))
+
+    def deltas(self, error: Tensor) -> tuple[Tensor, ...]:
+        """`dL/dh_t`, and `dL/dc_t` where there is one, of an error L, at all positions: (B, T, H) each."""
+        flat = [tensor for state in self.states for tensor in state]
+        found = torch.autograd.grad(error, flat, retain_graph=True, allow_unused=True, materialize_grads=True)
+        kinds = len(self.states[0])
+        return tuple(torch.stack(found[kind::kinds], 1) for kind in range(kinds))

@@ -1,0 +1,179 @@
+"""Experiments on long memory: until which distance does a network learn?"""
+
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from seqmodels.data.memory import MemoryDataModule
+from seqmodels.environment import quiet
+from seqmodels.folder import write_beside
+from seqmodels.sweep import Results
+from seqmodels.tasks.memory import MemoryModel
+
+
+def learn(
+    model: MemoryModel,
+    data: MemoryDataModule,
+    *,
+    max_steps: int = 20_000,
+    max_minutes: float | None = None,
+    check_every: int = 500,
+    accelerator: str = "cpu",
+) -> dict[str, Any]:
+    """Train networks until all have learned the problem, or the budget is spent.
+
+    Args:
+        model: the networks, one for each seed.
+        data: the problem, with the same seeds.
+        max_steps: steps at most.
+        max_minutes: minutes at most, where given.
+        check_every: steps between looks at the examples that networks are scored by.
+        accelerator: cpu or gpu.
+
+    Returns:
+        By seed, the step at which the error was first small enough, `solved`, None where it never was, and the `best`
+        and `last` error; and how many `steps` were made.
+    """
+    until = _Until(data.task.solved, max_steps, max_minutes)
+    with quiet():
+        trainer = pl.Trainer(
+            max_steps=max_steps,
+            max_epochs=-1,
+            val_check_interval=min(check_every, max_steps),
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            accelerator=accelerator,
+            devices=1,
+            callbacks=[until],
+        )
+        trainer.fit(model, datamodule=data)
+    return {
+        "solved": until.solved,
+        "best": until.best,
+        "last": model.errors,
+        "steps": trainer.global_step,
+    }
+
+
+class _Until(pl.Callback):
+    """Ends training when every network has solved the problem or the time is up; shows how far they are.
+
+    Args:
+        error: that of a network that has solved it.
+        max_steps: how long the bar is.
+        max_minutes: see `learn`.
+    """
+
+    def __init__(self, error: float, max_steps: int, max_minutes: float | None) -> None:
+        self.error, self.max_steps, self.max_minutes = error, max_steps, max_minutes
+        self.solved: list[int | None] = []
+        self.best: list[float] = []
+        self._bar: Progress | None = None
+        self._row = TaskID(0)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, MemoryModel)
+        self.solved = [None] * len(pl_module.networks)
+        self.best = [float("inf")] * len(pl_module.networks)
+        self._began = time.monotonic()
+        console = Console(file=sys.stdout)
+        if console.is_terminal:
+            columns = BarColumn(24), TimeElapsedColumn(), TextColumn("{task.fields[figures]}")
+            self._bar = Progress(*columns, console=console, transient=True)
+            self._row = self._bar.add_task("training", total=self.max_steps, figures="")
+            self._bar.start()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(self._row, completed=trainer.global_step)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, MemoryModel)
+        for place, error in enumerate(pl_module.errors):
+            self.best[place] = min(self.best[place], error)  # an error that is no number is none
+            if self.solved[place] is None and error < self.error:
+                self.solved[place] = trainer.global_step
+        if self._bar is not None:
+            self._bar.update(self._row, figures=f"errors {' '.join(f'{error:.3f}' for error in pl_module.errors)}")
+        late = self.max_minutes is not None and time.monotonic() - self._began > 60 * self.max_minutes
+        trainer.should_stop = late or None not in self.solved
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.on_train_end(trainer, pl_module)
+
+
+def success_table(results: Results, lengths: list[int], path: Path) -> str:
+    """How many of the networks solved the problem at each length, and after how many steps, as a table of Markdown.
+
+    Args:
+        results: what `learn` returned, by "method, length".
+        lengths: the columns.
+        path: where to keep it.
+    """
+    rows = [["", *(f"T = {length}" for length in lengths)], ["---"] * (len(lengths) + 1)]
+    for method in methods_of(results):
+        cells = []
+        for length in lengths:
+            runs = results.get(named(method, length), [])
+            solved = [step for run in runs for step in run["solved"]]
+            steps = [step for step in solved if step is not None]
+            after = f" after {statistics.median_low(steps):,}" if steps else ""
+            cells.append(f"{len(steps)}/{len(solved)}{after}" if solved else "-")
+        rows.append([method, *cells])
+    page = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    write_beside(path, page)
+    return page
+
+
+def named(method: str, length: int) -> str:
+    """The name of an experiment."""
+    return f"{method}, {length}"
+
+
+def methods_of(results: Results) -> list[str]:
+    """The methods that there are results of, in their order."""
+    return list(dict.fromkeys(name.rpartition(", ")[0] for name in results))
+
+
+def draw_success(results: Results, lengths: list[int], title: str, path: Path) -> None:
+    """Share of the networks that solved the problem, by length, as a picture.
+
+    Args:
+        results: what `learn` returned, by "method, length".
+        lengths: from the shortest to the longest.
+        title: above the picture.
+        path: where to save it.
+    """
+    from matplotlib.figure import Figure  # half a second, only where a picture is made
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    methods = methods_of(results)
+    for place, method in enumerate(methods):
+        points = []
+        for number, length in enumerate(lengths):
+            solved = [step for run in results.get(named(method, length), []) for step in run["solved"]]
+            if solved:
+                shift = 0.02 * (place - (len(methods) - 1) / 2)  # lines that would hide each other
+                points.append((number + shift, sum(step is not None for step in solved) / len(solved) + shift / 2))
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=method)
+    axes.set_xticks(range(len(lengths)), [str(length) for length in lengths])
+    axes.set(xlabel="length", ylabel="share of seeds that solved it", title=title, ylim=(-0.08, 1.08))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    figure.savefig(path, dpi=150)
