@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from benchmarks import batches, beam, cells, ctranslate, sampling, trainer, translation
+from benchmarks import batches, beam, cells, ctranslate, sampling, trainer, translation, watching
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, compare, made_up_text, per_second
 from benchmarks.reliability import files, stream
@@ -36,6 +36,7 @@ TOPICS = {
     "cells": (cells.run, 5, 5),
     "sampling": (sampling.run, 4, 2),
     "translation": (translation.run, 1, 1),
+    "watching": (watching.run, 6, 6),
 }
 
 

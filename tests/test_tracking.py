@@ -106,7 +106,10 @@ def test_what_is_tracked(text_file: Path, tmp_path: Path, capsys: pytest.Capture
     rows = history(found)
     with (run / "metrics.csv").open() as file:
         logged = len(file.readlines()) - 1
-    assert len([row for row in rows if "samples/path" not in row]) == logged
+    pictures = {f"{name}/path" for name in ("gradient horizon", "spectra", "spectral radius")}
+    assert len([row for row in rows if not row.keys() & {"samples/path", *pictures}]) == logged
+    assert {key for row in rows for key in row if key.endswith("/path")} == {"samples/path", *pictures}
+    assert [row["trainer/global_step"] for row in rows if "gradient/horizon" in row] == [99]
     assert all(row["train/tokens"] > 0 for row in rows)
     assert {key for row in rows for key in row if key.startswith(("train/", "val/"))} >= {
         "train/nats_per_token", "train/lr", "train/gradient_norm", "train/tokens_per_second",
@@ -439,7 +442,7 @@ def test_only_rank_0_tracks(text_file: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (run,) = tmp_path.glob("runs/*/*")
     assert_offline_in_one_line(done.stderr, "has no key", run)
-    assert len(history(records(run))) == 2  # validation and a sample
+    assert len(history(records(run))) == 5  # validation, a sample and three pictures
 
 
 def test_sweep_runs_the_recipe(text_file: Path, tmp_path: Path) -> None:

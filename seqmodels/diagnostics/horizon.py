@@ -42,8 +42,9 @@ def gradient_norms(
         passes: how many positions of each row are looked at; the row is cut into so many parts of one size, and one
             is drawn from each. None for all of them.
         generator: what draws them, on the CPU; None for a new one with seed 0.
-        states: also by the states of recurrent layers, as total derivatives; the network is then unrolled by the
-            equations of its cells.
+        states: also by the states of recurrent layers; the network is then unrolled by the equations of its cells.
+            The gradient by a cell state does not go by way of the hidden state at the same position, and is zero at
+            distance 0, where the hidden state alone is seen.
 
     Returns:
         Norms by what the gradient is taken of: `x` for the inputs; `source` for those of a translator's encoder, at
