@@ -3,6 +3,7 @@
 import statistics
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from seqmodels.data.memory import MemoryDataModule
+from seqmodels.data.memory_tasks import TASKS, memory_task
 from seqmodels.environment import quiet
+from seqmodels.errors import InputError
 from seqmodels.folder import write_beside
 from seqmodels.sweep import Results
 from seqmodels.tasks.memory import MemoryModel
@@ -131,12 +134,42 @@ def success_table(results: Results, lengths: list[int], path: Path) -> str:
             runs = results.get(named(method, length), [])
             solved = [step for run in runs for step in run["solved"]]
             steps = [step for step in solved if step is not None]
-            after = f" after {statistics.median_low(steps):,}" if steps else ""
+            made = min((run["steps"] for run in runs), default=0)
+            after = f" after {statistics.median_low(steps):,}" if steps else f" in {made:,}"
             cells.append(f"{len(steps)}/{len(solved)}{after}" if solved else "-")
         rows.append([method, *cells])
     page = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     write_beside(path, page)
     return page
+
+
+def columns_of(task: str, lengths: str) -> list[int]:
+    """The lengths of a sweep, from numbers with commas between them; the only one that a task has where it has one.
+
+    Raises:
+        InputError: the task is not known, a length is none, or the task cannot be that short.
+    """
+    try:
+        wanted = sorted({int(length) for length in lengths.split(",")})
+    except ValueError as error:
+        raise InputError(f"lengths={lengths!r} was given; expected numbers with commas between them") from error
+    own = TASKS[task].length if task in TASKS else None
+    columns = [own] if own else wanted
+    for length in columns:
+        memory_task(task, length)
+    return columns
+
+
+def known(methods: str, among: Iterable[str]) -> list[str]:
+    """Names with commas between them.
+
+    Raises:
+        InputError: one of them is not among those that are known.
+    """
+    wanted, there = methods.split(","), list(among)
+    if unknown := [name for name in wanted if name not in there]:
+        raise InputError(f"the method {unknown[0]!r} is not known; choose of {', '.join(there)}")
+    return wanted
 
 
 def named(method: str, length: int) -> str:

@@ -16,7 +16,7 @@ from seqmodels.nn.trace import Unrolled
 from seqmodels.tasks.omega import gradient_change
 
 
-def small_start(network: RecurrentStack, std: float = 0.01) -> RecurrentStack:
+def small_start(network: RecurrentStack, std: float) -> RecurrentStack:
     """Draw the maps of inputs anew, small: a vanilla network begins where its nonlinearity is linear (as in Pascanu et
     al. 2013, and Le, Jaitly and Hinton 2015). The gates of other networks stay as they are.
     """
@@ -63,6 +63,7 @@ class MemoryModel(pl.LightningModule):
         self.outputs, self.optimizer, self.lr, self.clip, self.omega = outputs, optimizer, lr, clip, omega
         side_by_side = recurrent and (omega > 0 or all(cell.light for cell in networks[0].layers))  # type: ignore[union-attr]
         self._together = SideBySide(cast(list[RecurrentStack], networks)) if side_by_side else None
+        self._graphed: list[Any] = []  # as it is no module of this one
         self.errors = [float("nan")] * len(networks)
         """Of each network when it was last scored: share of wrong answers, or mean squared error."""
         self._sums = torch.zeros(len(networks) + 1, dtype=torch.float64)
@@ -83,14 +84,20 @@ class MemoryModel(pl.LightningModule):
     def losses(self, batch: Batch) -> Tensor:
         """Of each network, (N,): the mean over its targets, and the penalty."""
         y, layers = self._read(batch.inputs)
-        own = _per_target(self._answers(y), batch.targets).view(len(self.networks), -1).mean(1)
+        per_target, asked = _per_target(self._answers(y), batch.targets)
+        own = _by_network(per_target, self.networks) / _by_network(asked, self.networks)
         if self.omega:
             own = own + self.omega * gradient_change(own.sum(), layers, groups=len(self.networks))
         return own
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The sum over networks, whose gradients are independent."""
-        return self.losses(batch).sum()
+        if self.device.type == "cuda" and not self._graphed:
+            # The thousands of small kernels of a step, there and back, are recorded once and then asked for at once.
+            sample = batch.inputs.clone(), batch.targets.clone()
+            self._graphed.append(torch.cuda.make_graphed_callables(_Losses(self), sample))
+        losses = self._graphed[0](batch.inputs, batch.targets) if self._graphed else self.losses(batch)
+        return cast(Tensor, losses).sum()
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *settings: Any, **more: Any) -> None:
         """Clip the gradient of each network by its own norm; one that is no number is no step."""
@@ -117,24 +124,35 @@ class MemoryModel(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count the errors of each network."""
         answers = self(batch)
-        asked = batch.targets != IGNORE if self.outputs else ~batch.targets.isnan()
-        wrong = (answers.argmax(-1) != batch.targets).double() if self.outputs else _squared(answers, batch.targets)
-        wrong = torch.where(asked, wrong, 0.0).view(len(self.networks), -1).sum(1)
-        self._sums += torch.cat((wrong.double(), asked.sum().double().view(1) / len(self.networks)))
+        squared, asked = _per_target(answers, batch.targets)
+        wrong = (answers.argmax(-1) != batch.targets) & asked if self.outputs else squared
+        self._sums += torch.cat((_by_network(wrong.double(), self.networks), asked.sum().view(1) / len(self.networks)))
 
     def on_validation_epoch_end(self) -> None:
         """Divide the counts."""
         self.errors = (self._sums[:-1] / self._sums[-1]).tolist()
 
 
-def _per_target(answers: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy in nats or squared error of every target, in the order of the rows; as many for each row."""
+class _Losses(nn.Module):
+    """The losses of a model as a module of its networks, which is what can be recorded on a GPU."""
+
+    def __init__(self, model: MemoryModel) -> None:
+        super().__init__()
+        self.networks, self.heads, self._losses = model.networks, model.heads, model.losses
+
+    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        return self._losses(Batch(inputs, targets))
+
+
+def _per_target(answers: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy in nats or squared error of every target (B, T), zero where none is; and where there is one."""
     if targets.is_floating_point():
         asked = ~targets.isnan()
-        return _squared(answers, targets)[asked]
-    asked = targets != IGNORE
-    return F.cross_entropy(answers[asked], targets[asked], reduction="none")
+        return (answers.squeeze(-1) - torch.where(asked, targets, answers.squeeze(-1))).square(), asked
+    nats = F.cross_entropy(answers.transpose(1, 2), targets, ignore_index=IGNORE, reduction="none")
+    return nats, targets != IGNORE
 
 
-def _squared(answers: Tensor, targets: Tensor) -> Tensor:
-    return (answers.squeeze(-1) - targets).square()
+def _by_network(values: Tensor, networks: nn.ModuleList) -> Tensor:
+    """Sums over the rows of each network, (N,)."""
+    return values.view(len(networks), -1).sum(1)
