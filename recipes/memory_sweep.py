@@ -19,7 +19,9 @@ from seqmodels.memory import columns_of, draw_success, known, learn, named, succ
 from seqmodels.sweep import sweep
 from seqmodels.tasks.memory import MemoryModel, small_start
 
-TANH, RELU = {"recurrent_init": "sparse"}, {"nonlinearity": "relu"}
+TANH, POSITIVE = {"recurrent_init": "sparse"}, {"recurrent_init": "np-rnn"}
+IDENTITY = {"recurrent_init": "identity"}
+RELU = {"nonlinearity": "relu"}
 SGD, ADAM = {"optimizer": "sgd", "lr": 0.03}, {"optimizer": "adam", "lr": 3e-4}
 METHODS: dict[str, tuple[Any, dict[str, Any], float, dict[str, Any]]] = {
     "RNN SGD": (RNN, TANH, 0.1, SGD | {"clip": 0.0}),
@@ -27,8 +29,10 @@ METHODS: dict[str, tuple[Any, dict[str, Any], float, dict[str, Any]]] = {
     "RNN SGD clipping Omega": (RNN, TANH, 0.1, SGD | {"omega": 4.0}),
     "RNN Adam clipping": (RNN, TANH, 0.1, ADAM),
     "RNN Adam clipping Omega": (RNN, TANH, 0.1, ADAM | {"omega": 2.0}),
-    "IRNN": (RNN, RELU | {"recurrent_init": "identity"}, 0.01, ADAM),
-    "np-RNN": (RNN, RELU | {"recurrent_init": "np-rnn"}, 0.01, ADAM),
+    "tanh np-RNN": (RNN, POSITIVE, 0.1, ADAM),
+    "tanh np-RNN Omega": (RNN, POSITIVE, 0.1, ADAM | {"omega": 2.0}),
+    "IRNN": (RNN, RELU | IDENTITY, 0.01, ADAM),
+    "np-RNN": (RNN, RELU | POSITIVE, 0.01, ADAM),
     "LSTM": (LSTM, {"forget_bias": 4.0}, 0.0, ADAM | {"lr": 3e-3}),
     "GRU": (GRU, {}, 0.0, ADAM | {"lr": 3e-3}),
 }
