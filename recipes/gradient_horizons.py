@@ -1,0 +1,66 @@
+"""How far back gradients reach in five networks that learn the same text: the reason why there are gates.
+
+    python recipes/gradient_horizons.py
+
+A plain network, one with ReLU that begins with the identity, an LSTM, a GRU and a Transformer of like sizes read the
+source of Python's standard library for equally many steps. What comes out is `comparison.html`, which puts them side by
+side, and `horizons.png`: the norm of the gradient by distance, after training, on held-out text. What is finished is not
+done again.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from lightning import seed_everything
+
+from seqmodels import GRU, LSTM, RNN, LanguageModel, TextDataModule, Transformer, fit, load
+from seqmodels.cli import command
+from seqmodels.diagnostics.horizon import gradient_horizon, gradient_norms
+from seqmodels.diagnostics.horizon_curves import draw_horizons, thinned
+from seqmodels.nn import Backbone
+from seqmodels.report import compare
+from seqmodels.sweep import sweep
+
+
+def main(
+    data: str = "python",
+    size: int = 128,
+    length: int = 128,
+    max_steps: int = 600,
+    runs: str = "runs/horizons",
+) -> None:
+    """Train five networks and look at their gradients.
+
+    Args:
+        data: "python" for the standard library, a text file or directory, or a hub name.
+        size: units of each layer.
+        length: characters in a row, the furthest that a gradient can reach.
+        max_steps: steps of each network.
+        runs: the folder in which run folders are made, and the page and the picture.
+    """
+    networks: dict[str, Backbone] = {
+        "RNN": RNN(64, size),
+        "IRNN": RNN(64, size, nonlinearity="relu", recurrent_init="identity"),
+        "LSTM": LSTM(64, size),
+        "GRU": GRU(64, size),
+        "Transformer": Transformer(size, num_layers=2, context=length),
+    }
+    text = TextDataModule(data, length=length)
+
+    def experiment(name: str, seed: int) -> dict[str, Any]:
+        seed_everything(seed, verbose=False)
+        model = LanguageModel(networks[name], text.tokenizer, lr=1e-3)
+        return {"run": str(fit(model, text, max_steps=max_steps, validations=1, prompt="def ", runs=runs))}
+
+    found = sweep(experiment, list(networks), [1], Path(runs) / "done", settings={"data": data, "steps": max_steps})
+    folders = [found[name][0]["run"] for name in networks]
+    batch = text.scored_batches("validation")[0, 0]
+    norms = {name: gradient_norms(load(run), batch) for name, run in zip(networks, folders, strict=True)}
+    draw_horizons({name: thinned(by["x"]) for name, by in norms.items()}).savefig(Path(runs) / "horizons.png", dpi=150)
+    for name, by in norms.items():
+        print(f"{name:<12} falls below one per cent at distance {gradient_horizon(by['x'])}")
+    print(f"page         {compare(folders, to=Path(runs) / 'comparison.html')}")
+
+
+if __name__ == "__main__":
+    command(main)
