@@ -4,8 +4,8 @@
 
 A plain network, one with ReLU that begins with the identity, an LSTM, a GRU and a Transformer of like sizes read the
 source of Python's standard library for equally many steps. What comes out is `comparison.html`, which puts them side by
-side, and `horizons.png`: the norm of the gradient by distance, after training, on held-out text. What is finished is not
-done again.
+side, and `horizons.png`: the norm of the gradient by distance, after training, on held-out text. A network that is
+finished is not trained again.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from seqmodels.cli import command
 from seqmodels.diagnostics.horizon import gradient_horizon, gradient_norms
 from seqmodels.diagnostics.horizon_curves import draw_horizons, thinned
 from seqmodels.nn import Backbone
-from seqmodels.report import compare
+from seqmodels.report.comparing import compare
 from seqmodels.sweep import sweep
 
 

@@ -2,26 +2,22 @@
 
     python recipes/memory_sweep.py
 
-Each network tries with several seeds, side by side, until it has solved the problem or its steps are spent. The command
-can be stopped at any time, and goes on where it was; `--part 1/2` and `--part 2/2` share the work of two processes. It
-leaves a table, `success.md`, and a picture, `success.png`. What was found stands in `docs/results.md`.
+Each network tries with several seeds, until it has solved the problem or its steps are spent. Results are kept, and not
+made again; `--part 1/2` and `--part 2/2` share the work. It leaves `success.md` and `success.png`.
 """
 
 from pathlib import Path
 from typing import Any
 
-from lightning import seed_everything
-
 from seqmodels import GRU, LSTM, RNN
 from seqmodels.cli import command
 from seqmodels.data.memory import MemoryDataModule
-from seqmodels.memory import columns_of, draw_success, known, learn, named, success_table
+from seqmodels.memory import columns_of, known, learn, named, seeded, show_success
 from seqmodels.sweep import sweep
 from seqmodels.tasks.memory import MemoryModel, small_start
 
 TANH, POSITIVE = {"recurrent_init": "sparse"}, {"recurrent_init": "np-rnn"}
-IDENTITY = {"recurrent_init": "identity"}
-RELU = {"nonlinearity": "relu"}
+RELU, IDENTITY = {"nonlinearity": "relu"}, {"recurrent_init": "identity"}
 SGD, ADAM = {"optimizer": "sgd", "lr": 0.03}, {"optimizer": "adam", "lr": 3e-4}
 METHODS: dict[str, tuple[Any, dict[str, Any], float, dict[str, Any]]] = {
     "RNN SGD": (RNN, TANH, 0.1, SGD | {"clip": 0.0}),
@@ -61,7 +57,7 @@ def main(
         hidden_size: units of each.
         max_steps: steps of an experiment at most.
         max_minutes: minutes of an experiment at most; no limit where not given.
-        accelerator: cpu, or gpu, where long sequences take a tenth of the time.
+        accelerator: cpu, or gpu, where long sequences are much faster.
         part: which of the experiments to do, 1/2 for every second one.
         runs: the folder in which results are kept.
     """
@@ -72,17 +68,12 @@ def main(
         method, length = experiments[name]
         network, shape, std, training = METHODS[method]
         data = MemoryDataModule(task, length, seeds=list(range(seed, seed + seeds)))
-        networks = []
-        for number in data.seeds:
-            seed_everything(number, verbose=False)
-            networks.append(small_start(network(data.task.inputs, hidden_size, **shape), std))
+        networks = seeded(lambda: small_start(network(data.task.inputs, hidden_size, **shape), std), data.seeds)
         model = MemoryModel(networks, data.task.outputs, **training)
         return learn(model, data, max_steps=max_steps, max_minutes=max_minutes, accelerator=accelerator)
 
     folder, settings = Path(runs) / task, {"seeds": seeds, "hidden_size": hidden_size, "max_steps": max_steps}
-    results = sweep(experiment, list(experiments), [1], folder, part, settings)
-    print(success_table(results, columns, folder / "success.md"))
-    draw_success(results, columns, task, folder / "success.png")
+    print(show_success(sweep(experiment, list(experiments), [1], folder, part, settings), columns, folder))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 import statistics
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning import seed_everything
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -16,6 +17,7 @@ from seqmodels.data.memory_tasks import TASKS, memory_task
 from seqmodels.environment import quiet
 from seqmodels.errors import InputError
 from seqmodels.folder import write_beside
+from seqmodels.nn import Backbone
 from seqmodels.sweep import Results
 from seqmodels.tasks.memory import MemoryModel
 
@@ -66,6 +68,15 @@ def learn(
         "last": model.errors,
         "steps": trainer.global_step,
     }
+
+
+def seeded(make: Callable[[], Backbone], seeds: Iterable[int]) -> list[Backbone]:
+    """Networks alike, the first weights of each drawn from a seed of its own."""
+    networks = []
+    for seed in seeds:
+        seed_everything(seed, verbose=False)
+        networks.append(make())
+    return networks
 
 
 class _Until(pl.Callback):
@@ -119,13 +130,29 @@ class _Until(pl.Callback):
         self.on_train_end(trainer, pl_module)
 
 
-def success_table(results: Results, lengths: list[int], path: Path) -> str:
+def show_success(results: Results, lengths: list[int], folder: Path) -> str:
+    """A table and a picture of which networks solved a problem, `success.md` and `success.png` in a folder.
+
+    Args:
+        results: what `learn` returned, by "method, length".
+        lengths: from the shortest to the longest.
+        folder: where to keep them; it is named after the problem.
+
+    Returns:
+        The table.
+    """
+    page = success_table(results, lengths)
+    write_beside(folder / "success.md", page)
+    draw_success(results, lengths, folder.name, folder / "success.png")
+    return page
+
+
+def success_table(results: Results, lengths: list[int]) -> str:
     """How many of the networks solved the problem at each length, and after how many steps, as a table of Markdown.
 
     Args:
         results: what `learn` returned, by "method, length".
         lengths: the columns.
-        path: where to keep it.
     """
     rows = [["", *(f"T = {length}" for length in lengths)], ["---"] * (len(lengths) + 1)]
     for method in methods_of(results):
@@ -138,9 +165,7 @@ def success_table(results: Results, lengths: list[int], path: Path) -> str:
             after = f" after {statistics.median_low(steps):,}" if steps else f" in {made:,}"
             cells.append(f"{len(steps)}/{len(solved)}{after}" if solved else "-")
         rows.append([method, *cells])
-    page = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    write_beside(path, page)
-    return page
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def columns_of(task: str, lengths: str) -> list[int]:

@@ -1,6 +1,7 @@
 """Every recipe runs, as a program, with one tiny step and another network."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ PAIRS = {
     "multi30k_joined": ["--backbone", "RNN", "--backbone.input-size", "8", "--backbone.hidden-size", "8"],
 }
 """Recipes that translate, and what keeps them small."""
-SWEEPS = ("translation_story",)
+SWEEPS = ("translation_story", "memory_sweep", "gradient_horizons")
 """Recipes of many runs."""
 
 
@@ -54,6 +55,29 @@ def test_story_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(rows) == 13
     assert all(row.endswith("| 1 |") for row in rows[2:])
     assert (tmp_path / "story" / "story.png").stat().st_size > 0
+
+
+def test_memory_by_length(tmp_path: Path) -> None:
+    """Two networks at two lengths, shared between two processes; what is done is not done again."""
+    (recipe,) = (path for path in RECIPES if path.stem == "memory_sweep")
+    words = ["--lengths", "10,20", "--methods", "RNN SGD clipping Omega,LSTM", "--seeds", "2", "--max-steps", "20"]
+    first = run(recipe, [*words, "--part", "1/2"], tmp_path)
+    assert "| LSTM | - | - |" in first
+    page = run(recipe, words, tmp_path)
+    assert "1 of 4: RNN SGD clipping Omega, 10" not in page  # it was there
+    folder = tmp_path / "runs" / "memory" / "temporal-order"
+    assert (folder / "success.md").read_text() in page
+    assert len(re.findall(r"[0-2]/2 (after|in) 20", page)) == 4
+    assert (folder / "success.png").stat().st_size > 0
+
+
+def test_gradients_of_five_networks(text_file: Path, tmp_path: Path) -> None:
+    (recipe,) = (path for path in RECIPES if path.stem == "gradient_horizons")
+    page = run(recipe, ["--data", str(text_file), "--size", "8", "--length", "16", "--max-steps", "2"], tmp_path)
+    assert len(re.findall("falls below one per cent at distance", page)) == 5
+    folder = tmp_path / "runs" / "horizons"
+    assert (folder / "horizons.png").stat().st_size > 0
+    assert "Transformer" in (folder / "comparison.html").read_text()
 
 
 @pytest.mark.parametrize("recipe", [path for path in RECIPES if path.stem in PAIRS], ids=lambda path: path.stem)

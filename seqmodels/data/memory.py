@@ -48,7 +48,7 @@ class MemoryDataModule(SequenceDataModule):
         seeds: Sequence[int] = (1,),
         examples: int = 2000,
     ) -> None:
-        super().__init__(task, seeds[0], 0)
+        super().__init__(task, next(iter(seeds), 0), 0)
         self.task, self.length = memory_task(task, length), length
         self.make = partial(self.task.make, length)
         for name, value in {"batch_size": batch_size, "examples": examples, "seeds": len(seeds)}.items():

@@ -1,0 +1,155 @@
+"""Networks that learn problems of long memory, each as if it were alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from seqmodels.batch import IGNORE, Batch
+from seqmodels.data.memory import MemoryDataModule
+from seqmodels.errors import InputError
+from seqmodels.memory import columns_of, known, learn, seeded, show_success, success_table
+from seqmodels.nn import GRU, RNN, Backbone, Transformer
+from seqmodels.tasks.memory import MemoryModel, small_start
+from seqmodels.tasks.omega import gradient_change
+
+MAKERS: dict[str, Any] = {
+    "RNN": lambda: RNN(6, 8),
+    "GRU": lambda: GRU(6, 8),
+    "Transformer": lambda: Transformer(6, num_layers=1, num_heads=1, context=64),
+}
+
+
+def batch_of(task: str, seeds: list[int]) -> Batch:
+    return MemoryDataModule(task, 12, batch_size=4, seeds=seeds).training_batches()[0, 0]
+
+
+@pytest.mark.parametrize("omega", [0.0, 2.0])
+@pytest.mark.parametrize("name", MAKERS)
+def test_losses_and_steps_are_those_of_each_alone(name: str, omega: float) -> None:
+    """Loss, penalty, clipping and optimiser: three together are three alone."""
+    if omega and name == "Transformer":
+        with pytest.raises(InputError, match="it is for recurrent networks"):
+            MemoryModel([MAKERS[name]()], 4, omega=omega)
+        return
+    seeds = [1, 2, 3]
+    settings: dict[str, Any] = {"optimizer": "sgd", "lr": 0.5, "clip": 0.1, "omega": omega}
+    together = MemoryModel(seeded(MAKERS[name], seeds), 4, **settings)
+    batch = batch_of("temporal-order", seeds)
+    alone = []
+    for place, seed in enumerate(seeds):
+        model = MemoryModel(seeded(MAKERS[name], [seed]), 4, **settings)
+        model.heads[0].load_state_dict(together.heads[place].state_dict())
+        alone.append(model)
+    losses = together.losses(batch)
+    parts = [Batch(*pair) for pair in zip(batch.inputs.chunk(3), batch.targets.chunk(3), strict=True)]
+    assert_close(losses, torch.cat([model.losses(part) for model, part in zip(alone, parts, strict=True)]))
+    for model, data in [(together, batch), *zip(alone, parts, strict=True)]:
+        optimizer = model.configure_optimizers()
+        model.training_step(data, 0).backward()
+        model.configure_gradient_clipping(optimizer)
+        optimizer.step()
+    for place, model in enumerate(alone):
+        for mine, theirs in zip(together.networks[place].parameters(), model.networks[0].parameters(), strict=True):
+            assert_close(mine, theirs)
+
+
+def test_losses_are_the_mean_over_targets_and_the_penalty() -> None:
+    network = RNN(6, 8)
+    model = MemoryModel([network], 4, omega=1.5)
+    batch = batch_of("temporal-order", [1])
+    y, layers = network.unrolled(batch.inputs)
+    error = torch.nn.functional.cross_entropy(model.heads[0](y)[:, -1], batch.targets[:, -1])
+    assert_close(model.losses(batch), (error + 1.5 * gradient_change(error, layers)).view(1))
+    numbers = MemoryModel([RNN(2, 8)], 0)
+    batch = batch_of("adding", [1])
+    answers = numbers(batch)[:, -1, 0]
+    assert_close(numbers.losses(batch), (answers - batch.targets[:, -1]).square().mean().view(1))
+
+
+def test_errors_are_counted_over_all_batches() -> None:
+    model = MemoryModel([RNN(6, 8), RNN(6, 8)], 4)
+    batches = [batch_of("temporal-order", [seed, seed]) for seed in (1, 2, 3)]
+    model.on_validation_epoch_start()
+    wrong = torch.zeros(2)
+    for batch in batches:
+        model.validation_step(batch, 0)
+        answers = model(batch)[:, -1].argmax(-1) != batch.targets[:, -1]
+        wrong += answers.view(2, -1).sum(1)
+    model.on_validation_epoch_end()
+    assert model.errors == pytest.approx((wrong / 12).tolist())
+
+
+def test_a_gradient_that_is_no_number_is_no_step() -> None:
+    model = MemoryModel([RNN(6, 8), RNN(6, 8)], 4, optimizer="sgd", lr=1.0)
+    before = [p.clone() for p in model.parameters()]
+    model.training_step(batch_of("temporal-order", [1, 2]), 0).backward()
+    for p in model.networks[0].parameters():
+        p.grad = torch.full_like(p, float("nan"))
+    optimizer = model.configure_optimizers()
+    model.configure_gradient_clipping(optimizer)
+    optimizer.step()
+    first = [id(p) for part in (model.networks[0], model.heads[0]) for p in part.parameters()]
+    for p, was in zip(model.parameters(), before, strict=True):
+        if id(p) in first:
+            assert torch.equal(p, was)
+    assert any(not torch.equal(p, was) for p, was in zip(model.parameters(), before, strict=True))
+
+
+def test_a_short_problem_is_learned_and_training_ends_then(tmp_path: Path) -> None:
+    """Plain networks with clipping and Omega, twenty steps apart at most: two of two within a thousand steps."""
+
+    def make() -> Backbone:
+        return small_start(RNN(6, 30, recurrent_init="sparse"), 0.1)
+
+    data = MemoryDataModule("temporal-order", 10, seeds=[1, 2], examples=500)
+    model = MemoryModel(seeded(make, data.seeds), data.task.outputs, "adam", lr=3e-3, omega=1.0)
+    found = learn(model, data, max_steps=1500, check_every=100)
+    assert all(step is not None and step % 100 == 0 for step in found["solved"])
+    assert found["steps"] == max(found["solved"]) < 1500
+    assert max(found["best"]) < 0.01
+    results = {"RNN, 10": [found], "GRU, 10": []}
+    assert "| RNN | 2/2 after" in show_success(results, [10], tmp_path)
+    assert (tmp_path / "success.md").read_text() == success_table(results, [10])
+    assert (tmp_path / "success.png").stat().st_size > 0
+
+
+def test_time_ends_training_too() -> None:
+    data = MemoryDataModule("adding", 10, examples=10)
+    found = learn(MemoryModel([RNN(2, 4)], 0), data, max_steps=1000, max_minutes=1e-9, check_every=5)
+    assert found["steps"] == 5
+    assert found["solved"] == [None]
+    json.dumps(found)
+
+
+def test_table() -> None:
+    runs = {
+        "A b, 20": [{"solved": [5, None, 7], "steps": 9}],
+        "A b, 50": [{"solved": [None, None, None], "steps": 40_000}],
+        "C, 20": [],
+    }
+    assert success_table(runs, [20, 50]).splitlines() == [
+        "|  | T = 20 | T = 50 |",
+        "| --- | --- | --- |",
+        "| A b | 2/3 after 5 | 0/3 in 40,000 |",
+        "| C | - | - |",
+    ]
+
+
+def test_what_a_sweep_refuses() -> None:
+    assert columns_of("adding", "50,20") == [20, 50]
+    assert columns_of("permuted-digits", "50") == [64]
+    with pytest.raises(InputError, match="lengths='20;50' was given"):
+        columns_of("adding", "20;50")
+    with pytest.raises(InputError, match="'addin' is not known"):
+        columns_of("addin", "20")
+    with pytest.raises(InputError, match="expected at least 10"):
+        columns_of("adding", "2,20")
+    with pytest.raises(InputError, match="'B' is not known; choose of A, C"):
+        known("A,B", ["A", "C"])
+    with pytest.raises(InputError, match="expected lr above 0"):
+        MemoryModel([RNN(2, 4)], 0, lr=0)
+    assert (batch_of("temporal-order", [1]).targets == IGNORE).any()

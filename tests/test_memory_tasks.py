@@ -1,0 +1,168 @@
+"""Problems of long memory: what is asked for follows from what was shown, and from nothing else."""
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from seqmodels.batch import IGNORE
+from seqmodels.data.memory import MemoryDataModule
+from seqmodels.data.memory_tasks import TASKS, memory_task
+from seqmodels.errors import InputError
+
+ROWS = 4000
+
+
+def made(name: str, length: int) -> tuple[Tensor, Tensor]:
+    inputs, targets = memory_task(name, length).make(length, ROWS, Generator().manual_seed(0), True)
+    assert inputs.shape == (ROWS, length, memory_task(name, length).inputs)
+    assert targets.shape == (ROWS, length)
+    return inputs, targets
+
+
+def tokens(inputs: Tensor) -> Tensor:
+    assert (inputs.sum(-1) == 1).all()  # one-hot
+    return inputs.argmax(-1)
+
+
+@pytest.mark.parametrize("length", [10, 20, 57, 200])
+def test_temporal_order(length: int) -> None:
+    inputs, targets = made("temporal-order", length)
+    seen = tokens(inputs)
+    places = [(row < 2).nonzero()[:, 0].tolist() for row in seen]
+    assert all(len(two) == 2 for two in places)
+    for place, (low, high) in enumerate(((1, 2), (4, 5))):
+        found = {two[place] for two in places}
+        first, last = low * length // 10, max(high * length // 10, low * length // 10 + 1)
+        assert found == set(range(first, last))  # all of the published places, and no other
+    symbols = torch.stack([seen[row, torch.tensor(two)] for row, two in enumerate(places)])
+    assert torch.equal(targets[:, -1], 2 * symbols[:, 0] + symbols[:, 1])
+    assert (targets[:, :-1] == IGNORE).all()
+    shares = torch.bincount(targets[:, -1], minlength=4) / ROWS
+    assert (shares - 0.25).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("length", [10, 101])
+def test_adding(length: int) -> None:
+    inputs, targets = made("adding", length)
+    numbers, markers = inputs.unbind(-1)
+    assert (markers[:, : length // 2].sum(1) == 1).all()
+    assert (markers[:, length // 2 :].sum(1) == 1).all()
+    torch.testing.assert_close((numbers * markers).sum(1), targets[:, -1])
+    assert targets[:, :-1].isnan().all()
+    assert (targets[:, -1] - 1).square().mean().item() == pytest.approx(1 / 6, abs=0.01)
+    assert memory_task("adding", length).trivial == pytest.approx(1 / 6)
+
+
+def test_copying() -> None:
+    inputs, targets = made("copying", 50)
+    seen = tokens(inputs)
+    assert torch.equal(targets[:, -10:], seen[:, :10])
+    assert seen[:, :10].unique().tolist() == list(range(8))
+    assert (seen[:, 10:39] == 8).all()
+    assert (seen[:, 39] == 9).all()
+    assert (seen[:, 40:] == 8).all()
+    assert (targets[:, :-10] == IGNORE).all()
+
+
+def test_random_permutation() -> None:
+    inputs, targets = made("random-permutation", 30)
+    seen = tokens(inputs)
+    assert torch.equal(targets[:, -1], seen[:, 0])
+    assert seen[:, 0].unique().tolist() == [0, 1]
+    assert seen[:, 1:].min() == 2
+    assert seen.max() == 99
+
+
+def test_digits_are_read_point_by_point() -> None:
+    sklearn = pytest.importorskip("sklearn.datasets")
+    inputs, targets = made("sequential-digits", 64)
+    pictures = {tuple(picture) for picture in sklearn.load_digits().data[:-297].astype(int).tolist()}
+    rows = (inputs[..., 0] * 16).int().tolist()
+    assert all(tuple(row) in pictures for row in rows)
+    held_out = {tuple(picture) for picture in sklearn.load_digits().data[-297:].astype(int).tolist()}
+    scored, _ = TASKS["sequential-digits"].make(64, 500, Generator().manual_seed(0), False)
+    assert all(tuple(row) in held_out for row in (scored[..., 0] * 16).int().tolist())
+    shuffled, answers = made("permuted-digits", 64)
+    assert torch.equal(answers, targets)
+    assert not torch.equal(shuffled, inputs)
+    assert torch.equal(shuffled.sort(1).values, inputs.sort(1).values)
+    order = [shuffled[:, k, 0] for k in range(64)]
+    again, _ = TASKS["permuted-digits"].make(64, ROWS, Generator().manual_seed(0), True)
+    assert all(torch.equal(column, again[:, k, 0]) for k, column in enumerate(order))  # one order for all
+
+
+def test_batches_of_a_seed_do_not_depend_on_the_others() -> None:
+    alone = MemoryDataModule("adding", 20, batch_size=3, seeds=[7], examples=5)
+    among = MemoryDataModule("adding", 20, batch_size=3, seeds=[1, 7, 2], examples=5)
+    for place in ((0, 0), (0, 5), (2, 1)):
+        batch = alone.training_batches()[place]
+        both = among.training_batches()[place]
+        assert torch.equal(both.inputs[3:6], batch.inputs)
+        assert not torch.equal(both.inputs[:3], batch.inputs)
+    first, later = alone.training_batches()[0, 0], alone.training_batches()[1, 0]
+    assert not torch.equal(first.inputs, later.inputs)  # examples never come twice
+    scored = among.scored_batches("validation")
+    inputs = torch.cat([scored[0, k].inputs for k in range(len(scored))])
+    assert len(inputs) == 15
+    assert torch.equal(inputs[:5], inputs[5:10])
+
+
+def test_all_examples_are_scored() -> None:
+    data = MemoryDataModule("temporal-order", 20, examples=1234)
+    batches = data.scored_batches("validation")
+    assert sum(len(batches[0, k].inputs) for k in range(len(batches))) == 1234
+
+
+@pytest.mark.parametrize(
+    ("name", "length", "message"),
+    [
+        ("temporal", 20, "'temporal' is not known; choose one of temporal-order, adding"),
+        ("adding", 3, "length=3 was given with adding; expected at least 10"),
+        ("copying", 20, "length=20 was given with copying; expected at least 30"),
+        ("sequential-digits", 65, "whose examples have 64 positions"),
+    ],
+)
+def test_bad_tasks(name: str, length: int, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        MemoryDataModule(name, length)
+
+
+def test_bad_sizes() -> None:
+    with pytest.raises(InputError, match="batch_size of 0 was given"):
+        MemoryDataModule("adding", 20, batch_size=0)
+    with pytest.raises(InputError, match="seeds of 0"):
+        MemoryDataModule("adding", 20, seeds=[])
+
+
+def test_mnist_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    from seqmodels.data import digits
+
+    digits.digits.cache_clear()
+
+    def nothing(*arguments: object, **settings: object) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("seqmodels.data.corpora.datasets.load_dataset", nothing)
+    with pytest.raises(InputError, match="ylecun/mnist"):
+        memory_task("sequential-mnist", 784).make(784, 2, Generator(), True)
+
+
+def test_mnist_as_the_hub_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+    import numpy as np
+
+    from seqmodels.data import digits
+
+    digits.digits.cache_clear()
+    picture = np.arange(784, dtype=np.uint8).reshape(28, 28)
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)})
+    rows = datasets.Dataset.from_dict({"image": [picture, picture.T.copy()], "label": [3, 5]}, features=features)
+    monkeypatch.setattr(
+        "seqmodels.data.corpora.datasets.load_dataset",
+        lambda name, subset: datasets.DatasetDict({"train": rows, "test": rows}),
+    )
+    inputs, targets = memory_task("sequential-mnist", 784).make(784, 20, Generator().manual_seed(0), True)
+    digits.digits.cache_clear()
+    for row, label in zip(inputs[..., 0], targets[:, -1].tolist(), strict=True):
+        expected = picture if label == 3 else picture.T
+        assert torch.equal((row * 255).round(), torch.from_numpy(expected.reshape(-1).astype("float32")))
