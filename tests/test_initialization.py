@@ -37,6 +37,13 @@ def test_np_rnn() -> None:
     assert (values > 0).all()
 
 
+def test_sparse() -> None:
+    """Fifteen weights to each unit, and the spectral radius that was published."""
+    weight = new("sparse")
+    assert ((weight != 0).sum(1) == 15).all()
+    assert_close(torch.linalg.eigvals(weight).abs().max(), torch.tensor(0.95).double(), atol=1e-5, rtol=0)
+
+
 def test_glorot_and_uniform() -> None:
     glorot, uniform = new("glorot"), new("uniform")
     assert_close(glorot.var(), torch.tensor(1 / H).double(), rtol=0.1, atol=0)
@@ -65,5 +72,5 @@ def test_forget_gate_starts_open() -> None:
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(InputError, match="choose one of orthogonal, identity, np-rnn, glorot, uniform"):
+    with pytest.raises(InputError, match="choose one of orthogonal, identity, np-rnn, sparse, glorot, uniform"):
         RNN(5, 8, recurrent_init="orthonormal")  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ class RecurrentStack(Backbone):
         num_layers: how many layers.
         dropout: share of outputs dropped between layers while training.
         weight_dropout: share of the recurrent weights dropped while training, anew in each batch (Merity et al. 2018).
-        recurrent_init: how the recurrent maps begin: orthogonal, identity, np-rnn, glorot or uniform.
+        recurrent_init: how the recurrent maps begin: orthogonal, identity, np-rnn, sparse, glorot or uniform.
         learn_initial_state: start from a learned state rather than from zeros.
     """
 
