@@ -109,13 +109,14 @@ def test_states_of_a_plain_network_by_the_product_of_its_steps() -> None:
 
 
 def test_both_states_of_an_lstm_by_going_on_from_them() -> None:
-    """From a state on, the loss depends on `h` and `c`, each for itself."""
+    """From a state on, the loss depends on `h` and `c`; `c` is also seen through the `h` of its own step."""
     task, given = model(LSTM(6, 8)), batch(padded=False)
     task.eval()
     x = task.embedding(given.inputs).detach()
     found = {name: torch.zeros(B, T, B, T, 8, dtype=torch.float64) for name in "hc"}
     for s in range(T):
         _, ((h, c),) = task.backbone(x[:, : s + 1])
+        o = task.backbone.traced(x[:, : s + 1])[2].gates["1.o"][:, -1]
 
         def after(h: Tensor, c: Tensor, s: int = s) -> Tensor:
             y = h.unsqueeze(1)
@@ -126,7 +127,7 @@ def test_both_states_of_an_lstm_by_going_on_from_them() -> None:
 
         by_h, by_c = jacobian(after, (h.detach(), c.detach()))  # (B, T - s, B, D) each
         found["h"][:, s:, :, s] = by_h
-        found["c"][:, s:, :, s] = by_c
+        found["c"][:, s:, :, s] = by_c + by_h * (o * (1 - c.tanh() ** 2)).detach()
     norms = gradient_norms(task, given, states=True)
     assert list(norms) == ["x", "1.h", "1.c"]
     for name, jacobians in found.items():

@@ -191,6 +191,6 @@ def _unrolled(task: SequenceTask, batch: Batch, real: Tensor) -> tuple[Tensor, d
     places = real.cumsum(1) - 1
     found = {"x": _Leaf([x], places, real)}
     for number, layer in enumerate(layers, start=1):
-        for name, tensors in zip("hc", zip(*layer.states, strict=True), strict=False):
+        for name, tensors in zip("hc", zip(*layer.computed, strict=True), strict=False):
             found[f"{number}.{name}"] = _Leaf(list(tensors), places, real)
     return task.head(y), found

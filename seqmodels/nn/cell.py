@@ -4,7 +4,6 @@ The equation is the definition; a faster way to compute the sequence must agree 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -83,9 +82,24 @@ class Cell(nn.Module, ABC):
         """
 
     def unroll(self, x: Tensor, state: CellState, mask: Tensor | None = None) -> Unrolled:
-        """A sequence step by step, with what happened; see `steps`."""
-        states, gates = zip(*self.steps(x, state, mask, observed=True), strict=True)
-        return Unrolled(self, x, list(states), list(gates))
+        """A sequence by the equation, with all that happened.
+
+        Args:
+            x: inputs (B, T, D).
+            state: the state before the first step.
+            mask: bool (B, T), False at padding, which leaves the state as it is; None where all is real.
+        """
+        weights = self.weights()
+        happened = Unrolled(self, x, [], [], [])
+        for t, z in enumerate(self.read(x).unbind(1)):
+            happened.gates.append(self.gates(z, state, weights))
+            following = self.advance(z, state, weights)
+            if mask is not None:
+                following = where(mask[:, t], following, state)  # type: ignore[assignment]
+            happened.computed.append(following)
+            state = tuple(tensor.view_as(tensor) for tensor in following)
+            happened.states.append(state)
+        return happened
 
     def unroll_lightly(self, x: Tensor, state: CellState) -> Unrolled:
         """The same without gates, and where there is a faster way to it, with states that are not on the way of the
@@ -131,27 +145,9 @@ class Cell(nn.Module, ABC):
         Returns:
             Outputs (B, T, hidden_size) and the state after the last real step of each row.
         """
-        mask = None if lengths is None else torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)
-        states = [after for after, _ in self.steps(x, state, mask)]
-        return torch.stack([after[0] for after in states], 1), states[-1]
-
-    def steps(
-        self, x: Tensor, state: CellState, mask: Tensor | None = None, observed: bool = False
-    ) -> Iterator[tuple[CellState, dict[str, Tensor]]]:
-        """The state after each step by the equation, and the gates of the step where it is observed.
-
-        Args:
-            x: inputs (B, T, D).
-            state: the state before the first step.
-            mask: bool (B, T), False at padding, which leaves the state as it is; None where all is real.
-            observed: whether gates are computed, and the tensors of a state made independent of each other: a gradient
-                with respect to `c` is then that of what comes later, and not what goes by way of `h` of the same step.
-        """
-        weights = self.weights()
+        states, weights = [], self.weights()
         for t, z in enumerate(self.read(x).unbind(1)):
-            gates = self.gates(z, state, weights) if observed else {}
             following = self.advance(z, state, weights)
-            if observed:
-                following = tuple(tensor.view_as(tensor) for tensor in following)
-            state = following if mask is None else where(mask[:, t], following, state)  # type: ignore[assignment]
-            yield state, gates
+            state = following if lengths is None else where(t < lengths, following, state)  # type: ignore[assignment]
+            states.append(state[0])
+        return torch.stack(states, 1), state

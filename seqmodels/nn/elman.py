@@ -42,7 +42,8 @@ class ElmanUnrolled(Unrolled):
     """
 
     def __init__(self, cell: Any, inputs: Tensor, z: Tensor, h: Tensor, weights: Tensor) -> None:
-        super().__init__(cell, inputs, [(state,) for state in h.unbind(1)], [{}] * h.shape[1])
+        states: list[tuple[Tensor, ...]] = [(state,) for state in h.unbind(1)]
+        super().__init__(cell, inputs, states, [{}] * h.shape[1], states)
         self.z, self.h, self.weights = z, h, weights
 
     def over_time(self) -> tuple[Tensor, ...]:

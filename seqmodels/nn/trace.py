@@ -65,6 +65,8 @@ class Unrolled:
     independent of each other, so that a gradient with respect to `c` does not go by way of `h` at the same position."""
     gates: list[dict[str, Tensor]]
     """Its gates at each position, by name; empty where there are none."""
+    computed: list[tuple[Tensor, ...]]
+    """The states as they were computed: a gradient with respect to `c` is the whole one, by way of `h`, too."""
 
     def over_time(self) -> tuple[Tensor, ...]:
         """The states of all positions, (B, T, H) for each of their tensors."""
