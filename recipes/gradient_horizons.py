@@ -3,9 +3,9 @@
     python recipes/gradient_horizons.py
 
 A plain network, one with ReLU that begins with the identity, an LSTM, a GRU and a Transformer of like sizes read the
-source of Python's standard library for equally many steps. What comes out is `comparison.html`, which puts them side by
-side, and `horizons.png`: the norm of the gradient by distance, after training, on held-out text. What is finished is not
-done again.
+source of Python's standard library for equally many steps. What comes out is `comparison.html`, which puts them side
+by side, and `horizons.png`: the norm of the gradient by distance, after training, on held-out text. What is finished is
+not done again.
 """
 
 from pathlib import Path

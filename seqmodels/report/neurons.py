@@ -59,8 +59,7 @@ def neurons(subject: Subject) -> Section:
     ]
     head = ("what it follows", "unit", "measure", "score", "untrained network")
     body = table(head, rows, numeric=True)
-    first = halves(ranked.texts)
-    scored = [piece for piece in chosen if not first[within(ranked, piece)].any()]
+    scored = _unseen(chosen, ranked)
     body += "".join(_coloured(name, best[0], texts, scored, found, known[name]) for name, best in ranking.items())
     read_of = f"{len(chosen)} excerpts of {len({piece.document for piece in chosen})} held-out documents"
     body += note(f"Found among {units:,} units on {len(found.values):,} tokens in {read_of}.")
@@ -79,6 +78,18 @@ def _thinned(found: Activations) -> Activations:
     """Every second or third position and so on, since sorting all takes long."""
     step = max(1, len(found.values) // RANKED)
     return Activations(found.units, found.values[::step], found.texts[::step], found.characters[::step])
+
+
+def _unseen(chosen: Sequence[Excerpt], ranked: Activations) -> list[Excerpt]:
+    """Excerpts, or parts of them, of the half on which no unit was chosen."""
+    chosen_by, found = halves(ranked.texts), []
+    for piece in chosen:
+        here = within(ranked, piece)
+        unseen = ranked.characters[here & ~chosen_by]
+        if len(unseen):
+            both = bool((here & chosen_by).any())  # where a text of its own was cut in its middle
+            found.append(piece._replace(first=int(unseen.min())) if both else piece)
+    return found
 
 
 def _coloured(
