@@ -18,8 +18,8 @@ LABELLED, LONGEST = 160_000, 60_000
 """Characters of all documents together, about, and of each at most."""
 KNOWN = 20_000
 """Rows of the split from which documents are drawn."""
-SIZE = 1_000
-"""Characters of an excerpt, about: enough whole lines to be looked at."""
+SIZE = 500
+"""Characters of an excerpt: enough whole lines to be looked at, and few, so that there can be many."""
 LEAD = 256
 """Characters before an excerpt that are read for the state."""
 
@@ -61,12 +61,12 @@ def documents(subject: Subject, characters: int = LABELLED) -> list[str]:
     return [found[number] for number in sorted(found) if found[number]]
 
 
-def excerpts(texts: Sequence[str], characters: int, size: int = SIZE) -> list[Excerpt]:
+def excerpts(texts: Sequence[str], most: int, size: int = SIZE) -> list[Excerpt]:
     """Pieces from all over some documents, evenly spread.
 
     Args:
         texts: the documents.
-        characters: of all pieces together, at most; one piece there is in any case.
+        most: how many pieces, at most.
         size: characters of a piece, at most. It ends with a line where there is the end of one in it.
     """
     pieces = list[Excerpt]()
@@ -78,7 +78,7 @@ def excerpts(texts: Sequence[str], characters: int, size: int = SIZE) -> list[Ex
                 behind = text.rfind("\n", first, behind) + 1 or behind
             pieces.append(Excerpt(number, first, behind))
             first = behind
-    return [pieces[place] for place in some(len(pieces), max(1, characters // size))]
+    return [pieces[place] for place in some(len(pieces), most)]
 
 
 def read(model: LanguageModel, texts: Sequence[str], chosen: Sequence[Excerpt]) -> Activations:

@@ -11,17 +11,17 @@ from seqmodels.diagnostics.labels import Labels, labels, labels_of
 from seqmodels.diagnostics.neurons import Neuron, halves, rank
 from seqmodels.errors import InputError
 from seqmodels.neurons import typical
-from seqmodels.report.excerpts import Excerpt, documents, excerpts, read, within
+from seqmodels.report.excerpts import SIZE, Excerpt, documents, excerpts, read, within
 from seqmodels.report.section import Section, note, table
 from seqmodels.report.setting import NONE
 from seqmodels.report.subject import Subject
 from seqmodels.tasks import LanguageModel
 
-WORK = 24 << 20
-"""Units times characters that are compared, which bounds the time."""
-LEAST, MOST = 8_000, 40_000
-"""Characters of held-out text that are read, the fewer the more units there are."""
-RANKED = 7_000
+WORK = 64 << 10
+"""Units times excerpts that are read, which bounds the time."""
+LEAST, MOST = 16, 128
+"""Excerpts that are read, the fewer the more units there are."""
+RANKED = 5_000
 """Positions by which units are ranked, from all over the text."""
 LEAD = (
     "Single units of the network that follow something a person would name. Each was chosen on one half of the "
@@ -98,7 +98,7 @@ def _coloured(
     """Some lines of the half on which the unit was not chosen, in its colours."""
     shown = Labels([label.values[piece.document][piece.first : piece.behind] for piece in scored], label.binary)
     cut = [texts[piece.document][piece.first : piece.behind] for piece in scored]
-    number, first, behind = typical(shown, range(len(scored)), cut)
+    number, first, behind = typical(shown, range(len(scored)), cut, SIZE)
     piece = scored[number]
     here = within(found, piece._replace(first=piece.first + first, behind=piece.first + behind))
     values = found.unit(best.unit)
