@@ -117,7 +117,7 @@ def runs(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         torch.manual_seed(0)
         data = TextDataModule(str(text_file), length=16, batch_size=4)
         model = LanguageModel(made_new(), data.tokenizer)
-        made[name] = fit(model, data, max_steps=3, validations=1, runs=str(folder))
+        made[name] = fit(model, data, max_steps=3, validations=1, watch=name == "LSTM", runs=str(folder))
     return made
 
 
@@ -142,7 +142,7 @@ def translators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             if name == "transformer"
             else Translator(GRU(8, 8), GRU(8, 8), data.tokenizer, data.source_tokenizer, name)
         )
-        made[name] = fit(model, data, max_steps=2, validations=1, runs=str(folder / "runs"))
+        made[name] = fit(model, data, max_steps=1, validations=1, watch=False, runs=str(folder / "runs"))
     return made
 
 
@@ -197,15 +197,22 @@ def test_weights_in_the_page_are_those_of_the_model(runs: dict[str, Path]) -> No
 
 
 @pytest.mark.parametrize("kind", ["general", "none", "transformer", "joined"])
-def test_page_of_translators(translators: dict[str, Path], kind: str) -> None:
-    page = Page(report(translators[kind]))
-    check(page)
-    assert "chien" in page.texts["samples"]
-    said = page.texts["attention"]
+def test_sections_of_translators(translators: dict[str, Path], kind: str) -> None:
+    subject = open_run(translators[kind])
+    made = {part[0]: section_of(subject, *part) for part in PARTS if part[0] in ("samples", "attention")}
+    assert "chien" in made["samples"].body
+    said = made["attention"].missing or made["attention"].body
     assert ("From source to translation" in said) == (kind in ("general", "transformer"))
     assert ("head 2" in said) == (kind in ("transformer", "joined"))
     assert ("to the source, head 1" in said) == (kind == "transformer")
     assert ("no attention" in said) == (kind == "none")
+
+
+def test_page_of_a_translator(translators: dict[str, Path]) -> None:
+    page = Page(report(translators["general"]))
+    check(page)
+    assert "chien" in page.texts["samples"]
+    assert "embedded source" in page.texts["horizon"]
 
 
 def test_run_without_a_checkpoint_says_so(run: Path) -> None:
@@ -294,15 +301,15 @@ def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_the_command_names_the_page_and_counts_seconds(
-    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cli.main(["report", str(runs["RNN"]), "--to", str(tmp_path / "page.html")])
+    cli.main(["report", str(run), "--to", str(tmp_path / "page.html")])
     said = capsys.readouterr()
     assert said.out == f"{tmp_path / 'page.html'}\n"
     assert re.search(r"Learning curves +\d+\.\d s", said.err)
-    assert "RNN has no attention" in said.err
+    assert re.search(r"Attention +\d+\.\d s  \(no model to look into: ", said.err)
     with pytest.raises(SystemExit) as ended:
-        cli.main(["report", str(runs["RNN"]), "--to", str(tmp_path / "no" / "page.html")])
+        cli.main(["report", str(run), "--to", str(tmp_path / "no" / "page.html")])
     assert ended.value.code == 2
     with pytest.raises(SystemExit) as ended:
         cli.main(["report", "--tu", "x"])

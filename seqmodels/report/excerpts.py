@@ -22,6 +22,8 @@ SIZE = 500
 """Characters of an excerpt: enough whole lines to be looked at, and few, so that there can be many."""
 LEAD = 256
 """Characters before an excerpt that are read for the state."""
+MOST = 2**26
+"""Most activations that are kept: 256 MiB."""
 
 
 class Excerpt(NamedTuple):
@@ -81,21 +83,21 @@ def excerpts(texts: Sequence[str], most: int, size: int = SIZE) -> list[Excerpt]
     return [pieces[place] for place in some(len(pieces), most)]
 
 
-def read(model: LanguageModel, texts: Sequence[str], chosen: Sequence[Excerpt]) -> Activations:
+def read(model: LanguageModel, texts: Sequence[str], chosen: Sequence[Excerpt], most: int = MOST) -> Activations:
     """What units do in excerpts, with the numbers of documents and of characters in them.
 
     Args:
         model: the model.
         texts: the documents.
         chosen: pieces of them. What is before a piece is read with it, so that its state is nearly what it would be.
+        most: how many activations to keep at most; of more, every second, third and so on.
 
     Raises:
         InputError: there is no text.
     """
     begins = [max(0, piece.first - LEAD) for piece in chosen]
-    found = activations(
-        model, [texts[piece.document][begin : piece.behind] for piece, begin in zip(chosen, begins, strict=True)]
-    )
+    pieces = [texts[piece.document][begin : piece.behind] for piece, begin in zip(chosen, begins, strict=True)]
+    found = activations(model, pieces, most=most)
     numbers, firsts, offsets = (
         torch.tensor(column)[found.texts]
         for column in ([piece.document for piece in chosen], [piece.first for piece in chosen], begins)

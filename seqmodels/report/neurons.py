@@ -52,7 +52,7 @@ def neurons(subject: Subject) -> Section:
     ranking = {name: best for name, best in rank(ranked, known).items() if best}
     if not ranking:
         raise InputError("what a person would name is the same everywhere in the held-out text, so nothing follows it")
-    fresh = rank(_thinned(read(untrained(model), texts, chosen)), known)
+    fresh = rank(_thinned(read(untrained(model), texts, chosen, most=4 * RANKED * units)), known)
     rows = [
         [MEANINGS.get(name, name), best.unit, best.measure, f"{best.score:.3f}", _score(fresh[name])]
         for name, (best, *_) in ranking.items()
@@ -62,7 +62,7 @@ def neurons(subject: Subject) -> Section:
     scored = _unseen(chosen, ranked)
     body += "".join(_coloured(name, best[0], texts, scored, found, known[name]) for name, best in ranking.items())
     read_of = f"{len(chosen)} excerpts of {len({piece.document for piece in chosen})} held-out documents"
-    body += note(f"Found among {units:,} units on {len(found.values):,} tokens in {read_of}.")
+    body += note(f"Found among {units:,} units by {len(ranked.values):,} tokens of {len(found.values):,} in {read_of}.")
     return Section("neurons", "Neurons", LEAD, body)
 
 
