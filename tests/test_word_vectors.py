@@ -503,4 +503,4 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit) as stop:
         main(["embeddings", str(unequal), "--near", "king"])
     assert stop.value.code == 2
-    assert "line 2 of unequal.txt has 2 numbers; expected 3" in capsys.readouterr().err
+    assert "has 3 numbers behind a word; expected 2, as another line has" in capsys.readouterr().err
