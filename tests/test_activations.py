@@ -51,14 +51,13 @@ def test_texts_side_by_side_are_as_each_alone(
     assert found.characters.tolist() == [place for text in TEXTS for place in range(len(text))]
 
 
-def test_pieces_of_a_long_text_are_read_with_what_is_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_of_a_long_text_are_read_with_what_is_before_them() -> None:
     task, text = model(LSTM(6, 5, forget_bias=-2.0)), "(b)\n" * 50  # which forgets within few steps
     whole = alone(task, text)
-    monkeypatch.setattr(module, "SPAN", 30)
-    monkeypatch.setattr(module, "CONTEXT", 25)
-    torch.testing.assert_close(activations(task, [text]).values, whole, atol=1e-4, rtol=0)
-    monkeypatch.setattr(module, "CONTEXT", 0)
-    assert not torch.allclose(activations(task, [text]).values, whole, atol=1e-2)
+    torch.testing.assert_close(activations(task, [text], span=30, context=25).values, whole, atol=1e-4, rtol=0)
+    short = activations(task, [text], span=30, context=1).values
+    torch.testing.assert_close(short[:30], whole[:30])  # which have nothing before them
+    assert not torch.allclose(short, whole, atol=1e-2)
 
 
 def test_positions_that_end_are_not_outrun() -> None:

@@ -1,6 +1,7 @@
 """Units that can be read: how they are scored, chosen and shown."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -256,3 +257,25 @@ def test_mistakes(run: Path, tmp_path: Path) -> None:
             neurons(str(run), **arguments)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"holds no checkpoints/best.ckpt"):
         neurons(str(tmp_path))
+
+
+def test_mistakes_on_the_command_line(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wrong_labels.py").write_text("def first(text):\n    return [True]\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    bare = shutil.copytree(run, tmp_path / "bare", ignore=shutil.ignore_patterns("checkpoints"))
+    for words, message in (
+        ([str(run), "--import", "wrong_labels", "--label", "wrong_labels.first"], "gave 1 values for a text of"),
+        ([str(run), "--label", "quotaton"], "did you mean quotation"),
+        ([str(run), "--unit", "1.c.999"], "no unit '1.c.999' in this network"),
+        ([str(bare)], "holds no checkpoints/best.ckpt"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["neurons", *words])
+        assert stop.value.code == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert message in error
+        assert error.count("\n") == 1

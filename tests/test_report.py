@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -30,8 +31,11 @@ from seqmodels.batch import Batch
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
 from seqmodels.report import report
+from seqmodels.report.attention import attention
 from seqmodels.report.comparing import compare, labels
 from seqmodels.report.figures import inline, new_figure
+from seqmodels.report.making import PARTS, section_of
+from seqmodels.report.overview import ending, network, origin, tiles
 from seqmodels.report.samples import read_samples, read_translations, some
 from seqmodels.report.section import number, text
 from seqmodels.report.setting import flat
@@ -109,11 +113,11 @@ def check(page: Page) -> None:
 def runs(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A run of each kind of network on the same text, of three steps."""
     folder, made = tmp_path_factory.mktemp("runs"), {}
-    for name, network in NETWORKS.items():
+    for name, made_new in NETWORKS.items():
         torch.manual_seed(0)
         data = TextDataModule(str(text_file), length=16, batch_size=4)
-        model = LanguageModel(network(), data.tokenizer)
-        made[name] = fit(model, data, max_steps=3, validations=1, runs=str(folder))
+        model = LanguageModel(made_new(), data.tokenizer)
+        made[name] = fit(model, data, max_steps=3, validations=1, watch=name == "LSTM", runs=str(folder))
     return made
 
 
@@ -138,19 +142,25 @@ def translators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             if name == "transformer"
             else Translator(GRU(8, 8), GRU(8, 8), data.tokenizer, data.source_tokenizer, name)
         )
-        made[name] = fit(model, data, max_steps=2, validations=1, runs=str(folder / "runs"))
+        made[name] = fit(model, data, max_steps=1, validations=1, watch=False, runs=str(folder / "runs"))
     return made
+
+
+@pytest.fixture(scope="module")
+def pages(runs: dict[str, Path]) -> Callable[[str], Path]:
+    """The page of each kind of network, written once."""
+    return cache(lambda kind: report(runs[kind]))
 
 
 @pytest.fixture
 def run(runs: dict[str, Path], tmp_path: Path) -> Path:
-    """A copy of a run, to be broken."""
-    return shutil.copytree(runs["LSTM"], tmp_path / "run")
+    """A copy of a run, to be broken; without its checkpoints, so that little is computed."""
+    return shutil.copytree(runs["LSTM"], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_page_of_each_network(runs: dict[str, Path], kind: str) -> None:
-    path = report(runs[kind])
+def test_page_of_each_network(runs: dict[str, Path], pages: Callable[[str], Path], kind: str) -> None:
+    path = pages(kind)
     assert path == runs[kind] / "report.html"
     page = Page(path)
     check(page)
@@ -164,16 +174,16 @@ def test_page_of_each_network(runs: dict[str, Path], kind: str) -> None:
     attends = kind in ("Transformer", "Hybrid")
     assert ("head 1" in page.texts["attention"]) == attends
     assert (f"{kind} has no attention" in page.texts["attention"]) == (not attends)
+    assert (f"{kind} has no gates" in page.texts["gates"]) == (kind in ("RNN", "Transformer"))
 
 
-def test_the_same_run_gives_the_same_page(runs: dict[str, Path], tmp_path: Path) -> None:
-    first, second = (report(runs["Transformer"], to=tmp_path / f"{name}.html").read_bytes() for name in "ab")
-    assert first == second
+def test_the_same_run_gives_the_same_page(runs: dict[str, Path], pages: Callable[[str], Path], tmp_path: Path) -> None:
+    assert report(runs["Transformer"], to=tmp_path / "again.html").read_bytes() == pages("Transformer").read_bytes()
 
 
 def test_weights_in_the_page_are_those_of_the_model(runs: dict[str, Path]) -> None:
-    page = report(runs["Transformer"]).read_text(encoding="utf-8")
     subject = open_run(runs["Transformer"])
+    page = attention(subject).body
     model = load(runs["Transformer"])
     assert isinstance(model, LanguageModel)
     ids = torch.tensor([subject.reading(48)])
@@ -187,19 +197,25 @@ def test_weights_in_the_page_are_those_of_the_model(runs: dict[str, Path]) -> No
 
 
 @pytest.mark.parametrize("kind", ["general", "none", "transformer", "joined"])
-def test_page_of_translators(translators: dict[str, Path], kind: str) -> None:
-    page = Page(report(translators[kind]))
-    check(page)
-    assert "chien" in page.texts["samples"]
-    said = page.texts["attention"]
+def test_sections_of_translators(translators: dict[str, Path], kind: str) -> None:
+    subject = open_run(translators[kind])
+    made = {part[0]: section_of(subject, *part) for part in PARTS if part[0] in ("samples", "attention")}
+    assert "chien" in made["samples"].body
+    said = made["attention"].missing or made["attention"].body
     assert ("From source to translation" in said) == (kind in ("general", "transformer"))
     assert ("head 2" in said) == (kind in ("transformer", "joined"))
     assert ("to the source, head 1" in said) == (kind == "transformer")
     assert ("no attention" in said) == (kind == "none")
 
 
+def test_page_of_a_translator(translators: dict[str, Path]) -> None:
+    page = Page(report(translators["general"]))
+    check(page)
+    assert "chien" in page.texts["samples"]
+    assert "embedded source" in page.texts["horizon"]
+
+
 def test_run_without_a_checkpoint_says_so(run: Path) -> None:
-    shutil.rmtree(run / "checkpoints")
     page = Page(report(run))
     check(page)
     assert "no model to look into" in page.texts["attention"]
@@ -214,30 +230,26 @@ def test_text_that_has_moved_is_asked_for(text: str, tmp_path: Path) -> None:
     model = LanguageModel(NETWORKS["Transformer"](), data.tokenizer)
     run = fit(model, data, max_steps=1, validations=1, runs=str(tmp_path / "runs"))
     moved = there.rename(tmp_path / "moved.txt")
-    said = Page(report(run)).texts["attention"]
-    assert "--data says where it lies now" in said
-    assert "there.txt" in said
-    assert "head 1" in Page(report(run, [str(moved)])).texts["attention"]
+    with pytest.raises(InputError, match=r"there\.txt.*--data says where it lies now"):
+        attention(open_run(run))
+    assert "head 1" in attention(open_run(run, [str(moved)])).body
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "env.json", "result.json", "metrics.csv", "samples.md"])
 def test_files_that_are_missing_or_nonsense(run: Path, name: str) -> None:
-    sections = {
-        "config.yaml": "configuration",
-        "env.json": "environment",
-        "metrics.csv": "curves",
-        "samples.md": "samples",
-    }
+    sections = {"config.yaml": "configuration", "env.json": "environment", "samples.md": "samples"}
+    sections |= {"metrics.csv": "curves"} if name == "metrics.csv" else {}  # which take long to be drawn
     for content in (None, b"", b"\xff\xfe\x00", b"[1, {", b"a,b\nx,y\n", b"- - -"):
         (run / name).unlink(missing_ok=True)
         if content is not None:
             (run / name).write_bytes(content)
-        page = Page(report(run))
-        check(page)
-        if name in sections:
-            assert page.source.count('class="missing"') == 2, content  # no attention, and this
-            said = page.source.split(f'<section id="{sections[name]}"')[1].split("</section>")[0]
-            assert 'class="missing"' in said
+        subject = open_run(run)
+        assert tiles(subject)
+        assert all(isinstance(say(subject), str) for say in (origin, network))
+        assert (ending(subject) is None) == (name != "result.json")
+        made = [section_of(subject, *part) for part in PARTS if part[0] in sections.values()]
+        assert [part.key for part in made if part.missing] == ([sections[name]] if name in sections else []), content
+    check(Page(report(run)))
 
 
 def test_odd_values_in_files(run: Path) -> None:
@@ -289,15 +301,15 @@ def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_the_command_names_the_page_and_counts_seconds(
-    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cli.main(["report", str(runs["RNN"]), "--to", str(tmp_path / "page.html")])
+    cli.main(["report", str(run), "--to", str(tmp_path / "page.html")])
     said = capsys.readouterr()
     assert said.out == f"{tmp_path / 'page.html'}\n"
     assert re.search(r"Learning curves +\d+\.\d s", said.err)
-    assert "RNN has no attention" in said.err
+    assert re.search(r"Attention +\d+\.\d s  \(no model to look into: ", said.err)
     with pytest.raises(SystemExit) as ended:
-        cli.main(["report", str(runs["RNN"]), "--to", str(tmp_path / "no" / "page.html")])
+        cli.main(["report", str(run), "--to", str(tmp_path / "no" / "page.html")])
     assert ended.value.code == 2
     with pytest.raises(SystemExit) as ended:
         cli.main(["report", "--tu", "x"])

@@ -10,7 +10,9 @@ import torch
 
 from seqmodels import Hybrid, LanguageModel, TextDataModule, fit
 from seqmodels.report import report
+from seqmodels.report.comparing import PARTS as COMPARED
 from seqmodels.report.comparing import compare
+from seqmodels.report.making import PARTS
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -78,9 +80,10 @@ def test_it_opens_alone_and_every_section_has_content(
         assert reader.said == []
         assert [url for url in reader.asked if not url.startswith("data:")] == [(run / name).as_uri()]
         sections = page.locator("main section")
-        assert sections.count() >= 5
+        assert sections.count() == len(PARTS if name == "report.html" else COMPARED)
         for section in sections.all():
             assert section.locator("h2").inner_text()
+            assert len(section.inner_text()) > 40  # what it shows, or why there is nothing
             inside = section.locator("svg, table, pre, dl, ul, .missing")
             box = inside.first.bounding_box()
             assert box["width"] > 50, section.inner_text()
@@ -138,6 +141,19 @@ def test_cells_of_attention_say_their_weight(browser: Any, run: Path) -> None:
         cell.hover()
         assert cell.get_attribute("title").endswith("1.00")  # the first token sees nothing but itself
         assert cell.evaluate("element => getComputedStyle(element).backgroundColor") == "rgb(32, 92, 150)"
+
+
+def test_letters_say_what_the_unit_did(browser: Any, run: Path) -> None:
+    with Reader(browser, run / "report.html") as page:
+        letter = page.locator("#neurons .coloured pre span.high").first
+        told = "element => { const tip = getComputedStyle(element, '::after'); return [tip.content, tip.position] }"
+        assert letter.evaluate(told)[0] == "none"
+        letter.scroll_into_view_if_needed()
+        letter.hover()
+        content, position = letter.evaluate(told)
+        assert content == f'"{letter.get_attribute("data-value")}"'
+        assert position == "absolute"  # it moves no letter
+        float(letter.get_attribute("data-value"))
 
 
 def test_drawings_are_named(browser: Any, run: Path) -> None:

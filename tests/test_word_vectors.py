@@ -499,3 +499,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
             main(["embeddings", str(path), *words])
         assert stop.value.code == 2
         assert says in capsys.readouterr().err
+    unequal = written(tmp_path, b"king 1 2 3\nqueen 4 5\n", "unequal.txt")
+    with pytest.raises(SystemExit) as stop:
+        main(["embeddings", str(unequal), "--near", "king"])
+    assert stop.value.code == 2
+    assert "has 3 numbers behind a word; expected 2, as another line has" in capsys.readouterr().err

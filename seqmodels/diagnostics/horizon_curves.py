@@ -146,4 +146,4 @@ def _between() -> "Colormap":
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
-    return ListedColormap(colormaps["viridis"]([0.15 + 0.7 * place / 255 for place in range(256)]))
+    return ListedColormap(colormaps["viridis"]([0.3 + 0.55 * place / 255 for place in range(256)]))

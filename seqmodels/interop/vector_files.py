@@ -97,7 +97,7 @@ def _read_text(source: ByteSource, selection: Selection, count: int | None, dim:
     """Lines with a word and its numbers; `count` and `dim` are None where no header says them."""
     ahead, told = list[bytes](), "as the header says"
     if dim is None:
-        ahead, told = [line for line in (source.line() for _ in range(FIRST)) if line], "as lines before"
+        ahead, told = [line for line in (source.line() for _ in range(FIRST)) if line], "as another line has"
         dim = min((len(line.split()) for line in ahead if line.strip()), default=0) - 1
         if not 1 <= dim <= WIDEST:
             raise InputError(f"{source.name} does not begin with a word and 1 to {WIDEST:,} numbers on each line")

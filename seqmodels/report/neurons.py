@@ -5,28 +5,24 @@ from collections.abc import Sequence
 import torch
 
 from seqmodels.batch import BOS, Batch
-from seqmodels.data import TextDataModule
-from seqmodels.diagnostics.activations import Activations, activations, untrained
+from seqmodels.diagnostics.activations import Activations, untrained
 from seqmodels.diagnostics.coloured import coloured_html, passage
 from seqmodels.diagnostics.labels import Labels, labels, labels_of
 from seqmodels.diagnostics.neurons import Neuron, halves, rank
 from seqmodels.errors import InputError
 from seqmodels.neurons import typical
+from seqmodels.report.excerpts import SIZE, Excerpt, documents, excerpts, read, within
 from seqmodels.report.section import Section, note, table
 from seqmodels.report.setting import NONE
 from seqmodels.report.subject import Subject
 from seqmodels.tasks import LanguageModel
 
-WORK = 20 << 20
-"""Units times characters that are compared, which bounds the time."""
-LEAST, MOST = 8_000, 40_000
-"""Characters of held-out text that are read, the fewer the more units there are."""
-LONGEST, DOCUMENTS = 12_000, 400
-"""Characters of a document that is read as a whole, and documents that are looked through for such."""
-RANKED = 7_000
+WORK = 64 << 10
+"""Units times excerpts that are read, which bounds the time."""
+LEAST, MOST = 16, 128
+"""Excerpts that are read, the fewer the more units there are."""
+RANKED = 5_000
 """Positions by which units are ranked, from all over the text."""
-SPAN, CONTEXT = 768, 256
-"""Tokens that are read side by side, and those before them for their state."""
 LEAD = (
     "Single units of the network that follow something a person would name. Each was chosen on one half of the "
     "held-out text and is scored on the other: by AUC where the answer is yes or no (0.5 is chance, 1 perfect), by "
@@ -48,45 +44,26 @@ def neurons(subject: Subject) -> Section:
     """
     model = subject.language_model
     units = _units(model)
-    texts = documents(subject, max(LEAST, min(MOST, WORK // units)))
+    texts = documents(subject)
     known = labels(texts, labels_of(texts))
-    found = _read(model, texts)
-    ranking = {name: best for name, best in rank(_thinned(found), known).items() if best}
+    chosen = excerpts(texts, max(LEAST, min(MOST, WORK // units)))
+    found = read(model, texts, chosen)
+    ranked = _thinned(found)
+    ranking = {name: best for name, best in rank(ranked, known).items() if best}
     if not ranking:
         raise InputError("what a person would name is the same everywhere in the held-out text, so nothing follows it")
-    fresh = rank(_thinned(_read(untrained(model), texts)), known)
+    fresh = rank(_thinned(read(untrained(model), texts, chosen, most=4 * RANKED * units)), known)
     rows = [
         [MEANINGS.get(name, name), best.unit, best.measure, f"{best.score:.3f}", _score(fresh[name])]
         for name, (best, *_) in ranking.items()
     ]
     head = ("what it follows", "unit", "measure", "score", "untrained network")
     body = table(head, rows, numeric=True)
-    body += "".join(_coloured(name, best[0], texts, found, known[name]) for name, best in ranking.items())
-    body += note(f"Found among {units:,} units on {sum(map(len, texts)):,} characters of held-out text.")
+    scored = _unseen(chosen, ranked)
+    body += "".join(_coloured(name, best[0], texts, scored, found, known[name]) for name, best in ranking.items())
+    read_of = f"{len(chosen)} excerpts of {len({piece.document for piece in chosen})} held-out documents"
+    body += note(f"Found among {units:,} units by {len(ranked.values):,} tokens of {len(found.values):,} in {read_of}.")
     return Section("neurons", "Neurons", LEAD, body)
-
-
-def documents(subject: Subject, characters: int) -> list[str]:
-    """Held-out documents of moderate length; where there are none, the beginning of the text.
-
-    Args:
-        subject: the run.
-        characters: of all of them together, at most.
-
-    Raises:
-        InputError: there is no running text.
-    """
-    if not isinstance(subject.data, TextDataModule):
-        raise InputError("this is of running text, and the run was trained on something else")
-    whole, left, text = list[str](), characters, ""
-    for number, row in enumerate(subject.data.corpus.rows(subject.part)):
-        text = row["text"] if row["starts"] else text + row["text"][:LONGEST]
-        if row["ends"] and 0 < len(text) <= min(LONGEST, left):
-            whole.append(text)
-            left -= len(text)
-        if left < characters / 10 or number > DOCUMENTS:
-            break
-    return whole if len(whole) > 1 else [subject.held_out(characters)]
 
 
 def _units(model: LanguageModel) -> int:
@@ -97,27 +74,39 @@ def _units(model: LanguageModel) -> int:
     return sum(values.shape[-1] for values in trace.units.values())
 
 
-def _read(model: LanguageModel, texts: Sequence[str]) -> Activations:
-    return activations(model, texts, span=SPAN, context=CONTEXT)
-
-
 def _thinned(found: Activations) -> Activations:
     """Every second or third position and so on, since sorting all takes long."""
     step = max(1, len(found.values) // RANKED)
     return Activations(found.units, found.values[::step], found.texts[::step], found.characters[::step])
 
 
-def _coloured(name: str, best: Neuron, texts: Sequence[str], found: Activations, label: Labels) -> str:
+def _unseen(chosen: Sequence[Excerpt], ranked: Activations) -> list[Excerpt]:
+    """Excerpts, or parts of them, of the half on which no unit was chosen."""
+    chosen_by, found = halves(ranked.texts), []
+    for piece in chosen:
+        here = within(ranked, piece)
+        unseen = ranked.characters[here & ~chosen_by]
+        if len(unseen):
+            both = bool((here & chosen_by).any())  # where a text of its own was cut in its middle
+            found.append(piece._replace(first=int(unseen.min())) if both else piece)
+    return found
+
+
+def _coloured(
+    name: str, best: Neuron, texts: Sequence[str], scored: Sequence[Excerpt], found: Activations, label: Labels
+) -> str:
     """Some lines of the half on which the unit was not chosen, in its colours."""
-    scored = sorted(set(found.texts[~halves(found.texts)].tolist()))
-    number, first, behind = typical(label, scored, texts)
-    here = (found.texts == number) & (found.characters >= first) & (found.characters < behind)
+    shown = Labels([label.values[piece.document][piece.first : piece.behind] for piece in scored], label.binary)
+    cut = [texts[piece.document][piece.first : piece.behind] for piece in scored]
+    number, first, behind = typical(shown, range(len(scored)), cut, SIZE)
+    piece = scored[number]
+    here = within(found, piece._replace(first=piece.first + first, behind=piece.first + behind))
     values = found.unit(best.unit)
-    title = f"{best.unit}, {MEANINGS.get(name, name)}"
     if not here.any():
         return ""
-    places = (found.characters[here] - first).tolist()
-    return coloured_html(passage(title, texts[number][first:behind], places, values[here], values))
+    places = (found.characters[here] - piece.first - first).tolist()
+    title = f"{best.unit}, {MEANINGS.get(name, name)}"
+    return coloured_html(passage(title, cut[number][first:behind], places, values[here], values))
 
 
 def _score(units: Sequence[Neuron]) -> str:

@@ -35,15 +35,16 @@ def spectra(subject: Subject) -> Section:
     radii = "; ".join(f"{in_words(name)} {of_map.radius:.3g}" for name, of_map in found.items())
     label = f"Eigenvalues of {len(found)} recurrent maps in the complex plane; spectral radii: {radii}"
     body = inline(draw_spectra(found), label, "spectra-now")
-    rows = [[in_words(name), f"{one.radius:.3f}", f"{one.norm:.3f}"] for name, one in found.items()]
+    rows = [[f"{name}, {in_words(name)}", f"{one.radius:.3f}", f"{one.norm:.3f}"] for name, one in found.items()]
     body += table(("map", "spectral radius", "spectral norm"), rows, numeric=True)
     if len(found) < len(maps):
         body += note(f"{len(found)} of {len(maps)} maps, since eigenvalues of large ones take long.")
     if (path := subject.folder / "spectra.csv").exists():
         over = read_radii(path)
         if any(len(line) > 1 for line in over.values()):
+            named = {in_words(name): line for name, line in over.items()}
             label = f"Spectral radii of {len(over)} maps over the steps of the training"
-            body += f"<h3>While it learned</h3>{inline(draw_radii(over), label, 'spectra-then')}"
+            body += f"<h3>While it learned</h3>{inline(draw_radii(named), label, 'spectra-then')}"
     return Section("spectra", "Spectra", LEAD, body)
 
 
