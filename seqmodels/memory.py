@@ -150,6 +150,8 @@ def show_success(results: Results, lengths: list[int], folder: Path) -> str:
 def success_table(results: Results, lengths: list[int]) -> str:
     """How many of the networks solved the problem at each length, and after how many steps, as a table of Markdown.
 
+    Steps are the median of those that did; where not all did, there is also how many steps were made.
+
     Args:
         results: what `learn` returned, by "method, length".
         lengths: the columns.
@@ -163,6 +165,8 @@ def success_table(results: Results, lengths: list[int]) -> str:
             steps = [step for step in solved if step is not None]
             made = min((run["steps"] for run in runs), default=0)
             after = f" after {statistics.median_low(steps):,}" if steps else f" in {made:,}"
+            if 0 < len(steps) < len(solved):
+                after += f" of {made:,}"
             cells.append(f"{len(steps)}/{len(solved)}{after}" if solved else "-")
         rows.append([method, *cells])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)

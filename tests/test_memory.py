@@ -134,7 +134,7 @@ def test_table() -> None:
     assert success_table(runs, [20, 50]).splitlines() == [
         "|  | T = 20 | T = 50 |",
         "| --- | --- | --- |",
-        "| A b | 2/3 after 5 | 0/3 in 40,000 |",
+        "| A b | 2/3 after 5 of 9 | 0/3 in 40,000 |",
         "| C | - | - |",
     ]
 
