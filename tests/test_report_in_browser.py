@@ -125,7 +125,12 @@ def test_navigation_by_keyboard(browser: Any, run: Path) -> None:
         page.keyboard.press("Enter")
         target = page.evaluate("location.hash")
         assert target == "#samples"
-        assert abs(page.locator(target).bounding_box()["y"]) < 200
+        for _ in range(50):  # it glides there
+            page.wait_for_timeout(100)
+            if abs(page.locator(target).bounding_box()["y"]) < 200:
+                break
+        else:
+            pytest.fail(f"the page did not move to {target}")
         for link in page.locator("nav a").all():
             assert page.locator(link.get_attribute("href")).count() == 1
         summary = page.locator("#configuration details summary")

@@ -132,7 +132,9 @@ def test_attention_as_a_page(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
     weights = alignment(task, "cat", "chat").weights
     shown = re.findall(r'"--w:([\d.]+)" title="([^"]+) ← ([^:]+):', page.split("<figure>")[2])
     assert [(target, source) for _, target, source in shown] == list(itertools.product(["chat", "⏎"], ["cat", "⏎"]))
-    assert [float(weight) for weight, *_ in shown] == pytest.approx(weights.flatten().tolist(), abs=1e-3)
+    assert [float(weight) for weight, *_ in shown] == pytest.approx(
+        weights.flatten().tolist(), abs=5.1e-3
+    )  # two digits
     assert "<script" not in page
     assert "http" not in page
 
