@@ -17,7 +17,7 @@ from seqmodels.report.setting import NONE
 from seqmodels.report.subject import Subject
 from seqmodels.tasks import LanguageModel
 
-WORK = 64 << 10
+WORK = 16 << 10
 """Units times excerpts that are read, which bounds the time."""
 LEAST, MOST = 16, 128
 """Excerpts that are read, the fewer the more units there are."""
