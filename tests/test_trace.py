@@ -48,10 +48,9 @@ def test_outputs_and_state_are_those_of_the_plain_call(network: Backbone, padded
 
 
 @pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("network", NETWORKS, indirect=True)
 def test_units_are_what_there_is_after_reading_so_far(network: Backbone, padded: bool) -> None:
     """Of a prefix read by itself, the last are those of the whole; and attention is that to what was there."""
-    if not network.causal:
-        pytest.skip("a prefix is another text to what reads from both ends")
     x, real = inputs(network)
     mask = real if padded else None
     trace = network.traced(x, mask=mask)[2]

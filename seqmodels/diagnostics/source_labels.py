@@ -4,6 +4,7 @@ Where a text stops being Python, as where a file was cut in two, its labels are 
 """
 
 import ast
+import contextlib
 import io
 import itertools
 import tokenize
@@ -33,9 +34,17 @@ def is_python(texts: Sequence[str]) -> bool:
     return 2 * sum(len(text) for text in texts if _parses(text)) > sum(map(len, texts))
 
 
-def _parses(text: str) -> bool:
+@contextlib.contextmanager
+def _unheeded() -> Iterator[None]:
+    """Without what Python has to say of the text as a program, such as that an escape in a string is none."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of invalid escapes and the like in the text
+        for kind in (SyntaxWarning, DeprecationWarning):
+            warnings.simplefilter("ignore", kind)
+        yield
+
+
+def _parses(text: str) -> bool:
+    with _unheeded():
         try:
             return bool(ast.parse(text).body)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -139,8 +148,7 @@ def _end(text: str, tokens: list[Token]) -> int:
 def _tokens(text: str) -> list[Token]:
     """The tokens of a text, to the first place where it is no Python."""
     found = list[Token]()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _unheeded():
         try:
             for token in _told(text):
                 if token.kind == tokenize.ERRORTOKEN and token.string.strip(" "):
