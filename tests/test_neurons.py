@@ -96,6 +96,22 @@ def test_noise_is_not_better_than_chance_where_it_was_not_chosen() -> None:
     assert abs(best.score - 0.5) < 0.12
 
 
+@pytest.mark.parametrize("binary", [True, False])
+def test_what_was_found_on_one_half_is_held_to_on_the_other(binary: bool) -> None:
+    """A unit that says the opposite there is as wrong as can be: neither its sign nor its line is found anew."""
+    texts = torch.tensor([0] * 50 + [1] * 50)
+    values = torch.arange(50).repeat(2).float()
+    label = (values > 20).float() if binary else values
+    unit = torch.where(halves(texts), label, -label)
+    found = Activations(("u",), unit.unsqueeze(1), texts, torch.arange(50).repeat(2))
+    (neuron,) = rank(found, {"it": Labels([label[:50], label[50:]], binary)})["it"]
+    assert neuron.chosen_by == pytest.approx(1)
+    if binary:
+        assert neuron.score == 0
+    else:
+        assert neuron.score == pytest.approx(r2_score(values[:50], -values[:50]))
+
+
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize(("count", "units"), [(2, 3), (7, 5), (200, 70)])
 def test_auc_is_that_of_scikit_learn(count: int, units: int, ties: bool) -> None:
@@ -159,6 +175,11 @@ def test_a_page_is_safe_and_whole() -> None:
     assert "attr(data-value)" in page
     assert "prefers-color-scheme: dark" in page
     assert coloured_text(shown).plain == text
+
+
+def test_letters_of_one_span_are_no_markup() -> None:
+    page = coloured_html(passage("it", '<b>&"', range(5), torch.zeros(5)))
+    assert ">&lt;b&gt;&amp;&quot;</span>" in page
 
 
 def test_runs_of_one_value_are_one_span() -> None:
