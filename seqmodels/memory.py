@@ -21,6 +21,9 @@ from seqmodels.nn import Backbone
 from seqmodels.sweep import Results
 from seqmodels.tasks.memory import MemoryModel
 
+BETWEEN_LINES = 30.0
+"""Seconds between lines on how far networks are, where there is no terminal for a bar."""
+
 
 def learn(
     model: MemoryModel,
@@ -100,6 +103,7 @@ class _Until(pl.Callback):
         self.solved = [None] * len(pl_module.networks)
         self.best = [float("inf")] * len(pl_module.networks)
         self._began = time.monotonic()
+        self._due = self._began + BETWEEN_LINES
         console = Console(file=sys.stdout)
         if console.is_terminal:
             columns = BarColumn(24), TimeElapsedColumn(), TextColumn("{task.fields[figures]}")
@@ -117,8 +121,12 @@ class _Until(pl.Callback):
             self.best[place] = min(self.best[place], error)  # an error that is no number is none
             if self.solved[place] is None and error < self.error:
                 self.solved[place] = trainer.global_step
+        errors = f"errors {' '.join(f'{error:.3f}' for error in pl_module.errors)}"
         if self._bar is not None:
-            self._bar.update(self._row, figures=f"errors {' '.join(f'{error:.3f}' for error in pl_module.errors)}")
+            self._bar.update(self._row, figures=errors)
+        elif time.monotonic() >= self._due:
+            print(f"step {trainer.global_step:>6,} · {errors}", flush=True)
+            self._due = time.monotonic() + BETWEEN_LINES
         late = self.max_minutes is not None and time.monotonic() - self._began > 60 * self.max_minutes
         trainer.should_stop = late or None not in self.solved
 

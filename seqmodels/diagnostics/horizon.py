@@ -1,7 +1,7 @@
 """How far back gradients reach: the norm of `dL_t/dx_{t-k}` by distance `k`, for any network."""
 
 import contextlib
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,6 @@ from seqmodels.batch import IGNORE, Batch
 from seqmodels.diagnostics.evaluating import evaluating
 from seqmodels.errors import InputError
 from seqmodels.metrics import summed_nats
-from seqmodels.nn import RecurrentStack
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 
 EMBEDDINGS = {"embedding": "x", "source_embedding": "source"}
@@ -179,9 +178,14 @@ def _embedded(task: SequenceTask, batch: Batch) -> tuple[Tensor, dict[str, _Leaf
     return logits, found
 
 
+def has_states(task: SequenceTask) -> TypeGuard[LanguageModel]:
+    """Whether there are states that follow from one another at every step, of which gradients can be measured."""
+    return isinstance(task, LanguageModel) and task.backbone.unrolls
+
+
 def _unrolled(task: SequenceTask, batch: Batch, real: Tensor) -> tuple[Tensor, dict[str, _Leaf]]:
     """Logits, the embedded inputs, and the states of recurrent layers that they were computed through."""
-    if not (isinstance(task, LanguageModel) and isinstance(task.backbone, RecurrentStack)):
+    if not has_states(task):
         raise InputError(
             f"{task.name} in a {type(task).__name__} has no states that follow from one another at every step; "
             "measure its inputs, with states=False, or a LanguageModel of a recurrent network"

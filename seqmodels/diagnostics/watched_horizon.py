@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from seqmodels.batch import Batch
-from seqmodels.diagnostics.horizon import gradient_horizon, gradient_norms
+from seqmodels.diagnostics.horizon import gradient_horizon, gradient_norms, has_states
 from seqmodels.diagnostics.horizon_curves import append_horizon, draw_horizon, read_horizon
 from seqmodels.diagnostics.recurring import Recurring, save_picture
 from seqmodels.errors import InputError
-from seqmodels.nn import RecurrentStack
-from seqmodels.tasks import LanguageModel, SequenceTask
+from seqmodels.tasks import SequenceTask
 
 
 class GradientHorizon(Recurring):
@@ -51,7 +50,7 @@ class GradientHorizon(Recurring):
                 few,
                 passes=self.passes,
                 generator=torch.Generator().manual_seed(step),
-                states=isinstance(task, LanguageModel) and isinstance(task.backbone, RecurrentStack),
+                states=has_states(task),
             )
             horizon = gradient_horizon(norms["x"])
         except InputError as error:  # a model that has diverged, or rows without a target

@@ -38,6 +38,9 @@ class Backbone(Recorded, nn.Module, ABC):
     state_size: int | None = None
     """Features of a row's state where it is always as large, whatever was read; None where it grows."""
 
+    unrolls: bool = False
+    """Whether all of it is recurrent layers, whose steps `unrolled` shows."""
+
     @abstractmethod
     def forward(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None

@@ -31,6 +31,8 @@ class RecurrentStack(Backbone):
         learn_initial_state: start from a learned state rather than from zeros.
     """
 
+    unrolls = True
+
     def __init__(
         self,
         input_size: int = 64,

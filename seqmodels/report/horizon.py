@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-from seqmodels.diagnostics.horizon import SHARE, gradient_norms
+from seqmodels.diagnostics.horizon import SHARE, gradient_norms, has_states
 from seqmodels.diagnostics.horizon_curves import Curve, draw_horizon, draw_horizons, read_horizon, thinned
 from seqmodels.errors import InputError
-from seqmodels.nn import RecurrentStack
 from seqmodels.report.figures import inline
 from seqmodels.report.names import in_words
 from seqmodels.report.section import Section, note, table
 from seqmodels.report.subject import Subject
-from seqmodels.tasks import LanguageModel
 
 ROWS, POSITIONS, PASSES = 8, 128, 8
 """Of the held-out text that is read, and how many targets of each row are looked at."""
@@ -33,8 +31,7 @@ def measured(subject: Subject, states: bool) -> dict[str, Curve]:
     """
     task = subject.task
     batch = subject.batch(ROWS, POSITIONS)
-    recurrent = isinstance(task, LanguageModel) and isinstance(task.backbone, RecurrentStack)
-    norms = gradient_norms(task, batch, passes=PASSES, states=states and recurrent)
+    norms = gradient_norms(task, batch, passes=PASSES, states=states and has_states(task))
     return {kind: thinned(found) for kind, found in norms.items()}
 
 

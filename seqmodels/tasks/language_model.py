@@ -9,7 +9,7 @@ from seqmodels.data import SequenceDataModule, Tokenizer, TranslationDataModule
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
 from seqmodels.metrics import summed_nats
-from seqmodels.nn import Backbone, Cell, RecurrentStack, Trace
+from seqmodels.nn import Backbone, Cell, Trace
 from seqmodels.nn.dropout import embedding_dropout, variational_dropout
 from seqmodels.optim import OptimizerName, Schedule
 from seqmodels.state import State
@@ -73,7 +73,7 @@ class LanguageModel(SequenceTask):
         for name, weight in penalties.items():
             if weight < 0:
                 raise InputError(f"{name}={weight} was given; expected a weight of at least 0")
-        if omega and not isinstance(backbone, RecurrentStack):
+        if omega and not backbone.unrolls:
             raise InputError(
                 f"omega={omega} was given with {type(backbone).__name__}; it is for stacks of recurrent layers, whose "
                 "gradients go back step by step; leave it out"

@@ -51,7 +51,7 @@ class MemoryModel(pl.LightningModule):
         omega: float = 0.0,
     ) -> None:
         super().__init__()
-        recurrent = all(isinstance(network, RecurrentStack) for network in networks)
+        recurrent = all(network.unrolls for network in networks)
         if omega and not recurrent:
             raise InputError(f"omega={omega} was given with {type(networks[0]).__name__}; it is for recurrent networks")
         if min(lr, clip, omega) < 0 or lr == 0:
