@@ -2,8 +2,7 @@
 
     python recipes/memory_sweep.py
 
-Each network tries with several seeds, until it has solved the problem or its steps are spent. Results are kept, and not
-made again; `--part 1/2` and `--part 2/2` share the work. It leaves `success.md` and `success.png`.
+Each tries with several seeds. Results are kept, and not made again; it leaves `success.md` and `success.png`.
 """
 
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from seqmodels import GRU, LSTM, RNN
 from seqmodels.cli import command
 from seqmodels.data.memory import MemoryDataModule
-from seqmodels.memory import columns_of, known, learn, named, seeded, show_success
+from seqmodels.memory import columns_of, crossed, learn, seeded, show_success
 from seqmodels.sweep import sweep
 from seqmodels.tasks.memory import MemoryModel, small_start
 
@@ -38,7 +37,8 @@ METHODS: dict[str, tuple[Any, dict[str, Any], float, dict[str, Any]]] = {
 def main(
     task: str = "temporal-order",
     lengths: str = "20,50,100,200",
-    methods: str = ",".join(METHODS),
+    shortest: int | None = None,
+    methods: str | None = None,
     seeds: int = 5,
     hidden_size: int = 50,
     max_steps: int = 100_000,
@@ -52,27 +52,27 @@ def main(
     Args:
         task: temporal-order, adding, copying, random-permutation, sequential-digits, permuted-digits (or -mnist).
         lengths: positions of the examples; those of digits have one length.
-        methods: which networks, by their names in this file.
+        shortest: positions of the first examples, which become longer as they are learned; no others where not given.
+        methods: which networks, by their names in this file with commas between; all where not given.
         seeds: how many of each.
         hidden_size: units of each.
         max_steps: steps of an experiment at most.
-        max_minutes: minutes of an experiment at most; no limit where not given.
+        max_minutes: minutes of an experiment at most, where given.
         accelerator: cpu, or gpu, where long sequences are much faster.
         part: which of the experiments to do, 1/2 for every second one.
         runs: the folder in which results are kept.
     """
-    columns, rows = columns_of(task, lengths), known(methods, METHODS)
-    experiments = {named(method, length): (method, length) for length in columns for method in rows}
+    columns, folder = columns_of(task, lengths), Path(runs) / task
+    experiments = crossed(METHODS, methods, columns)
 
     def experiment(name: str, seed: int) -> dict[str, Any]:
-        method, length = experiments[name]
-        network, shape, std, training = METHODS[method]
-        data = MemoryDataModule(task, length, seeds=list(range(seed, seed + seeds)))
+        (network, shape, std, training), length = experiments[name]
+        data = MemoryDataModule(task, length, seeds=range(seed, seed + seeds), shortest=shortest)
         networks = seeded(lambda: small_start(network(data.task.inputs, hidden_size, **shape), std), data.seeds)
         model = MemoryModel(networks, data.task.outputs, **training)
         return learn(model, data, max_steps=max_steps, max_minutes=max_minutes, accelerator=accelerator)
 
-    folder, settings = Path(runs) / task, {"seeds": seeds, "hidden_size": hidden_size, "max_steps": max_steps}
+    settings = {"seeds": seeds, "hidden_size": hidden_size, "max_steps": max_steps, "shortest": shortest}
     print(show_success(sweep(experiment, list(experiments), [1], folder, part, settings), columns, folder))
 
 

@@ -71,9 +71,12 @@ def command(function: Callable[..., Any]) -> None:
         if "-h" in words or "--help" in words:
             about, found = pages.options(Path(inspect.getfile(function)), function.__name__, skip=("backbone",))
             print(f"usage: python {sys.argv[0]} [options]\n\n{about}\n")
-            print(f"options:\n{pages.render(found)}\n")
-            print("Without --backbone, the recipe's own network is trained; one that is named has these defaults.")
-            print(f"\n{pages.networks()}")
+            print(f"options:\n{pages.render(found)}")
+            if "backbone" in inspect.signature(function).parameters:
+                print(
+                    "\nWithout --backbone, the recipe's own network is trained; one that is named has these defaults."
+                )
+                print(f"\n{pages.networks()}")
             return
         from seqmodels.parsing import Parser, call
 

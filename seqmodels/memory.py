@@ -3,9 +3,9 @@
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning.pytorch as pl
 from lightning import seed_everything
@@ -21,6 +21,8 @@ from seqmodels.nn import Backbone
 from seqmodels.sweep import Results
 from seqmodels.tasks.memory import MemoryModel
 
+Method = TypeVar("Method")
+
 BETWEEN_LINES = 30.0
 """Seconds between lines on how far networks are, where there is no terminal for a bar."""
 
@@ -31,24 +33,28 @@ def learn(
     *,
     max_steps: int = 20_000,
     max_minutes: float | None = None,
-    check_every: int = 500,
+    check_every: int | None = None,
     accelerator: str = "cpu",
 ) -> dict[str, Any]:
     """Train networks until all have learned the problem, or the budget is spent.
+
+    Where the data begins with shorter examples, they become longer whenever all networks have learned them.
 
     Args:
         model: the networks, one for each seed.
         data: the problem, with the same seeds.
         max_steps: steps at most.
         max_minutes: minutes at most, where given.
-        check_every: steps between looks at the examples that networks are scored by.
+        check_every: steps between looks at the examples that networks are scored by; 500 where not given, and 100
+            where examples become longer.
         accelerator: cpu or gpu.
 
     Returns:
         By seed, the step at which the error was first small enough, `solved`, None where it never was, and the `best`
         and `last` error; and how many `steps` were made.
     """
-    until = _Until(data.task.solved, max_steps, max_minutes)
+    until = _Until(data, max_steps, max_minutes)
+    check_every = check_every or (100 if data.shortest < data.longest else 500)
     with quiet():
         trainer = pl.Trainer(
             max_steps=max_steps,
@@ -86,13 +92,13 @@ class _Until(pl.Callback):
     """Ends training when every network has solved the problem or the time is up; shows how far they are.
 
     Args:
-        error: that of a network that has solved it.
+        data: the problem, whose examples become longer when every network has solved those that are as long.
         max_steps: how long the bar is.
         max_minutes: see `learn`.
     """
 
-    def __init__(self, error: float, max_steps: int, max_minutes: float | None) -> None:
-        self.error, self.max_steps, self.max_minutes = error, max_steps, max_minutes
+    def __init__(self, data: MemoryDataModule, max_steps: int, max_minutes: float | None) -> None:
+        self.data, self.max_steps, self.max_minutes = data, max_steps, max_minutes
         self.solved: list[int | None] = []
         self.best: list[float] = []
         self._bar: Progress | None = None
@@ -100,8 +106,7 @@ class _Until(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, MemoryModel)
-        self.solved = [None] * len(pl_module.networks)
-        self.best = [float("inf")] * len(pl_module.networks)
+        self._forget(len(pl_module.networks))
         self._began = time.monotonic()
         self._due = self._began + BETWEEN_LINES
         console = Console(file=sys.stdout)
@@ -111,6 +116,9 @@ class _Until(pl.Callback):
             self._row = self._bar.add_task("training", total=self.max_steps, figures="")
             self._bar.start()
 
+    def _forget(self, networks: int) -> None:
+        self.solved, self.best = [None] * networks, [float("inf")] * networks
+
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         if self._bar is not None:
             self._bar.update(self._row, completed=trainer.global_step)
@@ -119,9 +127,11 @@ class _Until(pl.Callback):
         assert isinstance(pl_module, MemoryModel)
         for place, error in enumerate(pl_module.errors):
             self.best[place] = min(self.best[place], error)  # an error that is no number is none
-            if self.solved[place] is None and error < self.error:
+            if self.solved[place] is None and error < self.data.task.solved:
                 self.solved[place] = trainer.global_step
-        errors = f"errors {' '.join(f'{error:.3f}' for error in pl_module.errors)}"
+        errors = f"length {self.data.positions}, errors {' '.join(f'{error:.3f}' for error in pl_module.errors)}"
+        if None not in self.solved and self.data.lengthen():
+            self._forget(len(pl_module.networks))
         if self._bar is not None:
             self._bar.update(self._row, figures=errors)
         elif time.monotonic() >= self._due:
@@ -197,16 +207,21 @@ def columns_of(task: str, lengths: str) -> list[int]:
     return columns
 
 
-def known(methods: str, among: Iterable[str]) -> list[str]:
-    """Names with commas between them.
+def crossed(methods: Mapping[str, Method], names: str | None, lengths: list[int]) -> dict[str, tuple[Method, int]]:
+    """The experiments of a sweep, by their names: each method at each length.
+
+    Args:
+        methods: those that are known, by name.
+        names: which of them, with commas between; None for all.
+        lengths: the columns of the sweep.
 
     Raises:
         InputError: one of them is not among those that are known.
     """
-    wanted, there = methods.split(","), list(among)
-    if unknown := [name for name in wanted if name not in there]:
-        raise InputError(f"the method {unknown[0]!r} is not known; choose of {', '.join(there)}")
-    return wanted
+    wanted = list(methods) if names is None else names.split(",")
+    if unknown := [name for name in wanted if name not in methods]:
+        raise InputError(f"the method {unknown[0]!r} is not known; choose of {', '.join(methods)}")
+    return {named(name, length): (methods[name], length) for length in lengths for name in wanted}
 
 
 def named(method: str, length: int) -> str:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from rich.console import Console
@@ -35,6 +35,7 @@ def neurons(
     unit: list[str] | None = None,
     html: str | None = None,
     characters: int = 100_000,
+    split: Literal["train", "validation", "test", "whole"] | None = None,
 ) -> None:
     """Find single units of a trained language model that can be read: which one follows quotations, which one the depth
     of indentation, brackets, comments, the position in a line, the boundaries of words. Each is chosen on one half of
@@ -44,15 +45,16 @@ def neurons(
 
     Args:
         run: a run folder, of which the best checkpoint is taken, or a checkpoint.
-        data: a text file, directory or hub name to read; the validation text of the run where not given.
+        data: a text file, directory or hub name to read; the text of the run where not given.
         label: quotation, brackets, indentation, position or boundary, and in source code of Python single-quoted,
-            double-quoted, triple-quoted or comment; may be given several times, all of them where not given. A function
-            of your own, too: with --import MODULE, as MODULE.FUNCTION, which takes a text and returns a bool or number
-            for each character.
+            double-quoted, triple-quoted, comment or comment-or-string; may be given several times, all of them where
+            not given. A function of your own, too: with --import MODULE, as MODULE.FUNCTION, which takes a text and
+            returns a bool or number for each character.
         unit: look at this unit instead of searching, such as 1.c.123, the cell state 123 of the first layer; may be
             given several times.
         html: also write the coloured text to this file, a page that needs nothing else.
         characters: how much of the text to read at most.
+        split: which part to read; where not given, files of --data as a whole, or the validation part.
     """
     if characters < 2:
         raise InputError(f"--characters was given {characters}; expected at least 2")
@@ -61,7 +63,7 @@ def neurons(
     task: SequenceTask = load(run)
     if not isinstance(task, LanguageModel):
         raise InputError(f"{run!r} is a {type(task).__name__}; expected a language model, whose states follow one text")
-    texts, origin = _held_out(run, task, data, characters)
+    texts, origin = _held_out(run, task, data, split, characters)
     task.to("cuda" if choose_accelerator("auto", 1) == "gpu" else "cpu")
     known = labels(texts, _chosen(label, labels_of(texts)))
     found = activations(task, texts, unit, watch=partial(_watched, "reading"))
@@ -95,8 +97,10 @@ def _write_page(path: str, page: str) -> None:
     print(f"coloured text: {path}", file=sys.stderr)
 
 
-def _held_out(run: str, task: LanguageModel, data: str | None, characters: int) -> tuple[list[str], str]:
-    """Documents that were not trained on, and what they are."""
+def _held_out(
+    run: str, task: LanguageModel, data: str | None, split: str | None, characters: int
+) -> tuple[list[str], str]:
+    """Documents that were not trained on, unless a split was chosen, and what they are."""
     call: Mapping[str, Any] = read_checkpoint(run)[RECORD]["data"] or {}
     arguments = dict(call.get("init_args", {})) if call.get("class_path") == class_path(TextDataModule) else {}
     if data is not None:
@@ -104,9 +108,8 @@ def _held_out(run: str, task: LanguageModel, data: str | None, characters: int) 
     elif "data" not in arguments:
         raise InputError(f"{run!r} does not say what text it was trained on; give --data")
     corpus = TextDataModule(**arguments | {"tokenizer": task.tokenizer}).corpus
-    part = next(
-        name for name in ("whole", "validation", "test", "train") if name in corpus.splits and (data or name != "whole")
-    )
+    usual = ("whole", "validation", "test", "train") if data else ("validation", "test", "train")
+    part = split or next(name for name in usual if name in corpus.splits)
     texts = list[str]()
     left = characters
     for batch in corpus.rows(part).iter(1):

@@ -60,6 +60,8 @@ def test_kinds_of_strings_are_all_strings() -> None:
 def test_comments_brackets_and_blocks() -> None:
     assert line(source_labels.comment, 3) == "0000" + "1" * 16 + "0"
     assert line(source_labels.comment, 1) == "0" * 15
+    both = [a + b for a, b in zip(source_labels.comment(CODE), source_labels.quotation(CODE), strict=True)]
+    assert source_labels.comment_or_string(CODE) == both
     assert line(source_labels.brackets, 0) == "0000011000"
     assert line(source_labels.brackets, 4) == "00000000110" + "00"  # none of those in the f-string below
     assert line(source_labels.brackets, 5)[15:18] == "111"

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from seqmodels.batch import IGNORE, Batch
 from seqmodels.data.memory import MemoryDataModule
 from seqmodels.errors import InputError
-from seqmodels.memory import columns_of, known, learn, seeded, show_success, success_table
+from seqmodels.memory import columns_of, crossed, learn, seeded, show_success, success_table
 from seqmodels.nn import GRU, RNN, Backbone, Transformer
 from seqmodels.tasks.memory import MemoryModel, small_start
 from seqmodels.tasks.omega import gradient_change
@@ -120,6 +120,23 @@ def test_a_short_problem_is_learned_and_training_ends_then(tmp_path: Path) -> No
     assert (tmp_path / "success.png").stat().st_size > 0
 
 
+def test_examples_lengthen_as_they_are_learned() -> None:
+    """What counts is the full length: what was solved before is forgotten, the network is not."""
+
+    def make() -> Backbone:
+        return small_start(RNN(6, 30, recurrent_init="sparse"), 0.1)
+
+    data = MemoryDataModule("temporal-order", 14, seeds=[1, 2], examples=500, shortest=10)
+    model = MemoryModel(seeded(make, data.seeds), data.task.outputs, "adam", lr=3e-3, omega=1.0)
+    early = learn(model, data, max_steps=10, check_every=5)
+    assert (early["solved"], data.positions) == ([None, None], 10)
+    found = learn(model, data, max_steps=1500, check_every=5)
+    assert data.positions == 14
+    assert found["steps"] == max(found["solved"]) < 1500
+    fresh = MemoryModel(seeded(make, data.seeds), data.task.outputs, "adam", lr=3e-3, omega=1.0)
+    assert max(learn(fresh, data, max_steps=5, check_every=5)["best"]) > 0.5  # at 14 positions
+
+
 def test_time_ends_training_too() -> None:
     data = MemoryDataModule("adding", 10, examples=10)
     found = learn(MemoryModel([RNN(2, 4)], 0), data, max_steps=1000, max_minutes=1e-9, check_every=5)
@@ -152,7 +169,15 @@ def test_what_a_sweep_refuses() -> None:
     with pytest.raises(InputError, match="expected at least 10"):
         columns_of("adding", "2,20")
     with pytest.raises(InputError, match="'B' is not known; choose of A, C"):
-        known("A,B", ["A", "C"])
+        crossed({"A": 1, "C": 2}, "A,B", [20])
     with pytest.raises(InputError, match="expected lr above 0"):
         MemoryModel([RNN(2, 4)], 0, lr=0)
     assert (batch_of("temporal-order", [1]).targets == IGNORE).any()
+
+
+def test_a_sweep_crosses_methods_and_lengths() -> None:
+    methods = {"A": "a", "C": "c"}
+    assert crossed(methods, None, [20, 50]) == {
+        "A, 20": ("a", 20), "C, 20": ("c", 20), "A, 50": ("a", 50), "C, 50": ("c", 50),
+    }  # fmt: skip
+    assert list(crossed(methods, "C", [20])) == ["C, 20"]

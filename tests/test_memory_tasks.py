@@ -107,6 +107,15 @@ def test_batches_of_a_seed_do_not_depend_on_the_others() -> None:
     assert torch.equal(inputs[:5], inputs[5:10])
 
 
+def test_examples_become_longer_up_to_their_length() -> None:
+    data = MemoryDataModule("temporal-order", 20, batch_size=3, seeds=[1, 2], examples=5, shortest=12)
+    training, scored = data.training_batches(), data.scored_batches("validation")
+    lengths = [12, 17, 20, 20]
+    for length, longer in zip(lengths, [True, True, False, False], strict=True):
+        assert training[0, 0].inputs.shape[1] == scored[0, 0].inputs.shape[1] == data.positions == length
+        assert data.lengthen() is longer
+
+
 def test_all_examples_are_scored() -> None:
     data = MemoryDataModule("temporal-order", 20, examples=1234)
     batches = data.scored_batches("validation")
@@ -132,6 +141,10 @@ def test_bad_sizes() -> None:
         MemoryDataModule("adding", 20, batch_size=0)
     with pytest.raises(InputError, match="seeds of 0"):
         MemoryDataModule("adding", 20, seeds=[])
+    with pytest.raises(InputError, match="shortest=21 was given with a length of 20"):
+        MemoryDataModule("adding", 20, shortest=21)
+    with pytest.raises(InputError, match="length=5 was given with adding; expected at least 10"):
+        MemoryDataModule("adding", 20, shortest=5)
 
 
 def test_mnist_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:

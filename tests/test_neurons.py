@@ -253,6 +253,15 @@ def test_a_unit_that_is_asked_for(
     assert "\x1b[" in told
 
 
+def test_a_split_that_is_asked_for(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    neurons(str(run), label=["position"], characters=200)
+    usual = capsys.readouterr().out
+    neurons(str(run), label=["position"], characters=200, split="train")
+    other = capsys.readouterr().out
+    assert ", validation, 161 characters" in usual
+    assert ", train, 200 characters" in other
+
+
 def test_a_label_of_your_own(
     run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +282,7 @@ def test_mistakes(run: Path, tmp_path: Path) -> None:
         ({"html": str(tmp_path)}, "which is a folder"),
         ({"characters": 1}, "expected at least 2"),
         ({"data": str(tmp_path / "none.txt")}, "there is no file"),
+        ({"split": "test"}, "has no split 'test', only train, validation"),
     ):
         with pytest.raises(InputError, match=message):
             neurons(str(run), **arguments)  # type: ignore[arg-type]

@@ -114,6 +114,13 @@ def test_hello_has_two_answers_to_one_character(tmp_path: Path) -> None:
     assert rows["hell"][3] > 0.9
 
 
+def test_help_names_networks_where_one_can_be_chosen(tmp_path: Path) -> None:
+    for name, chosen in (("memory_sweep", False), ("char_python", True)):
+        page = run(next(path for path in RECIPES if path.stem == name), ["--help"], tmp_path)
+        assert ("--backbone" in page) is chosen
+        assert "METHODS" not in page
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_recipe_fits_a_screen_and_says_how_it_is_run(recipe: Path) -> None:
     source = recipe.read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """Problems of long memory as a data module."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -31,13 +32,15 @@ class MemoryDataModule(SequenceDataModule):
         batch_size: examples of a batch, for each network.
         seeds: one for each network.
         examples: by how many networks are scored.
+        shortest: positions of the first examples, where they are to become longer as they are learned, by `lengthen`,
+            until they have `length`; all have that from the start where not given.
 
     Raises:
         InputError: there is no such task, or its examples have another length.
     """
 
     size_argument = "batch_size"
-    order = ("task", "length", "batch_size", "seeds")
+    order = ("task", "length", "batch_size", "seeds", "shortest")
     splits = ("train", "validation")
 
     def __init__(
@@ -47,14 +50,25 @@ class MemoryDataModule(SequenceDataModule):
         batch_size: int = 20,
         seeds: Sequence[int] = (1,),
         examples: int = 2000,
+        shortest: int | None = None,
     ) -> None:
         super().__init__(task, next(iter(seeds), 0), 0)
         self.task, self.length = memory_task(task, length), length
-        self.make = partial(self.task.make, length)
+        if shortest is not None and shortest > length:
+            raise InputError(f"shortest={shortest} was given with a length of {length}; expected at most that")
+        self.longest, self.shortest = length, shortest or length
+        memory_task(task, self.shortest)
+        self.positions = self.shortest
+        """Of the examples, at present."""
         for name, value in {"batch_size": batch_size, "examples": examples, "seeds": len(seeds)}.items():
             if value < 1:
                 raise InputError(f"{name} of {value} was given; expected at least 1")
         self.batch_size, self.seeds, self.examples = batch_size, tuple(seeds), examples
+
+    def lengthen(self) -> bool:
+        """Make examples longer by two fifths; False where they cannot become longer."""
+        before, self.positions = self.positions, min(self.longest, math.ceil(1.4 * self.positions))
+        return self.positions > before
 
     @property
     def origin(self) -> str:
@@ -101,8 +115,8 @@ class _MadeUp(Batches):
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
         data, number = self.data, (place[0] * self.count + place[1]) * self.share.world + self.share.rank
-        parts = [data.make(data.batch_size, generator(seed + 1, number), True) for seed in data.seeds]
-        return _joined(parts)
+        make = partial(data.task.make, data.positions, data.batch_size)
+        return _joined([make(generator(seed + 1, number), True) for seed in data.seeds])
 
 
 class _Scored(Batches):
@@ -119,7 +133,7 @@ class _Scored(Batches):
     def __getitem__(self, place: tuple[int, int]) -> Batch:
         data, first = self.data, place[1] * self.rows
         rows = min(self.rows, data.examples - first)
-        return _joined([data.make(rows, generator(0, place[1]), False)] * len(data.seeds))
+        return _joined([data.task.make(data.positions, rows, generator(0, place[1]), False)] * len(data.seeds))
 
 
 def _joined(parts: list[tuple[Tensor, Tensor]]) -> Batch:

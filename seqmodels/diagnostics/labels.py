@@ -166,6 +166,7 @@ SOURCE: dict[str, Label] = {
     "double-quoted": source_labels.double_quoted,
     "triple-quoted": source_labels.triple_quoted,
     "comment": source_labels.comment,
+    "comment-or-string": source_labels.comment_or_string,
     "brackets": source_labels.brackets,
     "indentation": source_labels.indentation,
     "position": position,

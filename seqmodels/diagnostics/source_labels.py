@@ -101,7 +101,18 @@ def _strings(tokens: list[Token]) -> list[tuple[str, int, int]]:
 def comment(text: str) -> list[float | bool]:
     """Inside a comment: from its # to before the end of the line."""
     tokens = _tokens(text)
-    return _inside(text, tokens, [(t.first, t.behind) for t in tokens if t.kind == tokenize.COMMENT])
+    return _inside(text, tokens, _comments(tokens))
+
+
+def comment_or_string(text: str) -> list[float | bool]:
+    """Inside a comment or a string of any kind: where there is no code."""
+    tokens = _tokens(text)
+    strings = [(first, behind) for _, first, behind in _strings(tokens)]
+    return _inside(text, tokens, _comments(tokens) + strings)
+
+
+def _comments(tokens: list[Token]) -> list[tuple[int, int]]:
+    return [(token.first, token.behind) for token in tokens if token.kind == tokenize.COMMENT]
 
 
 def brackets(text: str) -> list[float]:

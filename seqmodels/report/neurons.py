@@ -31,7 +31,8 @@ LEAD = (
     "a letter shows its value."
 )
 MEANINGS = {
-    "quotation": "inside a string or quotation", "comment": "inside a comment", "brackets": "depth of brackets",
+    "quotation": "inside a string or quotation", "comment": "inside a comment",
+    "comment-or-string": "inside a comment or string", "brackets": "depth of brackets",
     "indentation": "depth of indentation", "position": "position in the line", "boundary": "at the end of a word",
 }  # fmt: skip
 

@@ -63,7 +63,7 @@ class MemoryModel(pl.LightningModule):
         self.outputs, self.optimizer, self.lr, self.clip, self.omega = outputs, optimizer, lr, clip, omega
         side_by_side = recurrent and (omega > 0 or all(cell.light for cell in networks[0].layers))  # type: ignore[union-attr]
         self._together = SideBySide(cast(list[RecurrentStack], networks)) if side_by_side else None
-        self._graphed: list[Any] = []  # as it is no module of this one
+        self._graphed: dict[int, Any] = {}  # by length; a dictionary, as they are no modules of this one
         self.errors = [float("nan")] * len(networks)
         """Of each network when it was last scored: share of wrong answers, or mean squared error."""
         self._sums = torch.zeros(len(networks) + 1, dtype=torch.float64)
@@ -92,11 +92,12 @@ class MemoryModel(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The sum over networks, whose gradients are independent."""
-        if self.device.type == "cuda" and not self._graphed:
+        length = batch.inputs.shape[1]
+        if self.device.type == "cuda" and length not in self._graphed:
             # The thousands of small kernels of a step, there and back, are recorded once and then asked for at once.
             sample = batch.inputs.clone(), batch.targets.clone()
-            self._graphed.append(torch.cuda.make_graphed_callables(_Losses(self), sample))
-        losses = self._graphed[0](batch.inputs, batch.targets) if self._graphed else self.losses(batch)
+            self._graphed[length] = torch.cuda.make_graphed_callables(_Losses(self), sample)
+        losses = self._graphed[length](batch.inputs, batch.targets) if self._graphed else self.losses(batch)
         return cast(Tensor, losses).sum()
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *settings: Any, **more: Any) -> None:
