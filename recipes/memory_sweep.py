@@ -67,7 +67,7 @@ def main(
 
     def experiment(name: str, seed: int) -> dict[str, Any]:
         (network, shape, std, training), length = experiments[name]
-        data = MemoryDataModule(task, length, seeds=range(seed, seed + seeds), shortest=shortest)
+        data = MemoryDataModule(task, length, seeds=list(range(seed, seed + seeds)), shortest=shortest)
         networks = seeded(lambda: small_start(network(data.task.inputs, hidden_size, **shape), std), data.seeds)
         model = MemoryModel(networks, data.task.outputs, **training)
         return learn(model, data, max_steps=max_steps, max_minutes=max_minutes, accelerator=accelerator)

@@ -61,6 +61,7 @@ def test_memory_by_length(tmp_path: Path) -> None:
     """Two networks at two lengths, shared between two processes; what is done is not done again."""
     (recipe,) = (path for path in RECIPES if path.stem == "memory_sweep")
     words = ["--lengths", "10,20", "--methods", "RNN SGD clipping Omega,LSTM", "--seeds", "2", "--max-steps", "20"]
+    words += ["--shortest", "10"]
     first = run(recipe, [*words, "--part", "1/2"], tmp_path)
     assert "| LSTM | - | - |" in first
     page = run(recipe, words, tmp_path)
