@@ -169,5 +169,25 @@ def made_up_text(characters: int) -> Iterator[Path]:
         yield text
 
 
+@contextlib.contextmanager
+def made_up_words(words: int, count: int) -> Iterator[Path]:
+    """A directory of random words to train on and a few to validate on, which disappears afterwards.
+
+    Args:
+        words: of the vocabulary, each of which is there.
+        count: words of the text beside those.
+    """
+    vocabulary = [f"w{number}" for number in range(words)]
+    source = random.Random(1)
+    with scratch() as folder:
+        text = folder / "text"
+        text.mkdir()
+        for name, more in {"train": vocabulary, "validation": []}.items():
+            drawn = more + source.choices(vocabulary, k=count if more else 1_000)
+            lines = (" ".join(drawn[first : first + 20]) + "\n" for first in range(0, len(drawn), 20))
+            (text / f"{name}.txt").write_text("".join(lines))
+        yield text
+
+
 def _short(figure: float) -> str:
     return f"{figure:>10,.0f}" if figure >= 100 else f"{figure:>10.2f}"

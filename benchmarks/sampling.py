@@ -1,7 +1,8 @@
-"""Tokens per second while writing: one step after another, against the loop that calls `nn.LSTM` for each token.
+"""Tokens per second while writing: an LSTM against the loop that calls `nn.LSTM` for each token, a Transformer against
+`generate` of `transformers` with its cache.
 
-Both have the same weights and draw in the same way; drawing the likeliest token, they write the same text, which is
-checked before anything is timed.
+The two LSTMs have the same weights and draw in the same way; drawing the likeliest token, they write the same text,
+which is checked before anything is timed. The Transformers are of one shape and have random weights.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from functools import partial
 import torch
 
 from benchmarks.measure import Comparison, Side, compare, per_second
-from benchmarks.trainer import PlainLSTM
+from benchmarks.plain import PlainLSTM
 from seqmodels.batch import BOS
 from seqmodels.data import Tokenizer
 from seqmodels.decoding import Chance, Sampling, stream
@@ -30,7 +31,7 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
     size, tokens = (16, 5) if small else (512, 200)
     lstm = _model(LSTM(size, size, num_layers=2))
     plain = plain_twin(lstm)
-    for rows, target in ((1, 6), (16, 3)):
+    for rows, target in ((1, 10), (16, 3)):
         if write(lstm, rows, GREEDY, tokens) != write_plainly(plain, rows, GREEDY, tokens):
             raise RuntimeError(f"with {rows} rows, the two programs write different texts")
         yield compare(
@@ -41,14 +42,39 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
             rounds=rounds,
             target=f"ratio >= {target}",
         )
-    size, tokens = (16, 5) if small else (128, 256)
-    transformer = _model(Transformer(size, num_layers=4, context=256))
-    for rows in (1, 16):
+    letters, little = 65, (16, 4, 4, 32) if small else (128, 4, 4, 256)
+    large = little if small else (768, 12, 12, 1024)
+    for name, vocabulary, shape, lengths, targets in (
+        ("Transformer 4x128", letters, little, (256, 256), (5, 3)),
+        ("GPT-2 124M", letters if small else 50_253, large, (64, 32), (1.5, 2)),
+    ):
+        yield from _beside_generate(name, vocabulary, shape, (5, 5) if small else lengths, targets, rounds)
+
+
+def _beside_generate(
+    name: str,
+    vocabulary: int,
+    shape: tuple[int, int, int, int],
+    lengths: tuple[int, int],
+    targets: tuple[float, float],
+    rounds: int,
+) -> Iterator[Comparison]:
+    """A Transformer with one row and with sixteen."""
+    from benchmarks import hugging_face  # seconds, only where it is needed
+
+    size, layers, heads, context = shape
+    ours = _model(Transformer(size, layers, heads, context=context, positions="learned"), vocabulary)
+    theirs = hugging_face.gpt2(ours.tokenizer.vocab_size, *shape).eval()
+    for rows, tokens, target in zip((1, 16), lengths, targets, strict=True):
+        begin = torch.full((rows, 1), BOS)
+        tokens = min(tokens, context - 1)
         yield compare(
-            f"Sample Transformer 4x{size}, {tokens} tokens, batch {rows}",
-            _rate(partial(write, transformer, rows, RANDOM), rows, tokens),
+            f"Sample {name}, {tokens} tokens, batch {rows}",
+            _rate(partial(write, ours, rows, RANDOM), rows, tokens),
+            _rate(partial(hugging_face.written, theirs, begin), rows, tokens),
             unit="tokens/s",
             rounds=rounds,
+            target=f"ratio >= {target}",
         )
 
 
@@ -83,9 +109,10 @@ def plain_twin(model: LanguageModel) -> PlainLSTM:
     return twin.eval()
 
 
-def _model(backbone: Backbone) -> LanguageModel:
-    """Random weights over 65 characters, as many as Tiny Shakespeare has."""
-    letters = "".join(chr(code) for code in range(ord(" "), ord(" ") + 65))
+def _model(backbone: Backbone, characters: int = 65) -> LanguageModel:
+    """Random weights over some characters: Tiny Shakespeare has 65."""
+    first = ord(" ") if characters < 95 else 0x10000
+    letters = "".join(chr(code) for code in range(first, first + characters))
     torch.manual_seed(1)
     return LanguageModel(backbone, Tokenizer.char([letters])).eval()
 

@@ -11,28 +11,31 @@ import io
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.measure import Comparison, compare, made_up_text
+from benchmarks.measure import Comparison, compare, made_up_text, made_up_words
+from benchmarks.plain import Layers, PlainGPT, PlainLSTM
 from seqmodels.batch import IGNORE
 from seqmodels.data import TextDataModule
 from seqmodels.hardware import has_bf16_lstm
-from seqmodels.nn import LSTM
+from seqmodels.nn import LSTM, Backbone, Transformer
 from seqmodels.run import fit
 from seqmodels.tasks import LanguageModel
 
-Precision = Literal["32-true", "bf16-mixed"]
-
 LITTLE = 80, 19
-"""Steps of the small network that count, four of which write to the log, and steps before those: no sample is due."""
+"""Steps of a small network that count, four of which write to the log, and steps before those: no sample is due."""
+
+Precision = Literal["32-true", "bf16-mixed"]
+Side = Callable[["Work", Path], float]
+"""Seconds of a step."""
 
 
 @dataclass(frozen=True)
@@ -40,30 +43,41 @@ class Work:
     """What is trained, and for how long.
 
     Attributes:
-        size: features of embedding and layers.
-        layers: how many.
+        name: of the network, for people.
+        network: makes ours.
+        plain: makes the rival's from the size of the vocabulary; called with tokens and state, it returns logits and
+            state.
         batch_size: rows of a batch.
         length: tokens of a row.
-        precision: of both programs.
         steps: how many count.
         warm_up: how many come before those, at least one.
+        precision: of both programs.
+        tokenizer: of the text.
+        carry: whether the state goes from batch to batch.
+        fused: whether the rival's AdamW is torch's fused one, rather than what it is by default.
     """
 
-    size: int
-    layers: int
+    name: str
+    network: Callable[[], Backbone]
+    plain: Callable[[int], nn.Module]
     batch_size: int
     length: int
-    precision: Precision
     steps: int
     warm_up: int = 1
+    precision: Precision = "32-true"
+    tokenizer: str = "char"
+    carry: bool = True
+    fused: bool = True
 
     def __str__(self) -> str:
         kind = "bf16" if self.precision == "bf16-mixed" else "fp32"
-        return f"Train LSTM {self.layers}x{self.size}, {self.batch_size}x{self.length}, {kind}"
+        return f"Train {self.name}, {self.batch_size}x{self.length}, {kind}"
 
     def data(self, text: Path) -> TextDataModule:
-        """Lanes through a text."""
-        return TextDataModule(str(text), length=self.length, batch_size=self.batch_size, carry=True)
+        """The batches of a text."""
+        return TextDataModule(
+            str(text), tokenizer=self.tokenizer, length=self.length, batch_size=self.batch_size, carry=self.carry
+        )
 
 
 def run(*, rounds: int = 5, steps: int = 6, small: bool = False) -> Iterator[Comparison]:
@@ -74,24 +88,15 @@ def run(*, rounds: int = 5, steps: int = 6, small: bool = False) -> Iterator[Com
         steps: steps of the large network that count in a round; below 100, where the first sample is due.
         small: tiny sizes and few steps, to see that it works.
     """
-    large = (16, 2, 4, 8) if small else (512, 2, 64, 128)
-    little = (8, 1, 2, 8) if small else (64, 1, 12, 64)
     with made_up_text(20_000 if small else 1_000_000) as text:
-        precisions: list[Precision] = ["32-true"]
+        size, rows, length = (16, 4, 8) if small else (512, 64, 128)
+        work = _lstm(size, 2, rows, length, steps)
+        yield _rates(work, rival, text, rounds, ">= 0.98")
         if has_bf16_lstm():  # the loop would fail on other processors
-            precisions.append("bf16-mixed")
-        for precision in precisions:
-            work = Work(*large, precision, steps)
-            yield compare(
-                str(work),
-                partial(_tokens_per_second, ours, work, text),
-                partial(_tokens_per_second, rival, work, text),
-                unit="tokens/s",
-                rounds=rounds,
-                warm_up=False,
-                target="ratio >= 0.97",
-            )
-        work = Work(*little, "32-true", *((steps, 1) if small else LITTLE))
+            half = replace(work, precision="bf16-mixed")
+            yield _rates(half, rival, text, rounds, ">= 0.98")
+        size, rows, length = (8, 2, 8) if small else (64, 12, 64)
+        work = _lstm(size, 1, rows, length, *((steps, 1) if small else LITTLE))
         yield compare(
             str(work),
             partial(_milliseconds, ours, work, text),
@@ -101,20 +106,52 @@ def run(*, rounds: int = 5, steps: int = 6, small: bool = False) -> Iterator[Com
             warm_up=False,
             target="at most 1.0 ms added",
         )
+        work = _transformer(16 if small else 128, rows, length, *((steps, 1) if small else LITTLE))
+        yield _rates(work, rival, text, rounds, ">= 1.5", "a plain GPT")
+        yield _rates(work, hugging_face_trainer, text, rounds, ">= 1.8", "transformers' Trainer")
+    with made_up_words(200 if small else 33_278, 5_000 if small else 150_000) as text:
+        work = _lstm(16 if small else 200, 2, 20, 35, steps, 2)
+        work = replace(work, name=f"word {work.name}", tokenizer="word", fused=False)
+        yield _rates(work, rival, text, rounds, ">= 1.5")
 
 
-def _tokens_per_second(side: Callable[[Work, Path], float], work: Work, text: Path) -> float:
+def _lstm(size: int, layers: int, rows: int, length: int, steps: int, warm_up: int = 1) -> Work:
+    plain = partial(PlainLSTM, size=size, layers=layers)
+    return Work(f"LSTM {layers}x{size}", partial(LSTM, size, size, layers), plain, rows, length, steps, warm_up)
+
+
+def _transformer(size: int, rows: int, length: int, steps: int, warm_up: int) -> Work:
+    plain = partial(PlainGPT, size=size, layers=4, heads=4, context=length)
+    network = partial(Transformer, size, 4, 4, context=length)
+    return Work(
+        f"Transformer 4x{size}", network, plain, rows, length, steps, warm_up, carry=False, fused=False
+    )  # fmt: skip
+
+
+def _rates(work: Work, other: Side, text: Path, rounds: int, target: str, whom: str = "") -> Comparison:
+    return compare(
+        f"{work} beside {whom}" if whom else str(work),
+        partial(_tokens_per_second, ours, work, text),
+        partial(_tokens_per_second, other, work, text),
+        unit="tokens/s",
+        rounds=rounds,
+        warm_up=False,
+        target=f"ratio {target}",
+    )
+
+
+def _tokens_per_second(side: Side, work: Work, text: Path) -> float:
     return work.batch_size * work.length / side(work, text)
 
 
-def _milliseconds(side: Callable[[Work, Path], float], work: Work, text: Path) -> float:
+def _milliseconds(side: Side, work: Work, text: Path) -> float:
     return 1e3 * side(work, text)
 
 
 def ours(work: Work, text: Path) -> float:
     """Seconds of a step inside `seqmodels.fit`."""
     data = work.data(text)
-    task, clock = LanguageModel(LSTM(work.size, work.size, work.layers), data.tokenizer), Clock()
+    task, clock = LanguageModel(work.network(), data.tokenizer), Clock()
     with tempfile.TemporaryDirectory() as runs, contextlib.redirect_stdout(Screen()):
         fit(
             task,
@@ -133,22 +170,37 @@ def rival(work: Work, text: Path) -> float:
     """Seconds of a step of the plain loop."""
     data = work.data(text)
     batches = data.training_batches()
-    model = PlainLSTM(data.tokenizer.vocab_size, work.size, work.layers)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, fused=True)
+    model = work.plain(data.tokenizer.vocab_size)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, fused=work.fused)
     half = torch.autocast("cpu", torch.bfloat16, enabled=work.precision == "bf16-mixed")
-    state: tuple[Tensor, Tensor] | None = None
+    state: Layers | None = None
     ends = []
     for number in range(work.warm_up + work.steps):
         batch = batches[divmod(number, len(batches))]
         with half:
-            logits, (h, c) = model(batch.inputs, state if batch.continues else None)
+            logits, state = model(batch.inputs, state if batch.continues else None)
             loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        state = h.detach(), c.detach()
+        state = None if state is None else (state[0].detach(), state[1].detach())
         ends.append(time.perf_counter())
+    return seconds_per_step(ends, work)
+
+
+def hugging_face_trainer(work: Work, text: Path) -> float:
+    """Seconds of a step of GPT-2, of the size of a plain one, in the Trainer of `transformers`."""
+    from benchmarks import hugging_face  # seconds, only where it is needed
+
+    data = work.data(text)
+    plain = work.plain(data.tokenizer.vocab_size)
+    assert isinstance(plain, PlainGPT)
+    (V, D), (context, _) = plain.embedding.weight.shape, plain.position.weight.shape
+    model = hugging_face.gpt2(V, D, len(plain.blocks), 4, context)
+    bf16 = work.precision == "bf16-mixed"
+    steps = work.warm_up + work.steps
+    ends = hugging_face.seconds_of_steps(model, data.training_batches(), work.batch_size, steps, bf16)
     return seconds_per_step(ends, work)
 
 
@@ -157,29 +209,6 @@ def seconds_per_step(ends: Sequence[float], work: Work) -> float:
     if len(ends) != work.warm_up + work.steps:
         raise RuntimeError(f"expected {work.warm_up + work.steps} steps, got {len(ends)}")
     return (ends[-1] - ends[work.warm_up - 1]) / work.steps
-
-
-class PlainLSTM(nn.Module):
-    """The same language model in three lines of torch.
-
-    Args:
-        vocab_size: how many tokens V there are.
-        size: features of embedding and layers.
-        layers: how many.
-    """
-
-    def __init__(self, vocab_size: int, size: int, layers: int) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(vocab_size, size)
-        self.lstm = nn.LSTM(size, size, num_layers=layers, batch_first=True)
-        self.head = nn.Linear(size, vocab_size)
-
-    def forward(
-        self, tokens: Tensor, state: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Tokens (B, T) to logits (B, T, V), and the state after the last."""
-        y, state = self.lstm(self.embedding(tokens), state)
-        return self.head(y), state
 
 
 class Clock(pl.Callback):

@@ -148,12 +148,12 @@ def test_setting_of_a_language_model() -> None:
     model = LanguageModel(LSTM(D, H, num_layers=2), TEXT, omega=2.5).double()
     ids = torch.randint(4, 7, (B, T))
     batch = Batch(ids, ids.roll(-1, 1).masked_fill(torch.arange(T) == 2, IGNORE))
-    logits, state, penalty = model.regularized(batch, None)
-    plain, end = model(batch)
-    assert_close(logits, plain)
+    objective, summed, penalty, state = model.losses(batch, None)
+    _, end = model(batch)
     assert_close(state, end)
     y, layers = model.backbone.unrolled(model.embedding(ids))
     nats = torch.nn.functional.cross_entropy(model.head(y).transpose(1, 2), batch.targets, reduction="sum")
+    assert_close((objective, summed), (nats, nats))
     assert_close(penalty, 2.5 * gradient_change(nats, layers).sum())
 
 

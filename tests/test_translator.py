@@ -197,12 +197,16 @@ def test_r_drop_reads_each_row_twice() -> None:
     task = Translator(GRU(6, 4), GRU(6, 8), TEXT, dropout=0.5, r_drop=2.0).double().train()
     twice = task.prepared(batch(0, 1))
     assert twice.inputs.shape[0] == 4
-    logits, _, penalty = task.regularized(twice, None)
+    torch.manual_seed(1)
+    objective, nats, penalty, _ = task.losses(twice, None)
+    torch.manual_seed(1)
+    logits, _ = task(twice)
     assert isinstance(penalty, Tensor)
     assert_close(penalty, 2.0 * divergence(logits, twice.targets))
+    assert_close((objective, nats), (summed_nats(logits, twice.targets)[0],) * 2)
     assert penalty.item() > 0
     task.eval()
-    again = task.regularized(twice, None)[2]
+    again = task.losses(twice, None).penalty
     assert isinstance(again, Tensor)
     assert again.item() < 1e-12
 

@@ -8,12 +8,12 @@ from seqmodels.batch import Batch
 from seqmodels.data import SequenceDataModule, Tokenizer, TranslationDataModule
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
-from seqmodels.metrics import summed_nats
 from seqmodels.nn import Backbone, Cell, Trace
 from seqmodels.nn.dropout import embedding_dropout, variational_dropout
+from seqmodels.nn.trace import Unrolled
 from seqmodels.optim import OptimizerName, Schedule
 from seqmodels.state import State
-from seqmodels.tasks.base import SequenceTask
+from seqmodels.tasks.base import Losses, SequenceTask
 from seqmodels.tasks.generation import continuation, continuations
 from seqmodels.tasks.omega import gradient_change
 from seqmodels.tasks.regularizers import activation_penalty, temporal_penalty
@@ -122,34 +122,34 @@ class LanguageModel(SequenceTask):
 
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) of the token after each input, and the state after the last."""
-        logits, state, _ = self._run(batch, state)
-        return logits, state
+        y, state = self.backbone(self._embedded(batch.inputs), state, mask=batch.mask)
+        return self.head(variational_dropout(y, self.dropout, self.training)), state
 
-    def regularized(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor | float]:
-        """See `SequenceTask.regularized`: penalties on outputs, and on gradients that vanish or explode."""
-        return self._run(batch, state, self.omega)
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        """Inputs of the network, some of their features dropped while training."""
+        x = self.embedding(tokens)
+        x = embedding_dropout(x, tokens, len(self.embedding.weight), self.embedding_dropout, self.training)
+        return variational_dropout(x, self.input_dropout, self.training)
 
-    def _run(self, batch: Batch, state: State | None, weight: float = 0.0) -> tuple[Tensor, State, Tensor | float]:
-        """Logits, state and penalty, in which Omega has a weight."""
-        x = self.embedding(batch.inputs)
-        x = embedding_dropout(x, batch.inputs, len(self.embedding.weight), self.embedding_dropout, self.training)
-        x = variational_dropout(x, self.input_dropout, self.training)
-        if weight:
+    def losses(self, batch: Batch, state: State | None) -> Losses:
+        """See `SequenceTask.losses`: with penalties on outputs, and on gradients that vanish or explode."""
+        x = self._embedded(batch.inputs)
+        layers: list[Unrolled] = []
+        if self.omega:
             y, layers = self.backbone.unrolled(x, state, batch.mask, lightly=True)
             state = tuple(layer.states[-1] for layer in layers)
         else:
             y, state = self.backbone(x, state, mask=batch.mask)
         dropped = variational_dropout(y, self.dropout, self.training)
+        objective, nats = self.scored(dropped, batch.targets)
         penalty: Tensor | float = 0.0
         if self.activation_penalty:
             penalty = penalty + self.activation_penalty * activation_penalty(dropped, batch.mask)
         if self.temporal_penalty:
             penalty = penalty + self.temporal_penalty * temporal_penalty(y, batch.mask)
-        logits = self.head(dropped)
-        if weight:
-            nats, _ = summed_nats(logits, batch.targets)
-            penalty = penalty + weight * gradient_change(nats, layers, batch.mask).sum()
-        return logits, state, penalty
+        if self.omega:
+            penalty = penalty + self.omega * gradient_change(objective, layers, batch.mask).sum()
+        return Losses(objective, nats, penalty, state)
 
     def traced(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State, Trace]:
         """What `forward` returns without dropout, and what the network had inside at each position."""

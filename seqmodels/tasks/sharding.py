@@ -33,7 +33,7 @@ class Sharded(pl.LightningModule):
         units: dict[nn.Module, tuple[str, ...]] = {}
         for network in networks:
             units |= network.units()
-        units[self] = ("regularized",)  # last: embeddings, softmax layer, and what else is left
+        units[self] = ("losses",)  # last: embeddings, softmax layer, and what else is left
         # Autocast would keep a half precision copy of every whole weight until the backward pass. Layers are gathered
         # in half precision instead; embeddings are not, since what layers add up begins with them.
         half = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)

@@ -17,7 +17,7 @@ from seqmodels.nn.alignment import Attention
 from seqmodels.nn.dropout import variational_dropout
 from seqmodels.optim import OptimizerName, Schedule
 from seqmodels.state import State
-from seqmodels.tasks.base import SequenceTask
+from seqmodels.tasks.base import Losses, SequenceTask
 from seqmodels.tasks.translation import Translation, hypotheses, translations
 
 Tied = Literal["none", "target", "all"]
@@ -197,11 +197,16 @@ class Translator(SequenceTask):
 
         Targets are padded on the right, where a decoder that looks back only needs no mask.
         """
+        y, state = self._read(batch, state)
+        return self.head(y), state
+
+    def _read(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
+        """What the softmax layer is given, (B, T, D), and the decoder's state after the last position."""
         assert batch.source is not None
         memory = self.encode(batch.source, batch.source_mask)
         x = variational_dropout(self.embedding(batch.inputs), self.input_dropout, self.training)
         y, state = self.decoder(x, state, memory=memory)
-        return self.head(variational_dropout(y, self.dropout, self.training)), state
+        return variational_dropout(y, self.dropout, self.training), state
 
     def step(self, tokens: Tensor, state: State | None, memory: State) -> tuple[Tensor, State]:
         """One token a row, (B,), to logits of the next, (B, V), and the state: what decoding runs on.
@@ -277,10 +282,14 @@ class Translator(SequenceTask):
         }
         return batch._replace(**twice)
 
-    def regularized(self, batch: Batch, state: State | None) -> tuple[Tensor, State, Tensor | float]:
-        """See `SequenceTask.regularized`: with R-Drop, how far the two passes of a row are apart."""
-        logits, state = self.forward(batch, state)
-        return logits, state, self.r_drop * divergence(logits, batch.targets) if self.r_drop else 0.0
+    def losses(self, batch: Batch, state: State | None) -> Losses:
+        """See `SequenceTask.losses`: with R-Drop, how far the two passes of a row are apart."""
+        y, state = self._read(batch, state)
+        if not self.r_drop:
+            return Losses(*self.scored(y, batch.targets), 0.0, state)
+        logits = self.head(y)
+        penalty = self.r_drop * divergence(logits, batch.targets)
+        return Losses(*self.scored_logits(logits, batch.targets), penalty, state)
 
 
 def divergence(logits: Tensor, targets: Tensor) -> Tensor:
