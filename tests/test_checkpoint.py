@@ -1,7 +1,7 @@
 """Law 9: saved and loaded, from the file alone, the outputs are the same; damaged and foreign files are refused."""
 
-import pickle
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
