@@ -82,7 +82,7 @@ def _beside_generate(
 def write(model: LanguageModel, rows: int, sampling: Sampling, count: int) -> list[list[int]]:
     """So many tokens for each row, as this package draws them."""
     chance = Chance(1, [(row,) for row in range(rows)])
-    return list(stream(model.step, torch.full((rows,), BOS), None, sampling, count, chance))
+    return list(stream(model.steps(None, rows), torch.full((rows,), BOS), sampling, count, chance))
 
 
 @torch.inference_mode()

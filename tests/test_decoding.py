@@ -17,7 +17,6 @@ from seqmodels import InputError, LanguageModel, Sampling, Tokenizer
 from seqmodels.batch import BOS, EOS, Batch
 from seqmodels.decoding import Chance, stream
 from seqmodels.nn import LSTM, Transformer
-from seqmodels.state import State
 
 
 def by_hand(logits: list[float], sampling: Sampling, seen: set[int]) -> list[float] | None:
@@ -155,51 +154,61 @@ def test_chance_of_a_row_is_its_own() -> None:
         Chance(-1, keys)
 
 
-def counting(tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
-    total = tokens if state is None else state + tokens  # type: ignore[operator]
-    return torch.nn.functional.one_hot((tokens + 1) % 5, 5).float() * 9, total
+class Counting:
+    """A model whose next token is always one more; it sums up what it reads."""
+
+    def __init__(self) -> None:
+        self.sums: list[list[int]] = []
+        self.total = torch.tensor(0)
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        self.total = self.total + tokens
+        self.sums.append(self.total.tolist())
+        return torch.nn.functional.one_hot((tokens + 1) % 5, 5).float() * 9
+
+    def select(self, rows: Tensor) -> None:
+        self.total = self.total[rows]
+
+
+class Fixed:
+    """A model that always predicts the same."""
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        return torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0]]).repeat(len(tokens), 1)
+
+    def select(self, rows: Tensor) -> None:
+        pass
 
 
 def test_stream_knows_no_model() -> None:
     """Over a step that counts: every token is fed back in, with the state."""
-    rows = list(stream(counting, torch.tensor([0, 3]), None, Sampling(0.0), 4, Chance(0, [(0,), (1,)])))
+    rows = list(stream(Counting(), torch.tensor([0, 3]), Sampling(0.0), 4, Chance(0, [(0,), (1,)])))
     assert rows == [[1, 4], [2, 0], [3, 1], [4, 2]]
 
 
 def test_rows_leave_the_stream() -> None:
-    sums: list[list[int]] = []
-
-    def step(tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
-        logits, state = counting(tokens, state)
-        sums.append(state.tolist())  # type: ignore[union-attr]
-        return logits, state
-
-    keys = [(row,) for row in range(3)]
-    rows = stream(step, torch.tensor([0, 3, 1]), None, Sampling(0.0), 9, Chance(0, keys))
+    steps, keys = Counting(), [(row,) for row in range(3)]
+    rows = stream(steps, torch.tensor([0, 3, 1]), Sampling(0.0), 9, Chance(0, keys))
     assert next(rows) == [1, 4, 2]
     assert rows.send([0, 2]) == [2, 3]
     assert next(rows) == [3, 4]
     assert rows.send([1]) == [0]
-    assert sums == [[0, 3, 1], [1, 3], [3, 6], [10]]
+    assert steps.sums == [[0, 3, 1], [1, 3], [3, 6], [10]]
     with pytest.raises(StopIteration):
         rows.send([])
 
 
 def test_stream_remembers_what_each_row_has_seen() -> None:
     """With a bar that no logit passes twice, every row goes on to what it has not had yet, the prompt included."""
-
-    def step(tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
-        return torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0]]).repeat(len(tokens), 1), tokens
-
     seen = torch.zeros(2, 5, dtype=torch.bool)
     seen[1, 0] = True
     once = Sampling(0.0, repetition_penalty=1000.0)
-    rows = stream(step, torch.tensor([2, 3]), None, once, 4, Chance(0, [(0,), (1,)]), seen)
+    rows = stream(Fixed(), torch.tensor([2, 3]), once, 4, Chance(0, [(0,), (1,)]), seen)
     assert next(rows) == [0, 1]
     assert next(rows) == [1, 2]
     assert rows.send([1]) == [4]
     assert not seen[0].any()  # what the caller gave stays as it was
-    free = list(stream(step, torch.tensor([2]), None, once, 3, Chance(0, [(0,)])))
+    free = list(stream(Fixed(), torch.tensor([2]), once, 3, Chance(0, [(0,)])))
     assert free == [[0], [1], [3]]
 
 
@@ -264,12 +273,12 @@ def test_bytes_come_out_as_whole_characters() -> None:
     text = "é€😀"
     ids = iter(tokenizer.encode(text))
 
-    def step(tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def step(tokens: Tensor) -> Tensor:
         logits = torch.full((1, tokenizer.vocab_size), -100.0)
         logits[0, next(ids)] = 100.0
-        return logits, ()
+        return logits
 
-    model.step = step  # type: ignore[method-assign]
+    model.steps = lambda state, rows: step  # type: ignore[method-assign,assignment,return-value]
     assert list(model.generate(max_tokens=9)) == ["é", "€", "😀"]
 
 

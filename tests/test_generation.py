@@ -20,9 +20,9 @@ from seqmodels.batch import EOS
 from seqmodels.cli import main
 from seqmodels.decoding import Transcript
 from seqmodels.nn import LSTM, Backbone, Transformer
-from seqmodels.state import State, first_tensor
 from seqmodels.tasks import generation
 from seqmodels.tasks.generation import token_bias
+from seqmodels.tasks.steps import Predicting
 
 LETTERS = "abcdefgh .\n"
 PROMPTS = ["abc", "", "a bad cabbage.", "h", "abc", "faced a "]
@@ -82,7 +82,7 @@ def test_a_prompt_is_read_once_for_all_its_samples() -> None:
     read = []
     model.backbone.register_forward_pre_hook(lambda _, args: read.append(tuple(args[0].shape[:2])))
     model.generate_batch(["abcd"], samples=5, max_tokens=1)
-    assert read == [(1, 4), (5, 1)]
+    assert read == [(1, 4)]
 
 
 def test_rows_that_are_done_leave_the_batch() -> None:
@@ -90,17 +90,21 @@ def test_rows_that_are_done_leave_the_batch() -> None:
     model = lively()
     a, b = (model.tokenizer.encode(letter)[0] for letter in "ab")
     script = iter([[a, b, a, b], [a, EOS, a, b], [b, a, a], [a, a], [a, a]])
-    rows = []
+    rows, kept = [], []
 
-    def step(tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
-        assert state is None or len(first_tensor(state)) == len(tokens)
-        rows.append(len(tokens))
-        return torch.nn.functional.one_hot(torch.tensor(next(script)), model.tokenizer.vocab_size) * 9.0, tokens
+    class Scripted:
+        def __call__(self, tokens: Tensor) -> Tensor:
+            rows.append(len(tokens))
+            return torch.nn.functional.one_hot(torch.tensor(next(script)), model.tokenizer.vocab_size) * 9.0
 
-    model.step = step  # type: ignore[method-assign]
+        def select(self, places: Tensor) -> None:
+            kept.append(places.tolist())
+
+    model.steps = lambda state, rows: Scripted()  # type: ignore[method-assign,assignment,return-value]
     texts = model.generate_batch([""] * 4, max_tokens=5, sampling=Sampling(0.0), stop=["ab"])
     assert texts == [["a"], ["b"], ["aaaaa"], ["bbaaa"]]
     assert rows == [4, 4, 3, 2, 2]
+    assert kept == [[0, 2, 3], [1, 2]]
 
 
 def tokens_of(written: str, cuts: set[int]) -> Iterator[bytes]:
@@ -147,15 +151,14 @@ def test_text_ends_before_the_stop_string(prompt: str) -> None:
     assert model.generate_batch([prompt], samples=2, stop=[stop], **settings)[0][0] == "".join(pieces)
 
 
-def test_generation_stops_with_the_stop_string() -> None:
-    model = lively()
-    steps = []
-    model.backbone.register_forward_pre_hook(lambda *_: steps.append(1))
+def test_generation_stops_with_the_stop_string(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, steps, called = lively(), [], Predicting.__call__
+    monkeypatch.setattr(Predicting, "__call__", lambda self, tokens: steps.append(1) or called(self, tokens))
     settings: dict[str, Any] = {"max_tokens": 50, "seed": 3, "sampling": Sampling(3.0, logit_bias={EOS: -100})}
     whole = text(model, "abc", **settings)
     steps.clear()
     cut = text(model, "abc", stop=[whole[5:7]], **settings)
-    assert len(steps) == 1 + len(cut) + 2  # the prompt, the text, the stop string
+    assert len(steps) == len(cut) + 2  # the text, the stop string
 
 
 def test_a_penalty_applies_to_the_prompt_too() -> None:

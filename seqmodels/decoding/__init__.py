@@ -4,7 +4,7 @@ from seqmodels.decoding.beam import Beam, Hypothesis, beam_search
 from seqmodels.decoding.chance import Chance
 from seqmodels.decoding.draws import Draws, draw
 from seqmodels.decoding.sampling import Sampling
-from seqmodels.decoding.stream import Step, stream
+from seqmodels.decoding.stream import Steps, stream
 from seqmodels.decoding.transcript import Transcript
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "Draws",
     "Hypothesis",
     "Sampling",
-    "Step",
+    "Steps",
     "Transcript",
     "beam_search",
     "draw",

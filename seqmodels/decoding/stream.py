@@ -1,22 +1,28 @@
-"""Writing token after token over `step(tokens, state) -> (logits, state)`."""
+"""Writing token after token."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from seqmodels.decoding.chance import Chance
 from seqmodels.decoding.sampling import Sampling
-from seqmodels.state import State, select
 
-Step = Callable[[Tensor, State | None], tuple[Tensor, State]]
-"""Tokens (B,) and a state to logits (B, V) of what comes next, and the state after."""
+
+class Steps(Protocol):
+    """A model that reads one token of each row at a time, and remembers by itself what it has read."""
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Tokens (B,) to logits (B, V) of what comes next."""
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with these rows, in the order given, (N,)."""
 
 
 def stream(
-    step: Step,
+    steps: Steps,
     tokens: Tensor,
-    state: State | None,
     sampling: Sampling,
     max_tokens: int,
     chance: Chance,
@@ -25,9 +31,8 @@ def stream(
     """Feed every drawn token back in.
 
     Args:
-        step: any model's single step.
+        steps: any model, one step after the other.
         tokens: the token of each row that was not read yet, int64 (B,).
-        state: the state before it; None at the start.
         sampling: how to draw.
         max_tokens: how many to draw for each row.
         chance: random numbers for B rows.
@@ -39,7 +44,7 @@ def stream(
         order, and only they are in what comes next. The caller stops when it has seen enough.
     """
     for _ in range(max_tokens):
-        logits, state = step(tokens, state)
+        logits = steps(tokens)
         if sampling.repetition_penalty != 1:
             seen = torch.zeros_like(logits, dtype=torch.bool) if seen is None else seen
             seen = seen.scatter(1, tokens[:, None], True)
@@ -51,5 +56,6 @@ def stream(
             return
         chance.select(rows)
         places = torch.tensor(rows, device=tokens.device)
-        tokens, state = tokens[places], select(state, places)
+        tokens = tokens[places]
+        steps.select(places)
         seen = None if seen is None else seen[places]

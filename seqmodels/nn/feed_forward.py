@@ -1,5 +1,6 @@
 """The layers that work on each position by itself, and the norms before them."""
 
+from abc import ABC, abstractmethod
 from typing import Literal, cast
 
 from torch import Tensor, nn
@@ -11,19 +12,32 @@ Norm = Literal["layer", "rms"]
 Activation = Literal["gelu", "swiglu"]
 
 
-class GELU(nn.Module):
-    """Two layers with GELU between (Hendrycks and Gimpel 2016), four times as wide inside."""
+class FeedForward(nn.Module, ABC):
+    """Two layers, `out(inside(x))`."""
+
+    out: nn.Linear
+
+    @abstractmethod
+    def inside(self, x: Tensor) -> Tensor:
+        """What the second layer reads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.out(self.inside(x)))
+
+
+class GELU(FeedForward):
+    """GELU between the layers (Hendrycks and Gimpel 2016), four times as wide inside."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.up = nn.Linear(size, 4 * size, bias=False)
         self.out = nn.Linear(4 * size, size, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.out(F.gelu(self.up(x), approximate="tanh")))
+    def inside(self, x: Tensor) -> Tensor:
+        return F.gelu(self.up(x), approximate="tanh")
 
 
-class SwiGLU(nn.Module):
+class SwiGLU(FeedForward):
     """Gated layer (Shazeer 2020), as many parameters as `GELU`."""
 
     def __init__(self, size: int) -> None:
@@ -32,9 +46,9 @@ class SwiGLU(nn.Module):
         self.up = nn.Linear(size, 2 * width, bias=False)
         self.out = nn.Linear(width, size, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def inside(self, x: Tensor) -> Tensor:
         gate, value = self.up(x).chunk(2, -1)
-        return cast(Tensor, self.out(F.silu(gate) * value))
+        return cast(Tensor, F.silu(gate) * value)
 
 
 class LayerNorm(nn.LayerNorm):
@@ -52,7 +66,7 @@ class RMSNorm(nn.RMSNorm):
 
 
 _NORMS: dict[str, type[nn.Module]] = {"layer": LayerNorm, "rms": RMSNorm}
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"gelu": GELU, "swiglu": SwiGLU}
+_ACTIVATIONS: dict[str, type[FeedForward]] = {"gelu": GELU, "swiglu": SwiGLU}
 
 
 def make_norm(name: Norm, size: int) -> nn.Module:
@@ -66,7 +80,7 @@ def make_norm(name: Norm, size: int) -> nn.Module:
     return _NORMS[name](size)
 
 
-def make_feed_forward(name: Activation, size: int) -> nn.Module:
+def make_feed_forward(name: Activation, size: int) -> FeedForward:
     """`GELU` or `SwiGLU`.
 
     Raises:

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from seqmodels.errors import InputError
 from seqmodels.nn.attention import CrossAttention, KeysValues, Reading, SelfAttention, rotary_angles
 from seqmodels.nn.backbone import Backbone
+from seqmodels.nn.cached_stepper import CachedStepper
 from seqmodels.nn.dropout import dropout
 from seqmodels.nn.feed_forward import Activation, Norm, make_feed_forward, make_norm
+from seqmodels.nn.stepper import Stepper
 from seqmodels.nn.trace import Trace
 from seqmodels.state import State
 
@@ -156,6 +158,15 @@ class PreNormStack(Backbone):
     ) -> tuple[Tensor, State]:
         """See `Backbone.forward`."""
         return self._run(x, state, mask, memory, None)
+
+    def stepper(self, inputs: Tensor, state: State | None, rows: int) -> Stepper:
+        """See `Backbone.stepper`."""
+        start = self.initial_state(rows) if state is None else state
+        attention = all(isinstance(block.mixer, SelfAttention) and block.cross is None for block in self.blocks)
+        special = isinstance(start[1], Tensor) or torch.is_autocast_enabled(
+            inputs.device.type
+        )  # padding, two precisions
+        return CachedStepper(self, inputs, start) if attention and not special else Stepper(self, inputs, state)
 
     def aligned(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None

@@ -12,6 +12,8 @@ from seqmodels.nn.cell import Cell
 from seqmodels.nn.cells import GRUCell, LSTMCell, RNNCell
 from seqmodels.nn.dropout import variational_dropout
 from seqmodels.nn.initialization import Initialization
+from seqmodels.nn.recurrent_stepper import RecurrentStepper
+from seqmodels.nn.stepper import Stepper
 from seqmodels.nn.trace import Trace, Unrolled
 from seqmodels.state import State, where
 
@@ -118,6 +120,10 @@ class RecurrentStack(Backbone):
         if mask is not None:
             x = x * mask.unsqueeze(-1)
         return x, tuple(ends)
+
+    def stepper(self, inputs: Tensor, state: State | None, rows: int) -> Stepper:
+        """See `Backbone.stepper`."""
+        return RecurrentStepper(self, inputs, self.initial_state(rows) if state is None else state)
 
     def unrolled(
         self, x: Tensor, state: State | None = None, mask: Tensor | None = None, lightly: bool = False

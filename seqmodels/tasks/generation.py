@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from seqmodels.batch import BOS, EOS, NEVER, PAD, SPECIAL_TOKENS, UNK
+from seqmodels.batch import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.decoding import Chance, Sampling, Transcript, stream
 from seqmodels.errors import InputError
@@ -143,12 +143,6 @@ def _written(
 ) -> Iterator[tuple[int, str]]:
     """Pieces of text as they come, each with its row: the samples of a prompt are rows side by side."""
     device = model.embedding.weight.device
-    never = torch.tensor(NEVER, device=device)
-
-    def step(tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
-        logits, state = model.step(tokens, state)
-        return logits.index_fill(-1, never, -torch.inf), state
-
     training = model.training
     model.eval()
     try:
@@ -158,7 +152,7 @@ def _written(
         if samples > 1:
             state = None if state is None else repeat(state, samples)
             seen, last = seen.repeat_interleave(samples, 0), last.repeat_interleave(samples)
-        drawing = stream(step, last, state, sampling, max_tokens, chance, seen)
+        drawing = stream(model.steps(state, len(last)), last, sampling, max_tokens, chance, seen)
         transcripts = [Transcript(stop) for _ in last]
         writers = [model.tokenizer.writer(tokens) for tokens in ids for _ in range(samples)]
         rows, staying = list(range(len(last))), None

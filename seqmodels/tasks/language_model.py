@@ -18,6 +18,7 @@ from seqmodels.tasks.generation import continuation, continuations
 from seqmodels.tasks.omega import gradient_change
 from seqmodels.tasks.regularizers import activation_penalty, temporal_penalty
 from seqmodels.tasks.scoring import Score, scores
+from seqmodels.tasks.steps import Predicting
 
 
 class LanguageModel(SequenceTask):
@@ -157,9 +158,18 @@ class LanguageModel(SequenceTask):
         return self.head(y), state, trace
 
     def step(self, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """One token a row, (B,), to logits of the next, (B, V), and the state: what decoding runs on."""
+        """One token a row, (B,), to logits of the next, (B, V), and the state: what searching runs on."""
         y, state = self.backbone(self.embedding(tokens).unsqueeze(1), state)
         return self.head(y.squeeze(1)), state
+
+    def steps(self, state: State | None, rows: int) -> Predicting:
+        """The same for many steps, without gradients and with the state kept inside: what writing runs on.
+
+        Args:
+            state: before the first step; None at the start.
+            rows: how many there are.
+        """
+        return Predicting(self.backbone.stepper(self.embedding.weight, state, rows), self.head)
 
     def generate(
         self,
