@@ -102,7 +102,9 @@ class Sampling:
 
     def probabilities(self, logits: Tensor, seen: Tensor | None = None) -> Tensor:
         """What `draw` draws from, (B, V), for a temperature above 0; arguments as there."""
-        logits = self.adjusted(logits, seen) / self.temperature
+        logits = self.adjusted(logits, seen)
+        if self.temperature != 1:
+            logits = logits / self.temperature
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             least = logits.topk(self.top_k).values[:, -1:]
             logits = logits.masked_fill(logits < least, -torch.inf)
@@ -115,7 +117,9 @@ class Sampling:
         if self.min_p is not None:
             likeliest = probabilities.amax(-1, keepdim=True)
             probabilities = probabilities.masked_fill(probabilities < self.min_p * likeliest, 0.0)
-        return probabilities / probabilities.sum(-1, keepdim=True)
+        if self.top_p is not None or self.min_p is not None:
+            probabilities = probabilities / probabilities.sum(-1, keepdim=True)
+        return probabilities
 
 
 def check_finite(figures: Tensor) -> None:
@@ -124,7 +128,7 @@ def check_finite(figures: Tensor) -> None:
     Raises:
         InputError: a figure is not finite.
     """
-    if not bool(figures.isfinite().all()):
+    if not math.isfinite(figures.sum()):  # one look at a number, which is all that a GPU is waited for
         raise InputError(
             "no token can be drawn, the logits are not finite numbers: the model has diverged; take an earlier "
             "checkpoint, or train with a lower learning rate"

@@ -1,6 +1,7 @@
 """A Transformer that reads one token after another, its keys and values in a cache with room for more."""
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +17,27 @@ if TYPE_CHECKING:
 ROOM = 128
 """Positions by which a cache grows."""
 
+Function = Callable[[Tensor], Tensor]
+
+
+class _Layer(NamedTuple):
+    """The parts of a block, found once and not at each step."""
+
+    norm_mixer: Function
+    project: Function
+    out: Tensor
+    norm_feed_forward: Function
+    inside: Function
+    down: Tensor
+
+
+def _layer(block: "Block") -> _Layer:
+    mixer, feed_forward = cast(SelfAttention, block.mixer), cast(FeedForward, block.feed_forward)
+    return _Layer(
+        block.norm_mixer.forward, mixer.project.forward, mixer.out.weight.mT,
+        block.norm_feed_forward.forward, feed_forward.inside, feed_forward.out.weight.mT,
+    )  # fmt: skip
+
 
 class CachedStepper(Stepper):
     """A stack of attention layers without a memory, all of whose rows have read as much and no padding.
@@ -30,13 +52,14 @@ class CachedStepper(Stepper):
     """
 
     def __init__(self, stack: "PreNormStack", inputs: Tensor, state: State) -> None:
-        seen, _, layers = cast(tuple[Tensor, State, tuple[KeysValues, ...]], state)
+        seen, _, caches = cast(tuple[Tensor, State, tuple[KeysValues, ...]], state)
         self._stack, self._inputs = stack, inputs
-        self._blocks = cast(list["Block"], list(stack.blocks))
-        self._seen = int(seen[0])
-        self._count = layers[0][0].shape[2]  # of the keys there are
-        self._caches = [torch.cat(layer, 1) for layer in layers]  # (B, 2 kv heads, S, D / H): keys, then values
-        self._turns = inputs.new_empty(0, 2, 0)  # cosine and sine of the next positions
+        self._layers = [_layer(cast("Block", block)) for block in stack.blocks]
+        self._heads, self._kv_heads = stack.heads
+        self._seen = self._first = int(seen[0])
+        self._count = caches[0][0].shape[2]  # of the keys there are
+        self._caches = [torch.cat(cache, 1) for cache in caches]  # (B, 2 kv heads, S, D / H): keys, then values
+        self._turns = inputs.new_empty(0)  # cosine and sine at positions from `_first` on
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """See `Stepper`."""
@@ -47,18 +70,15 @@ class CachedStepper(Stepper):
             self._make_room(x)
         end = self._count + 1
         shown = slice(max(0, end - self._stack.context), end)
-        for block, cache in zip(self._blocks, self._caches, strict=True):
-            mixer, feed_forward = cast(SelfAttention, block.mixer), cast(FeedForward, block.feed_forward)
-            queries, keys, _ = mixer.heads
-            heads = mixer.project(block.norm_mixer.forward(x)).view(len(x), -1, mixer.head_size)
+        for layer, cache in zip(self._layers, self._caches, strict=True):
+            heads = layer.project(layer.norm_mixer(x)).view(len(x), -1, cache.shape[3])
             if self._stack.position is None:
-                self._turn(heads[:, : queries + keys])
-            cache[:, :, self._count] = heads[:, queries:]
+                self._turn(heads[:, : self._heads + self._kv_heads])
+            cache[:, :, self._count] = heads[:, self._heads :]
             k, v = cache[:, :, shown].chunk(2, 1)
-            y = attend(heads[:, :queries].unsqueeze(2), k, v, None)
-            x = torch.addmm(x, y.reshape(x.shape), mixer.out.weight.mT)
-            inside = feed_forward.inside(block.norm_feed_forward.forward(x))
-            x = torch.addmm(x, inside, feed_forward.out.weight.mT)
+            y = attend(heads[:, : self._heads].unsqueeze(2), k, v, None)
+            x = torch.addmm(x, y.reshape(x.shape), layer.out)
+            x = torch.addmm(x, layer.inside(layer.norm_feed_forward(x)), layer.down)
         self._count, self._seen = end, self._seen + 1
         return cast(Tensor, self._stack.norm(x))
 
@@ -78,12 +98,11 @@ class CachedStepper(Stepper):
             self._caches[number] = larger
         self._count = kept
         if self._stack.position is None:
-            positions = torch.arange(self._seen, self._seen + ROOM, device=x.device)[None]
-            angles = rotary_angles(positions, self._caches[0].shape[3])[0, 0].unsqueeze(1)  # (ROOM, 1, D / 2H)
-            sin = angles.sin()
-            cosines, sines = angles.cos().expand(-1, 2, -1), torch.cat((-sin, sin), 1)
-            self._turns = torch.stack((cosines, sines), 1).to(x.dtype)  # (ROOM, 2, 2, D / 2H)
             self._first = self._seen
+            positions = torch.arange(self._seen, self._seen + ROOM, device=x.device)
+            angles = rotary_angles(positions[None], self._caches[0].shape[3])[0, 0].unsqueeze(1)  # (ROOM, 1, D / 2H)
+            cos, sin = angles.cos(), angles.sin()
+            self._turns = torch.stack((cos.expand(-1, 2, -1), torch.cat((-sin, sin), 1)), 1).to(x.dtype)
 
     def select(self, rows: Tensor) -> None:
         """See `Stepper`."""
