@@ -8,6 +8,7 @@ side, and `horizons.png`: the norm of the gradient by distance, after training, 
 finished is not trained again.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +39,22 @@ def main(
         max_steps: steps of each network.
         runs: the folder in which run folders are made, and the page and the picture.
     """
-    networks: dict[str, Backbone] = {
-        "RNN": RNN(64, size),
-        "IRNN": RNN(64, size, nonlinearity="relu", recurrent_init="identity"),
-        "LSTM": LSTM(64, size),
-        "GRU": GRU(64, size),
-        "Transformer": Transformer(size, num_layers=2, context=length),
+    networks: dict[str, Callable[[], Backbone]] = {
+        "RNN": lambda: RNN(64, size),
+        "IRNN": lambda: RNN(64, size, nonlinearity="relu", recurrent_init="identity"),
+        "LSTM": lambda: LSTM(64, size),
+        "GRU": lambda: GRU(64, size),
+        "Transformer": lambda: Transformer(size, num_layers=2, context=length),
     }
     text = TextDataModule(data, length=length)
 
     def experiment(name: str, seed: int) -> dict[str, Any]:
         seed_everything(seed, verbose=False)
-        model = LanguageModel(networks[name], text.tokenizer, lr=1e-3)
+        model = LanguageModel(networks[name](), text.tokenizer, lr=1e-3)
         return {"run": str(fit(model, text, max_steps=max_steps, validations=1, prompt="def ", runs=runs))}
 
-    found = sweep(experiment, list(networks), [1], Path(runs) / "done", settings={"data": data, "steps": max_steps})
+    settings = {"data": data, "size": size, "length": length, "steps": max_steps}
+    found = sweep(experiment, list(networks), [1], Path(runs) / "done", settings=settings)
     folders = [found[name][0]["run"] for name in networks]
     batch = text.scored_batches("validation")[0, 0]
     norms = {name: gradient_norms(load(run), batch) for name, run in zip(networks, folders, strict=True)}

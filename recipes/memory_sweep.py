@@ -69,7 +69,7 @@ def main(
         (network, shape, std, training), length = experiments[name]
         data = MemoryDataModule(task, length, seeds=list(range(seed, seed + seeds)), shortest=shortest)
         networks = seeded(lambda: small_start(network(data.task.inputs, hidden_size, **shape), std), data.seeds)
-        model = MemoryModel(networks, data.task.outputs, **training)
+        model = MemoryModel(networks, data.task.outputs, seeds=data.seeds, **training)
         return learn(model, data, max_steps=max_steps, max_minutes=max_minutes, accelerator=accelerator)
 
     settings = {"seeds": seeds, "hidden_size": hidden_size, "max_steps": max_steps, "shortest": shortest}

@@ -51,7 +51,8 @@ def learn(
 
     Returns:
         By seed, the step at which the error was first small enough, `solved`, None where it never was, and the `best`
-        and `last` error; and how many `steps` were made.
+        and `last` error; of which `length` examples were in the end, and how many `steps` were made. Where examples
+        never became as long as they were to be, no network has solved them, and the best error is the trivial one.
     """
     until = _Until(data, max_steps, max_minutes)
     check_every = check_every or (100 if data.shortest < data.longest else 500)
@@ -71,10 +72,12 @@ def learn(
             callbacks=[until],
         )
         trainer.fit(model, datamodule=data)
+    whole = data.positions == data.longest  # what was learned of shorter ones is not what was asked for
     return {
-        "solved": until.solved,
-        "best": until.best,
+        "solved": until.solved if whole else [None] * len(until.solved),
+        "best": until.best if whole else [data.task.trivial] * len(until.best),
         "last": model.errors,
+        "length": data.positions,
         "steps": trainer.global_step,
     }
 

@@ -180,9 +180,10 @@ def _passages(
     shown: Sequence[tuple[str, Neuron]],
 ) -> Iterable[Passage]:
     """A passage for each unit, of the half of the text on which it was not chosen."""
-    scored = sorted(set(found.texts[~halves(found.texts)].tolist()))
+    own = [(found.texts == number) & ~halves(found.texts) for number in range(len(texts))]
+    begins = {number: int(found.characters[here].min()) for number, here in enumerate(own) if here.any()}
     for name, neuron in shown:
-        number, first, behind = typical(known[name], scored, texts)
+        number, first, behind = typical(known[name], begins, texts)
         read = activations(task, [texts[number][:behind]], [neuron.unit])
         here = read.characters >= first
         title = f"{neuron.unit} and {name}, {neuron.measure} {neuron.score:.3f}"
@@ -190,20 +191,21 @@ def _passages(
         yield passage(title, text, places, read.values[here, 0], found.unit(neuron.unit))
 
 
-def typical(label: Labels, numbers: Sequence[int], texts: Sequence[str], size: int = SHOWN) -> tuple[int, int, int]:
+def typical(label: Labels, begins: Mapping[int, int], texts: Sequence[str], size: int = SHOWN) -> tuple[int, int, int]:
     """Whole lines in which a label varies as much as everywhere: the text's number, where they begin and end.
 
     Args:
         label: of all texts.
-        numbers: of the texts from which to take.
+        begins: numbers of the texts from which to take, and from which character on.
         texts: all of them.
         size: about how many characters.
     """
     usual = torch.cat(label.values)
     usual = usual[~usual.isnan()].var(correction=0)
-    best, farthest = (numbers[0], 0, min(size, len(texts[numbers[0]]))), float("inf")
-    for number in numbers:
-        text, first = texts[number], 0
+    number, first = next(iter(begins.items()))
+    best, farthest = (number, first, min(first + size, len(texts[number]))), float("inf")
+    for number, first in begins.items():
+        text = texts[number]
         while first < len(text):
             behind = text.find("\n", first + size) + 1 or len(text)
             values = label.values[number][first:behind]

@@ -87,6 +87,15 @@ def test_norms_are_those_of_jacobians(name: str, padded: bool) -> None:
     assert all(parameter.grad is None for parameter in task.parameters())
 
 
+@pytest.mark.parametrize("name", ["LSTM", "LSTM-2-learned-start", "MultiplicativeLSTM-2"])
+def test_a_mask_without_padding_changes_nothing(name: str) -> None:
+    task, given = model(NETWORKS[name]()), batch(padded=False)
+    masked = given._replace(mask=torch.ones_like(given.inputs, dtype=torch.bool))
+    norms = gradient_norms(task, given, states=True)
+    assert_close(gradient_norms(task, masked, states=True), norms)
+    assert norms["1.c"][0] > 0  # by way of the hidden state at the same position
+
+
 def test_states_of_a_plain_network_by_the_product_of_its_steps() -> None:
     """dL_t/dh_{t-k} is the gradient at t times `diag(1 - h^2) W` of each step between."""
     task, given = model(RNN(6, 8)), batch(padded=False)

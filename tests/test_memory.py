@@ -137,6 +137,31 @@ def test_examples_lengthen_as_they_are_learned() -> None:
     assert max(learn(fresh, data, max_steps=5, check_every=5)["best"]) > 0.5  # at 14 positions
 
 
+def test_what_was_solved_of_shorter_examples_is_not_solved() -> None:
+    """One of two networks has learned the short ones when time is up."""
+    data = MemoryDataModule("adding", 20, seeds=[1, 2], examples=10, shortest=10)
+    model = MemoryModel([RNN(2, 4), RNN(2, 4)], 0)
+    model.on_validation_epoch_end = lambda: setattr(model, "errors", [0.0, 0.5])  # type: ignore[method-assign]
+    found = learn(model, data, max_steps=10, check_every=5)
+    assert (found["solved"], found["length"]) == ([None, None], 10)
+    assert found["best"] == [data.task.trivial] * 2
+    data = MemoryDataModule("adding", 10, seeds=[1, 2], examples=10)
+    model = MemoryModel([RNN(2, 4), RNN(2, 4)], 0)
+    model.on_validation_epoch_end = lambda: setattr(model, "errors", [0.0, 0.5])  # type: ignore[method-assign]
+    assert learn(model, data, max_steps=10, check_every=5)["solved"] == [5, None]
+
+
+def test_answers_are_drawn_from_the_seed_alone() -> None:
+    alone, among = (MemoryModel([RNN(2, 4) for _ in seeds], 0, seeds=seeds) for seeds in ([7], [3, 7]))
+    assert_close(alone.heads[0].weight, among.heads[1].weight, rtol=0, atol=0)
+    assert not torch.equal(among.heads[0].weight, among.heads[1].weight)
+
+
+def test_parameters_are_saved_once() -> None:
+    model = MemoryModel([RNN(2, 4)], 0, omega=1.0)
+    assert len(model.state_dict()) == len(list(model.parameters()))
+
+
 def test_time_ends_training_too() -> None:
     data = MemoryDataModule("adding", 10, examples=10)
     found = learn(MemoryModel([RNN(2, 4)], 0), data, max_steps=1000, max_minutes=1e-9, check_every=5)

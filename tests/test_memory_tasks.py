@@ -141,6 +141,8 @@ def test_bad_sizes() -> None:
         MemoryDataModule("adding", 20, batch_size=0)
     with pytest.raises(InputError, match="seeds of 0"):
         MemoryDataModule("adding", 20, seeds=[])
+    with pytest.raises(InputError, match=r"seeds=\[1, -1\] were given"):
+        MemoryDataModule("adding", 20, seeds=[1, -1])
     with pytest.raises(InputError, match="shortest=21 was given with a length of 20"):
         MemoryDataModule("adding", 20, shortest=21)
     with pytest.raises(InputError, match="length=5 was given with adding; expected at least 10"):

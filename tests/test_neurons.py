@@ -216,11 +216,12 @@ def test_letters_are_legible_on_every_colour(colours: Colours) -> None:
 def test_a_typical_passage_is_of_whole_lines() -> None:
     texts = ["aaaa\n" * 40, "bb\n(cc)\n" * 20]
     label = labels(texts, {"brackets": PROSE["brackets"]})["brackets"]
-    number, first, behind = typical(label, [0, 1], texts, 50)
+    number, first, behind = typical(label, {0: 0, 1: 0}, texts, 50)
     assert number == 1
     assert first == 0 or texts[1][first - 1] == "\n"
     assert texts[1][behind - 1] == "\n"
     assert 50 <= behind - first < 60
+    assert typical(label, {1: 120}, texts, 30)[1] >= 120  # only where it was not chosen
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
 from seqmodels.report import report
 from seqmodels.report.attention import attention
-from seqmodels.report.comparing import compare, labels
+from seqmodels.report.comparing import compare, draw_lines, labels
 from seqmodels.report.figures import inline, new_figure
 from seqmodels.report.making import PARTS, section_of
 from seqmodels.report.overview import ending, network, origin, tiles
@@ -270,6 +271,7 @@ def test_nothing_that_a_file_says_becomes_markup(run: Path) -> None:
     (run / "config.yaml").write_text(settings)
     (run / "env.json").write_text(json.dumps({"command": EVIL, "commit": EVIL, "corpus": {"origin": EVIL}, EVIL: EVIL}))
     (run / "result.json").write_text(json.dumps({"ended": EVIL, "val/nats_per_token": 2.0, f"val/{EVIL}": 1.0}))
+    (run / "gradient_horizon.csv").write_text("step,kind,distance,norm\n" + "9" * 400 + ",x,1,0.5\n")
     header, row = (run / "metrics.csv").read_text().splitlines()[:2]
     (run / "metrics.csv").write_text(f'{header},"val/{EVIL.replace(chr(34), "")}"\n{row},7\n'.replace("\0", ""))
     page = Page(report(run))
@@ -372,8 +374,20 @@ def test_figures_take_the_colours_of_the_page() -> None:
     assert all(name.startswith("here-") for name in re.findall(r' id="([^"]+)"', drawn))
 
 
+def test_names_in_figures_stay_as_they_are() -> None:
+    """Neither a formula, nor a style, nor the name of an element."""
+    strange = ['prompt font-family: x "y', "font: 3px z; #ff7f0e;", ' id="b"', r"$\foo$"]
+    figure = draw_lines([(name, [0, 1], [0, place]) for place, name in enumerate(strange)], "x", "y")
+    page = inline(figure, "lines", "here").partition(">")[2].rpartition("</figure>")[0]
+    drawing = ElementTree.fromstring(page)
+    written = {"".join(element.itertext()).strip() for element in drawing.iter() if element.tag.endswith("text")}
+    assert {name.strip() for name in strange} <= written
+
+
 def test_pieces_of_pages() -> None:
     assert text("<a>\x00\u202e") == "&lt;a&gt;��"
+    spaced = "10\u00a0%\u3000👩\u200d💻 co\u00adop"  # spaces, and what joins and parts letters
+    assert text(spaced) == spaced
     assert text("x" * 30, 10) == "x" * 10 + "…"
     assert [number(value) for value in (3, 12345.0, 2.50781, float("inf"))] == ["3", "12,345", "2.508", "inf"]
     assert flat({"a": 1, "b": {"class_path": "m.C", "init_args": {"d": 2}}, "e": {"f": 3}}) == {

@@ -18,8 +18,8 @@ from seqmodels.diagnostics import alignment
 from seqmodels.metrics import smoothed_nats, summed_nats
 from seqmodels.recorded import construct
 from seqmodels.tasks import SequenceTask
+from seqmodels.tasks.regularizers import divergence
 from seqmodels.tasks.translation import translations
-from seqmodels.tasks.translator import divergence
 
 TEXT = Tokenizer.char(["abcdefgh "])
 

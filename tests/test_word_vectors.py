@@ -127,6 +127,7 @@ BINARY = as_binary(["a", "b"], torch.ones(2, 3))
         (b"king " + b"1 " * (1 << 20), "line of more than"),
         (BINARY[:-8], "midst of vector 2 of 2|promises 2"),
         (BINARY.replace(b"2 3\n", b"3 3\n"), "promises 3 vectors|midst"),
+        (BINARY + b"\nqueen " + numbers(torch.ones(3)), "goes on behind the 2 vectors"),
         (BINARY.replace(numbers(torch.ones(3)), numbers(torch.tensor([1, math.inf, 1]))), "vector 1 of 2 .*not finite"),
         (gzip.compress(GOOD, mtime=0)[:-12], "cannot be unpacked"),
         (gzip.compress(b"2 3\n" + bytes(1 << 20), mtime=0), "64 times its size|has more than"),

@@ -63,6 +63,8 @@ class MemoryDataModule(SequenceDataModule):
         for name, value in {"batch_size": batch_size, "examples": examples, "seeds": len(seeds)}.items():
             if value < 1:
                 raise InputError(f"{name} of {value} was given; expected at least 1")
+        if min(seeds) < 0:  # that before 0 draws the examples by which networks are scored
+            raise InputError(f"seeds={list(seeds)} were given; expected whole numbers from 0")
         self.batch_size, self.seeds, self.examples = batch_size, tuple(seeds), examples
 
     def lengthen(self) -> bool:

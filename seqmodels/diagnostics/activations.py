@@ -14,6 +14,7 @@ from torch import Tensor
 from seqmodels.batch import BOS, IGNORE, PAD, Batch
 from seqmodels.diagnostics.labels import Labels
 from seqmodels.errors import InputError
+from seqmodels.nn.evaluating import evaluating
 from seqmodels.recorded import construct
 from seqmodels.state import State
 from seqmodels.tasks import LanguageModel
@@ -80,7 +81,7 @@ def untrained(task: LanguageModel, seed: int = 0) -> LanguageModel:
         seed: from which the weights are drawn. The random state of torch stays as it is, too.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # that of other devices stays as it is, too
         fresh: LanguageModel = construct(task.constructor_call, type(task))
     return fresh.to(task.embedding.weight.device).train(task.training)
 
@@ -121,10 +122,9 @@ def activations(
         raise InputError("there is no text to read; expected at least one token")
     numbers = torch.repeat_interleave(torch.arange(len(texts)), torch.tensor(lengths))
     characters = torch.tensor([last for _, ends in encoded for last in ends])
-    training, kept, names, values = task.training, torch.tensor([]), tuple[str, ...](), torch.tensor([])
+    kept, names, values = torch.tensor([]), tuple[str, ...](), torch.tensor([])
     columns: Tensor | None = None
-    task.eval()
-    try:
+    with evaluating(task):
         for batch in watch(_batches([ids for ids, _ in encoded], task.backbone.max_length, span, context)):
             for own, states, found in _read(task, batch, device):
                 if not names:
@@ -139,8 +139,6 @@ def activations(
                 rows = states[wanted.to(device)]
                 rows = rows if columns is None else rows[:, columns.to(device)]
                 values[own[wanted] // stride] = rows.float().cpu()
-    finally:
-        task.train(training)
     return Activations(names, values, numbers[kept], characters[kept])
 
 

@@ -9,6 +9,7 @@ import torch
 from seqmodels.batch import BOS, EOS
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
+from seqmodels.nn.evaluating import evaluating
 from seqmodels.tasks import Translator
 
 FONTS = "DejaVu Sans", "Noto Sans CJK JP", "Noto Sans", "Hiragino Sans", "Yu Gothic", "Microsoft YaHei"
@@ -41,14 +42,10 @@ def alignment(task: Translator, source: str, target: str) -> AlignmentMap:
     device = task.embedding.weight.device
     reading = [*task.source_tokenizer.encode(source), EOS]
     writing = [*task.tokenizer.encode(target), EOS]
-    training = task.training
-    task.eval()
-    try:
+    with evaluating(task):
         memory = task.encode(torch.tensor([reading], device=device))
         inputs = torch.tensor([[BOS, *writing[:-1]]], device=device)
         _, _, weights = task.decoder.aligned(task.embedding(inputs), memory=memory)
-    finally:
-        task.train(training)
     if weights is None:
         raise InputError("this translator has no attention to show: its decoder sees one vector for the whole source")
     return AlignmentMap(
@@ -75,7 +72,7 @@ def draw_alignment(found: AlignmentMap, path: Path) -> None:
         figure = Figure(figsize=(2 + 0.35 * len(found.source), 1.5 + 0.3 * len(found.target)), layout="constrained")
         axes = figure.subplots()
         axes.imshow(found.weights.numpy(), cmap="Greys", vmin=0, vmax=1, aspect="auto")
-        axes.set_xticks(range(len(found.source)), found.source, rotation=60, ha="left")
-        axes.set_yticks(range(len(found.target)), found.target)
+        axes.set_xticks(range(len(found.source)), found.source, rotation=60, ha="left", parse_math=False)
+        axes.set_yticks(range(len(found.target)), found.target, parse_math=False)
         axes.xaxis.tick_top()
         figure.savefig(path, dpi=120)

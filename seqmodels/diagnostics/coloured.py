@@ -24,6 +24,8 @@ LIGHT: Colours = {"low": (90, 150, 215), "high": (240, 120, 95), "ink": (20, 20,
 DARK: Colours = {"low": (35, 95, 165), "high": (165, 50, 40), "ink": (240, 240, 240), "page": (21, 24, 28)}
 """Colours on light and on dark paper, red, green and blue from 0 to 255."""
 
+SEEN = 1_000_000
+"""Values by which colours are found."""
 OUTER = 0.01
 """Share of values at either end that are drawn as if they were no farther out."""
 
@@ -69,7 +71,8 @@ def passage(title: str, text: str, characters: Sequence[int], values: Tensor, sc
     """
     if len(characters) != len(values) or not len(values):
         raise InputError(f"{len(values)} values were given for {len(characters)} characters; expected one for each")
-    around = (values if scale is None else scale).double()
+    around = values if scale is None else scale
+    around = around[:: max(1, len(around) // SEEN)].double()
     low, high = around.quantile(torch.tensor([OUTER, 1 - OUTER], dtype=torch.float64)).tolist()
     known: dict[int, float] = dict(zip(characters, values.tolist(), strict=True))  # of several bytes, the last
     borders = [0, *(character + 1 for character in known)]

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from seqmodels.batch import BOS, IGNORE, Batch
 from seqmodels.errors import InputError
+from seqmodels.nn.evaluating import evaluating
 from seqmodels.tasks import LanguageModel
 
 if TYPE_CHECKING:
@@ -63,12 +64,8 @@ def contextual(
     if limit is not None and len(ids) >= limit:
         raise InputError(f"the text has {len(ids)} tokens, and this network has room for {limit - 1}; give less of it")
     inputs = torch.tensor([[BOS, *ids]], device=task.embedding.weight.device)
-    training = task.training
-    task.eval()
-    try:
+    with evaluating(task):
         _, _, trace = task.traced(Batch(inputs, torch.full_like(inputs, IGNORE)))
-    finally:
-        task.train(training)
     layer = chosen_layer(list(trace.units), layer)
     units = trace.units[layer][0, 1:].float().cpu()
     spans, written = task.tokenizer.spans(text), task.tokenizer.token_bytes

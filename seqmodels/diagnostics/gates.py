@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from seqmodels.batch import Batch
-from seqmodels.diagnostics.evaluating import evaluating
 from seqmodels.errors import InputError
 from seqmodels.nn import Trace
+from seqmodels.nn.evaluating import evaluating
 from seqmodels.state import State
 from seqmodels.tasks import LanguageModel
 

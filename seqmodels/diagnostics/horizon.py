@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.batch import IGNORE, Batch
-from seqmodels.diagnostics.evaluating import evaluating
 from seqmodels.errors import InputError
 from seqmodels.metrics import summed_nats
+from seqmodels.nn.evaluating import evaluating
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 
 EMBEDDINGS = {"embedding": "x", "source_embedding": "source"}
@@ -42,8 +42,7 @@ def gradient_norms(
             is drawn from each. None for all of them.
         generator: what draws them, on the CPU; None for a new one with seed 0.
         states: also by the states of recurrent layers; the network is then unrolled by the equations of its cells.
-            The gradient by a cell state does not go by way of the hidden state at the same position, and is zero at
-            distance 0, where the hidden state alone is seen.
+            The gradient by a cell state is the whole one, by way of the hidden state at the same position, too.
 
     Returns:
         Norms by what the gradient is taken of: `x` for the inputs; `source` for those of a translator's encoder, at

@@ -125,7 +125,8 @@ def draw_horizons(curves: Mapping[str, Curve], share: float = SHARE) -> "Figure"
     axes.axhline(share, color="#808080", linewidth=0.8, linestyle=":")
     axes.set(xlabel="distance in positions", ylabel="norm of the gradient, by that at distance 0")
     axes.grid(alpha=0.3)
-    axes.legend()
+    for words in axes.legend().get_texts():
+        words.set_parse_math(False)  # names are anything
     return figure
 
 

@@ -10,6 +10,8 @@ from seqmodels.plain import read_small
 
 MOST = 64 << 20
 """Bytes of such a file."""
+LARGEST = 10**15
+"""Largest whole number in it."""
 
 
 def append_measurements(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str | int | float]]) -> None:
@@ -40,13 +42,16 @@ def read_measurements(path: Path, columns: dict[str, type]) -> list[tuple[str | 
     """
     text = read_small(path, MOST)
     whole = text[: text.rfind("\n") + 1]
-    header, *rows = list(csv.reader(io.StringIO(whole, newline=""))) or [[]]
     try:
+        header, *rows = list(csv.reader(io.StringIO(whole, newline=""))) or [[]]
         if header != list(columns):
             raise ValueError(f"its columns are {', '.join(header)[:80]}")
         kinds = columns.values()
-        return [tuple(kind(field) for kind, field in zip(kinds, row, strict=True)) for row in rows]
-    except ValueError as error:
+        found = [tuple(kind(field) for kind, field in zip(kinds, row, strict=True)) for row in rows]
+        if any(isinstance(value, int) and abs(value) > LARGEST for row in found for value in row):
+            raise ValueError(f"it has a whole number above {LARGEST:,}")
+        return found
+    except (ValueError, csv.Error) as error:
         raise InputError(
             f"{str(path)!r} is damaged ({error}); expected the columns {', '.join(columns)}, so delete it"
         ) from error

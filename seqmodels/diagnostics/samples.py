@@ -72,7 +72,7 @@ class Samples(pl.Callback):
         figure = trainer.callback_metrics.get("val/nats_per_token")
         heading = f"step {self.last:,}" + (f", last validated at {figure:.3f} nats per token" if figure else "")
         with self.path.open("a", encoding="utf-8") as file:
-            fence = "~~~~~~" if "```" in text else "```"
+            fence = "~~~~~~" if "```" in self.prompt + text else "```"
             file.write(f"## {heading}\n\n{fence}text\n{self.prompt}{text}\n{fence}\n\n")
         nats = None if figure is None else float(figure)
         for logger in trainer.loggers:

@@ -111,6 +111,14 @@ class ByteSource:
             raise InputError(f"{self.name} ends in the midst of {what}; it is truncated: fetch it again")
         return self._took(found)
 
+    def ends(self) -> bool:
+        """Whether nothing but white space is left."""
+        ahead = self.peek(1 << 12)
+        while ahead and not ahead.strip():
+            self.exactly(len(ahead), "white space")
+            ahead = self.peek(1 << 12)
+        return not ahead
+
     def many(self, count: int, what: str) -> bytearray:
         """So many bytes, of which memory is asked for as they come.
 

@@ -157,3 +157,8 @@ def _read_binary(source: ByteSource, selection: Selection, count: int, dim: int)
         if not np.isfinite(np.frombuffer(row, "<f4")).all():
             raise InputError(f"{what} in {source.name} has a number that is not finite; the file is damaged")
         selection.add(word, row)
+    if not selection.full and not source.ends():
+        raise InputError(
+            f"{source.name} goes on behind the {count:,} vectors that its header promises; it is damaged, so fetch it "
+            "again"
+        )

@@ -105,6 +105,8 @@ class WordVectors:
             task: the model; of a translator, the tokens that it writes.
             limit: no more than so many, the first; a vocabulary of words begins with the most frequent.
         """
+        if limit is not None and limit < 1:
+            raise InputError(f"limit={limit} was given; expected at least 1")
         tokens = list(itertools.islice(numbered_words(task.tokenizer).items(), limit))
         matrix = task.embedding.weight.detach().float().cpu()[[number for _, number in tokens]]
         return cls([word for word, _ in tokens], matrix)
@@ -279,6 +281,8 @@ class WordVectors:
             raise InputError("none of the tokens has a vector; vectors of words are for a tokenizer of words")
         with torch.no_grad():
             vectors = self.matrix[places]
+            if rescale and not vectors.any():
+                raise InputError("the vectors of all words that were found are zero, which no scale changes")
             if rescale:
                 vectors = vectors * (embedding.weight.square().mean() / vectors.square().mean()).sqrt().cpu()
             embedding.weight[found] = vectors.to(embedding.weight)

@@ -94,9 +94,9 @@ class Cell(nn.Module, ABC):
         for t, z in enumerate(self.read(x).unbind(1)):
             happened.gates.append(self.gates(z, state, weights))
             following = self.advance(z, state, weights)
+            happened.computed.append(following)
             if mask is not None:
                 following = where(mask[:, t], following, state)  # type: ignore[assignment]
-            happened.computed.append(following)
             state = tuple(tensor.view_as(tensor) for tensor in following)
             happened.states.append(state)
         return happened

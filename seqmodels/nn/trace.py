@@ -66,7 +66,8 @@ class Unrolled:
     gates: list[dict[str, Tensor]]
     """Its gates at each position, by name; empty where there are none."""
     computed: list[tuple[Tensor, ...]]
-    """The states as they were computed: a gradient with respect to `c` is the whole one, by way of `h`, too."""
+    """The states as they were computed: a gradient with respect to `c` is the whole one, by way of `h`, too. Those at
+    padding are nobody's."""
 
     def over_time(self) -> tuple[Tensor, ...]:
         """The states of all positions, (B, T, H) for each of their tensors."""

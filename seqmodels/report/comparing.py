@@ -142,7 +142,8 @@ def draw_lines(
             )
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize="small")
+    for words in axes.legend(frameon=False, fontsize="small").get_texts():
+        words.set_parse_math(False)  # names are anything
     return drawing
 
 

@@ -74,16 +74,21 @@ def _in_page(drawing: str, key: str, label: str) -> str:
     drawing = drawing[drawing.index("<svg") :]
     drawing = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", drawing, flags=re.DOTALL)
     used = set(re.findall(r'(?:url\(#|href="#)([\w.:-]+)', drawing))
-    drawing = re.sub(r' id="([^"]*)"', lambda m: f' id="{key}-{m[1]}"' if m[1] in used else "", drawing)
-    drawing = re.sub(r'(url\(#|href="#)', rf"\g<1>{key}-", drawing)
-    drawing = re.sub(r"(font: [^;\"]*?[\d.]+px) [^;\"]+", r"\1 var(--sans)", drawing)
-    drawing = re.sub(r"font-family: [^;\"]+", "font-family: var(--sans)", drawing)
-    drawing = re.sub(r"(?<=[ :\"])#[0-9a-fA-F]{6}(?=[;\"])", lambda m: _of_the_page(m[0].lower()), drawing)
+    drawing = re.sub(r"<[^<>]*>", lambda tag: _tag(tag[0], key, used), drawing)  # and not what is written between
     width = float(re.search(r'viewBox="0 0 ([\d.]+)', drawing)[1])  # type: ignore[index]  # matplotlib writes it
     opening = re.sub(r' (width|height)="[^"]*"', "", drawing[: drawing.index(">")])
     about = f' role="img" aria-label="{html.escape(label, quote=True)}" style="--wide:{width / 16 * 1.33:.1f}rem"'
     body = re.sub(r"\n\s*", "\n", drawing[drawing.index(">") :])
     return opening + about + body.strip()
+
+
+def _tag(tag: str, key: str, used: set[str]) -> str:
+    """A tag of an SVG file as one of the page's."""
+    tag = re.sub(r' id="([^"]*)"', lambda m: f' id="{key}-{m[1]}"' if m[1] in used else "", tag)
+    tag = re.sub(r'(url\(#|href="#)', rf"\g<1>{key}-", tag)
+    tag = re.sub(r"(font: [^;\"]*?[\d.]+px) [^;\"]+", r"\1 var(--sans)", tag)
+    tag = re.sub(r"font-family: [^;\"]+", "font-family: var(--sans)", tag)
+    return re.sub(r"(?<=[ :\"])#[0-9a-fA-F]{6}(?=[;\"])", lambda m: _of_the_page(m[0].lower()), tag)
 
 
 def _of_the_page(color: str) -> str:

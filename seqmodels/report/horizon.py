@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from seqmodels.diagnostics.horizon import SHARE, gradient_norms, has_states
-from seqmodels.diagnostics.horizon_curves import Curve, draw_horizon, draw_horizons, read_horizon, thinned
+from seqmodels.diagnostics.horizon_curves import draw_horizon, draw_horizons, read_horizon, thinned
 from seqmodels.errors import InputError
 from seqmodels.report.figures import inline
 from seqmodels.report.names import in_words
@@ -14,12 +16,13 @@ ROWS, POSITIONS, PASSES = 8, 128, 8
 """Of the held-out text that is read, and how many targets of each row are looked at."""
 LEAD = (
     "How much the prediction at one place depends on what was read k places before it: the norm of the gradient of the "
-    "loss with respect to the input there, relative to that at distance 0. Where it falls along a straight line, each "
+    "loss with respect to the input there, relative to that at distance 0 (of a translator's source: to that of its "
+    "last token). Where it falls along a straight line, each "
     "step back shrinks it by the same factor, and what lies beyond the horizon cannot be learned from."
 )
 
 
-def measured(subject: Subject, states: bool) -> dict[str, Curve]:
+def measured(subject: Subject, states: bool) -> dict[str, Tensor]:
     """Norms of gradients by distance on held-out text.
 
     Args:
@@ -31,8 +34,7 @@ def measured(subject: Subject, states: bool) -> dict[str, Curve]:
     """
     task = subject.task
     batch = subject.batch(ROWS, POSITIONS)
-    norms = gradient_norms(task, batch, passes=PASSES, states=states and has_states(task))
-    return {kind: thinned(found) for kind, found in norms.items()}
+    return gradient_norms(task, batch, passes=PASSES, states=states and has_states(task))
 
 
 def horizon(subject: Subject) -> Section:
@@ -41,14 +43,16 @@ def horizon(subject: Subject) -> Section:
     Raises:
         InputError: see `measured`.
     """
-    curves = measured(subject, states=True)
-    named = {in_words(kind): curve for kind, curve in curves.items() if float(curve.norms[0]) > 0}
+    found = measured(subject, states=True)
+    named = {in_words(kind): norms for kind, norms in found.items() if float(nearest(norms)) > 0}
     if not named:
         raise InputError("the gradient at distance 0 is zero, so there is nothing to compare the others with")
-    reach = {name: reached(curve) for name, curve in named.items()}
+    reach = {name: reached(norms) for name, norms in named.items()}
     spoken = "; ".join(f"{name} {said}" for name, said in reach.items())
     body = inline(
-        draw_horizons(named), f"Norm of the gradient by distance; it falls below one per cent: {spoken}", "horizon-now"
+        draw_horizons({name: thinned(norms) for name, norms in named.items()}),
+        f"Norm of the gradient by distance; it falls below one per cent: {spoken}",
+        "horizon-now",
     )
     body += table(("gradient by", f"below {SHARE:.0%} from"), list(reach.items()))
     body += note(f"Measured on {ROWS} rows of held-out text, without dropout and from an empty state.")
@@ -60,13 +64,16 @@ def horizon(subject: Subject) -> Section:
     return Section("horizon", "Gradient horizon", LEAD, body)
 
 
-def reached(curve: Curve) -> str:
+def nearest(norms: Tensor) -> Tensor:
+    """The norm at the smallest distance that there is: 0, but for the source of a translator."""
+    return norms[norms.isfinite()][0]
+
+
+def reached(norms: Tensor) -> str:
     """The horizon in words."""
-    above = (curve.norms >= SHARE * curve.norms[0]).nonzero()
-    last = int(above[-1]) if len(above) else 0
-    if last + 1 == len(curve.distances):
-        return f"beyond {int(curve.distances[-1])} tokens"
-    return f"{int(curve.distances[last + 1])} tokens back"
+    last = int((norms >= SHARE * nearest(norms)).nonzero()[-1])
+    farthest = int(norms.isfinite().nonzero()[-1])
+    return f"beyond {farthest} tokens" if last == farthest else f"{last + 1} tokens back"
 
 
 def compared(subjects: Sequence[Subject]) -> Section:
@@ -75,20 +82,21 @@ def compared(subjects: Sequence[Subject]) -> Section:
     Raises:
         InputError: none could be measured.
     """
-    curves, missing = dict[str, Curve](), dict[str, str]()
+    found, missing = dict[str, Tensor](), dict[str, str]()
     for subject in subjects:
         try:
-            curve = measured(subject, states=False)["x"]
-            if not float(curve.norms[0]) > 0:
+            norms = measured(subject, states=False)["x"]
+            if not float(nearest(norms)) > 0:
                 raise InputError("the gradient at distance 0 is zero")
-            curves[subject.name] = curve
+            found[subject.name] = norms
         except InputError as error:
             missing[subject.name] = str(error)
-    if not curves:
+    if not found:
         raise InputError("; ".join(f"{name}: {why}" for name, why in missing.items()))
-    spoken = {name: reached(curve) for name, curve in curves.items()}
+    spoken = {name: reached(norms) for name, norms in found.items()}
     label = "Norm of the gradient by distance: " + "; ".join(f"{name} {said}" for name, said in spoken.items())
-    body = inline(draw_horizons(curves), label, "compared-horizon")
+    drawing = draw_horizons({name: thinned(norms) for name, norms in found.items()})
+    body = inline(drawing, label, "compared-horizon")
     body += table(("run", f"below {SHARE:.0%} from"), list(spoken.items()))
     body += "".join(note(f"{name} is missing: {why}") for name, why in missing.items())
     return Section("horizon", "Gradient horizon", LEAD, body)

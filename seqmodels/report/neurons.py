@@ -33,7 +33,7 @@ LEAD = (
 MEANINGS = {
     "quotation": "inside a string or quotation", "comment": "inside a comment",
     "comment-or-string": "inside a comment or string", "brackets": "depth of brackets",
-    "indentation": "depth of indentation", "position": "position in the line", "boundary": "at the end of a word",
+    "indentation": "depth of indentation", "position": "position in the line", "boundary": "at the border of a word",
 }  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def _coloured(
     """Some lines of the half on which the unit was not chosen, in its colours."""
     shown = Labels([label.values[piece.document][piece.first : piece.behind] for piece in scored], label.binary)
     cut = [texts[piece.document][piece.first : piece.behind] for piece in scored]
-    number, first, behind = typical(shown, range(len(scored)), cut, SIZE)
+    number, first, behind = typical(shown, dict.fromkeys(range(len(scored)), 0), cut, SIZE)
     piece = scored[number]
     here = within(found, piece._replace(first=piece.first + first, behind=piece.first + behind))
     values = found.unit(best.unit)

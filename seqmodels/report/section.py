@@ -2,6 +2,7 @@
 
 import html
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,8 +35,14 @@ def text(value: Any, most: int = 20_000) -> str:
         most: characters that are shown of it.
     """
     shown = str(value)
-    shown = "".join(c if c in "\n\t" or c.isprintable() else "�" for c in shown[: most + 1])
+    shown = "".join(c if c in "\n\t" or c.isprintable() or _harmless(c) else "�" for c in shown[: most + 1])
     return html.escape(shown[:most] + "…" if len(shown) > most else shown, quote=True)
+
+
+def _harmless(character: str) -> bool:
+    """Whether it is a space, or joins or parts letters, and does not turn the direction of writing."""
+    kind = unicodedata.category(character)
+    return kind == "Zs" or (kind == "Cf" and unicodedata.bidirectional(character) == "BN")
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,27 +12,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from seqmodels.batch import IGNORE, Batch
 from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.errors import InputError
-from seqmodels.metrics import TextMetrics, smoothed_nats, summed_nats
+from seqmodels.metrics import TextMetrics, summed_nats
 from seqmodels.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer
 from seqmodels.recorded import Recorded
-from seqmodels.softmax import LOGITS, linear_nats
 from seqmodels.state import State, detach, map_state
+from seqmodels.tasks.losses import Losses
 from seqmodels.tasks.random_states import share_of
 from seqmodels.tasks.record import RECORD, make_record, rows_of
 from seqmodels.tasks.sharding import Sharded, whole_tensor
-
-
-class Losses(NamedTuple):
-    """What a training step is about."""
-
-    objective: Tensor
-    """What is minimised, summed over the targets of a batch: cross-entropy, with smoothed labels where it has any."""
-    nats: Tensor
-    """Cross-entropy without smoothing, summed likewise."""
-    penalty: Tensor | float
-    """What is added to the mean of the objective: a mean over this rank alone."""
-    state: State
-    """After the batch."""
 
 
 class SequenceTask(Recorded, Sharded, ABC):
@@ -101,8 +88,6 @@ class SequenceTask(Recorded, Sharded, ABC):
     """Arguments that a resumed run must have been given alike."""
     command: str
     """The subcommand that puts a trained model to use."""
-    head: nn.Linear
-    """The softmax layer."""
 
     @abstractmethod
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
@@ -135,22 +120,6 @@ class SequenceTask(Recorded, Sharded, ABC):
     @abstractmethod
     def losses(self, batch: Batch, state: State | None) -> Losses:
         """What a training step minimises; arguments as of `forward`."""
-
-    def scored(self, y: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy summed over the targets, with smoothed labels, and the same without.
-
-        Args:
-            y: what the softmax layer reads, (B, T, D).
-            targets: int64 (B, T), IGNORE where nothing is scored.
-        """
-        if targets.numel() * self.head.out_features > LOGITS:
-            return linear_nats(y, self.head.weight, self.head.bias, targets, self.label_smoothing)
-        return self.scored_logits(self.head(y), targets)
-
-    def scored_logits(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, of logits (B, T, V)."""
-        nats, _ = summed_nats(logits, targets)
-        return smoothed_nats(logits, targets, self.label_smoothing) if self.label_smoothing else nats, nats
 
     def prepared(self, batch: Batch) -> Batch:
         """What a step learns from, given what the data has: the batch itself, unless a task says otherwise."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from seqmodels.batch import Batch
 from seqmodels.errors import InputError
 from seqmodels.metrics import TextMetrics, summed_nats
+from seqmodels.nn.evaluating import evaluating
 from seqmodels.state import State, detach
 from seqmodels.tasks.base import SequenceTask
 
@@ -58,24 +59,22 @@ def dynamic_evaluation(
     """
     parameters = [p for p in task.parameters() if p.requires_grad]
     trained = [p.detach().clone() for p in parameters]
-    training = task.training
-    task.eval()
-    try:
-        roots = _root_mean_squares(task, parameters, statistics)
-        mean = sum(float(root.sum()) for root in roots) / sum(root.numel() for root in roots)
-        pulls = [(how.decay * root / mean).clamp(max=1.0) for root in roots]
-        rates = [how.lr / (root + how.epsilon) for root in roots]
-        scores = TextMetrics(task.tokenizer.sizes).to(task.device)
-        for gradients, nats, batch in _gradients(task, parameters, batches):
-            scores.update(nats, batch.targets)
-            for p, start, pull, rate, gradient in zip(parameters, trained, pulls, rates, gradients, strict=True):
-                p.data.lerp_(start, pull).addcmul_(rate, gradient, value=-1)
-            yield scores
-    finally:
-        with torch.no_grad():
-            for p, start in zip(parameters, trained, strict=True):
-                p.copy_(start)
-        task.train(training)
+    with evaluating(task):
+        try:
+            roots = _root_mean_squares(task, parameters, statistics)
+            mean = sum(float(root.sum()) for root in roots) / sum(root.numel() for root in roots)
+            pulls = [(how.decay * root / mean).clamp(max=1.0) for root in roots]
+            rates = [how.lr / (root + how.epsilon) for root in roots]
+            scores = TextMetrics(task.tokenizer.sizes).to(task.device)
+            for gradients, nats, batch in _gradients(task, parameters, batches):
+                scores.update(nats, batch.targets)
+                for p, start, pull, rate, gradient in zip(parameters, trained, pulls, rates, gradients, strict=True):
+                    p.data.lerp_(start, pull).addcmul_(rate, gradient, value=-1)
+                yield scores
+        finally:
+            with torch.no_grad():
+                for p, start in zip(parameters, trained, strict=True):
+                    p.copy_(start)
 
 
 def _root_mean_squares(task: SequenceTask, parameters: Sequence[Tensor], batches: Iterable[Batch]) -> list[Tensor]:

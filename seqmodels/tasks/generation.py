@@ -11,6 +11,7 @@ from seqmodels.batch import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.decoding import Chance, Sampling, Transcript, stream
 from seqmodels.errors import InputError
+from seqmodels.nn.evaluating import evaluating
 from seqmodels.state import State, repeat
 
 if TYPE_CHECKING:
@@ -143,9 +144,7 @@ def _written(
 ) -> Iterator[tuple[int, str]]:
     """Pieces of text as they come, each with its row: the samples of a prompt are rows side by side."""
     device = model.embedding.weight.device
-    training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         state, seen = _read(model, [tokens[:-1] for tokens in ids])
         # What was read so far is the state; the last token of a prompt is the first to step on from.
         last = torch.tensor([tokens[-1] for tokens in ids], device=device)
@@ -173,8 +172,6 @@ def _written(
         for row in rows:  # those that were cut off by the number of tokens
             if text := transcripts[row].add(b"", final=True):
                 yield row, text
-    finally:
-        model.train(training)
 
 
 def _read(model: "LanguageModel", ids: list[list[int]]) -> tuple[State | None, Tensor]:

@@ -13,8 +13,9 @@ from seqmodels.nn.dropout import embedding_dropout, variational_dropout
 from seqmodels.nn.trace import Unrolled
 from seqmodels.optim import OptimizerName, Schedule
 from seqmodels.state import State
-from seqmodels.tasks.base import Losses, SequenceTask
+from seqmodels.tasks.base import SequenceTask
 from seqmodels.tasks.generation import continuation, continuations
+from seqmodels.tasks.losses import Losses, scored
 from seqmodels.tasks.omega import gradient_change
 from seqmodels.tasks.regularizers import activation_penalty, temporal_penalty
 from seqmodels.tasks.scoring import Score, scores
@@ -142,7 +143,7 @@ class LanguageModel(SequenceTask):
         else:
             y, state = self.backbone(x, state, mask=batch.mask)
         dropped = variational_dropout(y, self.dropout, self.training)
-        objective, nats = self.scored(dropped, batch.targets)
+        objective, nats = scored(dropped, self.head, batch.targets, self.label_smoothing)
         penalty: Tensor | float = 0.0
         if self.activation_penalty:
             penalty = penalty + self.activation_penalty * activation_penalty(dropped, batch.mask)

@@ -1,5 +1,6 @@
 """Networks that learn a problem of long memory, one for each seed, side by side."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, cast
 
 import lightning.pytorch as pl
@@ -39,6 +40,7 @@ class MemoryModel(pl.LightningModule):
         lr: learning rate, which stays as it is.
         clip: largest norm of the gradient of a network; 0 for no limit.
         omega: weight of Pascanu's regulariser.
+        seeds: from which the linear answers are drawn; from 1 on where not given.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class MemoryModel(pl.LightningModule):
         lr: float = 1e-3,
         clip: float = 1.0,
         omega: float = 0.0,
+        seeds: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         recurrent = all(network.unrolls for network in networks)
@@ -58,12 +61,18 @@ class MemoryModel(pl.LightningModule):
             raise InputError(
                 f"expected lr above 0, clip and omega of at least 0, got lr={lr}, clip={clip}, omega={omega}"
             )
-        self.networks = nn.ModuleList(networks)
-        self.heads = nn.ModuleList(nn.Linear(network.output_size, outputs or 1) for network in networks)
+        if omega and any(cell.weight_dropout for network in networks for cell in network.cells().values()):
+            raise InputError("omega goes through the recurrent weights as they are; leave out weight_dropout or omega")
+        self.networks, self.heads = nn.ModuleList(networks), nn.ModuleList()
+        for network, seed in zip(networks, seeds or range(1, len(networks) + 1), strict=True):
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed)
+                self.heads.append(nn.Linear(network.output_size, outputs or 1))
         self.outputs, self.optimizer, self.lr, self.clip, self.omega = outputs, optimizer, lr, clip, omega
         side_by_side = recurrent and (omega > 0 or all(cell.light for cell in networks[0].layers))  # type: ignore[union-attr]
-        self._together = SideBySide(cast(list[RecurrentStack], networks)) if side_by_side else None
-        self._graphed: dict[int, Any] = {}  # by length; a dictionary, as they are no modules of this one
+        # In a tuple and a dictionary, by length, as they are no modules of this one.
+        self._together = (SideBySide(cast(list[RecurrentStack], networks)),) if side_by_side else ()
+        self._graphed: dict[int, Any] = {}
         self.errors = [float("nan")] * len(networks)
         """Of each network when it was last scored: share of wrong answers, or mean squared error."""
         self._sums = torch.zeros(len(networks) + 1, dtype=torch.float64)
@@ -73,8 +82,8 @@ class MemoryModel(pl.LightningModule):
         return self._answers(self._read(batch.inputs)[0])
 
     def _read(self, x: Tensor) -> tuple[Tensor, list[Unrolled]]:
-        if self._together is not None:
-            return self._together.unrolled(x, lightly=True)
+        for together in self._together:
+            return together.unrolled(x, lightly=True)
         parts = zip(self.networks, x.chunk(len(self.networks)), strict=True)
         return torch.cat([network(part)[0] for network, part in parts]), []
 
@@ -96,12 +105,13 @@ class MemoryModel(pl.LightningModule):
         if self.device.type == "cuda" and length not in self._graphed:
             # The thousands of small kernels of a step, there and back, are recorded once and then asked for at once.
             sample = batch.inputs.clone(), batch.targets.clone()
+            self._graphed.clear()  # of shorter examples, which do not come again
             self._graphed[length] = torch.cuda.make_graphed_callables(_Losses(self), sample)
         losses = self._graphed[length](batch.inputs, batch.targets) if self._graphed else self.losses(batch)
         return cast(Tensor, losses).sum()
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *settings: Any, **more: Any) -> None:
-        """Clip the gradient of each network by its own norm; one that is no number is no step."""
+        """Clip the gradient of each network by its own norm; one that is no number counts as zero."""
         for network, head in zip(self.networks, self.heads, strict=True):
             parameters = [p for part in (network, head) for p in part.parameters() if p.grad is not None]
             norm = get_total_norm([p.grad for p in parameters if p.grad is not None])

@@ -1,6 +1,9 @@
 """Penalties on what a network puts out, added to the loss in training and never to a reported figure."""
 
+import torch
 from torch import Tensor
+
+from seqmodels.batch import IGNORE
 
 
 def activation_penalty(y: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -30,3 +33,19 @@ def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return values.sum() / max(1, values.numel())
     return (values * mask.unsqueeze(-1)).sum() / (mask.sum() * values.shape[-1]).clamp(min=1)
+
+
+def divergence(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean over targets of the symmetric Kullback-Leibler divergence between the first half of the rows and the second.
+
+    Half the sum of both directions, as in Liang et al. 2021.
+
+    Args:
+        logits: (2B, T, V).
+        targets: int64 (2B, T), IGNORE where nothing is scored.
+    """
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    one, other = logits.log_softmax(-1).chunk(2)
+    apart = ((one.exp() - other.exp()) * (one - other)).sum(-1) / 2
+    scored = (targets != IGNORE).chunk(2)[0]
+    return (apart * scored).sum() / scored.sum().clamp(min=1)

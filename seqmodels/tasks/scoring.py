@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from seqmodels.batch import BOS, EOS, IGNORE, PAD, UNK, Batch
 from seqmodels.errors import InputError
+from seqmodels.nn.evaluating import evaluating
 from seqmodels.state import State
 
 if TYPE_CHECKING:
@@ -78,14 +79,10 @@ def scores(model: "LanguageModel", texts: Sequence[str], eos: bool, first: int =
                 "split it, or train with positions='rotary'"
             )
     nats = [0.0] * len(ids)
-    training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         for rows in _batches([len(tokens) for tokens in ids], model.tokenizer.vocab_size):
             for row, figure in zip(rows, _nats(model, [ids[row] for row in rows]), strict=True):
                 nats[row] = figure
-    finally:
-        model.train(training)
     return [
         Score(figure, len(tokens), len(text.encode()), tokens.count(UNK))
         for figure, tokens, text in zip(nats, ids, texts, strict=True)

@@ -17,7 +17,9 @@ from seqmodels.nn.alignment import Attention
 from seqmodels.nn.dropout import variational_dropout
 from seqmodels.optim import OptimizerName, Schedule
 from seqmodels.state import State
-from seqmodels.tasks.base import Losses, SequenceTask
+from seqmodels.tasks.base import SequenceTask
+from seqmodels.tasks.losses import Losses, scored, scored_logits
+from seqmodels.tasks.regularizers import divergence
 from seqmodels.tasks.translation import Translation, hypotheses, translations
 
 Tied = Literal["none", "target", "all"]
@@ -286,23 +288,7 @@ class Translator(SequenceTask):
         """See `SequenceTask.losses`: with R-Drop, how far the two passes of a row are apart."""
         y, state = self._read(batch, state)
         if not self.r_drop:
-            return Losses(*self.scored(y, batch.targets), 0.0, state)
+            return Losses(*scored(y, self.head, batch.targets, self.label_smoothing), 0.0, state)
         logits = self.head(y)
         penalty = self.r_drop * divergence(logits, batch.targets)
-        return Losses(*self.scored_logits(logits, batch.targets), penalty, state)
-
-
-def divergence(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean over targets of the symmetric Kullback-Leibler divergence between the first half of the rows and the second.
-
-    Half the sum of both directions, as in Liang et al. 2021.
-
-    Args:
-        logits: (2B, T, V).
-        targets: int64 (2B, T), IGNORE where nothing is scored.
-    """
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    one, other = logits.log_softmax(-1).chunk(2)
-    apart = ((one.exp() - other.exp()) * (one - other)).sum(-1) / 2
-    scored = (targets != IGNORE).chunk(2)[0]
-    return (apart * scored).sum() / scored.sum().clamp(min=1)
+        return Losses(*scored_logits(logits, batch.targets, self.label_smoothing), penalty, state)
