@@ -62,7 +62,7 @@ def main(
         part: which of the experiments to do, 1/2 for every second one.
         runs: the folder in which results are kept.
     """
-    columns, folder = columns_of(task, lengths), Path(runs) / task
+    columns, folder = columns_of(task, lengths, shortest), Path(runs) / task
     experiments = crossed(METHODS, methods, columns)
 
     def experiment(name: str, seed: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from seqmodels.data.memory import MemoryDataModule
-from seqmodels.data.memory_tasks import TASKS, memory_task
+from seqmodels.data.memory_tasks import TASKS
 from seqmodels.environment import quiet
 from seqmodels.errors import InputError
 from seqmodels.folder import write_beside
@@ -193,8 +193,13 @@ def success_table(results: Results, lengths: list[int]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def columns_of(task: str, lengths: str) -> list[int]:
+def columns_of(task: str, lengths: str, shortest: int | None = None) -> list[int]:
     """The lengths of a sweep, from numbers with commas between them; the only one that a task has where it has one.
+
+    Args:
+        task: by its name.
+        lengths: of examples in the end.
+        shortest: of those that they begin with; see `MemoryDataModule`.
 
     Raises:
         InputError: the task is not known, a length is none, or the task cannot be that short.
@@ -206,7 +211,7 @@ def columns_of(task: str, lengths: str) -> list[int]:
     own = TASKS[task].length if task in TASKS else None
     columns = [own] if own else wanted
     for length in columns:
-        memory_task(task, length)
+        MemoryDataModule(task, length, shortest=shortest)
     return columns
 
 

@@ -193,6 +193,8 @@ def test_what_a_sweep_refuses() -> None:
         columns_of("addin", "20")
     with pytest.raises(InputError, match="expected at least 10"):
         columns_of("adding", "2,20")
+    with pytest.raises(InputError, match="shortest=15 was given with a length of 10"):
+        columns_of("adding", "10,20", 15)
     with pytest.raises(InputError, match="'B' is not known; choose of A, C"):
         crossed({"A": 1, "C": 2}, "A,B", [20])
     with pytest.raises(InputError, match="expected lr above 0"):

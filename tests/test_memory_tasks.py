@@ -145,7 +145,7 @@ def test_bad_sizes() -> None:
         MemoryDataModule("adding", 20, seeds=[1, -1])
     with pytest.raises(InputError, match="shortest=21 was given with a length of 20"):
         MemoryDataModule("adding", 20, shortest=21)
-    with pytest.raises(InputError, match="length=5 was given with adding; expected at least 10"):
+    with pytest.raises(InputError, match="shortest=5 was given with adding; expected at least 10"):
         MemoryDataModule("adding", 20, shortest=5)
 
 

@@ -33,6 +33,7 @@ from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
 from seqmodels.report import report
 from seqmodels.report.attention import attention
+from seqmodels.report.command import report as report_command
 from seqmodels.report.comparing import compare, draw_lines, labels
 from seqmodels.report.figures import inline, new_figure
 from seqmodels.report.making import PARTS, section_of
@@ -300,6 +301,8 @@ def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
             cli.main(["report", str(path)])
         assert ended.value.code == 2
         assert why in capsys.readouterr().err
+    with pytest.raises(InputError, match="no such folder; make it first"):
+        report_command([str(tmp_path)], to=str(tmp_path / "none" / "page.html"))
 
 
 def test_the_command_names_the_page_and_counts_seconds(

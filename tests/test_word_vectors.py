@@ -113,7 +113,7 @@ BINARY = as_binary(["a", "b"], torch.ones(2, 3))
         (b"king\nqueen\n", "does not begin with a word"),
         (b"\x00\x01\x02", "no file of word vectors"),
         (b"PK\x03\x04" + bytes(30), "zip archive"),
-        (b"king 1 2 3\nqueen 4 5\nman 1 2 3", "line 1 .* 3 numbers .* expected 2"),
+        (b"king 1 2 3\nqueen 4 5\nman 1 2 3", "line 2 .* 2 numbers .* expected 3"),
         (GOOD[:-8], "line 3 .* 0 numbers .* expected 3, as the header says"),
         (GOOD.replace(b"4 5", b"4 5 5"), "line 3 .* 4 numbers .* expected 3"),
         (GOOD.replace(b"5", b"five"), "line 3 .* 'five' where a number was expected"),

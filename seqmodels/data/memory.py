@@ -57,7 +57,8 @@ class MemoryDataModule(SequenceDataModule):
         if shortest is not None and shortest > length:
             raise InputError(f"shortest={shortest} was given with a length of {length}; expected at most that")
         self.longest, self.shortest = length, shortest or length
-        memory_task(task, self.shortest)
+        if self.shortest < self.task.shortest:
+            raise InputError(f"shortest={shortest} was given with {task}; expected at least {self.task.shortest}")
         self.positions = self.shortest
         """Of the examples, at present."""
         for name, value in {"batch_size": batch_size, "examples": examples, "seeds": len(seeds)}.items():

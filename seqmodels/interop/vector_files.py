@@ -98,7 +98,8 @@ def _read_text(source: ByteSource, selection: Selection, count: int | None, dim:
     ahead, told = list[bytes](), "as the header says"
     if dim is None:
         ahead, told = [line for line in (source.line() for _ in range(FIRST)) if line], "as another line has"
-        dim = min((len(line.split()) for line in ahead if line.strip()), default=0) - 1
+        widths = [len(line.split()) for line in ahead if line.strip()]
+        dim = max(set(widths), key=widths.count, default=0) - 1  # that of most, for words may have spaces
         if not 1 <= dim <= WIDEST:
             raise InputError(f"{source.name} does not begin with a word and 1 to {WIDEST:,} numbers on each line")
     number, seen, following = int(count is not None), 0, iter(ahead)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from seqmodels.errors import InputError
 from seqmodels.report import making
 from seqmodels.report.comparing import compare
 from seqmodels.report.making import aloud
@@ -17,6 +18,8 @@ def report(runs: list[str], data: tuple[str, ...] | None = None, to: str | None 
         data: where the text of the runs lies now, if it has moved; of a translator, two files.
         to: the file to write; where not given, report.html in the run folder, or comparison.html beside the first.
     """
+    if to is not None and not Path(to).expanduser().absolute().parent.is_dir():
+        raise InputError(f"--to was given {to!r}, and there is no such folder; make it first")
     path = making.report(runs[0], data, to, aloud) if len(runs) == 1 else compare(runs, data, to, aloud)
     print(path)
     return path

@@ -18,7 +18,7 @@ LEAD = (
     "How much the prediction at one place depends on what was read k places before it: the norm of the gradient of the "
     "loss with respect to the input there, relative to that at distance 0 (of a translator's source: to that of its "
     "last token). Where it falls along a straight line, each "
-    "step back shrinks it by the same factor, and what lies beyond the horizon cannot be learned from."
+    "step back shrinks it by the same factor, and what lies far beyond the horizon is hardly learned from."
 )
 
 
