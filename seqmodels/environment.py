@@ -12,12 +12,11 @@ import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from seqmodels.errors import InputError
-from seqmodels.hardware import multiplies_bf16
 
 PACKAGES = ("seqmodels", "torch", "lightning", "torchmetrics", "datasets", "tokenizers")
 
@@ -92,14 +91,6 @@ def choose_accelerator(wanted: str, devices: int) -> str:
             f"devices={devices} was given, and this machine has {available} {things}; give at most that many"
         )
     return wanted
-
-
-def choose_precision(accelerator: str) -> Literal["32-true", "bf16-mixed"]:
-    """bf16-mixed where the hardware multiplies matrices in it, else 32-true.
-
-    It gains most on large recurrent layers; small Transformers on a CPU may be faster in 32-true.
-    """
-    return "bf16-mixed" if multiplies_bf16("cuda" if accelerator == "gpu" else "cpu") else "32-true"
 
 
 def _commit() -> str | None:

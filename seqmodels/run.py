@@ -16,10 +16,11 @@ from seqmodels.data import SequenceDataModule, Share, TranslationDataModule
 from seqmodels.devices import Sharing, leave_group, make_strategy
 from seqmodels.diagnostics import GradientHorizon, Samples, Spectra, Translations
 from seqmodels.ending import early_end
-from seqmodels.environment import choose_accelerator, choose_precision, quiet
+from seqmodels.environment import choose_accelerator, quiet
 from seqmodels.errors import InputError
 from seqmodels.folder import held, is_other_rank, known_to_all, make_folder, write_beside
 from seqmodels.hardware import keep_compiled_kernels, keep_freed_memory
+from seqmodels.precision import choose_precision
 from seqmodels.progress import ProgressLine
 from seqmodels.resuming import check_batches, check_same, held_origin
 from seqmodels.rewind import rewind
@@ -88,7 +89,8 @@ def fit(
         clip: largest norm of the gradient, or with clip_by value largest size of any number in it; 0 for no limit.
         clip_by: norm, which scales a longer gradient down, or value, which cuts off each number by itself.
         accumulate: batches whose gradients make one step.
-        precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the processor or GPU computes in it.
+        precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the processor or GPU computes in it, and,
+            on a processor, a few steps show that it is faster.
         devices: how many GPUs, or processes on the CPU, share the work; each reads a batch of its own.
         nodes: how many machines have so many devices each; torchrun or SLURM starts their processes.
         strategy: ddp, where every device has all weights; fsdp, where each has a part of every one, of its gradient
@@ -145,9 +147,9 @@ def fit(
                     "--max-minutes, --max-steps or --max-tokens"
                 )
         facts = data.facts("train")  # tokenized here, once; other processes find it in the cache
-        count = len(data.training_batches(Share(0, devices * nodes)))
+        batches = data.training_batches(Share(0, devices * nodes))
         if origin is not None:
-            check_batches(origin, count)
+            check_batches(origin, len(batches))
         task.check(data, prompt)
         folder = origin.folder if origin else None
         # A single checkpoint begins a run of its own, in W&B too.
@@ -163,6 +165,10 @@ def fit(
         checkpoints = Checkpoints(folder / "checkpoints", files, signals, budget, path, save_minutes)
         keep_freed_memory()
         keep_compiled_kernels()
+        why = ""
+        if precision == "auto":
+            before = origin.folder if origin else None
+            precision, why = choose_precision(task, batches[0, 0], accelerator, before, devices * nodes)
         stack.enter_context(quiet())
         trackers = stack.enter_context(tracked(plan, folder, recorded | {"parameters": size(task)}))
         trainer = pl.Trainer(
@@ -173,7 +179,7 @@ def fit(
             gradient_clip_val=clip or None,
             gradient_clip_algorithm=clip_by,
             accumulate_grad_batches=accumulate,
-            precision=choose_precision(accelerator) if precision == "auto" else precision,
+            precision=precision,
             devices=devices,
             num_nodes=nodes,
             strategy=sharing,
@@ -199,7 +205,7 @@ def fit(
         if trainer.is_global_zero:
             write_beside(folder / "config.yaml", yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True))
             describe(folder, trainer, data, origin.content["global_step"] if origin else 0)
-            announce(task, data, folder, origin)
+            announce(task, data, folder, origin, f"{precision}, {why}" if why else "")
         task.tokens_seen = task.skipped_in_a_row = 0  # of another run before, if any
         signals.arm()
         atexit.register(leave_group)

@@ -18,11 +18,13 @@ from seqmodels.tasks import SequenceTask
 from seqmodels.tracking import Tracker
 
 
-def announce(task: SequenceTask, data: SequenceDataModule, folder: Path, origin: Origin | None) -> None:
+def announce(task: SequenceTask, data: SequenceDataModule, folder: Path, origin: Origin | None, precision: str) -> None:
     """What is about to happen, in a few lines."""
     facts = data.facts("train")
     print(f"text     {data.origin}: {data.extent}")
     print(f"network  {task.name}, {size(task):,} parameters, vocabulary of {data.tokenizer.vocab_size:,}")
+    if precision:
+        print(f"computes in {precision}")
     print(f"run      {folder}")
     if origin is not None:
         print(f"resumed  at step {origin.content['global_step']:,}, from {origin.path.name}")
@@ -45,7 +47,8 @@ def describe(folder: Path, trainer: pl.Trainer, data: SequenceDataModule, step: 
         record = read_json(path) | {"job": job()}
         record["resumed"] = [*record.get("resumed", ()), {"step": step, **surroundings}]
     else:
-        record = surroundings | {"corpus": {"origin": data.origin, **vars(data.facts("train"))}}
+        corpus = {"origin": data.origin, **vars(data.facts("train"))}
+        record = surroundings | {"precision": trainer.precision, "corpus": corpus}
     write_beside(path, json.dumps(record, indent=2) + "\n")
 
 
