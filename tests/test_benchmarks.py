@@ -31,10 +31,10 @@ def _one_thread() -> Iterator[None]:
 
 
 TOPICS = {
-    "trainer": (partial(trainer.run, steps=1), 2 + has_bf16_lstm(), 2 + has_bf16_lstm()),
+    "trainer": (partial(trainer.run, steps=1), 5 + has_bf16_lstm(), 5 + has_bf16_lstm()),
     "batches": (batches.run, 4, 4),
     "cells": (cells.run, 5, 5),
-    "sampling": (sampling.run, 4, 2),
+    "sampling": (sampling.run, 6, 6),
     "translation": (translation.run, 1, 1),
     "watching": (watching.run, 6, 6),
 }

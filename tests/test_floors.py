@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = {
     0: ("errors", "state", "batch", "recorded", "hardware", "plain"),
-    1: ("nn", "data", "decoding", "metrics", "bleu", "optim"),
+    1: ("nn", "data", "decoding", "metrics", "softmax", "bleu", "optim"),
     2: ("tasks", "diagnostics"),
 }
 TOP = 3
