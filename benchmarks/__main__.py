@@ -3,13 +3,17 @@
 import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks import batches, cells, sampling, trainer, translation, watching
+from benchmarks.ceiling import ceiling
 from benchmarks.measure import Comparison
+from benchmarks.page import write_page
 from seqmodels.environment import environment
 
 TOPICS = ("trainer", "batches", "cells", "sampling", "translation", "watching")
@@ -20,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="This package beside plain torch.")
     parser.add_argument("topics", nargs="*", metavar="topic", help=f"{', '.join(TOPICS)}; all where none is given")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there too")
+    parser.add_argument("--page", type=Path, metavar="FOLDER", help="write speed.md and speed.png there")
     parser.add_argument("--rounds", type=_positive, default=5, help="how often each program runs (default: 5)")
     parser.add_argument("--steps", type=_positive, default=6, help="steps a round of the large trainer (default: 6)")
     parser.add_argument("--small", action="store_true", help="tiny sizes: shows that it works, measures nothing")
@@ -35,12 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "watching": watching.run,
     }
     surroundings = environment(torch.device("cpu"))
-    print(
+    about = (
         f"{surroundings['device']}, {surroundings['cores']} cores, {surroundings['threads']} threads, "
         f"torch {surroundings['versions']['torch']}, commit {surroundings['commit']}"
         f"{', small sizes: figures mean nothing' if given.small else ''}"
     )
-    results: dict[str, list[dict[str, object]]] = {}
+    print(about)
+    most = ceiling(64, 1000) if given.small else ceiling()
+    print(most.line())
+    results: dict[str, list[dict[str, Any]]] = {}
     for topic in given.topics or TOPICS:
         print(f"\n{topic}")
         results[topic] = []
@@ -48,8 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(comparison.line(), flush=True)
             results[topic].append(comparison.record())
     if given.json is not None:
-        content = {"environment": surroundings, "rounds": given.rounds, "small": given.small, "topics": results}
+        content = {
+            "environment": surroundings, "ceiling": asdict(most), "rounds": given.rounds, "small": given.small,
+            "topics": results,
+        }  # fmt: skip
         given.json.write_text(json.dumps(content, indent=2) + "\n")
+    if given.page is not None:
+        print(f"\n{write_page(given.page, results, f'{about}; {most.line()}')}")
 
 
 def _positive(text: str) -> int:

@@ -1,5 +1,6 @@
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -124,13 +125,19 @@ def test_the_plain_network_is_as_large() -> None:
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "results.json"
-    main(["sampling", "--small", "--rounds", "1", "--json", str(path)])
+    main(["cells", "--small", "--rounds", "1", "--json", str(path), "--page", str(tmp_path / "page")])
     printed = capsys.readouterr().out
     assert f"torch {torch.__version__}" in printed
-    assert "Sample LSTM 2x16, batch 1 " in printed
+    assert "Layer of LSTM, 8 wide, 2x16 " in printed
+    assert re.search(r"ceiling: \d+ GFLOP/s in fp32", printed)
     content = json.loads(path.read_text())
-    assert list(content["topics"]) == ["sampling"]
-    assert content["topics"]["sampling"][0]["ratio"] > 0
+    assert list(content["topics"]) == ["cells"]
+    assert content["topics"]["cells"][0]["ratio"] > 0
+    assert content["ceiling"]["flops"] > 0
+    page = (tmp_path / "page" / "speed.md").read_text()
+    assert page.strip() in printed
+    assert len(re.findall("^[|] Layer of", page, re.MULTILINE)) == 5
+    assert (tmp_path / "page" / "speed.png").stat().st_size > 0
     assert content["environment"]["versions"]["torch"]
 
 

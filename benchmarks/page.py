@@ -1,0 +1,65 @@
+"""Results of benchmarks as a table of Markdown and a picture."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Results = Mapping[str, Sequence[Mapping[str, Any]]]
+"""By topic, what `Comparison.record` returns."""
+
+
+def write_page(folder: Path, results: Results, about: str) -> str:
+    """Write `speed.md` and `speed.png` into a folder; returns the table.
+
+    Args:
+        folder: made where it is not there.
+        results: of each topic.
+        about: the machine, versions and commit.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    page = f"{about}\n\n{table(results)}"
+    (folder / "speed.md").write_text(page)
+    draw(results, folder / "speed.png")
+    return page
+
+
+def table(results: Results) -> str:
+    """One row for each comparison."""
+    lines = ["| Work | Ours | Rival | | Ratio | Aim |", "|---|---|---|---|---|---|"]
+    for comparisons in results.values():
+        for found in comparisons:
+            ours, rival = (_short(found[side]) for side in ("ours", "rival"))
+            ratio = ""
+            if found["spread"]:
+                low, high = found["spread"]
+                ratio = f"{found['ratio']:.2f} ({low:.2f} to {high:.2f})"
+            if found["unit"] == "ms/step" and found["difference"] is not None:
+                ratio = f"{found['difference']:+.2f} ms"
+            lines.append(f"| {found['what']} | {ours} | {rival} | {found['unit']} | {ratio} | {found['target']} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(results: Results, path: Path) -> None:
+    """Ratios as bars on a logarithmic scale, with the range of the rounds."""
+    from matplotlib.figure import Figure
+
+    rows = [found for comparisons in results.values() for found in comparisons if found["ratio"]]
+    figure = Figure(figsize=(9, 0.8 + 0.32 * max(1, len(rows))), layout="constrained")
+    axes = figure.subplots()
+    for place, found in enumerate(reversed(rows)):
+        low, high = found["spread"]
+        better = found["ratio"] >= 1 if found["unit"] != "ms/step" else found["ratio"] <= 1
+        axes.barh(place, found["ratio"] - 1, left=1, color="#3b7dd8" if better else "#c9744a", height=0.6)
+        axes.plot([low, high], [place, place], color="#222222", linewidth=1)
+    axes.set_yticks(range(len(rows)), [found["what"] for found in reversed(rows)], fontsize=8)
+    axes.axvline(1, color="#222222", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_xlabel("ours by the rival's, in one run")
+    axes.grid(axis="x", alpha=0.3)
+    figure.savefig(path, dpi=130)
+
+
+def _short(figure: float | None) -> str:
+    if figure is None:
+        return ""
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.2f}"
