@@ -24,7 +24,7 @@ def converted(model: Translator, folder: Path) -> None:
     assert isinstance(decoder, Transformer)
     heads = encoder.heads[0]
     like: dict[str, Any] = {
-        "activation": common_spec.Activation.GELUTanh,
+        "activation": common_spec.Activation.GELU,
         "rotary_dim": encoder.input_size // heads,
         "rotary_interleave": False,
     }

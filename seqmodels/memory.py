@@ -184,7 +184,7 @@ def success_table(results: Results, lengths: list[int]) -> str:
             runs = results.get(named(method, length), [])
             solved = [step for run in runs for step in run["solved"]]
             steps = [step for step in solved if step is not None]
-            made = min((run["steps"] for run in runs), default=0)
+            made = min((run["steps"] for run in runs if None in run["solved"]), default=0)
             after = f" after {statistics.median_low(steps):,}" if steps else f" in {made:,}"
             if 0 < len(steps) < len(solved):
                 after += f" of {made:,}"

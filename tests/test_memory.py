@@ -175,12 +175,14 @@ def test_table() -> None:
         "A b, 20": [{"solved": [5, None, 7], "steps": 9}],
         "A b, 50": [{"solved": [None, None, None], "steps": 40_000}],
         "C, 20": [],
+        "D, 20": [{"solved": [5], "steps": 5}, {"solved": [None], "steps": 9}],
     }
     assert success_table(runs, [20, 50]).splitlines() == [
         "|  | T = 20 | T = 50 |",
         "| --- | --- | --- |",
         "| A b | 2/3 after 5 of 9 | 0/3 in 40,000 |",
         "| C | - | - |",
+        "| D | 1/2 after 5 of 9 | - |",
     ]
 
 

@@ -1,6 +1,6 @@
 """Attention of a sequence to its own past, over a cache of keys and values, and to a memory; rotary positions."""
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +29,26 @@ def rotary_angles(positions: Tensor, head_size: int, base: float = 10_000.0) -> 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn feature pairs `(k, k + D/2)` of `x`, (B, H, T, D), by angles whose cosine and sine are (B, 1, T, D/2)."""
-    a, b = x.chunk(2, -1)
-    return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
+    turned: Tensor = _Turn.apply(x, cos, sin)  # type: ignore[no-untyped-call]
+    return turned
+
+
+class _Turn(torch.autograd.Function):
+    """`rotate` with four passes over memory; the gradient is turned back by the same angles."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        turned = torch.empty_like(x)
+        (a, b), (first, second) = x.chunk(2, -1), turned.chunk(2, -1)
+        torch.mul(a, cos, out=first).addcmul_(b, sin, value=-1)
+        torch.mul(b, cos, out=second).addcmul_(a, sin)
+        return turned
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        cos, sin = ctx.saved_tensors
+        return rotate(gradient, cos, -sin), None, None
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, *, causal: bool = False) -> Tensor:

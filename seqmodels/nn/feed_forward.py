@@ -34,7 +34,7 @@ class GELU(FeedForward):
         self.out = nn.Linear(4 * size, size, bias=False)
 
     def inside(self, x: Tensor) -> Tensor:
-        return F.gelu(self.up(x), approximate="tanh")
+        return F.gelu(self.up(x))
 
 
 class SwiGLU(FeedForward):
