@@ -12,7 +12,9 @@ from benchmarks.reliability.promise import all_of, none_of
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("topics", ["order signals numbers", "saves", "secrets resume"])
+@pytest.mark.parametrize(
+    "topics", ["order signals numbers", "saves", pytest.param("secrets resume", marks=pytest.mark.slow)]
+)
 def test_promises_are_kept(tmp_path: Path, topics: str) -> None:
     """In a process of its own, which forks and kills others."""
     command = [sys.executable, "-m", "benchmarks.reliability", *topics.split(), "--small", "--folder", str(tmp_path)]
