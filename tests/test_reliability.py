@@ -14,7 +14,10 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.parametrize(
     "topics",
-    ["order signals numbers", *(pytest.param(topics, marks=pytest.mark.slow) for topics in ("saves", "secrets resume"))],
+    [
+        "order signals numbers",
+        *(pytest.param(topics, marks=pytest.mark.slow) for topics in ("saves", "secrets resume")),
+    ],
 )
 def test_promises_are_kept(tmp_path: Path, topics: str) -> None:
     """In a process of its own, which forks and kills others."""
