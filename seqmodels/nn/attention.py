@@ -28,7 +28,9 @@ def rotary_angles(positions: Tensor, head_size: int, base: float = 10_000.0) -> 
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn feature pairs `(k, k + D/2)` of `x`, (B, H, T, D), by angles whose cosine and sine are (B, 1, T, D/2)."""
+    """Turn feature pairs `(k, k + D/2)` of `x`, (B, H, T, D), by angles whose cosine and sine are (B, 1, T, D/2), or
+    anything else that such a half can be multiplied by.
+    """
     turned: Tensor = _Turn.apply(x, cos, sin)  # type: ignore[no-untyped-call]
     return turned
 

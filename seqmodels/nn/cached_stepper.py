@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from seqmodels.nn.attention import KeysValues, SelfAttention, attend, rotary_angles
+from seqmodels.nn.attention import KeysValues, SelfAttention, attend, rotary_angles, rotate
 from seqmodels.nn.feed_forward import FeedForward
 from seqmodels.nn.stepper import Stepper
 from seqmodels.state import State
@@ -59,7 +59,7 @@ class CachedStepper(Stepper):
         self._seen = self._first = int(seen[0])
         self._count = caches[0][0].shape[2]  # of the keys there are
         self._caches = [torch.cat(cache, 1) for cache in caches]  # (B, 2 kv heads, S, D / H): keys, then values
-        self._turns = inputs.new_empty(0)  # cosine and sine at positions from `_first` on
+        self._rotation = inputs.new_empty(2, 0, 0)  # cosine and sine at positions from `_first` on
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """See `Stepper`."""
@@ -73,7 +73,8 @@ class CachedStepper(Stepper):
         for layer, cache in zip(self._layers, self._caches, strict=True):
             heads = layer.project(layer.norm_mixer(x)).view(len(x), -1, cache.shape[3])
             if self._stack.position is None:
-                self._turn(heads[:, : self._heads + self._kv_heads])
+                turned = heads[:, : self._heads + self._kv_heads]
+                turned.copy_(rotate(turned, *self._rotation[:, self._seen - self._first]))
             cache[:, :, self._count] = heads[:, self._heads :]
             k, v = cache[:, :, shown].chunk(2, 1)
             y = attend(heads[:, : self._heads].unsqueeze(2), k, v, None)
@@ -81,12 +82,6 @@ class CachedStepper(Stepper):
             x = torch.addmm(x, layer.inside(layer.norm_feed_forward(x)), layer.down)
         self._count, self._seen = end, self._seen + 1
         return cast(Tensor, self._stack.norm(x))
-
-    def _turn(self, heads: Tensor) -> None:
-        """Turn pairs of features in place, as `rotate` does."""
-        cos, sin = self._turns[self._seen - self._first]
-        pairs = heads.view(*heads.shape[:2], 2, -1)
-        pairs.copy_(torch.addcmul(pairs * cos, pairs.flip(2), sin))
 
     def _make_room(self, x: Tensor) -> None:
         """Positions for more keys, without those that nobody will see."""
@@ -100,9 +95,8 @@ class CachedStepper(Stepper):
         if self._stack.position is None:
             self._first = self._seen
             positions = torch.arange(self._seen, self._seen + ROOM, device=x.device)
-            angles = rotary_angles(positions[None], self._caches[0].shape[3])[0, 0].unsqueeze(1)  # (ROOM, 1, D / 2H)
-            cos, sin = angles.cos(), angles.sin()
-            self._turns = torch.stack((cos.expand(-1, 2, -1), torch.cat((-sin, sin), 1)), 1).to(x.dtype)
+            angles = rotary_angles(positions[None], self._caches[0].shape[3])[0, 0]  # (ROOM, D / 2H)
+            self._rotation = torch.stack((angles.cos(), angles.sin())).to(x.dtype)
 
     def select(self, rows: Tensor) -> None:
         """See `Stepper`."""

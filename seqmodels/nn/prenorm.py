@@ -163,10 +163,9 @@ class PreNormStack(Backbone):
         """See `Backbone.stepper`."""
         start = self.initial_state(rows) if state is None else state
         attention = all(isinstance(block.mixer, SelfAttention) and block.cross is None for block in self.blocks)
-        special = isinstance(start[1], Tensor) or torch.is_autocast_enabled(
-            inputs.device.type
-        )  # padding, two precisions
-        return CachedStepper(self, inputs, start) if attention and not special else Stepper(self, inputs, state)
+        padded, mixed = isinstance(start[1], Tensor), torch.is_autocast_enabled(inputs.device.type)
+        lean = attention and not padded and not mixed
+        return CachedStepper(self, inputs, start) if lean else Stepper(self, inputs, state)
 
     def aligned(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
