@@ -36,6 +36,7 @@ from seqmodels.report.attention import attention
 from seqmodels.report.command import report as report_command
 from seqmodels.report.comparing import compare, draw_lines, labels
 from seqmodels.report.figures import inline, new_figure
+from seqmodels.report.horizon import reached
 from seqmodels.report.making import PARTS, section_of
 from seqmodels.report.overview import ending, network, origin, tiles
 from seqmodels.report.samples import read_samples, read_translations, some
@@ -385,6 +386,20 @@ def test_names_in_figures_stay_as_they_are() -> None:
     drawing = ElementTree.fromstring(page)
     written = {"".join(element.itertext()).strip() for element in drawing.iter() if element.tag.endswith("text")}
     assert {name.strip() for name in strange} <= written
+
+
+@pytest.mark.parametrize(
+    ("norms", "said"),
+    [
+        ([1.0, 0.5, 0.01, 0.009], "3 tokens back"),
+        ([1.0, 0.001, 0.02, 0.001], "3 tokens back"),  # from which on all are below
+        ([1.0, 0.5, 0.2], "beyond 2 tokens"),
+        ([float("nan"), 2.0, 0.5, 0.01], "3 tokens back"),  # a source begins at distance 1
+        ([1.0] * 30 + [0.001] * 5, "30 tokens back"),  # also where a picture would leave out the distance
+    ],
+)
+def test_the_horizon_in_words(norms: list[float], said: str) -> None:
+    assert reached(torch.tensor(norms)) == said
 
 
 def test_pieces_of_pages() -> None:
