@@ -88,6 +88,9 @@ class Parser(ArgumentParser):
         if key and (wrong := re.search(r"Expected an? (.+?)\. Got value: (.*)", message)):
             kind = re.sub(r"<class '([\w.]+)'>", r"\1", wrong[1])
             return f"--{key[1].replace('_', '-')} was given {wrong[2]!r}; expected {kind}"
+        if key and (any_of := re.search(r"Subtypes: \[(.*)\]\n(?:.*\n)*? +Given value: (.*)", message)):
+            kinds = [kind for kind in re.findall(r"<class '([\w.]+)'>", any_of[1]) if kind != "NoneType"]
+            return f"--{key[1].replace('_', '-')} was given {any_of[2]!r}; expected {' or '.join(kinds)}"
         lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
         return ": ".join(line.rstrip(".:") for line in lines[:3])
 

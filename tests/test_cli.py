@@ -139,6 +139,7 @@ MISTAKES = [
     (["fit", "--backbone", "LSTM", "--backbone.num-heads", "3"], "--backbone.num-heads is not one of this network"),
     (["fit", "--backbone.hidden-size", "3"], "without a network"),
     (["fit", "--length", "abc"], "'abc'; expected int"),
+    (["fit", "--max-minutes", "abc"], "error: --max-minutes was given 'abc'; expected float\n"),
     (["fit", "--backbone", "Transformer", "--backbone.num-heads", "3"], "divisible"),
     (["fit", "--backbone", "Transformer", "--backbone.positions", "sinus"], "sinus"),
     (["fit", "--precision", "8"], "'8'; choose one of auto, "),
