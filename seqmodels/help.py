@@ -5,6 +5,7 @@ constructors and functions say themselves.
 """
 
 import ast
+import functools
 import re
 import textwrap
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ def options(file: Path, name: str, skip: tuple[str, ...] = ()) -> tuple[str, lis
     Returns:
         The first paragraph of the docstring, and the parameters in order.
     """
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = _tree(file)
     node = next(n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name == name)
     meanings = _meanings(ast.get_docstring(node) or "")
     if isinstance(node, ast.ClassDef):
@@ -58,6 +59,12 @@ def options(file: Path, name: str, skip: tuple[str, ...] = ()) -> tuple[str, lis
     return (ast.get_docstring(node) or "").split("\n\n")[0], found
 
 
+@functools.cache
+def _tree(file: Path) -> ast.Module:
+    """A source file, parsed once however many look into it."""
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def _unaliased(annotation: str, aliases: dict[str, str]) -> str:
     """A type with the choices in place of the name that stands for them, also where it may be None."""
     return " | ".join(aliases.get(part, part) for part in annotation.split(" | "))
@@ -69,8 +76,10 @@ def _aliases(tree: ast.Module) -> dict[str, str]:
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("seqmodels."):
             file = PACKAGE.parent / f"{str(node.module).replace('.', '/')}.py"
-            if file.exists():
-                found |= _aliases(ast.Module([n for n in ast.parse(file.read_text()).body if _is_choice(n)], []))
+            if file.exists() and " = Literal[" in file.read_text(
+                encoding="utf-8"
+            ):  # few have one; parsing takes longest
+                found |= _aliases(ast.Module([n for n in _tree(file).body if _is_choice(n)], []))
         elif _is_choice(node):
             found[node.targets[0].id] = ast.unparse(node.value)  # type: ignore[attr-defined]
     return found

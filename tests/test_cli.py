@@ -41,10 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Path:
 def test_help_is_there_at_once(words: list[str]) -> None:
     code = "import sys, time; from seqmodels.cli import main; main(sys.argv[1:]); "
     code += "sys.exit('torch' in sys.modules or time.process_time() > 0.3)"
-    for _ in range(3):  # a busy machine is no failure
-        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
-        if done.returncode == 0:
-            break
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: seqmodels")
 
