@@ -76,9 +76,8 @@ def _aliases(tree: ast.Module) -> dict[str, str]:
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("seqmodels."):
             file = PACKAGE.parent / f"{str(node.module).replace('.', '/')}.py"
-            if file.exists() and " = Literal[" in file.read_text(
-                encoding="utf-8"
-            ):  # few have one; parsing takes longest
+            # Few files have a choice, and parsing takes longest.
+            if file.exists() and " = Literal[" in file.read_text(encoding="utf-8"):
                 found |= _aliases(ast.Module([n for n in _tree(file).body if _is_choice(n)], []))
         elif _is_choice(node):
             found[node.targets[0].id] = ast.unparse(node.value)  # type: ignore[attr-defined]
