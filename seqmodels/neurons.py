@@ -180,8 +180,9 @@ def _passages(
     shown: Sequence[tuple[str, Neuron]],
 ) -> Iterable[Passage]:
     """A passage for each unit, of the half of the text on which it was not chosen."""
-    own = [(found.texts == number) & ~halves(found.texts) for number in range(len(texts))]
-    begins = {number: int(found.characters[here].min()) for number, here in enumerate(own) if here.any()}
+    scored = ~halves(found.texts)
+    numbers, characters = found.texts[scored], found.characters[scored]
+    begins = {number: int(characters[numbers == number].min()) for number in sorted(set(numbers.tolist()))}
     for name, neuron in shown:
         number, first, behind = typical(known[name], begins, texts)
         read = activations(task, [texts[number][:behind]], [neuron.unit])

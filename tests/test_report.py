@@ -36,7 +36,7 @@ from seqmodels.report.attention import attention
 from seqmodels.report.command import report as report_command
 from seqmodels.report.comparing import compare, draw_lines, labels
 from seqmodels.report.figures import inline, new_figure
-from seqmodels.report.horizon import reached
+from seqmodels.report.horizon import nearest, reached
 from seqmodels.report.making import PARTS, section_of
 from seqmodels.report.overview import ending, network, origin, tiles
 from seqmodels.report.samples import read_samples, read_translations, some
@@ -400,6 +400,11 @@ def test_names_in_figures_stay_as_they_are() -> None:
 )
 def test_the_horizon_in_words(norms: list[float], said: str) -> None:
     assert reached(torch.tensor(norms)) == said
+
+
+def test_no_horizon_without_a_gradient() -> None:
+    assert nearest(torch.tensor([float("nan"), 2.0])) == 2
+    assert nearest(torch.tensor([float("nan")] * 3)) == 0
 
 
 def test_pieces_of_pages() -> None:

@@ -17,8 +17,8 @@ ROWS, POSITIONS, PASSES = 8, 128, 8
 LEAD = (
     "How much the prediction at one place depends on what was read k places before it: the norm of the gradient of the "
     "loss with respect to the input there, relative to that at distance 0 (of a translator's source: to that of its "
-    "last token). Where it falls along a straight line, each "
-    "step back shrinks it by the same factor, and what lies far beyond the horizon is hardly learned from."
+    "last token). Where it falls along a straight line, each step back shrinks it by the same factor, and what lies "
+    "far beyond the horizon is hardly learned from."
 )
 
 
@@ -65,8 +65,9 @@ def horizon(subject: Subject) -> Section:
 
 
 def nearest(norms: Tensor) -> Tensor:
-    """The norm at the smallest distance that there is: 0, but for the source of a translator."""
-    return norms[norms.isfinite()][0]
+    """The norm at the smallest distance that there is, 0 but for the source of a translator; zero where none is."""
+    found = norms[norms.isfinite()]
+    return found[0] if len(found) else norms.new_zeros(())
 
 
 def reached(norms: Tensor) -> str:
