@@ -10,19 +10,22 @@ from typing import Any
 
 import torch
 
-from benchmarks import batches, cells, sampling, trainer, translation, watching
+from benchmarks import batches, cells, gpu, sampling, trainer, translation, watching
 from benchmarks.ceiling import ceiling
 from benchmarks.measure import Comparison
 from benchmarks.page import write_page
+from benchmarks.peak import weighed
 from seqmodels.environment import environment
 
-TOPICS = ("trainer", "batches", "cells", "sampling", "translation", "watching")
+ON_CPU = ("trainer", "batches", "cells", "sampling", "translation", "watching")
+TOPICS = (*ON_CPU, "gpu")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the topics that are asked for, print a line for each comparison, and write them down where asked to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="This package beside plain torch.")
-    parser.add_argument("topics", nargs="*", metavar="topic", help=f"{', '.join(TOPICS)}; all where none is given")
+    which = f"{', '.join(TOPICS)}; all but gpu where none is given"
+    parser.add_argument("topics", nargs="*", metavar="topic", help=which)
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there too")
     parser.add_argument("--page", type=Path, metavar="FOLDER", help="write speed.md and speed.png there")
     parser.add_argument("--rounds", type=_positive, default=5, help="how often each program runs (default: 5)")
@@ -38,23 +41,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "sampling": sampling.run,
         "translation": translation.run,
         "watching": watching.run,
+        "gpu": gpu.run,
     }
-    surroundings = environment(torch.device("cpu"))
+    device = "cuda" if given.topics == ["gpu"] and torch.cuda.is_available() else "cpu"
+    surroundings = environment(torch.device(device))
     about = (
         f"{surroundings['device']}, {surroundings['cores']} cores, {surroundings['threads']} threads, "
         f"torch {surroundings['versions']['torch']}, commit {surroundings['commit']}"
         f"{', small sizes: figures mean nothing' if given.small else ''}"
     )
     print(about)
-    most = ceiling(64, 1000) if given.small else ceiling()
+    most = ceiling(64, 1000) if given.small else ceiling(device=device)
     print(most.line())
     results: dict[str, list[dict[str, Any]]] = {}
-    for topic in given.topics or TOPICS:
+    for topic in given.topics or ON_CPU:
         print(f"\n{topic}")
         results[topic] = []
         for comparison in programs[topic](rounds=given.rounds, small=given.small):
-            print(comparison.line(), flush=True)
-            results[topic].append(comparison.record())
+            if not given.small:
+                comparison = weighed(comparison, device)
+            print(comparison.line(most), flush=True)
+            results[topic].append(comparison.record(most))
     if given.json is not None:
         content = {
             "environment": surroundings, "ceiling": asdict(most), "rounds": given.rounds, "small": given.small,

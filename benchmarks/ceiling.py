@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 
 
 @dataclass(frozen=True)
 class Ceiling:
-    """Measured on all threads.
+    """Measured on all threads, or on a GPU.
 
     Attributes:
         flops: floating-point operations a second in a product of single precision.
@@ -28,24 +29,41 @@ class Ceiling:
             f"{self.bytes / 1e9:,.1f} GB/s"
         )
 
+    def share(self, per_second: float, cost: "Cost") -> float:
+        """How much of it something takes that is done so often in a second."""
+        return per_second * cost.amount / float(getattr(self, cost.of))
 
-def ceiling(size: int = 1024, numbers: int = 2**26, times: int = 5) -> Ceiling:
+
+class Cost(NamedTuple):
+    """What something takes at least."""
+
+    amount: float
+    of: Literal["flops", "flops_bf16", "bytes"]
+
+
+def ceiling(size: int = 1024, numbers: int = 2**26, times: int = 5, device: str = "cpu") -> Ceiling:
     """Measure it; the best of several times counts.
 
     Args:
-        size: of the square matrices.
+        size: of the square matrices; on a GPU eight times as large.
         numbers: that are copied, of four bytes each.
         times: how often.
+        device: cpu or cuda.
     """
-    a, b = torch.randn(2, size, size)
+    gpu = device != "cpu"
+    if gpu:
+        size, numbers = 8 * size, 8 * numbers
+    a, b = torch.randn(2, size, size, device=device)
     half = a.bfloat16(), b.bfloat16()
-    source, target = torch.ones(numbers), torch.empty(numbers)
+    source, target = torch.ones(numbers, device=device), torch.empty(numbers, device=device)
 
     def best(work: Callable[[], object], amount: float) -> float:
         seconds = []
         for _ in range(times + 1):  # the first one warms up
             began = time.perf_counter()
             work()
+            if gpu:
+                torch.cuda.synchronize()
             seconds.append(time.perf_counter() - began)
         return amount / min(seconds[1:])
 

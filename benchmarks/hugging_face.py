@@ -67,7 +67,7 @@ def seconds_of_steps(model: GPT2LMHeadModel, batches: Batches, rows: int, steps:
 
 
 @torch.inference_mode()
-def written(model: GPT2LMHeadModel, tokens: Tensor, count: int, draw: bool = True) -> Tensor:
+def written(model: GPT2LMHeadModel, tokens: Tensor, count: int, draw: bool = True, cache: str = "") -> Tensor:
     """So many tokens more for each row, with its cache of keys and values, (B, 1 + count).
 
     Args:
@@ -75,7 +75,10 @@ def written(model: GPT2LMHeadModel, tokens: Tensor, count: int, draw: bool = Tru
         tokens: int64 (B, 1), what to begin with.
         count: how many.
         draw: at random; otherwise the likeliest.
+        cache: which one, by its name there; what it takes by itself where not given.
     """
     mask = torch.ones_like(tokens)
     settings: dict[str, Any] = {"max_new_tokens": count, "min_new_tokens": count, "do_sample": draw}
+    if cache:
+        settings["cache_implementation"] = cache
     return model.generate(tokens, attention_mask=mask, top_k=None if draw else 50, **settings)  # type: ignore[no-any-return,operator]

@@ -8,14 +8,20 @@ import string
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import datasets
 
+from benchmarks.ceiling import Ceiling, Cost
+
 Side = Callable[[], float]
 """One program: does its work once and returns the figure that it reached."""
+
+
+KINDS = {"flops": "fp32", "flops_bf16": "bf16", "bytes": "the bandwidth"}
+"""Limits of a machine, for people."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,9 @@ class Comparison:
         target: what was hoped for, for people.
         ours_by_round: figures of this package.
         rival_by_round: figures of the other program in the same rounds; empty where there is none.
+        cost: what one unit takes at least, where that is known, to tell how near the machine's limit ours is.
+        sides: both programs, where their memory is to be measured.
+        memory: peak of both in MiB, where it was.
     """
 
     what: str
@@ -35,6 +44,9 @@ class Comparison:
     target: str
     ours_by_round: tuple[float, ...]
     rival_by_round: tuple[float, ...] = ()
+    cost: Cost | None = None
+    sides: tuple[Side, ...] = field(default=(), repr=False)
+    memory: tuple[float, ...] = ()
 
     @property
     def ours(self) -> float:
@@ -66,8 +78,12 @@ class Comparison:
         pairs = zip(self.ours_by_round, self.rival_by_round, strict=True)
         return statistics.median(ours - rival for ours, rival in pairs)
 
-    def line(self) -> str:
-        """One line for people."""
+    def line(self, most: Ceiling | None = None) -> str:
+        """One line for people.
+
+        Args:
+            most: what the machine could do, for the share of it.
+        """
         text = f"{self.what:<58} ours {_short(self.ours)}"
         if self.rival is not None:
             text += f"  rival {_short(self.rival)} {self.unit:<10} ratio {self.ratio:6.2f}"
@@ -76,10 +92,14 @@ class Comparison:
             text += f" {self.unit}"
         if self.rival is not None and self.unit == "ms/step":
             text += f"  {self.difference:+.2f} ms"
+        if most is not None and self.cost is not None:
+            text += f"  {100 * most.share(self.ours, self.cost):.0f} % of {KINDS[self.cost.of]}"
+        if self.memory:
+            text += f"  {' and '.join(f'{one:,.0f}' for one in self.memory)} MiB"
         return text + (f"  target {self.target}" if self.target else "")
 
-    def record(self) -> dict[str, Any]:
-        """All of it as plain data."""
+    def record(self, most: Ceiling | None = None) -> dict[str, Any]:
+        """All of it as plain data; argument as of `line`."""
         return {
             "what": self.what,
             "unit": self.unit,
@@ -89,6 +109,9 @@ class Comparison:
             "ratio": self.ratio,
             "spread": [min(self.ratios), max(self.ratios)] if self.ratios else None,
             "difference": self.difference,
+            "share": None if most is None or self.cost is None else most.share(self.ours, self.cost),
+            "share_of": None if self.cost is None else KINDS[self.cost.of],
+            "memory": list(self.memory),
             "ours_by_round": list(self.ours_by_round),
             "rival_by_round": list(self.rival_by_round),
         }
@@ -103,6 +126,8 @@ def compare(
     rounds: int = 5,
     warm_up: bool = True,
     target: str = "",
+    cost: Cost | None = None,
+    weigh: bool = False,
 ) -> Comparison:
     """Let two programs take turns.
 
@@ -116,6 +141,8 @@ def compare(
         rounds: how often each of them runs.
         warm_up: run both once before the first round; False where they do so themselves.
         target: what is hoped for, for people.
+        cost: what one unit takes at least.
+        weigh: whether their memory is to be measured, for which they have to be such as can be pickled.
     """
     sides = [ours] if rival is None else [ours, rival]
     figures: list[list[float]] = [[] for _ in sides]
@@ -126,7 +153,8 @@ def compare(
         for place in range(len(sides)) if number % 2 == 0 else reversed(range(len(sides))):
             gc.collect()  # neither pays for what the other has left behind
             figures[place].append(sides[place]())
-    return Comparison(what, unit, target, *(tuple(of_side) for of_side in figures))
+    ours_by_round, rival_by_round = (*map(tuple, figures), ())[:2]
+    return Comparison(what, unit, target, ours_by_round, rival_by_round, cost, tuple(sides) if weigh else ())
 
 
 def per_second(work: Callable[[int], object], count: int) -> Side:

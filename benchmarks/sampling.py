@@ -5,12 +5,15 @@ The two LSTMs have the same weights and draw in the same way; drawing the likeli
 which is checked before anything is timed. The Transformers are of one shape and have random weights.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 
-from benchmarks.measure import Comparison, Side, compare, per_second
+from benchmarks.ceiling import Cost
+from benchmarks.measure import Comparison, compare
 from benchmarks.plain import PlainLSTM
 from seqmodels.batch import BOS
 from seqmodels.data import Tokenizer
@@ -29,67 +32,102 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
         small: tiny sizes and few tokens, to see that it works.
     """
     size, tokens = (16, 5) if small else (512, 200)
-    lstm = _model(LSTM(size, size, num_layers=2))
+    lstm = made(LSTM(size, size, num_layers=2))
     plain = plain_twin(lstm)
     for rows, target in ((1, 10), (16, 3)):
         if write(lstm, rows, GREEDY, tokens) != write_plainly(plain, rows, GREEDY, tokens):
             raise RuntimeError(f"with {rows} rows, the two programs write different texts")
-        yield compare(
-            f"Sample LSTM 2x{size}, batch {rows}",
-            _rate(partial(write, lstm, rows, RANDOM), rows, tokens),
-            _rate(partial(write_plainly, plain, rows, RANDOM), rows, tokens),
-            unit="tokens/s",
-            rounds=rounds,
-            target=f"ratio >= {target}",
-        )
+        yield beside_plain(f"LSTM 2x{size}", lstm, plain, rows, tokens, rounds, f"ratio >= {target}")
     letters, little = 65, (16, 4, 4, 32) if small else (128, 4, 4, 256)
-    large = little if small else (768, 12, 12, 1024)
+    large = little if small else GPT2
     for name, vocabulary, shape, lengths, targets in (
         ("Transformer 4x128", letters, little, (256, 256), (5, 3)),
-        ("GPT-2 124M", letters if small else 50_253, large, (64, 32), (1.5, 2)),
+        ("GPT-2 124M", letters if small else LETTERS, large, (64, 32), (1.5, 2)),
     ):
-        yield from _beside_generate(name, vocabulary, shape, (5, 5) if small else lengths, targets, rounds)
+        ours, theirs = transformers_of(vocabulary, shape)
+        for rows, tokens, target in zip((1, 16), (5, 5) if small else lengths, targets, strict=True):
+            yield beside_generate(name, ours, theirs, rows, tokens, rounds, f"ratio >= {target}")
 
 
-def _beside_generate(
-    name: str,
-    vocabulary: int,
-    shape: tuple[int, int, int, int],
-    lengths: tuple[int, int],
-    targets: tuple[float, float],
-    rounds: int,
-) -> Iterator[Comparison]:
-    """A Transformer with one row and with sixteen."""
+def beside_plain(
+    name: str, ours: LanguageModel, plain: PlainLSTM, rows: int, tokens: int, rounds: int, target: str
+) -> Comparison:
+    """An LSTM and its twin; arguments as of `beside_generate`."""
+    return compare(
+        f"Sample {name}, batch {rows}",
+        partial(_rate, partial(write, ours, rows, RANDOM), rows, tokens),
+        partial(_rate, partial(write_plainly, plain, rows, RANDOM), rows, tokens),
+        unit="tokens/s",
+        rounds=rounds,
+        target=target,
+        cost=_cost(ours, rows),
+        weigh=True,
+    )
+
+
+GPT2 = 768, 12, 12, 1024
+"""Features, layers, heads and context of its smallest (Radford et al. 2019)."""
+LETTERS = 50_253
+"""With special tokens, as many as GPT-2 has."""
+
+
+def transformers_of(vocabulary: int, shape: tuple[int, int, int, int]) -> tuple[LanguageModel, Any]:
+    """Ours and that of `transformers`, of one shape and with random weights.
+
+    Args:
+        vocabulary: how many letters.
+        shape: features, layers, heads and context.
+    """
     from benchmarks import hugging_face  # seconds, only where it is needed
 
     size, layers, heads, context = shape
-    ours = _model(Transformer(size, layers, heads, context=context, positions="learned"), vocabulary)
-    theirs = hugging_face.gpt2(ours.tokenizer.vocab_size, *shape).eval()
-    for rows, tokens, target in zip((1, 16), lengths, targets, strict=True):
-        begin = torch.full((rows, 1), BOS)
-        tokens = min(tokens, context - 1)
-        yield compare(
-            f"Sample {name}, {tokens} tokens, batch {rows}",
-            _rate(partial(write, ours, rows, RANDOM), rows, tokens),
-            _rate(partial(hugging_face.written, theirs, begin), rows, tokens),
-            unit="tokens/s",
-            rounds=rounds,
-            target=f"ratio >= {target}",
-        )
+    ours = made(Transformer(size, layers, heads, context=context, positions="learned"), vocabulary)
+    return ours, hugging_face.gpt2(ours.tokenizer.vocab_size, *shape).eval()
+
+
+def beside_generate(
+    name: str, ours: LanguageModel, theirs: Any, rows: int, tokens: int, rounds: int, target: str, cache: str = ""
+) -> Comparison:
+    """One of ours, and one of `transformers`, on one device.
+
+    Args:
+        name: of both, for people.
+        ours: our model.
+        theirs: theirs.
+        rows: how many texts at a time.
+        tokens: of each.
+        rounds: how often each program runs.
+        target: what is hoped for.
+        cache: of theirs, by its name there; what it takes by itself where not given.
+    """
+    from benchmarks import hugging_face
+
+    begin = torch.full((rows, 1), BOS, device=ours.device)
+    return compare(
+        f"Sample {name}, {tokens} tokens, batch {rows}{f', {cache} cache' if cache else ''}",
+        partial(_rate, partial(write, ours, rows, RANDOM), rows, tokens),
+        partial(_rate, partial(hugging_face.written, theirs, begin, cache=cache), rows, tokens),
+        unit="tokens/s",
+        rounds=rounds,
+        target=target,
+        cost=_cost(ours, rows),
+        weigh=True,
+    )
 
 
 @torch.inference_mode()
 def write(model: LanguageModel, rows: int, sampling: Sampling, count: int) -> list[list[int]]:
     """So many tokens for each row, as this package draws them."""
-    chance = Chance(1, [(row,) for row in range(rows)])
-    return list(stream(model.steps(None, rows), torch.full((rows,), BOS), sampling, count, chance))
+    chance = Chance(1, [(row,) for row in range(rows)], model.device)
+    return list(stream(model.steps(None, rows), torch.full((rows,), BOS, device=model.device), sampling, count, chance))
 
 
 @torch.inference_mode()
 def write_plainly(model: PlainLSTM, rows: int, sampling: Sampling, count: int) -> list[list[int]]:
     """The same by a call of the whole network for each token."""
-    chance = Chance(1, [(row,) for row in range(rows)])
-    tokens, state, text = torch.full((rows,), BOS), None, []
+    device = model.head.weight.device
+    chance = Chance(1, [(row,) for row in range(rows)], device)
+    tokens, state, text = torch.full((rows,), BOS, device=device), None, []
     for _ in range(count):
         logits, state = model(tokens.unsqueeze(1), state)
         tokens = sampling.draw(logits.squeeze(1), chance.next())
@@ -109,7 +147,7 @@ def plain_twin(model: LanguageModel) -> PlainLSTM:
     return twin.eval()
 
 
-def _model(backbone: Backbone, characters: int = 65) -> LanguageModel:
+def made(backbone: Backbone, characters: int = 65) -> LanguageModel:
     """Random weights over some characters: Tiny Shakespeare has 65."""
     first = ord(" ") if characters < 95 else 0x10000
     letters = "".join(chr(code) for code in range(first, first + characters))
@@ -117,7 +155,15 @@ def _model(backbone: Backbone, characters: int = 65) -> LanguageModel:
     return LanguageModel(backbone, Tokenizer.char([letters])).eval()
 
 
-def _rate(work: Callable[[int], object], rows: int, tokens: int) -> Side:
+def _cost(model: LanguageModel, rows: int) -> Cost:
+    """Of a token: all weights that multiply it are read once for all rows."""
+    parts = [*model.backbone.named_parameters(), *model.head.named_parameters()]
+    matrices = [p for name, p in parts if p.ndim == 2 and "position" not in name]
+    return Cost(sum(p.numel() * p.element_size() for p in matrices) / rows, "bytes")
+
+
+def _rate(work: Callable[[int], object], rows: int, tokens: int) -> float:
     """Tokens of all rows in a second."""
-    by_step = per_second(work, tokens)
-    return lambda: rows * by_step()
+    began = time.perf_counter()
+    work(tokens)
+    return rows * tokens / (time.perf_counter() - began)

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.ceiling import Cost
 from benchmarks.measure import Comparison, compare, made_up_text, made_up_words
 from benchmarks.plain import Layers, PlainGPT, PlainLSTM
 from seqmodels.batch import IGNORE
@@ -55,6 +56,9 @@ class Work:
         tokenizer: of the text.
         carry: whether the state goes from batch to batch.
         fused: whether the rival's AdamW is torch's fused one, rather than what it is by default.
+        device: cpu or cuda.
+        compiled: whether both compile what they can.
+        tied: whether ours has one matrix for embedding and softmax layer.
     """
 
     name: str
@@ -68,10 +72,29 @@ class Work:
     tokenizer: str = "char"
     carry: bool = True
     fused: bool = True
+    device: str = "cpu"
+    compiled: bool = False
+    tied: bool = False
 
     def __str__(self) -> str:
         kind = "bf16" if self.precision == "bf16-mixed" else "fp32"
         return f"Train {self.name}, {self.batch_size}x{self.length}, {kind}"
+
+    def cost(self, vocab_size: int) -> Cost:
+        """Operations of a token: six for each weight that it is multiplied with, and those of causal attention."""
+        with torch.device("meta"):
+            network = self.network()
+        matrices = [p for name, p in network.named_parameters() if p.ndim == 2 and "position" not in name]
+        weights = sum(p.numel() for p in matrices) + vocab_size * network.output_size
+        if isinstance(network, Transformer):
+            weights += len(network.blocks) * network.input_size * self.length
+        return Cost(6.0 * weights, "flops_bf16" if self.precision == "bf16-mixed" else "flops")
+
+    def time(self, steps: int) -> float:
+        """The time after so many steps: a GPU is waited for where those that count begin and end, and not between."""
+        if self.device != "cpu" and steps in (self.warm_up, self.warm_up + self.steps):
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
     def data(self, text: Path) -> TextDataModule:
         """The batches of a text."""
@@ -91,10 +114,10 @@ def run(*, rounds: int = 5, steps: int = 6, small: bool = False) -> Iterator[Com
     with made_up_text(20_000 if small else 1_000_000) as text:
         size, rows, length = (16, 4, 8) if small else (512, 64, 128)
         work = _lstm(size, 2, rows, length, steps)
-        yield _rates(work, rival, text, rounds, ">= 0.98")
+        yield rates(work, rival, text, rounds, ">= 0.98")
         if has_bf16_lstm():  # the loop would fail on other processors
             half = replace(work, precision="bf16-mixed")
-            yield _rates(half, rival, text, rounds, ">= 0.98")
+            yield rates(half, rival, text, rounds, ">= 0.98")
         size, rows, length = (8, 2, 8) if small else (64, 12, 64)
         work = _lstm(size, 1, rows, length, *((steps, 1) if small else LITTLE))
         yield compare(
@@ -105,14 +128,15 @@ def run(*, rounds: int = 5, steps: int = 6, small: bool = False) -> Iterator[Com
             rounds=rounds,
             warm_up=False,
             target="at most 1.0 ms added",
+            weigh=True,
         )
         work = _transformer(16 if small else 128, rows, length, *((steps, 1) if small else LITTLE))
-        yield _rates(work, rival, text, rounds, ">= 1.5", "a plain GPT")
-        yield _rates(work, hugging_face_trainer, text, rounds, ">= 1.8", "transformers' Trainer")
+        yield rates(work, rival, text, rounds, ">= 1.5", "a plain GPT")
+        yield rates(work, hugging_face_trainer, text, rounds, ">= 1.8", "transformers' Trainer")
     with made_up_words(200 if small else 33_278, 5_000 if small else 150_000) as text:
         work = _lstm(16 if small else 200, 2, 20, 35, steps, 2)
         work = replace(work, name=f"word {work.name}", tokenizer="word", fused=False)
-        yield _rates(work, rival, text, rounds, ">= 1.5")
+        yield rates(work, rival, text, rounds, ">= 1.5")
 
 
 def _lstm(size: int, layers: int, rows: int, length: int, steps: int, warm_up: int = 1) -> Work:
@@ -128,7 +152,17 @@ def _transformer(size: int, rows: int, length: int, steps: int, warm_up: int) ->
     )  # fmt: skip
 
 
-def _rates(work: Work, other: Side, text: Path, rounds: int, target: str, whom: str = "") -> Comparison:
+def rates(work: Work, other: Side, text: Path, rounds: int, target: str, whom: str = "") -> Comparison:
+    """Tokens of both in a second.
+
+    Args:
+        work: what is trained.
+        other: the other program.
+        text: a directory of text.
+        rounds: how often each program runs.
+        target: what is hoped for.
+        whom: what the other program is called, where it is no plain loop.
+    """
     return compare(
         f"{work} beside {whom}" if whom else str(work),
         partial(_tokens_per_second, ours, work, text),
@@ -137,6 +171,8 @@ def _rates(work: Work, other: Side, text: Path, rounds: int, target: str, whom: 
         rounds=rounds,
         warm_up=False,
         target=f"ratio {target}",
+        cost=work.cost(work.data(text).tokenizer.vocab_size),
+        weigh=True,
     )
 
 
@@ -151,7 +187,7 @@ def _milliseconds(side: Side, work: Work, text: Path) -> float:
 def ours(work: Work, text: Path) -> float:
     """Seconds of a step inside `seqmodels.fit`."""
     data = work.data(text)
-    task, clock = LanguageModel(work.network(), data.tokenizer), Clock()
+    task, clock = LanguageModel(work.network(), data.tokenizer, tie_embeddings=work.tied), Clock(work)
     with tempfile.TemporaryDirectory() as runs, contextlib.redirect_stdout(Screen()):
         fit(
             task,
@@ -159,7 +195,8 @@ def ours(work: Work, text: Path) -> float:
             max_steps=work.warm_up + work.steps,
             validations=1,
             precision=work.precision,
-            accelerator="cpu",
+            compile=work.compiled,
+            accelerator="cpu" if work.device == "cpu" else "gpu",
             runs=runs,
             callbacks=(clock,),
         )
@@ -170,22 +207,24 @@ def rival(work: Work, text: Path) -> float:
     """Seconds of a step of the plain loop."""
     data = work.data(text)
     batches = data.training_batches()
-    model = work.plain(data.tokenizer.vocab_size)
+    model = work.plain(data.tokenizer.vocab_size).to(work.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, fused=work.fused)
-    half = torch.autocast("cpu", torch.bfloat16, enabled=work.precision == "bf16-mixed")
+    half = torch.autocast(work.device, torch.bfloat16, enabled=work.precision == "bf16-mixed")
+    run = torch.compile(model) if work.compiled else model
     state: Layers | None = None
-    ends = []
+    ends: list[float] = []
     for number in range(work.warm_up + work.steps):
         batch = batches[divmod(number, len(batches))]
+        inputs, targets = batch.inputs.to(work.device), batch.targets.to(work.device)
         with half:
-            logits, state = model(batch.inputs, state if batch.continues else None)
-            loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE)
+            logits, state = run(inputs, state if batch.continues else None)
+            loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         state = None if state is None else (state[0].detach(), state[1].detach())
-        ends.append(time.perf_counter())
+        ends.append(work.time(number + 1))
     return seconds_per_step(ends, work)
 
 
@@ -214,11 +253,11 @@ def seconds_per_step(ends: Sequence[float], work: Work) -> float:
 class Clock(pl.Callback):
     """Remembers when every step ended."""
 
-    def __init__(self) -> None:
-        self.ends: list[float] = []
+    def __init__(self, work: Work) -> None:
+        self.work, self.ends = work, list[float]()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        self.ends.append(time.perf_counter())
+        self.ends.append(self.work.time(len(self.ends) + 1))
 
 
 class Screen(io.StringIO):

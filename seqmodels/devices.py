@@ -78,7 +78,13 @@ def leave_group() -> None:
 
 
 def make_strategy(
-    sharing: Sharing, devices: int, nodes: int, task: SequenceTask, average: Average, precision: str
+    sharing: Sharing,
+    devices: int,
+    nodes: int,
+    task: SequenceTask,
+    average: Average,
+    precision: str,
+    compile: bool = False,
 ) -> Strategy | str:
     """What Lightning's trainer takes for a strategy.
 
@@ -90,6 +96,7 @@ def make_strategy(
         task: what is trained.
         average: of the weights.
         precision: see `fit`.
+        compile: see there.
 
     Raises:
         InputError: it is not known, or does not go together with the rest, or torchrun or SLURM has started another
@@ -110,6 +117,7 @@ def make_strategy(
         f"average={average!r}; give none": average != "none",
         f"precision={precision!r}; give 32-true or bf16-mixed": precision not in ("auto", "32-true", "bf16-mixed"),
         f"devices={devices}; give at least 2": devices * nodes == 1,
+        "compile; leave it out": compile,
     }
     for what, found in wrong.items():
         if found:

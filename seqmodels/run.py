@@ -31,6 +31,7 @@ from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.averaging import Average, make_average
 from seqmodels.tasks.bad_steps import BadSteps
 from seqmodels.tasks.budget import Budget
+from seqmodels.tasks.compiling import compile_steps
 from seqmodels.tracking import settle, tracked
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
@@ -52,6 +53,7 @@ def fit(
     clip_by: Literal["norm", "value"] = "norm",
     accumulate: int = 1,
     precision: Precision = "32-true",
+    compile: bool = False,
     devices: int = 1,
     nodes: int = 1,
     strategy: Sharing = "auto",
@@ -91,6 +93,7 @@ def fit(
         accumulate: batches whose gradients make one step.
         precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the processor or GPU computes in it, and,
             on a processor, a few steps show that it is faster.
+        compile: compile the layers of attention, which takes half a minute; on a GPU, steps are faster then.
         devices: how many GPUs, or processes on the CPU, share the work; each reads a batch of its own.
         nodes: how many machines have so many devices each; torchrun or SLURM starts their processes.
         strategy: ddp, where every device has all weights; fsdp, where each has a part of every one, of its gradient
@@ -131,7 +134,9 @@ def fit(
     if clip_by not in ("norm", "value"):
         raise InputError(f"clip_by={clip_by!r} was given; choose norm or value")
     accelerator = choose_accelerator(accelerator, devices)
-    sharing = make_strategy(strategy, devices, nodes, task, average, precision)
+    sharing = make_strategy(strategy, devices, nodes, task, average, precision, compile)
+    if compile:
+        compile_steps(task)
     recorded = configuration(task, data, settings)
     with contextlib.ExitStack() as stack:
         begun = run_of_this_job(Path(runs), recorded)

@@ -1,5 +1,7 @@
 """Softmax layer and cross-entropy in one, which never hold the logits of a whole batch."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,11 +11,19 @@ from torch.autograd.function import once_differentiable
 from seqmodels.batch import IGNORE
 
 LOGITS = 2**23
-"""How many are held at a time: 32 MiB in single precision."""
+"""How many are held at a time on a CPU: 32 MiB in single precision."""
+LOGITS_OF_GPU = 2**27
+"""How many on a GPU, which needs large products."""
 
 
 def linear_nats(
-    y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float = 0.0, logits: int = LOGITS
+    y: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    smoothing: float = 0.0,
+    logits: int | None = None,
+    compiled: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of `y @ weight.T + bias`, summed over the targets that count, in nats.
 
@@ -27,16 +37,21 @@ def linear_nats(
         bias: of it, (V,).
         targets: int64 (B, T), IGNORE where nothing is scored.
         smoothing: share of the probability that is spread over all tokens (Szegedy et al. 2016).
-        logits: how many are held at a time, at least one row.
+        logits: how many are held at a time, at least one row; where not given, as the device likes it.
+        compiled: whether what is done to logits is compiled.
 
     Returns:
         What is to be minimised, with smoothing, and the same without, which has no gradient.
     """
     device = y.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else y.dtype
-    rows = max(1, logits // len(weight))
-    flat = y.flatten(0, -2), targets.flatten()
-    objective, nats = _LinearNats.apply(flat[0], weight, bias, flat[1], smoothing, rows, dtype)  # type: ignore[no-untyped-call]
+    if logits is None:
+        logits = LOGITS_OF_GPU if y.is_cuda else LOGITS
+    pieces = -(-targets.numel() // max(1, logits // len(weight)))
+    rows = -(-targets.numel() // pieces)  # all pieces as large
+    objective, nats = _LinearNats.apply(  # type: ignore[no-untyped-call]
+        y.flatten(0, -2), weight, bias, targets.flatten(), smoothing, rows, dtype, compiled
+    )
     return objective, nats
 
 
@@ -51,26 +66,19 @@ class _LinearNats(torch.autograd.Function):
         smoothing: float,
         rows: int,
         dtype: torch.dtype,
+        compiled: bool,
     ) -> tuple[Tensor, Tensor]:
         learning, exact = any(ctx.needs_input_grad), torch.promote_types(dtype, torch.float32)
+        piece = compiled_piece() if compiled else _piece
         with torch.autocast(y.device.type, enabled=False):
             y, w, b = y.to(dtype), weight.to(dtype), bias.to(dtype)
             dy, dw, db = torch.empty_like(y), torch.zeros_like(weight), torch.zeros_like(bias)
             nats = spread = torch.zeros((), dtype=exact, device=y.device)
             parts = (torch.split(tensor, rows) for tensor in (y, dy, targets))
             for part, down, target in zip(*parts, strict=True):
-                logs = torch.addmm(b, part, w.T).to(exact).log_softmax(-1)
-                scored = (target != IGNORE).to(exact).unsqueeze(1)
-                target = target.clamp(min=0).unsqueeze(1)
-                nats = nats - (logs.gather(1, target) * scored).sum()
-                if smoothing:
-                    spread = spread - (logs.mean(1, keepdim=True) * scored).sum()
-                if learning:
-                    p = logs.exp_()
-                    if smoothing:
-                        p -= smoothing / p.shape[1]
-                    p.scatter_add_(1, target, torch.full_like(scored, smoothing - 1))
-                    p = p.mul_(scored).to(dtype)
+                more, wider, p = piece(torch.addmm(b, part, w.T), target, smoothing, exact, learning)
+                nats, spread = nats + more, spread + wider
+                if p is not None:
                     torch.mm(p, w, out=down)
                     if dw.dtype == dtype:
                         dw.addmm_(p.T, part)
@@ -86,4 +94,28 @@ class _LinearNats(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_objective: Tensor, _: Tensor) -> Any:
         dy, dw, db = ctx.saved_tensors
-        return dy * d_objective.to(dy.dtype), dw * d_objective, db * d_objective, None, None, None, None
+        return dy * d_objective.to(dy.dtype), dw * d_objective, db * d_objective, *[None] * 5
+
+
+def _piece(
+    logits: Tensor, target: Tensor, smoothing: float, exact: torch.dtype, learning: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Nats of some rows, the same spread over all tokens, and where asked for the gradient by the logits."""
+    logs = logits.to(exact).log_softmax(-1)
+    scored = (target != IGNORE).to(exact).unsqueeze(1)
+    target = target.clamp(min=0).unsqueeze(1)
+    nats = -(logs.gather(1, target) * scored).sum()
+    spread = -(logs.mean(1, keepdim=True) * scored).sum() if smoothing else torch.zeros_like(nats)
+    if not learning:
+        return nats, spread, None
+    p = logs.exp_()
+    if smoothing:
+        p -= smoothing / p.shape[1]
+    p.scatter_add_(1, target, torch.full_like(scored, smoothing - 1))
+    return nats, spread, p.mul_(scored).to(logits.dtype)
+
+
+@functools.cache
+def compiled_piece() -> Callable[..., tuple[Tensor, Tensor, Tensor | None]]:
+    """`_piece` with two passes over the logits rather than eight."""
+    return torch.compile(_piece)

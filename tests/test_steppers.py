@@ -7,7 +7,8 @@ from torch.testing import assert_close
 
 from seqmodels.data import Tokenizer
 from seqmodels.nn import LSTM, Backbone, Transformer
-from seqmodels.nn.cached_stepper import ROOM, CachedStepper
+from seqmodels.nn.cached_stepper import CachedStepper
+from seqmodels.nn.key_cache import ROOM
 from seqmodels.nn.recurrent_stepper import RecurrentStepper
 from seqmodels.nn.stepper import Stepper
 from seqmodels.state import map_state, select
@@ -16,7 +17,9 @@ from seqmodels.tasks import LanguageModel
 V = 9
 
 
-def steps(network: Backbone, inputs: torch.Tensor, count: int, *, read: int = 0, rows: int = 3) -> None:
+def steps(
+    network: Backbone, inputs: torch.Tensor, count: int, *, read: int = 0, rows: int = 3, recordable: bool = False
+) -> None:
     """Compare so many steps of three rows, the last and the first of which go on after half of them."""
     network = network.double().eval()
     tokens = torch.randint(V, (rows, read + count))
@@ -25,6 +28,9 @@ def steps(network: Backbone, inputs: torch.Tensor, count: int, *, read: int = 0,
         _, state = network(inputs[tokens[:, :read]])
     kept = None if state is None else map_state(torch.clone, state)
     stepper = network.stepper(inputs, state, rows)
+    if recordable:
+        assert isinstance(network, Transformer)
+        stepper = CachedStepper(network, inputs, state or network.initial_state(rows), recordable=True)
     start = state
     for t in range(read, read + count):
         y, state = network(inputs[tokens[:, t]].unsqueeze(1), state)
@@ -63,6 +69,33 @@ def test_transformers(positions: str, activation: str, norm: str, kv_heads: int)
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("context", [7, 2 * ROOM + 60])
+@pytest.mark.parametrize("positions", ["rotary", "learned"])
+def test_recordable(positions: str, context: int) -> None:
+    """By what a tensor on the device knows, through two growths."""
+    if positions == "learned" and context < 3 * ROOM:
+        context = 3 * ROOM  # where they end
+    torch.manual_seed(0)
+    network = Transformer(16, 2, 4, 2, context, positions)  # type: ignore[arg-type]
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    inputs = torch.randn(V, 16, dtype=torch.float64)
+    steps(network, inputs, 2 * ROOM + 40, read=3, recordable=True)
+
+
+@torch.inference_mode()
+def test_prepare_tells_when_memory_is_another() -> None:
+    network, inputs = Transformer(8, 1, 2, context=1000).eval(), torch.randn(V, 8)
+    stepper = CachedStepper(network, inputs, network.initial_state(1), recordable=True)
+    moved = []
+    for number in range(3 * ROOM):
+        if stepper.prepare():
+            moved.append(number)
+        stepper.step(torch.tensor([1]))
+    assert moved == [0, ROOM, 2 * ROOM]
+
+
+@torch.inference_mode()
 def test_what_is_out_of_sight_is_forgotten() -> None:
     torch.manual_seed(0)
     network = Transformer(8, 1, 2, context=5)
@@ -71,7 +104,7 @@ def test_what_is_out_of_sight_is_forgotten() -> None:
     stepper = network.stepper(inputs, None, 1)
     for _ in range(3 * ROOM):
         stepper(torch.tensor([1]))
-    assert stepper._caches[0].shape[2] < ROOM + 5  # type: ignore[attr-defined]
+    assert stepper._cache._layers[0].shape[2] < ROOM + 5  # type: ignore[attr-defined]
 
 
 def test_padding_and_mixed_precision_take_the_long_way() -> None:

@@ -31,6 +31,9 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn feature pairs `(k, k + D/2)` of `x`, (B, H, T, D), by angles whose cosine and sine are (B, 1, T, D/2), or
     anything else that such a half can be multiplied by.
     """
+    if torch.compiler.is_compiling():  # which makes one pass of it by itself
+        a, b = x.chunk(2, -1)
+        return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
     turned: Tensor = _Turn.apply(x, cos, sin)  # type: ignore[no-untyped-call]
     return turned
 

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Literal, cast
 
 import torch
@@ -121,6 +121,8 @@ class PreNormStack(Backbone):
             for number in range(num_layers)
         )
         self.norm = make_norm(norm, input_size)
+        self.compiled = False
+        """Whether blocks are compiled where they learn."""
         self._attends = next((number for number, block in enumerate(self.blocks) if block.mixer.attends), None)  # type: ignore[union-attr]
         self._initialize()
 
@@ -165,7 +167,7 @@ class PreNormStack(Backbone):
         attention = all(isinstance(block.mixer, SelfAttention) and block.cross is None for block in self.blocks)
         padded, mixed = isinstance(start[1], Tensor), torch.is_autocast_enabled(inputs.device.type)
         lean = attention and not padded and not mixed
-        return CachedStepper(self, inputs, start) if lean else Stepper(self, inputs, state)
+        return CachedStepper(self, inputs, start, inputs.is_cuda) if lean else Stepper(self, inputs, state)
 
     def aligned(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
@@ -199,7 +201,10 @@ class PreNormStack(Backbone):
         following = []
         for number, (block, layer, remembered) in enumerate(zip(self.blocks, layers, memories, strict=True), 1):
             inside = None if trace is None else Trace()
-            x, layer = block(x, layer, reading, remembered, visible, inside)
+            if self.compiled and self.training and inside is None:
+                x, layer = _compiled_block()(block, x, layer, reading, remembered, visible, None)
+            else:
+                x, layer = block(x, layer, reading, remembered, visible, inside)
             following.append(layer)
             if trace is not None and inside is not None:
                 trace.take(inside, partial(_of_layer, number))
@@ -275,6 +280,12 @@ class PreNormStack(Backbone):
         # A query at padding sees itself, so that its softmax is defined; nobody reads the result.
         itself = torch.arange(total - T, total, device=keys.device)[:, None] == torch.arange(total, device=keys.device)
         return (visible | itself)[:, None]
+
+
+@cache
+def _compiled_block() -> Callable[..., tuple[Tensor, State]]:
+    """`Block.forward`, compiled once for all blocks that are alike."""
+    return torch.compile(Block.forward)
 
 
 def _of_layer(number: int, name: str) -> str:

@@ -28,18 +28,26 @@ class RecurrentStepper(Stepper):
 
     def __init__(self, stack: "RecurrentStack", inputs: Tensor, state: State) -> None:
         self._cells = cast(list[Cell], list(stack.layers))
+        self.recordable = inputs.is_cuda
         self._states = list(cast(tuple[CellState, ...], state))
+        if self.recordable:
+            self._states = [tuple(tensor.clone() for tensor in layer) for layer in self._states]
         self._weights = [tuple(laid_out(weight) for weight in cell.weights()) for cell in self._cells]
         few = len(inputs) * 4 * stack.output_size <= TABLE
         self._inputs, self._are_read = (self._cells[0].read(inputs), True) if few else (inputs, False)
 
-    def __call__(self, tokens: Tensor) -> Tensor:
+    def step(self, tokens: Tensor) -> Tensor:
         """See `Stepper`."""
         x = self._inputs[tokens]
         for number, (cell, weights) in enumerate(zip(self._cells, self._weights, strict=True)):
             z = x if number == 0 and self._are_read else cell.read(x)
-            self._states[number] = cell.advance(z, self._states[number], weights)
-            x = self._states[number][0]
+            following = cell.advance(z, self._states[number], weights)
+            if self.recordable:
+                for kept, tensor in zip(self._states[number], following, strict=True):
+                    kept.copy_(tensor)
+            else:
+                self._states[number] = following
+            x = following[0]
         return x
 
     def select(self, rows: Tensor) -> None:

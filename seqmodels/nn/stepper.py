@@ -23,11 +23,23 @@ class Stepper:
         state: before the first step; None at the start.
     """
 
+    recordable = False
+    """Whether each `step` does the same to the same memory as the one before, until `prepare` tells of another."""
+
     def __init__(self, network: "Backbone", inputs: Tensor, state: State | None) -> None:
         self._network, self._inputs, self._state = network, inputs, state
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Read the next token of each row, (B,); returns the outputs after it, (B, output_size)."""
+        self.prepare()
+        return self.step(tokens)
+
+    def prepare(self) -> bool:
+        """What has to be done before each step outside of it; returns whether the next one works on other memory."""
+        return False
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """See `__call__`, which is `prepare` and this."""
         y, self._state = self._network(self._inputs[tokens].unsqueeze(1), self._state)
         return cast(Tensor, y.squeeze(1))
 

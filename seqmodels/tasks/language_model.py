@@ -18,6 +18,7 @@ from seqmodels.tasks.generation import continuation, continuations
 from seqmodels.tasks.losses import Losses, scored
 from seqmodels.tasks.omega import gradient_change
 from seqmodels.tasks.regularizers import activation_penalty, temporal_penalty
+from seqmodels.tasks.replayed import Replayed
 from seqmodels.tasks.scoring import Score, scores
 from seqmodels.tasks.steps import Predicting
 
@@ -143,7 +144,7 @@ class LanguageModel(SequenceTask):
         else:
             y, state = self.backbone(x, state, mask=batch.mask)
         dropped = variational_dropout(y, self.dropout, self.training)
-        objective, nats = scored(dropped, self.head, batch.targets, self.label_smoothing)
+        objective, nats = scored(dropped, self.head, batch.targets, self.label_smoothing, self.compiled)
         penalty: Tensor | float = 0.0
         if self.activation_penalty:
             penalty = penalty + self.activation_penalty * activation_penalty(dropped, batch.mask)
@@ -163,14 +164,15 @@ class LanguageModel(SequenceTask):
         y, state = self.backbone(self.embedding(tokens).unsqueeze(1), state)
         return self.head(y.squeeze(1)), state
 
-    def steps(self, state: State | None, rows: int) -> Predicting:
+    def steps(self, state: State | None, rows: int) -> Predicting | Replayed:
         """The same for many steps, without gradients and with the state kept inside: what writing runs on.
 
         Args:
             state: before the first step; None at the start.
             rows: how many there are.
         """
-        return Predicting(self.backbone.stepper(self.embedding.weight, state, rows), self.head)
+        steps = Predicting(self.backbone.stepper(self.embedding.weight, state, rows), self.head)
+        return Replayed(steps) if steps.recordable else steps
 
     def generate(
         self,

@@ -22,7 +22,9 @@ class Losses(NamedTuple):
     """After the batch."""
 
 
-def scored(y: Tensor, head: nn.Linear, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
+def scored(
+    y: Tensor, head: nn.Linear, targets: Tensor, smoothing: float, compiled: bool = False
+) -> tuple[Tensor, Tensor]:
     """Objective and nats, see `Losses`, without all logits at once where these are many.
 
     Args:
@@ -30,9 +32,10 @@ def scored(y: Tensor, head: nn.Linear, targets: Tensor, smoothing: float) -> tup
         head: the softmax layer.
         targets: int64 (B, T), IGNORE where nothing is scored.
         smoothing: share of the probability that is spread over all tokens.
+        compiled: whether what is done to many logits is compiled.
     """
     if targets.numel() * head.out_features > LOGITS:
-        return linear_nats(y, head.weight, head.bias, targets, smoothing)
+        return linear_nats(y, head.weight, head.bias, targets, smoothing, compiled=compiled)
     return scored_logits(head(y), targets, smoothing)
 
 

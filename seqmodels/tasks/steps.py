@@ -20,9 +20,16 @@ class Predicting:
         never = torch.tensor(NEVER, device=head.bias.device)
         self._bias = head.bias.index_fill(0, never, -torch.inf)  # of tokens that are never written
 
+        self.recordable, self.prepare = stepper.recordable, stepper.prepare
+
     def __call__(self, tokens: Tensor) -> Tensor:
         """Tokens (B,) to logits (B, V) of what comes next."""
-        return torch.addmm(self._bias, self._stepper(tokens), self._weight)
+        self.prepare()
+        return self.step(tokens)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """See `Stepper.step`."""
+        return torch.addmm(self._bias, self._stepper.step(tokens), self._weight)
 
     def select(self, rows: Tensor) -> None:
         """Go on with these rows, in the order given, (N,)."""

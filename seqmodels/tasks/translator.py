@@ -288,7 +288,7 @@ class Translator(SequenceTask):
         """See `SequenceTask.losses`: with R-Drop, how far the two passes of a row are apart."""
         y, state = self._read(batch, state)
         if not self.r_drop:
-            return Losses(*scored(y, self.head, batch.targets, self.label_smoothing), 0.0, state)
+            return Losses(*scored(y, self.head, batch.targets, self.label_smoothing, self.compiled), 0.0, state)
         logits = self.head(y)
         penalty = self.r_drop * divergence(logits, batch.targets)
         return Losses(*scored_logits(logits, batch.targets, self.label_smoothing), penalty, state)
