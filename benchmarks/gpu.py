@@ -51,11 +51,11 @@ def training(device: str, rounds: int, small: bool) -> Iterator[Comparison]:
         f"LSTM 2x{units}",
         partial(LSTM, units, units, 2),
         partial(PlainLSTM, size=units, layers=2),
-        4 * rows, context // 4, steps, warm_up, mixed, "word", device=device,
+        4 * rows, context // 4, steps, warm_up, mixed, "word", device=device, compiled=not small,
     )  # fmt: skip
     with made_up_words(30 if small else WORDS, 1_000 if small else 450_000) as text:
         yield rates(gpt, rival, text, rounds, ">= 1.0", "a compiled loop")
-        yield rates(lstm, rival, text, rounds, ">= 1.0")
+        yield rates(lstm, rival, text, rounds, ">= 1.0", "a compiled loop")
 
 
 def writing(device: str, rounds: int, small: bool) -> Iterator[Comparison]:
@@ -64,6 +64,7 @@ def writing(device: str, rounds: int, small: bool) -> Iterator[Comparison]:
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     lstm = made(LSTM(units, units, 2)).to(device, dtype)
     plain = plain_twin(lstm).to(device, dtype)
+    plain.lstm.flatten_parameters()
     for rows in (1, 16):
         yield beside_plain(f"LSTM 2x{units}", lstm, plain, rows, tokens, rounds, "")
     ours, theirs = transformers_of(65 if small else LETTERS, (16, 2, 2, 8) if small else GPT2)

@@ -93,7 +93,7 @@ def fit(
         accumulate: batches whose gradients make one step.
         precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the processor or GPU computes in it, and,
             on a processor, a few steps show that it is faster.
-        compile: compile the layers of attention, which takes half a minute; on a GPU, steps are faster then.
+        compile: compile layers of attention and the loss, which takes half a minute; on a GPU, steps are faster then.
         devices: how many GPUs, or processes on the CPU, share the work; each reads a batch of its own.
         nodes: how many machines have so many devices each; torchrun or SLURM starts their processes.
         strategy: ddp, where every device has all weights; fsdp, where each has a part of every one, of its gradient

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from seqmodels.batch import IGNORE
 from seqmodels.data import Tokenizer
 from seqmodels.decoding import Sampling
 from seqmodels.nn import GRU, LSTM, RNN, Backbone, Transformer
@@ -76,3 +77,19 @@ def test_the_loss_is_that_of_the_cpu() -> None:
         objective, nats = linear_nats(*given, targets.to(device), 0.1, 600)
         found.append([nats, *torch.autograd.grad(objective, given)])
     assert_close([tensor.cpu() for tensor in found[1]], found[0])
+
+
+def test_the_loss_in_half_precision_with_an_odd_vocabulary() -> None:
+    torch.manual_seed(0)
+    tensors = [torch.randn(*shape) for shape in ((4, 30, 64), (501, 64), (501,))]
+    targets = torch.randint(501, (4, 30))
+    targets[0, :5] = IGNORE
+    for compiled in (False, True):
+        found = []
+        for device in ("cpu", "cuda"):
+            given = [tensor.to(device).requires_grad_() for tensor in tensors]
+            with torch.autocast("cuda", torch.bfloat16):
+                objective, nats = linear_nats(*given, targets.to(device), 0.1, 30 * 512, compiled and device == "cuda")
+            found.append([nats, *torch.autograd.grad(objective, given)])
+        for there, here in zip(*found, strict=True):
+            assert (there - here.cpu()).norm() < 0.01 * there.norm()
