@@ -54,20 +54,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     most = ceiling(64, 1000) if given.small else ceiling(device=device)
     print(most.line())
     results: dict[str, list[dict[str, Any]]] = {}
+    content = {
+        "environment": surroundings, "ceiling": asdict(most), "rounds": given.rounds, "small": given.small,
+        "topics": results,
+    }  # fmt: skip
     for topic in given.topics or ON_CPU:
         print(f"\n{topic}")
         results[topic] = []
         for comparison in programs[topic](rounds=given.rounds, small=given.small):
             if not given.small:
-                comparison = weighed(comparison, device)
+                comparison = weighed(comparison)
             print(comparison.line(most), flush=True)
             results[topic].append(comparison.record(most))
-    if given.json is not None:
-        content = {
-            "environment": surroundings, "ceiling": asdict(most), "rounds": given.rounds, "small": given.small,
-            "topics": results,
-        }  # fmt: skip
-        given.json.write_text(json.dumps(content, indent=2) + "\n")
+            if given.json is not None:  # each time, for it takes long to come this far
+                given.json.write_text(json.dumps(content, indent=2) + "\n")
     if given.page is not None:
         print(f"\n{write_page(given.page, results, f'{about}; {most.line()}')}")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import torch
 
 from benchmarks.ceiling import Ceiling, Cost
 
@@ -35,7 +36,7 @@ class Comparison:
         ours_by_round: figures of this package.
         rival_by_round: figures of the other program in the same rounds; empty where there is none.
         cost: what one unit takes at least, where that is known, to tell how near the machine's limit ours is.
-        sides: both programs, where their memory is to be measured.
+        sides: both programs, where their memory is still to be measured.
         memory: peak of both in MiB, where it was.
     """
 
@@ -142,19 +143,27 @@ def compare(
         warm_up: run both once before the first round; False where they do so themselves.
         target: what is hoped for, for people.
         cost: what one unit takes at least.
-        weigh: whether their memory is to be measured, for which they have to be such as can be pickled.
+        weigh: whether their memory is to be measured: on a GPU here, otherwise by `peak.weighed`, for which they have
+            to be such as can be pickled.
     """
     sides = [ours] if rival is None else [ours, rival]
     figures: list[list[float]] = [[] for _ in sides]
+    on_gpu, peaks = weigh and torch.cuda.is_available(), [0.0 for _ in sides]
     if warm_up:
         for side in sides:
             side()
     for number in range(rounds):
         for place in range(len(sides)) if number % 2 == 0 else reversed(range(len(sides))):
             gc.collect()  # neither pays for what the other has left behind
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats()
             figures[place].append(sides[place]())
+            if on_gpu:
+                peaks[place] = max(peaks[place], torch.cuda.max_memory_allocated() / 2**20)
     ours_by_round, rival_by_round = (*map(tuple, figures), ())[:2]
-    return Comparison(what, unit, target, ours_by_round, rival_by_round, cost, tuple(sides) if weigh else ())
+    later = tuple(sides) if weigh and not on_gpu else ()
+    memory = tuple(peaks) if on_gpu else ()
+    return Comparison(what, unit, target, ours_by_round, rival_by_round, cost, later, memory)
 
 
 def per_second(work: Callable[[int], object], count: int) -> Side:
