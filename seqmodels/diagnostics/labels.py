@@ -73,7 +73,7 @@ def labelled(name: str, label: Label, texts: Sequence[str]) -> Labels:
         InputError: the function does not give a bool or number for each character.
     """
     rows = [_values(name, label, text) for text in texts]
-    binary = all(isinstance(value, bool) or math.isnan(value) for row in rows for value in row)
+    binary = all(set(map(type, row)) == {bool} or all(type(v) is bool or math.isnan(v) for v in row) for row in rows)
     return Labels([torch.tensor(row, dtype=torch.float32) for row in rows], binary)
 
 
@@ -84,9 +84,9 @@ def _values(name: str, label: Label, text: str) -> list[float | bool]:
         raise InputError(
             f"the label {name!r} gave {len(values):,} values for a text of {len(text):,} characters; expected one each"
         )
-    for value in values:
-        if not isinstance(value, bool | int | float):
-            raise InputError(f"the label {name!r} gave a {type(value).__name__}; expected bools, or numbers")
+    for kind in set(map(type, values)):
+        if not issubclass(kind, bool | int | float):
+            raise InputError(f"the label {name!r} gave a {kind.__name__}; expected bools, or numbers")
     return values
 
 

@@ -5,6 +5,7 @@ Where a text stops being Python, as where a file was cut in two, its labels are 
 
 import ast
 import contextlib
+import functools
 import io
 import itertools
 import tokenize
@@ -156,6 +157,7 @@ def _end(text: str, tokens: list[Token]) -> int:
     return len(text) if tokens and tokens[-1].kind == tokenize.ENDMARKER else tokens[-1].behind if tokens else 0
 
 
+@functools.lru_cache(16)  # label after label asks for them, of the same few texts
 def _tokens(text: str) -> list[Token]:
     """The tokens of a text, to the first place where it is no Python."""
     found = list[Token]()
