@@ -22,6 +22,7 @@ from seqmodels.bleu import corpus_scores
 from seqmodels.checkpoint import load
 from seqmodels.decoding import Beam
 from seqmodels.environment import environment
+from seqmodels.nn.int8 import to_int8
 from seqmodels.tasks import Translator
 
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(
     model: Translator, sources: list[str], references: list[str], *, size: int = 5, rounds: int = 5
 ) -> tuple[list[Comparison], dict[str, float]]:
-    """Both programs on the same sentences: in fp32, and ours with weights of half precision beside it.
+    """Both programs on the same sentences: in fp32, and ours with weights of sixteen and of eight bits beside it.
 
     Args:
         model: of two Transformers.
@@ -67,21 +68,24 @@ def run(
         theirs = ctranslate2.Translator(
             f"{folder}/model", compute_type="float32", inter_threads=torch.get_num_threads(), intra_threads=1
         )
-        half = copy.deepcopy(model).bfloat16()
+        half, eight = copy.deepcopy(model).bfloat16(), copy.deepcopy(model)
+        to_int8(eight)
         programs: dict[str, Callable[[int], list[str]]] = {
             "ours": lambda count: [found[0].text for found in model.translate(sources[:count], Beam(size))],
             "ours in bf16": lambda count: [found[0].text for found in half.translate(sources[:count], Beam(size))],
+            "ours in int8": lambda count: [found[0].text for found in eight.translate(sources[:count], Beam(size))],
             "CTranslate2": lambda count: [
                 model.tokenizer.decode(ids)
                 for ids in translated(theirs, model.source_tokenizer.encode_batch(sources[:count]), size)
             ],
         }
         scores = {name: corpus_scores(work(len(sources)), references)["bleu"] for name, work in programs.items()}
-        ours, ours_half, rival = (per_second(work, len(sources)) for work in programs.values())
+        ours, ours_half, ours_eight, rival = (per_second(work, len(sources)) for work in programs.values())
         what, how = f"Beam {size}, {len(sources):,} sentences", {"unit": "sentences/s", "warm_up": False}
         speeds = [
             compare(f"{what}, fp32", ours, rival, rounds=rounds, target="ratio >= 0.67", **how),
             compare(f"{what}, bf16 by CTranslate2's fp32", ours_half, rival, rounds=rounds, **how),
+            compare(f"{what}, int8 by CTranslate2's fp32", ours_eight, rival, rounds=rounds, **how),
         ]
     return speeds, scores
 

@@ -19,6 +19,7 @@ from seqmodels.batch import BOS
 from seqmodels.data import Tokenizer
 from seqmodels.decoding import Chance, Sampling, stream
 from seqmodels.nn import LSTM, Backbone, Transformer
+from seqmodels.nn.int8 import Int8Linear, to_int8
 from seqmodels.tasks import LanguageModel
 
 GREEDY, RANDOM = Sampling(temperature=0), Sampling()
@@ -47,6 +48,10 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
         ours, theirs = transformers_of(vocabulary, shape)
         for rows, tokens, target in zip((1, 16), (5, 5) if small else lengths, targets, strict=True):
             yield beside_generate(name, ours, theirs, rows, tokens, rounds, f"ratio >= {target}")
+    wide, _ = transformers_of(letters, (256, 2, 4, 32)) if small else (ours, None)
+    to_int8(wide)
+    for rows, tokens in ((1, 5), (16, 5)) if small else ((1, 64), (16, 32)):
+        yield beside_generate(f"{name}, ours in int8, theirs in fp32", wide, theirs, rows, tokens, rounds, "")
 
 
 def beside_plain(
@@ -102,7 +107,7 @@ def beside_generate(
     """
     from benchmarks import hugging_face
 
-    begin = torch.full((rows, 1), BOS, device=ours.device)
+    begin, cost = torch.full((rows, 1), BOS, device=ours.device), _cost(ours, rows)
     return compare(
         f"Sample {name}, {tokens} tokens, batch {rows}{f', {cache} cache' if cache else ''}",
         partial(_rate, partial(write, ours, rows, RANDOM), rows, tokens),
@@ -110,8 +115,8 @@ def beside_generate(
         unit="tokens/s",
         rounds=rounds,
         target=target,
-        cost=_cost(ours, rows),
-        weigh=True,
+        cost=cost,
+        weigh=cost is not None,  # the others cannot be given to another process
     )
 
 
@@ -155,8 +160,10 @@ def made(backbone: Backbone, characters: int = 65) -> LanguageModel:
     return LanguageModel(backbone, Tokenizer.char([letters])).eval()
 
 
-def _cost(model: LanguageModel, rows: int) -> Cost:
-    """Of a token: all weights that multiply it are read once for all rows."""
+def _cost(model: LanguageModel, rows: int) -> Cost | None:
+    """Of a token: all weights that multiply it are read once for all rows. Nothing is said of those of eight bits."""
+    if any(isinstance(part, Int8Linear) for part in model.modules()):
+        return None
     parts = [*model.backbone.named_parameters(), *model.head.named_parameters()]
     matrices = [p for name, p in parts if p.ndim == 2 and "position" not in name]
     return Cost(sum(p.numel() * p.element_size() for p in matrices) / rows, "bytes")

@@ -68,7 +68,7 @@ def main(
         )
         model = Translator(encoder, decoder, pairs.tokenizer, **STORY[name], **ALL)
         run = str(fit(model, pairs, max_steps=max_steps, validations=2, precision=precision, runs=runs))
-        return test_translations(run, None, None, None, Beam(), bf16=False, json=False) | {"run": run}
+        return test_translations(run, None, None, None, Beam(), bf16=False, int8=False, json=False) | {"run": run}
 
     results = sweep(experiment, list(STORY), range(1, seeds + 1), runs, part, settings)
     print(compare_translators(results, runs, "story"))

@@ -7,10 +7,12 @@ from typing import Any, Literal
 
 from seqmodels import sharing
 from seqmodels.checkpoint import load
-from seqmodels.decoding import Beam, Draws, Sampling
+from seqmodels.decoding import Beam, Sampling
 from seqmodels.decoding.beam import Normalization
 from seqmodels.errors import InputError
 from seqmodels.evaluation import Reading
+from seqmodels.flags import given_of, search_or_draws
+from seqmodels.inference import for_use
 from seqmodels.lines import one_line, parsed_bias, parts, read_lines
 from seqmodels.tasks import LanguageModel, SequenceTask
 from seqmodels.tasks.dynamic import Dynamic
@@ -41,6 +43,8 @@ def generate(
     logit_bias: str | None = None,
     stop: list[str] | None = None,
     seed: int | None = None,
+    bf16: bool = False,
+    int8: bool = False,
     json: bool = False,
 ) -> None:
     """Write text with a trained model, as it is drawn.
@@ -60,6 +64,8 @@ def generate(
             the end of the document.
         stop: end the text before this string; may be given several times.
         seed: the same seed writes the same text.
+        bf16: compute with weights of half precision, faster where the processor or GPU is made for it.
+        int8: compute with weights of eight bits in large linear layers, on a processor.
         json: print a line of JSON for each text, with its prompt, its number among the samples, and what was written.
     """
     if prompts is not None and prompt:
@@ -68,6 +74,7 @@ def generate(
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     given = [prompt] if prompts is None else read_lines(prompts)
     task = _language_model(run)
+    for_use(task, bf16=bf16, int8=int8)
     sampling = replace(sampling, logit_bias=token_bias(task.tokenizer, bias))
     if len(given) == samples == 1 and not json:
         sys.stdout.write(given[0])
@@ -128,6 +135,7 @@ def translate(
     min_p: float | None = None,
     seed: int | None = None,
     bf16: bool = False,
+    int8: bool = False,
     ensemble: list[str] | None = None,
     source: str | None = None,
     target: str | None = None,
@@ -155,6 +163,7 @@ def translate(
         min_p: with --samples, draw from tokens at least this share as likely as the likeliest.
         seed: with --samples, the same seed draws the same translations.
         bf16: compute with weights of half precision, faster where the processor or GPU is made for it.
+        int8: compute with weights of eight bits in large linear layers, on a processor.
         ensemble: another run, whose probabilities are averaged with those of the first; may be given several times.
         source: language to translate from, to make sure that the run is of it.
         target: language to translate to, likewise.
@@ -166,8 +175,8 @@ def translate(
         "coverage_penalty": coverage_penalty, "n_best": n_best, "min_length": min_length,
     }  # fmt: skip
     sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-    how = _search_or_draws(_given(search), samples, _given(sampling), _given({"seed": seed}), max_length)
-    models = load_translators([run, *(ensemble or [])], source, target, bf16)
+    how = search_or_draws(given_of(search), samples, given_of(sampling), given_of({"seed": seed}), max_length)
+    models = load_translators([run, *(ensemble or [])], source, target, bf16, int8)
     if attention_map is not None:
         check_attention_map(models[0], attention_map)
     shown: list[tuple[str, str]] = []
@@ -202,6 +211,7 @@ def test(
     dynamic_piece: int | None = None,
     beam: int | None = None,
     bf16: bool = False,
+    int8: bool = False,
     json: bool = False,
 ) -> dict[str, Any]:
     """Score text with a trained model: nats per token, perplexity, bits per character and per byte; or sentences and
@@ -225,22 +235,24 @@ def test(
         dynamic_piece: with carry, how many tokens a piece has, 20 where not given; a window's stride without.
         beam: for a translator, how many beginnings of a translation are followed side by side, 5 where not given.
         bf16: for a translator, compute with weights of half precision.
+        int8: for a translator, compute with weights of eight bits in large linear layers, on a processor.
         json: print one line of JSON.
     """
-    speed = _given({"lr": dynamic_lr, "decay": dynamic_decay})
+    speed = given_of({"lr": dynamic_lr, "decay": dynamic_decay})
     if speed and not dynamic:
         raise InputError(f"--dynamic-{next(iter(speed))} is for dynamic evaluation; give --dynamic, too")
     reading = Reading(lanes, stride, Dynamic(**speed) if dynamic else None, dynamic_piece)
     translator = translates(run)
     of_text = {"column": column, "carry": carry, "lanes": lanes, "length": length, "stride": stride}
-    useless = of_text | {"dynamic": dynamic or None} if translator else {"beam": beam, "bf16": bf16 or None}
-    if given := _given(useless):
+    of_pairs = {"beam": beam, "bf16": bf16 or None, "int8": int8 or None}
+    useless = of_text | {"dynamic": dynamic or None} if translator else of_pairs
+    if given := given_of(useless):
         kind = "a translator" if translator else "a language model"
         raise InputError(
             f"--{next(iter(given))} was given, and {run!r} is {kind}, which has no use for it; leave it out"
         )
     if translator:
-        return test_translations(run, data, subset, split, Beam(**_given({"size": beam})), bf16, json)
+        return test_translations(run, data, subset, split, Beam(**given_of({"size": beam})), bf16, int8, json)
     if data is not None and len(data) > 1:
         raise InputError(f"--data was given {len(data)} names, and {run!r} is a language model; expected one")
     return test_text(run, data[0] if data else None, subset, column, split, carry, length, reading, json)
@@ -265,29 +277,6 @@ def share(run: str, folder: str) -> None:
         folder: where to write it; nothing is written over.
     """
     print(sharing.share(run, folder))
-
-
-def _given(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Those that were given; the others are left to the defaults of what takes them."""
-    return {name: value for name, value in arguments.items() if value is not None}
-
-
-def _search_or_draws(
-    search: dict[str, Any],
-    samples: int | None,
-    sampling: dict[str, Any],
-    seed: dict[str, int],
-    max_length: int | None,
-) -> Beam | Draws:
-    """How to translate, of which the user gave the one kind of settings or the other."""
-    if samples is not None and search:
-        flag = next(iter(search)).replace("size", "beam").replace("_", "-")
-        raise InputError(f"--{flag} is for a search, and --samples draws at random; give one of them")
-    if samples is not None:
-        return Draws(samples, Sampling(**sampling), **seed, max_length=max_length)
-    if unused := [*sampling, *seed]:
-        raise InputError(f"--{unused[0].replace('_', '-')} is for translations that are drawn; give --samples, too")
-    return Beam(**search, max_length=max_length)
 
 
 def _language_model(run: str) -> LanguageModel:

@@ -6,7 +6,6 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -18,9 +17,9 @@ from seqmodels.data import TranslationDataModule
 from seqmodels.decoding import Beam, Draws
 from seqmodels.diagnostics import alignment
 from seqmodels.diagnostics.attention_page import attention_page
-from seqmodels.environment import choose_accelerator
 from seqmodels.errors import InputError
 from seqmodels.folder import write_beside
+from seqmodels.inference import for_use
 from seqmodels.lines import parts
 from seqmodels.plain import read_json
 from seqmodels.tasks import LanguageModel, Translator
@@ -35,7 +34,11 @@ SHOWN = 100
 
 
 def load_translators(
-    runs: Sequence[str], source: str | None = None, target: str | None = None, bf16: bool = False
+    runs: Sequence[str],
+    source: str | None = None,
+    target: str | None = None,
+    bf16: bool = False,
+    int8: bool = False,
 ) -> list[Translates]:
     """Trained translators, to be used together.
 
@@ -43,16 +46,16 @@ def load_translators(
         runs: run folders or checkpoints.
         source: the language to translate from, to be checked; None for that of the model.
         target: likewise.
-        bf16: with weights of half precision, bfloat16.
+        bf16: see `inference.for_use`.
+        int8: see there.
 
     Raises:
         InputError: a run is no translator, or one of other languages.
     """
     found: list[Translates] = []
-    device = "cuda" if choose_accelerator("auto", 1) == "gpu" else "cpu"
     for run in runs:
         task, trained = load(run), trained_on(run)
-        task = task.to(device, torch.bfloat16 if bf16 else None)
+        task = for_use(task, bf16=bf16, int8=int8)
         for side, wanted in (("source", source), ("target", target)):
             if wanted is not None and trained.get(side) not in (None, wanted):
                 raise InputError(
@@ -151,10 +154,11 @@ def test_translations(
     split: str | None,
     beam: Beam,
     bf16: bool,
+    int8: bool,
     json: bool,
 ) -> dict[str, Any]:
     """Translate a text, compare, and print and keep the figures; arguments as of the subcommand `test`."""
-    (task,) = load_translators([run], bf16=bf16)
+    (task,) = load_translators([run], bf16=bf16, int8=int8)
     trained = trained_on(run)
     if data is None and "data" not in trained:
         raise InputError(f"{run!r} does not say what it was trained on; give --data")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from benchmarks import batches, beam, cells, ctranslate, sampling, trainer, translation, watching
+from benchmarks import batches, beam, cells, ctranslate, gpu, sampling, trainer, translation, watching
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, compare, made_up_text, per_second
 from benchmarks.reliability import files, stream
@@ -18,7 +18,7 @@ from seqmodels.batch import BOS, EOS, IGNORE, Batch
 from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.decoding import Beam
 from seqmodels.hardware import has_bf16_lstm
-from seqmodels.nn import Transformer
+from seqmodels.nn import Transformer, int8
 from seqmodels.tasks import Translator
 from seqmodels.tasks.translation import hypotheses
 
@@ -35,9 +35,10 @@ TOPICS = {
     "trainer": (partial(trainer.run, steps=1), 5 + has_bf16_lstm(), 5 + has_bf16_lstm()),
     "batches": (batches.run, 4, 4),
     "cells": (cells.run, 5, 5),
-    "sampling": (sampling.run, 6, 6),
+    "sampling": (sampling.run, 8, 8),
     "translation": (translation.run, 1, 1),
     "watching": (watching.run, 6, 6),
+    "gpu": (gpu.run, 8, 8),
 }
 
 
@@ -118,7 +119,7 @@ def test_the_rival_reads_the_same_batches() -> None:
 
 
 def test_the_plain_network_is_as_large() -> None:
-    model = sampling._model(sampling.LSTM(16, 16, num_layers=2))
+    model = sampling.made(sampling.LSTM(16, 16, num_layers=2))
     plain = sampling.plain_twin(model)
     assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in model.parameters())
 
@@ -172,13 +173,14 @@ def test_ctranslate2_has_the_same_probabilities(tmp_path: Path) -> None:
     assert found == ctranslate.translated(translator, sources, 1, max_length=20)
 
 
-def test_beam_benchmark() -> None:
+def test_beam_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8, "LEAST", 1)
     tokenizer = Tokenizer.char(["abcdefgh "])
     shape = {"input_size": 16, "num_layers": 1, "num_heads": 2}
     model = Translator(Transformer(**shape, causal=False), Transformer(**shape, memory_size=16), tokenizer).eval()
     speeds, scores = beam.run(model, ["abc", "a b"], ["cba", "b a"], size=2, rounds=1)
     assert all(comparison.ratio > 0 for comparison in speeds)
-    assert list(scores) == ["ours", "ours in bf16", "CTranslate2"]
+    assert list(scores) == ["ours", "ours in bf16", "ours in int8", "CTranslate2"]
 
 
 def test_changed_files(capsys: pytest.CaptureFixture[str]) -> None:

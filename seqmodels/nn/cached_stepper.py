@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqmodels.nn.attention import KeysValues, SelfAttention, attend, rotary_angles, rotate
 from seqmodels.nn.feed_forward import FeedForward
@@ -23,18 +23,26 @@ class _Layer(NamedTuple):
 
     norm_mixer: Function
     project: Function
-    out: Tensor
+    add_out: Callable[[Tensor, Tensor], Tensor]
     norm_feed_forward: Function
     inside: Function
-    down: Tensor
+    add_down: Callable[[Tensor, Tensor], Tensor]
 
 
 def _layer(block: "Block") -> _Layer:
     mixer, feed_forward = cast(SelfAttention, block.mixer), cast(FeedForward, block.feed_forward)
     return _Layer(
-        block.norm_mixer.forward, mixer.project.forward, mixer.out.weight.mT,
-        block.norm_feed_forward.forward, feed_forward.inside, feed_forward.out.weight.mT,
+        block.norm_mixer.forward, mixer.project.forward, _adding(mixer.out),
+        block.norm_feed_forward.forward, feed_forward.inside, _adding(feed_forward.out),
     )  # fmt: skip
+
+
+def _adding(layer: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    """`x + layer(y)`, by one call where the layer is a plain product."""
+    if type(layer) is not nn.Linear:
+        return lambda x, y: x + layer(y)
+    weight = layer.weight.mT
+    return lambda x, y: torch.addmm(x, y, weight)
 
 
 class CachedStepper(Stepper):
@@ -90,8 +98,8 @@ class CachedStepper(Stepper):
                 turned.copy_(rotate(turned, *self._rotation[:, self._at]))
             self._cache.write(number, heads[:, self._heads :])
             y = attend(heads[:, : self._heads].unsqueeze(2), *self._cache.shown(number))
-            x = torch.addmm(x, y.reshape(x.shape), layer.out)
-            x = torch.addmm(x, layer.inside(layer.norm_feed_forward(x)), layer.down)
+            x = layer.add_out(x, y.reshape(x.shape))
+            x = layer.add_down(x, layer.inside(layer.norm_feed_forward(x)))
         return cast(Tensor, self._stack.norm(x))
 
     def select(self, rows: Tensor) -> None:

@@ -1,5 +1,8 @@
 """A model with a softmax layer that reads and predicts one token after another."""
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -15,10 +18,8 @@ class Predicting:
         head: the softmax layer.
     """
 
-    def __init__(self, stepper: Stepper, head: nn.Linear) -> None:
-        self._stepper, self._weight = stepper, head.weight.mT
-        never = torch.tensor(NEVER, device=head.bias.device)
-        self._bias = head.bias.index_fill(0, never, -torch.inf)  # of tokens that are never written
+    def __init__(self, stepper: Stepper, head: nn.Module) -> None:
+        self._stepper, self._head = stepper, _without(NEVER, head)
 
         self.recordable, self.prepare = stepper.recordable, stepper.prepare
 
@@ -29,8 +30,18 @@ class Predicting:
 
     def step(self, tokens: Tensor) -> Tensor:
         """See `Stepper.step`."""
-        return torch.addmm(self._bias, self._stepper.step(tokens), self._weight)
+        return self._head(self._stepper.step(tokens))
 
     def select(self, rows: Tensor) -> None:
         """Go on with these rows, in the order given, (N,)."""
         self._stepper.select(rows)
+
+
+def _without(tokens: tuple[int, ...], head: nn.Module) -> Callable[[Tensor], Tensor]:
+    """A softmax layer that gives no probability to some tokens."""
+    if type(head) is not nn.Linear:
+        places = torch.tensor(tokens)
+        return lambda y: cast(Tensor, head(y)).index_fill_(1, places, -torch.inf)
+    bias = head.bias.index_fill(0, torch.tensor(tokens, device=head.bias.device), -torch.inf)
+    weight = head.weight.mT
+    return lambda y: torch.addmm(bias, y, weight)

@@ -1,0 +1,77 @@
+"""Weights of eight bits: nearly the same products, and clear words where there is nothing to gain."""
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from seqmodels.data import Tokenizer
+from seqmodels.decoding import Sampling
+from seqmodels.errors import InputError
+from seqmodels.inference import for_use
+from seqmodels.nn import LSTM, Transformer
+from seqmodels.nn.int8 import LEAST, Int8Linear, to_int8
+from seqmodels.tasks import LanguageModel
+
+
+def large() -> LanguageModel:
+    torch.manual_seed(0)
+    return LanguageModel(Transformer(256, 2, 4, context=40), Tokenizer.char(["abcdefgh"])).eval()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [(1,), (3, 5)])
+def test_products_are_nearly_the_same(bias: bool, rows: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Linear(300, 200, bias=bias), torch.randn(*rows, 300)
+    layer.weight[7] *= 100  # a row of its own scale
+    exact, rounded = layer(x), Int8Linear(layer)(x)
+    error = (rounded - exact).norm(dim=tuple(range(x.ndim - 1))) / exact.norm(dim=tuple(range(x.ndim - 1)))
+    assert 0 < error.median() < 0.03
+    assert error[7] < 0.05
+
+
+@torch.inference_mode()
+def test_a_row_of_zeros_stays_zero() -> None:
+    layer = nn.Linear(300, 300)
+    layer.weight[1], layer.bias[1] = 0, 0.5
+    assert_close(Int8Linear(layer)(torch.randn(4, 300))[:, 1], torch.full((4,), 0.5))
+
+
+@torch.inference_mode()
+def test_steps_are_those_of_the_network() -> None:
+    model = large()
+    exact = model.step(torch.tensor([5, 6]), None)[0]
+    to_int8(model)
+    changed = [name for name, part in model.named_modules() if isinstance(part, Int8Linear)]
+    assert len(changed) == 2 * 4  # the softmax layer over twelve tokens is too small
+    logits, state = model.step(torch.tensor([5, 6]), None)
+    assert 0 < (logits - exact).norm() < 0.1 * exact.norm()
+    steps = model.steps(None, 2)
+    found = steps(torch.tensor([5, 6]))
+    kept = ~found.isneginf().all(0)
+    assert_close(found[:, kept], logits[:, kept], rtol=1e-3, atol=1e-3)
+    following, _ = model.step(torch.tensor([7, 8]), state)
+    assert_close(steps(torch.tensor([7, 8]))[:, kept], following[:, kept], rtol=0.02, atol=0.02)
+
+
+def test_softmax_layer_over_many_tokens() -> None:
+    torch.manual_seed(0)
+    letters = "".join(chr(0x10000 + number) for number in range(LEAST // 16))
+    model = LanguageModel(LSTM(16, 16), Tokenizer.char([letters])).eval()
+    before = "".join(model.generate(max_tokens=20, sampling=Sampling(), seed=1))
+    for_use(model, int8=True)
+    assert isinstance(model.head, Int8Linear)
+    after = "".join(model.generate(max_tokens=20, sampling=Sampling(), seed=1))
+    assert len(after) == len(before)
+    assert sum(a == b for a, b in zip(before, after, strict=True)) > 10
+    assert not set(after) & {"\0"}
+
+
+def test_what_cannot_be() -> None:
+    small = LanguageModel(LSTM(8, 8), Tokenizer.char(["ab"]))
+    with pytest.raises(InputError, match=r"no linear layer of this model has 65,536 weights"):
+        for_use(small, int8=True)
+    with pytest.raises(InputError, match="--bf16 and --int8 were both given"):
+        for_use(small, bf16=True, int8=True)
