@@ -10,14 +10,13 @@ from typing import Any
 
 import torch
 
-from benchmarks import batches, cells, gpu, sampling, trainer, translation, watching
+from benchmarks import batches, beam, cells, gpu, sampling, scale, trainer, translation, watching
 from benchmarks.ceiling import ceiling
 from benchmarks.measure import Comparison
 from benchmarks.page import write_page
-from benchmarks.peak import weighed
 from seqmodels.environment import environment
 
-ON_CPU = ("trainer", "batches", "cells", "sampling", "translation", "watching")
+ON_CPU = ("trainer", "batches", "cells", "sampling", "translation", "beam", "watching", "scale")
 TOPICS = (*ON_CPU, "gpu")
 
 
@@ -40,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "cells": cells.run,
         "sampling": sampling.run,
         "translation": translation.run,
+        "beam": beam.run,
         "watching": watching.run,
+        "scale": scale.run,
         "gpu": gpu.run,
     }
     device = "cuda" if given.topics == ["gpu"] and torch.cuda.is_available() else "cpu"
@@ -62,8 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"\n{topic}")
         results[topic] = []
         for comparison in programs[topic](rounds=given.rounds, small=given.small):
-            if not given.small:
-                comparison = weighed(comparison)
             print(comparison.line(most), flush=True)
             results[topic].append(comparison.record(most))
             if given.json is not None:  # each time, for it takes long to come this far

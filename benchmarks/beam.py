@@ -9,20 +9,25 @@ to text, and BLEU against the file TARGET tells whether they find the same. Need
 import argparse
 import copy
 import gzip
+import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import ctranslate2
 import torch
+from torch import nn
 
 from benchmarks.ctranslate import converted, translated
 from benchmarks.measure import Comparison, compare, per_second
 from seqmodels.bleu import corpus_scores
 from seqmodels.checkpoint import load
+from seqmodels.data import Tokenizer
 from seqmodels.decoding import Beam
 from seqmodels.environment import environment
-from seqmodels.nn.int8 import to_int8
+from seqmodels.hardware import multiplies_bf16
+from seqmodels.nn import Transformer, int8
 from seqmodels.tasks import Translator
 
 
@@ -42,16 +47,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sources, references = (_lines(path)[: given.sentences] for path in (given.source, given.target))
     surroundings = environment(torch.device("cpu"))
     print(f"{surroundings['device']}, {surroundings['threads']} threads, commit {surroundings['commit']}")
-    comparisons, scores = run(model, sources, references, size=given.size, rounds=given.rounds)
+    comparisons, scores = of_run(model, sources, references, size=given.size, rounds=given.rounds)
     for comparison in comparisons:
         print(comparison.line())
     print(", ".join(f"BLEU of {who} {bleu:.2f}" for who, bleu in scores.items()))
 
 
-def run(
+def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
+    """Random weights and made-up sentences, each translated into as many tokens as it may have.
+
+    A network that has learned nothing hardly ever ends a sentence, so both programs make as many steps.
+
+    Args:
+        rounds: how often each program runs.
+        small: tiny sizes, to see that it works.
+    """
+    count, size, words = (4, 16, 20) if small else (1_000, 256, 6_000)
+    source = random.Random(1)
+    letters = [chr(0x10000 + number) for number in range(words)]
+    sentences = [
+        "".join(source.choices(letters, k=max(3, round(source.lognormvariate(2.65, 0.32))))) for _ in range(count)
+    ]
+    torch.manual_seed(1)
+    encoder = Transformer(size, 1 if small else 3, 4, causal=False)
+    decoder = Transformer(size, 1 if small else 3, 4, memory_size=size)
+    model = Translator(encoder, decoder, Tokenizer.char([letters])).eval()
+    programs = _programs(model, sentences, Beam(5, max_length=5 if small else 20))
+    yield from _speeds(programs, count, "Beam 5, {:,} made-up sentences", rounds)
+
+
+def of_run(
     model: Translator, sources: list[str], references: list[str], *, size: int = 5, rounds: int = 5
 ) -> tuple[list[Comparison], dict[str, float]]:
-    """Both programs on the same sentences: in fp32, and ours with weights of sixteen and of eight bits beside it.
+    """Both programs on the same sentences.
 
     Args:
         model: of two Transformers.
@@ -63,31 +91,51 @@ def run(
     Returns:
         The speeds, and BLEU by program.
     """
+    programs = _programs(model, sources, Beam(size))
+    scores = {name: corpus_scores(work(len(sources)), references)["bleu"] for name, work in programs.items()}
+    return list(_speeds(programs, len(sources), f"Beam {size}, {{:,}} sentences", rounds)), scores
+
+
+def _programs(model: Translator, sources: list[str], beam: Beam) -> dict[str, Callable[[int], list[str]]]:
+    """What translates so many of the sentences: ours in fp32, with weights of sixteen and of eight bits, and theirs."""
     with tempfile.TemporaryDirectory() as folder:
         converted(model, Path(folder) / "model")
         theirs = ctranslate2.Translator(
             f"{folder}/model", compute_type="float32", inter_threads=torch.get_num_threads(), intra_threads=1
         )
-        half, eight = copy.deepcopy(model).bfloat16(), copy.deepcopy(model)
-        to_int8(eight)
-        programs: dict[str, Callable[[int], list[str]]] = {
-            "ours": lambda count: [found[0].text for found in model.translate(sources[:count], Beam(size))],
-            "ours in bf16": lambda count: [found[0].text for found in half.translate(sources[:count], Beam(size))],
-            "ours in int8": lambda count: [found[0].text for found in eight.translate(sources[:count], Beam(size))],
-            "CTranslate2": lambda count: [
-                model.tokenizer.decode(ids)
-                for ids in translated(theirs, model.source_tokenizer.encode_batch(sources[:count]), size)
-            ],
-        }
-        scores = {name: corpus_scores(work(len(sources)), references)["bleu"] for name, work in programs.items()}
-        ours, ours_half, ours_eight, rival = (per_second(work, len(sources)) for work in programs.values())
-        what, how = f"Beam {size}, {len(sources):,} sentences", {"unit": "sentences/s", "warm_up": False}
-        speeds = [
-            compare(f"{what}, fp32", ours, rival, rounds=rounds, target="ratio >= 0.67", **how),
-            compare(f"{what}, bf16 by CTranslate2's fp32", ours_half, rival, rounds=rounds, **how),
-            compare(f"{what}, int8 by CTranslate2's fp32", ours_eight, rival, rounds=rounds, **how),
-        ]
-    return speeds, scores
+    half, eight = copy.deepcopy(model).bfloat16(), copy.deepcopy(model)
+    programs = {"ours": partial(_translated, model, sources, beam)}
+    if multiplies_bf16("cpu"):
+        programs["ours in bf16"] = partial(_translated, half, sources, beam)
+    if any(isinstance(part, nn.Linear) and part.weight.numel() >= int8.LEAST for part in model.modules()):
+        int8.to_int8(eight)
+        programs["ours in int8"] = partial(_translated, eight, sources, beam)
+    longest = {} if beam.max_length is None else {"max_length": beam.max_length}
+
+    def rival(count: int) -> list[str]:
+        found = translated(theirs, model.source_tokenizer.encode_batch(sources[:count]), beam.size, **longest)
+        return [model.tokenizer.decode(ids) for ids in found]
+
+    return {**programs, "CTranslate2": rival}
+
+
+def _translated(model: Translator, sources: list[str], beam: Beam, count: int) -> list[str]:
+    return [found[0].text for found in model.translate(sources[:count], beam)]
+
+
+def _speeds(
+    programs: dict[str, Callable[[int], list[str]]], count: int, what: str, rounds: int
+) -> Iterator[Comparison]:
+    """Each of ours beside CTranslate2."""
+    sides = {name: per_second(work, count) for name, work in programs.items()}
+    rival = sides.pop("CTranslate2")
+    for name, side in sides.items():
+        kind = name.removeprefix("ours").removeprefix(" in ") or "fp32"
+        target = {"fp32": "ratio >= 0.67", "bf16": "ratio >= 1.0"}.get(kind, "")
+        beside = "" if kind == "fp32" else " by CTranslate2's fp32"
+        yield compare(
+            f"{what.format(count)}, {kind}{beside}", side, rival, unit="sentences/s", rounds=rounds, target=target
+        )
 
 
 def _lines(path: Path) -> list[str]:

@@ -8,7 +8,8 @@ from functools import partial
 
 import torch
 
-from benchmarks.measure import Comparison, made_up_words
+from benchmarks.measure import Comparison, made_up_words, plainly
+from benchmarks.peak import on_gpu
 from benchmarks.plain import PlainGPT, PlainLSTM
 from benchmarks.sampling import GPT2, LETTERS, beside_generate, beside_plain, made, plain_twin, transformers_of
 from benchmarks.trainer import Precision, Work, rates, rival
@@ -53,9 +54,10 @@ def training(device: str, rounds: int, small: bool) -> Iterator[Comparison]:
         partial(PlainLSTM, size=units, layers=2),
         4 * rows, context // 4, steps, warm_up, mixed, "word", device=device, compiled=not small,
     )  # fmt: skip
+    how = on_gpu if device == "cuda" else plainly
     with made_up_words(30 if small else WORDS, 1_000 if small else 450_000) as text:
-        yield rates(gpt, rival, text, rounds, ">= 1.0", "a compiled loop")
-        yield rates(lstm, rival, text, rounds, ">= 1.0", "a compiled loop")
+        yield rates(gpt, rival, text, rounds, how, ">= 1.0", "a compiled loop")
+        yield rates(lstm, rival, text, rounds, how, ">= 1.0", "a compiled loop")
 
 
 def writing(device: str, rounds: int, small: bool) -> Iterator[Comparison]:
@@ -65,10 +67,11 @@ def writing(device: str, rounds: int, small: bool) -> Iterator[Comparison]:
     lstm = made(LSTM(units, units, 2)).to(device, dtype)
     plain = plain_twin(lstm).to(device, dtype)
     plain.lstm.flatten_parameters()
+    how = on_gpu if device == "cuda" else plainly
     for rows in (1, 16):
-        yield beside_plain(f"LSTM 2x{units}", lstm, plain, rows, tokens, rounds, "")
+        yield beside_plain(f"LSTM 2x{units}", lstm, plain, rows, tokens, rounds, how, "")
     ours, theirs = transformers_of(65 if small else LETTERS, (16, 2, 2, 8) if small else GPT2)
     ours, theirs = ours.to(device, dtype), theirs.to(device, dtype)
     for cache in ("", "static"):
         for rows in (1, 16):
-            yield beside_generate("GPT-2 124M", ours, theirs, rows, 5 if small else 128, rounds, "", cache)
+            yield beside_generate("GPT-2 124M", ours, theirs, rows, 5 if small else 128, rounds, how, "", cache)

@@ -2,23 +2,32 @@
 
 import contextlib
 import gc
+import os
 import random
 import statistics
 import string
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import datasets
-import torch
 
 from benchmarks.ceiling import Ceiling, Cost
 
 Side = Callable[[], float]
 """One program: does its work once and returns the figure that it reached."""
+
+Run = Callable[[Side], tuple[float, float | None]]
+"""Runs a program; returns its figure and, where that is measured, its memory at the peak in MiB."""
+
+
+def plainly(side: Side) -> tuple[float, None]:
+    """Here and now."""
+    return side(), None
 
 
 KINDS = {"flops": "fp32", "flops_bf16": "bf16", "bytes": "the bandwidth"}
@@ -36,8 +45,7 @@ class Comparison:
         ours_by_round: figures of this package.
         rival_by_round: figures of the other program in the same rounds; empty where there is none.
         cost: what one unit takes at least, where that is known, to tell how near the machine's limit ours is.
-        sides: both programs, where their memory is still to be measured.
-        memory: peak of both in MiB, where it was.
+        memory: peak of both in MiB, where it was measured.
     """
 
     what: str
@@ -46,7 +54,6 @@ class Comparison:
     ours_by_round: tuple[float, ...]
     rival_by_round: tuple[float, ...] = ()
     cost: Cost | None = None
-    sides: tuple[Side, ...] = field(default=(), repr=False)
     memory: tuple[float, ...] = ()
 
     @property
@@ -128,7 +135,7 @@ def compare(
     warm_up: bool = True,
     target: str = "",
     cost: Cost | None = None,
-    weigh: bool = False,
+    run: Run = plainly,
 ) -> Comparison:
     """Let two programs take turns.
 
@@ -143,27 +150,23 @@ def compare(
         warm_up: run both once before the first round; False where they do so themselves.
         target: what is hoped for, for people.
         cost: what one unit takes at least.
-        weigh: whether their memory is to be measured: on a GPU here, otherwise by `peak.weighed`, for which they have
-            to be such as can be pickled.
+        run: how a program is run: `plainly`, or as one of `benchmarks.peak`, which tells its memory, too.
     """
     sides = [ours] if rival is None else [ours, rival]
     figures: list[list[float]] = [[] for _ in sides]
-    on_gpu, peaks = weigh and torch.cuda.is_available(), [0.0 for _ in sides]
+    peaks: list[list[float]] = [[] for _ in sides]
     if warm_up:
         for side in sides:
             side()
     for number in range(rounds):
         for place in range(len(sides)) if number % 2 == 0 else reversed(range(len(sides))):
             gc.collect()  # neither pays for what the other has left behind
-            if on_gpu:
-                torch.cuda.reset_peak_memory_stats()
-            figures[place].append(sides[place]())
-            if on_gpu:
-                peaks[place] = max(peaks[place], torch.cuda.max_memory_allocated() / 2**20)
+            figure, peak = run(sides[place])
+            figures[place].append(figure)
+            peaks[place] += [] if peak is None else [peak]
     ours_by_round, rival_by_round = (*map(tuple, figures), ())[:2]
-    later = tuple(sides) if weigh and not on_gpu else ()
-    memory = tuple(peaks) if on_gpu else ()
-    return Comparison(what, unit, target, ours_by_round, rival_by_round, cost, later, memory)
+    memory = tuple(statistics.median(of_side) for of_side in peaks) if all(peaks) else ()
+    return Comparison(what, unit, target, ours_by_round, rival_by_round, cost, memory)
 
 
 def per_second(work: Callable[[int], object], count: int) -> Side:
@@ -183,10 +186,11 @@ def scratch() -> Iterator[Path]:
     already = datasets.config.HF_DATASETS_CACHE
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         datasets.config.HF_DATASETS_CACHE = Path(folder) / "cache"
-        try:
-            yield Path(folder)
-        finally:
-            datasets.config.HF_DATASETS_CACHE = already
+        with mock.patch.dict(os.environ, HF_DATASETS_CACHE=f"{folder}/cache"):  # for processes that are started
+            try:
+                yield Path(folder)
+            finally:
+                datasets.config.HF_DATASETS_CACHE = already
 
 
 @contextlib.contextmanager

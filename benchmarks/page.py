@@ -1,15 +1,17 @@
-"""Results of benchmarks as a table of Markdown and a picture."""
+"""Results of benchmarks as a table of Markdown and pictures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks import scale
 
 Results = Mapping[str, Sequence[Mapping[str, Any]]]
 """By topic, what `Comparison.record` returns."""
 
 
 def write_page(folder: Path, results: Results, about: str) -> str:
-    """Write `speed.md` and `speed.png` into a folder; returns the table.
+    """Write `speed.md`, `speed.png` and where sizes were tried `scale.png` into a folder; returns the table.
 
     Args:
         folder: made where it is not there.
@@ -20,23 +22,32 @@ def write_page(folder: Path, results: Results, about: str) -> str:
     page = f"{about}\n\n{table(results)}"
     (folder / "speed.md").write_text(page)
     draw(results, folder / "speed.png")
+    if sizes := results.get("scale"):
+        scale.draw(sizes, folder / "scale.png")
     return page
 
 
 def table(results: Results) -> str:
-    """One row for each comparison."""
-    lines = ["| Work | Ours | Rival | | Ratio | Aim |", "|---|---|---|---|---|---|"]
-    for comparisons in results.values():
+    """One row for each comparison, without those that the pictures of `scale` show."""
+    lines = ["| Work | Ours | Rival | | Ratio | Of the limit | MiB, ours and rival's | Aim |", "|---" * 8 + "|"]
+    for topic, comparisons in results.items():
         for found in comparisons:
-            ours, rival = (_short(found[side]) for side in ("ours", "rival"))
-            ratio = ""
-            if found["spread"]:
-                low, high = found["spread"]
-                ratio = f"{found['ratio']:.2f} ({low:.2f} to {high:.2f})"
-            if found["unit"] == "ms/step" and found["difference"] is not None:
-                ratio = f"{found['difference']:+.2f} ms"
-            lines.append(f"| {found['what']} | {ours} | {rival} | {found['unit']} | {ratio} | {found['target']} |")
+            if topic == "scale" and found["rival"] is None:
+                continue
+            cells = [found["what"], *(_short(found[side]) for side in ("ours", "rival")), found["unit"], _ratio(found)]
+            cells.append(f"{100 * found['share']:.0f} % of {found['share_of']}" if found["share"] is not None else "")
+            cells += [" and ".join(f"{one:,.0f}" for one in found["memory"]), found["target"]]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _ratio(found: Mapping[str, Any]) -> str:
+    if found["unit"] == "ms/step" and found["difference"] is not None:
+        return f"{found['difference']:+.2f} ms"
+    if not found["spread"]:
+        return ""
+    low, high = found["spread"]
+    return f"{found['ratio']:.2f} ({low:.2f} to {high:.2f})"
 
 
 def draw(results: Results, path: Path) -> None:

@@ -1,35 +1,41 @@
-"""How much memory a program takes at its peak."""
+"""Programs that are run so that their memory at the peak is known, too."""
 
 import multiprocessing
 import re
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.measure import Comparison
+import torch
+
+from benchmarks.measure import Run, Side
 
 
-def weighed(comparison: Comparison) -> Comparison:
-    """With the memory of both, where it is still to be measured; each program runs once more for that."""
-    if not comparison.sides:
-        return comparison
-    return replace(comparison, memory=tuple(of_process(side) for side in comparison.sides), sides=())
+def run_on(device: str) -> Run:
+    """How to run a program on a device, cpu or cuda."""
+    return in_process if device == "cpu" else on_gpu
 
 
-def of_process(side: Callable[[], float]) -> float:
-    """MiB of a fresh process that does nothing else, all libraries included.
+def in_process(side: Side) -> tuple[float, float]:
+    """In a fresh process that does nothing else, so that neither program changes how the other finds the machine: what
+    freed memory is kept, how many threads there are. Its memory is that of all of it, libraries included.
 
     Args:
         side: the program, which can be pickled.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_peak_of_this, side).result()
+        return pool.submit(_run_here, side).result()
 
 
-def _peak_of_this(side: Callable[[], float]) -> float:
-    side()
+def _run_here(side: Side) -> tuple[float, float]:
+    figure = side()
     # Not `getrusage`, which also counts the process that this one was made by.
     found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
-    return int(found[1]) / 1024
+    return figure, int(found[1]) / 1024
+
+
+def on_gpu(side: Side) -> tuple[float, float]:
+    """Here; memory is what is allocated on the GPU, what is there already included."""
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    return side(), torch.cuda.max_memory_allocated() / 2**20

@@ -22,7 +22,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.ceiling import Cost
-from benchmarks.measure import Comparison, compare, made_up_text, made_up_words
+from benchmarks.measure import Comparison, Run, compare, made_up_text, made_up_words, plainly
+from benchmarks.peak import in_process
 from benchmarks.plain import Layers, PlainGPT, PlainLSTM
 from seqmodels.batch import IGNORE
 from seqmodels.data import TextDataModule
@@ -111,13 +112,14 @@ def run(*, rounds: int = 5, steps: int = 6, small: bool = False) -> Iterator[Com
         steps: steps of the large network that count in a round; below 100, where the first sample is due.
         small: tiny sizes and few steps, to see that it works.
     """
+    how = plainly if small else in_process
     with made_up_text(20_000 if small else 1_000_000) as text:
         size, rows, length = (16, 4, 8) if small else (512, 64, 128)
         work = _lstm(size, 2, rows, length, steps)
-        yield rates(work, rival, text, rounds, ">= 0.98")
+        yield rates(work, rival, text, rounds, how, ">= 0.98")
         if has_bf16_lstm():  # the loop would fail on other processors
             half = replace(work, precision="bf16-mixed")
-            yield rates(half, rival, text, rounds, ">= 0.98")
+            yield rates(half, rival, text, rounds, how, ">= 0.98")
         size, rows, length = (8, 2, 8) if small else (64, 12, 64)
         work = _lstm(size, 1, rows, length, *((steps, 1) if small else LITTLE))
         yield compare(
@@ -128,15 +130,15 @@ def run(*, rounds: int = 5, steps: int = 6, small: bool = False) -> Iterator[Com
             rounds=rounds,
             warm_up=False,
             target="at most 1.0 ms added",
-            weigh=True,
+            run=how,
         )
         work = _transformer(16 if small else 128, rows, length, *((steps, 1) if small else LITTLE))
-        yield rates(work, rival, text, rounds, ">= 1.5", "a plain GPT")
-        yield rates(work, hugging_face_trainer, text, rounds, ">= 1.8", "transformers' Trainer")
+        yield rates(work, rival, text, rounds, how, ">= 1.5", "a plain GPT")
+        yield rates(work, hugging_face_trainer, text, rounds, how, ">= 1.8", "transformers' Trainer")
     with made_up_words(200 if small else 33_278, 5_000 if small else 150_000) as text:
         work = _lstm(16 if small else 200, 2, 20, 35, steps, 2)
         work = replace(work, name=f"word {work.name}", tokenizer="word", fused=False)
-        yield rates(work, rival, text, rounds, ">= 1.5")
+        yield rates(work, rival, text, rounds, how, ">= 1.5")
 
 
 def _lstm(size: int, layers: int, rows: int, length: int, steps: int, warm_up: int = 1) -> Work:
@@ -152,7 +154,7 @@ def _transformer(size: int, rows: int, length: int, steps: int, warm_up: int) ->
     )  # fmt: skip
 
 
-def rates(work: Work, other: Side, text: Path, rounds: int, target: str, whom: str = "") -> Comparison:
+def rates(work: Work, other: Side, text: Path, rounds: int, how: Run, target: str, whom: str = "") -> Comparison:
     """Tokens of both in a second.
 
     Args:
@@ -160,6 +162,7 @@ def rates(work: Work, other: Side, text: Path, rounds: int, target: str, whom: s
         other: the other program.
         text: a directory of text.
         rounds: how often each program runs.
+        how: each of them is run.
         target: what is hoped for.
         whom: what the other program is called, where it is no plain loop.
     """
@@ -172,7 +175,7 @@ def rates(work: Work, other: Side, text: Path, rounds: int, target: str, whom: s
         warm_up=False,
         target=f"ratio {target}",
         cost=work.cost(work.data(text).tokenizer.vocab_size),
-        weigh=True,
+        run=how,
     )
 
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from benchmarks import batches, beam, cells, ctranslate, gpu, sampling, trainer, translation, watching
+from benchmarks import batches, beam, cells, ctranslate, gpu, sampling, scale, trainer, translation, watching
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, compare, made_up_text, per_second
 from benchmarks.reliability import files, stream
 from seqmodels.batch import BOS, EOS, IGNORE, Batch
 from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.decoding import Beam
-from seqmodels.hardware import has_bf16_lstm
+from seqmodels.hardware import has_bf16_lstm, multiplies_bf16
 from seqmodels.nn import Transformer, int8
 from seqmodels.tasks import Translator
 from seqmodels.tasks.translation import hypotheses
@@ -38,6 +38,8 @@ TOPICS = {
     "sampling": (sampling.run, 8, 8),
     "translation": (translation.run, 1, 1),
     "watching": (watching.run, 6, 6),
+    "beam": (beam.run, 1 + multiplies_bf16("cpu"), 1 + multiplies_bf16("cpu")),
+    "scale": (scale.run, 2 * 5 * 2 + 1, 1),
     "gpu": (gpu.run, 8, 8),
 }
 
@@ -178,9 +180,9 @@ def test_beam_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = Tokenizer.char(["abcdefgh "])
     shape = {"input_size": 16, "num_layers": 1, "num_heads": 2}
     model = Translator(Transformer(**shape, causal=False), Transformer(**shape, memory_size=16), tokenizer).eval()
-    speeds, scores = beam.run(model, ["abc", "a b"], ["cba", "b a"], size=2, rounds=1)
+    speeds, scores = beam.of_run(model, ["abc", "a b"], ["cba", "b a"], size=2, rounds=1)
     assert all(comparison.ratio > 0 for comparison in speeds)
-    assert list(scores) == ["ours", "ours in bf16", "ours in int8", "CTranslate2"]
+    assert list(scores) == ["ours", *["ours in bf16"] * multiplies_bf16("cpu"), "ours in int8", "CTranslate2"]
 
 
 def test_changed_files(capsys: pytest.CaptureFixture[str]) -> None:
