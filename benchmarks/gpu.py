@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.measure import Comparison, made_up_words, plainly
+from benchmarks.measure import Comparison, Run, made_up_words, plainly
 from benchmarks.peak import on_gpu
 from benchmarks.plain import PlainGPT, PlainLSTM
 from benchmarks.sampling import GPT2, LETTERS, beside_generate, beside_plain, made, plain_twin, transformers_of
@@ -67,7 +67,7 @@ def writing(device: str, rounds: int, small: bool) -> Iterator[Comparison]:
     lstm = made(LSTM(units, units, 2)).to(device, dtype)
     plain = plain_twin(lstm).to(device, dtype)
     plain.lstm.flatten_parameters()
-    how = on_gpu if device == "cuda" else plainly
+    how: dict[str, Run] = {"run": on_gpu} if device == "cuda" else {}
     for rows in (1, 16):
         yield beside_plain(f"LSTM 2x{units}", lstm, plain, rows, tokens, rounds, how, "")
     ours, theirs = transformers_of(65 if small else LETTERS, (16, 2, 2, 8) if small else GPT2)

@@ -136,6 +136,7 @@ def compare(
     target: str = "",
     cost: Cost | None = None,
     run: Run = plainly,
+    weigh: Run | None = None,
 ) -> Comparison:
     """Let two programs take turns.
 
@@ -151,6 +152,7 @@ def compare(
         target: what is hoped for, for people.
         cost: what one unit takes at least.
         run: how a program is run: `plainly`, or as one of `benchmarks.peak`, which tells its memory, too.
+        weigh: one of those, by which each runs once more for its memory.
     """
     sides = [ours] if rival is None else [ours, rival]
     figures: list[list[float]] = [[] for _ in sides]
@@ -164,6 +166,8 @@ def compare(
             figure, peak = run(sides[place])
             figures[place].append(figure)
             peaks[place] += [] if peak is None else [peak]
+    if weigh is not None:
+        peaks = [[peak for _, peak in [weigh(side)] if peak is not None] for side in sides]
     ours_by_round, rival_by_round = (*map(tuple, figures), ())[:2]
     memory = tuple(statistics.median(of_side) for of_side in peaks) if all(peaks) else ()
     return Comparison(what, unit, target, ours_by_round, rival_by_round, cost, memory)

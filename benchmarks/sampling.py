@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.ceiling import Cost
-from benchmarks.measure import Comparison, Run, compare, plainly
+from benchmarks.measure import Comparison, Run, compare
 from benchmarks.peak import in_process
 from benchmarks.plain import PlainLSTM
 from seqmodels.batch import BOS, NEVER
@@ -34,7 +34,7 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
         rounds: how often each program runs.
         small: tiny sizes and few tokens, to see that it works.
     """
-    how = plainly if small else in_process
+    how = {} if small else {"weigh": in_process}
     size, tokens = (16, 5) if small else (512, 200)
     lstm = made(LSTM(size, size, num_layers=2))
     plain = plain_twin(lstm)
@@ -55,11 +55,18 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
     wide, _ = transformers_of(letters, (256, 2, 4, 32)) if small else (ours, None)
     to_int8(wide)  # which cannot be given to another process
     for rows, tokens in ((1, 5), (16, 5)) if small else ((1, 64), (16, 32)):
-        yield beside_generate(f"{name}, ours in int8, theirs in fp32", wide, theirs, rows, tokens, rounds, plainly, "")
+        yield beside_generate(f"{name}, ours in int8, theirs in fp32", wide, theirs, rows, tokens, rounds, {}, "")
 
 
 def beside_plain(
-    name: str, ours: LanguageModel, plain: PlainLSTM, rows: int, tokens: int, rounds: int, how: Run, target: str
+    name: str,
+    ours: LanguageModel,
+    plain: PlainLSTM,
+    rows: int,
+    tokens: int,
+    rounds: int,
+    how: dict[str, Run],
+    target: str,
 ) -> Comparison:
     """An LSTM and its twin; arguments as of `beside_generate`."""
     return compare(
@@ -71,7 +78,7 @@ def beside_plain(
         warm_up=False,
         target=target,
         cost=_cost(ours, rows),
-        run=how,
+        **how,
     )
 
 
@@ -102,7 +109,7 @@ def beside_generate(
     rows: int,
     tokens: int,
     rounds: int,
-    how: Run,
+    how: dict[str, Run],
     target: str,
     cache: str = "",
 ) -> Comparison:
@@ -115,7 +122,7 @@ def beside_generate(
         rows: how many texts at a time.
         tokens: of each.
         rounds: how often each program runs.
-        how: each of them is run.
+        how: each of them is run and weighed, see `compare`.
         target: what is hoped for.
         cache: of theirs, by its name there; what it takes by itself where not given.
     """
@@ -131,7 +138,7 @@ def beside_generate(
         warm_up=False,
         target=target,
         cost=_cost(ours, rows),
-        run=how,
+        **how,
     )
 
 
