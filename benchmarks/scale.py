@@ -117,6 +117,7 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path) -> None:
         path: the picture.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
 
     lines: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for record in records:
@@ -130,6 +131,8 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path) -> None:
         for network, points in networks.items():
             axes.loglog(*zip(*points, strict=True), marker="o", markersize=3, label=network)
         axes.set_xlabel(factor)
+        axes.set_xticks(FACTORS[factor], [f"{value:,}" for value in FACTORS[factor]], fontsize=7)
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.grid(alpha=0.3)
         axes.axvline(USUAL[factor], color="#999999", linewidth=0.8, linestyle=":")
     figure.axes[0].set_ylabel("tokens/s")
