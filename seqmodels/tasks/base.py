@@ -78,13 +78,11 @@ class SequenceTask(Recorded, Sharded, ABC):
         self._step = torch.zeros(3, dtype=torch.float64)  # of the step that is being made, and its nats on all ranks
         self._norm = self.gradient_norm = torch.zeros(())
         """Norm of the gradient of the last step, before it was clipped."""
-        self.compiled = False
-        """Whether what is done to many logits is compiled."""
+        self.compiled = False  # whether what is done to many logits is
         self.skipped_in_a_row = 0
         """How many of the last steps were skipped, since a loss or gradient was not finite."""
         self._clock: tuple[float, int] | None = None  # when that was, and the tokens seen by then
-        self.figures: dict[str, Tensor | float] = {}
-        """What was logged last during training."""
+        self.figures: dict[str, Tensor | float] = {}  # what was logged last during training
 
     identity: tuple[str, ...]
     """Arguments that a resumed run must have been given alike."""
