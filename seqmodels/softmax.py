@@ -72,7 +72,7 @@ class _LinearNats(torch.autograd.Function):
         compiled: bool,
     ) -> tuple[Tensor, Tensor]:
         learning, exact = any(ctx.needs_input_grad), torch.promote_types(dtype, torch.float32)
-        piece = compiled_piece() if compiled else _piece
+        piece = _compiled_piece() if compiled else _piece
         with torch.autocast(y.device.type, enabled=False):
             y, w, b = y.to(dtype), weight.to(dtype), bias.to(dtype)
             more = -len(w) % EVEN if y.is_cuda else 0
@@ -125,6 +125,6 @@ def _piece(
 
 
 @functools.cache
-def compiled_piece() -> Callable[..., tuple[Tensor, Tensor, Tensor | None]]:
+def _compiled_piece() -> Callable[..., tuple[Tensor, Tensor, Tensor | None]]:
     """`_piece` with two passes over the logits rather than eight."""
     return torch.compile(_piece)

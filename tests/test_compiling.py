@@ -2,19 +2,24 @@
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from seqmodels import softmax
-from seqmodels.batch import IGNORE
-from seqmodels.data import Tokenizer
+from seqmodels.batch import IGNORE, Batch
+from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.nn import GRU, Transformer, prenorm
+from seqmodels.run import fit
 from seqmodels.softmax import linear_nats
-from seqmodels.tasks import LanguageModel
+from seqmodels.tasks import LanguageModel, losses
 from seqmodels.tasks.compiling import MANY, compile_steps
+
+# Torch itself asks for it, of what it traces.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 
 
 @pytest.fixture(autouse=True)
@@ -28,14 +33,13 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return actual(function, backend="eager", fullgraph=True)
 
     monkeypatch.setattr(torch, "compile", compile)
-    for cached in (prenorm._compiled_block, softmax.compiled_piece):
+    for cached in (prenorm._compiled_block, softmax._compiled_piece):
         cached.cache_clear()
     yield called
-    for cached in (prenorm._compiled_block, softmax.compiled_piece):
+    for cached in (prenorm._compiled_block, softmax._compiled_piece):
         cached.cache_clear()
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # asked for by torch itself
 @pytest.mark.parametrize(
     "network",
     [
@@ -48,14 +52,16 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 def test_blocks(network, traced: list[str]) -> None:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
     net = network(16, 2, 4, context=12).double()
-    x = torch.randn(3, 12, 16, dtype=torch.float64)
-    found = []
-    for compiled in (False, True):
-        net.compiled = compiled
-        y, _ = net(x)
-        found.append([y, *torch.autograd.grad(y.square().sum(), list(net.parameters()))])
+    for length in (12, 9, 7):  # of which the later ones are compiled for all lengths
+        x = torch.randn(3, length, 16, dtype=torch.float64)
+        found = []
+        for compiled in (False, True):
+            net.compiled = compiled
+            y, _ = net(x)
+            gradients = torch.autograd.grad(y.square().sum(), list(net.parameters()))
+            found.append([y, *gradients])
+        assert_close(found[1], found[0])
     assert traced == ["Block.forward"]
-    assert_close(found[1], found[0])
     net.eval()(x)
     net.train().traced(x)
     assert traced == ["Block.forward"]
@@ -73,6 +79,35 @@ def test_loss(smoothing: float, traced: list[str]) -> None:
         found.append([nats, *torch.autograd.grad(objective, given)])
     assert traced == ["_piece"]
     assert_close(found[1], found[0])
+
+
+def test_a_step_is_compiled_where_it_was_asked_for(traced: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "LOGITS", 10)
+    torch.manual_seed(0)
+    task = LanguageModel(Transformer(8, 1, 2, context=6), Tokenizer.char(["abc"])).double()
+    tokens = torch.randint(4, 7, (2, 7))
+    batch = Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
+    found = []
+    for _ in range(2):
+        objective = task.losses(batch, None).objective
+        found.append([objective, *torch.autograd.grad(objective, list(task.parameters()))])
+        assert len(traced) == 2 * task.compiled
+        if not task.compiled:
+            compile_steps(task)
+    assert sorted(traced) == ["Block.forward", "_piece"]
+    assert_close(found[1], found[0])
+
+
+def test_fit_asks_for_it(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("abc " * 200)
+    data = TextDataModule(str(text), length=8, batch_size=2)
+    with pytest.raises(InputError, match="compile was given, and GRU"):
+        fit(LanguageModel(GRU(4, 4), data.tokenizer), data, max_steps=1, compile=True, runs=str(tmp_path / "runs"))
+    task = LanguageModel(Transformer(8, 1, 2), data.tokenizer)
+    with pytest.raises(InputError, match="was given with compile; leave it out"):
+        fit(task, data, max_steps=1, compile=True, strategy="fsdp", devices=2, runs=str(tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_what_there_is_to_compile() -> None:

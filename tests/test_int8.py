@@ -1,16 +1,23 @@
 """Weights of eight bits: nearly the same products, and clear words where there is nothing to gain."""
 
+import contextlib
+import io
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
-from seqmodels.data import Tokenizer
+from seqmodels import commands
+from seqmodels.cli import main
+from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
 from seqmodels.inference import for_use
 from seqmodels.nn import LSTM, Transformer
 from seqmodels.nn.int8 import LEAST, Int8Linear, to_int8
+from seqmodels.run import fit
 from seqmodels.tasks import LanguageModel
 
 
@@ -75,3 +82,27 @@ def test_what_cannot_be() -> None:
         for_use(small, int8=True)
     with pytest.raises(InputError, match="--bf16 and --int8 were both given"):
         for_use(small, bf16=True, int8=True)
+
+
+def test_the_command_takes_fewer_bits(text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = TextDataModule(str(text_file), length=8, batch_size=2)
+    model = LanguageModel(LSTM(8, 8), data.tokenizer)
+    with contextlib.redirect_stdout(io.StringIO()):
+        run = fit(model, data, max_steps=1, runs=str(tmp_path / "runs"), watch=False)
+    given: list[dict[str, bool]] = []
+
+    def noted(task: LanguageModel, **how: bool) -> LanguageModel:
+        given.append(how)
+        return task
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "for_use", noted)
+        for flags in ([], ["--int8"], ["--bf16"]):
+            main(["generate", str(run), "--max-tokens", "3", *flags])
+    assert [(how["bf16"], how["int8"]) for how in given] == [(False, False), (False, True), (True, False)]
+    capsys.readouterr()
+    main(["generate", str(run), "--max-tokens", "3", "--seed", "1", "--bf16"])
+    with pytest.raises(SystemExit) as stopped:
+        main(["generate", str(run), "--int8"])
+    assert stopped.value.code == 2
+    assert "eight bits gain nothing" in capsys.readouterr().err

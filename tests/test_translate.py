@@ -19,7 +19,9 @@ from seqmodels.data.loader import loader
 from seqmodels.data.order import Share
 from seqmodels.diagnostics import alignment
 from seqmodels.environment import quiet
+from seqmodels.errors import InputError
 from seqmodels.lines import one_line
+from seqmodels.nn import int8
 from seqmodels.translating import load_translators
 
 
@@ -119,6 +121,19 @@ def test_weights_of_half_precision_translate_alike(run: Path, capsys: pytest.Cap
     assert isinstance(half, Translator)
     assert half.embedding.weight.dtype == torch.bfloat16
     main(["test", str(run), "--json", "--bf16"])
+    assert json.loads(capsys.readouterr().out)["exact_match"] > 0.8
+
+
+def test_weights_of_eight_bits_translate_alike(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="no linear layer of this model has 65,536 weights"):
+        load_translators([str(run)], int8=True)
+    monkeypatch.setattr(int8, "LEAST", 1)
+    assert translated(run, b"big bird and cat\n", capsys, "--int8") == ["chat et oiseau grand"]
+    (eight,) = load_translators([str(run)], int8=True)
+    assert any(isinstance(part, int8.Int8Linear) for part in eight.modules())  # type: ignore[attr-defined]
+    main(["test", str(run), "--json", "--int8"])
     assert json.loads(capsys.readouterr().out)["exact_match"] > 0.8
 
 

@@ -4,7 +4,7 @@ A unit is chosen on one half of the texts and scored on the other, so that the b
 of the same shape with random weights says how much of the score needs no learning.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -63,22 +63,22 @@ def rank(found: Activations, labels: Mapping[str, Labels], best: int = 5) -> dic
     ranking: dict[str, list[Neuron]] = {}
     here = halves(found.texts)
     targets = {name: found.labelled(label) for name, label in labels.items()}
-    curves = _curves(found.values, here, [targets[name] for name, label in labels.items() if label.binary])
+    curves = _curves(found.values, here, {name: targets[name] for name, label in labels.items() if label.binary})
     for name, label in labels.items():
         target = targets[name]
         said = ~target.isnan()
         (first, known), (second, unknown) = [(found.values[part], target[part]) for part in (said & here, said & ~here)]
-        direct = next(curves) if label.binary else None
         if any(len(side) == 0 or bool((side == side[0]).all()) for side in (known, unknown)):
             ranking[name] = []
             continue
-        if direct is not None:
+        if label.binary:
+            direct = curves[name]
             turned = direct < 0.5
             chosen_by = torch.where(turned, 1 - direct, direct)
         else:
             chosen_by = r_squared(first, known, first, known)
         order = chosen_by.argsort(descending=True, stable=True)[:best]
-        if direct is not None:
+        if label.binary:
             score = auc(second[:, order], unknown > 0)
             score = torch.where(turned[order], 1 - score, score)
         else:
@@ -90,24 +90,24 @@ def rank(found: Activations, labels: Mapping[str, Labels], best: int = 5) -> dic
     return ranking
 
 
-def _curves(values: Tensor, here: Tensor, targets: list[Tensor]) -> Iterator[Tensor]:
+def _curves(values: Tensor, here: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The area under the curve of all units for each of some labels, by the positions `here` where it says something.
 
     Labels that say something at the same positions are done together, for sorting is what takes time.
     """
-    together: list[tuple[Tensor, list[int]]] = []
-    for number, target in enumerate(targets):
+    together: list[tuple[Tensor, list[str]]] = []
+    for name, target in targets.items():
         part = here & ~target.isnan()
-        same = next((numbers for other, numbers in together if torch.equal(other, part)), None)
+        same = next((names for other, names in together if torch.equal(other, part)), None)
         if same is None:
-            together.append((part, [number]))
+            together.append((part, [name]))
         else:
-            same.append(number)
-    found: dict[int, Tensor] = {}
-    for part, numbers in together:
-        positive = torch.stack([targets[number][part] > 0 for number in numbers])
-        found.update(zip(numbers, auc(values[part], positive), strict=True))
-    return (found[number] for number in range(len(targets)))
+            same.append(name)
+    found: dict[str, Tensor] = {}
+    for part, names in together:
+        positive = torch.stack([targets[name][part] > 0 for name in names])
+        found.update(zip(names, auc(values[part], positive), strict=True))
+    return found
 
 
 def halves(texts: Tensor) -> Tensor:

@@ -98,15 +98,15 @@ class Reading(NamedTuple):
     mask: Tensor | None
     """True at real positions, bool (B, T); None where all are real."""
     visible: Tensor | None
-    """Which keys each query may see, bool, broadcastable to (B, H, T, S + T); None for the common case that all of the
-    cache and everything up to the query itself may be seen, which needs S = 0 or T = 1, or where `causal` is False that
-    everything may."""
+    """Which keys each query may see, bool, broadcastable to (B, H, T, S + T); None where all may be seen, or with
+    `hide_later` all up to the query itself, S = 0."""
     rotation: tuple[Tensor, Tensor] | None
     """Cosine and sine of the rotary angles (B, 1, T, D / 2H); None where positions are learned."""
     keep: int
     """How many of the S + T keys later queries may see."""
-    causal: bool = True
-    """Whether what is later is hidden."""
+    hide_later: bool = False
+    """Whether queries see nothing that comes later, where `visible` leaves that open. It is told, not found out by each
+    layer, so that layers compiled for many lengths have a plain bool."""
 
 
 class SelfAttention(nn.Module):
@@ -158,10 +158,9 @@ class SelfAttention(nn.Module):
         q, k = qk.split((queries, keys), 1)
         if cache[0].shape[2]:
             k, v = torch.cat((cache[0].to(k.dtype), k), 2), torch.cat((cache[1].to(v.dtype), v), 2)
-        causal = reading.causal and reading.visible is None and T > 1
-        y = attend(q, k, v, reading.visible, causal=causal)
+        y = attend(q, k, v, reading.visible, causal=reading.hide_later)
         if trace is not None:
-            trace.attention[""] = attention_weights(q, k, reading.visible, causal=causal)
+            trace.attention[""] = attention_weights(q, k, reading.visible, causal=reading.hide_later)
         first = k.shape[2] - reading.keep
         return self.out(y.transpose(1, 2).reshape(B, T, D)), (k[:, :, first:], v[:, :, first:])
 

@@ -246,7 +246,7 @@ class PreNormStack(Backbone):
             rotation = angles.cos().to(dtype), angles.sin().to(dtype)
         # What no later query can see is dropped. Where there is padding, all stays: rows differ in what they need.
         keep = S + T if isinstance(keys, Tensor) or self.max_length else min(S + T, self.context - 1)
-        return x, keys, Reading(mask, visible, rotation, keep, self.causal)
+        return x, keys, Reading(mask, visible, rotation, keep, self.causal and visible is None and T > 1)
 
     def remember(self, source: Tensor, mask: Tensor, summary: Tensor) -> State:
         """See `Backbone.remember`: which positions of the source are real, and its keys and values for each layer."""
