@@ -31,6 +31,8 @@ from seqmodels.data import SequenceDataModule
 from seqmodels.tasks import SequenceTask
 
 STEPS = 20
+WATCHED = ("windows", "fsdp-lstm", "fsdp-attends")
+"""Cases whose gradients and spectra are looked at, which takes longer than training."""
 Built = tuple[SequenceTask, SequenceDataModule]
 
 
@@ -114,7 +116,8 @@ def run(name: str, folder: Path, processes: int, resume: Path | None = None) -> 
     half = Record(STEPS // 2, runs / f"{name}.ckpt")
     return fit(
         task, data, max_steps=STEPS, validations=1, devices=processes, accelerator="cpu", runs=str(runs / name),
-        callbacks=(half, Held(folder / "held" / name)), resume=resume, **settings, **case.settings,
+        watch=name in WATCHED, callbacks=(half, Held(folder / "held" / name)), resume=resume, **settings,
+        **case.settings,
     )  # fmt: skip
 
 

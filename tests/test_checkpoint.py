@@ -35,18 +35,19 @@ def test_round_trip(text_file: Path, tmp_path: Path, name: str) -> None:
 
 
 def test_from_the_file_alone(text_file: Path, tmp_path: Path) -> None:
-    """Another process, without the text: the same continuations."""
+    """Another process, without the text: the same continuations. What tracks runs is imported where it is asked for."""
     wanted = []
     for tokenizer in ("char", "byte", "bpe"):
         model = saved(text_file, tmp_path / f"{tokenizer}.ckpt", tokenizer=tokenizer)
         wanted.append("".join(model.generate("the", max_tokens=12, seed=3)))
     code = """
-import json, sys, seqmodels
+import json, sys, seqmodels, seqmodels.run, seqmodels.tracking
 models = [seqmodels.load(f"{name}.ckpt") for name in ("char", "byte", "bpe")]
-json.dump(["".join(model.generate("the", max_tokens=12, seed=3)) for model in models], sys.stdout)
+written = ["".join(model.generate("the", max_tokens=12, seed=3)) for model in models]
+json.dump([*written, "wandb" in sys.modules], sys.stdout)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, timeout=120, check=True)
-    assert json.loads(done.stdout) == wanted
+    assert json.loads(done.stdout) == [*wanted, False]
 
 
 def test_holds_tensors_and_plain_data(text_file: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Training on pairs: stopped and resumed, and on two processes, it is what it would have been."""
 
 import csv
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -65,15 +66,8 @@ def test_resume(files: Path, tmp_path: Path, stop: int, settings: dict[str, obje
         assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
 
 
-def rows(folder: Path, files: Path, max_tokens: int, devices: int) -> list[list[float]]:
+def rows(folder: Path) -> list[list[float]]:
     """The log of a run: loss, norm of the gradient, and the figures of validations."""
-    folder.mkdir()
-    (folder / "program.py").write_text(PROGRAM)
-    words = ["--data", str(files), "--max-tokens", str(max_tokens), "--devices", str(devices), "--runs", str(folder)]
-    command = [sys.executable, str(folder / "program.py"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
     (metrics,) = folder.glob("*/*/metrics.csv")  # one run, whatever the number of processes
     with metrics.open(newline="") as file:
         found = list(csv.DictReader(file))
@@ -82,8 +76,20 @@ def rows(folder: Path, files: Path, max_tokens: int, devices: int) -> list[list[
     return [[float(row[name] or "nan") for name in sorted(names)] for row in found]
 
 
-def test_two_processes_are_one(files: Path, tmp_path: Path) -> None:
-    together = rows(tmp_path / "one", files, 400, 1)
-    shared = rows(tmp_path / "two", files, 200, 2)
+def test_two_processes_are_one(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+
+    def words(max_tokens: int, devices: int) -> list[str]:
+        sizes = ["--max-tokens", str(max_tokens), "--devices", str(devices)]
+        return [str(program), "--data", str(files), "--runs", str(tmp_path / str(devices)), *sizes]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", words(400, 1))
+        runpy.run_path(str(program), run_name="__main__")
+    done = subprocess.run([sys.executable, *words(200, 2)], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    together, shared = rows(tmp_path / "1"), rows(tmp_path / "2")
     assert len(together) == 5
     assert_close(shared, together, rtol=1e-3, atol=1e-4, equal_nan=True)

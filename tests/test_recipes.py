@@ -146,8 +146,9 @@ def test_recipe_fits_a_screen_and_says_how_it_is_run(recipe: Path) -> None:
     assert f"python recipes/{recipe.name}" in source
 
 
-def test_recipe_refuses_in_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, str(RECIPES[0]), "--max-minuts", "1"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
-    assert done.stderr == "error: the option --max-minuts is not known; did you mean --max-minutes?\n"
+def test_recipe_refuses_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", [str(RECIPES[0]), "--max-minuts", "1"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(RECIPES[0]), run_name="__main__")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: the option --max-minuts is not known; did you mean --max-minutes?\n"

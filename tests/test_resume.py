@@ -1,6 +1,7 @@
 """Stopped in the middle of an epoch and resumed: the same batches follow, and the same weights come out."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import pytest
@@ -46,11 +47,12 @@ def test_run_resumed_at_a_validation(text_file: Path, tmp_path: Path, carry: boo
     for stop in (None, 12):
         data = small_module(text_file, carry)
         model = small_model(data, dropout=0.2)
-        run = fit(model, data, max_steps=24, validations=2, runs=str(tmp_path), callbacks=(Stop(stop),))
+        settings: dict[str, Any] = {"max_steps": 24, "validations": 2, "runs": str(tmp_path), "watch": False}
+        run = fit(model, data, **settings, callbacks=(Stop(stop),))
         if stop is not None:
             data = small_module(text_file, carry)
             model = small_model(data, dropout=0.2)
-            fit(model, data, max_steps=24, validations=2, runs=str(tmp_path), resume=run)
+            fit(model, data, **settings, resume=run)
         weights.append(model.state_dict())
     for name, tensor in weights[0].items():
         assert_close(weights[1][name], tensor, rtol=0, atol=0, msg=name)

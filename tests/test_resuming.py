@@ -39,7 +39,7 @@ def kill(number: int) -> Any:
 
 def begun(text: Path, runs: Path, **settings: Any) -> Path:
     data = small_module(text, True)
-    given = {"max_steps": 12, "validations": 2, "runs": str(runs)} | settings
+    given = {"max_steps": 12, "validations": 2, "runs": str(runs), "watch": False} | settings
     return fit(small_model(data, dropout=0.2), data, **given)
 
 

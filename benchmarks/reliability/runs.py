@@ -117,7 +117,7 @@ def train(
     task, data = built(kind, folder)
     given = {key: value for key, value in asdict(kind).items() if key in ("precision", "accumulate", "average")}
     return fit(
-        task, data, **{"max_steps": steps, "validations": 4, "runs": str(runs)} | given | settings, callbacks=callbacks
+        task, data, **{"max_steps": steps, "validations": 4, "runs": str(runs), "watch": False} | given | settings, callbacks=callbacks
     )
 
 

@@ -139,6 +139,7 @@ def _title(kind: str) -> str:
 def _line(axes: "Axes", curve: Curve, **style: Any) -> None:
     """One curve over a linear distance and a logarithmic norm, where what decays evenly is straight."""
     axes.set_yscale("log", nonpositive="mask")
+    axes.minorticks_off()  # norms span many powers of ten; ticks between them take half of the time and show nothing
     axes.plot(curve.distances.numpy(), curve.norms.numpy(), **style)
 
 
