@@ -67,7 +67,7 @@ def main(
             else (GRU(256, 256 if STORY[name].get("bidirectional") is False else 128), GRU(256, 256))
         )
         model = Translator(encoder, decoder, pairs.tokenizer, **STORY[name], **ALL)
-        run = str(fit(model, pairs, max_steps=max_steps, validations=2, precision=precision, runs=runs))
+        run = str(fit(model, pairs, max_steps=max_steps, validations=2, precision=precision, watch=False, runs=runs))
         return test_translations(run, None, None, None, Beam(), bf16=False, int8=False, json=False) | {"run": run}
 
     results = sweep(experiment, list(STORY), range(1, seeds + 1), runs, part, settings)

@@ -90,7 +90,8 @@ def test_resumed_with_its_average(
 ) -> None:
     """From a validation that was not the best: `last.ckpt` is of that one, and the mean of `stalled` has begun."""
     monkeypatch.setattr(StalledAverage.__init__, "__defaults__", ("val/nats_per_token", 1))
-    settings = {"max_steps": 48, "validations": 16, "average": average, "clip": 0, "runs": str(tmp_path), "watch": False}
+    settings = {"max_steps": 48, "validations": 16, "average": average, "clip": 0, "watch": False}
+    settings["runs"] = str(tmp_path)
 
     def trained(seen: Validations, **others: Any) -> tuple[Tensor, Path]:
         data = small_module(text_file, True)

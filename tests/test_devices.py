@@ -54,6 +54,8 @@ def test_two_processes_are_one(runs: Runs, folder: Path, name: str) -> None:
     assert list((folder / "2" / name).glob("*/*")) == [together]
     tolerance = {"rtol": CASES[name].tolerance, "atol": CASES[name].tolerance / 10}
     assert_close(figures(together), figures(alone), **tolerance)
+    if name == "pairs":
+        assert {"val/bleu", "val/chrf", "val/exact_match", "val/token_accuracy"} <= set(figures(together))
     ours, theirs = (content(run)["state_dict"] for run in (together, alone))
     assert ours.keys() == theirs.keys()
     ours, theirs = (torch.cat([tensor.double().flatten() for tensor in one.values()]) for one in (ours, theirs))

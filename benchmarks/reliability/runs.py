@@ -116,9 +116,8 @@ def train(
     """A run of `fit`; returns its folder."""
     task, data = built(kind, folder)
     given = {key: value for key, value in asdict(kind).items() if key in ("precision", "accumulate", "average")}
-    return fit(
-        task, data, **{"max_steps": steps, "validations": 4, "runs": str(runs), "watch": False} | given | settings, callbacks=callbacks
-    )
+    given |= {"max_steps": steps, "validations": 4, "runs": str(runs), "watch": False}
+    return fit(task, data, **given | settings, callbacks=callbacks)
 
 
 class Ends(pl.Callback):
