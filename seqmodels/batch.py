@@ -1,7 +1,9 @@
 """What the data hands to a task, and the token ids that mean the same everywhere."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 PAD, BOS, EOS, UNK = range(4)
@@ -38,3 +40,14 @@ class Batch(NamedTuple):
     """Tokens of what is to be translated, int64 (B, S); None where nothing is."""
     source_mask: Tensor | None = None
     """True at real positions of the source, bool (B, S); None where all are real."""
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """What a function makes of each tensor, with all else as it is."""
+        tensors = {name: function(part) for name, part in self._asdict().items() if isinstance(part, Tensor)}
+        return self._replace(**tensors)  # type: ignore[arg-type]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device. Lightning calls it at each step, or would look through all that a batch holds."""
+        if self.inputs.device == device:
+            return self
+        return self.mapped(lambda part: part.to(device, non_blocking=device.type == "cuda"))

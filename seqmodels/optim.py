@@ -156,6 +156,11 @@ class Together(Optimizer):
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
+def with_gradients(optimizer: Optimizer) -> list[Tensor]:
+    """The parameters that a step would move."""
+    return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+
 def learning_rate_factor(share: float, warmup: float, schedule: Schedule = "cosine") -> float:
     """Factor of the learning rate after a share of the run: a linear rise, then as the schedule says.
 

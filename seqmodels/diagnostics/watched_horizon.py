@@ -4,7 +4,6 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
 
 from seqmodels.batch import Batch
 from seqmodels.diagnostics.horizon import gradient_horizon, gradient_norms, has_states
@@ -42,8 +41,7 @@ class GradientHorizon(Recurring):
     def look(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch) -> dict[str, float]:
         """See `Recurring.look`."""
         step = trainer.global_step
-        tensors = {name: part for name, part in batch._asdict().items() if isinstance(part, Tensor)}
-        few = batch._replace(**{name: part[: self.rows] for name, part in tensors.items()})  # type: ignore[arg-type]
+        few = batch.mapped(lambda part: part[: self.rows])
         try:
             norms = gradient_norms(
                 task,

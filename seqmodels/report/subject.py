@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 
 from seqmodels.batch import BOS, Batch
 from seqmodels.checkpoint import checkpoint_path, read_checkpoint
@@ -146,8 +145,7 @@ class Subject:
         """
         if not isinstance(self.data, TextDataModule):
             whole = self.data.scored_batches(self.part)[0, 0]
-            parts = {name: part[:rows] for name, part in whole._asdict().items() if isinstance(part, Tensor)}
-            return whole._replace(**parts, continues=False, goes_on=False)
+            return whole.mapped(lambda part: part[:rows])._replace(continues=False, goes_on=False)
         limit = self.language_model.backbone.max_length
         positions = positions if limit is None else min(positions, limit)
         ids = self.task.tokenizer.encode(self.held_out(8 * rows * (positions + 1)))

@@ -13,7 +13,7 @@ from seqmodels.batch import IGNORE, Batch
 from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.metrics import TextMetrics, summed_nats
-from seqmodels.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer
+from seqmodels.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer, with_gradients
 from seqmodels.recorded import Recorded
 from seqmodels.state import State, detach, map_state
 from seqmodels.tasks.losses import Losses
@@ -166,7 +166,7 @@ class SequenceTask(Recorded, Sharded, ABC):
         A skipped step is one without gradients: neither weights nor moments move. What was carried from it is dropped,
         and its loss is in no figure.
         """
-        self._norm = get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+        self._norm = get_total_norm([p.grad for p in with_gradients(optimizer)])  # type: ignore[misc]
         self.gradient_norm = whole_tensor(self._norm)
         everywhere, scaled = self._step[2], self.trainer.precision == "16-mixed"  # whose scaler skips by itself
         if torch.isfinite(everywhere) and (scaled or torch.isfinite(self.gradient_norm)):
@@ -208,7 +208,7 @@ class SequenceTask(Recorded, Sharded, ABC):
         Lightning's own clipping refuses fused optimisers in every mixed precision, though only float16 scales
         gradients; where it does, they are unscaled when this is called.
         """
-        parameters = [p for p in self.parameters() if p.grad is not None]
+        parameters = with_gradients(optimizer)
         if gradient_clip_val and gradient_clip_algorithm == "value":
             torch.nn.utils.clip_grad_value_(parameters, gradient_clip_val)
         elif gradient_clip_val:

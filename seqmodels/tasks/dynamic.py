@@ -94,7 +94,7 @@ def _gradients(
     """Gradients of the mean loss of each batch, its nats, and the batch; the state is carried where it goes on."""
     state: State | None = None
     for batch in batches:
-        batch = task.transfer_batch_to_device(batch, task.device, 0)
+        batch = batch.to(task.device)
         with torch.enable_grad():
             logits, end = task(batch, state if batch.continues else None)
             nats, count = summed_nats(logits, batch.targets)

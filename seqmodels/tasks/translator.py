@@ -1,7 +1,7 @@
 """The translator: an encoder reads the source, a decoder writes the target with the source in view."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -277,12 +277,7 @@ class Translator(SequenceTask):
 
     def prepared(self, batch: Batch) -> Batch:
         """See `SequenceTask.prepared`: with R-Drop, every row twice."""
-        if not self.r_drop:
-            return batch
-        twice: dict[str, Any] = {
-            name: torch.cat([part, part]) for name, part in batch._asdict().items() if isinstance(part, Tensor)
-        }
-        return batch._replace(**twice)
+        return batch.mapped(lambda part: torch.cat([part, part])) if self.r_drop else batch
 
     def losses(self, batch: Batch, state: State | None) -> Losses:
         """See `SequenceTask.losses`: with R-Drop, how far the two passes of a row are apart."""
