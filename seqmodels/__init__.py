@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from seqmodels.imports import quick_imports
+
 if TYPE_CHECKING:
     from seqmodels.checkpoint import load
     from seqmodels.data import TextDataModule, Tokenizer, TranslationDataModule
@@ -87,5 +89,6 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOME_OF:
-        return getattr(import_module(_HOME_OF[name]), name)
+        with quick_imports():
+            return getattr(import_module(_HOME_OF[name]), name)
     raise AttributeError(f"module 'seqmodels' has no attribute {name!r}")

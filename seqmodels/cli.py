@@ -11,6 +11,7 @@ from typing import Any
 
 from seqmodels import help as pages
 from seqmodels.errors import DivergedError, InputError
+from seqmodels.imports import quick_imports
 
 COMMANDS = {
     "fit": "train a model and leave a run folder",
@@ -25,7 +26,7 @@ COMMANDS = {
     "report": "write a page about a run, or one that compares several",
 }
 
-HOMES = {"embeddings": "embeddings", "neurons": "neurons", "report": "report.command"}
+HOMES = {"fit": "run", "embeddings": "embeddings", "neurons": "neurons", "report": "report.command"}
 """Modules of commands that have one of their own; the others are in `commands`."""
 
 OVERVIEW = """usage: seqmodels COMMAND [options]
@@ -129,12 +130,15 @@ def _run(name: str, words: list[str]) -> None:
         raise InputError(f"the command {name!r} is not known; {hint}")
     if "-h" in words or "--help" in words:
         print(_fit_help() if name == "fit" else _help(name))
-    elif name == "fit":
-        _fit(words)
-    else:
+        return
+    with quick_imports(keep=True):
         from seqmodels.parsing import Parser, call
 
-        function = getattr(import_module(f"seqmodels.{HOMES.get(name, 'commands')}"), name)
+        home = import_module(f"seqmodels.{HOMES.get(name, 'commands')}")
+    if name == "fit":
+        _fit(words)
+    else:
+        function = getattr(home, name)
         parser = Parser()
         parser.add_function_arguments(function, as_positional=True)
         call(function, parser.parse(words))

@@ -8,12 +8,6 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from torch import distributed
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.optim import Optimizer
 
 from seqmodels.checkpoint import read_checkpoint
@@ -33,10 +27,12 @@ class SharedWeights(ModelParallelStrategy):
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """What it keeps, whole and numbered as torch does, on the first device; empty on the others."""
+        from torch.distributed.checkpoint import state_dict as whole  # half a second, only where weights are shared
+
         assert self.model is not None
         plain = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
-        kept: dict[str, Any] = get_optimizer_state_dict(
-            self.model, plain, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
+        kept: dict[str, Any] = whole.get_optimizer_state_dict(
+            self.model, plain, options=whole.StateDictOptions(full_state_dict=True, cpu_offload=True)
         )
         if self.global_rank:
             return kept
@@ -45,15 +41,17 @@ class SharedWeights(ModelParallelStrategy):
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
         """Weights and what the optimiser keeps, each device its parts; and the rest of the file."""
+        from torch.distributed.checkpoint import state_dict as whole  # see `optimizer_state`
+
         assert self.model is not None
-        options = StateDictOptions(full_state_dict=True)
+        options = whole.StateDictOptions(full_state_dict=True)
         content = read_checkpoint(checkpoint_path)
-        set_model_state_dict(self.model, content["state_dict"], options=options)
+        whole.set_model_state_dict(self.model, content["state_dict"], options=options)
         called = {parameter: name for name, parameter in self.model.named_parameters()}
         for optimizer, kept in zip(self.optimizers, content["optimizer_states"], strict=True):
             names = (called[parameter] for group in optimizer.param_groups for parameter in group["params"])
             state = _renamed(kept, dict(enumerate(names)))
-            set_optimizer_state_dict(self.model, optimizer, state, options=options)
+            whole.set_optimizer_state_dict(self.model, optimizer, state, options=options)
         return content
 
 
