@@ -1,5 +1,6 @@
 """Programs that are run so that their memory at the peak is known, too."""
 
+import gc
 import multiprocessing
 import re
 from concurrent.futures import ProcessPoolExecutor
@@ -22,11 +23,14 @@ def in_process(side: Side) -> tuple[float, float]:
     Args:
         side: the program, which can be pickled.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    # Nobody looks for garbage while libraries are imported, see `seqmodels.imports`.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), gc.disable) as pool:
         return pool.submit(_run_here, side).result()
 
 
 def _run_here(side: Side) -> tuple[float, float]:
+    gc.freeze()
+    gc.enable()
     figure = side()
     # Not `getrusage`, which also counts the process that this one was made by.
     found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
