@@ -31,7 +31,7 @@ from seqmodels.data import SequenceDataModule
 from seqmodels.tasks import SequenceTask
 
 STEPS = 20
-WATCHED = ("windows", "fsdp-lstm", "fsdp-attends")
+WATCHED = ("fsdp-lstm", "fsdp-attends")
 """Cases whose gradients and spectra are looked at, which takes longer than training."""
 Built = tuple[SequenceTask, SequenceDataModule]
 

@@ -46,7 +46,10 @@ TOPICS = {
 
 @pytest.mark.parametrize(
     ("topic", "count", "with_rival"),
-    [pytest.param(*TOPICS[topic], id=topic, marks=[pytest.mark.slow] * (topic == "scale")) for topic in TOPICS],
+    [
+        pytest.param(*TOPICS[topic], id=topic, marks=[pytest.mark.slow] * (topic in ("scale", "trainer")))
+        for topic in TOPICS
+    ],
 )
 def test_topics(topic: Callable[..., Iterator[Comparison]], count: int, with_rival: int) -> None:
     comparisons = list(topic(rounds=1, small=True))

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     "topics",
     [
-        "order signals numbers",
-        *(pytest.param(topics, marks=pytest.mark.slow) for topics in ("saves", "secrets resume")),
+        "order numbers",
+        *(pytest.param(topics, marks=pytest.mark.slow) for topics in ("saves signals", "secrets resume")),
     ],
 )
 def test_promises_are_kept(tmp_path: Path, topics: str) -> None:
