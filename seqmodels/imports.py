@@ -11,7 +11,7 @@ def quick_imports(*, keep: bool = False) -> Iterator[None]:
     """While it lasts, Python does not look for garbage, if lightning is still to be imported.
 
     Torch, lightning and datasets make half a million objects, nearly all of which stay. To look through them again and
-    again takes a quarter of the time of importing them.
+    again takes a quarter to a third of the time of importing them.
 
     Args:
         keep: leave what there is in the end out of all later searches, each of which would take half a second; for

@@ -62,9 +62,11 @@ def model(folder: Path, processes: int, network: str, carry: bool = False, **set
     return LanguageModel(networks[network](), data.tokenizer, lr=1e-2, **settings), data
 
 
-def translator(folder: Path, processes: int, attends: bool) -> Built:
-    data = TranslationDataModule(str(folder), "en", "fr", tokenizer="word", max_tokens=400 // processes, joint=True)
+def translator(folder: Path, processes: int, attends: bool, joint: bool = True) -> Built:
+    data = TranslationDataModule(str(folder), "en", "fr", tokenizer="word", max_tokens=400 // processes, joint=joint)
     seeded()
+    if not joint:
+        return Translator(GRU(16, 16), GRU(16, 32), data.tokenizer, data.source_tokenizer, "general", lr=2e-2), data
     if attends:
         parts = Transformer(16, num_layers=2, num_heads=2, causal=False), Transformer(16, 2, 2, memory_size=16)
         return Translator(*parts, data.tokenizer, lr=1e-2, tie_embeddings="all"), data
@@ -78,7 +80,7 @@ CASES = {
     ),
     "muon": Case(lambda *at: model(*at, "Transformer", optimizer="muon"), {"precision": "64-true"}, 1e-3),
     "bf16": Case(lambda *at: model(*at, "LSTM"), {"precision": "bf16-mixed"}, 1e-2),
-    "pairs": Case(lambda *at: translator(*at, False), {"precision": "64-true", "accumulate": 2}, 1e-7),
+    "pairs": Case(lambda *at: translator(*at, False, joint=False), {"precision": "64-true", "accumulate": 2}, 1e-7),
     "fsdp-lstm": Case(lambda *at: model(*at, "LSTM", carry=True), {"clip": 0.1}, 1e-4),
     "fsdp-transformer": Case(
         lambda *at: model(*at, "Transformer", tie_embeddings=True), {"clip": 1e-3, "clip_by": "value"}, 1e-4
