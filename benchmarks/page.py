@@ -63,6 +63,7 @@ def draw(results: Results, path: Path) -> None:
         axes.barh(place, found["ratio"] - 1, left=1, color="#3b7dd8" if better else "#c9744a", height=0.6)
         axes.plot([low, high], [place, place], color="#222222", linewidth=1)
     axes.set_yticks(range(len(rows)), [found["what"] for found in reversed(rows)], fontsize=8)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.axvline(1, color="#222222", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xlabel("ours by the rival's, in one run")

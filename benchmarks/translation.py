@@ -68,7 +68,7 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
     work = Work(16, 1, 20, 200, 2) if small else Work(256, 3, 6_000, 2048, 30)
     with made_up_pairs(300 if small else 29_000, work.words) as folder:
         yield compare(
-            f"Train Transformer {work.layers}+{work.layers}x{work.size}, {work.max_tokens} tokens",
+            f"Train Transformer {work.layers}+{work.layers}x{work.size} to translate, {work.max_tokens:,} tokens",
             partial(ours, work, folder),
             partial(rival, work, folder),
             unit="tokens/s",

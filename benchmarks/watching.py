@@ -1,4 +1,4 @@
-"""What it costs to look at a model while it learns: looks at random steps, beside the steps of the same run."""
+"""What it costs to look at a model while it learns: looks at random steps, as a share of the steps of the same run."""
 
 import contextlib
 import io
@@ -41,14 +41,11 @@ def run(rounds: int, small: bool) -> Iterator[Comparison]:
                     model, data, max_steps=10 * rounds + 5, validations=1, runs=str(text.parent / "runs"),
                     callbacks=(watch,), watch=False,
                 )  # fmt: skip
+            times = sum(100 << n < STEPS for n in range(STEPS)) + 1
+            of_run = STEPS * sum(watch.steps) / len(watch.steps)
             for look in looks:
-                seconds = watch.seconds[look]
-                times = sum(100 << n < STEPS for n in range(STEPS)) + 1
-                share = sum(seconds) / len(seconds) * times / (STEPS * sum(watch.steps) / len(watch.steps))
-                yield Comparison(
-                    f"{type(look).__name__}, {name}: {100 * share:.2f} % of {STEPS:,} steps", "ms", "under 1 %",
-                    tuple(1e3 * one for one in seconds), tuple(1e3 * one for one in watch.steps[: len(seconds)]),
-                )  # fmt: skip
+                shares = tuple(100 * seconds * times / of_run for seconds in watch.seconds[look])
+                yield Comparison(f"{type(look).__name__}, {name}", f"% of {STEPS:,} steps", "under 1 %", shares)
 
 
 class _Looks(pl.Callback):

@@ -37,7 +37,7 @@ TOPICS = {
     "cells": (cells.run, 5, 5),
     "sampling": (sampling.run, 8, 8),
     "translation": (translation.run, 1, 1),
-    "watching": (watching.run, 6, 6),
+    "watching": (watching.run, 6, 0),
     "beam": (beam.run, 1 + multiplies_bf16("cpu"), 1 + multiplies_bf16("cpu")),
     "scale": (scale.run, 2 * 5 * 2 + 1, 1),
     "gpu": (gpu.run, 8, 8),
