@@ -2,9 +2,11 @@
 
 import contextlib
 import io
+import math
 import random
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -41,11 +43,20 @@ def run(rounds: int, small: bool) -> Iterator[Comparison]:
                     model, data, max_steps=10 * rounds + 5, validations=1, runs=str(text.parent / "runs"),
                     callbacks=(watch,), watch=False,
                 )  # fmt: skip
-            times = sum(100 << n < STEPS for n in range(STEPS)) + 1
-            of_run = STEPS * sum(watch.steps) / len(watch.steps)
             for look in looks:
-                shares = tuple(100 * seconds * times / of_run for seconds in watch.seconds[look])
+                shares = tuple(share(seconds, watch.steps) for seconds in watch.seconds[look])
                 yield Comparison(f"{type(look).__name__}, {name}", f"% of {STEPS:,} steps", "under 1 %", shares)
+
+
+def share(seconds: float, steps: Sequence[float]) -> float:
+    """What all looks of a run take, in percent of its steps: at step 100, 200, 400 and so on, and at the end.
+
+    Args:
+        seconds: of one look.
+        steps: seconds of some steps.
+    """
+    looks = 1 + math.ceil(math.log2(STEPS / 100))
+    return 100 * looks * seconds / (STEPS * statistics.mean(steps))
 
 
 class _Looks(pl.Callback):

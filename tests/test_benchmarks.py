@@ -126,6 +126,11 @@ def test_the_rival_reads_the_same_batches() -> None:
         assert torch.equal(first["tokens"][:, -1], second["tokens"][:, 0])
 
 
+def test_share_of_looks() -> None:
+    """Five at growing steps up to 1,600 and one at the end, each as long as two steps: 12 of 3,000."""
+    assert watching.share(2.0, [0.5, 1.5]) == pytest.approx(0.4)
+
+
 def test_the_plain_network_is_as_large() -> None:
     model = sampling.made(sampling.LSTM(16, 16, num_layers=2))
     plain = sampling.plain_twin(model)
