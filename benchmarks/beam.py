@@ -21,13 +21,12 @@ from torch import nn
 
 from benchmarks.ctranslate import converted, translated
 from benchmarks.measure import Comparison, compare, per_second
-from seqmodels.bleu import corpus_scores
-from seqmodels.checkpoint import load
+from seqmodels.checkpoints.load import load
 from seqmodels.data import Tokenizer
 from seqmodels.decoding import Beam
-from seqmodels.environment import environment
-from seqmodels.hardware import multiplies_bf16
-from seqmodels.nn import Transformer, int8
+from seqmodels.environment import environment, multiplies_bf16
+from seqmodels.metrics import corpus_scores
+from seqmodels.nn import Transformer, quantization
 from seqmodels.tasks import Translator
 
 
@@ -107,8 +106,8 @@ def _programs(model: Translator, sources: list[str], beam: Beam) -> dict[str, Ca
     programs = {"ours": partial(_translated, model, sources, beam)}
     if multiplies_bf16("cpu"):
         programs["ours in bf16"] = partial(_translated, half, sources, beam)
-    if any(isinstance(part, nn.Linear) and part.weight.numel() >= int8.LEAST for part in model.modules()):
-        int8.to_int8(eight)
+    if any(isinstance(part, nn.Linear) and part.weight.numel() >= quantization.LEAST for part in model.modules()):
+        quantization.to_int8(eight)
         programs["ours in int8"] = partial(_translated, eight, sources, beam)
     longest = {} if beam.max_length is None else {"max_length": beam.max_length}
 

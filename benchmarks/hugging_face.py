@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import logging
 
-from seqmodels.data.windows import Batches
+from seqmodels.data.sampler import Batches
 
 logging.set_verbosity_error()
 

@@ -21,7 +21,7 @@ from seqmodels.batch import BOS, NEVER
 from seqmodels.data import Tokenizer
 from seqmodels.decoding import Chance, Sampling, stream
 from seqmodels.nn import LSTM, Backbone, Transformer
-from seqmodels.nn.int8 import Int8Linear, to_int8
+from seqmodels.nn.quantization import Int8Linear, to_int8
 from seqmodels.tasks import LanguageModel
 
 GREEDY, RANDOM = Sampling(temperature=0), Sampling()

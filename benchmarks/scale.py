@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from benchmarks.measure import Comparison, compare, made_up_text
+from seqmodels.analysis.learning_curves import read_metrics
 from seqmodels.batch import Batch
-from seqmodels.curves import read_metrics
 from seqmodels.data import Tokenizer
 from seqmodels.nn import LSTM, Backbone, Transformer
 from seqmodels.tasks import LanguageModel

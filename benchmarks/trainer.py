@@ -27,10 +27,10 @@ from benchmarks.peak import in_process
 from benchmarks.plain import Layers, PlainGPT, PlainLSTM
 from seqmodels.batch import IGNORE
 from seqmodels.data import TextDataModule
-from seqmodels.hardware import has_bf16_lstm
+from seqmodels.environment import has_bf16_lstm
 from seqmodels.nn import LSTM, Backbone, Transformer
-from seqmodels.run import fit
 from seqmodels.tasks import LanguageModel
+from seqmodels.training.fit import fit
 
 LITTLE = 80, 19
 """Steps of a small network that count, four of which write to the log, and steps before those: no sample is due."""

@@ -25,10 +25,10 @@ from benchmarks.measure import Comparison, compare, scratch
 from benchmarks.trainer import Screen
 from seqmodels.batch import IGNORE, PAD, Batch
 from seqmodels.data import TranslationDataModule
-from seqmodels.data.pairs import pair_batch
+from seqmodels.data.buckets import pair_batch
 from seqmodels.nn import Transformer
-from seqmodels.run import fit
 from seqmodels.tasks import Translator
+from seqmodels.training.fit import fit
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import torch
 
 from benchmarks.measure import Comparison, made_up_text
 from seqmodels import GRU, LSTM, LanguageModel, TextDataModule, Transformer, fit
-from seqmodels.diagnostics import GradientHorizon, Spectra
-from seqmodels.diagnostics.recurring import Recurring
+from seqmodels.analysis import GradientHorizon, Spectra
+from seqmodels.analysis.callbacks import Recurring
 from seqmodels.nn import Backbone
 
 STEPS = 3000

@@ -9,8 +9,8 @@ Data as for `word_wikitext2.py`. Perplexities of subwords and words cannot be co
 from seqmodels import LanguageModel, TextDataModule, Transformer, fit
 from seqmodels.cli import command
 from seqmodels.nn import Backbone
-from seqmodels.optim import OptimizerName
-from seqmodels.run import Precision
+from seqmodels.tasks.optim import OptimizerName
+from seqmodels.training.fit import Precision
 
 
 def main(

@@ -11,7 +11,7 @@ from seqmodels import LSTM, LanguageModel, TextDataModule, fit
 from seqmodels.cli import command
 from seqmodels.nn import Backbone
 from seqmodels.report import end_with_report
-from seqmodels.run import Precision
+from seqmodels.training.fit import Precision
 
 
 def main(

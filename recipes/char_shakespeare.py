@@ -10,8 +10,8 @@ lanes, its recurrent matrix trained by Muon. In 131 seconds on two cores it reac
 from seqmodels import LSTM, LanguageModel, TextDataModule, fit
 from seqmodels.cli import command
 from seqmodels.nn import Backbone
-from seqmodels.optim import OptimizerName
-from seqmodels.run import Precision
+from seqmodels.tasks.optim import OptimizerName
+from seqmodels.training.fit import Precision
 
 
 def main(

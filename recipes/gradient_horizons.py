@@ -15,12 +15,11 @@ from typing import Any
 from lightning import seed_everything
 
 from seqmodels import GRU, LSTM, RNN, LanguageModel, TextDataModule, Transformer, fit, load
+from seqmodels.analysis.gradient_horizon import draw_horizons, gradient_horizon, gradient_norms, thinned
 from seqmodels.cli import command
-from seqmodels.diagnostics.horizon import gradient_horizon, gradient_norms
-from seqmodels.diagnostics.horizon_curves import draw_horizons, thinned
+from seqmodels.experiments.sweep import sweep
 from seqmodels.nn import Backbone
 from seqmodels.report.comparing import compare
-from seqmodels.sweep import sweep
 
 
 def main(

@@ -10,10 +10,10 @@ from typing import Any
 
 from seqmodels import GRU, LSTM, RNN
 from seqmodels.cli import command
-from seqmodels.data.memory import MemoryDataModule
-from seqmodels.memory import columns_of, crossed, learn, seeded, show_success
-from seqmodels.sweep import sweep
-from seqmodels.tasks.memory import MemoryModel, small_start
+from seqmodels.experiments.data import MemoryDataModule
+from seqmodels.experiments.model import MemoryModel, small_start
+from seqmodels.experiments.results import columns_of, crossed, learn, seeded, show_success
+from seqmodels.experiments.sweep import sweep
 
 TANH, RELU = {"recurrent_init": "sparse"}, {"nonlinearity": "relu"}
 SGD, ADAM = {"optimizer": "sgd", "lr": 0.03}, {"optimizer": "adam", "lr": 3e-4}

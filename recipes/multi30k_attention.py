@@ -11,9 +11,9 @@ Xeon, Sapphire Rapids, bf16, seed 1) it has a BLEU of 57.8 on test 2016, English
 
 from seqmodels import GRU, TranslationDataModule, Translator, fit
 from seqmodels.cli import command
-from seqmodels.nn.alignment import Attention
-from seqmodels.run import Precision
-from seqmodels.tasks.averaging import Average
+from seqmodels.nn.attention_decoder import Attention
+from seqmodels.training.fit import Precision
+from seqmodels.training.weight_averaging import Average
 
 
 def main(

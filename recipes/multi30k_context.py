@@ -12,8 +12,8 @@ from typing import Literal
 
 from seqmodels import LSTM, TranslationDataModule, Translator, fit
 from seqmodels.cli import command
-from seqmodels.run import Precision
-from seqmodels.tasks.averaging import Average
+from seqmodels.training.fit import Precision
+from seqmodels.training.weight_averaging import Average
 
 
 def main(

@@ -10,9 +10,9 @@ core (Intel Xeon, Sapphire Rapids, bf16, seed 1, other work beside it) its BLEU 
 from seqmodels import LanguageModel, Transformer, TranslationDataModule, fit
 from seqmodels.cli import command
 from seqmodels.nn import Backbone
-from seqmodels.optim import OptimizerName
-from seqmodels.run import Precision
-from seqmodels.tasks.averaging import Average
+from seqmodels.tasks.optim import OptimizerName
+from seqmodels.training.fit import Precision
+from seqmodels.training.weight_averaging import Average
 
 
 def main(

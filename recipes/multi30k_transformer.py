@@ -8,9 +8,9 @@ BLEU of 60.0 on test 2016, English to French.
 
 from seqmodels import Transformer, TranslationDataModule, Translator, fit
 from seqmodels.cli import command
-from seqmodels.optim import OptimizerName
-from seqmodels.run import Precision
-from seqmodels.tasks.averaging import Average
+from seqmodels.tasks.optim import OptimizerName
+from seqmodels.training.fit import Precision
+from seqmodels.training.weight_averaging import Average
 
 
 def main(

@@ -11,10 +11,10 @@ English to German and for English to Japanese; seed 1.
 
 from seqmodels import GRU, TranslationDataModule, Translator, fit
 from seqmodels.cli import command
-from seqmodels.nn.alignment import Attention
-from seqmodels.optim import OptimizerName
+from seqmodels.nn.attention_decoder import Attention
 from seqmodels.report import end_with_report
-from seqmodels.run import Precision
+from seqmodels.tasks.optim import OptimizerName
+from seqmodels.training.fit import Precision
 
 
 def main(

@@ -12,12 +12,12 @@ from typing import Any
 from lightning import seed_everything
 
 from seqmodels import GRU, Transformer, TranslationDataModule, Translator, fit
+from seqmodels.analysis.translation_scores import compare_translators
 from seqmodels.cli import command
-from seqmodels.comparison import compare_translators
+from seqmodels.cli.test import test_translations
 from seqmodels.decoding import Beam
-from seqmodels.run import Precision
-from seqmodels.sweep import sweep
-from seqmodels.translating import test_translations
+from seqmodels.experiments.sweep import sweep
+from seqmodels.training.fit import Precision
 
 FORWARDS: dict[str, Any] = {"bidirectional": False}
 BACKWARDS = FORWARDS | {"reverse": True}

@@ -10,9 +10,9 @@ from the hub it is `--data Salesforce/wikitext --subset wikitext-2-v1`. After an
 from seqmodels import LSTM, LanguageModel, TextDataModule, fit
 from seqmodels.cli import command
 from seqmodels.nn import Backbone
-from seqmodels.optim import OptimizerName, Schedule
-from seqmodels.run import Precision
-from seqmodels.tasks.averaging import Average
+from seqmodels.tasks.optim import OptimizerName, Schedule
+from seqmodels.training.fit import Precision
+from seqmodels.training.weight_averaging import Average
 
 
 def main(

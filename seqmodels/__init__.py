@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from seqmodels.imports import quick_imports
 
 if TYPE_CHECKING:
-    from seqmodels.checkpoint import load
+    from seqmodels.checkpoints.export import share
+    from seqmodels.checkpoints.load import load
     from seqmodels.data import TextDataModule, Tokenizer, TranslationDataModule
     from seqmodels.decoding import Beam, Draws, Sampling
     from seqmodels.errors import DamagedError, InputError
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
         MultiplicativeRNN,
         Transformer,
     )
-    from seqmodels.run import fit
-    from seqmodels.sharing import share
     from seqmodels.tasks import LanguageModel, Translator
+    from seqmodels.training.fit import fit
 
 # Read when first asked for: `seqmodels --help` must not wait for torch.
 _HOMES = {
@@ -47,9 +47,9 @@ _HOMES = {
     "seqmodels.data": ("TextDataModule", "Tokenizer", "TranslationDataModule"),
     "seqmodels.tasks": ("LanguageModel", "Translator"),
     "seqmodels.decoding": ("Beam", "Draws", "Sampling"),
-    "seqmodels.run": ("fit",),
-    "seqmodels.checkpoint": ("load",),
-    "seqmodels.sharing": ("share",),
+    "seqmodels.training.fit": ("fit",),
+    "seqmodels.checkpoints.load": ("load",),
+    "seqmodels.checkpoints.export": ("share",),
     "seqmodels.errors": ("DamagedError", "InputError"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

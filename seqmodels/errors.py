@@ -21,3 +21,8 @@ class DamagedError(InputError):
 
     An older file of the same run may still be whole, which is why this is told apart from a foreign file.
     """
+
+
+def one_line(text: str) -> str:
+    """Text without what would end a line, so that as many lines come out as went in."""
+    return " ".join(text.splitlines())

@@ -2,11 +2,20 @@
 
 Batches and ranks may be unequal; since only sums are added up, the figures are those of the text as a whole. Bits per
 byte compare models of different vocabularies, nats per token do not.
+
+Figures of translations: BLEU, chrF and TER of sacrebleu, at the level of the corpus, from sums over sentences.
+
+The sums are added over batches and ranks and divided once, so that the figures are those of the text as a whole.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.ter import TER
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import Metric
@@ -82,3 +91,95 @@ class TextMetrics(Metric):
             "bits_per_character": bits / self.extent[0],
             "bits_per_byte": bits / self.extent[1],
         }
+
+
+BOUNDS = (0, 5, 10, 15, 20, 30, 40, 50)
+"""Where classes of source lengths begin, in words."""
+
+
+def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+    """BLEU, chrF and TER of a text, with the signatures that tell how they were computed.
+
+    Args:
+        hypotheses: translations, detokenised.
+        references: what they should be.
+
+    Returns:
+        The figures, from 0 to 100; TER is an error rate, the lower the better. `bleu_lowercase` is of the
+        text in lower case, as many papers have it, with the same tokens as `bleu`.
+    """
+    found: dict[str, Any] = {}
+    for name, metric in (
+        ("bleu", BLEU()),
+        ("chrf", CHRF()),
+        ("ter", TER()),
+        ("bleu_lowercase", BLEU(lowercase=True)),
+    ):
+        found[name] = metric.corpus_score(list(hypotheses), [list(references)]).score
+        found[f"{name}_signature"] = str(metric.get_signature())
+    matches = sum(one == other for one, other in zip(hypotheses, references, strict=True))
+    return found | {"exact_match": matches / max(1, len(hypotheses)), "sentences": len(hypotheses)}
+
+
+def bleu_by_length(
+    sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
+) -> list[dict[str, float | None]]:
+    """BLEU of the sentences whose sources have so many words: how quality falls with length, or does not.
+
+    Returns:
+        For each class with sentences in it its words, `from` one number and below another, `to` (None where there is no
+        end), `sentences` and `bleu`.
+    """
+    classes: list[list[tuple[str, str]]] = [[] for _ in BOUNDS]
+    for source, hypothesis, reference in zip(sources, hypotheses, references, strict=True):
+        words = len(source.split())
+        classes[sum(words >= bound for bound in BOUNDS) - 1].append((hypothesis, reference))
+    table: list[dict[str, float | None]] = []
+    for low, high, found in zip(BOUNDS, (*BOUNDS[1:], None), classes, strict=True):
+        if found:
+            ours, theirs = zip(*found, strict=True)
+            score = BLEU().corpus_score(list(ours), [list(theirs)]).score
+            table.append({"from": low, "to": high, "sentences": len(found), "bleu": score})
+    return table
+
+
+def words(row: dict[str, Any]) -> str:
+    """How a class of `bleu_by_length` is called: the words of its sources."""
+    return f"{row['from']:g} or more" if row["to"] is None else f"{row['from']:g} to {row['to'] - 1:g}"
+
+
+class TranslationMetrics(Metric):
+    """BLEU, chrF and the share of exact matches over a whole text, detokenised."""
+
+    full_state_update = False
+    bleu: Tensor
+    chrf: Tensor
+    exact: Tensor
+    sentences: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._metrics = {"bleu": BLEU(), "chrf": CHRF()}
+        for name, metric in self._metrics.items():
+            sizes = metric._extract_corpus_statistics(["a"], [["a"]])
+            self.add_state(name, torch.zeros(len(sizes[0]), dtype=torch.float64), dist_reduce_fx="sum")
+        for name in ("exact", "sentences"):
+            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, hypotheses: Sequence[str], references: Sequence[str]) -> None:
+        """Add some sentences."""
+        for name, metric in self._metrics.items():
+            counts = torch.tensor(
+                metric._extract_corpus_statistics(list(hypotheses), [list(references)]), dtype=torch.float64
+            ).sum(0)
+            setattr(self, name, getattr(self, name).double() + counts.to(self.device))
+        self.exact += sum(one == other for one, other in zip(hypotheses, references, strict=True))
+        self.sentences += len(hypotheses)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The figures by name: BLEU and chrF from 0 to 100, exact match from 0 to 1."""
+        found = {
+            name: torch.tensor(metric._compute_score_from_stats([int(n) for n in getattr(self, name)]).score)
+            for name, metric in self._metrics.items()
+        }
+        return {**found, "exact_match": self.exact / self.sentences}

@@ -220,7 +220,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
         "backbone", {"class_path": "os.system", "init_args": {"command": COMMAND}}
     ),
     "a network that is data": _argument(
-        "backbone", {"class_path": "seqmodels.data.modules.TextDataModule", "init_args": {"data": "/etc/passwd"}}
+        "backbone", {"class_path": "seqmodels.data.text.TextDataModule", "init_args": {"data": "/etc/passwd"}}
     ),
     "a network that is a number": _argument("backbone", 5),
     "a tokenizer that is a number": _argument("tokenizer", 5),

@@ -1,16 +1,6 @@
 """Every network that the laws hold for. A new one is a line here."""
 
-from seqmodels.nn import (
-    GRU,
-    LSTM,
-    RNN,
-    Hybrid,
-    MinGRU,
-    MinLSTM,
-    MultiplicativeLSTM,
-    MultiplicativeRNN,
-    Transformer,
-)
+from seqmodels.nn import GRU, LSTM, RNN, Hybrid, MinGRU, MinLSTM, MultiplicativeLSTM, MultiplicativeRNN, Transformer
 
 NETWORKS = {
     "RNN-tanh": lambda: RNN(6, 8),

@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from seqmodels import GRU, LSTM, LanguageModel, MinGRU, Transformer
+from seqmodels.analysis.activations import activations, place, untrained
+from seqmodels.analysis.character_labels import labels
 from seqmodels.batch import BOS, Batch
 from seqmodels.data import Tokenizer
-from seqmodels.diagnostics import activations as module
-from seqmodels.diagnostics.activations import activations, place, untrained
-from seqmodels.diagnostics.labels import labels
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
 
@@ -40,8 +39,8 @@ def alone(task: LanguageModel, text: str) -> torch.Tensor:
 def test_texts_side_by_side_are_as_each_alone(
     backbone: Backbone, lanes: int, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LANES", lanes)
-    monkeypatch.setattr(module, "CHUNK", chunk)
+    monkeypatch.setattr(activations, "LANES", lanes)
+    monkeypatch.setattr(activations, "CHUNK", chunk)
     task = model(backbone).train()
     found = activations(task, TEXTS)
     assert task.training

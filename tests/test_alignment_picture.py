@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from seqmodels.diagnostics import AlignmentMap, draw_alignment
+from seqmodels.analysis import AlignmentMap, draw_alignment
 
 
 def test_letters_that_no_font_has_are_no_warning_and_none_is_a_formula(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from torch.testing import assert_close
 from training import small_model, small_module
 
 from seqmodels import InputError, fit, load
-from seqmodels.checkpoint import read_checkpoint
-from seqmodels.tasks.averaging import StalledAverage, make_average
+from seqmodels.checkpoints.load import read_checkpoint
+from seqmodels.training.weight_averaging import StalledAverage, make_average
 
 
 class Weights(pl.Callback):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqmodels.batch import BOS, EOS
 from seqmodels.decoding import Beam, Hypothesis, beam_search
-from seqmodels.decoding.beam import MemoryStep, _greatest
+from seqmodels.decoding.beam_search import MemoryStep, _greatest
 from seqmodels.errors import InputError
 from seqmodels.state import State
 

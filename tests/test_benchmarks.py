@@ -17,10 +17,10 @@ from benchmarks.reliability import files, stream
 from seqmodels.batch import BOS, EOS, IGNORE, Batch
 from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.decoding import Beam
-from seqmodels.hardware import has_bf16_lstm, multiplies_bf16
-from seqmodels.nn import Transformer, int8
+from seqmodels.environment import has_bf16_lstm, multiplies_bf16
+from seqmodels.nn import Transformer, quantization
 from seqmodels.tasks import Translator
-from seqmodels.tasks.translation import hypotheses
+from seqmodels.tasks.batch_translation import hypotheses
 
 
 @pytest.fixture(autouse=True)
@@ -187,7 +187,7 @@ def test_ctranslate2_has_the_same_probabilities(tmp_path: Path) -> None:
 
 
 def test_beam_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(int8, "LEAST", 1)
+    monkeypatch.setattr(quantization, "LEAST", 1)
     tokenizer = Tokenizer.char(["abcdefgh "])
     shape = {"input_size": 16, "num_layers": 1, "num_heads": 2}
     model = Translator(Transformer(**shape, causal=False), Transformer(**shape, memory_size=16), tokenizer).eval()

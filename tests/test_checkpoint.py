@@ -46,7 +46,7 @@ searches = []
 gc.callbacks.append(lambda phase, about: searches.append(phase))
 seqmodels.load
 rarely = len(searches) < 10
-import seqmodels.run, seqmodels.tracking
+import seqmodels.training.fit, seqmodels.training.wandb_logger
 models = [seqmodels.load(f"{name}.ckpt") for name in ("char", "byte", "bpe")]
 written = ["".join(model.generate("the", max_tokens=12, seed=3)) for model in models]
 json.dump([*written, rarely, "wandb" in sys.modules], sys.stdout)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from seqmodels import load
-from seqmodels.cli import main
+from seqmodels.cli.main import main
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -39,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Path:
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["fit", "--help"], ["generate", "-h"], ["test", "--help"]])
 def test_help_is_there_at_once(words: list[str]) -> None:
-    code = "import sys, time; from seqmodels.cli import main; main(sys.argv[1:]); "
+    code = "import sys, time; from seqmodels.cli.main import main; main(sys.argv[1:]); "
     code += "sys.exit('torch' in sys.modules or time.process_time() > 0.3)"
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

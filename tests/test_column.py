@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, UNK
-from seqmodels.data import TextFacts, Tokenizer, column, load_corpus, token_column
-from seqmodels.data.encoding import encode_all
+from seqmodels.data import TextFacts, Tokenizer, load_corpus, token_column
+from seqmodels.data.token_column import encode_all
 from seqmodels.errors import InputError
 
 MANY = [chr(c) for c in [*range(0x3400, 0xA000), *range(0xAC00, 0xD7A0)]]
@@ -168,7 +168,7 @@ def test_where_documents_end_makes_another_text(tmp_path: Path) -> None:
         for name, text in enumerate(texts):
             (tmp_path / str(number) / f"{name}.txt").write_text(text)
         columns.append(of_file(tmp_path / str(number), tokenizer)[0].tolist())
-    assert len({tuple(column) for column in columns}) == 3
+    assert len({tuple(token_column) for column in columns}) == 3
 
 
 def test_changed_text_and_other_tokenizers_are_tokenized(tmp_path: Path, cache: Path, encoded: list[str]) -> None:
@@ -182,8 +182,8 @@ def test_changed_text_and_other_tokenizers_are_tokenized(tmp_path: Path, cache: 
 
 
 def test_another_layout_is_another_column(text_file: Path, cache: Path, encoded: list[str], monkeypatch: Any) -> None:
-    for layout in (column.LAYOUT, column.LAYOUT + 1):
-        monkeypatch.setattr(column, "LAYOUT", layout)
+    for layout in (token_column.LAYOUT, token_column.LAYOUT + 1):
+        monkeypatch.setattr(token_column, "LAYOUT", layout)
         of_file(text_file, Tokenizer.byte())
     assert len(encoded) == 2
 
@@ -264,7 +264,7 @@ def test_interrupted_writing_leaves_nothing_to_be_found(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(column, "encode_all", killed)
+        patch.setattr(token_column, "encode_all", killed)
         with pytest.raises(KeyboardInterrupt):
             of_file(folder, tokenizer)
     assert not list(cache.glob("*.npy"))

@@ -8,15 +8,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from seqmodels import softmax
 from seqmodels.batch import IGNORE, Batch
 from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.errors import InputError
-from seqmodels.nn import GRU, Transformer, prenorm
-from seqmodels.run import fit
-from seqmodels.softmax import linear_nats
+from seqmodels.nn import GRU, Transformer, transformer
 from seqmodels.tasks import LanguageModel, losses
-from seqmodels.tasks.compiling import MANY, compile_steps
+from seqmodels.tasks.losses import linear_nats
+from seqmodels.training.fit import fit
+from seqmodels.training.strategy import MANY, compile_steps
 
 # Torch itself asks for it, of what it traces.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
@@ -33,10 +32,10 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return actual(function, backend="eager", fullgraph=True)
 
     monkeypatch.setattr(torch, "compile", compile)
-    for cached in (prenorm._compiled_block, softmax._compiled_piece):
+    for cached in (transformer._compiled_block, losses._compiled_piece):
         cached.cache_clear()
     yield called
-    for cached in (prenorm._compiled_block, softmax._compiled_piece):
+    for cached in (transformer._compiled_block, losses._compiled_piece):
         cached.cache_clear()
 
 

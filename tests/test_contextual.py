@@ -8,8 +8,8 @@ import torch
 from networks import NETWORKS
 
 from seqmodels import GRU, LSTM, LanguageModel, Tokenizer, Transformer
+from seqmodels.analysis import Senses, compare_senses, contextual, draw_senses
 from seqmodels.batch import BOS, IGNORE, Batch
-from seqmodels.diagnostics import Senses, compare_senses, contextual, draw_senses
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqmodels.data import Corpus, Tokenizer, corpora, files, load_corpus, token_column
+from seqmodels.data import Corpus, Tokenizer, corpora, load_corpus, text_files, token_column
 from seqmodels.errors import InputError
 
 
@@ -67,7 +67,7 @@ def test_built_in_is_the_same_every_time(
     built_in: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)  # made anew, not found
-    monkeypatch.setattr(corpora, "standard_library", lambda: list(reversed(files.standard_library()))[:-1])
+    monkeypatch.setattr(corpora, "standard_library", lambda: list(reversed(text_files.standard_library()))[:-1])
     corpus = load_corpus("python")
     lost = [text for split in corpus.splits for text in set(built_in[split]) - set(documents(corpus, split))]
     assert len(lost) <= 1  # where a file goes does not depend on the files beside it, nor on their order
@@ -78,7 +78,7 @@ def test_built_in_says_what_it_is() -> None:
 
 
 def test_python_without_its_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(files.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
+    monkeypatch.setattr(text_files.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
     with pytest.raises(InputError, match=r"no source of its standard library.*--data PATH"):
         load_corpus("python")
 
@@ -112,12 +112,12 @@ def test_pieces_put_together_are_the_files(texts: list[str], first: float, middl
     """Any two shares that meet hold every character once; starts and ends stand where documents do so."""
     first, middle = sorted((first, middle))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "PIECE", 7)
-        patch.setattr(files, "chunks", lambda path: texts[int(str(path))])  # a letter at a time
+        patch.setattr(text_files, "PIECE", 7)
+        patch.setattr(text_files, "chunks", lambda path: texts[int(str(path))])  # a letter at a time
         names = [str(number) for number in range(len(texts))]
         whole, total = "".join(texts), sum(map(len, texts))
         shares = [(a, b) for a, b in ((0.0, first), (first, middle), (middle, 1.0)) if int(a * total) < int(b * total)]
-        parts = [list(files.pieces(names, a, b, [])) for a, b in shares]
+        parts = [list(text_files.pieces(names, a, b, [])) for a, b in shares]
     found = ["".join(str(row["text"]) for row in rows) for rows in parts]
     assert found == [whole[int(a * total) : int(b * total)] for a, b in shares]
     assert "".join(found) == whole
@@ -139,7 +139,7 @@ def test_long_documents_come_in_pieces(tmp_path: Path) -> None:
     rows = load_corpus(str(tmp_path / "long.txt")).rows("whole")
     assert "".join(rows["text"]) == text
     assert len(rows) > 3
-    assert all(len(piece) <= files.PIECE + 100 and piece.endswith("\n") for piece in rows["text"])
+    assert all(len(piece) <= text_files.PIECE + 100 and piece.endswith("\n") for piece in rows["text"])
     assert list(rows["starts"]) == [True] + [False] * (len(rows) - 1)
     assert not any(rows["ends"])
 
@@ -153,10 +153,10 @@ def test_long_documents_come_in_pieces(tmp_path: Path) -> None:
 def test_where_a_text_is_cut_does_not_depend_on_how_it_is_read(text: str, piece: int, more: int, chunk: int) -> None:
     """And is where it was when texts were held as a whole, unless a line is too long for that."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "PIECE", piece)
-        patch.setattr(files, "LONGEST", piece + more)
-        found = list(files.cut(text[i : i + chunk] for i in range(0, len(text), chunk)))
-        assert found == list(files.cut([text]))
+        patch.setattr(text_files, "PIECE", piece)
+        patch.setattr(text_files, "LONGEST", piece + more)
+        found = list(text_files.cut(text[i : i + chunk] for i in range(0, len(text), chunk)))
+        assert found == list(text_files.cut([text]))
     parts = [part for part, _ in found]
     assert "".join(parts) == text
     assert [last for _, last in found] == [False] * (len(found) - 1) + [True] * bool(found)
@@ -175,20 +175,20 @@ def test_a_file_is_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "text.txt").write_bytes(text.encode())
     (tmp_path / "text.gz").write_bytes(gzip.compress(text.encode()[:77]) + gzip.compress(text.encode()[77:]))
     for size in (1, 2, 3, 7, 1000):
-        monkeypatch.setattr(files, "CHUNK", size)
+        monkeypatch.setattr(text_files, "CHUNK", size)
         for name in ("text.txt", "text.gz"):
-            found = list(files.chunks(tmp_path / name))
+            found = list(text_files.chunks(tmp_path / name))
             assert "".join(found) == text
             assert max(map(len, found)) <= size
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
 def test_the_line_of_a_bad_byte_is_named(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "CHUNK", size)
+    monkeypatch.setattr(text_files, "CHUNK", size)
     for content, line, byte in ((b"a\n\nb\xe2\x82", 3, "0xe2"), (b"a\n\xe2\x82\nb", 2, "0xe2"), (b"\xff", 1, "0xff")):
         (tmp_path / "text.txt").write_bytes(content)
         with pytest.raises(InputError, match=f"line {line} has byte {byte}"):
-            files.read_text(tmp_path / "text.txt")
+            text_files.read_text(tmp_path / "text.txt")
 
 
 def test_a_long_text_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_long_text_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     path, size = tmp_path / "long.txt.gz", 40_000_000
     path.write_bytes(gzip.compress(b"word " * (size // 5), compresslevel=1))
     tracemalloc.start()
-    read = sum(len(str(row["text"])) for row in files.pieces((str(path),), 0.0, 0.9, ("",)))
+    read = sum(len(str(row["text"])) for row in text_files.pieces((str(path),), 0.0, 0.9, ("",)))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert read == size * 9 // 10
@@ -332,7 +332,7 @@ def test_damaged_gzip(damage: str, tmp_path: Path) -> None:
 
 def test_file_gone_in_between(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read .*gone\.txt': No such file"):
-        files.read_text(tmp_path / "gone.txt")
+        text_files.read_text(tmp_path / "gone.txt")
 
 
 def test_unknown_split(text_file: Path) -> None:

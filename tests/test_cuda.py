@@ -8,11 +8,11 @@ from seqmodels.batch import IGNORE
 from seqmodels.data import Tokenizer
 from seqmodels.decoding import Sampling
 from seqmodels.nn import GRU, LSTM, RNN, Backbone, Transformer
-from seqmodels.nn.key_cache import ROOM
-from seqmodels.softmax import linear_nats
+from seqmodels.nn.steppers import ROOM
 from seqmodels.state import select
 from seqmodels.tasks import LanguageModel
-from seqmodels.tasks.replayed import Replayed
+from seqmodels.tasks.losses import linear_nats
+from seqmodels.tasks.stepping import Replayed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from seqmodels.batch import BOS, EOS, IGNORE, PAD, Batch
+from seqmodels.config import construct
 from seqmodels.data import (
     DocumentWindows,
     Lanes,
@@ -20,10 +21,9 @@ from seqmodels.data import (
     Tokenizer,
     Windows,
 )
-from seqmodels.data.loader import loader
+from seqmodels.data.sampler import loader
 from seqmodels.data.targets import chosen
 from seqmodels.errors import InputError
-from seqmodels.recorded import construct
 
 
 def make(text_file: Path, **options: Any) -> TextDataModule:
@@ -155,7 +155,7 @@ def test_without_a_trainer_there_is_no_place(text_file: Path) -> None:
 def test_rebuilt_from_its_record(text_file: Path, tokenizer: str | Tokenizer) -> None:
     data = make(text_file, tokenizer=tokenizer, carry=True, val_share=0.2)
     record = json.loads(json.dumps(data.constructor_call))
-    assert record["class_path"] == "seqmodels.data.modules.TextDataModule"
+    assert record["class_path"] == "seqmodels.data.text.TextDataModule"
     assert record["init_args"]["data"] == str(text_file)
     assert record["init_args"]["stride"] is None
     again = construct(record, TextDataModule)

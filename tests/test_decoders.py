@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from seqmodels.errors import InputError
 from seqmodels.nn import GRU, LSTM, RNN, Attentive, Backbone, Bidirectional, Hybrid, MinGRU, Transformer
-from seqmodels.nn.alignment import Alignment
+from seqmodels.nn.attention_decoder import Alignment
 from seqmodels.nn.trace import Trace
 from seqmodels.state import State, repeat, select
 

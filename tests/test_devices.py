@@ -18,7 +18,7 @@ from shared_work import CASES, figures
 from torch.testing import assert_close
 
 from seqmodels import InputError, fit, load
-from seqmodels.checkpoint import read_checkpoint
+from seqmodels.checkpoints.load import read_checkpoint
 
 ROOT = Path(__file__).parents[1]
 Runs = tuple[dict[str, Path], dict[str, Path]]
@@ -131,7 +131,7 @@ def test_as_many_processes_as_were_started(folder: Path, tmp_path: Path, monkeyp
 
 
 def test_one_process_has_nothing_to_gather(folder: Path) -> None:
-    from seqmodels.tasks.sharding import whole, whole_tensor
+    from seqmodels.tasks.fsdp import whole, whole_tensor
 
     task, _ = CASES["windows"].build(folder, 1)
     before = {name: tensor.clone() for name, tensor in task.state_dict().items()}

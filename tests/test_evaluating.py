@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from seqmodels.nn.evaluating import evaluating
+from seqmodels.nn.dropout import evaluating
 
 
 def test_every_part_goes_back_to_its_own_mode() -> None:

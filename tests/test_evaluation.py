@@ -15,11 +15,11 @@ from training import small_model, small_module, train
 
 from seqmodels import GRU, InputError, TextDataModule, Transformer, fit
 from seqmodels.batch import IGNORE, Batch
-from seqmodels.cli import main
+from seqmodels.cli.main import main
 from seqmodels.data import ScoredWindows, Share
-from seqmodels.evaluation import Reading, evaluate
 from seqmodels.state import detach
-from seqmodels.tasks.dynamic import Dynamic, dynamic_evaluation
+from seqmodels.tasks.dynamic_evaluation import Dynamic, dynamic_evaluation
+from seqmodels.training.evaluate import Reading, evaluate
 
 
 @given(

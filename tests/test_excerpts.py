@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from seqmodels import LSTM, LanguageModel, TextDataModule
+from seqmodels.analysis.activations import activations
+from seqmodels.analysis.character_labels import labels
 from seqmodels.data import Tokenizer
-from seqmodels.diagnostics.activations import activations
-from seqmodels.diagnostics.labels import labels
 from seqmodels.errors import InputError
-from seqmodels.report import excerpts as module
 from seqmodels.report.excerpts import LEAD, Excerpt, documents, excerpts, read, within
 from seqmodels.report.subject import Subject
 
@@ -74,7 +73,7 @@ def test_documents_are_from_all_over(tmp_path: Path, monkeypatch: pytest.MonkeyP
     numbers = [int(text[:2]) for text in some]
     assert numbers == sorted(numbers)
     assert numbers != list(range(len(numbers)))
-    monkeypatch.setattr(module, "LONGEST", 10)
+    monkeypatch.setattr(excerpts, "LONGEST", 10)
     assert documents(subject)[7] == held_out[7][:10]
     with pytest.raises(InputError, match="cannot be read"):
         documents(Subject(tmp_path, "run", absent={"data": "cannot be read"}))

@@ -12,9 +12,9 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, pro
 
 from seqmodels import TextDataModule
 from seqmodels.batch import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
+from seqmodels.config import construct
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
-from seqmodels.recorded import construct
 
 SAMPLE = ["the train that trains the trainers in a house, the theme; don't stop. " * 5, "Ein Zug fährt 火车 house " * 5]
 SHIFT = len(SPECIAL_TOKENS)

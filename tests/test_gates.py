@@ -8,8 +8,8 @@ from networks import NETWORKS
 from torch.testing import assert_close
 
 from seqmodels import LSTM, InputError, LanguageModel, Tokenizer
+from seqmodels.analysis.gates import draw_gates, gates, of_trace
 from seqmodels.batch import Batch
-from seqmodels.diagnostics.gates import draw_gates, gates, of_trace
 from seqmodels.nn import GRU, MinGRU, Trace
 
 TOKENIZER = Tokenizer.char("abcdefgh")

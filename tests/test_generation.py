@@ -17,12 +17,12 @@ from training import Record, small_model, small_module, train
 
 from seqmodels import InputError, LanguageModel, Sampling, Tokenizer
 from seqmodels.batch import EOS
-from seqmodels.cli import main
+from seqmodels.cli.main import main
 from seqmodels.decoding import Transcript
 from seqmodels.nn import LSTM, Backbone, Transformer
 from seqmodels.tasks import generation
 from seqmodels.tasks.generation import token_bias
-from seqmodels.tasks.steps import Predicting
+from seqmodels.tasks.stepping import Predicting
 
 LETTERS = "abcdefgh .\n"
 PROMPTS = ["abc", "", "a bad cabbage.", "h", "abc", "faced a "]

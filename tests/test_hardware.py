@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from seqmodels.hardware import keep_compiled_kernels, multiplies_bf16
+from seqmodels.environment import keep_compiled_kernels, multiplies_bf16
 
 PAGES_OF_A_BLOCK = 48 * 2**20 // 4096
 
 FAULTS = """
 import resource, sys, torch
-from seqmodels.hardware import keep_freed_memory
+from seqmodels.environment import keep_freed_memory
 
 kept = keep_freed_memory() if "keep" in sys.argv else None
 for _ in range(20):
@@ -50,7 +50,7 @@ def test_the_settings_of_the_user_stand(variable: str) -> None:
 
 KERNELS = """
 import sys, torch
-from seqmodels.hardware import keep_compiled_kernels
+from seqmodels.environment import keep_compiled_kernels
 
 if "keep" in sys.argv:
     keep_compiled_kernels()

@@ -18,15 +18,21 @@ from torch.testing import assert_close
 from training import small_model, small_module, train
 
 from seqmodels import GRU, LSTM, RNN, InputError, LanguageModel, Tokenizer, TranslationDataModule, Translator, fit
+from seqmodels.analysis import GradientHorizon, Spectra
+from seqmodels.analysis.gradient_horizon import (
+    draw_horizon,
+    draw_horizons,
+    gradient_horizon,
+    gradient_norms,
+    read_horizon,
+    thinned,
+)
+from seqmodels.analysis.spectra import read_radii
 from seqmodels.batch import IGNORE, Batch
-from seqmodels.diagnostics import GradientHorizon, Spectra
-from seqmodels.diagnostics.horizon import gradient_horizon, gradient_norms
-from seqmodels.diagnostics.horizon_curves import draw_horizon, draw_horizons, read_horizon, thinned
-from seqmodels.diagnostics.spectra import read_radii
 from seqmodels.nn import Backbone
-from seqmodels.rewind import rewind
-from seqmodels.tasks.random_states import random_states
+from seqmodels.tasks.training_state import random_states
 from seqmodels.tasks.translator import Tied
+from seqmodels.training.resume import rewind
 
 B, T = 3, 9
 TOKENIZER = Tokenizer.char("abcdefgh")

@@ -20,11 +20,11 @@ from training import small_model, small_module, train
 
 from seqmodels import InputError, Tokenizer, load
 from seqmodels.batch import UNK
-from seqmodels.checkpoint import read_checkpoint
-from seqmodels.cli import main
-from seqmodels.data.foreign import guarded
+from seqmodels.checkpoints.export import share
+from seqmodels.checkpoints.load import read_checkpoint
+from seqmodels.cli.main import main
+from seqmodels.data.vocabularies import guarded
 from seqmodels.errors import DamagedError
-from seqmodels.sharing import share
 
 SECONDS, MEMORY = 10, 1 << 30
 """What an attack may cost at most."""

@@ -9,16 +9,16 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from seqmodels import commands
-from seqmodels.cli import main
+from seqmodels.cli import generate
+from seqmodels.cli.main import main
 from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
-from seqmodels.inference import for_use
 from seqmodels.nn import LSTM, Transformer
-from seqmodels.nn.int8 import LEAST, Int8Linear, to_int8
-from seqmodels.run import fit
+from seqmodels.nn.quantization import LEAST, Int8Linear, to_int8
 from seqmodels.tasks import LanguageModel
+from seqmodels.tasks.inference import for_use
+from seqmodels.training.fit import fit
 
 
 def large() -> LanguageModel:
@@ -96,7 +96,7 @@ def test_the_command_takes_fewer_bits(text_file: Path, tmp_path: Path, capsys: p
         return task
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands, "for_use", noted)
+        patch.setattr(generate, "for_use", noted)
         for flags in ([], ["--int8"], ["--bf16"]):
             main(["generate", str(run), "--max-tokens", "3", *flags])
     assert [(how["bf16"], how["int8"]) for how in given] == [(False, False), (False, True), (True, False)]

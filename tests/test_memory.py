@@ -9,12 +9,12 @@ import torch
 from torch.testing import assert_close
 
 from seqmodels.batch import IGNORE, Batch
-from seqmodels.data.memory import MemoryDataModule
 from seqmodels.errors import InputError
-from seqmodels.memory import columns_of, crossed, learn, seeded, show_success, success_table
+from seqmodels.experiments.data import MemoryDataModule
+from seqmodels.experiments.model import MemoryModel, small_start
+from seqmodels.experiments.results import columns_of, crossed, learn, seeded, show_success, success_table
 from seqmodels.nn import GRU, RNN, Backbone, Transformer
-from seqmodels.tasks.memory import MemoryModel, small_start
-from seqmodels.tasks.omega import gradient_change
+from seqmodels.tasks.regularizers import gradient_change
 
 MAKERS: dict[str, Any] = {
     "RNN": lambda: RNN(6, 8),

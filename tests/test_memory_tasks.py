@@ -5,9 +5,9 @@ import torch
 from torch import Generator, Tensor
 
 from seqmodels.batch import IGNORE
-from seqmodels.data.memory import MemoryDataModule
-from seqmodels.data.memory_tasks import TASKS, memory_task
 from seqmodels.errors import InputError
+from seqmodels.experiments.data import MemoryDataModule
+from seqmodels.experiments.problems import TASKS, memory_task
 
 ROWS = 4000
 
@@ -150,9 +150,9 @@ def test_bad_sizes() -> None:
 
 
 def test_mnist_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    from seqmodels.data import digits
+    from seqmodels.experiments import problems
 
-    digits.digits.cache_clear()
+    problems.digits.cache_clear()
 
     def nothing(*arguments: object, **settings: object) -> None:
         raise ConnectionError("no route")
@@ -166,9 +166,9 @@ def test_mnist_as_the_hub_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
     import numpy as np
 
-    from seqmodels.data import digits
+    from seqmodels.experiments import problems
 
-    digits.digits.cache_clear()
+    problems.digits.cache_clear()
     picture = np.arange(784, dtype=np.uint8).reshape(28, 28)
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)})
     rows = datasets.Dataset.from_dict({"image": [picture, picture.T.copy()], "label": [3, 5]}, features=features)
@@ -177,7 +177,7 @@ def test_mnist_as_the_hub_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda name, subset: datasets.DatasetDict({"train": rows, "test": rows}),
     )
     inputs, targets = memory_task("sequential-mnist", 784).make(784, 20, Generator().manual_seed(0), True)
-    digits.digits.cache_clear()
+    problems.digits.cache_clear()
     for row, label in zip(inputs[..., 0], targets[:, -1].tolist(), strict=True):
         expected = picture if label == 3 else picture.T
         assert torch.equal((row * 255).round(), torch.from_numpy(expected.reshape(-1).astype("float32")))

@@ -12,10 +12,9 @@ from sklearn.metrics import r2_score, roc_auc_score
 from training import small_model
 
 from seqmodels import LSTM, LanguageModel, TextDataModule, fit
-from seqmodels.cli import main
-from seqmodels.data import Tokenizer
-from seqmodels.diagnostics.activations import Activations, activations
-from seqmodels.diagnostics.coloured import (
+from seqmodels.analysis.activations import Activations, activations
+from seqmodels.analysis.character_labels import PROSE, Labels, labels
+from seqmodels.analysis.coloured_text import (
     DARK,
     LIGHT,
     Colours,
@@ -25,10 +24,11 @@ from seqmodels.diagnostics.coloured import (
     mixed,
     passage,
 )
-from seqmodels.diagnostics.labels import PROSE, Labels, labels
-from seqmodels.diagnostics.neurons import auc, halves, midranks, r_squared, rank
+from seqmodels.analysis.unit_probes import auc, halves, midranks, r_squared, rank, typical
+from seqmodels.cli.main import main
+from seqmodels.cli.neurons import neurons
+from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
-from seqmodels.neurons import neurons, typical
 
 STRONG = 20.0
 """Through a sigmoid or a hyperbolic tangent, as good as all or nothing."""

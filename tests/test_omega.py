@@ -13,7 +13,7 @@ from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.nn import GRU, LSTM, RNN, MinGRU, MultiplicativeLSTM, RecurrentStack, Transformer
 from seqmodels.tasks import LanguageModel
-from seqmodels.tasks.omega import gradient_change
+from seqmodels.tasks.regularizers import gradient_change
 
 B, T, D, H = 2, 6, 3, 4
 NETWORKS: dict[str, Any] = {

@@ -6,7 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from seqmodels.nn import LSTM
-from seqmodels.optim import Muon, Together, learning_rate_factor, make_optimizer, orthogonalized
+from seqmodels.tasks.optim import Muon, Together, learning_rate_factor, make_optimizer, orthogonalized
 
 
 def test_orthogonalized_keeps_the_singular_vectors() -> None:

@@ -12,9 +12,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from seqmodels.batch import Batch
 from seqmodels.data import Lanes, Share, Windows
-from seqmodels.data.loader import BatchNumbers, loader
-from seqmodels.data.order import examples, generator, permutation
-from seqmodels.data.windows import Batches
+from seqmodels.data.sampler import Batches, BatchNumbers, examples, generator, loader, permutation
 
 SEEDS = st.integers(-(1 << 62), 1 << 62)
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, IGNORE, PAD
 from seqmodels.data import Buckets, Sentences, Share
-from seqmodels.data.pairs import pair_batch
+from seqmodels.data.buckets import pair_batch
 from seqmodels.errors import InputError
 
 

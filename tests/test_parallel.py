@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seqmodels.data.parallel import load_parallel
+from seqmodels.data.parallel_corpora import load_parallel
 from seqmodels.errors import InputError
 
 EN = ["a dog runs", "two cats", "", "a bird", "the dog", "a house", "some water", "three men", "a car", "one more"]

@@ -7,7 +7,7 @@ import re
 import babel
 import pytest
 
-from seqmodels.data.parallel import load_parallel
+from seqmodels.data.parallel_corpora import load_parallel
 from seqmodels.data.phrases import _draw, _plain, pairs
 from seqmodels.errors import InputError
 

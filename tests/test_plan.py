@@ -10,11 +10,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from benchmarks import plan
 from benchmarks.plan import GPUS, SIZES, Machines, Size
 from seqmodels.batch import Batch
-from seqmodels.hardware import has_bf16_lstm
+from seqmodels.environment import has_bf16_lstm
 from seqmodels.metrics import summed_nats
 from seqmodels.nn import LSTM, Transformer
-from seqmodels.optim import make_optimizer
 from seqmodels.tasks import LanguageModel
+from seqmodels.tasks.optim import make_optimizer
 
 SMALL = [Size("small", "Transformer", 3, 128, 100, rows=4, length=64), Size("small", "LSTM", 3, 64, 100, 4, 64)]
 IDS = [size.network for size in SMALL]

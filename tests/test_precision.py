@@ -7,8 +7,9 @@ import pytest
 import torch
 from training import small_model, small_module
 
-from seqmodels import fit, precision
-from seqmodels.precision import choose_precision, seconds_per_step
+from seqmodels import fit
+from seqmodels.training import precision
+from seqmodels.training.precision import choose_precision, seconds_per_step
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from seqmodels.tasks.random_states import random_states, share_of
+from seqmodels.tasks.training_state import random_states, share_of
 
 CPU = torch.device("cpu")
 

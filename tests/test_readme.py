@@ -14,8 +14,7 @@ import pytest
 import test_laws
 import torch
 
-from seqmodels import cli
-from seqmodels import help as pages
+from seqmodels.cli import fit, help, main
 from seqmodels.nn import Backbone
 
 ROOT = Path(__file__).parents[1]
@@ -101,12 +100,12 @@ def known_flags(words: list[str]) -> set[str]:
         name = words[1] if len(words) > 1 else "--help"
         if name == "--help":
             return {"--help"}
-        assert name in cli.COMMANDS, f"there is no command {name!r}"
-        page = cli._fit_help() if name == "fit" else cli._help(name)
+        assert name in main.COMMANDS, f"there is no command {name!r}"
+        page = fit._fit_help() if name == "fit" else main._help(name)
     else:
         recipe = ROOT / words[1]
         assert recipe.is_file(), f"there is no recipe {words[1]!r}"
-        page = pages.render(pages.options(recipe, "main")[1]) + "\n" + pages.networks()
+        page = help.render(help.options(recipe, "main")[1]) + "\n" + help.networks()
     flags = set(re.findall(r"^ +(--[\w.-]+)", page, re.MULTILINE))
     switches = re.findall(r"^ +(--[\w.-]+)(?: {2,}|$)", page, re.MULTILINE)
     return flags | {f"--no-{flag[2:]}" for flag in switches} | {"--help"}
@@ -117,8 +116,11 @@ def started(words: list[str]) -> list[str]:
     if words[:1] == ["srun"]:
         return words[1:]
     if words[:1] == ["torchrun"]:
-        place = next(number for number, word in enumerate(words) if word == "seqmodels.cli" or "recipes/" in word)
-        return [*(["seqmodels"] if words[place] == "seqmodels.cli" else ["python", words[place]]), *words[place + 1 :]]
+        place = next(number for number, word in enumerate(words) if word == "seqmodels.cli.main" or "recipes/" in word)
+        return [
+            *(["seqmodels"] if words[place] == "seqmodels.cli.main" else ["python", words[place]]),
+            *words[place + 1 :],
+        ]
     return words
 
 

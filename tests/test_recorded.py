@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from seqmodels.config import Recorded, class_path, construct, subclasses
 from seqmodels.errors import InputError
 from seqmodels.nn import LSTM, Backbone
-from seqmodels.recorded import Recorded, class_path, construct, subclasses
 
 
 class Shape(Recorded):
@@ -78,7 +78,7 @@ def test_defaults_are_filled_in() -> None:
 
 def test_class_path_finds_the_class() -> None:
     assert class_path(Shape) == f"{__name__}.Shape"
-    assert class_path(LSTM) == "seqmodels.nn.recurrent.LSTM"
+    assert class_path(LSTM) == "seqmodels.nn.rnn_lstm_gru.LSTM"
 
 
 def test_outermost_constructor_is_recorded() -> None:
@@ -253,7 +253,7 @@ def test_nothing_named_in_a_record_is_imported(nested: bool, tmp_path: Path, mon
     """A module that would tell if it were imported, where Python would find it."""
     name = "named_in_a_file"
     (tmp_path / f"{name}.py").write_text(
-        "from seqmodels.recorded import Recorded\n"
+        "from seqmodels.config import Recorded\n"
         "class Trap(Recorded):\n    def __init__(self): pass\n"
         f"open({str(tmp_path / 'imported')!r}, 'w')\n"
     )

@@ -24,16 +24,16 @@ from seqmodels import (
     Transformer,
     TranslationDataModule,
     Translator,
-    cli,
     fit,
     load,
 )
 from seqmodels.batch import Batch
+from seqmodels.cli.main import main
+from seqmodels.cli.report import report as report_command
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
 from seqmodels.report import report
 from seqmodels.report.attention import attention
-from seqmodels.report.command import report as report_command
 from seqmodels.report.comparing import compare, draw_lines, labels
 from seqmodels.report.figures import inline, new_figure
 from seqmodels.report.horizon import nearest, reached
@@ -299,7 +299,7 @@ def test_long_files_make_short_pages(run: Path) -> None:
 def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path, why in ((tmp_path, "it holds nothing of a run"), (tmp_path / "no", "there is no such folder")):
         with pytest.raises(SystemExit) as ended:
-            cli.main(["report", str(path)])
+            main(["report", str(path)])
         assert ended.value.code == 2
         assert why in capsys.readouterr().err
     with pytest.raises(InputError, match="no such folder; make it first"):
@@ -309,21 +309,21 @@ def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_the_command_names_the_page_and_counts_seconds(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cli.main(["report", str(run), "--to", str(tmp_path / "page.html")])
+    main(["report", str(run), "--to", str(tmp_path / "page.html")])
     said = capsys.readouterr()
     assert said.out == f"{tmp_path / 'page.html'}\n"
     assert re.search(r"Learning curves +\d+\.\d s", said.err)
     assert re.search(r"Attention +\d+\.\d s  \(no model to look into: ", said.err)
     with pytest.raises(SystemExit) as ended:
-        cli.main(["report", str(run), "--to", str(tmp_path / "no" / "page.html")])
+        main(["report", str(run), "--to", str(tmp_path / "no" / "page.html")])
     assert ended.value.code == 2
     with pytest.raises(SystemExit) as ended:
-        cli.main(["report", "--tu", "x"])
+        main(["report", "--tu", "x"])
     assert ended.value.code == 2
 
 
 def test_runs_compared(runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli.main(["report", *map(str, runs.values()), "--to", str(tmp_path / "all.html")])
+    main(["report", *map(str, runs.values()), "--to", str(tmp_path / "all.html")])
     assert capsys.readouterr().out == f"{tmp_path / 'all.html'}\n"
     page = Page(tmp_path / "all.html")
     check(page)

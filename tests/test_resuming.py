@@ -15,11 +15,10 @@ from torch.testing import assert_close
 from training import small_model, small_module
 
 from seqmodels import DamagedError, InputError, TextDataModule, fit, load
-from seqmodels.cli import main
+from seqmodels.cli.main import main
 from seqmodels.data import Share
-from seqmodels.resuming import check_batches, find_origin, rebuild
-from seqmodels.rewind import rewind
-from seqmodels.signals import Stopped
+from seqmodels.training.interruption import Stopped
+from seqmodels.training.resume import check_batches, find_origin, rebuild, rewind
 
 
 class At(pl.Callback):

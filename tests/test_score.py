@@ -16,7 +16,7 @@ from training import Record, small_model, small_module, train
 
 from seqmodels import InputError, LanguageModel, TextDataModule, Tokenizer, load
 from seqmodels.batch import BOS, EOS
-from seqmodels.cli import main
+from seqmodels.cli.main import main
 from seqmodels.nn import LSTM, Backbone, Transformer
 from seqmodels.tasks import scoring
 

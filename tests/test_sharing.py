@@ -12,8 +12,8 @@ from test_translator import TRANSLATORS
 from training import small_module
 
 from seqmodels import InputError, LanguageModel, Tokenizer, Transformer, Translator, fit, load, share
-from seqmodels.checkpoint import checkpoint_path
-from seqmodels.cli import main
+from seqmodels.checkpoints.load import checkpoint_path
+from seqmodels.cli.main import main
 from seqmodels.errors import DamagedError
 from seqmodels.tasks import SequenceTask
 

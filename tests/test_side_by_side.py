@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from seqmodels.errors import InputError
+from seqmodels.experiments.ensemble import SideBySide
 from seqmodels.nn import RecurrentStack
-from seqmodels.nn.side_by_side import SideBySide
-from seqmodels.tasks.omega import gradient_change
+from seqmodels.tasks.regularizers import gradient_change
 
 N, B, T = 3, 2, 7
 RECURRENT = [name for name, make in NETWORKS.items() if isinstance(make(), RecurrentStack)]

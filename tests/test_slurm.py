@@ -8,9 +8,8 @@ import lightning.pytorch as pl
 import pytest
 from test_resuming import At, begun, kill
 
-from seqmodels.resuming import find_origin
-from seqmodels.signals import Stopped
-from seqmodels.slurm import job, run_of_this_job
+from seqmodels.training.interruption import Stopped, job, run_of_this_job
+from seqmodels.training.resume import find_origin
 
 
 @pytest.fixture

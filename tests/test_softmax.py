@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from seqmodels.batch import IGNORE
 from seqmodels.metrics import smoothed_nats, summed_nats
-from seqmodels.softmax import linear_nats
+from seqmodels.tasks.losses import linear_nats
 
 B, T, D, V = 3, 5, 7, 11
 

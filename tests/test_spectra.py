@@ -10,10 +10,10 @@ from torch.testing import assert_close
 from training import small_model, small_module
 
 from seqmodels import GRU, LSTM, RNN, InputError, LanguageModel, Tokenizer, Transformer, Translator, fit
+from seqmodels.analysis import Spectra
+from seqmodels.analysis.gradient_horizon import gradient_horizon, gradient_norms
+from seqmodels.analysis.spectra import draw_radii, draw_spectra, read_radii, recurrent_maps, spectra, spectrum
 from seqmodels.batch import Batch
-from seqmodels.diagnostics import Spectra
-from seqmodels.diagnostics.horizon import gradient_horizon, gradient_norms
-from seqmodels.diagnostics.spectra import draw_radii, draw_spectra, read_radii, recurrent_maps, spectra, spectrum
 from seqmodels.nn import Bidirectional, Hybrid, MultiplicativeLSTM
 
 TOKENIZER = Tokenizer.char("abcdefgh")

@@ -7,10 +7,7 @@ from torch.testing import assert_close
 
 from seqmodels.data import Tokenizer
 from seqmodels.nn import LSTM, Backbone, Transformer
-from seqmodels.nn.cached_stepper import CachedStepper
-from seqmodels.nn.key_cache import ROOM
-from seqmodels.nn.recurrent_stepper import RecurrentStepper
-from seqmodels.nn.stepper import Stepper
+from seqmodels.nn.steppers import ROOM, CachedStepper, RecurrentStepper, Stepper, make_stepper
 from seqmodels.state import map_state, select
 from seqmodels.tasks import LanguageModel
 
@@ -27,7 +24,7 @@ def steps(
     if read:
         _, state = network(inputs[tokens[:, :read]])
     kept = None if state is None else map_state(torch.clone, state)
-    stepper = network.stepper(inputs, state, rows)
+    stepper = make_stepper(network, inputs, state, rows)
     if recordable:
         assert isinstance(network, Transformer)
         stepper = CachedStepper(network, inputs, state or network.initial_state(rows), recordable=True)
@@ -64,7 +61,7 @@ def test_transformers(positions: str, activation: str, norm: str, kv_heads: int)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     inputs = torch.randn(V, 16, dtype=torch.float64)
-    assert isinstance(network.stepper(inputs, None, 1), CachedStepper)
+    assert isinstance(make_stepper(network, inputs, None, 1), CachedStepper)
     steps(network, inputs, ROOM + 5, read=3)
 
 
@@ -101,7 +98,7 @@ def test_what_is_out_of_sight_is_forgotten() -> None:
     network = Transformer(8, 1, 2, context=5)
     inputs = torch.randn(V, 8, dtype=torch.float64)
     steps(network, inputs, 2 * ROOM + 7)
-    stepper = network.stepper(inputs, None, 1)
+    stepper = make_stepper(network, inputs, None, 1)
     for _ in range(3 * ROOM):
         stepper(torch.tensor([1]))
     assert stepper._cache._layers[0].shape[2] < ROOM + 5  # type: ignore[attr-defined]
@@ -112,9 +109,9 @@ def test_padding_and_mixed_precision_take_the_long_way() -> None:
     mask = torch.tensor([[False, True], [True, True]])
     with torch.inference_mode():
         _, state = network(inputs[torch.ones(2, 2, dtype=torch.int64)], mask=mask)
-        assert type(network.stepper(inputs, state, 2)) is Stepper
+        assert type(make_stepper(network, inputs, state, 2)) is Stepper
         with torch.autocast("cpu", torch.bfloat16):
-            assert type(network.stepper(inputs, None, 2)) is Stepper
+            assert type(make_stepper(network, inputs, None, 2)) is Stepper
 
 
 @torch.inference_mode()

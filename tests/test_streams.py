@@ -21,9 +21,9 @@ from torch.testing import assert_close
 from training import Record, small_model, train
 
 from seqmodels import TextDataModule, fit
-from seqmodels.data import Share, files, streamed
-from seqmodels.data.order import permutation
-from seqmodels.data.streams import Place
+from seqmodels.data import Share, stream_corpus, text_files
+from seqmodels.data.sampler import permutation
+from seqmodels.data.stream_windows import Place
 from seqmodels.errors import InputError
 
 SHARDS, ROWS = 5, 12
@@ -81,7 +81,7 @@ def test_in_order_it_is_the_stored_text(
     kind: str, bos: bool, eos: bool, stride: int | None, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same batches, to the last of the first epoch."""
-    monkeypatch.setattr(files, "PIECE", 30)  # so that documents are of several rows
+    monkeypatch.setattr(text_files, "PIECE", 30)  # so that documents are of several rows
     options: dict[str, Any] = {"shuffle": False, "bos": bos, "eos": eos, "stride": stride}
     stored = make(folders[kind], stream=False, val_share=0.1, **options).training_batches()
     streamed = make(folders[kind], **options).training_batches()
@@ -300,14 +300,14 @@ def test_rows_held_out_are_not_trained_on(held_out: int, left: int, folders: dic
 
 
 def test_long_rows_are_not_all_held_out(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streamed, "HELD_OUT", 10)
+    monkeypatch.setattr(stream_corpus, "HELD_OUT", 10)
     data = make(folders["jsonl"].parent / "jsonl" / "train*")
     assert data.facts("validation").documents == 2
 
 
 def test_vocabulary_and_figures_are_of_a_sample(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes later and is not in it is unknown."""
-    monkeypatch.setattr(streamed, "SAMPLE", 20)
+    monkeypatch.setattr(stream_corpus, "SAMPLE", 20)
     data = make(folders["parquet"], tokenizer="char", shuffle=False)
     assert data.facts("train").documents == 3
     assert data.tokenizer.unknown("0 of 1") == ""

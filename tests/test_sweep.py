@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from seqmodels.comparison import compare_translators
+from seqmodels.analysis.translation_scores import compare_translators
 from seqmodels.errors import InputError
-from seqmodels.sweep import sweep, table
+from seqmodels.experiments.sweep import sweep, table
 
 
 def test_each_experiment_once(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqmodels.batch import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
+from seqmodels.config import construct
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
-from seqmodels.recorded import construct
 
 SAMPLE = "Ein Zug fährt: the train that trains the trainers 在火车上 🚂🚃 — the theme of <eos> the end.\n" * 3
 KINDS = ["char", "byte", "bpe"]

@@ -25,10 +25,10 @@ from wandb.proto import wandb_internal_pb2
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from seqmodels import GRU, TranslationDataModule, Translator, fit
-from seqmodels.cli import main
+from seqmodels.cli.main import main
 from seqmodels.environment import without_secrets
 from seqmodels.errors import InputError
-from seqmodels.tracking import settle
+from seqmodels.training.wandb_logger import settle
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 ROOT = Path(__file__).parents[1]
@@ -389,7 +389,7 @@ def test_secrets_stay_out(text_file: Path, tmp_path: Path) -> None:
     """Neither of the environment nor of the command line, also where the latter is a script's own."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys; from seqmodels.cli import main\n"
+        "import sys; from seqmodels.cli.main import main\n"
         f"main(['fit', '--data', {str(text_file)!r}, '--max-steps', '2', '--length', '16', '--batch-size', '2', "
         "'--backbone', 'RNN', '--backbone.hidden-size', '4', '--wandb', '--wandb-project', 'seen'])\n"
     )
@@ -433,7 +433,7 @@ def test_only_rank_0_tracks(text_file: Path, tmp_path: Path) -> None:
         "--validations",
         "1",
     ]
-    command = [sys.executable, "-m", "seqmodels.cli", "fit", *words, "--wandb"]
+    command = [sys.executable, "-m", "seqmodels.cli.main", "fit", *words, "--wandb"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     (run,) = tmp_path.glob("runs/*/*")

@@ -14,8 +14,8 @@ from training import Record, small_model, small_module, train, trainer, validate
 
 from seqmodels import GRU, LSTM, LanguageModel, TextDataModule, Tokenizer, Transformer, fit
 from seqmodels.batch import IGNORE, Batch
-from seqmodels.optim import learning_rate_factor
 from seqmodels.state import detach
+from seqmodels.tasks.optim import learning_rate_factor
 
 
 def plain_loop(model: LanguageModel, batches: list[Batch], lr: float, clip: float) -> list[float]:

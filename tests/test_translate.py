@@ -12,17 +12,16 @@ from pairs import write_pairs
 from training import trainer
 
 from seqmodels import GRU, LanguageModel, Transformer, TranslationDataModule, Translator, fit, load
+from seqmodels.analysis import alignment
 from seqmodels.batch import IGNORE
-from seqmodels.bleu import TranslationMetrics, bleu_by_length, corpus_scores
-from seqmodels.cli import main
-from seqmodels.data.loader import loader
-from seqmodels.data.order import Share
-from seqmodels.diagnostics import alignment
+from seqmodels.cli.main import main
+from seqmodels.cli.models import load_translators
+from seqmodels.cli.text_io import one_line
+from seqmodels.data.sampler import Share, loader
 from seqmodels.environment import quiet
 from seqmodels.errors import InputError
-from seqmodels.lines import one_line
-from seqmodels.nn import int8
-from seqmodels.translating import load_translators
+from seqmodels.metrics import TranslationMetrics, bleu_by_length, corpus_scores
+from seqmodels.nn import quantization
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +128,10 @@ def test_weights_of_eight_bits_translate_alike(
 ) -> None:
     with pytest.raises(InputError, match="no linear layer of this model has 65,536 weights"):
         load_translators([str(run)], int8=True)
-    monkeypatch.setattr(int8, "LEAST", 1)
+    monkeypatch.setattr(quantization, "LEAST", 1)
     assert translated(run, b"big bird and cat\n", capsys, "--int8") == ["chat et oiseau grand"]
     (eight,) = load_translators([str(run)], int8=True)
-    assert any(isinstance(part, int8.Int8Linear) for part in eight.modules())  # type: ignore[attr-defined]
+    assert any(isinstance(part, quantization.Int8Linear) for part in eight.modules())  # type: ignore[attr-defined]
     main(["test", str(run), "--json", "--int8"])
     assert json.loads(capsys.readouterr().out)["exact_match"] > 0.8
 

@@ -11,15 +11,15 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from seqmodels import GRU, LSTM, Beam, Draws, Hybrid, InputError, Tokenizer, Transformer, Translator
+from seqmodels.analysis import alignment
 from seqmodels.batch import BOS, EOS, IGNORE, Batch
+from seqmodels.config import construct
 from seqmodels.data import Sentences
-from seqmodels.data.pairs import pair_batch
-from seqmodels.diagnostics import alignment
+from seqmodels.data.buckets import pair_batch
 from seqmodels.metrics import smoothed_nats, summed_nats
-from seqmodels.recorded import construct
 from seqmodels.tasks import SequenceTask
+from seqmodels.tasks.batch_translation import translations
 from seqmodels.tasks.regularizers import divergence
-from seqmodels.tasks.translation import translations
 
 TEXT = Tokenizer.char(["abcdefgh "])
 

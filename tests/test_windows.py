@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, IGNORE, Batch
 from seqmodels.data import Batches, Lanes, ScoredLanes, ScoredWindows, Share, Windows
-from seqmodels.data.order import permutation
+from seqmodels.data.sampler import permutation
 from seqmodels.errors import InputError
 
 FIRST = 10

@@ -11,12 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels import LSTM, LanguageModel, Tokenizer
-from seqmodels.cli import main
-from seqmodels.diagnostics import draw_map, map_of
+from seqmodels.analysis import draw_map, map_of
+from seqmodels.cli.main import main
 from seqmodels.errors import InputError
-from seqmodels.interop import Accuracy, Subwords, WordVectors, byte_source, fasttext, selection, words_of
-from seqmodels.interop.questions import read_questions
-from seqmodels.interop.subwords import buckets_of
+from seqmodels.interop.word_vectors.questions import read_questions
+from seqmodels.interop.word_vectors.subwords import buckets_of
+from seqmodels.interop.word_vectors.vectors import (
+    Accuracy,
+    Subwords,
+    WordVectors,
+    byte_source,
+    fasttext,
+    selection,
+    words_of,
+)
 
 WORDS = ["the", "king", "café", "火车", "</s>", "7", "."]
 DIM = 5
@@ -285,7 +293,7 @@ def test_analogies_against_brute_force(some: WordVectors) -> None:
 def test_questions_are_answered_as_analogies_are(
     some: WordVectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seqmodels.interop.word_vectors.AT_ONCE", 60 * 4)  # several pieces
+    monkeypatch.setattr("seqmodels.interop.word_vectors.vectors.AT_ONCE", 60 * 4)  # several pieces
     triples = [(f"w{i}", f"w{(3 * i + 1) % 60}", f"w{(7 * i + 5) % 60}") for i in range(0, 40, 3)]
     lines = [": right"] + [f"{a} {b} {c} {some.analogy(a, b, c, 1)[0].word}" for a, b, c in triples]
     lines += ["", ": wrong and unknown"] + [f"{a} {b} {c} {some.analogy(a, b, c, 2)[1].word}" for a, b, c in triples]

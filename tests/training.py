@@ -10,7 +10,7 @@ from torch import Tensor
 from seqmodels import LSTM, LanguageModel, TextDataModule
 from seqmodels.batch import Batch
 from seqmodels.data import Batches
-from seqmodels.data.loader import loader
+from seqmodels.data.sampler import loader
 from seqmodels.environment import quiet
 from seqmodels.nn import Backbone
 

@@ -17,8 +17,8 @@ import torch
 from benchmarks.reliability.promise import Promise
 from benchmarks.reliability.runs import write_data
 from seqmodels import LSTM, LanguageModel, TextDataModule, fit
-from seqmodels.checkpointing import Checkpoints
-from seqmodels.tasks.bad_steps import BadSteps
+from seqmodels.training.checkpoint_callback import Checkpoints
+from seqmodels.training.nonfinite_steps import BadSteps
 
 EVERY = 200
 """Steps between two checkpoints: of the main recipe ten seconds, where ten minutes are usual."""

@@ -43,7 +43,7 @@ def prepare(folder: Path) -> None:
     import torch
 
     from seqmodels import GRU, LSTM, Hybrid, LanguageModel, TextDataModule, Tokenizer, Transformer, Translator, fit
-    from seqmodels.sharing import share
+    from seqmodels.checkpoints.export import share
 
     text = folder / "text.txt"
     text.write_text("".join(f"line {i} of a text about gates and states\n" for i in range(400)))
@@ -113,18 +113,18 @@ def _same(one: Any, other: Any) -> bool:
 
 def _without_training() -> None:
     """`fit` of the command line builds everything and stops there."""
-    from seqmodels import run
+    from seqmodels.training import fit
 
     def stop(*args: Any, **kwargs: Any) -> None:
         return None
 
-    run.fit = functools.wraps(run.fit)(stop)  # type: ignore[assignment]
+    fit.fit = functools.wraps(fit.fit)(stop)  # type: ignore[assignment]
 
 
 def _opened(kind: str, good: Path, changed: bytes, chance: random.Random, text: Path) -> str:
     """What becomes of one file."""
     from seqmodels import InputError, load
-    from seqmodels.cli import main
+    from seqmodels.cli.main import main
 
     folder = Path(tempfile.mkdtemp(dir=Path.cwd()))
     for name in KINDS:

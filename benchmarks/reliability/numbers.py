@@ -13,7 +13,7 @@ from benchmarks.reliability.forks import forked
 from benchmarks.reliability.promise import Promise, all_of, none_of
 from benchmarks.reliability.runs import Kind, train, write_data
 from seqmodels import LanguageModel, Translator, load
-from seqmodels.cli import _guarded
+from seqmodels.cli.main import _guarded
 
 KINDS = ("loss", "gradient", "weights")
 

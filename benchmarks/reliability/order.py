@@ -12,7 +12,7 @@ from benchmarks.reliability.runs import write_data
 from seqmodels import TextDataModule, TranslationDataModule
 from seqmodels.batch import EOS, IGNORE, PAD, Batch
 from seqmodels.data import SequenceDataModule, Share
-from seqmodels.data.loader import loader
+from seqmodels.data.sampler import loader
 
 Row = tuple[int, ...]
 WORLDS = (1, 2, 4)

@@ -16,7 +16,7 @@ from benchmarks.reliability.forks import forked, started
 from benchmarks.reliability.promise import Promise, all_of, none_of
 from benchmarks.reliability.resume import difference
 from benchmarks.reliability.runs import Ends, Kind, train, write_data
-from seqmodels.resuming import find_origin
+from seqmodels.training.resume import find_origin
 
 KIND = Kind("GRU", "lanes")
 ALWAYS = 1e-9

@@ -16,7 +16,7 @@ import torch
 from benchmarks.reliability.forks import forked
 from benchmarks.reliability.promise import Promise, all_of
 from benchmarks.reliability.runs import Ends, Kind, train, write_data
-from seqmodels.diagnostics import Samples
+from seqmodels.analysis import Samples
 
 POINTS = ("mid-epoch", "wrap", "accumulation", "validation", "generation")
 

@@ -20,9 +20,9 @@ import torch
 from benchmarks.reliability.promise import Promise
 from seqmodels.batch import Batch
 from seqmodels.data import Share, Tokenizer
-from seqmodels.data.shards import Row, Shards, Tables
-from seqmodels.data.streamed import StreamedCorpus
-from seqmodels.data.streams import StreamedWindows
+from seqmodels.data.stream_corpus import StreamedCorpus
+from seqmodels.data.stream_shards import Row, Shards, Tables
+from seqmodels.data.stream_windows import StreamedWindows
 from seqmodels.nn import LSTM
 from seqmodels.tasks import LanguageModel
 

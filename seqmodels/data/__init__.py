@@ -1,16 +1,16 @@
 """Text becomes batches."""
 
 from seqmodels.data.base import SequenceDataModule
-from seqmodels.data.column import TextFacts, token_column
+from seqmodels.data.buckets import Buckets, Sentences
 from seqmodels.data.corpora import Corpus, load_corpus
-from seqmodels.data.documents import DocumentWindows, ScoredDocuments
-from seqmodels.data.modules import TextDataModule
-from seqmodels.data.order import Share
-from seqmodels.data.pairs import Buckets, Sentences
+from seqmodels.data.document_windows import DocumentWindows, ScoredDocuments
+from seqmodels.data.sampler import Batches, Share
 from seqmodels.data.targets import ChosenTargets
+from seqmodels.data.text import TextDataModule
+from seqmodels.data.token_column import TextFacts, token_column
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.data.translation import TranslationDataModule
-from seqmodels.data.windows import Batches, Lanes, ScoredLanes, ScoredWindows, Windows
+from seqmodels.data.windows import Lanes, ScoredLanes, ScoredWindows, Windows
 
 __all__ = [
     # For a trainer

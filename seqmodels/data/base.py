@@ -8,13 +8,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from seqmodels.batch import Batch
-from seqmodels.data.column import TextFacts
-from seqmodels.data.loader import loader
-from seqmodels.data.order import Share
+from seqmodels.config import Recorded
+from seqmodels.data.sampler import Batches, Share, loader
+from seqmodels.data.token_column import TextFacts
 from seqmodels.data.tokenizers import Tokenizer
-from seqmodels.data.windows import Batches
 from seqmodels.errors import InputError
-from seqmodels.recorded import Recorded
 
 
 class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):

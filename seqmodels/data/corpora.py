@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import datasets
 import huggingface_hub
 
-from seqmodels.data.files import pieces, standard_library, text_files
 from seqmodels.data.tables import READERS, documents, is_table, marked, read_tables
+from seqmodels.data.text_files import pieces, standard_library, text_files
 from seqmodels.errors import InputError
 
 BUILT_IN = "python"

@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 import numpy as np
 
-from seqmodels.data.files import suffix
+from seqmodels.data.text_files import suffix
 from seqmodels.errors import InputError
 
 READERS = {

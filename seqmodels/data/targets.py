@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.batch import IGNORE, Batch
-from seqmodels.data.windows import Batches
+from seqmodels.data.sampler import Batches
 from seqmodels.errors import InputError
 
 

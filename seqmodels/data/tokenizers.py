@@ -13,11 +13,10 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
 from seqmodels.batch import SPECIAL_TOKENS, UNK
-from seqmodels.data.foreign import LARGEST, check_tokenizer, guarded
-from seqmodels.data.vocabularies import numbered, spelled_bytes, word_level
+from seqmodels.config import Recorded
+from seqmodels.data.vocabularies import LARGEST, check_tokenizer, guarded, numbered, spelled_bytes, word_level
 from seqmodels.errors import InputError
-from seqmodels.plain import check_regular, local, read_small
-from seqmodels.recorded import Recorded
+from seqmodels.files import check_regular, local, read_small
 
 # Loader processes are forked after text was tokenized, and tokenize nothing themselves.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

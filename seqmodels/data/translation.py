@@ -10,12 +10,12 @@ from torch import Tensor
 
 from seqmodels.data.base import SequenceDataModule
 from seqmodels.data.bpe_dropout import BpeDropout
-from seqmodels.data.column import TextFacts, token_column
+from seqmodels.data.buckets import Buckets, Layout, Sentences
 from seqmodels.data.corpora import no_bars
-from seqmodels.data.order import Share
-from seqmodels.data.pairs import Buckets, Layout, Sentences
-from seqmodels.data.parallel import SIDES, ParallelCorpus, load_parallel
+from seqmodels.data.parallel_corpora import SIDES, ParallelCorpus, load_parallel
+from seqmodels.data.sampler import Share
 from seqmodels.data.tables import marked
+from seqmodels.data.token_column import TextFacts, token_column
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.errors import InputError
 

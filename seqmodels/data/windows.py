@@ -4,34 +4,12 @@ Each of these is a dataset of whole batches: `[epoch, k]` gathers batch k of an 
 read of a strided view. They differ in which positions they take; a task cannot tell them apart.
 """
 
-from abc import ABC, abstractmethod
-
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from seqmodels.batch import BOS, IGNORE, PAD, Batch
-from seqmodels.data.order import Share, examples, generator
+from seqmodels.data.sampler import Batches, Share, examples, generator
 from seqmodels.errors import InputError
-
-
-class Batches(Dataset[Batch], ABC):
-    """Batch k of epoch e, gathered at once."""
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Batches in an epoch, on every rank."""
-
-    @abstractmethod
-    def __getitem__(self, place: tuple[int, int]) -> Batch:
-        """Batch `k` of epoch `e`, for `place = (e, k)`."""
-
-    def position(self, step: int) -> list[int]:
-        """What is to be known, beside its number, to read from a batch on at once; nothing where batches are stored."""
-        return []
-
-    def seek(self, position: list[int]) -> None:
-        """Be ready to read from the batch on of which this is the position, without all that comes before it."""
 
 
 def shifted(tokens: Tensor, continues: bool = False, goes_on: bool = False) -> Batch:

@@ -1,11 +1,10 @@
 """From logits to text; knows no model."""
 
-from seqmodels.decoding.beam import Beam, Hypothesis, beam_search
-from seqmodels.decoding.chance import Chance
-from seqmodels.decoding.draws import Draws, draw
+from seqmodels.decoding.autoregressive import Draws, Steps, draw, stream
+from seqmodels.decoding.beam_search import Beam, Hypothesis, beam_search
+from seqmodels.decoding.rng import Chance
 from seqmodels.decoding.sampling import Sampling
-from seqmodels.decoding.stream import Steps, stream
-from seqmodels.decoding.transcript import Transcript
+from seqmodels.decoding.stop_strings import Transcript
 
 __all__ = [
     "Beam",

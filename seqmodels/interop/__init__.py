@@ -1,7 +1,1 @@
-"""What other programs have made: word vectors."""
-
-from seqmodels.interop.subwords import Subwords
-from seqmodels.interop.token_words import words_of
-from seqmodels.interop.word_vectors import Accuracy, Filled, Neighbour, WordVectors
-
-__all__ = ["Accuracy", "Filled", "Neighbour", "Subwords", "WordVectors", "words_of"]
+"""Weights, vectors and tokenizers of other programs, in and out."""

@@ -1,20 +1,19 @@
 """Networks: functions of inputs and state."""
 
-from seqmodels.nn.attentive import Attentive
+from seqmodels.nn.attention_decoder import Attentive
 from seqmodels.nn.backbone import Backbone
 from seqmodels.nn.bidirectional import Bidirectional
 from seqmodels.nn.cell import Cell
-from seqmodels.nn.cells import FusedCell, GRUCell, LSTMCell, RNNCell
 from seqmodels.nn.hybrid import Hybrid
-from seqmodels.nn.minimal import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell
+from seqmodels.nn.min_gru import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell, scan
 from seqmodels.nn.multiplicative import (
     MultiplicativeLSTM,
     MultiplicativeLSTMCell,
     MultiplicativeRNN,
     MultiplicativeRNNCell,
 )
-from seqmodels.nn.recurrent import GRU, LSTM, RNN, RecurrentStack
-from seqmodels.nn.scan import scan
+from seqmodels.nn.recurrent import RecurrentStack
+from seqmodels.nn.rnn_lstm_gru import GRU, LSTM, RNN, FusedCell, GRUCell, LSTMCell, RNNCell
 from seqmodels.nn.trace import Trace
 from seqmodels.nn.transformer import Transformer
 

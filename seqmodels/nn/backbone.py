@@ -9,11 +9,10 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from seqmodels.config import Recorded
 from seqmodels.errors import InputError
 from seqmodels.nn.cell import Cell
-from seqmodels.nn.stepper import Stepper
 from seqmodels.nn.trace import Trace, Unrolled
-from seqmodels.recorded import Recorded
 from seqmodels.state import State, first_tensor
 
 
@@ -74,16 +73,6 @@ class Backbone(Recorded, nn.Module, ABC):
             InputError: the network attends to nothing.
         """
         raise InputError(f"{type(self).__name__} attends to no memory")
-
-    def stepper(self, inputs: Tensor, state: State | None, rows: int) -> Stepper:
-        """The network for one token after another, going on from a state that it keeps to itself: for writing.
-
-        Args:
-            inputs: what each token is embedded as, (V, input_size).
-            state: see `forward`; it stays as it is.
-            rows: how many there are.
-        """
-        return Stepper(self, inputs, state)
 
     def aligned(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None

@@ -5,11 +5,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from seqmodels.config import construct
 from seqmodels.errors import InputError
 from seqmodels.nn.backbone import Backbone
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.trace import Trace
-from seqmodels.recorded import construct
 from seqmodels.state import State
 
 

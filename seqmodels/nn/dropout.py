@@ -1,7 +1,13 @@
-"""Dropout that costs next to nothing: cheap masks, masks shared by all positions, and masks of recurrent weights."""
+"""Dropout that costs next to nothing: cheap masks, masks shared by all positions, and masks of recurrent weights.
+
+A model as it is used, in the midst of training.
+"""
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 
@@ -74,3 +80,15 @@ def weight_dropout(weight: Tensor, p: float, training: bool) -> Tensor:
     if not training or dropped == 0:
         return weight
     return weight * _kept(weight, dropped, torch.uint8) * (256 / (256 - dropped))
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """While it lasts, nothing is dropped; afterwards every part is in the mode in which it was."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

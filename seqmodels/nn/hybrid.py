@@ -6,13 +6,14 @@ from torch import Tensor, nn
 
 from seqmodels.errors import InputError
 from seqmodels.nn.attention import Reading
+from seqmodels.nn.block import Activation, Norm
 from seqmodels.nn.cell import Cell
-from seqmodels.nn.feed_forward import Activation, Norm
-from seqmodels.nn.minimal import MinGRU, MinLSTM
+from seqmodels.nn.min_gru import MinGRU, MinLSTM
 from seqmodels.nn.multiplicative import MultiplicativeLSTM, MultiplicativeRNN
-from seqmodels.nn.prenorm import PreNormStack
-from seqmodels.nn.recurrent import GRU, LSTM, RNN, RecurrentStack
+from seqmodels.nn.recurrent import RecurrentStack
+from seqmodels.nn.rnn_lstm_gru import GRU, LSTM, RNN
 from seqmodels.nn.trace import Trace
+from seqmodels.nn.transformer import PreNormStack
 from seqmodels.state import State
 
 ATTENTION = "attention"

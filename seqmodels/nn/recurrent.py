@@ -1,7 +1,6 @@
 """Stacks of recurrent cells behind the `Backbone` contract."""
 
 from abc import abstractmethod
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +8,8 @@ from torch import Tensor, nn
 from seqmodels.errors import InputError
 from seqmodels.nn.backbone import Backbone
 from seqmodels.nn.cell import Cell
-from seqmodels.nn.cells import GRUCell, LSTMCell, RNNCell
 from seqmodels.nn.dropout import variational_dropout
 from seqmodels.nn.initialization import Initialization
-from seqmodels.nn.recurrent_stepper import RecurrentStepper
-from seqmodels.nn.stepper import Stepper
 from seqmodels.nn.trace import Trace, Unrolled
 from seqmodels.state import State, where
 
@@ -121,10 +117,6 @@ class RecurrentStack(Backbone):
             x = x * mask.unsqueeze(-1)
         return x, tuple(ends)
 
-    def stepper(self, inputs: Tensor, state: State | None, rows: int) -> Stepper:
-        """See `Backbone.stepper`."""
-        return RecurrentStepper(self, inputs, self.initial_state(rows) if state is None else state)
-
     def unrolled(
         self, x: Tensor, state: State | None = None, mask: Tensor | None = None, lightly: bool = False
     ) -> tuple[Tensor, list[Unrolled]]:
@@ -171,80 +163,3 @@ class RecurrentStack(Backbone):
 def _real(values: Tensor, mask: Tensor | None) -> Tensor:
     """Zero at padding."""
     return values if mask is None else values * mask.unsqueeze(-1)
-
-
-class RNN(RecurrentStack):
-    """Vanilla recurrent network, `h_t = f(W_rec h_{t-1} + W_in x_t + b)`.
-
-    Args:
-        input_size: as all others, see `RecurrentStack`.
-        hidden_size: see there.
-        num_layers: see there.
-        dropout: see there.
-        weight_dropout: see there.
-        recurrent_init: see there; with identity and ReLU this is the IRNN (Le, Jaitly and Hinton 2015).
-        learn_initial_state: see there.
-        nonlinearity: f, the hyperbolic tangent or ReLU.
-    """
-
-    def __init__(
-        self,
-        input_size: int = 64,
-        hidden_size: int = 256,
-        num_layers: int = 1,
-        dropout: float = 0.0,
-        weight_dropout: float = 0.0,
-        recurrent_init: Initialization = "orthogonal",
-        learn_initial_state: bool = False,
-        nonlinearity: Literal["tanh", "relu"] = "tanh",
-    ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise InputError(f"RNN(nonlinearity={nonlinearity!r}) is not known; choose 'tanh' or 'relu'")
-        self.nonlinearity = nonlinearity
-        super().__init__(
-            input_size, hidden_size, num_layers, dropout, weight_dropout, recurrent_init, learn_initial_state
-        )
-
-    def _cell(self, input_size: int, hidden_size: int) -> Cell:
-        return RNNCell(input_size, hidden_size, self.nonlinearity)
-
-
-class LSTM(RecurrentStack):
-    """Long short-term memory; its cell state is a highway for gradients.
-
-    Args:
-        input_size: as all others, see `RecurrentStack`.
-        hidden_size: see there.
-        num_layers: see there.
-        dropout: see there.
-        weight_dropout: see there.
-        recurrent_init: see there.
-        learn_initial_state: see there.
-        forget_bias: of the forget gate in a new network; the higher, the longer it remembers.
-    """
-
-    def __init__(
-        self,
-        input_size: int = 64,
-        hidden_size: int = 256,
-        num_layers: int = 1,
-        dropout: float = 0.0,
-        weight_dropout: float = 0.0,
-        recurrent_init: Initialization = "orthogonal",
-        learn_initial_state: bool = False,
-        forget_bias: float = 1.0,
-    ) -> None:
-        self.forget_bias = forget_bias
-        super().__init__(
-            input_size, hidden_size, num_layers, dropout, weight_dropout, recurrent_init, learn_initial_state
-        )
-
-    def _cell(self, input_size: int, hidden_size: int) -> Cell:
-        return LSTMCell(input_size, hidden_size, self.forget_bias)
-
-
-class GRU(RecurrentStack):
-    """Gated recurrent unit; its hidden state is the highway. Arguments as of `RecurrentStack`."""
-
-    def _cell(self, input_size: int, hidden_size: int) -> Cell:
-        return GRUCell(input_size, hidden_size)

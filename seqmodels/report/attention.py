@@ -5,10 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seqmodels.analysis.attention import AlignmentMap, alignment, attention_figure, attention_table
 from seqmodels.batch import BOS, EOS, Batch
 from seqmodels.data import Tokenizer
-from seqmodels.diagnostics.alignment import AlignmentMap, alignment
-from seqmodels.diagnostics.attention_page import attention_figure, attention_table
 from seqmodels.errors import InputError
 from seqmodels.report.figures import HEAT, inline, new_figure
 from seqmodels.report.samples import some

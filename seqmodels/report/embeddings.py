@@ -2,10 +2,10 @@
 
 from collections import Counter
 
+from seqmodels.analysis.projection import draw_map, map_of
 from seqmodels.data import TextDataModule
-from seqmodels.diagnostics.vector_map import draw_map, map_of
 from seqmodels.errors import InputError
-from seqmodels.interop.word_vectors import WordVectors
+from seqmodels.interop.word_vectors.vectors import WordVectors
 from seqmodels.report.attention import visible
 from seqmodels.report.figures import inline
 from seqmodels.report.section import Section, table

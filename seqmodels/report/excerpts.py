@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seqmodels.analysis.activations import Activations, activations
 from seqmodels.data import TextDataModule
-from seqmodels.diagnostics.activations import Activations, activations
 from seqmodels.errors import InputError
 from seqmodels.report.samples import some
 from seqmodels.report.subject import Subject

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from seqmodels.diagnostics.gates import Gate, draw_gates
-from seqmodels.diagnostics.gates import gates as measured
+from seqmodels.analysis.gates import Gate, draw_gates
+from seqmodels.analysis.gates import gates as measured
 from seqmodels.report.figures import inline
 from seqmodels.report.names import in_words
 from seqmodels.report.section import Section, note, table

@@ -4,8 +4,15 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from seqmodels.diagnostics.horizon import SHARE, gradient_norms, has_states
-from seqmodels.diagnostics.horizon_curves import draw_horizon, draw_horizons, read_horizon, thinned
+from seqmodels.analysis.gradient_horizon import (
+    SHARE,
+    draw_horizon,
+    draw_horizons,
+    gradient_norms,
+    has_states,
+    read_horizon,
+    thinned,
+)
 from seqmodels.errors import InputError
 from seqmodels.report.figures import inline
 from seqmodels.report.names import in_words

@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from seqmodels.environment import is_other_rank
 from seqmodels.errors import InputError
-from seqmodels.folder import is_other_rank, write_beside
+from seqmodels.files import write_beside
 from seqmodels.report.attention import attention
 from seqmodels.report.curves import curves
 from seqmodels.report.embeddings import embeddings

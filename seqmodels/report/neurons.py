@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 import torch
 
+from seqmodels.analysis.activations import Activations, untrained
+from seqmodels.analysis.character_labels import Labels, labels, labels_of
+from seqmodels.analysis.coloured_text import coloured_html, passage
+from seqmodels.analysis.unit_probes import Neuron, halves, rank, typical
 from seqmodels.batch import BOS, Batch
-from seqmodels.diagnostics.activations import Activations, untrained
-from seqmodels.diagnostics.coloured import coloured_html, passage
-from seqmodels.diagnostics.labels import Labels, labels, labels_of
-from seqmodels.diagnostics.neurons import Neuron, halves, rank
 from seqmodels.errors import InputError
-from seqmodels.neurons import typical
 from seqmodels.report.excerpts import SIZE, Excerpt, documents, excerpts, read, within
 from seqmodels.report.section import Section, note, table
 from seqmodels.report.setting import NONE

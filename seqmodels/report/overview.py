@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from seqmodels.curves import best_of
+from seqmodels.analysis.learning_curves import best_of
 from seqmodels.report.section import number
 from seqmodels.report.subject import Subject
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from seqmodels.diagnostics.attention_page import TABLE_STYLE
-from seqmodels.diagnostics.coloured import STYLE as COLOURED
+from seqmodels.analysis.attention import TABLE_STYLE
+from seqmodels.analysis.coloured_text import STYLE as COLOURED
 from seqmodels.report.overview import Tile
 from seqmodels.report.section import Section, text
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from seqmodels.diagnostics.spectra import Spectrum, draw_radii, draw_spectra, read_radii, recurrent_maps, spectrum
+from seqmodels.analysis.spectra import Spectrum, draw_radii, draw_spectra, read_radii, recurrent_maps, spectrum
 from seqmodels.errors import InputError
 from seqmodels.report.figures import inline
 from seqmodels.report.names import in_words

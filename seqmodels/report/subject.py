@@ -10,18 +10,17 @@ from typing import Any, TypeVar
 
 import torch
 
+from seqmodels.analysis.learning_curves import read_metrics
 from seqmodels.batch import BOS, Batch
-from seqmodels.checkpoint import checkpoint_path, read_checkpoint
-from seqmodels.configuration import read_settings
-from seqmodels.curves import read_metrics
+from seqmodels.checkpoints.load import checkpoint_path, read_checkpoint
+from seqmodels.checkpoints.rebuild import rebuild
+from seqmodels.config import construct, read_settings
 from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
 from seqmodels.data.windows import shifted
 from seqmodels.errors import InputError
-from seqmodels.plain import check_regular, local, read_json, read_small
-from seqmodels.rebuilding import rebuild
-from seqmodels.recorded import construct
+from seqmodels.files import check_regular, local, read_json, read_small
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
-from seqmodels.tasks.record import RECORD
+from seqmodels.tasks.training_state import RECORD
 
 LONGEST_LOG = 64 << 20
 """Most bytes of `metrics.csv` and of samples."""

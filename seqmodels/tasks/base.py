@@ -10,16 +10,15 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.lr_scheduler import LambdaLR
 
 from seqmodels.batch import IGNORE, Batch
+from seqmodels.config import Recorded
 from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.metrics import TextMetrics, summed_nats
-from seqmodels.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer, with_gradients
-from seqmodels.recorded import Recorded
 from seqmodels.state import State, detach, map_state
+from seqmodels.tasks.fsdp import Sharded, whole_tensor
 from seqmodels.tasks.losses import Losses
-from seqmodels.tasks.random_states import share_of
-from seqmodels.tasks.record import RECORD, make_record, rows_of
-from seqmodels.tasks.sharding import Sharded, whole_tensor
+from seqmodels.tasks.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer, with_gradients
+from seqmodels.tasks.training_state import RECORD, make_record, rows_of, share_of
 
 
 class SequenceTask(Recorded, Sharded, ABC):

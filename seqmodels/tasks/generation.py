@@ -2,20 +2,19 @@
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqmodels.batch import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.decoding import Chance, Sampling, Transcript, stream
 from seqmodels.errors import InputError
-from seqmodels.nn.evaluating import evaluating
+from seqmodels.nn import Backbone
+from seqmodels.nn.dropout import evaluating
+from seqmodels.nn.steppers import make_stepper
 from seqmodels.state import State, repeat
-
-if TYPE_CHECKING:
-    from seqmodels.tasks.language_model import LanguageModel
+from seqmodels.tasks.stepping import Predicting, Replayed
 
 ROWS = 64
 """Most rows that are written at a time."""
@@ -25,8 +24,100 @@ USUAL = 500
 """How many tokens are drawn at most where nobody says."""
 
 
+class Generation(nn.Module):
+    """What a language model writes: a mixin of `LanguageModel`, over its embedding, network and softmax layer."""
+
+    tokenizer: Tokenizer
+    backbone: Backbone
+    embedding: nn.Embedding
+    head: nn.Linear
+
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        max_tokens: int | None = None,
+        sampling: Sampling = Sampling(),  # noqa: B008 - immutable
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """Continue a prompt, or begin a text, piece by piece as it is drawn.
+
+        Args:
+            prompt: text to continue; it is not repeated.
+            max_tokens: how many tokens to draw at most; fewer where the end of a document is drawn. Where not given,
+                500, or as many as the network has positions for.
+            sampling: temperature, top-k, top-p and so on.
+            seed: draw the same text again; None for another each time.
+            stop: the text ends before the first of these strings; no part of it is shown.
+
+        Yields:
+            Text; joined, it is the continuation. Until the last piece, the model is in evaluation mode.
+
+        Raises:
+            InputError: the prompt has a character outside the vocabulary, the text would outgrow what the network can
+                read, or an argument makes no sense.
+        """
+        return continuation(self, prompt, max_tokens, sampling, seed, stop)
+
+    def generate_batch(
+        self,
+        prompts: Sequence[str],
+        *,
+        samples: int = 1,
+        max_tokens: int | None = None,
+        sampling: Sampling = Sampling(),  # noqa: B008 - immutable
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> list[list[str]]:
+        """Continue many prompts, of any lengths, several times each.
+
+        A text does not depend on what is written beside it. With a seed, it follows from the seed, the prompt, the
+        place of the prompt among the prompts and its own among the samples; so the first sample of the first prompt
+        is the text that `generate` writes, and more samples or prompts leave the first ones as they were. (On the
+        same machine: sums in another order may round otherwise, and so tip a close call.)
+
+        Args:
+            prompts: texts to continue.
+            samples: how many texts for each; the prompt is read once for up to 64 of them.
+            max_tokens: see `generate`; where not given, the longest prompt decides for all.
+            sampling: see there.
+            seed: see there.
+            stop: see there.
+
+        Returns:
+            For each prompt its continuations.
+
+        Raises:
+            InputError: see there.
+        """
+        return list(continuations(self, prompts, samples, max_tokens, sampling, seed, stop))
+
+    def steps(self, state: State | None, rows: int) -> Predicting | Replayed:
+        """The same for many steps, without gradients and with the state kept inside: what writing runs on.
+
+        Args:
+            state: before the first step; None at the start.
+            rows: how many there are.
+        """
+        steps = Predicting(make_stepper(self.backbone, self.embedding.weight, state, rows), self.head)
+        return Replayed(steps) if steps.recordable else steps
+
+    def check_prompt(self, prompt: str) -> None:
+        """Refuse a prompt that the vocabulary cannot write.
+
+        Raises:
+            InputError: it has a character that no token stands for.
+        """
+        if unknown := self.tokenizer.unknown(prompt):
+            raise InputError(
+                f"the prompt has {unknown!r}, which the vocabulary of {self.tokenizer.vocab_size} tokens lacks; "
+                "leave it out, or train with bytes or bpe"
+            )
+
+
 def continuation(
-    model: "LanguageModel",
+    model: "Generation",
     prompt: str,
     max_tokens: int | None,
     sampling: Sampling,
@@ -40,7 +131,7 @@ def continuation(
 
 
 def continuations(
-    model: "LanguageModel",
+    model: "Generation",
     prompts: Sequence[str],
     samples: int,
     max_tokens: int | None,
@@ -79,7 +170,7 @@ def token_bias(tokenizer: Tokenizer, bias: Mapping[str, float]) -> dict[int, flo
 
 
 def _prepared(
-    model: "LanguageModel", prompts: Sequence[str], max_tokens: int | None, sampling: Sampling, stop: Sequence[str]
+    model: "Generation", prompts: Sequence[str], max_tokens: int | None, sampling: Sampling, stop: Sequence[str]
 ) -> tuple[list[list[int]], int]:
     """Token ids of the prompts with BOS in front, and how many tokens to draw; refuses what cannot be done."""
     Transcript(stop)
@@ -107,7 +198,7 @@ def _prepared(
 
 
 def _in_batches(
-    model: "LanguageModel",
+    model: "Generation",
     ids: list[list[int]],
     samples: int,
     max_tokens: int,
@@ -134,7 +225,7 @@ def _in_batches(
 
 @torch.inference_mode()  # as a decorator it is left at every yield, and entered again after it
 def _written(
-    model: "LanguageModel",
+    model: "Generation",
     ids: list[list[int]],
     samples: int,
     max_tokens: int,
@@ -174,7 +265,7 @@ def _written(
                 yield row, text
 
 
-def _read(model: "LanguageModel", ids: list[list[int]]) -> tuple[State | None, Tensor]:
+def _read(model: "Generation", ids: list[list[int]]) -> tuple[State | None, Tensor]:
     """The state after reading sequences of unequal length, and which tokens each had, bool (B, V)."""
     device = model.embedding.weight.device
     seen = torch.zeros(len(ids), model.tokenizer.vocab_size, dtype=torch.bool, device=device)

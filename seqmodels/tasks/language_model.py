@@ -1,29 +1,23 @@
 """The language model: embed, run the network, score the next token."""
 
-from collections.abc import Iterator, Sequence
-
 from torch import Tensor, nn
 
 from seqmodels.batch import Batch
 from seqmodels.data import SequenceDataModule, Tokenizer, TranslationDataModule
-from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone, Cell, Trace
 from seqmodels.nn.dropout import embedding_dropout, variational_dropout
 from seqmodels.nn.trace import Unrolled
-from seqmodels.optim import OptimizerName, Schedule
 from seqmodels.state import State
 from seqmodels.tasks.base import SequenceTask
-from seqmodels.tasks.generation import continuation, continuations
+from seqmodels.tasks.generation import Generation
 from seqmodels.tasks.losses import Losses, scored
-from seqmodels.tasks.omega import gradient_change
-from seqmodels.tasks.regularizers import activation_penalty, temporal_penalty
-from seqmodels.tasks.replayed import Replayed
-from seqmodels.tasks.scoring import Score, scores
-from seqmodels.tasks.steps import Predicting
+from seqmodels.tasks.optim import OptimizerName, Schedule
+from seqmodels.tasks.regularizers import activation_penalty, gradient_change, temporal_penalty
+from seqmodels.tasks.scoring import Scoring
 
 
-class LanguageModel(SequenceTask):
+class LanguageModel(SequenceTask, Generation, Scoring):
     """Any network as a model of the next token.
 
     Args:
@@ -163,101 +157,3 @@ class LanguageModel(SequenceTask):
         """One token a row, (B,), to logits of the next, (B, V), and the state: what searching runs on."""
         y, state = self.backbone(self.embedding(tokens).unsqueeze(1), state)
         return self.head(y.squeeze(1)), state
-
-    def steps(self, state: State | None, rows: int) -> Predicting | Replayed:
-        """The same for many steps, without gradients and with the state kept inside: what writing runs on.
-
-        Args:
-            state: before the first step; None at the start.
-            rows: how many there are.
-        """
-        steps = Predicting(self.backbone.stepper(self.embedding.weight, state, rows), self.head)
-        return Replayed(steps) if steps.recordable else steps
-
-    def generate(
-        self,
-        prompt: str = "",
-        *,
-        max_tokens: int | None = None,
-        sampling: Sampling = Sampling(),  # noqa: B008 - immutable
-        seed: int | None = None,
-        stop: Sequence[str] = (),
-    ) -> Iterator[str]:
-        """Continue a prompt, or begin a text, piece by piece as it is drawn.
-
-        Args:
-            prompt: text to continue; it is not repeated.
-            max_tokens: how many tokens to draw at most; fewer where the end of a document is drawn. Where not given,
-                500, or as many as the network has positions for.
-            sampling: temperature, top-k, top-p and so on.
-            seed: draw the same text again; None for another each time.
-            stop: the text ends before the first of these strings; no part of it is shown.
-
-        Yields:
-            Text; joined, it is the continuation. Until the last piece, the model is in evaluation mode.
-
-        Raises:
-            InputError: the prompt has a character outside the vocabulary, the text would outgrow what the network can
-                read, or an argument makes no sense.
-        """
-        return continuation(self, prompt, max_tokens, sampling, seed, stop)
-
-    def generate_batch(
-        self,
-        prompts: Sequence[str],
-        *,
-        samples: int = 1,
-        max_tokens: int | None = None,
-        sampling: Sampling = Sampling(),  # noqa: B008 - immutable
-        seed: int | None = None,
-        stop: Sequence[str] = (),
-    ) -> list[list[str]]:
-        """Continue many prompts, of any lengths, several times each.
-
-        A text does not depend on what is written beside it. With a seed, it follows from the seed, the prompt, the
-        place of the prompt among the prompts and its own among the samples; so the first sample of the first prompt
-        is the text that `generate` writes, and more samples or prompts leave the first ones as they were. (On the
-        same machine: sums in another order may round otherwise, and so tip a close call.)
-
-        Args:
-            prompts: texts to continue.
-            samples: how many texts for each; the prompt is read once for up to 64 of them.
-            max_tokens: see `generate`; where not given, the longest prompt decides for all.
-            sampling: see there.
-            seed: see there.
-            stop: see there.
-
-        Returns:
-            For each prompt its continuations.
-
-        Raises:
-            InputError: see there.
-        """
-        return list(continuations(self, prompts, samples, max_tokens, sampling, seed, stop))
-
-    def score(self, texts: Sequence[str], *, eos: bool = False) -> list[Score]:
-        """How likely texts are, each a document of its own: BOS in front, from a fresh state.
-
-        Args:
-            texts: any number, of any lengths; the score of an empty one is 0.
-            eos: whether the end of the document is scored, too.
-
-        Returns:
-            A score for each text, in their order; it does not depend on the other texts.
-
-        Raises:
-            InputError: a text is longer than what the network can read.
-        """
-        return scores(self, texts, eos)
-
-    def check_prompt(self, prompt: str) -> None:
-        """Refuse a prompt that the vocabulary cannot write.
-
-        Raises:
-            InputError: it has a character that no token stands for.
-        """
-        if unknown := self.tokenizer.unknown(prompt):
-            raise InputError(
-                f"the prompt has {unknown!r}, which the vocabulary of {self.tokenizer.vocab_size} tokens lacks; "
-                "leave it out, or train with bytes or bpe"
-            )

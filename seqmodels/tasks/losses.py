@@ -1,11 +1,19 @@
-"""What a training step minimises."""
+"""What a training step minimises.
 
-from typing import NamedTuple
+Softmax layer and cross-entropy in one, which never hold the logits of a whole batch.
+"""
 
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
+from seqmodels.batch import IGNORE
 from seqmodels.metrics import smoothed_nats, summed_nats
-from seqmodels.softmax import LOGITS, linear_nats
 from seqmodels.state import State
 
 
@@ -43,3 +51,122 @@ def scored_logits(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Te
     """The same, of logits (B, T, V)."""
     nats, _ = summed_nats(logits, targets)
     return smoothed_nats(logits, targets, smoothing) if smoothing else nats, nats
+
+
+LOGITS = 2**23
+"""How many are held at a time on a CPU: 32 MiB in single precision."""
+LOGITS_OF_GPU = 2**28
+"""How many on a GPU, which needs large products."""
+EVEN = 64
+"""By which the sides of a product have to be divisible on a GPU: otherwise it takes up to four times as long."""
+
+
+def linear_nats(
+    y: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    smoothing: float = 0.0,
+    logits: int | None = None,
+    compiled: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of `y @ weight.T + bias`, summed over the targets that count, in nats.
+
+    It is `summed_nats` of the logits, and `smoothed_nats`, with the gradients computed on the way: logits are made for
+    some rows at a time, and are gone when the next ones are made. Products are in the precision of autocast where that
+    is on, logarithms and sums in single precision at least. There are no second derivatives.
+
+    Args:
+        y: what the softmax layer reads, (B, T, D).
+        weight: of the softmax layer, (V, D).
+        bias: of it, (V,).
+        targets: int64 (B, T), IGNORE where nothing is scored.
+        smoothing: share of the probability that is spread over all tokens (Szegedy et al. 2016).
+        logits: how many are held at a time, at least one row; where not given, as the device likes it.
+        compiled: whether what is done to logits is compiled.
+
+    Returns:
+        What is to be minimised, with smoothing, and the same without, which has no gradient.
+    """
+    device = y.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else y.dtype
+    if logits is None:
+        logits = LOGITS_OF_GPU if y.is_cuda else LOGITS
+    pieces = -(-targets.numel() // max(1, logits // len(weight)))
+    rows = -(-targets.numel() // pieces)  # all pieces as large
+    objective, nats = _LinearNats.apply(  # type: ignore[no-untyped-call]
+        y.flatten(0, -2), weight, bias, targets.flatten(), smoothing, rows, dtype, compiled
+    )
+    return objective, nats
+
+
+class _LinearNats(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        y: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        smoothing: float,
+        rows: int,
+        dtype: torch.dtype,
+        compiled: bool,
+    ) -> tuple[Tensor, Tensor]:
+        learning, exact = any(ctx.needs_input_grad), torch.promote_types(dtype, torch.float32)
+        piece = _compiled_piece() if compiled else _piece
+        with torch.autocast(y.device.type, enabled=False):
+            y, w, b = y.to(dtype), weight.to(dtype), bias.to(dtype)
+            more = -len(w) % EVEN if y.is_cuda else 0
+            if more:  # tokens that are never likely
+                w, b = F.pad(w, (0, 0, 0, more)), F.pad(b, (0, more), value=-torch.inf)
+            dy, dw, db = torch.empty_like(y), weight.new_zeros(w.shape), bias.new_zeros(b.shape)
+            nats = spread = torch.zeros((), dtype=exact, device=y.device)
+            parts = (torch.split(tensor, rows) for tensor in (y, dy, targets))
+            for part, down, target in zip(*parts, strict=True):
+                own, wider, p = piece(torch.addmm(b, part, w.T), len(weight), target, smoothing, exact, learning)
+                nats, spread = nats + own, spread + wider
+                if p is not None:
+                    torch.mm(p, w, out=down)
+                    if dw.dtype == dtype:
+                        dw.addmm_(p.T, part)
+                    else:
+                        dw += p.T @ part
+                    db += p.sum(0)
+        if learning:
+            ctx.save_for_backward(dy, dw[: len(weight)], db[: len(bias)])
+        ctx.mark_non_differentiable(nats)
+        return (1 - smoothing) * nats + smoothing * spread, nats
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_objective: Tensor, _: Tensor) -> Any:
+        dy, dw, db = ctx.saved_tensors
+        return dy * d_objective.to(dy.dtype), dw * d_objective, db * d_objective, *[None] * 5
+
+
+def _piece(
+    logits: Tensor, tokens: int, target: Tensor, smoothing: float, exact: torch.dtype, learning: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Nats of some rows, the same spread over all tokens, and where asked for the gradient by the logits."""
+    logs = logits.to(exact).log_softmax(-1)
+    scored = (target != IGNORE).to(exact).unsqueeze(1)
+    target = target.clamp(min=0).unsqueeze(1)
+    nats = -(logs.gather(1, target) * scored).sum()
+    spread = -(logs[:, :tokens].mean(1, keepdim=True) * scored).sum() if smoothing else torch.zeros_like(nats)
+    if not learning:
+        return nats, spread, None
+    p = logs.exp_()
+    if smoothing:
+        p[:, :tokens] -= smoothing / tokens
+    if torch.compiler.is_compiling():  # one pass with what is before and behind
+        p = p - (1 - smoothing) * (torch.arange(p.shape[1], device=p.device) == target)
+    else:
+        p.scatter_add_(1, target, torch.full_like(scored, smoothing - 1))
+    return nats, spread, p.mul_(scored).to(logits.dtype)
+
+
+@functools.cache
+def _compiled_piece() -> Callable[..., tuple[Tensor, Tensor, Tensor | None]]:
+    """`_piece` with two passes over the logits rather than eight."""
+    return torch.compile(_piece)

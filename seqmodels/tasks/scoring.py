@@ -4,19 +4,17 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.batch import BOS, EOS, IGNORE, PAD, UNK, Batch
+from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
-from seqmodels.nn.evaluating import evaluating
+from seqmodels.nn import Backbone
+from seqmodels.nn.dropout import evaluating
 from seqmodels.state import State
-
-if TYPE_CHECKING:
-    from seqmodels.tasks.language_model import LanguageModel
 
 LOGITS = 2**25
 """About how many logits are held at a time: they bound the size of a batch."""
@@ -68,7 +66,30 @@ class Score:
 
 
 @torch.inference_mode()
-def scores(model: "LanguageModel", texts: Sequence[str], eos: bool, first: int = 1) -> list[Score]:
+class Scoring(nn.Module):
+    """How likely texts are: a mixin of `LanguageModel`."""
+
+    tokenizer: Tokenizer
+    backbone: Backbone
+    embedding: nn.Embedding
+
+    def score(self, texts: Sequence[str], *, eos: bool = False) -> list[Score]:
+        """How likely texts are, each a document of its own: BOS in front, from a fresh state.
+
+        Args:
+            texts: any number, of any lengths; the score of an empty one is 0.
+            eos: whether the end of the document is scored, too.
+
+        Returns:
+            A score for each text, in their order; it does not depend on the other texts.
+
+        Raises:
+            InputError: a text is longer than what the network can read.
+        """
+        return scores(self, texts, eos)
+
+
+def scores(model: "Scoring", texts: Sequence[str], eos: bool, first: int = 1) -> list[Score]:
     """Score texts in batches of similar length; see `LanguageModel.score`. In errors, the first is number `first`."""
     ids = [tokens + [EOS] * eos for tokens in model.tokenizer.encode_batch(texts)]
     limit = model.backbone.max_length
@@ -106,7 +127,7 @@ def _room(vocab_size: int) -> int:
     return max(1, min(POSITIONS, LOGITS // vocab_size))
 
 
-def _nats(model: "LanguageModel", ids: list[list[int]]) -> list[float]:
+def _nats(model: "Scoring", ids: list[list[int]]) -> list[float]:
     """The sum of each row, in double precision, with the state carried along long rows.
 
     Padding is on the right, where no mask is needed: a network does not look ahead, and what it says there is ignored.

@@ -8,19 +8,19 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from seqmodels.batch import EOS, IGNORE, Batch
-from seqmodels.bleu import TranslationMetrics
 from seqmodels.data import SequenceDataModule, Tokenizer, TranslationDataModule
 from seqmodels.decoding import Beam, Draws
 from seqmodels.errors import InputError
+from seqmodels.metrics import TranslationMetrics
 from seqmodels.nn import Attentive, Backbone, Bidirectional
-from seqmodels.nn.alignment import Attention
+from seqmodels.nn.attention_decoder import Attention
 from seqmodels.nn.dropout import variational_dropout
-from seqmodels.optim import OptimizerName, Schedule
 from seqmodels.state import State
 from seqmodels.tasks.base import SequenceTask
+from seqmodels.tasks.batch_translation import Translation, hypotheses, translations
 from seqmodels.tasks.losses import Losses, scored, scored_logits
+from seqmodels.tasks.optim import OptimizerName, Schedule
 from seqmodels.tasks.regularizers import divergence
-from seqmodels.tasks.translation import Translation, hypotheses, translations
 
 Tied = Literal["none", "target", "all"]
 

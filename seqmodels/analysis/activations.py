@@ -1,0 +1,186 @@
+"""What the units of a network do while it reads a text.
+
+The activation that belongs to a token is the one after the network has read it, so it may know the token. It is that of
+the last character of the token, whatever the tokenizer: of a word of seven letters, six have none.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seqmodels.analysis.character_labels import Labels
+from seqmodels.batch import BOS, IGNORE, PAD, Batch
+from seqmodels.config import construct
+from seqmodels.errors import InputError
+from seqmodels.nn.dropout import evaluating
+from seqmodels.state import State
+from seqmodels.tasks import LanguageModel
+
+SPAN, CONTEXT = 4096, 512
+"""Into how many tokens a text is cut that is read side by side, and how many before them are read for their state."""
+LANES, CHUNK = 32, 128
+"""How many such pieces are read side by side, and how many tokens at a time."""
+MOST = 2**25
+"""Most activations that are kept: 128 MiB."""
+
+Read = tuple[Tensor, Tensor, Tensor]
+"""Tokens of a piece with those before it; numbers of its own tokens, and where these are in the piece."""
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Units at N positions of some texts, in the order of the texts.
+
+    Attributes:
+        units: names of the U units, such as "1.c.123": number 123 of the cell states of the first layer.
+        values: float32 (N, U).
+        texts: number of the text, int64 (N,).
+        characters: number of the character in its text that had been read last, int64 (N,).
+    """
+
+    units: tuple[str, ...]
+    values: Tensor
+    texts: Tensor
+    characters: Tensor
+
+    def labelled(self, labels: Labels) -> Tensor:
+        """The values of a label at these positions, float32 (N,)."""
+        starts = torch.tensor([0, *map(len, labels.values)]).cumsum(0)
+        return torch.cat(labels.values)[starts[self.texts] + self.characters]
+
+    def unit(self, name: str) -> Tensor:
+        """What one unit did, float32 (N,).
+
+        Raises:
+            InputError: there is no such unit.
+        """
+        return self.values[:, place(name, self.units)]
+
+
+def place(name: str, units: Sequence[str]) -> int:
+    """Where a unit is among all of them.
+
+    Raises:
+        InputError: there is no such unit.
+    """
+    if name in units:
+        return units.index(name)
+    groups = {unit.rpartition(".")[0]: unit.rpartition(".")[2] for unit in units}  # the last of each
+    known = ", ".join(f"{group}.0 to {group}.{last}" for group, last in groups.items())
+    raise InputError(f"there is no unit {name!r} in this network; choose one of {known}")
+
+
+def untrained(task: LanguageModel, seed: int = 0) -> LanguageModel:
+    """A model of the same constructor call whose weights have learned nothing, to compare with.
+
+    Args:
+        task: the model; it stays as it is.
+        seed: from which the weights are drawn. The random state of torch stays as it is, too.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # that of other devices stays as it is, too
+        fresh: LanguageModel = construct(task.constructor_call, type(task))
+    return fresh.to(task.embedding.weight.device).train(task.training)
+
+
+@torch.inference_mode()
+def activations(
+    task: LanguageModel,
+    texts: Sequence[str],
+    units: Sequence[str] | None = None,
+    *,
+    most: int = MOST,
+    span: int = SPAN,
+    context: int = CONTEXT,
+    watch: Callable[[list[list[Read]]], Iterable[list[Read]]] = iter,
+) -> Activations:
+    """Read texts, each from its start, and keep what the units do.
+
+    Long texts are cut into pieces that are read side by side, each with a part of what is before it, in which its state
+    becomes what it would be (nearly so, where a unit remembers longer than that). What is kept is bounded: of more
+    positions than there is room for, every second, third and so on.
+
+    Args:
+        task: the model; in evaluation mode while it reads.
+        texts: documents.
+        units: names of those to keep; None for all.
+        most: how many activations to keep at most.
+        span: into how many tokens a text is cut that is read side by side; with fewer, a short text is read faster.
+        context: how many tokens before them are read for their state.
+        watch: called with the batches to be read; gives them one by one, and may show how far it is.
+
+    Raises:
+        InputError: there is no such unit, or no text.
+    """
+    device = task.embedding.weight.device
+    encoded = [task.tokenizer.places(text) for text in texts]
+    lengths = [len(ids) for ids, _ in encoded]
+    if not sum(lengths):
+        raise InputError("there is no text to read; expected at least one token")
+    numbers = torch.repeat_interleave(torch.arange(len(texts)), torch.tensor(lengths))
+    characters = torch.tensor([last for _, ends in encoded for last in ends])
+    kept, names, values = torch.tensor([]), tuple[str, ...](), torch.tensor([])
+    columns: Tensor | None = None
+    with evaluating(task):
+        for batch in watch(_batches([ids for ids, _ in encoded], task.backbone.max_length, span, context)):
+            for own, states, found in _read(task, batch, device):
+                if not names:
+                    names = tuple(f"{name}.{number}" for name, wide in found for number in range(wide))
+                    if units is not None:
+                        columns = torch.tensor([place(name, names) for name in units])
+                        names = tuple(units)
+                    stride = max(1, math.ceil(len(numbers) * len(names) / most))
+                    kept = torch.arange(0, len(numbers), stride)
+                    values = torch.empty(len(kept), len(names))
+                wanted = own % stride == 0
+                rows = states[wanted.to(device)]
+                rows = rows if columns is None else rows[:, columns.to(device)]
+                values[own[wanted] // stride] = rows.float().cpu()
+    return Activations(names, values, numbers[kept], characters[kept])
+
+
+def _batches(texts: Sequence[list[int]], max_length: int | None, span: int, context: int) -> list[list[Read]]:
+    """The pieces of all texts, those of like lengths in one batch."""
+    if max_length is not None:
+        context = min(context, max_length // 2)
+        span = min(span, max_length - context)
+    pieces, before = list[Read](), 0
+    for ids in texts:
+        tokens = torch.tensor([BOS, *ids])
+        for first in range(0, len(ids), span):
+            behind = min(first + span, len(ids))
+            begin = max(0, first + 1 - context)  # in tokens, where the start stands before the first
+            own = torch.arange(first, behind)
+            pieces.append((tokens[begin : behind + 1], before + own, own + 1 - begin))
+        before += len(ids)
+    pieces.sort(key=lambda piece: -len(piece[0]))
+    return [pieces[first : first + LANES] for first in range(0, len(pieces), LANES)]
+
+
+def _read(
+    task: LanguageModel, batch: list[Read], device: torch.device
+) -> Iterable[tuple[Tensor, Tensor, list[tuple[str, int]]]]:
+    """Read some pieces side by side.
+
+    Padding is on the right, where a network does not see it before it has read all that is real.
+
+    Yields:
+        Numbers of tokens (M,), the units after each of them (M, U), and for each group of units its name and size.
+    """
+    width = max(len(tokens) for tokens, _, _ in batch)
+    inputs = torch.full((len(batch), width), PAD)
+    whose = torch.full((len(batch), width), -1)
+    for row, (tokens, numbers, places) in enumerate(batch):
+        inputs[row, : len(tokens)] = tokens
+        whose[row, places] = numbers
+    state: State | None = None
+    for first in range(0, width, CHUNK):
+        piece = slice(first, first + CHUNK)
+        tokens = inputs[:, piece].to(device)
+        _, state, trace = task.traced(Batch(tokens, torch.full_like(tokens, IGNORE)), state)
+        real = whose[:, piece] >= 0
+        states = torch.cat([group[real.to(device)] for group in trace.units.values()], -1)
+        yield whose[:, piece][real], states, [(name, group.shape[-1]) for name, group in trace.units.items()]

@@ -1,0 +1,157 @@
+"""What a translator looked at: how much each token of a translation attended to each of its source.
+
+Alignments as a page: a table for each sentence, without scripts and without anything from elsewhere.
+"""
+
+import html
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from seqmodels.batch import BOS, EOS
+from seqmodels.data import Tokenizer
+from seqmodels.errors import InputError
+from seqmodels.nn.dropout import evaluating
+from seqmodels.tasks import Translator
+
+FONTS = "DejaVu Sans", "Noto Sans CJK JP", "Noto Sans", "Hiragino Sans", "Yu Gothic", "Microsoft YaHei"
+"""Where letters are looked for, in this order, as far as they are installed; matplotlib brings the first along."""
+
+
+class AlignmentMap(NamedTuple):
+    """One sentence and its translation."""
+
+    source: list[str]
+    """Text of each token, S of them, the end among them."""
+    target: list[str]
+    """Text of each token, T of them, the end among them."""
+    weights: torch.Tensor
+    """Of each source token for each target token, (T, S); each row sums to one."""
+
+
+@torch.inference_mode()
+def alignment(task: Translator, source: str, target: str) -> AlignmentMap:
+    """Where a translator looks while it writes a given translation.
+
+    Args:
+        task: the translator.
+        source: a sentence.
+        target: its translation, by the model or by a person.
+
+    Raises:
+        InputError: this translator's decoder looks at nothing in particular.
+    """
+    device = task.embedding.weight.device
+    reading = [*task.source_tokenizer.encode(source), EOS]
+    writing = [*task.tokenizer.encode(target), EOS]
+    with evaluating(task):
+        memory = task.encode(torch.tensor([reading], device=device))
+        inputs = torch.tensor([[BOS, *writing[:-1]]], device=device)
+        _, _, weights = task.decoder.aligned(task.embedding(inputs), memory=memory)
+    if weights is None:
+        raise InputError("this translator has no attention to show: its decoder sees one vector for the whole source")
+    return AlignmentMap(
+        _pieces(task.source_tokenizer, reading), _pieces(task.tokenizer, writing), weights[0].float().cpu()
+    )
+
+
+def _pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
+    return [tokenizer.token_bytes[i].decode("utf-8", errors="replace") for i in ids[:-1]] + ["⏎"]
+
+
+def draw_alignment(found: AlignmentMap, path: Path) -> None:
+    """A heat map as a picture: the source above, the translation on the left, dark where attention was.
+
+    Letters that no installed font has are drawn as boxes; a page of attention leaves them to the browser.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure  # half a second, only where a picture is made
+    from matplotlib.font_manager import get_font_names
+
+    installed = set(get_font_names())
+    with rc_context({"font.family": [font for font in FONTS if font in installed]}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure = Figure(figsize=(2 + 0.35 * len(found.source), 1.5 + 0.3 * len(found.target)), layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(found.weights.numpy(), cmap="Greys", vmin=0, vmax=1, aspect="auto")
+        axes.set_xticks(range(len(found.source)), found.source, rotation=60, ha="left", parse_math=False)
+        axes.set_yticks(range(len(found.target)), found.target, parse_math=False)
+        axes.xaxis.tick_top()
+        figure.savefig(path, dpi=120)
+
+
+TABLE_STYLE = """
+table.attention { border-collapse: collapse; font-size: .9em; }
+.attention th { font-weight: normal; white-space: pre; padding: 0 .5rem; border: 0; text-align: right; color: inherit; }
+.attention thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; padding: .3rem .1rem; }
+.attention td { width: 1.6rem; min-width: .7rem; height: 1.6rem; padding: 0; border: 1px solid var(--paper);
+  background: rgba(var(--heat), var(--w, 0)); }
+.attention tr:hover th { color: var(--accent); }
+.attention td:hover { outline: 1px solid var(--accent); outline-offset: -1px; }
+"""
+"""How the tables look, in colours that the page around them has: `--heat`, three numbers, `--paper` and `--accent`."""
+
+STYLE = f"""
+:root {{ color-scheme: light dark; --heat: 20, 70, 120; --text: #1c1c1c; --quiet: #777; --paper: #fff;
+        --accent: #9a3d1c; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --heat: 130, 190, 255; --text: #e8e8e8; --quiet: #999; --paper: #15181c; --accent: #f0a27f; }}
+}}
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
+       color: var(--text); background: var(--paper); }}
+figure {{ margin: 0 0 3rem; overflow-x: auto; }}
+figcaption {{ margin-bottom: .5rem; }} figcaption span {{ color: var(--quiet); }}
+{TABLE_STYLE}"""
+
+SEEN = 0.005
+"""Weights below this are shown as none: half of the last digit that is shown of the others."""
+
+
+def attention_page(maps: Iterable[AlignmentMap], title: str = "What was attended to") -> str:
+    """A page with a table for each sentence: the source above, the translation on the left, colour where attention was.
+
+    Pointing at a cell shows the two tokens and the weight.
+    """
+    tables = "\n".join(attention_figure(found) for found in maps)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
+        f'<meta name="viewport" content="width=device-width">\n<style>{STYLE}</style>\n</head>\n<body>\n'
+        f"<h1>{html.escape(title)}</h1>\n<p>Each row is a token of the translation; the stronger the colour of "
+        "a cell, the more the model attended to the token of the source above it while it wrote that one.</p>\n"
+        f"{tables}\n</body>\n</html>\n"
+    )
+
+
+def attention_figure(found: AlignmentMap) -> str:
+    """The table of one sentence, as a figure with both texts above it."""
+    source, target = ("".join(side[:-1]).strip() for side in (found.source, found.target))
+    return (
+        f"<figure>\n<figcaption>{html.escape(source)}<br><span>{html.escape(target)}</span></figcaption>\n"
+        f"{attention_table(found)}\n</figure>"
+    )
+
+
+def attention_table(found: AlignmentMap) -> str:
+    """A row for each token that looks, a column for each that is looked at, colour for the weight.
+
+    Pointing at a cell shows the two tokens and the weight. The table has the class `attention`, see `TABLE_STYLE`.
+    """
+    head = "".join(f'<th scope="col">{_shown(token)}</th>' for token in found.source)
+    rows = []
+    for token, weights in zip(found.target, found.weights.tolist(), strict=True):
+        cells = "".join(
+            f'<td style="--w:{weight:.2f}" title="{_shown(token)} ← {_shown(other)}: {weight:.2f}"></td>'
+            if weight >= SEEN
+            else "<td></td>"
+            for other, weight in zip(found.source, weights, strict=True)
+        )
+        rows.append(f'<tr><th scope="row">{_shown(token)}</th>{cells}</tr>')
+    body = "\n".join(rows)
+    return f'<table class="attention">\n<thead><tr><th></th>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
+
+
+def _shown(token: str) -> str:
+    return html.escape(token.strip() or token.replace("\n", "⏎").replace("\t", "→").replace(" ", "·"), quote=True)

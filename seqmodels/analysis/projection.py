@@ -1,0 +1,133 @@
+"""A map of vectors: two dimensions of many, as a picture."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from seqmodels.analysis.attention import FONTS
+from seqmodels.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Method = Literal["pca", "tsne"]
+GREY, BLUE, RED = "0.5", "#4a90d9", "#d9664a"
+"""Colours that read on light paper and on dark."""
+LETTER = 0.62, 1.3
+"""About the width and the height of a letter, in sizes of the font."""
+
+
+def map_of(vectors: Tensor, method: Method = "pca", seed: int = 0) -> Tensor:
+    """Points in the plane for vectors.
+
+    Principal components keep differences: where pairs lie the same way apart, so do their points, as far as the plane
+    shows it. The largest weight of each axis is positive, so that the map is the same every time. t-SNE (van der Maaten
+    and Hinton 2008) keeps neighbours, of vectors scaled to length 1: only what lies near means something.
+
+    Args:
+        vectors: (N, D), N of at least 3, or 5 for t-SNE.
+        method: pca or tsne.
+        seed: what t-SNE depends on.
+
+    Returns:
+        float64 (N, 2).
+
+    Raises:
+        InputError: there are too few, or t-SNE is asked for without scikit-learn.
+    """
+    least = 5 if method == "tsne" else 3
+    if vectors.ndim != 2 or len(vectors) < least or vectors.shape[1] < 2:
+        raise InputError(f"vectors {tuple(vectors.shape)} were given; a map by {method} needs at least {least} of them")
+    if method == "tsne":
+        return _tsne(vectors, seed)
+    if method != "pca":
+        raise InputError(f"the method {method!r} is not known; choose pca or tsne")
+    centred = vectors.detach().double().cpu()
+    centred = centred - centred.mean(0)
+    axes: Tensor = torch.linalg.svd(centred, full_matrices=False)[2][:2]
+    largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
+    return centred @ (axes * largest.sign()).T
+
+
+def _tsne(vectors: Tensor, seed: int) -> Tensor:
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise InputError("t-SNE needs scikit-learn; pip install 'seqmodels[maps]', or take pca") from error
+    scaled = F.normalize(vectors.detach().double().cpu(), dim=1).numpy()
+    perplexity = min(30.0, (len(vectors) - 1) / 3)
+    return torch.from_numpy(TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(scaled)).double()
+
+
+def draw_map(
+    points: Tensor,
+    words: Sequence[str],
+    pairs: Iterable[tuple[str, str]] = (),
+    inches: tuple[float, float] = (9, 7),
+) -> "Figure":
+    """A map as a picture: a dot for each word, its name where there is room, arrows from one of a pair to the other.
+
+    Names come in the order of the words, and those of pairs first; one that would lie upon another is left out.
+
+    Args:
+        points: (N, 2), as `map_of` makes them.
+        words: N of them.
+        pairs: such as ("sister", "brother").
+        inches: width and height of the picture.
+
+    Raises:
+        InputError: there are not as many words as points, or a word of a pair is none of them.
+    """
+    from matplotlib.figure import Figure
+
+    if len(words) != len(points):
+        raise InputError(f"{len(words)} words and {len(points)} points were given; expected as many of each")
+    places = {word: place for place, word in enumerate(words)}
+    arrows = list(pairs)
+    if unknown := [word for pair in arrows for word in pair if word not in places]:
+        raise InputError(f"the word {unknown[0]!r} of a pair is not on the map; add it to the words")
+    figure = Figure(figsize=inches, dpi=120)
+    figure.patch.set_alpha(0)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    spots = [(x, y) for x, y in points.tolist()]
+    axes.scatter(*zip(*spots, strict=True), s=8, color=BLUE, linewidths=0)  # type: ignore[misc]
+    for first, second in arrows:
+        axes.annotate(
+            "", spots[places[second]], spots[places[first]],
+            arrowprops={"arrowstyle": "->", "color": RED, "linewidth": 1.2, "shrinkA": 3, "shrinkB": 3},
+        )  # fmt: skip
+    axes.margins(0.1, 0.05)
+    axes.autoscale_view()  # settles where points are drawn, which is asked for next
+    size = 9.0
+    order = list(dict.fromkeys([*(places[word] for pair in arrows for word in pair), *range(len(words))]))
+    at = torch.from_numpy(axes.transData.transform(points.numpy())) * 72 / figure.dpi
+    for place in _with_room(at, words, order, size):
+        axes.annotate(
+            words[place].replace("\n", "⏎"), spots[place], (3, 3), textcoords="offset points",
+            fontsize=size, color=GREY, fontfamily=_fonts(), parse_math=False,
+        )  # fmt: skip
+    return figure
+
+
+def _with_room(at: Tensor, words: Sequence[str], order: list[int], size: float) -> list[int]:
+    """Those whose names lie upon none before them; `at` is in points (N, 2)."""
+    width = torch.tensor([LETTER[0] * size * len(word) for word in words], dtype=at.dtype)
+    shown: list[int] = []
+    for place in order:
+        others = torch.tensor(shown, dtype=torch.int64)
+        gap = at[others] - at[place]
+        beside = (gap[:, 0] > width[place]) | (gap[:, 0] < -width[others])
+        if bool((beside | (gap[:, 1].abs() > LETTER[1] * size)).all()):
+            shown.append(place)
+    return shown
+
+
+def _fonts() -> list[str]:
+    from matplotlib.font_manager import get_font_names
+
+    installed = set(get_font_names())
+    return [font for font in FONTS if font in installed]

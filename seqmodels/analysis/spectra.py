@@ -1,0 +1,172 @@
+"""Spectra of recurrent maps: what a gradient is multiplied by at each step back in time.
+
+Where a network is linear, a gradient that goes back k steps is multiplied by the map to the power of k: for a spectral
+radius of 1.1, a hundred steps multiply it by 13,780, and for 0.9 by 0.0000265.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seqmodels.analysis.csv_table import append_measurements, read_measurements
+from seqmodels.errors import InputError
+from seqmodels.nn import Backbone
+from seqmodels.tasks import SequenceTask
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = {"step": int, "map": str, "radius": float, "norm": float}
+
+
+class Spectrum(NamedTuple):
+    """Of a square matrix (D, D), on the CPU."""
+
+    eigenvalues: Tensor
+    """Complex (D,), the largest first."""
+    singular_values: Tensor
+    """Real (D,), the largest first."""
+
+    @property
+    def radius(self) -> float:
+        """The spectral radius: the size of the largest eigenvalue, by which repeated steps grow in the end."""
+        return float(self.eigenvalues[0].abs())
+
+    @property
+    def norm(self) -> float:
+        """The spectral norm: the largest singular value, by which one step grows at most."""
+        return float(self.singular_values[0])
+
+
+class Radius(NamedTuple):
+    """Spectral radius and spectral norm of a map after so many steps."""
+
+    step: int
+    radius: float
+    norm: float
+
+
+def recurrent_maps(task: SequenceTask | Backbone) -> dict[str, Tensor]:
+    """The matrices that hidden states are multiplied by, each (D, D).
+
+    Args:
+        task: a model, or a network by itself.
+
+    Returns:
+        Maps by layer and what they compute: `1.h` of an RNN, `2.f` for the forget gate of an LSTM's second layer, `1.m`
+        for the factors of a multiplicative network. Where a model has several networks, `encoder 1.h` and so on. Empty
+        for networks without such maps, as Transformers and those whose gates do not see the state.
+    """
+    networks: list[tuple[str, nn.Module]] = [("", task)]
+    if not isinstance(task, Backbone):
+        networks = [(name, part) for name, part in task.named_children() if isinstance(part, Backbone)]
+    found = {}
+    for part, network in networks:
+        assert isinstance(network, Backbone)
+        for layer, cell in network.cells().items():
+            for name, matrix in cell.named_maps().items():
+                found[f"{part} {layer}.{name}" if len(networks) > 1 else f"{layer}.{name}"] = matrix.detach()
+    return found
+
+
+def spectrum(matrix: Tensor) -> Spectrum:
+    """Eigenvalues and singular values, in the matrix's own precision, and at least in single precision.
+
+    Args:
+        matrix: (D, D), of real numbers.
+
+    Raises:
+        InputError: it is not square, or has numbers that are not finite.
+    """
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not torch.isfinite(matrix).all():
+        raise InputError(
+            f"a matrix of shape {tuple(matrix.shape)} was given; expected (D, D), and all of its numbers finite"
+        )
+    matrix = matrix.detach().cpu()
+    matrix = matrix if matrix.dtype == torch.float64 else matrix.float()
+    eigenvalues = torch.linalg.eigvals(matrix)
+    order = eigenvalues.abs().argsort(descending=True, stable=True)
+    return Spectrum(eigenvalues[order], torch.linalg.svdvals(matrix))
+
+
+def spectra(task: SequenceTask | Backbone) -> dict[str, Spectrum]:
+    """The spectrum of every recurrent map, by the names of `recurrent_maps`.
+
+    Raises:
+        InputError: there is none, or one has numbers that are not finite.
+    """
+    maps = recurrent_maps(task)
+    if not maps:
+        name = task.name if isinstance(task, SequenceTask) else type(task).__name__
+        raise InputError(f"{name} has no recurrent map that a state is multiplied by; take an RNN, an LSTM or a GRU")
+    return {name: spectrum(matrix) for name, matrix in maps.items()}
+
+
+def append_radii(path: Path, step: int, found: Mapping[str, Spectrum]) -> None:
+    """Add the spectral radius and norm of maps after so many steps to a CSV file: step, map, radius, norm."""
+    rows = [(step, name, of_map.radius, of_map.norm) for name, of_map in found.items()]
+    append_measurements(path, tuple(COLUMNS), rows)
+
+
+def read_radii(path: Path) -> dict[str, list[Radius]]:
+    """What `append_radii` wrote, by the name of the map.
+
+    Raises:
+        InputError: the file is not there, or is damaged.
+    """
+    found: dict[str, list[Radius]] = {}
+    for step, name, radius, norm in read_measurements(path, COLUMNS):
+        found.setdefault(str(name), []).append(Radius(int(step), float(radius), float(norm)))
+    return found
+
+
+def draw_spectra(found: Mapping[str, Spectrum]) -> "Figure":
+    """Eigenvalues in the complex plane around the unit circle, a panel for each map."""
+    from matplotlib.figure import Figure  # half a second, only where a picture is made
+
+    wide = min(len(found), 4)
+    high = -(-len(found) // wide)
+    every = torch.cat([of_map.eigenvalues for of_map in found.values()] + [torch.tensor([1 + 1j, -1 - 1j])])
+    across, upwards = (float(part.max() - part.min()) for part in (every.real, every.imag))
+    figure = Figure(figsize=(2.5 * max(wide, 2), (0.5 + 2.2 * upwards / across) * high), layout="constrained")
+    grid = figure.subplots(high, wide, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, (name, of_map) in zip(grid, found.items(), strict=False):
+        _circle(axes)
+        axes.scatter(of_map.eigenvalues.real.numpy(), of_map.eigenvalues.imag.numpy(), s=4, linewidths=0, alpha=0.7)
+        axes.set_title(f"{name}, radius {of_map.radius:.3g}", fontsize="medium")
+        axes.set_aspect("equal")
+        axes.grid(alpha=0.3)
+    for axes in grid[len(found) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def draw_radii(found: Mapping[str, list[Radius]]) -> "Figure":
+    """Spectral radius of each map over the steps of training, and 1, where states neither grow nor fade."""
+    from matplotlib.figure import Figure  # half a second, only where a picture is made
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, radii) in enumerate(found.items()):
+        marker = "osD^vP*X"[number // 10 % 8]
+        axes.plot([at.step for at in radii], [at.radius for at in radii], marker=marker, markersize=4, label=name)
+    axes.axhline(1, color="#808080", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="step", ylabel="spectral radius", xscale="log")
+    steps = sorted({max(1, at.step) for radii in found.values() for at in radii})
+    shown = steps[:: -(-len(steps) // 8)]
+    axes.set_xticks(shown, [f"{step:,}" for step in shown])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), ncols=-(-len(found) // 16))
+    return figure
+
+
+def _circle(axes: "Axes") -> None:
+    """The unit circle."""
+    from matplotlib.patches import Circle
+
+    axes.add_patch(Circle((0, 0), 1, fill=False, color="#808080", linewidth=0.8, linestyle=":"))

@@ -1,0 +1,1 @@
+"""Models to files and back; nothing that a file says is trusted."""

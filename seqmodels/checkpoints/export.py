@@ -1,0 +1,124 @@
+"""A trained model as a folder for others: weights that are nothing but numbers, and JSON that anyone can read."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+from torch import Tensor
+
+from seqmodels.checkpoints.load import read_checkpoint
+from seqmodels.checkpoints.rebuild import rebuild
+from seqmodels.checkpoints.shared import CONFIG, FORMAT, TOKENIZERS, WEIGHTS
+from seqmodels.config import class_path
+from seqmodels.data import Tokenizer
+from seqmodels.errors import InputError
+from seqmodels.files import local, read_json
+from seqmodels.tasks import SequenceTask
+from seqmodels.tasks.training_state import RECORD
+
+READ_BY = ("layout", "source", "target", "documents", "targets", "scored_targets")
+"""Words among the arguments of the data that say how a model reads; others may be names of files."""
+UNITS = ("char", "byte", "bpe", "word")
+
+
+def share(path: str | Path, folder: str | Path) -> Path:
+    """Write a trained model into a folder of its own, to be given to others; `load` takes it in place of a run.
+
+    It holds what the model is and how it reads, and nothing of where it was made: no state of the optimiser, no names
+    of files.
+
+    Args:
+        path: a run folder, of which the best checkpoint is taken, or a checkpoint.
+        folder: a new one.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: there is no such model, or the folder is there already, or cannot be made.
+    """
+    content, folder = read_checkpoint(path), local(folder)
+    record, weights = content[RECORD], content["state_dict"]
+    task = rebuild(record["task"], weights)  # what cannot be loaded is not given away
+    files = _files(record, weights) | {"README.md": _card(task, local(path) / "result.json").encode()}
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise InputError(f"{str(folder)!r} is there already, and nothing is written over; give a new folder") from error
+    except OSError as error:
+        raise InputError(f"cannot make {str(folder)!r}: {error.strerror or error}; give another folder") from error
+    for name, written in files.items():
+        (folder / name).write_bytes(written)
+    return folder
+
+
+def _files(record: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, bytes]:
+    """Everything that `load` reads."""
+    files, arguments = dict[str, bytes](), dict(record["task"]["init_args"])
+    for name, file in TOKENIZERS.items():
+        call = arguments.get(name)
+        if call is not None and call == record["task"]["init_args"]["tokenizer"] and name != "tokenizer":
+            file = TOKENIZERS["tokenizer"]
+        if isinstance(call, dict) and call["class_path"] == class_path(Tokenizer):
+            files[file] = call["init_args"]["json"].encode()
+            arguments[name] = {"file": file}
+    owner, tied = dict[tuple[Any, ...], str](), dict[str, str]()
+    for name, tensor in weights.items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        if tensor.numel() and owner.setdefault(place, name) != name:
+            tied[name] = owner[place]
+    once = {name: tensor.clone().contiguous() for name, tensor in weights.items() if name not in tied}
+    files[WEIGHTS] = save(once, metadata={"format": "pt"})
+    config = {
+        "format": FORMAT,
+        "task": {"class_path": record["task"]["class_path"], "init_args": arguments},
+        "data": _reading(record.get("data")),
+        "tied": tied,
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+    }
+    files[CONFIG] = (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()
+    return files
+
+
+def _reading(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """How the model reads a text, of the arguments of its data: numbers and known words, no paths."""
+    if data is None:
+        return None
+    kept = {
+        name: value
+        for name, value in data["init_args"].items()
+        if isinstance(value, int | float)
+        or (isinstance(value, str) and (name in READ_BY or (name == "tokenizer" and value in UNITS)))
+    }
+    return {"class_path": data["class_path"], "init_args": kept}
+
+
+def _card(task: SequenceTask, result: Path) -> str:
+    """A page about the model: what it is, its figures, how to load it."""
+    size = sum(parameter.numel() for parameter in task.parameters())
+    kind = "translator" if task.command == "translate" else "language model"
+    use = 'model.translate(["..."])' if task.command == "translate" else '"".join(model.generate("", max_tokens=100))'
+    own = [] if task.constructor_call["class_path"].startswith("seqmodels.") else ["Its class is not of the package."]
+    figures = read_json(result) if result.is_file() else {}
+    rows = [f"| {name} | {value:g} |" for name, value in figures.items() if isinstance(value, int | float)]
+    table = ["| Figure of its training | |", "|---|---|", *rows, ""] if rows else []
+    lines = [
+        f"# {task.name}, a {kind}",
+        "",
+        f"A {kind} of the package seqmodels: {size:,} parameters, a vocabulary of {task.tokenizer.vocab_size:,}.",
+        "",
+        *own,
+        *table,
+        "```python",
+        "from seqmodels import load",
+        "",
+        'model = load("the folder of this file")',
+        f"print({use})",
+        "```",
+        "",
+        "Nothing in this folder is run when it is loaded: `model.safetensors` holds numbers, all else is JSON.",
+    ]
+    return "\n".join(lines) + "\n"

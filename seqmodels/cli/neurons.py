@@ -1,0 +1,188 @@
+"""The command `neurons`: single units that can be read, as a table and as coloured text."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from seqmodels.analysis.activations import Activations, Read, activations, untrained
+from seqmodels.analysis.character_labels import Label, Labels, chosen, labels, labels_of
+from seqmodels.analysis.coloured_text import Passage, coloured_page, coloured_text, passage
+from seqmodels.analysis.unit_probes import Neuron, halves, rank, typical
+from seqmodels.checkpoints.load import load, read_checkpoint
+from seqmodels.config import class_path
+from seqmodels.data import TextDataModule
+from seqmodels.environment import choose_accelerator
+from seqmodels.errors import InputError
+from seqmodels.files import write_beside
+from seqmodels.tasks import LanguageModel, SequenceTask
+from seqmodels.tasks.training_state import RECORD
+
+
+def neurons(
+    run: str,
+    data: str | None = None,
+    label: list[str] | None = None,
+    unit: list[str] | None = None,
+    html: str | None = None,
+    characters: int = 100_000,
+    split: Literal["train", "validation", "test", "whole"] | None = None,
+) -> None:
+    """Find single units of a trained language model that can be read: which one follows quotations, which one the depth
+    of indentation, brackets, comments, the position in a line, the boundaries of words. Each is chosen on one half of
+    the held-out text and scored on the other: by AUC where the answer is yes or no (0.5 is chance, 1 perfect), by R²
+    where it is a number (0 is chance, 1 perfect). A network with random weights says what needs no learning. In a
+    terminal, text is coloured by the units, from blue for their low values to red for the high ones.
+
+    Args:
+        run: a run folder, of which the best checkpoint is taken, or a checkpoint.
+        data: a text file, directory or hub name to read; the text of the run where not given.
+        label: quotation, brackets, indentation, position or boundary, and in source code of Python single-quoted,
+            double-quoted, triple-quoted, comment or comment-or-string; may be given several times, all of them where
+            not given. A function of your own, too: with --import MODULE, as MODULE.FUNCTION, which takes a text and
+            returns a bool or number for each character.
+        unit: look at this unit instead of searching, such as 1.c.123, the cell state 123 of the first layer; may be
+            given several times.
+        html: also write the coloured text to this file, a page that needs nothing else.
+        characters: how much of the text to read at most.
+        split: which part to read; where not given, files of --data as a whole, or the validation part.
+    """
+    if characters < 2:
+        raise InputError(f"--characters was given {characters}; expected at least 2")
+    if html is not None:
+        _check_page(html)
+    task: SequenceTask = load(run)
+    if not isinstance(task, LanguageModel):
+        raise InputError(f"{run!r} is a {type(task).__name__}; expected a language model, whose states follow one text")
+    texts, origin = _held_out(run, task, data, split, characters)
+    task.to("cuda" if choose_accelerator("auto", 1) == "gpu" else "cpu")
+    known = labels(texts, _chosen(label, labels_of(texts)))
+    found = activations(task, texts, unit, watch=partial(_watched, "reading"))
+    ranking = rank(found, known)
+    fresh = activations(untrained(task), texts, unit, watch=partial(_watched, "reading, untrained"))
+    console = Console(highlight=False)
+    console.print(f"{origin}, {sum(map(len, texts)):,} characters, {len(found.units):,} units")
+    console.print(_table(ranking, rank(fresh, known)))
+    coloured = list(_passages(task, texts, found, known, _shown(ranking, unit)))
+    if console.is_terminal:
+        for shown in coloured:
+            console.print(f"\n{shown.title}, blue {shown.low:.2f} to red {shown.high:.2f}")
+            console.print(coloured_text(shown))
+    if html is not None:
+        _write_page(html, coloured_page(coloured, f"Units of {Path(run).name}"))
+
+
+def _check_page(path: str) -> None:
+    place = Path(path).expanduser().absolute()
+    if not place.parent.is_dir():
+        raise InputError(f"--html was given {path!r}, and there is no such folder; make it first")
+    if place.is_dir():
+        raise InputError(f"--html was given {path!r}, which is a folder; give a file in it")
+
+
+def _write_page(path: str, page: str) -> None:
+    try:
+        write_beside(Path(path).expanduser(), page)
+    except OSError as error:
+        raise InputError(f"cannot write {path!r}: {error.strerror or error}; give another --html") from error
+    print(f"coloured text: {path}", file=sys.stderr)
+
+
+def _held_out(
+    run: str, task: LanguageModel, data: str | None, split: str | None, characters: int
+) -> tuple[list[str], str]:
+    """Documents that were not trained on, unless a split was chosen, and what they are."""
+    call: Mapping[str, Any] = read_checkpoint(run)[RECORD]["data"] or {}
+    arguments = dict(call.get("init_args", {})) if call.get("class_path") == class_path(TextDataModule) else {}
+    if data is not None:
+        arguments = {"data": data}
+    elif "data" not in arguments:
+        raise InputError(f"{run!r} does not say what text it was trained on; give --data")
+    corpus = TextDataModule(**arguments | {"tokenizer": task.tokenizer}).corpus
+    usual = ("whole", "validation", "test", "train") if data else ("validation", "test", "train")
+    part = split or next(name for name in usual if name in corpus.splits)
+    texts = list[str]()
+    left = characters
+    for batch in corpus.rows(part).iter(1):
+        (text,), (starts,) = batch["text"], batch["starts"]
+        if starts or not texts:
+            texts.append("")
+        texts[-1] += text[:left]
+        left -= len(text)
+        if left <= 0:
+            break
+    return texts, f"{corpus.origin}, {part}"
+
+
+def _chosen(names: Sequence[str] | None, known: Mapping[str, Label]) -> Mapping[str, Label]:
+    """The labels that were asked for, functions of imported modules among them."""
+    own = {name: function for name in names or () if (function := _imported(name)) is not None}
+    return known if names is None else chosen(names, {**known, **own})
+
+
+def _imported(name: str) -> Label | None:
+    """The function that MODULE.FUNCTION stands for, of a module that is there already."""
+    module, _, function = name.rpartition(".")
+    if not module:
+        return None
+    found = getattr(sys.modules.get(module), function, None)
+    if not callable(found) or getattr(found, "__module__", None) != module:
+        raise InputError(f"--label {name} is no function that is known; give --import {module}, which has to define it")
+    label: Label = found
+    return label
+
+
+def _watched(what: str, batches: list[list[Read]]) -> Iterable[list[Read]]:
+    """A bar where there is a terminal."""
+    console = Console(file=sys.stderr)
+    return track(batches, what, console=console, transient=True, disable=not sys.stderr.isatty())
+
+
+def _table(ranking: Mapping[str, list[Neuron]], untrained: Mapping[str, list[Neuron]]) -> Table:
+    """The best unit for each label, beside that of the random network."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("label", "unit"):
+        table.add_column(column)
+    for column in ("", "held out", "where chosen", "untrained"):
+        table.add_column(column, justify="right")
+    for name, neurons in ranking.items():
+        if not neurons:
+            table.add_row(name, "the same everywhere in a half of the text")
+            continue
+        best, fresh = neurons[0], untrained[name][0]
+        table.add_row(name, best.unit, best.measure, *(f"{x:.3f}" for x in (best.score, best.chosen_by, fresh.score)))
+    return table
+
+
+def _shown(ranking: Mapping[str, list[Neuron]], units: Sequence[str] | None) -> list[tuple[str, Neuron]]:
+    """Which units are shown, each beside the label that it was chosen for: the best for each, or those asked for."""
+    if units is None:
+        return [(name, neurons[0]) for name, neurons in ranking.items() if neurons]
+    each = [(name, neuron) for name, neurons in ranking.items() for neuron in neurons]
+    of_unit = [[pair for pair in each if pair[1].unit == unit] for unit in dict.fromkeys(units)]
+    return [max(pairs, key=lambda pair: pair[1].beyond_chance) for pairs in of_unit if pairs]
+
+
+def _passages(
+    task: LanguageModel,
+    texts: Sequence[str],
+    found: Activations,
+    known: Mapping[str, Labels],
+    shown: Sequence[tuple[str, Neuron]],
+) -> Iterable[Passage]:
+    """A passage for each unit, of the half of the text on which it was not chosen."""
+    scored = ~halves(found.texts)
+    numbers, characters = found.texts[scored], found.characters[scored]
+    begins = {number: int(characters[numbers == number].min()) for number in sorted(set(numbers.tolist()))}
+    for name, neuron in shown:
+        number, first, behind = typical(known[name], begins, texts)
+        read = activations(task, [texts[number][:behind]], [neuron.unit])
+        here = read.characters >= first
+        title = f"{neuron.unit} and {name}, {neuron.measure} {neuron.score:.3f}"
+        text, places = texts[number][first:behind], (read.characters[here] - first).tolist()
+        yield passage(title, text, places, read.values[here, 0], found.unit(neuron.unit))

@@ -1,0 +1,224 @@
+"""A text, scored by a language model, for the command line."""
+
+import sys
+from collections.abc import Sequence
+from json import dumps
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import track
+
+from seqmodels.analysis.translation_scores import draw_bleu_by_length
+from seqmodels.checkpoints.load import load, read_checkpoint
+from seqmodels.cli.models import load_translators, trained_on, translates
+from seqmodels.cli.parser import given_of
+from seqmodels.cli.translate import PART
+from seqmodels.data import TextDataModule, TranslationDataModule
+from seqmodels.decoding import Beam
+from seqmodels.errors import InputError
+from seqmodels.files import read_json, write_beside
+from seqmodels.metrics import bleu_by_length, corpus_scores, words
+from seqmodels.tasks.batch_translation import translations
+from seqmodels.tasks.dynamic_evaluation import Dynamic
+from seqmodels.tasks.training_state import RECORD
+from seqmodels.training.evaluate import Reading, evaluate
+
+
+def test(
+    run: str,
+    data: tuple[str, ...] | None = None,
+    subset: str | None = None,
+    column: str | None = None,
+    split: Literal["train", "validation", "test", "whole"] | None = None,
+    carry: bool | None = None,
+    lanes: int | None = None,
+    length: int | None = None,
+    stride: int | None = None,
+    dynamic: bool = False,
+    dynamic_lr: float | None = None,
+    dynamic_decay: float | None = None,
+    dynamic_piece: int | None = None,
+    beam: int | None = None,
+    bf16: bool = False,
+    int8: bool = False,
+    json: bool = False,
+) -> dict[str, Any]:
+    """Score text with a trained model: nats per token, perplexity, bits per character and per byte; or sentences and
+    their translations with a translator: BLEU, chrF and TER by sacrebleu, and BLEU by length.
+
+    Args:
+        run: a run folder, of which the best checkpoint is taken, or a checkpoint.
+        data: a text file, a directory or a hub name, or for a translator two files, sources and their translations;
+            what the run was trained on where not given.
+        subset: configuration of a hub dataset.
+        column: column of a table or hub dataset that holds the text, "text" where not given.
+        split: which part to score; where not given, the test part if there is one, then files of --data as a
+            whole, then the validation part.
+        carry: carry the state through the text, or with --no-carry read windows; as in training where not given.
+        lanes: with carry, in how many lanes the text is read, 8 where not given; 1 gives every token its whole past.
+        length: tokens of a window; as in training where not given.
+        stride: how many tokens a window scores, those before them being context; all of them where not given.
+        dynamic: dynamic evaluation, the model learns from the text after each piece was scored.
+        dynamic_lr: how fast, relative to the size of gradients in training; 1e-4 where not given.
+        dynamic_decay: share of the way back to the trained weights at each piece; 2e-3 where not given.
+        dynamic_piece: with carry, how many tokens a piece has, 20 where not given; a window's stride without.
+        beam: for a translator, how many beginnings of a translation are followed side by side, 5 where not given.
+        bf16: for a translator, compute with weights of half precision.
+        int8: for a translator, compute with weights of eight bits in large linear layers, on a processor.
+        json: print one line of JSON.
+    """
+    speed = given_of({"lr": dynamic_lr, "decay": dynamic_decay})
+    if speed and not dynamic:
+        raise InputError(f"--dynamic-{next(iter(speed))} is for dynamic evaluation; give --dynamic, too")
+    reading = Reading(lanes, stride, Dynamic(**speed) if dynamic else None, dynamic_piece)
+    translator = translates(run)
+    of_text = {"column": column, "carry": carry, "lanes": lanes, "length": length, "stride": stride}
+    of_pairs = {"beam": beam, "bf16": bf16 or None, "int8": int8 or None}
+    useless = of_text | {"dynamic": dynamic or None} if translator else of_pairs
+    if given := given_of(useless):
+        kind = "a translator" if translator else "a language model"
+        raise InputError(
+            f"--{next(iter(given))} was given, and {run!r} is {kind}, which has no use for it; leave it out"
+        )
+    if translator:
+        return test_translations(run, data, subset, split, Beam(**given_of({"size": beam})), bf16, int8, json)
+    if data is not None and len(data) > 1:
+        raise InputError(f"--data was given {len(data)} names, and {run!r} is a language model; expected one")
+    return test_text(run, data[0] if data else None, subset, column, split, carry, length, reading, json)
+
+
+def validate(run: str) -> dict[str, Any]:
+    """Score the validation text that a run kept apart: nats per token, perplexity, bits per character and per byte, or
+    with a translator BLEU, chrF and TER.
+
+    Args:
+        run: a run folder, of which the best checkpoint is taken, or a checkpoint.
+    """
+    return test(run, split="validation")
+
+
+UNITS = {"char": "characters", "byte": "bytes", "bpe": "subwords", "word": "words"}
+"""What a token is, by the name of its tokenizer."""
+
+
+def test_text(
+    run: str,
+    data: str | None,
+    subset: str | None,
+    column: str | None,
+    split: str | None,
+    carry: bool | None,
+    length: int | None,
+    reading: Reading,
+    json: bool,
+) -> dict[str, float]:
+    """Score a text and print the figures; arguments as of the subcommand `test`."""
+    if data is None and (subset is not None or column is not None):
+        raise InputError("--subset and --column are of the text that --data names; give that, too")
+    task = load(run)
+    trained_on = dict(read_checkpoint(run)[RECORD]["data"] or {"init_args": {}})["init_args"]
+    if "data" not in trained_on and (data is None or reading.dynamic is not None):
+        need = "give --data" if data is None else "--dynamic needs it, and is for runs"
+        raise InputError(f"{run!r} does not say what it was trained on; {need}")
+    arguments = dict(trained_on)
+    if data is not None:
+        arguments |= {"data": data, "subset": subset, "column": column or "text"}
+    if carry is not None and carry != arguments.get("carry"):  # what belongs to the other way of reading
+        arguments |= {"carry": carry, "stride": None, "shuffle": None, "documents": "joined"}
+    if length is not None:
+        arguments["length"] = length
+    text = TextDataModule(**arguments | {"tokenizer": task.tokenizer})
+    preferred = ("test", "whole", "validation") if data is not None else ("test", "validation")
+    part: str = split or next(name for name in preferred if name in text.corpus.splits)
+    source = TextDataModule(**trained_on | {"tokenizer": task.tokenizer}) if reading.dynamic is not None else None
+    figures = evaluate(task, text, part, reading, source)
+    kind = trained_on.get("tokenizer")
+    unit = UNITS.get(kind, "tokens") if isinstance(kind, str) else "tokens"
+    name, unknown = f"{text.corpus.origin}, {part}", text.facts(part).unknown
+    if json:
+        about = {"text": name, "unit": unit, "reading": reading.describe(text), "unknown": unknown}
+        print(dumps({**about, **figures}))
+        return figures
+    print(f"{name}: {figures['tokens']:,} {unit} scored once each, {reading.describe(text)}")
+    for figure in ("nats_per_token", "perplexity", "bits_per_character", "bits_per_byte"):
+        print(f"  {figure.replace('_', ' '):<20} {figures[figure]:.4f}")
+    if unknown:
+        print(f"  {unknown:,} tokens are unknown to the vocabulary")
+    return figures
+
+
+def test_translations(
+    run: str,
+    data: Sequence[str] | None,
+    subset: str | None,
+    split: str | None,
+    beam: Beam,
+    bf16: bool,
+    int8: bool,
+    json: bool,
+) -> dict[str, Any]:
+    """Translate a text, compare, and print and keep the figures; arguments as of the subcommand `test`."""
+    (task,) = load_translators([run], bf16=bf16, int8=int8)
+    trained = trained_on(run)
+    if data is None and "data" not in trained:
+        raise InputError(f"{run!r} does not say what it was trained on; give --data")
+    if data is not None:
+        trained |= {"data": list(data) if len(data) > 1 else data[0], "subset": subset}
+    module = TranslationDataModule(**trained | {"tokenizer": task.tokenizer})  # of which the text alone is read
+    preferred = ("test", "whole", "validation") if data is not None else ("test", "validation")
+    part = split or next(name for name in preferred if name in module.splits)
+    rows = module.corpus.rows(part)
+    sources, references = list(rows["source"]), list(rows["target"])
+    outputs: list[str] = []
+    for first in track(
+        range(0, len(sources), PART),
+        "translating",
+        console=Console(file=sys.stderr),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ):
+        found = translations([task], sources[first : first + PART], beam)
+        outputs += [best[0].text if best else "" for best in found]
+    scores = corpus_scores(outputs, references)
+    scores["by_length"] = bleu_by_length(sources, outputs, references)
+    report(run, f"{module.origin}, {part}", scores, json)
+    return scores
+
+
+def _are_tests(tests: Any) -> bool:
+    """Whether these are scores by the names of texts, each with BLEU by length."""
+    return isinstance(tests, dict) and all(
+        isinstance(scores, dict)
+        and isinstance(rows := scores.get("by_length"), list)
+        and all(isinstance(row, dict) and type(row.get("from")) is int for row in rows)
+        and all(type(row.get("bleu")) in (int, float) and type(row.get("to")) in (int, type(None)) for row in rows)
+        for scores in tests.values()
+    )
+
+
+def report(run: str, name: str, scores: dict[str, Any], json: bool) -> None:
+    """Print the scores, and keep them in the run folder where one was given.
+
+    They stand under the name of the text, and the picture of BLEU by length has a line for each.
+    """
+    folder = Path(run).expanduser()
+    if (folder / "checkpoints").is_dir():
+        path = folder / "result.json"
+        result = read_json(path) if path.exists() else {}
+        if not _are_tests(tests := result.get("tests", {})):
+            raise InputError(f"{str(path)!r} holds tests of another kind; move it away, and test again")
+        tests |= {name: scores}
+        write_beside(path, dumps({**result, "tests": tests}, indent=2, ensure_ascii=False) + "\n")
+        tables = {text: [found["by_length"]] for text, found in tests.items()}
+        draw_bleu_by_length(tables, folder / "bleu_by_length.png")
+    if json:
+        print(dumps({"text": name, **scores}))
+        return
+    print(f"{name}: {scores['sentences']:,} sentences")
+    for figure in ("bleu", "bleu_lowercase", "chrf", "ter"):
+        print(f"  {figure.replace('_', ' '):<16}{scores[figure]:6.2f}   {scores[f'{figure}_signature']}")
+    print(f"  {'exact match':<16}{scores['exact_match']:6.1%}")
+    print("  words of the source    sentences      BLEU")
+    for row in scores["by_length"]:
+        print(f"  {words(row):<22} {row['sentences']:>9,} {row['bleu']:>9.2f}")

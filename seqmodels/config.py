@@ -1,0 +1,179 @@
+"""Constructor calls as plain data.
+
+A checkpoint has to rebuild the objects it was saved from without running code from the file. So every class
+that can be rebuilt remembers how it was constructed, as `{"class_path": ..., "init_args": {...}}` of strings,
+numbers, lists and dicts, and `construct` turns such a record back into an object, of classes already imported.
+"""
+
+import functools
+import inspect
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seqmodels.errors import InputError
+from seqmodels.files import DEPTH, local, read_small
+
+Call = dict[str, Any]
+
+
+class Recorded:
+    """Base of classes whose constructor call is their configuration.
+
+    Subclasses need do nothing: the outermost `__init__` is recorded, with defaults filled in, in
+    `constructor_call`. Arguments are plain values (None, bool, int, float, str, lists and dicts of them) or
+    other `Recorded` objects.
+    """
+
+    constructor_call: Call
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _recording(cls.__init__)  # type: ignore[method-assign]
+
+
+def _recording(init: Any) -> Any:
+    @functools.wraps(init)
+    def wrapper(self: Recorded, *args: Any, **kwargs: Any) -> None:
+        if "constructor_call" not in self.__dict__:  # the outermost constructor speaks for the object
+            cls = type(self)
+            bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
+            bound.apply_defaults()
+            given: dict[str, Any] = {}
+            for name, value in list(bound.arguments.items())[1:]:
+                kind = bound.signature.parameters[name].kind
+                given |= value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
+            call = {"class_path": class_path(cls), "init_args": {k: _plain(v, cls, k) for k, v in given.items()}}
+            object.__setattr__(self, "constructor_call", call)
+        init(self, *args, **kwargs)
+
+    return wrapper
+
+
+def class_path(cls: type) -> str:
+    """The name by which a file names a class: `seqmodels.GRU` for those of this package, wherever they are defined, so
+    that files survive when code moves; the import path for all others.
+    """
+    if cls.__module__.startswith("seqmodels."):
+        return f"seqmodels.{cls.__qualname__}"
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _plain(value: Any, cls: type, name: str) -> Any:
+    if isinstance(value, Recorded):
+        return value.constructor_call
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item, cls, name) for item in value]
+    if isinstance(value, dict) and all(type(key) is str for key in value):
+        return {key: _plain(item, cls, name) for key, item in value.items()}
+    raise InputError(
+        f"{cls.__name__}({name}=...) was given a {type(value).__name__}; expected None, bool, int, float, str, "
+        "a list or dict of them, or an object of this package, since a checkpoint records the constructor call"
+    )
+
+
+def construct(call: Call, base: type) -> Any:
+    """Rebuild an object from its record.
+
+    Only classes that are already imported and derive from `base` are considered: nothing named in a file is
+    ever imported.
+
+    Args:
+        call: `{"class_path": ..., "init_args": {...}}`, as in `Recorded.constructor_call`.
+        base: the class that the result must derive from.
+
+    Raises:
+        InputError: the record is malformed, or names a class that is not known.
+    """
+    if not (_is_call(call) and isinstance(call["class_path"], str) and isinstance(call["init_args"], dict)):
+        raise InputError(
+            f"expected a constructor call with class_path and init_args for a {base.__name__}, got {call!r:.80}"
+        )
+    known = {class_path(cls): cls for cls in subclasses(base)}
+    if call["class_path"] not in known:
+        raise InputError(
+            f"the class {call['class_path']!r} is not known as a {base.__name__}; if it is your own, import its module "
+            "first (on the command line with --import MODULE)"
+        )
+    arguments = {k: _rebuilt(v) for k, v in call["init_args"].items()}
+    try:
+        return known[call["class_path"]](**arguments)
+    except TypeError as error:
+        raise InputError(f"{call['class_path']} cannot be built from the recorded arguments: {error}") from error
+
+
+def _rebuilt(value: Any) -> Any:
+    if _is_call(value):
+        return construct(value, Recorded)
+    if isinstance(value, list):
+        return [_rebuilt(item) for item in value]
+    return {key: _rebuilt(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _is_call(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"class_path", "init_args"}
+
+
+def subclasses(base: type[Any]) -> list[type[Any]]:
+    """A class and all that derive from it, as far as they are imported; of one name, the newest last."""
+    found = [base]
+    for cls in base.__subclasses__():
+        found += subclasses(cls)
+    return found
+
+
+SETTINGS_BYTES = 1 << 20
+"""Most bytes of settings."""
+SETTING_ALIASES = 20
+"""Most places that refer to another one: with more, a few lines can stand for gigabytes."""
+SETTING_CHARACTERS = 100_000
+"""Most characters of one setting."""
+SETTING_DIGITS = 30
+"""Most digits of a number."""
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """The settings in a file of plain YAML.
+
+    Raises:
+        InputError: it is more than that, is no file of this machine, or is no YAML.
+    """
+    file = local(path)
+    text = read_small(file, SETTINGS_BYTES)
+    name = repr(str(file))
+    try:
+        _check_events(text, name)
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        why = " ".join(str(error).split())[:200]
+        raise InputError(f"{name} is no YAML: {why}; expected settings, as config.yaml of a run has them") from error
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise InputError(
+            f"{name} holds no settings; expected lines such as 'lr: 0.003', as config.yaml of a run has them"
+        )
+    return found
+
+
+def _check_events(text: str, name: str) -> None:
+    """Walk through the file without making anything of it."""
+    depth = repeats = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        repeats += isinstance(event, yaml.AliasEvent)
+        if depth > DEPTH or repeats > SETTING_ALIASES:
+            raise InputError(
+                f"{name} is nested more than {DEPTH} levels deep, or repeats itself more than {SETTING_ALIASES} times"
+            )
+        if tag := getattr(event, "tag", None):
+            raise InputError(f"{name} has the tag {tag!r:.80}; expected plain settings without tags")
+        if isinstance(event, yaml.ScalarEvent) and (
+            len(event.value) > SETTING_CHARACTERS
+            or (len(event.value) > SETTING_DIGITS and event.value.lstrip("+-").isdigit())
+        ):
+            raise InputError(f"{name} has a setting of {len(event.value):,} characters; expected fewer")

@@ -1,0 +1,196 @@
+"""Sentences and their translations as batches: buckets of like lengths under a budget of tokens. The only padding."""
+
+import functools
+import itertools
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seqmodels.batch import BOS, EOS, IGNORE, PAD, Batch
+from seqmodels.data.bpe_dropout import BpeDropout
+from seqmodels.data.sampler import Batches, Share, generator
+from seqmodels.data.windows import shifted
+from seqmodels.errors import InputError
+
+Layout = Literal["pair", "joined"]
+
+
+class Sentences:
+    """One side of a parallel text.
+
+    Args:
+        column: token ids (N,), each sentence from its BOS to its EOS, as `column.token_column` makes it.
+        dropout: cuts words otherwise in each epoch; lengths are those without.
+    """
+
+    def __init__(self, column: Tensor, dropout: BpeDropout | None = None) -> None:
+        self.column, self.dropout = column, dropout
+        self.first = (column == BOS).nonzero().squeeze(1)
+        """Where each begins, int64 (P,)."""
+        self.behind = torch.cat([self.first[1:], torch.tensor([len(column)])])
+        """Where the next one does."""
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @functools.cached_property
+    def lengths(self) -> Tensor:
+        """Tokens of each without BOS and EOS, int64 (P,)."""
+        return self.behind - self.first - 2
+
+    def gathered(self, rows: Tensor, epoch: int, *, bos: bool, eos: bool) -> list[Tensor]:
+        """The tokens of some sentences.
+
+        Args:
+            rows: which, int64 (B,).
+            epoch: in which epoch they are read.
+            bos: with BOS in front.
+            eos: with EOS behind.
+        """
+        found = []
+        for number, first, behind in zip(
+            rows.tolist(), self.first[rows].tolist(), self.behind[rows].tolist(), strict=True
+        ):
+            tokens = self.column[first:behind].long()
+            if self.dropout is not None:
+                text = self.dropout.tokenizer.decode(tokens.tolist())
+                tokens = torch.tensor([BOS, *self.dropout.encode(text, epoch, number), EOS])
+            found.append(tokens[int(not bos) : len(tokens) - int(not eos)])
+        return found
+
+
+def padded(rows: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Rows side by side, padded on the right, (B, T), and which positions are real, None where all are."""
+    tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
+    real = tokens != PAD
+    return tokens, None if real.all() else real
+
+
+def pair_batch(source: Sentences, target: Sentences, rows: Tensor, layout: Layout, epoch: int = 0) -> Batch:
+    """Some pairs as a batch.
+
+    Args:
+        source: one side.
+        target: the other.
+        rows: numbers of pairs, int64 (B,).
+        layout: pair, with the source beside the target; or joined, with the source in front of it in one row,
+            `BOS source BOS target EOS`, of which the target alone is scored.
+        epoch: in which epoch they are read.
+    """
+    writing = target.gathered(rows, epoch, bos=True, eos=True)
+    if layout == "pair":
+        read, source_mask = padded(source.gathered(rows, epoch, bos=False, eos=True))
+        tokens, mask = padded(writing)
+        batch = shifted(tokens)
+        mask = None if mask is None else mask[:, 1:]  # an input is real where there is a token after it
+        return batch._replace(mask=mask, source=read, source_mask=source_mask)
+    reading = source.gathered(rows, epoch, bos=True, eos=False)
+    tokens, mask = padded([torch.cat(both) for both in zip(reading, writing, strict=True)])
+    batch = shifted(tokens)
+    given = torch.arange(tokens.shape[1] - 1) < torch.tensor([len(row) for row in reading])[:, None]
+    targets = batch.targets.masked_fill(given, IGNORE)
+    return batch._replace(targets=targets, mask=None if mask is None else mask[:, 1:])
+
+
+class Buckets(Batches):
+    """Pairs of like lengths, as many in a batch as a budget of tokens allows, in random order.
+
+    Pairs are sorted by the length of target and source, those of equal lengths at random, and cut into batches, which
+    are shuffled; all of it anew in each epoch, and the same on every rank. A rank takes every W-th pair of a batch, so
+    that all ranks have equally many batches, and W ranks see what one would with W times the budget. Every pair is in
+    exactly one batch of an epoch.
+
+    Args:
+        source: one side.
+        target: the other.
+        rows: numbers of the pairs to be used, int64 (N,).
+        max_tokens: most tokens of a batch, padding included: pairs times the longest sentence of either side. W ranks
+            share a batch of W times as many, of which one may have a pair more than another. BPE-dropout cuts words
+            into more tokens than are counted here.
+        layout: see `pair_batch`.
+        seed: what the order depends on; None for batches from the shortest to the longest.
+        share: which rank this is.
+
+    Raises:
+        InputError: a pair is longer than a batch may be, or there are fewer than there are ranks.
+    """
+
+    def __init__(
+        self,
+        source: Sentences,
+        target: Sentences,
+        rows: Tensor,
+        max_tokens: int,
+        layout: Layout,
+        seed: int | None,
+        share: Share,
+    ) -> None:
+        self.source, self.target, self.rows = source, target, rows
+        self.layout, self.seed, self.share = layout, seed, share
+        sources, targets = source.lengths[rows] + 1, target.lengths[rows] + 1  # with EOS, and BOS or EOS
+        self.keys = targets * (int(sources.max()) + 1) + sources if len(rows) else rows
+        widths = sources + targets + 1 if layout == "joined" else torch.maximum(sources, targets)
+        if len(rows) < share.world:
+            raise InputError(f"{len(rows)} pairs are fewer than the {share.world} processes that share them")
+        if int(widths.max()) > max_tokens:
+            raise InputError(
+                f"a pair is {int(widths.max())} tokens long, and max_tokens={max_tokens} was given for a batch; give "
+                "more, or a smaller max_length"
+            )
+        self._epoch, self._sorted = -1, (rows, rows)  # the order of the epoch read last
+        self.cuts = _cuts(widths[self.keys.argsort(stable=True)].tolist(), max_tokens * share.world, share.world)
+
+    def __len__(self) -> int:
+        return len(self.cuts) - 1
+
+    def _order(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """The pairs from short to long, and the order of the batches that they are cut into."""
+        if epoch != self._epoch:
+            self._epoch, self._sorted = epoch, self._drawn(epoch)
+        return self._sorted
+
+    def _drawn(self, epoch: int) -> tuple[Tensor, Tensor]:
+        if self.seed is None:
+            return self.rows[self.keys.argsort(stable=True)], torch.arange(len(self))
+        chance = generator(self.seed, epoch)
+        shuffled = torch.randperm(len(self.rows), generator=chance)
+        by_length = shuffled[self.keys[shuffled].argsort(stable=True)]
+        return self.rows[by_length], torch.randperm(len(self), generator=chance)
+
+    def __getitem__(self, place: tuple[int, int]) -> Batch:
+        epoch, step = place
+        pairs, order = self._order(epoch)
+        number = int(order[step])
+        together = pairs[self.cuts[number] : self.cuts[number + 1]]
+        mine = together[self.share.rank :: self.share.world]
+        return pair_batch(self.source, self.target, mine, self.layout, epoch)
+
+    def padding(self) -> float:
+        """Share of the slots of all batches that are padding."""
+        rows, _ = self._order(0)
+        slots = real = 0
+        for low, high in itertools.pairwise(self.cuts):
+            some = rows[low:high]
+            lengths = torch.stack([self.source.lengths[some] + 1, self.target.lengths[some] + 1])
+            if self.layout == "joined":
+                lengths = lengths.sum(0, keepdim=True) + 1
+            real += int(lengths.sum())
+            slots += int(lengths.amax(1).sum()) * len(some)
+        return 1 - real / slots
+
+
+def _cuts(widths: list[int], budget: int, least: int) -> list[int]:
+    """Where to cut a row of pairs so that in each part the number of pairs times the widest is within the budget.
+
+    The parts are of at least `least` pairs, which the last may exceed the budget for, by fewer pairs than that.
+    """
+    cuts, widest = [0], 0
+    for place, width in enumerate(widths):
+        widest = max(widest, width)
+        if widest * (place + 1 - cuts[-1]) > budget and place > cuts[-1]:
+            cuts.append(place)
+            widest = width
+    if len(widths) - cuts[-1] < least and len(cuts) > 1:
+        cuts.pop()
+    return [*cuts, len(widths)]

@@ -1,0 +1,214 @@
+"""A name becomes sentences with their translations: local files, the Hugging Face hub or built-in phrases."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+
+import datasets
+import numpy as np
+
+from seqmodels.data.corpora import Rows, from_hub, looks_like_a_path, no_bars, split_of
+from seqmodels.data.tables import READERS, is_table, read_tables
+from seqmodels.data.text_files import read_text, suffix
+from seqmodels.errors import InputError
+
+PHRASES = "phrases"
+"""The name of the corpus that needs no network: phrases of the Unicode CLDR."""
+
+SIDES = ("source", "target")
+TRANSLATION = "translation"
+"""The column of the hub's translation datasets: a sentence for each language."""
+
+
+class ParallelCorpus:
+    """Sentences and their translations in splits, and where they come from.
+
+    Args:
+        origin: one line for people: what it is.
+        splits: how to read `train`, `validation` and, where there is one, `test`: rows of `source` and `target`.
+    """
+
+    def __init__(self, origin: str, splits: dict[str, Rows]) -> None:
+        self.origin, self.splits = origin, splits
+
+    def rows(self, split: str) -> datasets.Dataset:
+        """Rows of `source` and `target`.
+
+        Raises:
+            InputError: there is no such split, or its text cannot be read.
+        """
+        if split not in self.splits:
+            raise InputError(f"{self.origin} has no split {split!r}, only {', '.join(self.splits)}")
+        with no_bars():
+            return self.splits[split]()
+
+
+def load_parallel(
+    data: str | Sequence[str], source: str, target: str, *, subset: str | None = None, val_share: float = 0.1
+) -> ParallelCorpus:
+    """Find the sentences that a name stands for.
+
+    Where there is no validation split, all pairs of some sources validate, as a hash of the source decides: a sentence
+    that was seen in training with another translation would be no test.
+
+    Args:
+        data: two text files with a sentence a line, plain or gzipped; a directory with such files for each split, named
+            like `train.en` and `train.fr.gz`; a table (`.jsonl`, `.csv`, `.tsv` or `.parquet`) or a directory of tables
+            named for the splits; "phrases" for the built-in corpus; or the name of a dataset on the hub.
+        source: the language to translate from: the ending of files, or a column, or a key of the column "translation".
+        target: the language to translate to, likewise.
+        subset: configuration of a hub dataset.
+        val_share: how many of the sources validate where there is no validation split.
+
+    Raises:
+        InputError: there is nothing of that name, or no pairs in it.
+    """
+    if not 0 < val_share < 1:
+        raise InputError(f"val_share={val_share} was given; expected a share between 0 and 1, such as 0.1")
+    if not isinstance(data, str):
+        if len(data) != 2:
+            raise InputError(f"{len(data)} files were given as data; expected two, the sources and their translations")
+        files = [Path(name).expanduser() for name in data]
+        if tables := [file.name for file in files if is_table(file)]:
+            raise InputError(
+                f"{tables[0]!r} is a table, and was given as one of two files of text; give it alone, with columns "
+                f"{source!r} and {target!r}"
+            )
+        return _split(f"the files {files[0].name} and {files[1].name}", {"train": partial(_lines, *files)}, val_share)
+    if data == PHRASES:
+        from seqmodels.data.phrases import phrases
+
+        return ParallelCorpus(*phrases(source, target))
+    path = Path(data).expanduser()
+    if path.is_dir():
+        return _directory(path, source, target, val_share)
+    if path.exists():
+        if not is_table(path):
+            raise InputError(
+                f"{data!r} is one file of text; expected two, or a table ending in {', '.join(READERS)} with columns "
+                f"{source!r} and {target!r}"
+            )
+        return _split(f"the file {path.name}", {"train": partial(_table, (path,), source, target)}, val_share)
+    if looks_like_a_path(data):
+        raise InputError(
+            f"there is no {data!r} (looked in {str(path.parent.absolute())!r}); expected two files, a directory, a "
+            f"table, a hub name, or {PHRASES!r} for the built-in corpus"
+        )
+    hub = from_hub(data, subset, PHRASES)
+    splits = {split: partial(_sides, f"{data}, {split}", rows, source, target) for split, rows in hub.items()}
+    return _split(f"{data} from the hub", splits, val_share)
+
+
+def _directory(path: Path, source: str, target: str, val_share: float) -> ParallelCorpus:
+    tables: dict[str, list[Path]] = {}
+    sides: dict[tuple[str, str], dict[str, Path]] = {}
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        split = split_of(file.relative_to(path))
+        if split and is_table(file):
+            tables.setdefault(split, []).append(file)
+        elif split and suffix(file) in (f".{source}", f".{target}"):
+            stem = str(file.relative_to(path)).removesuffix(".gz").removesuffix(suffix(file))
+            sides.setdefault((split, stem), {}).setdefault(suffix(file)[1:], file)
+    pairs: dict[str, dict[str, Path]] = {}
+    for (split, stem), both in sides.items():
+        if len(both) < 2:
+            continue
+        if split in pairs:
+            raise InputError(
+                f"the directory {str(path)!r} has several texts for the split {split!r}, one of them {stem!r}; "
+                "leave one there, or give two files"
+            )
+        pairs[split] = both
+    splits: dict[str, Rows] = {split: partial(_lines, both[source], both[target]) for split, both in pairs.items()}
+    if not splits:
+        splits = {split: partial(_table, tuple(files), source, target) for split, files in tables.items()}
+    if "train" not in splits:
+        found = ", ".join(sorted(file.name for file in path.iterdir())[:8])
+        raise InputError(
+            f"the directory {str(path)!r} has no pairs to train on; expected files such as train.{source} and "
+            f"train.{target}, plain or gzipped, or tables such as train.jsonl; found {found}"
+        )
+    return _split(f"{path.name}, {source} to {target}", splits, val_share)
+
+
+def _split(origin: str, splits: Mapping[str, Rows], val_share: float) -> ParallelCorpus:
+    found = dict(splits)
+    if "train" in found and "validation" not in found:
+        whole = found["train"]
+        found |= {"train": partial(_held_out, whole, val_share, False), "whole": whole}
+        found |= {"validation": partial(_held_out, whole, val_share, True)}
+    return ParallelCorpus(origin, found)
+
+
+def _held_out(whole: Rows, share: float, held: bool) -> datasets.Dataset:
+    """The rows whose sources are, or are not, among those held out."""
+    rows = whole()
+    numbers = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") for text in rows["source"]]
+    chosen = (np.array(numbers, dtype=np.float64) / 2.0**48 < share) == held
+    if not chosen.any():
+        raise InputError(f"{len(rows)} pairs are too few to hold some out for validation; give more, or another split")
+    return rows.select(np.flatnonzero(chosen))
+
+
+def _lines(source: Path, target: Path) -> datasets.Dataset:
+    stamps = tuple(f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in (source, target) if file.exists())
+    arguments = {"source": str(source.absolute()), "target": str(target.absolute()), "stamps": stamps}
+    try:
+        return datasets.Dataset.from_generator(aligned_lines, gen_kwargs=arguments)
+    except datasets.exceptions.DatasetGenerationError as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        raise
+
+
+def aligned_lines(source: str, target: str, stamps: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    r"""Line by line, what two files say; `\n` or `\r\n` ends a line.
+
+    Args:
+        source: a path.
+        target: another.
+        stamps: size and time of each; not read, but part of what the cached result depends on.
+
+    Raises:
+        InputError: a file cannot be read, or they have not equally many lines.
+    """
+    sides = [read_text(Path(file)).removesuffix("\n").split("\n") for file in (source, target)]
+    if len(sides[0]) != len(sides[1]):
+        raise InputError(
+            f"{source!r} has {len(sides[0]):,} lines and {target!r} has {len(sides[1]):,}; expected a translation on "
+            "the same line for each"
+        )
+    for one, other in zip(*sides, strict=True):
+        yield {"source": one.removesuffix("\r"), "target": other.removesuffix("\r")}
+
+
+def _table(files: Sequence[Path], source: str, target: str) -> datasets.Dataset:
+    return _sides(", ".join(file.name for file in files), read_tables(files, [source, target]), source, target)
+
+
+def _sides(name: str, rows: datasets.Dataset, source: str, target: str) -> datasets.Dataset:
+    """Columns `source` and `target`, from two columns or from one that holds a sentence for each language."""
+    if TRANSLATION in rows.column_names and source not in rows.column_names:
+        if not isinstance(rows.features[TRANSLATION], dict):
+            raise InputError(
+                f"{name!r} has a column {TRANSLATION!r} of {rows.features[TRANSLATION].dtype}; expected a sentence for "
+                f"each language in it, {{{source!r}: ..., {target!r}: ...}}, or columns {source!r} and {target!r}"
+            )
+        languages = list(rows.features[TRANSLATION])
+        if missing := [side for side in (source, target) if side not in languages]:
+            raise InputError(f"{name!r} has translations in {languages}; expected {missing[0]!r} among them")
+        rows = rows.select_columns([TRANSLATION]).flatten()
+        source, target = f"{TRANSLATION}.{source}", f"{TRANSLATION}.{target}"
+    for side in (source, target):
+        if side not in rows.column_names:
+            raise InputError(f"{name!r} has columns {rows.column_names}; expected the sentences in column {side!r}")
+        if rows.features[side].dtype not in ("string", "large_string"):
+            raise InputError(f"{name!r} has a column {side!r} of {rows.features[side].dtype}; expected sentences")
+    rows = rows.select_columns([source, target]).rename_columns({source: "source", target: "target"})
+    return rows.filter(_both, batched=True)
+
+
+def _both(batch: dict[str, list[str | None]]) -> list[bool]:
+    return [one is not None and other is not None for one, other in zip_longest(batch["source"], batch["target"])]

@@ -1,0 +1,127 @@
+"""A text that is too large to be stored: what is known of it beforehand, and its rows in sequence."""
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+
+import datasets
+
+from seqmodels.data.corpora import Corpus, Rows, local_files, of_files
+from seqmodels.data.stream_shards import Row, Shards, hub_shards, local_shards
+from seqmodels.errors import InputError
+
+SAMPLE = 1 << 24
+"""Characters at the start of a stream of which its figures and its vocabulary are made."""
+
+HELD_OUT = 1 << 20
+"""Characters that are held out for validation at most, where the rows are long."""
+
+
+class StreamedCorpus(Corpus):
+    """Shards to train on, of which `train` as a split is a sample; validation and test are read whole.
+
+    Args:
+        origin: one line for people: what the text is.
+        shards: what is trained on.
+        others: how to read other splits, in full.
+        held_out: how many rows at the start of the stream validate where there is no such split: pieces of text files,
+            documents of tables.
+
+    Raises:
+        InputError: a shard cannot be read, or all rows are held out.
+    """
+
+    def __init__(self, origin: str, shards: Shards, others: Mapping[str, Rows], held_out: int) -> None:
+        self.shards = shards
+        splits = dict(others)
+        held: list[Row] = []
+        self._first = [0] * len(shards.names)
+        if "validation" not in others:
+            held = self._hold_out(held_out)
+            splits["validation"] = partial(_stored, held)
+        self.numbers = [number for number, first in enumerate(self._first) if _has_row(shards, number, first)]
+        if not self.numbers:
+            raise InputError(
+                f"{origin} has no more than the {len(held):,} rows that are held out for validation; give a smaller "
+                "held_out, or leave out stream: a text of this size can be stored"
+            )
+        splits["train"] = self._sample
+        super().__init__(origin, splits)
+
+    def _hold_out(self, count: int) -> list[Row]:
+        """The first rows of the stream, and in which row each shard begins behind them."""
+        held, characters = list[Row](), 0
+        for number in range(len(self._first)):
+            for row in self.shards.rows(number):
+                if len(held) == count or characters >= HELD_OUT:
+                    return held
+                held.append(row)
+                characters += len(row[0])
+                self._first[number] += 1
+        return held
+
+    def _sample(self) -> datasets.Dataset:
+        rows = itertools.chain.from_iterable(self.rows_of(number) for number in range(len(self.numbers)))
+        return _stored(_up_to(rows, SAMPLE))
+
+    def rows_of(self, number: int, first: int = 0) -> Iterator[Row]:
+        """The rows to train on of one of `numbers`, from one of them on."""
+        shard = self.numbers[number]
+        return self.shards.rows(shard, self._first[shard] + first)
+
+    @property
+    def extent(self) -> str:
+        """How much there is, and what is known of it only in part, for people."""
+        count = len(self.numbers)
+        size = "" if self.shards.bytes is None else f" of {self.shards.bytes / 1e6:,.1f} MB"
+        return f"a stream of {count} shard{'s' if count > 1 else ''}{size}"
+
+    def fingerprint(self, sample: str) -> str:
+        """Tells whether two runs saw the same: a hash of the names and sizes of the shards and of the sample's text.
+
+        Args:
+            sample: the hash of the text of the sample.
+        """
+        return hashlib.sha256(f"{self.shards.fingerprint} {self._first} {sample}".encode()).hexdigest()
+
+
+def load_stream(source: str, *, subset: str | None, column: str, held_out: int) -> StreamedCorpus:
+    """Find the shards that a name stands for; see `corpora.load_corpus`.
+
+    Raises:
+        InputError: there is no such file or dataset, or nothing in it to train on.
+    """
+    found = local_files(source)
+    if found is None:
+        origin, splits = f"{source} from the hub", hub_shards(source, subset, column)
+        train = splits.pop("train")
+        others: Mapping[str, Rows] = {split: partial(_whole, shards) for split, shards in splits.items()}
+    else:
+        origin, named = found
+        if "train" not in named:
+            raise InputError(f"{origin} has nothing to train on, only {', '.join(named)}")
+        train = local_shards(named.pop("train"), column)
+        others = of_files(origin, named, column, val_share=0.0).splits
+    return StreamedCorpus(origin, train, others, held_out)
+
+
+def _has_row(shards: Shards, number: int, first: int) -> bool:
+    return not first or next(shards.rows(number, first), None) is not None
+
+
+def _whole(shards: Shards) -> datasets.Dataset:
+    return _stored(itertools.chain.from_iterable(shards.rows(number) for number in range(len(shards.names))))
+
+
+def _up_to(rows: Iterable[Row], characters: int) -> Iterator[Row]:
+    for row in rows:
+        yield row
+        characters -= len(row[0])
+        if characters <= 0:
+            return
+
+
+def _stored(rows: Iterable[Row]) -> datasets.Dataset:
+    columns = zip(*rows, strict=True)
+    return datasets.Dataset.from_dict(dict(zip(("text", "starts", "ends"), map(list, columns), strict=True)))

@@ -1,0 +1,260 @@
+"""Many texts to token ids: in parallel processes where that pays, with a bar where someone is watching.
+
+The token column: a split of a corpus as one long row of token ids, memory-mapped.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import datasets
+import numpy as np
+import torch
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from seqmodels.batch import BOS, EOS, UNK
+from seqmodels.data.tokenizers import Tokenizer
+
+LARGE = 1 << 25
+"""Bytes of text from which on processes, and a bar, are worth their start."""
+
+TOGETHER = 1 << 20
+"""Characters that are encoded at a time, and sent to a process."""
+
+T = TypeVar("T")
+
+_tokenizer: Tokenizer
+"""What a forked process encodes with."""
+
+
+def width(tokenizer: Tokenizer) -> type[np.signedinteger]:
+    """The smallest type that holds all ids of a vocabulary: int16 or int32."""
+    return np.int16 if tokenizer.vocab_size <= 1 << 15 else np.int32
+
+
+def grouped(rows: Iterable[T], characters: Callable[[T], int]) -> Iterator[list[T]]:
+    """Rows in groups of about `TOGETHER` characters, so that many short ones are encoded at once."""
+    group, together = list[T](), 0
+    for row in rows:
+        group.append(row)
+        together += characters(row)
+        if together >= TOGETHER:
+            yield group
+            group, together = [], 0
+    if group:
+        yield group
+
+
+def encode(tokenizer: Tokenizer, texts: list[str]) -> list[np.ndarray]:
+    """Token ids of each text, (N,) int16 or int32."""
+    return [np.array(ids, width(tokenizer)) for ids in tokenizer.encode_batch(texts)]
+
+
+def encode_all(
+    texts: Iterable[str], tokenizer: Tokenizer, size: int, processes: int | None = None
+) -> Iterator[np.ndarray]:
+    """Token ids of texts, one after the other and in their order; only a few groups of them are in memory.
+
+    Args:
+        texts: what to encode.
+        tokenizer: what to encode with.
+        size: bytes of all texts together.
+        processes: how many to encode with; where not given, one for each core that this process may use, if the text is
+            large and processes can be forked. In one process the library itself uses all cores, but lists of ids become
+            arrays one after the other.
+
+    Yields:
+        (N,) int16 or int32 for each text.
+    """
+    if processes is None:
+        processes = _cores() if size >= LARGE and sys.platform == "linux" else 1
+    groups = grouped(texts, len)
+    encoded = _in_processes(groups, tokenizer, processes) if processes > 1 else (encode(tokenizer, g) for g in groups)
+    console = Console(file=sys.stdout)
+    with contextlib.closing(encoded):
+        for group in track(
+            encoded,
+            f"tokenizing {size / 1e6:,.0f} MB",
+            total=-(-size // TOGETHER),
+            console=console,
+            transient=True,
+            disable=size < LARGE or not console.is_terminal,
+        ):
+            yield from group
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _in_processes(
+    groups: Iterable[list[str]], tokenizer: Tokenizer, processes: int
+) -> Generator[list[np.ndarray], None, None]:
+    """The groups encoded by forked processes, in their order; no more of them are under way than keep all busy.
+
+    Forked, since a fresh interpreter would run the program of a user once more where it has no main guard, and would
+    load torch for nothing.
+    """
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(tokenizer,)) as pool:
+        waiting: deque[Future[list[np.ndarray]]] = deque()
+        with warnings.catch_warnings():
+            # Of Python 3.12, for the locks of threads that a fork would copy; these processes only encode.
+            warnings.filterwarnings("ignore", r".*is multi-threaded, use of fork\(\)", DeprecationWarning)
+            waiting.append(pool.submit(_encode, []))
+        waiting.popleft().result()
+        try:
+            for group in groups:
+                waiting.append(pool.submit(_encode, group))
+                if len(waiting) > 2 * processes:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin(tokenizer: Tokenizer) -> None:
+    """In a forked process: it has one thread, without those that the library had before the fork."""
+    global _tokenizer
+    _tokenizer = tokenizer
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def _encode(texts: list[str]) -> list[np.ndarray]:
+    return encode(_tokenizer, texts)
+
+
+LAYOUT = 3
+"""Changes when the same text and tokenizer make another column or other facts: nothing stale is found in the cache."""
+
+
+@dataclass(frozen=True)
+class TextFacts:
+    """What a split holds: counts, and a hash of its text to tell whether two runs saw the same."""
+
+    tokens: int
+    characters: int
+    bytes: int
+    unknown: int
+    documents: int
+    sha256: str
+
+    def bits_per_byte(self, nats: float) -> float:
+        """Bits per byte of the text as it stands, from nats summed over all of its tokens.
+
+        Exact for every tokenizer, also one that leaves out white space or has unknown tokens; `Tokenizer.sizes`, by
+        which batches are measured, can only say what a token stands for.
+        """
+        return nats / math.log(2) / self.bytes
+
+
+def token_column(
+    rows: datasets.Dataset, tokenizer: Tokenizer, *, bos: bool = True, eos: bool = True
+) -> tuple[Tensor, TextFacts]:
+    """All documents one after the other, each between BOS and EOS, and BOS at the very start in any case.
+
+    Tokenized once for a text and a tokenizer, wherever the text lies and however many processes ask for it: the result
+    lies in the cache of `datasets` as a flat file of 2 or 4 bytes a token, which is written as the tokens are made and
+    mapped into memory, not read.
+
+    Args:
+        rows: `text`, `starts` and `ends` as in `corpora.Corpus`.
+        tokenizer: what to encode with.
+        bos: begin each document with BOS.
+        eos: end each with EOS.
+
+    Returns:
+        Token ids (N,), int16 or int32, and the facts about the text.
+    """
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / "seqmodels"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = once(folder / f"{_key(rows._fingerprint)}.text.json", lambda _: _read(rows))
+    name = _key(bos, eos, text, tokenizer.json)
+    facts = once(folder / f"{name}.json", lambda path: _tokenize(path, rows, text["bytes"], tokenizer, bos, eos))
+    # Copy-on-write, since torch warns about arrays that nobody may write to; nobody does.
+    ids = torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))
+    return ids, TextFacts(**facts, **{name: text[name] for name in ("characters", "bytes", "documents", "sha256")})
+
+
+def _key(*made_of: object) -> str:
+    return hashlib.sha256(json.dumps([LAYOUT, *made_of]).encode()).hexdigest()[:24]
+
+
+def once(path: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """A record that is made where it is not there yet, by one process while all others wait for it.
+
+    It is written beside its place and then renamed: a process that is killed leaves nothing that is taken for whole.
+
+    Args:
+        path: where the record lies as JSON.
+        make: makes it, and may leave other files in the same folder before it returns.
+    """
+    if not path.exists():
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                beside = path.with_suffix(".json.part")
+                beside.write_text(json.dumps(make(path)))
+                beside.replace(path)
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def _each(rows: datasets.Dataset) -> Iterator[tuple[str, bool, bool]]:
+    """A text, whether a document starts with it, and whether one ends: for each row, a few at a time."""
+    for batch in rows.iter(64):
+        yield from zip(batch["text"], batch["starts"], batch["ends"], strict=True)
+
+
+def _read(rows: datasets.Dataset) -> dict[str, Any]:
+    """Facts of a text that no tokenizer changes, and a hash of where it is cut into rows and documents."""
+    digest, cuts = hashlib.sha256(), hashlib.sha256()
+    characters = size = documents = 0
+    for number, (text, starts, ends) in enumerate(_each(rows)):
+        content = text.encode()
+        digest.update(content)
+        cuts.update(f"{len(content)} {starts} {ends}\n".encode())
+        characters, size = characters + len(text), size + len(content)
+        documents += starts or number == 0
+    facts = {"characters": characters, "bytes": size, "documents": documents, "sha256": digest.hexdigest()}
+    return {**facts, "cuts": cuts.hexdigest()}
+
+
+def _tokenize(
+    record: Path, rows: datasets.Dataset, size: int, tokenizer: Tokenizer, bos: bool, eos: bool
+) -> dict[str, Any]:
+    """Write the column beside its record, as the tokens are made; gives how many they are."""
+    beside = record.with_suffix(".npy.part")
+    tokens = unknown = 0
+    with beside.open("wb") as file:
+        _write_header(file, 0, width(tokenizer))
+        encoded = encode_all((text for text, _, _ in _each(rows)), tokenizer, size)
+        for number, (ids, (_, starts, ends)) in enumerate(zip(encoded, _each(rows), strict=True)):
+            opening = [BOS] if number == 0 or (bos and starts) else []
+            made = np.concatenate([opening, ids, [EOS] if eos and ends else []], dtype=ids.dtype, casting="unsafe")
+            file.write(made.tobytes())
+            tokens, unknown = tokens + len(made), unknown + int((ids == UNK).sum())
+        file.seek(0)
+        _write_header(file, tokens, width(tokenizer))
+    beside.replace(record.with_suffix(".npy"))
+    return {"tokens": tokens - 1, "unknown": unknown}
+
+
+def _write_header(file: BinaryIO, tokens: int, dtype: type[np.signedinteger]) -> None:
+    """What stands before the tokens; numpy leaves room in it for any number of them (NEP 1, version 1.0)."""
+    described = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    np.lib.format.write_array_header_1_0(file, {"descr": described, "fortran_order": False, "shape": (tokens,)})

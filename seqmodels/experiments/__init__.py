@@ -1,0 +1,1 @@
+"""Published experiments as data, task and table."""

@@ -1,0 +1,37 @@
+"""Questions by analogy, as questions-words.txt asks them."""
+
+from typing import NamedTuple
+
+from seqmodels.errors import InputError
+from seqmodels.files import Path_, local, read_small
+
+
+class Question(NamedTuple):
+    """`a` is to `b` as `c` is to `d`."""
+
+    section: str
+    a: str
+    b: str
+    c: str
+    d: str
+
+
+def read_questions(path: Path_) -> list[Question]:
+    """Questions of a file: a line `: section`, and then four words on each line.
+
+    Raises:
+        InputError: it cannot be read, a line has other than four words, or there is no question.
+    """
+    path = local(path)
+    section, found = "questions", list[Question]()
+    for number, line in enumerate(read_small(path).splitlines(), 1):
+        words = line.split()
+        if line.startswith(":"):
+            section = line[1:].strip()
+        elif len(words) == 4:
+            found.append(Question(section, *words))
+        elif words:
+            raise InputError(f"line {number} of {str(path)!r} has {len(words)} words; expected four, or a ': section'")
+    if not found:
+        raise InputError(f"{str(path)!r} has no questions; expected ': section' and four words on each line")
+    return found

@@ -1,0 +1,147 @@
+"""The layers that work on each position by itself, and the norms before them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Literal, cast
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqmodels.errors import InputError
+from seqmodels.nn.attention import CrossAttention, KeysValues, Reading
+from seqmodels.nn.dropout import dropout
+from seqmodels.nn.trace import Trace
+from seqmodels.state import State
+
+Norm = Literal["layer", "rms"]
+Activation = Literal["gelu", "swiglu"]
+
+
+class FeedForward(nn.Module, ABC):
+    """Two layers, `out(inside(x))`."""
+
+    out: nn.Linear
+
+    @abstractmethod
+    def inside(self, x: Tensor) -> Tensor:
+        """What the second layer reads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.out(self.inside(x)))
+
+
+class GELU(FeedForward):
+    """GELU between the layers (Hendrycks and Gimpel 2016), four times as wide inside."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(size, 4 * size, bias=False)
+        self.out = nn.Linear(4 * size, size, bias=False)
+
+    def inside(self, x: Tensor) -> Tensor:
+        return F.gelu(self.up(x))
+
+
+class SwiGLU(FeedForward):
+    """Gated layer (Shazeer 2020), as many parameters as `GELU`."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        width = 8 * size // 3
+        self.up = nn.Linear(size, 2 * width, bias=False)
+        self.out = nn.Linear(width, size, bias=False)
+
+    def inside(self, x: Tensor) -> Tensor:
+        gate, value = self.up(x).chunk(2, -1)
+        return cast(Tensor, F.silu(gate) * value)
+
+
+class LayerNorm(nn.LayerNorm):
+    """Torch's, also for weights that were gathered in half precision, which its kernel for CPUs refuses."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+
+
+class RMSNorm(nn.RMSNorm):
+    """Likewise."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
+_NORMS: dict[str, type[nn.Module]] = {"layer": LayerNorm, "rms": RMSNorm}
+_ACTIVATIONS: dict[str, type[FeedForward]] = {"gelu": GELU, "swiglu": SwiGLU}
+
+
+def make_norm(name: Norm, size: int) -> nn.Module:
+    """Layer norm (Ba et al. 2016) or RMS norm (Zhang and Sennrich 2019).
+
+    Raises:
+        InputError: the name is not known.
+    """
+    if name not in _NORMS:
+        raise InputError(f"the norm {name!r} is not known; choose {' or '.join(_NORMS)}")
+    return _NORMS[name](size)
+
+
+def make_feed_forward(name: Activation, size: int) -> FeedForward:
+    """`GELU` or `SwiGLU`.
+
+    Raises:
+        InputError: the name is not known.
+    """
+    if name not in _ACTIVATIONS:
+        raise InputError(f"the activation {name!r} is not known; choose {' or '.join(_ACTIVATIONS)}")
+    return _ACTIVATIONS[name](size)
+
+
+class Block(nn.Module):
+    """`x + mixer(norm(x))`, then `x + feed_forward(norm(x))`: the pre-norm layer of GPT-2; between the two, where
+    there is a memory, `x + cross(norm(x), memory)`.
+
+    Args:
+        mixer: `y, state = mixer(x, state, reading, trace)`, the part that looks at other positions.
+        cross: the part that looks at the memory; None where there is none.
+        feed_forward: the part that looks at each position by itself.
+        norm: makes a norm for each.
+        dropout: share dropped of what each adds, while training.
+    """
+
+    def __init__(
+        self,
+        mixer: nn.Module,
+        cross: CrossAttention | None,
+        feed_forward: nn.Module,
+        norm: Callable[[], nn.Module],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.norm_mixer, self.norm_feed_forward = norm(), norm()
+        self.norm_cross = None if cross is None else norm()
+        self.mixer, self.cross, self.feed_forward, self.dropout = mixer, cross, feed_forward, dropout
+
+    def remember(self, source: Tensor) -> KeysValues:
+        """Keys and values of a source, where there is a memory."""
+        assert self.cross is not None
+        return self.cross.remember(source)
+
+    def forward(
+        self,
+        x: Tensor,
+        state: State,
+        reading: Reading,
+        memory: KeysValues | None,
+        visible: Tensor | None,
+        trace: Trace | None,
+    ) -> tuple[Tensor, State]:
+        y, state = self.mixer(self.norm_mixer(x), state, reading, trace)
+        x = x + dropout(y, self.dropout, self.training)
+        if self.cross is not None and self.norm_cross is not None:
+            y = self.cross(self.norm_cross(x), memory, visible, trace)
+            x = x + dropout(y, self.dropout, self.training)
+        y = self.feed_forward(self.norm_feed_forward(x))
+        x = x + dropout(y, self.dropout, self.training)
+        if trace is not None:
+            trace.units[""] = x if reading.mask is None else x * reading.mask.unsqueeze(-1)
+        return x, state

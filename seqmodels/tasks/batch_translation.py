@@ -1,0 +1,187 @@
+"""Translations of texts: in batches of like lengths, by one model or several together."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from seqmodels.batch import EOS
+from seqmodels.data import Tokenizer
+from seqmodels.data.buckets import padded
+from seqmodels.decoding import Beam, Chance, Draws, beam_search, draw
+from seqmodels.decoding.beam_search import Hypothesis, MemoryStep
+from seqmodels.errors import InputError
+from seqmodels.state import State
+
+TOKENS = 4096
+"""Most tokens of the sources of a batch times the rows that a sentence takes, padding included."""
+
+
+class Translates(Protocol):
+    """What can be asked for translations: a `Translator`, or a language model behind `Joined`."""
+
+    tokenizer: Tokenizer
+    source_tokenizer: Tokenizer
+
+    @property
+    def training(self) -> bool:
+        """Whether it is in training mode."""
+
+    @property
+    def max_length(self) -> int | None:
+        """Most positions of a source and of a target; None where there is no such limit."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Switch to training mode, or to evaluation mode."""
+
+    def encode(self, source: Tensor, mask: Tensor | None = None) -> State:
+        """What is kept of sources (B, S), each with EOS at its end."""
+
+    def step(self, tokens: Tensor, state: State | None, memory: State) -> tuple[Tensor, State]:
+        """One token a row to logits of the next, and the state."""
+
+    def aligned_step(self, tokens: Tensor, state: State | None, memory: State) -> tuple[Tensor, State, Tensor]:
+        """The same, and how much was attended to each token of the source, (B, S)."""
+
+
+class Translation(NamedTuple):
+    """One translation of a text."""
+
+    text: str
+    score: float
+    """What it was chosen by, see `Hypothesis`; 0 for the translation of nothing."""
+    log_probability: float
+    """In nats."""
+
+
+def translations(
+    models: Sequence[Translates], texts: Sequence[str], how: Beam | Draws, first_number: int = 0
+) -> list[list[Translation]]:
+    """Translate texts; see `Translator.translate`.
+
+    Args:
+        models: one, or several of the same vocabularies, whose probabilities are averaged at each token.
+        texts: what to translate.
+        how: how to search, or to draw.
+        first_number: number of the first text among all that are translated in several calls: what is drawn for a text
+            follows from its number.
+
+    Raises:
+        InputError: the models' vocabularies differ.
+    """
+    first = models[0]
+    for model in models[1:]:
+        for side in ("tokenizer", "source_tokenizer"):
+            if getattr(model, side).json != getattr(first, side).json:
+                raise InputError(f"the models to be joined have not the same {side.replace('_', ' ')}")
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"expected a list of texts to translate, got {texts!r:.80}")
+    longest = positions(models)
+    sources = [ids if longest is None else ids[: longest - 1] for ids in first.source_tokenizer.encode_batch(texts)]
+    results = [[Translation("", 0.0, 0.0)] for _ in texts]
+    for rows in _batches([len(ids) for ids in sources], TOKENS // how.rows):
+        found = hypotheses(models, [sources[row] for row in rows], how, [first_number + row for row in rows])
+        for row, best in zip(rows, found, strict=True):
+            results[row] = [Translation(first.tokenizer.decode(one.tokens), *one[1:]) for one in best]
+    return results
+
+
+def positions(models: Sequence[Translates]) -> int | None:
+    """Most positions of a source, its end among them, and of a target; None where there is no such limit."""
+    return min((model.max_length for model in models if model.max_length is not None), default=None)
+
+
+def _batches(lengths: list[int], tokens: int) -> Iterator[list[int]]:
+    """Rows that are translated together, the longest first; those without tokens are in none."""
+    batch: list[int] = []
+    for row in sorted((row for row, length in enumerate(lengths) if length), key=lengths.__getitem__, reverse=True):
+        if batch and (len(batch) + 1) * (lengths[batch[0]] + 1) > tokens:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def hypotheses(
+    models: Sequence[Translates],
+    sources: Sequence[list[int]],
+    how: Beam | Draws,
+    numbers: Sequence[int] | None = None,
+) -> list[list[Hypothesis]]:
+    """Token ids for sources of token ids without EOS, which all fit one batch.
+
+    Args:
+        models: see `translations`.
+        sources: what to translate.
+        how: how to search, or to draw.
+        numbers: of the sources, which chance depends on; None for their places.
+    """
+    first = models[0]
+    source, mask = padded([torch.tensor([*ids, EOS]) for ids in sources])
+    source, mask = source.to(first.device), None if mask is None else mask.to(first.device)
+    limits = how.limits([len(ids) for ids in sources])
+    if (longest := positions(models)) is not None:
+        limits = [min(limit, longest) for limit in limits]
+    modes = [model.training for model in models]
+    for model in models:
+        model.train(False)
+    try:
+        memories = tuple(model.encode(source, mask) for model in models)
+        if isinstance(how, Draws):
+            keys = [(number, sample) for number in numbers or range(len(sources)) for sample in range(how.samples)]
+            chance = Chance(how.seed, keys, first.device)
+            return draw(_together(models), (memories, ()), limits, how.sampling, chance)
+        if not how.coverage_penalty:
+            return beam_search(_together(models), (memories, ()), limits, how)
+        real = torch.ones_like(source, dtype=torch.bool) if mask is None else mask
+        step, memory = _covering(models), (memories, real)
+        return beam_search(step, memory, limits, how, lambda state: how.coverage_penalty * _covered(state))
+    finally:
+        for model, mode in zip(models, modes, strict=True):
+            model.train(mode)
+
+
+def _together(models: Sequence[Translates]) -> MemoryStep:
+    """The step of several models as one: their states and memories in tuples, their probabilities averaged."""
+
+    def step(tokens: Tensor, state: Any, memory: Any) -> tuple[Tensor, State]:
+        states = [None] * len(models) if state is None else state
+        parts = [model.step(tokens, *known) for model, *known in zip(models, states, memory[0], strict=True)]
+        return _mean([logits for logits, _ in parts]), tuple(following for _, following in parts)
+
+    return step
+
+
+def _covering(models: Sequence[Translates]) -> MemoryStep:
+    """The same, with the attention that each token of the source was given so far, (R, S), beside the states."""
+
+    def step(tokens: Tensor, state: Any, memory: Any) -> tuple[Tensor, State]:
+        memories, real = memory
+        states, given = ([None] * len(models), 0.0) if state is None else state
+        parts = [model.aligned_step(tokens, *known) for model, *known in zip(models, states, memories, strict=True)]
+        weights = torch.stack([found.float() for *_, found in parts]).mean(0)  # a sum over the whole translation
+        beams = len(tokens) // len(real)
+        given = given + weights.masked_fill(~real.repeat_interleave(beams, 0), 1.0)  # padding counts as covered
+        return _mean([logits for logits, *_ in parts]), (tuple(following for _, following, _ in parts), given)
+
+    return step
+
+
+def _covered(state: State) -> Tensor:
+    """`sum(log(min(attention, 1)))` for each row of the state of `_covering`."""
+    given: Tensor = state[1]  # type: ignore[assignment]
+    return given.clamp(1e-9, 1.0).log().sum(1)
+
+
+def _mean(logits: list[Tensor]) -> Tensor:
+    """Logits whose softmax is the mean of those of several."""
+    if len(logits) == 1:
+        return logits[0]
+    return torch.stack([one.float().log_softmax(-1) for one in logits]).logsumexp(0)

@@ -1,0 +1,104 @@
+"""Dynamic evaluation: a model that goes on learning from the text it has just been scored on (Krause et al. 2018)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seqmodels.batch import Batch
+from seqmodels.errors import InputError
+from seqmodels.metrics import TextMetrics, summed_nats
+from seqmodels.nn.dropout import evaluating
+from seqmodels.state import State, detach
+from seqmodels.tasks.base import SequenceTask
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """How fast a model follows the text.
+
+    Attributes:
+        lr: step along the gradient, each weight's divided by the root mean square of its gradients in training.
+        decay: share of the way back to the trained weights at each step, more for weights with larger gradients.
+        epsilon: added to that root, so that weights without gradients stay.
+
+    Raises:
+        InputError: a value makes no sense.
+    """
+
+    lr: float = 1e-4
+    decay: float = 2e-3
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.lr < 0 or not 0 <= self.decay <= 1 or self.epsilon <= 0:
+            raise InputError(
+                f"expected a dynamic lr of at least 0, a decay in [0, 1] and epsilon above 0, got lr={self.lr}, "
+                f"decay={self.decay}, epsilon={self.epsilon}"
+            )
+
+
+def dynamic_evaluation(
+    task: SequenceTask, batches: Iterable[Batch], statistics: Iterable[Batch], how: Dynamic
+) -> Iterator[TextMetrics]:
+    """Score batches one after the other, each before the model learns from it; the weights are put back at the end.
+
+    `w += decay * s * (w_trained - w) - lr * g / (r + epsilon)`, with `g` the gradient of the batch just scored, `r` the
+    root mean square of the gradients of `statistics`, and `s` that root relative to its mean over all weights (eqs. 6
+    to 8, called RMS with RMS decay to the trained weights there).
+
+    Args:
+        task: the model; without dropout, as in evaluation.
+        batches: the text in its order; short batches follow it more closely.
+        statistics: batches of the training text.
+        how: how fast.
+
+    Yields:
+        The sums so far, after each batch.
+    """
+    parameters = [p for p in task.parameters() if p.requires_grad]
+    trained = [p.detach().clone() for p in parameters]
+    with evaluating(task):
+        try:
+            roots = _root_mean_squares(task, parameters, statistics)
+            mean = sum(float(root.sum()) for root in roots) / sum(root.numel() for root in roots)
+            pulls = [(how.decay * root / mean).clamp(max=1.0) for root in roots]
+            rates = [how.lr / (root + how.epsilon) for root in roots]
+            scores = TextMetrics(task.tokenizer.sizes).to(task.device)
+            for gradients, nats, batch in _gradients(task, parameters, batches):
+                scores.update(nats, batch.targets)
+                for p, start, pull, rate, gradient in zip(parameters, trained, pulls, rates, gradients, strict=True):
+                    p.data.lerp_(start, pull).addcmul_(rate, gradient, value=-1)
+                yield scores
+        finally:
+            with torch.no_grad():
+                for p, start in zip(parameters, trained, strict=True):
+                    p.copy_(start)
+
+
+def _root_mean_squares(task: SequenceTask, parameters: Sequence[Tensor], batches: Iterable[Batch]) -> list[Tensor]:
+    squares, count = [torch.zeros_like(p) for p in parameters], 0
+    for gradients, _, _ in _gradients(task, parameters, batches):
+        count += 1
+        for square, gradient in zip(squares, gradients, strict=True):
+            square.addcmul_(gradient, gradient)
+    if not count:
+        raise InputError("dynamic evaluation needs training text to know how large gradients are; none was given")
+    return [square.div_(count).sqrt_() for square in squares]
+
+
+def _gradients(
+    task: SequenceTask, parameters: Sequence[Tensor], batches: Iterable[Batch]
+) -> Iterator[tuple[list[Tensor], Tensor, Batch]]:
+    """Gradients of the mean loss of each batch, its nats, and the batch; the state is carried where it goes on."""
+    state: State | None = None
+    for batch in batches:
+        batch = batch.to(task.device)
+        with torch.enable_grad():
+            logits, end = task(batch, state if batch.continues else None)
+            nats, count = summed_nats(logits, batch.targets)
+            state = detach(end) if batch.goes_on else None
+            found = torch.autograd.grad(nats / count.clamp(min=1), parameters, allow_unused=True)
+        gradients = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+        yield gradients, nats.detach(), batch

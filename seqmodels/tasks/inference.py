@@ -1,0 +1,28 @@
+"""A trained model as it is put to use: on the device that there is, and with weights as small as is asked for."""
+
+import torch
+
+from seqmodels.environment import choose_accelerator
+from seqmodels.errors import InputError
+from seqmodels.nn.quantization import to_int8
+from seqmodels.tasks import SequenceTask
+
+
+def for_use(task: SequenceTask, *, bf16: bool = False, int8: bool = False) -> SequenceTask:
+    """A model to write or translate with, on a GPU where there is one.
+
+    Args:
+        task: a model, which is changed.
+        bf16: with weights of half precision, bfloat16.
+        int8: with weights of eight bits in its larger linear layers; then on the CPU.
+
+    Raises:
+        InputError: both are asked for, or the model gains nothing by eight bits.
+    """
+    if bf16 and int8:
+        raise InputError("--bf16 and --int8 were both given; expected one of them")
+    if int8:
+        to_int8(task)
+        return task
+    device = "cuda" if choose_accelerator("auto", 1) == "gpu" else "cpu"
+    return task.to(device, torch.bfloat16 if bf16 else None)

@@ -1,0 +1,211 @@
+"""Writing the checkpoints of a run: the last two and the best, each whole or not there."""
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
+
+from seqmodels.checkpoints.load import read_checkpoint
+from seqmodels.files import sync_folder, whole
+from seqmodels.tasks import SequenceTask
+from seqmodels.tasks.fsdp import own_part
+from seqmodels.training.budget import Budget, between_steps
+from seqmodels.training.interruption import Signals, Stopped
+from seqmodels.training.resume import NEWEST_FIRST
+
+
+class WholeFiles(CheckpointIO):
+    """Checkpoints as files that are whole or not there, read as tensors and plain data.
+
+    Attributes:
+        failed: why the last one could not be written. It is no exception, since the other ranks wait for this one.
+    """
+
+    failed: str | None = None
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write one; where it cannot be, what was there before is still there."""
+        path = Path(path)
+        self.failed = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole(path) as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:  # torch raises the second where the first was raised inside of it
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):
+                raise
+            self.failed = cause.strerror or str(cause)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read one, see `read_checkpoint`."""
+        return read_checkpoint(path)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete one."""
+        Path(path).unlink(missing_ok=True)
+
+
+class Checkpoints(Checkpoint):
+    """Keeps the last two checkpoints of a run and its best, and ends the run where a signal asks for it.
+
+    One is saved after the first step; before each validation, so that a process may die in it; every so many minutes;
+    and where a signal came. It becomes the best where the validation says so. None is saved of weights that are not
+    finite; and where steps are skipped, the last of before is kept.
+
+    Args:
+        folder: `last.ckpt`, `previous.ckpt` and `best.ckpt` lie there.
+        files: what writes them; the trainer's plugin.
+        signals: what was received.
+        budget: what says when a validation comes.
+        newest: the checkpoint that the run is resumed from.
+        minutes: time between two, where no validation comes before.
+        monitor: the figure of which the lowest is the best.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        files: WholeFiles,
+        signals: Signals,
+        budget: Budget,
+        newest: Path | None = None,
+        minutes: float = 10.0,
+        monitor: str = "val/nats_per_token",
+    ) -> None:
+        self.folder, self.files, self.signals, self.budget = folder, files, signals, budget
+        self.newest, self.seconds, self.monitor = newest, 60 * minutes, monitor
+        self.best: dict[str, float] = {}
+        """The figures of the best validation whose weights are saved."""
+        self.began = False
+        """Whether training did: all that it goes on from was taken up."""
+        self._saved, self._at = time.monotonic(), -1  # when, and at which step the newest was
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Make the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Heed signals in Lightning's place, start the clock, and catch up on a validation."""
+        self.began = True
+        self.signals.arm()
+        self._saved = time.monotonic()
+        self.budget.catch_up(trainer)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Between two steps, save if it is time or a signal came, and after a signal end.
+
+        Raises:
+            Stopped: a signal came, on this rank or another.
+        """
+        if not between_steps(trainer):
+            return
+        due = self._at < 0 or time.monotonic() - self._saved >= self.seconds
+        number = self.signals.received or 0
+        if trainer.world_size > 1:
+            found = torch.tensor([number, int(due)], device=trainer.strategy.root_device)
+            torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+            number, due = int(found[0]), bool(found[1])
+        if due or number or self.budget.due:
+            self.save(trainer)
+        if number:
+            raise Stopped(number)
+
+    def on_validation_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        """After a signal, end: a resumed run begins with this validation.
+
+        Raises:
+            Stopped: a signal came. Several processes end after the validation, since they wait for one another there.
+        """
+        if self.signals.received and trainer.world_size == 1:
+            raise Stopped(self.signals.received)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep what was validated as the best, if it is."""
+        if trainer.state.fn != "fit":
+            return
+        figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+        best = self.best.get(self.monitor, float("inf"))
+        if figures[self.monitor] < best and self._at == trainer.global_step:
+            self.best = figures
+            if trainer.is_global_zero and self.newest is not None:
+                _copy(self.newest, self.folder / "best.ckpt")
+
+    def save(self, trainer: pl.Trainer) -> None:
+        """Save, if there is something good to save; the one before stays beside it."""
+        self._saved = time.monotonic()
+        if not self._is_finite(trainer):
+            return
+        for logger in trainer.loggers:
+            logger.save()  # a line that is in the past of a checkpoint is not logged again
+        new, last, previous = (self.folder / name for name in NEWEST_FIRST)
+        trainer.save_checkpoint(new)
+        task = trainer.lightning_module
+        assert isinstance(task, SequenceTask)
+        # And not one that was damaged; nor one of the same weights, which did no good in the steps since then.
+        keeps = self.newest == last and self._at <= trainer.global_step - task.skipped_in_a_row
+        if not self.files.failed:
+            self.newest, self._at = last, trainer.global_step
+        if not trainer.is_global_zero:
+            return
+        if self.files.failed:
+            print(
+                f"warning: no checkpoint could be saved at step {trainer.global_step:,} ({self.files.failed}); the one "
+                "before is whole, and the next save tries again",
+                file=sys.stderr,
+            )
+            return
+        if keeps:
+            last.replace(previous)
+        new.replace(last)
+        sync_folder(self.folder)
+
+    @staticmethod
+    def _is_finite(trainer: pl.Trainer) -> bool:
+        parts = [part for p in trainer.lightning_module.parameters() if (part := own_part(p.detach())).numel()]
+        extremes = torch.stack([extreme.float() for part in parts for extreme in torch.aminmax(part)])
+        finite = bool(torch.isfinite(extremes).all())
+        return trainer.strategy.reduce_boolean_decision(finite, all=True)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Signals end the process again, since nothing can be lost any more."""
+        self.signals.disarm()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """See `on_train_end`."""
+        self.on_train_end(trainer, pl_module)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """The one that is gone on with is that of its step."""
+        self._at = checkpoint["global_step"]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best figures."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.best = state_dict["best"]
+
+
+def _copy(path: Path, target: Path) -> None:
+    """Give a file that will not be written to any more a second name, or where the disk cannot do that, copy it."""
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)
+    try:
+        os.link(path, beside)
+        beside.replace(target)
+        beside.unlink(missing_ok=True)  # where both are names of one file already, nothing was replaced
+    except OSError:
+        with path.open("rb") as source, whole(target) as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+    sync_folder(target.parent)

@@ -1,0 +1,139 @@
+"""Scoring a text with a trained model: how it is read, and the figures with all that is needed to compare them."""
+
+import itertools
+import sys
+from dataclasses import dataclass
+
+import lightning.pytorch as pl
+from rich.console import Console
+from rich.progress import track
+
+from seqmodels.data import Batches, Share, TextDataModule
+from seqmodels.data.sampler import loader
+from seqmodels.environment import choose_accelerator, keep_freed_memory, quiet
+from seqmodels.errors import InputError
+from seqmodels.tasks import SequenceTask
+from seqmodels.tasks.dynamic_evaluation import Dynamic, dynamic_evaluation
+
+LANES, PIECE = 8, 20
+"""In how many lanes a text is read where the state is carried, and how many tokens dynamic evaluation learns from."""
+
+STATISTICS = 200
+"""Batches of the training text from which dynamic evaluation learns how large gradients are."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a text is read that is scored; every token is scored once in any case.
+
+    Attributes:
+        lanes: with the state carried, in how many lanes; the first token of each has no context.
+        stride: in windows, how many tokens each scores but the first; those before them are context.
+        dynamic: the model learns from the text after each piece was scored, in a single lane or window after window.
+        piece: with dynamic and the state carried, how many tokens it learns from at a time.
+
+    None stands for the usual: 8 lanes, windows side by side, 20 tokens a piece.
+
+    Raises:
+        InputError: a number is not positive.
+    """
+
+    lanes: int | None = None
+    stride: int | None = None
+    dynamic: Dynamic | None = None
+    piece: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in {"lanes": self.lanes, "stride": self.stride, "dynamic_piece": self.piece}.items():
+            if value is not None and value < 1:
+                raise InputError(f"{name}={value} was given; expected at least 1")
+
+    def batches(self, data: TextDataModule, split: str) -> Batches:
+        """The batches in which a split is read."""
+        for given, name, use, remedy in (
+            (data.carry and self.stride, "stride", "windows, and here the state is carried", "--no-carry"),
+            (not data.carry and self.lanes, "lanes", "a state that is carried, and here are windows", "--carry"),
+            (not data.carry and self.piece, "dynamic_piece", "a state that is carried", "--stride"),
+            (self.dynamic and self.lanes, "lanes", "a text read side by side, and dynamic reads it as one", "no lanes"),
+            (not self.dynamic and self.piece, "dynamic_piece", "dynamic evaluation", "--dynamic"),
+        ):
+            if given:
+                raise InputError(f"{name}={given} is for {use}; give {remedy} instead")
+        if self.dynamic is None:
+            return data.scored_batches(split, lanes=self.lanes or LANES, stride=self.stride)
+        return data.scored_batches(split, lanes=1, stride=self.stride, piece=self.piece or PIECE, rows=1)
+
+    def describe(self, data: TextDataModule) -> str:
+        """What the model sees before a token, in words."""
+        stride = self.stride or data.length
+        if data.carry:
+            lanes = 1 if self.dynamic else self.lanes or LANES
+            words = f"state carried through {lanes} lane{'s' if lanes > 1 else ''}"
+        else:
+            words = f"windows of {data.length} tokens, stride {stride}"
+        if self.dynamic:
+            words += f", learning from every {(self.piece or PIECE) if data.carry else stride} tokens scored"
+        return words
+
+
+def evaluate(
+    task: SequenceTask, data: TextDataModule, split: str, reading: Reading, trained_on: TextDataModule | None = None
+) -> dict[str, float]:
+    """Score every token of a text once: nats per token, perplexity, bits per character and byte, tokens scored.
+
+    Args:
+        task: the model.
+        data: the text, and with its `carry` and `length` how it is read.
+        split: which part of the text.
+        reading: how it is read.
+        trained_on: for dynamic evaluation, the data of its training.
+
+    Raises:
+        InputError: the reading does not fit the data, or dynamic evaluation diverged.
+    """
+    batches = reading.batches(data, split)
+    accelerator = choose_accelerator("auto", 1)
+    keep_freed_memory()
+    if reading.dynamic is None:
+        with quiet():
+            trainer = pl.Trainer(
+                devices=1,
+                accelerator=accelerator,
+                logger=False,
+                enable_progress_bar=sys.stderr.isatty(),
+                enable_model_summary=False,
+            )
+            (figures,) = trainer.test(task, loader(batches), verbose=False)
+        named = {name.removeprefix("test/"): float(figure) for name, figure in figures.items()}
+        return _of_text(data, split, {**named, "tokens": int(task.scores.tokens)})
+    if trained_on is None:
+        raise InputError("dynamic evaluation needs the text of training to know how large gradients are")
+    task.to("cuda" if accelerator == "gpu" else "cpu")
+    statistics = itertools.islice(loader(trained_on.training_batches(Share())), STATISTICS)
+    scores = None
+    for scores in track(  # noqa: B007 - the last one counts
+        dynamic_evaluation(task, loader(batches), statistics, reading.dynamic),
+        "scoring and learning",
+        total=len(batches),
+        console=Console(file=sys.stderr),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ):
+        pass
+    assert scores is not None
+    if not scores.nats.isfinite():
+        raise InputError(
+            f"the model lost itself as it learned from the text, at lr={reading.dynamic.lr}; give a lower --dynamic-lr"
+        )
+    named = {name: float(figure) for name, figure in scores.compute().items()}
+    return _of_text(data, split, {**named, "tokens": int(scores.tokens)})
+
+
+def _of_text(data: TextDataModule, split: str, figures: dict[str, float]) -> dict[str, float]:
+    """Bits by the length of the text itself where all of it was scored: words leave out some of its white space."""
+    if data.scored_targets != "all":
+        return figures
+    facts, nats = data.facts(split), figures["nats_per_token"] * figures["tokens"]
+    bits_per_byte = facts.bits_per_byte(nats)
+    per_character = bits_per_byte * facts.bytes / facts.characters
+    return {**figures, "bits_per_character": per_character, "bits_per_byte": bits_per_byte}

@@ -1,0 +1,242 @@
+"""What a run goes on from: the newest checkpoint that is whole, of the same model on the same data.
+
+A run folder as it was at a checkpoint: what was logged after it is logged again by the resumed run.
+"""
+
+import contextlib
+import csv
+import io
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seqmodels.checkpoints.load import checkpoint_path, read_checkpoint
+from seqmodels.checkpoints.schema import check_progress
+from seqmodels.config import construct, read_settings
+from seqmodels.data import SequenceDataModule
+from seqmodels.environment import is_other_rank
+from seqmodels.errors import DamagedError, InputError
+from seqmodels.files import local, read_json, write_beside
+from seqmodels.tasks import SequenceTask
+from seqmodels.tasks.training_state import RECORD
+from seqmodels.training.run_folder import held
+from seqmodels.training.weight_averaging import Average
+
+NEWEST_FIRST = ("next.ckpt", "last.ckpt", "previous.ckpt")
+"""What a run can be resumed from. The first is there only where a process died between two renames."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run is resumed from.
+
+    Attributes:
+        path: the checkpoint.
+        content: of it.
+        folder: the run folder that the run goes on in; None where a single checkpoint was named, from which a run of
+            its own begins.
+    """
+
+    path: Path
+    content: dict[str, Any]
+    folder: Path | None
+
+    @property
+    def due(self) -> bool:
+        """Whether a validation at its step comes first."""
+        return any(state.get("due", False) for state in self.content["callbacks"].values())
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run came to its end there, the last validation included."""
+        path = self.path.parent.parent / "result.json"
+        if not path.is_file():
+            return False
+        result = read_json(path)
+        return bool(result.get("ended") == "budget" and result.get("steps") == self.content["global_step"])
+
+
+def find_origin(path: str | Path, quietly: bool = False) -> Origin:
+    """The newest checkpoint of a run folder that is whole, or the one that is named.
+
+    Args:
+        path: the folder, or the checkpoint.
+        quietly: without the warning for a damaged one that is passed over.
+
+    Raises:
+        InputError: there is none, or it is not one to go on from.
+    """
+    path = local(path)
+    if not path.is_dir():
+        return Origin(path, _resumable(path), None)
+    there = [found for name in NEWEST_FIRST if (found := path / "checkpoints" / name).is_file()]
+    if not there:
+        checkpoint_path(path, "last")  # which says why
+    for place, found in enumerate(there, 1):
+        try:
+            return Origin(found, _resumable(found), path)
+        except DamagedError as error:
+            if place == len(there):
+                raise DamagedError(f"{error}, such as --resume {path}/checkpoints/best.ckpt") from error
+            if quietly or is_other_rank():
+                continue
+            print(f"warning: {error}; going on from {there[place].name}, the one before it", file=sys.stderr)
+    raise AssertionError
+
+
+@contextlib.contextmanager
+def held_origin(path: str | Path) -> Iterator[Origin]:
+    """The same, of a run folder that no other run trains in meanwhile.
+
+    Raises:
+        InputError: one does; or see `find_origin`.
+    """
+    folder = local(path)
+    with held(folder) if folder.is_dir() else contextlib.nullcontext():
+        yield find_origin(path)
+
+
+def _resumable(path: Path) -> dict[str, Any]:
+    content = read_checkpoint(path)
+    check_progress(content, str(path))
+    return content
+
+
+def rebuild(
+    origin: Origin, devices: int, moved: Sequence[str] | None = None
+) -> tuple[SequenceTask, SequenceDataModule]:
+    """The model and the data of a run as its checkpoint describes them, for any number of devices.
+
+    Together, these read the batches that those of the run did: each a smaller or larger share.
+
+    Args:
+        origin: what the run is resumed from.
+        devices: how many.
+        moved: where the text lies now, if not where it did: one name, or those of two files.
+
+    Raises:
+        InputError: they cannot be shared alike, or the checkpoint does not know its data.
+    """
+    record = origin.content[RECORD]
+    if record["data"] is None:
+        raise InputError(f"{str(origin.path)!r} does not say what it was trained on; resume it from Python")
+    call = record["data"]
+    if moved is not None:
+        call = {**call, "init_args": {**call["init_args"], "data": moved[0] if len(moved) == 1 else list(moved)}}
+    data = construct(call, SequenceDataModule)
+    if data.size * devices != record["rows"]:
+        share, left = divmod(record["rows"], devices)
+        if left:
+            raise InputError(f"batches of {record['rows']} cannot be shared alike by devices={devices}; give a divisor")
+        sized = {**call, "init_args": {**call["init_args"], data.size_argument: share}}
+        data = construct(sized, SequenceDataModule)
+    return construct(record["task"], SequenceTask), data
+
+
+def settings_of(origin: Origin) -> dict[str, Any]:
+    """The configuration of the run that a checkpoint lies in; empty where it lies in none."""
+    path = origin.path.parent.parent / "config.yaml"
+    return read_settings(path) if path.is_file() else {}
+
+
+def check_same(
+    origin: Origin, task: SequenceTask, data: SequenceDataModule, devices: int, accumulate: int, average: Average
+) -> None:
+    """Refuse a checkpoint of another model, or of other data, with which its place would mean something else.
+
+    Raises:
+        InputError: it names what differs.
+    """
+    record, wrong = origin.content[RECORD], []
+    for call, theirs, names in (
+        (task.constructor_call, record["task"], task.identity),
+        (data.constructor_call, record["data"] or data.constructor_call, data.order),
+    ):
+        wrong += [name for name in names if call["init_args"].get(name) != theirs["init_args"].get(name)]
+    if record["rows"] not in (None, data.size * devices):
+        wrong.append("size of batches * devices * nodes")
+    if data.ranks(origin.content) not in (None, devices):
+        wrong.append("number of devices, each of which reads shards of its own")
+    if record["accumulate"] != accumulate:
+        wrong.append("accumulate")
+    if ("current_model_state" in origin.content) != (average != "none"):  # Lightning keeps the weights there
+        wrong.append("average")
+    if wrong:
+        raise InputError(
+            f"{str(origin.path)!r} was trained with another {', '.join(wrong)}; resume with the settings of its run: "
+            "--resume RUN alone takes them from there"
+        )
+    if record["text"] not in (None, data.facts("train").sha256):
+        raise InputError(
+            f"{str(origin.path)!r} was trained on another text than that of {data.origin} now, so that its place would "
+            "mean something else; give --data the text as it was, or begin a new run"
+        )
+
+
+def check_batches(origin: Origin, count: int) -> None:
+    """Refuse to go on where an epoch is cut into batches otherwise than before, as a number of processes may do.
+
+    Raises:
+        InputError: it is.
+    """
+    if (before := origin.content[RECORD]["batches"]) not in (None, count):
+        raise InputError(
+            f"an epoch had {before:,} batches, and has {count:,} with this number of processes, so that some examples "
+            "would be read twice and others never; resume with as many devices as before"
+        )
+
+
+def rewind(folder: Path, step: int, due: bool) -> None:
+    """Leave out what a run wrote after a checkpoint.
+
+    Args:
+        folder: of the run.
+        step: how many steps the checkpoint had seen.
+        due: whether the validation after that step is to be done again.
+    """
+    for half in folder.glob("checkpoints/.*.ckpt.*"):  # of a process that died while it wrote
+        half.unlink()
+    # Lines of a log are numbered by the steps before theirs, and the last of them may be those of a validation.
+    _rewind_table(
+        folder / "metrics.csv",
+        lambda row: int(row["step"]) < step - (due and bool(row.get("val/nats_per_token"))),
+    )
+    for name in ("gradient_horizon.csv", "spectra.csv"):
+        _rewind_table(folder / name, lambda row: int(row["step"]) <= step)
+    _rewind_text(folder / "samples.md", step)
+    _rewind_text(folder / "translations.md", step - due)
+
+
+def _rewind_table(path: Path, keeps: Callable[[dict[str, str]], bool]) -> None:
+    """Leave out lines that are not to be kept, and those that were not written to their end."""
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file)
+        kept = [row for row in table if _is_line(row) and keeps(row)]
+    written = io.StringIO(newline="")
+    writer = csv.DictWriter(written, table.fieldnames or ())
+    writer.writeheader()
+    writer.writerows(kept)
+    write_beside(path, written.getvalue())
+
+
+def _is_line(row: dict[str, str]) -> bool:
+    """Whether a line was written to its end."""
+    return (row.get("step") or "").isdecimal() and None not in row.values()
+
+
+def _rewind_text(path: Path, step: int) -> None:
+    """Leave out what stands under the heading of a later step."""
+    if not path.exists():
+        return
+    parts = re.split(r"^(?=## step [\d,]+)", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
+    kept = [part for part in parts if not (found := re.match(r"## step ([\d,]+)", part)) or _number(found[1]) <= step]
+    write_beside(path, "".join(kept))
+
+
+def _number(text: str) -> int:
+    return int(text.replace(",", ""))

@@ -1,0 +1,86 @@
+"""The folder of a run, which is never written over, and files in it that are whole or not there."""
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from seqmodels.environment import RUN_VARIABLE, is_other_rank
+from seqmodels.errors import InputError
+
+
+def make_folder(runs: Path, task: str, network: str, data: str, seed: int) -> Path:
+    """Make a folder of its own for a run; the other processes of the same run are told of it.
+
+    Args:
+        runs: where; below it there is a folder for each kind of task.
+        task: the class of the task.
+        network: the class of the network.
+        data: path or name of the text.
+        seed: what chance depends on.
+
+    Raises:
+        InputError: it cannot be made there.
+    """
+    if RUN_VARIABLE in os.environ:
+        return Path(os.environ[RUN_VARIABLE])
+    if is_other_rank():  # started by torchrun or SLURM: rank 0 alone writes
+        return runs
+    kind = re.sub(r"(?<!^)(?=[A-Z])", "_", task).lower()
+    text = re.sub(r"\W+", "-", Path(data).name.split(".")[0]).lower()
+    name = f"{network.lower()}-{text}-s{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in range(1, 1000):
+        folder = runs / kind / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not folder.is_dir():
+                break  # a file stands in the way
+        except OSError as error:
+            raise InputError(
+                f"cannot make a run folder in {str(runs)!r}: {error.strerror}; give another --runs"
+            ) from error
+        else:
+            return folder
+    raise InputError(f"no free name for a run in {str(runs / kind)!r}; give another folder with --runs")
+
+
+@contextlib.contextmanager
+def known_to_all(folder: Path) -> Iterator[None]:
+    """While processes are started: which run they belong to."""
+    already = RUN_VARIABLE in os.environ
+    os.environ.setdefault(RUN_VARIABLE, str(folder))
+    try:
+        yield
+    finally:
+        if not already:
+            del os.environ[RUN_VARIABLE]
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """A run folder that no other run trains in meanwhile; the processes of one run share it.
+
+    Raises:
+        InputError: one does.
+    """
+    if is_other_rank():
+        yield
+        return
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"another run is training in {str(folder)!r}; wait for its end, or stop it with kill"
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot write to {str(folder)!r}, the folder of the run: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,110 @@
+"""What a run says at its beginning and at its end."""
+
+import json
+import time
+from pathlib import Path
+
+import lightning.pytorch as pl
+
+from seqmodels.analysis.learning_curves import draw_curves
+from seqmodels.data import SequenceDataModule
+from seqmodels.environment import environment
+from seqmodels.files import read_json, write_beside
+from seqmodels.tasks import SequenceTask
+from seqmodels.training.interruption import Stopped, job
+from seqmodels.training.resume import Origin
+from seqmodels.training.wandb_logger import Tracker
+
+
+def announce(task: SequenceTask, data: SequenceDataModule, folder: Path, origin: Origin | None, precision: str) -> None:
+    """What is about to happen, in a few lines."""
+    facts = data.facts("train")
+    print(f"text     {data.origin}: {data.extent}")
+    print(f"network  {task.name}, {size(task):,} parameters, vocabulary of {data.tokenizer.vocab_size:,}")
+    if precision:
+        print(f"computes in {precision}")
+    print(f"run      {folder}")
+    if origin is not None:
+        print(f"resumed  at step {origin.content['global_step']:,}, from {origin.path.name}")
+    if facts.unknown:
+        print(f"note     {facts.unknown:,} of {facts.tokens:,} tokens are unknown to the vocabulary")
+
+
+def describe(folder: Path, trainer: pl.Trainer, data: SequenceDataModule, step: int) -> None:
+    """What the run ran on, as `env.json`; where it was resumed, what it ran on from which step.
+
+    Args:
+        folder: of the run.
+        trainer: what will train it.
+        data: what it is trained on.
+        step: how many steps there were before.
+    """
+    path = folder / "env.json"
+    surroundings = environment(trainer.strategy.root_device) | {"job": job(), "began": time.strftime("%F %T%z")}
+    if path.exists():
+        record = read_json(path) | {"job": job()}
+        record["resumed"] = [*record.get("resumed", ()), {"step": step, **surroundings}]
+    else:
+        corpus = {"origin": data.origin, **vars(data.facts("train"))}
+        record = surroundings | {"precision": trainer.precision, "corpus": corpus}
+    write_beside(path, json.dumps(record, indent=2) + "\n")
+
+
+def finish(
+    folder: Path,
+    task: SequenceTask,
+    trainer: pl.Trainer,
+    seconds: float,
+    best: dict[str, float],
+    ending: BaseException | None,
+) -> None:
+    """Final figures, curves, and what to do next.
+
+    Args:
+        folder: of the run.
+        task: what was trained.
+        trainer: what trained it.
+        seconds: how long.
+        best: the figures of the best checkpoint.
+        ending: why training ended before its budget did, if it did.
+    """
+    (folder / "hparams.yaml").unlink(missing_ok=True)  # the logger's own, always empty: config.yaml has it all
+    spent = {"steps": trainer.global_step, "tokens": task.tokens_seen, "seconds": round(seconds, 1)}
+    ended = "budget" if ending is None else ending.signal.name if isinstance(ending, Stopped) else "diverged"
+    result = {**best, **spent, "parameters": size(task), "ended": ended}
+    write_beside(folder / "result.json", json.dumps(result, indent=2) + "\n")
+    draw_curves(folder)
+    for logger in trainer.loggers:
+        if isinstance(logger, Tracker) and ending is None:
+            logger.log_result(folder / "checkpoints" / "best.ckpt", result)
+    if best:
+        print(f"best     {_figures(best)} on validation text")
+    print(f"trained  {task.tokens_seen:,} tokens, {trainer.global_step:,} steps, {seconds:,.0f} s")
+    if isinstance(ending, Stopped):
+        print(f"stopped  by {ending.signal.name}; to go on: seqmodels fit --resume {folder}{_own(task)}")
+    if (folder / "checkpoints" / "best.ckpt").exists():
+        print(f"model    {folder}/checkpoints/best.ckpt")
+        print(f"next     seqmodels {task.command} {folder}{_own(task)}")
+    else:
+        print("model    no best one yet, since nothing was validated")
+
+
+def _figures(best: dict[str, float]) -> str:
+    """The figures of a validation that people look for."""
+    shown = [f"{best['val/nats_per_token']:.4f} nats per token"]
+    if "val/bleu" in best:
+        return ", ".join([*shown, f"BLEU {best['val/bleu']:.2f}", f"{best['val/exact_match']:.1%} to the letter"])
+    return ", ".join([*shown, f"{best['val/bits_per_byte']:.3f} bits per byte"])
+
+
+def _own(task: SequenceTask) -> str:
+    """The flag that makes a command know networks from elsewhere."""
+    arguments = task.constructor_call["init_args"].values()
+    paths = [call["class_path"] for call in arguments if isinstance(call, dict) and "class_path" in call]
+    modules = dict.fromkeys(path.rpartition(".")[0] for path in paths if not path.startswith("seqmodels."))
+    return "".join(f" --import {module}" for module in modules)
+
+
+def size(task: SequenceTask) -> int:
+    """How many parameters there are."""
+    return sum(parameter.numel() for parameter in task.parameters())

@@ -1,0 +1,148 @@
+"""How several devices share the work: alike, or each with a part of the weights.
+
+Parts of a training step that are compiled.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+from torch import distributed
+from torch.optim import Optimizer
+
+from seqmodels.checkpoints.load import read_checkpoint
+from seqmodels.errors import InputError
+from seqmodels.nn.transformer import PreNormStack
+from seqmodels.tasks import SequenceTask
+from seqmodels.training.weight_averaging import Average
+
+Sharing = Literal["auto", "ddp", "fsdp"]
+
+
+class SharedWeights(ModelParallelStrategy):
+    """Lightning's FSDP2, with checkpoints that one process writes and reads alike.
+
+    Lightning's own number what the optimiser keeps in the order of the module's parameters. Torch numbers it in the
+    order of the optimiser's groups, which is another where matrices and vectors have groups of their own.
+    """
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """What it keeps, whole and numbered as torch does, on the first device; empty on the others."""
+        from torch.distributed.checkpoint import state_dict as whole  # half a second, only where weights are shared
+
+        assert self.model is not None
+        plain = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+        kept: dict[str, Any] = whole.get_optimizer_state_dict(
+            self.model, plain, options=whole.StateDictOptions(full_state_dict=True, cpu_offload=True)
+        )
+        if self.global_rank:
+            return kept
+        names = (name for group in kept["param_groups"] for name in group["params"])
+        return _renamed(kept, {name: number for number, name in enumerate(names)})
+
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """Weights and what the optimiser keeps, each device its parts; and the rest of the file."""
+        from torch.distributed.checkpoint import state_dict as whole  # see `optimizer_state`
+
+        assert self.model is not None
+        options = whole.StateDictOptions(full_state_dict=True)
+        content = read_checkpoint(checkpoint_path)
+        whole.set_model_state_dict(self.model, content["state_dict"], options=options)
+        called = {parameter: name for name, parameter in self.model.named_parameters()}
+        for optimizer, kept in zip(self.optimizers, content["optimizer_states"], strict=True):
+            names = (called[parameter] for group in optimizer.param_groups for parameter in group["params"])
+            state = _renamed(kept, dict(enumerate(names)))
+            whole.set_optimizer_state_dict(self.model, optimizer, state, options=options)
+        return content
+
+
+def _renamed(kept: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
+    """What an optimiser keeps, under other names of its parameters."""
+    return {
+        "state": {names[name]: state for name, state in kept["state"].items()},
+        "param_groups": [
+            group | {"params": [names[name] for name in group["params"]]} for group in kept["param_groups"]
+        ],
+    }
+
+
+def leave_group() -> None:
+    """Let go of the other processes, if there are any.
+
+    At the end of a process, Lightning does so for GPUs alone; on CPUs, threads of the group would outlive the rest of
+    the program, and now and then abort it.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def make_strategy(
+    sharing: Sharing,
+    devices: int,
+    nodes: int,
+    task: SequenceTask,
+    average: Average,
+    precision: str,
+    compile: bool = False,
+) -> Strategy | str:
+    """What Lightning's trainer takes for a strategy.
+
+    Args:
+        sharing: ddp, where every device has all weights; fsdp, where each has a part of every one and of what the
+            optimiser keeps (FSDP2); auto for ddp where there are several devices.
+        devices: how many on each machine.
+        nodes: how many machines.
+        task: what is trained.
+        average: of the weights.
+        precision: see `fit`.
+        compile: see there.
+
+    Raises:
+        InputError: it is not known, or does not go together with the rest, or torchrun or SLURM has started another
+            number of processes.
+    """
+    for environment in (TorchElasticEnvironment, SLURMEnvironment):
+        if environment.detect() and (started := environment().world_size()) != devices * nodes:
+            raise InputError(
+                f"{started} processes were started, and devices={devices} on nodes={nodes} need {devices * nodes}; "
+                "give --devices, those of each machine, and --nodes, or start as many"
+            )
+    if sharing not in get_args(Sharing):
+        raise InputError(f"the strategy {sharing!r} is not known; choose one of {', '.join(get_args(Sharing))}")
+    if sharing != "fsdp":
+        return sharing
+    wrong: dict[str, Any] = {
+        f"optimizer={task.optimizer!r}; give adamw": task.optimizer != "adamw",
+        f"average={average!r}; give none": average != "none",
+        f"precision={precision!r}; give 32-true or bf16-mixed": precision not in ("auto", "32-true", "bf16-mixed"),
+        f"devices={devices}; give at least 2": devices * nodes == 1,
+        "compile; leave it out": compile,
+    }
+    for what, found in wrong.items():
+        if found:
+            raise InputError(f"strategy='fsdp', where each device has a part of every weight, was given with {what}")
+    return SharedWeights(devices * nodes, 1, save_distributed_checkpoint=False)
+
+
+MANY = 4096
+"""Tokens of a vocabulary whose logits take a time that is worth compiling for."""
+
+
+def compile_steps(task: SequenceTask) -> None:
+    """Compile what gains by it where a model learns: layers of attention, and what is done to many logits.
+
+    Raises:
+        InputError: there is neither; the kernels of recurrent layers are as fast as they get.
+    """
+    stacks = [part for part in task.modules() if isinstance(part, PreNormStack)]
+    if not stacks and task.tokenizer.vocab_size < MANY:
+        raise InputError(
+            f"compile was given, and {task.name} has neither layers of attention nor {MANY:,} tokens to predict: there "
+            "is nothing to gain; leave it out"
+        )
+    for stack in stacks:
+        stack.compiled = True
+    task.compiled = True
