@@ -118,7 +118,7 @@ class Comparison:
             "spread": [min(self.ratios), max(self.ratios)] if self.ratios else None,
             "difference": self.difference,
             "share": None if most is None or self.cost is None else most.share(self.ours, self.cost),
-            "share_of": None if self.cost is None else KINDS[self.cost.of],
+            "restore_rank": None if self.cost is None else KINDS[self.cost.of],
             "memory": list(self.memory),
             "ours_by_round": list(self.ours_by_round),
             "rival_by_round": list(self.rival_by_round),

@@ -35,7 +35,9 @@ def table(results: Results) -> str:
             if topic == "scale" and found["rival"] is None:
                 continue
             cells = [found["what"], *(_short(found[side]) for side in ("ours", "rival")), found["unit"], _ratio(found)]
-            cells.append(f"{100 * found['share']:.0f} % of {found['share_of']}" if found["share"] is not None else "")
+            cells.append(
+                f"{100 * found['share']:.0f} % of {found['restore_rank']}" if found["share"] is not None else ""
+            )
             cells += [" and ".join(f"{one:,.0f}" for one in found["memory"]), found["target"]]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

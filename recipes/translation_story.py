@@ -12,11 +12,10 @@ from typing import Any
 from lightning import seed_everything
 
 from seqmodels import GRU, Transformer, TranslationDataModule, Translator, fit
-from seqmodels.analysis.translation_scores import compare_translators
 from seqmodels.cli import command
 from seqmodels.cli.test import test_translations
 from seqmodels.decoding import Beam
-from seqmodels.experiments.sweep import sweep
+from seqmodels.experiments.sweep import compare_translators, sweep
 from seqmodels.training.fit import Precision
 
 FORWARDS: dict[str, Any] = {"bidirectional": False}

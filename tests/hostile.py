@@ -300,7 +300,7 @@ SETTINGS: dict[str, str] = {
     "megabytes": "prompt: " + "a" * 2_000_000,
     "digits": "lr: " + "9" * 50_000,
     "null": "seed: null",
-    "null for a share": "val_share: null",
+    "null for a share": "val_fraction: null",
     "null in a network": "backbone: {class_path: LSTM, init_args: {forget_bias: null}}",
     "a billion layers": "backbone: {class_path: LSTM, init_args: {hidden_size: 1, num_layers: 1000000000}}",
     "a trillion units": "backbone: {class_path: LSTM, init_args: {hidden_size: 1000000000000}}",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 import torch
 from torch.distributed.tensor import DTensor
-from training import Record
+from trainers import Record
 
 from seqmodels import (
     GRU,
@@ -51,7 +51,7 @@ def seeded() -> None:
 
 
 def model(folder: Path, processes: int, network: str, carry: bool = False, **settings: Any) -> Built:
-    data = TextDataModule(str(folder / "text.txt"), length=16, batch_size=8 // processes, carry=carry, val_share=0.3)
+    data = TextDataModule(str(folder / "text.txt"), length=16, batch_size=8 // processes, carry=carry, val_fraction=0.3)
     seeded()
     networks = {
         "LSTM": lambda: LSTM(8, 16, num_layers=2, learn_initial_state=True),

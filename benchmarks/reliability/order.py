@@ -11,7 +11,7 @@ from benchmarks.reliability.promise import Promise, none_of
 from benchmarks.reliability.runs import write_data
 from seqmodels import TextDataModule, TranslationDataModule
 from seqmodels.batch import EOS, IGNORE, PAD, Batch
-from seqmodels.data import SequenceDataModule, Share
+from seqmodels.data import Replica, SequenceDataModule
 from seqmodels.data.sampler import loader
 
 Row = tuple[int, ...]
@@ -33,7 +33,7 @@ def run(folder: Path, small: bool) -> Iterator[Promise]:
     cases, trouble = 0, []
     for layout in TOGETHER:
         modules = {world: _module(layout, folder, world) for world in WORLDS}
-        counts = {world: len(module.training_batches(Share(0, world))) for world, module in modules.items()}
+        counts = {world: len(module.training_batches(Replica(0, world))) for world, module in modules.items()}
         epoch = counts[1]
         # Where epochs are cut otherwise, resuming is refused.
         worlds = [world for world in WORLDS if counts[world] == epoch]
@@ -60,7 +60,7 @@ def _module(layout: str, folder: Path, world: int) -> SequenceDataModule:
 
 def _read(module: SequenceDataModule, world: int, place: tuple[int, int]) -> list[list[Row]]:
     """The rows of each batch from a place to the end of its epoch, those of the first rank, of the second and so on."""
-    ranks = [list(loader(module.training_batches(Share(rank, world)), place=place)) for rank in range(world)]
+    ranks = [list(loader(module.training_batches(Replica(rank, world)), place=place)) for rank in range(world)]
     return [_rows(batch) for batches in zip(*ranks, strict=True) for batch in batches]
 
 

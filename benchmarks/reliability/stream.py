@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.reliability.promise import Promise
 from seqmodels.batch import Batch
-from seqmodels.data import Share, Tokenizer
+from seqmodels.data import Replica, Tokenizer
 from seqmodels.data.stream_corpus import StreamedCorpus
 from seqmodels.data.stream_shards import Row, Shards, Tables
 from seqmodels.data.stream_windows import StreamedWindows
@@ -85,7 +85,7 @@ def drain(gigabytes: float, shard: float) -> Iterator[tuple[float, float]]:
     with tempfile.TemporaryDirectory() as folder:
         shards = Passing(Path(folder), count, round(shard * 1e9))
         corpus = StreamedCorpus("made-up text", shards, {}, held_out=100)
-        batches = StreamedWindows(corpus, tokenizer, LENGTH, BATCH, LENGTH, 8192, 1, Share(), bos=True, eos=True)
+        batches = StreamedWindows(corpus, tokenizer, LENGTH, BATCH, LENGTH, 8192, 1, Replica(), bos=True, eos=True)
         step, said = 0, 0
         while step * BATCH * LENGTH < total:
             batch = batches[0, step]

@@ -4,7 +4,7 @@ from seqmodels.data.base import SequenceDataModule
 from seqmodels.data.buckets import Buckets, Sentences
 from seqmodels.data.corpora import Corpus, load_corpus
 from seqmodels.data.document_windows import DocumentWindows, ScoredDocuments
-from seqmodels.data.sampler import Batches, Share
+from seqmodels.data.sampler import Batches, Replica
 from seqmodels.data.targets import ChosenTargets
 from seqmodels.data.text import TextDataModule
 from seqmodels.data.token_column import TextFacts, token_column
@@ -33,6 +33,6 @@ __all__ = [
     "ScoredLanes",
     "ScoredWindows",
     "Sentences",
-    "Share",
+    "Replica",
     "Windows",
 ]

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from seqmodels.batch import Batch
 from seqmodels.config import Recorded
-from seqmodels.data.sampler import Batches, Share, loader
+from seqmodels.data.sampler import Batches, Replica, loader
 from seqmodels.data.token_column import TextFacts
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.errors import InputError
@@ -68,33 +68,33 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
         """Counts and hash of the text of a split, of what is predicted."""
 
     @abstractmethod
-    def training_batches(self, share: Share = Share()) -> Batches:  # noqa: B008 - immutable
+    def training_batches(self, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
         """The batches that one rank trains on."""
 
     @abstractmethod
-    def scored_batches(self, split: str, share: Share = Share()) -> Batches:  # noqa: B008 - immutable
+    def scored_batches(self, split: str, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
         """The batches by which one rank scores a split: together, every token exactly once, or those chosen."""
 
-    def _share(self) -> Share:
-        return Share(self.trainer.global_rank, self.trainer.world_size) if self.trainer else Share()
+    def _replica(self) -> Replica:
+        return Replica(self.trainer.global_rank, self.trainer.world_size) if self.trainer else Replica()
 
     def train_dataloader(self) -> "DataLoader[Batch]":
         """Batches of an epoch, from where a resumed run stopped."""
         place, self._place = self._place, (0, 0)
-        share = self._share()
-        self._batches = self.training_batches(share)
+        replica = self._replica()
+        self._batches = self.training_batches(replica)
         if self._positions:
-            self._batches.seek(self._positions[share.rank])
+            self._batches.seek(self._positions[replica.rank])
         return loader(self._batches, place=place, num_workers=self.num_workers)
 
     def val_dataloader(self) -> "DataLoader[Batch]":
         """The validation split, every token once."""
-        return loader(self.scored_batches("validation", self._share()))
+        return loader(self.scored_batches("validation", self._replica()))
 
     def test_dataloader(self) -> "DataLoader[Batch]":
         """The test split, every token once; where there is none, validation stands in."""
         split = "test" if "test" in self.splits else "validation"
-        return loader(self.scored_batches(split, self._share()))
+        return loader(self.scored_batches(split, self._replica()))
 
     def state_dict(self) -> dict[str, Any]:
         """Place in the data: epoch, batches of it that have been trained on, and of a stream the position of each rank.
@@ -126,8 +126,8 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
         """
         epoch, batch = state_dict["place"]
         self._place, self._positions = (int(epoch), int(batch)), state_dict.get("positions", [])
-        if self._positions and len(self._positions) != self._share().world:
+        if self._positions and len(self._positions) != self._replica().world:
             raise InputError(
                 f"the stream was read by {len(self._positions)} processes, each from a place of its own, and there are "
-                f"{self._share().world} now; give --devices {len(self._positions)}"
+                f"{self._replica().world} now; give --devices {len(self._positions)}"
             )

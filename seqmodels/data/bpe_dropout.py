@@ -23,20 +23,20 @@ class BpeDropout:
 
     Args:
         tokenizer: byte-level BPE of this package.
-        share: of merges left out at each step of a word.
+        rate: of merges left out at each step of a word.
         seed: what chance depends on.
 
     Raises:
-        InputError: the tokenizer is no BPE with merges, or the share no share.
+        InputError: the tokenizer is no BPE with merges, or the rate no rate.
     """
 
-    def __init__(self, tokenizer: Tokenizer, share: float, seed: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, rate: float, seed: int) -> None:
         description = loads(tokenizer.json)
-        if not 0 <= share < 1:
-            raise InputError(f"bpe_dropout={share} was given; expected a share in [0, 1)")
+        if not 0 <= rate < 1:
+            raise InputError(f"bpe_dropout={rate} was given; expected a rate in [0, 1)")
         if description["model"]["type"] != "BPE" or not description["model"]["merges"]:
             raise InputError("bpe_dropout leaves out merges of a bpe vocabulary; give tokenizer='bpe'")
-        self.tokenizer, self.share, self.seed = tokenizer, share, seed
+        self.tokenizer, self.rate, self.seed = tokenizer, rate, seed
         self.vocab: dict[str, int] = description["model"]["vocab"]
         self.ranks = {tuple(pair): rank for rank, pair in enumerate(_pairs(description["model"]["merges"]))}
         inner = tokenizers.Tokenizer.from_str(tokenizer.json)
@@ -69,7 +69,7 @@ class BpeDropout:
             found = [
                 (rank, place)
                 for place, pair in enumerate(itertools.pairwise(pieces))
-                if (rank := self.ranks.get(pair)) is not None and chance.random() >= self.share
+                if (rank := self.ranks.get(pair)) is not None and chance.random() >= self.rate
             ]
             if not found:
                 break

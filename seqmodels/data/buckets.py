@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, IGNORE, PAD, Batch
 from seqmodels.data.bpe_dropout import BpeDropout
-from seqmodels.data.sampler import Batches, Share, generator
+from seqmodels.data.sampler import Batches, Replica, generator
 from seqmodels.data.windows import shifted
 from seqmodels.errors import InputError
 
@@ -110,7 +110,7 @@ class Buckets(Batches):
             into more tokens than are counted here.
         layout: see `pair_batch`.
         seed: what the order depends on; None for batches from the shortest to the longest.
-        share: which rank this is.
+        replica: which rank this is.
 
     Raises:
         InputError: a pair is longer than a batch may be, or there are fewer than there are ranks.
@@ -124,22 +124,22 @@ class Buckets(Batches):
         max_tokens: int,
         layout: Layout,
         seed: int | None,
-        share: Share,
+        replica: Replica,
     ) -> None:
         self.source, self.target, self.rows = source, target, rows
-        self.layout, self.seed, self.share = layout, seed, share
+        self.layout, self.seed, self.replica = layout, seed, replica
         sources, targets = source.lengths[rows] + 1, target.lengths[rows] + 1  # with EOS, and BOS or EOS
         self.keys = targets * (int(sources.max()) + 1) + sources if len(rows) else rows
         widths = sources + targets + 1 if layout == "joined" else torch.maximum(sources, targets)
-        if len(rows) < share.world:
-            raise InputError(f"{len(rows)} pairs are fewer than the {share.world} processes that share them")
+        if len(rows) < replica.world:
+            raise InputError(f"{len(rows)} pairs are fewer than the {replica.world} processes that share them")
         if int(widths.max()) > max_tokens:
             raise InputError(
                 f"a pair is {int(widths.max())} tokens long, and max_tokens={max_tokens} was given for a batch; give "
                 "more, or a smaller max_length"
             )
         self._epoch, self._sorted = -1, (rows, rows)  # the order of the epoch read last
-        self.cuts = _cuts(widths[self.keys.argsort(stable=True)].tolist(), max_tokens * share.world, share.world)
+        self.cuts = _cuts(widths[self.keys.argsort(stable=True)].tolist(), max_tokens * replica.world, replica.world)
 
     def __len__(self) -> int:
         return len(self.cuts) - 1
@@ -163,7 +163,7 @@ class Buckets(Batches):
         pairs, order = self._order(epoch)
         number = int(order[step])
         together = pairs[self.cuts[number] : self.cuts[number + 1]]
-        mine = together[self.share.rank :: self.share.world]
+        mine = together[self.replica.rank :: self.replica.world]
         return pair_batch(self.source, self.target, mine, self.layout, epoch)
 
     def padding(self) -> float:

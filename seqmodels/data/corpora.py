@@ -60,7 +60,7 @@ class Corpus:
             return self.splits[split]()
 
 
-def load_corpus(source: str, *, subset: str | None = None, column: str = "text", val_share: float = 0.1) -> Corpus:
+def load_corpus(source: str, *, subset: str | None = None, column: str = "text", val_fraction: float = 0.1) -> Corpus:
     """Find the text that a name stands for.
 
     Args:
@@ -71,31 +71,31 @@ def load_corpus(source: str, *, subset: str | None = None, column: str = "text",
             one document; rows without text, null, are left out, and the origin of the corpus says how many.
         subset: configuration of a hub dataset, such as "wikitext-2-v1".
         column: which column of a table or hub dataset holds the text.
-        val_share: how much of the end validates where the source itself has no validation split.
+        val_fraction: how much of the end validates where the source itself has no validation split.
 
     Raises:
         InputError: there is no such file or dataset, or no text in it.
     """
-    if not 0 < val_share < 1:
-        raise InputError(f"val_share={val_share} was given; expected a share between 0 and 1, such as 0.1")
+    if not 0 < val_fraction < 1:
+        raise InputError(f"val_fraction={val_fraction} was given; expected a share between 0 and 1, such as 0.1")
     found = local_files(source)
     if found is None:
         with no_bars():
-            return _of_rows(f"{source} from the hub", from_hub(source, subset), column, val_share)
-    return of_files(*found, column, val_share)
+            return _of_rows(f"{source} from the hub", from_hub(source, subset), column, val_fraction)
+    return of_files(*found, column, val_fraction)
 
 
-def of_files(origin: str, named: Mapping[str, list[Path]], column: str, val_share: float) -> Corpus:
+def of_files(origin: str, named: Mapping[str, list[Path]], column: str, val_fraction: float) -> Corpus:
     """A corpus of the files for each split, in which the end of the training text validates where nothing else does.
 
     Raises:
         InputError: see `load_corpus`.
     """
     if any(is_table(file) for files in named.values() for file in files):
-        return _tables(origin, named, column, val_share)
+        return _tables(origin, named, column, val_fraction)
     splits: dict[str, Rows] = {name: partial(_rows, paths) for name, paths in named.items()}
     if "train" in splits and "validation" not in splits:
-        splits |= _shares(named["train"], val_share)
+        splits |= _shares(named["train"], val_fraction)
     return Corpus(origin, splits)
 
 
@@ -169,13 +169,13 @@ def split_of(path: Path) -> str | None:
     return SPLITS.get(own) or (SPLITS.get(path.parts[0].lower()) if len(path.parts) > 1 else None)
 
 
-def _tables(origin: str, named: Mapping[str, list[Path]], column: str, val_share: float) -> Corpus:
+def _tables(origin: str, named: Mapping[str, list[Path]], column: str, val_fraction: float) -> Corpus:
     with no_bars():
         loaded = {split: read_tables(files, [column]) for split, files in named.items()}
-        return _of_rows(origin, loaded, column, val_share)
+        return _of_rows(origin, loaded, column, val_fraction)
 
 
-def _of_rows(origin: str, loaded: Mapping[str, datasets.Dataset], column: str, val_share: float) -> Corpus:
+def _of_rows(origin: str, loaded: Mapping[str, datasets.Dataset], column: str, val_fraction: float) -> Corpus:
     """A corpus of tables in splits, each row a document."""
     found = {split: documents(f"{origin}, {split}", rows, column) for split, rows in loaded.items()}
     splits = {split: rows for split, (rows, _) in found.items()}
@@ -185,14 +185,14 @@ def _of_rows(origin: str, loaded: Mapping[str, datasets.Dataset], column: str, v
         rows = splits["train"]
         if len(rows) < 2:
             raise InputError(f"{origin} has {len(rows)} rows; expected at least 2, for training and validation")
-        first = min(max(1, round(len(rows) * (1 - val_share))), len(rows) - 1)
+        first = min(max(1, round(len(rows) * (1 - val_fraction))), len(rows) - 1)
         splits |= {"train": rows.select(range(first)), "validation": rows.select(range(first, len(rows)))}
         splits |= {"whole": rows}
     return Corpus(origin, {split: partial(marked, rows) for split, rows in splits.items()})
 
 
-def _shares(files: list[Path], val_share: float) -> dict[str, Rows]:
-    border = 1 - val_share
+def _shares(files: list[Path], val_fraction: float) -> dict[str, Rows]:
+    border = 1 - val_fraction
     return {
         "train": partial(_rows, files, 0.0, border),
         "validation": partial(_rows, files, border, 1.0),

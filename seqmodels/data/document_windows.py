@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.batch import BOS, PAD, Batch
-from seqmodels.data.sampler import Batches, Share, examples
+from seqmodels.data.sampler import Batches, Replica, examples
 from seqmodels.data.windows import Sliding, shifted
 from seqmodels.errors import InputError
 
@@ -57,32 +57,32 @@ class DocumentWindows(Batches):
         stride: distance between the starts of neighbours in a document.
         shuffle: in random order, anew in each epoch, or as they come.
         seed: what the order depends on.
-        share: which rank this is.
+        replica: which rank this is.
 
     Raises:
         InputError: there are too few windows for one batch.
     """
 
     def __init__(
-        self, column: Tensor, length: int, batch_size: int, stride: int, shuffle: bool, seed: int, share: Share
+        self, column: Tensor, length: int, batch_size: int, stride: int, shuffle: bool, seed: int, replica: Replica
     ) -> None:
         self.first, self.behind = document_windows(column, length, stride)
-        together = batch_size * share.world
+        together = batch_size * replica.world
         if len(self.first) < together:
             raise InputError(
                 f"a text of {len(column) - 1:,} tokens has {len(self.first)} windows of length={length} within its "
                 f"documents, fewer than a batch of {together}; give a smaller batch_size, length or stride"
             )
         self.column, self.length, self.batch_size = column, length, batch_size
-        self.shuffle, self.seed, self.share = shuffle, seed, share
+        self.shuffle, self.seed, self.replica = shuffle, seed, replica
 
     def __len__(self) -> int:
-        return len(self.first) // (self.batch_size * self.share.world)
+        return len(self.first) // (self.batch_size * self.replica.world)
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
         epoch, step = place
         rows = examples(
-            len(self.first), self.batch_size, step, self.share, seed=self.seed, epoch=epoch, shuffle=self.shuffle
+            len(self.first), self.batch_size, step, self.replica, seed=self.seed, epoch=epoch, shuffle=self.shuffle
         )
         return gathered(self.column, self.first[rows], self.behind[rows], self.length)
 
@@ -96,13 +96,15 @@ class ScoredDocuments(Sliding):
         column: token ids (N,), BOS at the start of each document.
         length: positions T of a window.
         batch_size: rows of a batch.
-        share: which rank this is; the ranks take turns, and nothing is scored twice to make them equal.
+        replica: which rank this is; the ranks take turns, and nothing is scored twice to make them equal.
         stride: see `Sliding`.
     """
 
-    def __init__(self, column: Tensor, length: int, batch_size: int, share: Share, stride: int | None = None) -> None:
+    def __init__(
+        self, column: Tensor, length: int, batch_size: int, replica: Replica, stride: int | None = None
+    ) -> None:
         super().__init__(column, length, batch_size, stride)
-        first, behind = (each[share.rank :: share.world] for each in document_windows(column, length, self.stride))
+        first, behind = (each[replica.rank :: replica.world] for each in document_windows(column, length, self.stride))
         none = torch.tensor([len(column) - 1])
         self.first, self.behind = (first, behind) if len(first) else (none, none + 1)
 

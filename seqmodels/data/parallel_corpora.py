@@ -46,7 +46,7 @@ class ParallelCorpus:
 
 
 def load_parallel(
-    data: str | Sequence[str], source: str, target: str, *, subset: str | None = None, val_share: float = 0.1
+    data: str | Sequence[str], source: str, target: str, *, subset: str | None = None, val_fraction: float = 0.1
 ) -> ParallelCorpus:
     """Find the sentences that a name stands for.
 
@@ -60,13 +60,13 @@ def load_parallel(
         source: the language to translate from: the ending of files, or a column, or a key of the column "translation".
         target: the language to translate to, likewise.
         subset: configuration of a hub dataset.
-        val_share: how many of the sources validate where there is no validation split.
+        val_fraction: how many of the sources validate where there is no validation split.
 
     Raises:
         InputError: there is nothing of that name, or no pairs in it.
     """
-    if not 0 < val_share < 1:
-        raise InputError(f"val_share={val_share} was given; expected a share between 0 and 1, such as 0.1")
+    if not 0 < val_fraction < 1:
+        raise InputError(f"val_fraction={val_fraction} was given; expected a share between 0 and 1, such as 0.1")
     if not isinstance(data, str):
         if len(data) != 2:
             raise InputError(f"{len(data)} files were given as data; expected two, the sources and their translations")
@@ -76,21 +76,23 @@ def load_parallel(
                 f"{tables[0]!r} is a table, and was given as one of two files of text; give it alone, with columns "
                 f"{source!r} and {target!r}"
             )
-        return _split(f"the files {files[0].name} and {files[1].name}", {"train": partial(_lines, *files)}, val_share)
+        return _split(
+            f"the files {files[0].name} and {files[1].name}", {"train": partial(_lines, *files)}, val_fraction
+        )
     if data == PHRASES:
         from seqmodels.data.phrases import phrases
 
         return ParallelCorpus(*phrases(source, target))
     path = Path(data).expanduser()
     if path.is_dir():
-        return _directory(path, source, target, val_share)
+        return _directory(path, source, target, val_fraction)
     if path.exists():
         if not is_table(path):
             raise InputError(
                 f"{data!r} is one file of text; expected two, or a table ending in {', '.join(READERS)} with columns "
                 f"{source!r} and {target!r}"
             )
-        return _split(f"the file {path.name}", {"train": partial(_table, (path,), source, target)}, val_share)
+        return _split(f"the file {path.name}", {"train": partial(_table, (path,), source, target)}, val_fraction)
     if looks_like_a_path(data):
         raise InputError(
             f"there is no {data!r} (looked in {str(path.parent.absolute())!r}); expected two files, a directory, a "
@@ -98,10 +100,10 @@ def load_parallel(
         )
     hub = from_hub(data, subset, PHRASES)
     splits = {split: partial(_sides, f"{data}, {split}", rows, source, target) for split, rows in hub.items()}
-    return _split(f"{data} from the hub", splits, val_share)
+    return _split(f"{data} from the hub", splits, val_fraction)
 
 
-def _directory(path: Path, source: str, target: str, val_share: float) -> ParallelCorpus:
+def _directory(path: Path, source: str, target: str, val_fraction: float) -> ParallelCorpus:
     tables: dict[str, list[Path]] = {}
     sides: dict[tuple[str, str], dict[str, Path]] = {}
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
@@ -130,15 +132,15 @@ def _directory(path: Path, source: str, target: str, val_share: float) -> Parall
             f"the directory {str(path)!r} has no pairs to train on; expected files such as train.{source} and "
             f"train.{target}, plain or gzipped, or tables such as train.jsonl; found {found}"
         )
-    return _split(f"{path.name}, {source} to {target}", splits, val_share)
+    return _split(f"{path.name}, {source} to {target}", splits, val_fraction)
 
 
-def _split(origin: str, splits: Mapping[str, Rows], val_share: float) -> ParallelCorpus:
+def _split(origin: str, splits: Mapping[str, Rows], val_fraction: float) -> ParallelCorpus:
     found = dict(splits)
     if "train" in found and "validation" not in found:
         whole = found["train"]
-        found |= {"train": partial(_held_out, whole, val_share, False), "whole": whole}
-        found |= {"validation": partial(_held_out, whole, val_share, True)}
+        found |= {"train": partial(_held_out, whole, val_fraction, False), "whole": whole}
+        found |= {"validation": partial(_held_out, whole, val_fraction, True)}
     return ParallelCorpus(origin, found)
 
 

@@ -22,7 +22,7 @@ from seqmodels.batch import Batch
 
 
 @dataclass(frozen=True)
-class Share:
+class Replica:
     """The part of every global batch that is this process's own.
 
     Attributes:
@@ -38,14 +38,16 @@ class Share:
         return slice(self.rank * batch_size, (self.rank + 1) * batch_size)
 
 
-def examples(count: int, batch_size: int, step: int, share: Share, *, seed: int, epoch: int, shuffle: bool) -> Tensor:
+def examples(
+    count: int, batch_size: int, step: int, replica: Replica, *, seed: int, epoch: int, shuffle: bool
+) -> Tensor:
     """Numbers of the examples in one batch of training.
 
     Args:
         count: how many examples there are.
         batch_size: rows B on each rank.
         step: number of the batch in its epoch, below `count // (world * B)`: what is left over is left out.
-        share: which rank asks.
+        replica: which rank asks.
         seed: with the epoch, what the shuffled order depends on.
         epoch: every epoch has an order of its own.
         shuffle: a random order, or as they come.
@@ -53,11 +55,11 @@ def examples(count: int, batch_size: int, step: int, share: Share, *, seed: int,
     Returns:
         int64 (B,).
     """
-    together = batch_size * share.world
+    together = batch_size * replica.world
     first = step * together
     if shuffle:
-        return permutation(count, seed, epoch)[first : first + together][share.rows(batch_size)]
-    return torch.arange(first, first + together)[share.rows(batch_size)]
+        return permutation(count, seed, epoch)[first : first + together][replica.rows(batch_size)]
+    return torch.arange(first, first + together)[replica.rows(batch_size)]
 
 
 @functools.lru_cache(maxsize=2)

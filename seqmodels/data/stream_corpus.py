@@ -102,7 +102,7 @@ def load_stream(source: str, *, subset: str | None, column: str, held_out: int) 
         if "train" not in named:
             raise InputError(f"{origin} has nothing to train on, only {', '.join(named)}")
         train = local_shards(named.pop("train"), column)
-        others = of_files(origin, named, column, val_share=0.0).splits
+        others = of_files(origin, named, column, val_fraction=0.0).splits
     return StreamedCorpus(origin, train, others, held_out)
 
 

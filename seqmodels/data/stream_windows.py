@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, Batch
-from seqmodels.data.sampler import Batches, Share, permutation
+from seqmodels.data.sampler import Batches, Replica, permutation
 from seqmodels.data.stream_corpus import StreamedCorpus
 from seqmodels.data.token_column import encode, grouped
 from seqmodels.data.tokenizers import Tokenizer
@@ -122,7 +122,7 @@ class StreamedWindows(Batches):
         buffer: windows of a block, rounded to whole batches; 0 for the order of the text, in which shards and windows
             come as they are.
         seed: what the order depends on.
-        share: which rank this is.
+        replica: which rank this is.
         bos: begin each document with BOS.
         eos: end each with EOS.
 
@@ -139,18 +139,18 @@ class StreamedWindows(Batches):
         stride: int,
         buffer: int,
         seed: int,
-        share: Share,
+        replica: Replica,
         bos: bool,
         eos: bool,
     ) -> None:
         self.shards = len(corpus.numbers)
-        if self.shards < share.world:
+        if self.shards < replica.world:
             raise InputError(
-                f"{corpus.origin} has {self.shards} shards to train on for {share.world} processes, and each reads "
-                f"shards of its own; split it into {share.world} files or more, or give fewer devices"
+                f"{corpus.origin} has {self.shards} shards to train on for {replica.world} processes, and each reads "
+                f"shards of its own; split it into {replica.world} files or more, or give fewer devices"
             )
         self.length, self.batch_size, self.stride = length, batch_size, stride
-        self.seed, self.share, self.shuffle = seed, share, buffer > 0
+        self.seed, self.replica, self.shuffle = seed, replica, buffer > 0
         self.steps = max(1, buffer // batch_size)
         self._begin = partial(TokenStream, corpus, tokenizer, self.order, bos, eos)
         self._places = {0: Place()}
@@ -170,13 +170,13 @@ class StreamedWindows(Batches):
         windows = self.windows(block)
         rows = torch.arange(len(windows))
         if self.shuffle:
-            rows = permutation(len(windows), self.seed, 1 + block * self.share.world + self.share.rank)
+            rows = permutation(len(windows), self.seed, 1 + block * self.replica.world + self.replica.rank)
         return shifted(windows[rows[inside * self.batch_size : (inside + 1) * self.batch_size]])
 
     def order(self, epoch: int) -> list[int]:
         """The shards that this rank reads in an epoch: all ranks together read each of them once."""
         order = permutation(self.shards, self.seed, epoch) if self.shuffle else torch.arange(self.shards)
-        return [int(number) for number in order[self.share.rank :: self.share.world]]
+        return [int(number) for number in order[self.replica.rank :: self.replica.world]]
 
     def windows(self, block: int) -> Tensor:
         """The windows of a block, (S, T + 1), in the order of the text."""

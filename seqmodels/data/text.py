@@ -10,7 +10,7 @@ from torch import Tensor
 from seqmodels.data.base import SequenceDataModule
 from seqmodels.data.corpora import Corpus, load_corpus
 from seqmodels.data.document_windows import DocumentWindows, ScoredDocuments
-from seqmodels.data.sampler import Batches, Share
+from seqmodels.data.sampler import Batches, Replica
 from seqmodels.data.stream_corpus import StreamedCorpus, load_stream
 from seqmodels.data.stream_windows import StreamedWindows
 from seqmodels.data.targets import ChosenTargets, check_targets, rule
@@ -48,7 +48,7 @@ class TextDataModule(SequenceDataModule):
         eos: whether each document ends with an end token.
         targets: what is learned in a row: all, last, last:K, or every:K (the K-th, 2K-th, ... target).
         scored_targets: what validation and test score, likewise; all, so that each token is scored once.
-        val_share: share of the end that validates where the source has no validation split.
+        val_fraction: share of the end that validates where the source has no validation split.
         stream: read the text in sequence and never store it, for text larger than memory and disk: its files, tables or
             hub shards in random order, and windows shuffled within blocks. Figures and vocabulary are of its start.
         shuffle_buffer: windows of a stream that are held in memory and shuffled among themselves.
@@ -79,7 +79,7 @@ class TextDataModule(SequenceDataModule):
         eos: bool = True,
         targets: str = "all",
         scored_targets: str = "all",
-        val_share: float = 0.1,
+        val_fraction: float = 0.1,
         stream: bool = False,
         shuffle_buffer: int = 8192,
         held_out: int = 1000,
@@ -145,7 +145,7 @@ class TextDataModule(SequenceDataModule):
         ):
             if contradictory:
                 raise InputError(f"{one} and {other} contradict each other, since {reason}; leave out one of the two")
-        self.subset, self.text_column, self.val_share = subset, column, val_share
+        self.subset, self.text_column, self.val_fraction = subset, column, val_fraction
         self.wanted_tokenizer, self.vocab_size, self.min_count = tokenizer, vocab_size, min_count
         self.length: int = length
         self.batch_size, self.stride = batch_size, stride or length
@@ -165,7 +165,7 @@ class TextDataModule(SequenceDataModule):
         """The text in its splits; of a stream, `train` is a sample from its start."""
         if self.stream:
             return load_stream(self.data, subset=self.subset, column=self.text_column, held_out=self.held_out)
-        return load_corpus(self.data, subset=self.subset, column=self.text_column, val_share=self.val_share)
+        return load_corpus(self.data, subset=self.subset, column=self.text_column, val_fraction=self.val_fraction)
 
     @property
     def origin(self) -> str:
@@ -222,19 +222,19 @@ class TextDataModule(SequenceDataModule):
             return dataclasses.replace(facts, sha256=self.corpus.fingerprint(facts.sha256))
         return facts
 
-    def training_batches(self, share: Share = Share()) -> Batches:  # noqa: B008 - immutable
+    def training_batches(self, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
         """The batches that one rank trains on.
 
         Raises:
             InputError: the text is too short, or has no target of those that were chosen.
         """
-        batches = self._training(self.batch_size, share)
+        batches = self._training(self.batch_size, replica)
         if self.targets == "all":
             return batches
-        check_targets(self._training(self.batch_size * share.world, Share()), self.targets)  # the same on all ranks
+        check_targets(self._training(self.batch_size * replica.world, Replica()), self.targets)  # the same on all ranks
         return ChosenTargets(batches, self.targets)
 
-    def _training(self, batch_size: int, share: Share) -> Batches:
+    def _training(self, batch_size: int, replica: Replica) -> Batches:
         if isinstance(self.corpus, StreamedCorpus):
             buffer = self.shuffle_buffer if self.shuffle else 0
             return StreamedWindows(
@@ -245,20 +245,20 @@ class TextDataModule(SequenceDataModule):
                 self.stride,
                 buffer,
                 self.seed,
-                share,
+                replica,
                 self.bos,
                 self.eos,
             )
         column = self.tokens("train")
         if self.carry:
-            return Lanes(column, self.length, batch_size, self.seed, share)
+            return Lanes(column, self.length, batch_size, self.seed, replica)
         kind = DocumentWindows if self.documents == "apart" else Windows
-        return kind(column, self.length, batch_size, self.stride, self.shuffle, self.seed, share)
+        return kind(column, self.length, batch_size, self.stride, self.shuffle, self.seed, replica)
 
     def scored_batches(
         self,
         split: str,
-        share: Share = Share(),  # noqa: B008 - immutable
+        replica: Replica = Replica(),  # noqa: B008 - immutable
         *,
         lanes: int = 8,
         stride: int | None = None,
@@ -269,7 +269,7 @@ class TextDataModule(SequenceDataModule):
 
         Args:
             split: which text.
-            share: which rank this is.
+            replica: which rank this is.
             lanes: with carry, in how many lanes the text is read; only the first token of a lane has no context.
             stride: without carry, how many tokens a window scores; those before them are context.
             piece: with carry, tokens T of a batch, which changes nothing but the speed; 256 or the length of training,
@@ -278,14 +278,14 @@ class TextDataModule(SequenceDataModule):
         """
         column = self.tokens(split)
 
-        def scored(share: Share) -> Batches:
+        def scored(replica: Replica) -> Batches:
             if self.carry:
                 length = (piece or max(self.length, 256)) if self.scored_targets == "all" else self.length
-                return ScoredLanes(column, length, lanes, share)
+                return ScoredLanes(column, length, lanes, replica)
             kind = ScoredDocuments if self.documents == "apart" else ScoredWindows
-            return kind(column, self.length, rows or self.batch_size, share, stride)
+            return kind(column, self.length, rows or self.batch_size, replica, stride)
 
         if self.scored_targets == "all":
-            return scored(share)
-        check_targets(scored(Share()), self.scored_targets)  # the same on all ranks
-        return ChosenTargets(scored(share), self.scored_targets)
+            return scored(replica)
+        check_targets(scored(Replica()), self.scored_targets)  # the same on all ranks
+        return ChosenTargets(scored(replica), self.scored_targets)

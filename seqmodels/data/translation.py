@@ -13,7 +13,7 @@ from seqmodels.data.bpe_dropout import BpeDropout
 from seqmodels.data.buckets import Buckets, Layout, Sentences
 from seqmodels.data.corpora import no_bars
 from seqmodels.data.parallel_corpora import SIDES, ParallelCorpus, load_parallel
-from seqmodels.data.sampler import Share
+from seqmodels.data.sampler import Replica
 from seqmodels.data.tables import marked
 from seqmodels.data.token_column import TextFacts, token_column
 from seqmodels.data.tokenizers import Tokenizer
@@ -44,7 +44,7 @@ class TranslationDataModule(SequenceDataModule):
         layout: pair, source and target apart, for an encoder and a decoder; or joined, both in one row with BOS
             between and the loss on the target alone, for a language model.
         bpe_dropout: share of the merges of bpe that are left out at random in training, anew in each epoch.
-        val_share: share of the sources that validate where there is no validation split.
+        val_fraction: share of the sources that validate where there is no validation split.
         seed: what the order of the data depends on; on the command line, the first weights too.
         num_workers: processes that gather batches.
 
@@ -69,7 +69,7 @@ class TranslationDataModule(SequenceDataModule):
         max_length: int = 100,
         layout: Layout = "pair",
         bpe_dropout: float = 0.0,
-        val_share: float = 0.1,
+        val_fraction: float = 0.1,
         seed: int = 1,
         num_workers: int = 0,
     ) -> None:
@@ -85,13 +85,13 @@ class TranslationDataModule(SequenceDataModule):
         self.wanted, self.languages, self.subset = data, (source, target), subset
         self.wanted_tokenizer, self.vocab_size, self.min_count = tokenizer, vocab_size, min_count
         self.max_tokens, self.max_length, self.layout = max_tokens, max_length, layout
-        self.val_share, self.bpe_dropout = val_share, bpe_dropout
+        self.val_fraction, self.bpe_dropout = val_fraction, bpe_dropout
         self._columns: dict[tuple[str, str], tuple[Tensor, TextFacts]] = {}
 
     @functools.cached_property
     def corpus(self) -> ParallelCorpus:
         """The sentences in their splits."""
-        return load_parallel(self.wanted, *self.languages, subset=self.subset, val_share=self.val_share)
+        return load_parallel(self.wanted, *self.languages, subset=self.subset, val_fraction=self.val_fraction)
 
     @property
     def origin(self) -> str:
@@ -175,7 +175,7 @@ class TranslationDataModule(SequenceDataModule):
         source, target = self.sentences("train")
         return len(source) - len(self.kept(source, target))
 
-    def training_batches(self, share: Share = Share()) -> Buckets:  # noqa: B008 - immutable
+    def training_batches(self, replica: Replica = Replica()) -> Buckets:  # noqa: B008 - immutable
         """The batches that one rank trains on.
 
         Raises:
@@ -193,14 +193,14 @@ class TranslationDataModule(SequenceDataModule):
                 BpeDropout(tokenizer, self.bpe_dropout, self.seed)
                 for tokenizer in (self.source_tokenizer, self.tokenizer)
             )
-        return Buckets(source, target, rows, self.max_tokens, self.layout, self.seed, share)
+        return Buckets(source, target, rows, self.max_tokens, self.layout, self.seed, replica)
 
-    def scored_batches(self, split: str, share: Share = Share()) -> Buckets:  # noqa: B008 - immutable
+    def scored_batches(self, split: str, replica: Replica = Replica()) -> Buckets:  # noqa: B008 - immutable
         """The batches by which one rank scores a split: together, every pair exactly once."""
         source, target = self.sentences(split)
         longest = int(torch.maximum(source.lengths + target.lengths, target.lengths).max()) + 2
         rows = torch.arange(len(source))
-        return Buckets(source, target, rows, max(self.max_tokens, longest), self.layout, None, share)
+        return Buckets(source, target, rows, max(self.max_tokens, longest), self.layout, None, replica)
 
 
 def _texts(rows: datasets.Dataset, sides: tuple[str, ...]) -> Iterator[str]:

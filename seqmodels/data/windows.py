@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.batch import BOS, IGNORE, PAD, Batch
-from seqmodels.data.sampler import Batches, Share, examples, generator
+from seqmodels.data.sampler import Batches, Replica, examples, generator
 from seqmodels.errors import InputError
 
 
@@ -32,16 +32,16 @@ class Windows(Batches):
         stride: distance between the starts of neighbours.
         shuffle: in random order, anew in each epoch, or as they come.
         seed: what the order depends on.
-        share: which rank this is.
+        replica: which rank this is.
 
     Raises:
         InputError: the text is too short for one batch.
     """
 
     def __init__(
-        self, column: Tensor, length: int, batch_size: int, stride: int, shuffle: bool, seed: int, share: Share
+        self, column: Tensor, length: int, batch_size: int, stride: int, shuffle: bool, seed: int, replica: Replica
     ) -> None:
-        together = batch_size * share.world
+        together = batch_size * replica.world
         if len(column) <= length:
             raise InputError(
                 f"a window of length={length} does not fit a text of {len(column) - 1:,} tokens; "
@@ -53,15 +53,15 @@ class Windows(Batches):
                 f"a text of {len(column) - 1:,} tokens has {len(self.view)} windows of length={length} at "
                 f"stride={stride}, fewer than a batch of {together}; give a smaller batch_size, length or stride"
             )
-        self.batch_size, self.shuffle, self.seed, self.share = batch_size, shuffle, seed, share
+        self.batch_size, self.shuffle, self.seed, self.replica = batch_size, shuffle, seed, replica
 
     def __len__(self) -> int:
-        return len(self.view) // (self.batch_size * self.share.world)
+        return len(self.view) // (self.batch_size * self.replica.world)
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
         epoch, step = place
         rows = examples(
-            len(self.view), self.batch_size, step, self.share, seed=self.seed, epoch=epoch, shuffle=self.shuffle
+            len(self.view), self.batch_size, step, self.replica, seed=self.seed, epoch=epoch, shuffle=self.shuffle
         )
         return shifted(self.view.index_select(0, rows))
 
@@ -77,21 +77,21 @@ class Lanes(Batches):
         length: positions T of a batch.
         batch_size: lanes B on each rank.
         seed: what the beginnings depend on.
-        share: which rank this is.
+        replica: which rank this is.
 
     Raises:
         InputError: the text is too short for that many lanes.
     """
 
-    def __init__(self, column: Tensor, length: int, batch_size: int, seed: int, share: Share) -> None:
-        self.together = batch_size * share.world
+    def __init__(self, column: Tensor, length: int, batch_size: int, seed: int, replica: Replica) -> None:
+        self.together = batch_size * replica.world
         self.width = (len(column) - length) // self.together
         if self.width < length:
             raise InputError(
                 f"{self.together} lanes of at least length={length} do not fit a text of {len(column) - 1:,} tokens; "
                 "give a smaller batch_size or length, or more text"
             )
-        self.column, self.length, self.batch_size, self.seed, self.share = column, length, batch_size, seed, share
+        self.column, self.length, self.batch_size, self.seed, self.replica = column, length, batch_size, seed, replica
         self._epoch, self._lanes = -1, column  # the lanes of the epoch read last
 
     def __len__(self) -> int:
@@ -102,7 +102,7 @@ class Lanes(Batches):
         if epoch != self._epoch:
             first = int(torch.randint(self.length, (), generator=generator(self.seed, epoch)))
             lanes = self.column[first:].unfold(0, self.width + 1, self.width)
-            self._epoch, self._lanes = epoch, lanes[self.share.rows(self.batch_size)]
+            self._epoch, self._lanes = epoch, lanes[self.replica.rows(self.batch_size)]
         return self._lanes
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
@@ -119,14 +119,14 @@ class ScoredLanes(Batches):
         column: token ids (N,); the first is context only.
         length: positions T of a batch.
         lanes: how many lanes, over all ranks. Only the first token of a lane is scored without context.
-        share: which rank this is.
+        replica: which rank this is.
     """
 
-    def __init__(self, column: Tensor, length: int, lanes: int, share: Share) -> None:
+    def __init__(self, column: Tensor, length: int, lanes: int, replica: Replica) -> None:
         scored = len(column) - 1
-        lanes = max(share.world, min(lanes, scored // length))  # no lane shorter than a batch
+        lanes = max(replica.world, min(lanes, scored // length))  # no lane shorter than a batch
         self.width = -(-scored // lanes)
-        starts = torch.arange(share.rank, lanes, share.world) * self.width
+        starts = torch.arange(replica.rank, lanes, replica.world) * self.width
         self.rows, self.length = torch.zeros(len(starts), self.width + 1, dtype=column.dtype).fill_(PAD), length
         self.counts = [max(0, min(self.width, scored - int(start))) for start in starts]
         for row, start, count in zip(self.rows, starts.tolist(), self.counts, strict=True):
@@ -191,15 +191,17 @@ class ScoredWindows(Sliding):
         column: token ids (N,); the first is context only.
         length: positions T of a window.
         batch_size: rows of a batch.
-        share: which rank this is; the ranks take turns, and nothing is scored twice to make them equal.
+        replica: which rank this is; the ranks take turns, and nothing is scored twice to make them equal.
         stride: see `Sliding`.
     """
 
-    def __init__(self, column: Tensor, length: int, batch_size: int, share: Share, stride: int | None = None) -> None:
+    def __init__(
+        self, column: Tensor, length: int, batch_size: int, replica: Replica, stride: int | None = None
+    ) -> None:
         super().__init__(column, length, batch_size, stride)
         # As many as are needed for the last to reach the end.
         count = 1 + max(0, -(-(len(column) - 1 - length) // self.stride))
-        first = (torch.arange(count) * self.stride)[share.rank :: share.world]
+        first = (torch.arange(count) * self.stride)[replica.rank :: replica.world]
         self.first = first if len(first) else torch.tensor([len(column) - 1])
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:

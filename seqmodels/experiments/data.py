@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqmodels.batch import Batch
 from seqmodels.data.base import SequenceDataModule
-from seqmodels.data.sampler import Batches, Share, generator
+from seqmodels.data.sampler import Batches, Replica, generator
 from seqmodels.data.token_column import TextFacts
 from seqmodels.errors import InputError
 from seqmodels.experiments.problems import memory_task
@@ -91,11 +91,11 @@ class MemoryDataModule(SequenceDataModule):
         """There are none."""
         raise InputError(f"{self.data} has no text to count")
 
-    def training_batches(self, share: Share = Share()) -> Batches:  # noqa: B008 - immutable
+    def training_batches(self, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
         """See `SequenceDataModule.training_batches`."""
-        return _MadeUp(self, share, EPOCH)
+        return _MadeUp(self, replica, EPOCH)
 
-    def scored_batches(self, split: str, share: Share = Share()) -> Batches:  # noqa: B008 - immutable
+    def scored_batches(self, split: str, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
         """See `SequenceDataModule.scored_batches`; several hundred rows at a time."""
         return _Scored(self)
 
@@ -105,18 +105,18 @@ class _MadeUp(Batches):
 
     Args:
         data: what they are of.
-        share: which rank asks.
+        replica: which rank asks.
         count: batches in an epoch.
     """
 
-    def __init__(self, data: MemoryDataModule, share: Share, count: int) -> None:
-        self.data, self.share, self.count = data, share, count
+    def __init__(self, data: MemoryDataModule, replica: Replica, count: int) -> None:
+        self.data, self.replica, self.count = data, replica, count
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
-        data, number = self.data, (place[0] * self.count + place[1]) * self.share.world + self.share.rank
+        data, number = self.data, (place[0] * self.count + place[1]) * self.replica.world + self.replica.rank
         make = partial(data.task.make, data.positions, data.batch_size)
         return _joined([make(generator(seed + 1, number), True) for seed in data.seeds])
 

@@ -15,13 +15,13 @@ from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.metrics import TextMetrics, summed_nats
 from seqmodels.state import State, detach, map_state
-from seqmodels.tasks.fsdp import Sharded, whole_tensor
+from seqmodels.tasks.fsdp import FSDPMixin, whole_tensor
 from seqmodels.tasks.losses import Losses
 from seqmodels.tasks.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer, with_gradients
-from seqmodels.tasks.training_state import RECORD, make_record, rows_of, share_of
+from seqmodels.tasks.training_state import RECORD, make_record, restore_rank, rows_of
 
 
-class SequenceTask(Recorded, Sharded, ABC):
+class SequenceTask(Recorded, FSDPMixin, ABC):
     """A model that scores targets, trained by summed cross-entropy under Lightning's automatic optimisation.
 
     The state goes from batch to batch where the batch says that it continues, detached: truncated BPTT with one chunk
@@ -127,7 +127,7 @@ class SequenceTask(Recorded, Sharded, ABC):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Where a run resumes, chance goes on from where it was: what came before has drawn from it, too."""
         if self._random is not None:
-            share_of(self._random, self.trainer.global_rank, self.device)
+            restore_rank(self._random, self.trainer.global_rank, self.device)
             self._random = None
             if self._carried is not None:  # read from a file, and so on the CPU
                 self._carried = map_state(lambda tensor: tensor.to(self.device), self._carried)
@@ -225,12 +225,12 @@ class SequenceTask(Recorded, Sharded, ABC):
             fused=self.trainer.precision != "16-mixed",
         )
         scheduler = LambdaLR(
-            optimizer, lambda step: learning_rate_factor(self.share_of_run, self.warmup, self.schedule)
+            optimizer, lambda step: learning_rate_factor(self.run_fraction, self.warmup, self.schedule)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     @property
-    def share_of_run(self) -> float:
+    def run_fraction(self) -> float:
         """How much of the run is over, from 0 to 1: of the budget where there is one, else of the steps."""
         spent, steps, tokens = self.budget or (0.0, self.trainer.estimated_stepping_batches, float("inf"))
         return min(1.0, max(spent, self.trainer.global_step / steps, self.tokens_seen / tokens))

@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from seqmodels.nn import Backbone
 
 
-class Sharded(pl.LightningModule):
+class FSDPMixin(pl.LightningModule):
     """What a task needs for fully sharded training (FSDP2; Zhao et al. 2023), and nothing under another strategy.
 
     Layers are gathered one by one in training. Evaluation holds whole weights instead, since devices read and write

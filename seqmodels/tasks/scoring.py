@@ -65,7 +65,6 @@ class Score:
         return json.dumps(figures, ensure_ascii=False)
 
 
-@torch.inference_mode()
 class Scoring(nn.Module):
     """How likely texts are: a mixin of `LanguageModel`."""
 
@@ -89,6 +88,7 @@ class Scoring(nn.Module):
         return scores(self, texts, eos)
 
 
+@torch.inference_mode()
 def scores(model: "Scoring", texts: Sequence[str], eos: bool, first: int = 1) -> list[Score]:
     """Score texts in batches of similar length; see `LanguageModel.score`. In errors, the first is number `first`."""
     ids = [tokens + [EOS] * eos for tokens in model.tokenizer.encode_batch(texts)]

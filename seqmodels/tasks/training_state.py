@@ -104,7 +104,7 @@ def gathered(states: dict[str, Any], world: int) -> list[dict[str, Any]]:
     return every
 
 
-def share_of(states: list[dict[str, Any]], rank: int, device: torch.device) -> None:
+def restore_rank(states: list[dict[str, Any]], rank: int, device: torch.device) -> None:
     """Restore those of a rank; where there were fewer ranks, from those of another, and apart from it."""
     restore_random_states(states[rank % len(states)], device)
     if rank >= len(states):

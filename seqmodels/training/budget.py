@@ -97,7 +97,7 @@ class Budget(pl.Callback):
     def _tell(self, trainer: pl.Trainer, task: pl.LightningModule) -> float:
         assert isinstance(task, SequenceTask)
         task.budget = self.spent / self.seconds, self.steps, self.tokens
-        return task.share_of_run
+        return task.run_fraction
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """The budget ends with the run."""

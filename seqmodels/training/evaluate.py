@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 from rich.console import Console
 from rich.progress import track
 
-from seqmodels.data import Batches, Share, TextDataModule
+from seqmodels.data import Batches, Replica, TextDataModule
 from seqmodels.data.sampler import loader
 from seqmodels.environment import choose_accelerator, keep_freed_memory, quiet
 from seqmodels.errors import InputError
@@ -109,7 +109,7 @@ def evaluate(
     if trained_on is None:
         raise InputError("dynamic evaluation needs the text of training to know how large gradients are")
     task.to("cuda" if accelerator == "gpu" else "cpu")
-    statistics = itertools.islice(loader(trained_on.training_batches(Share())), STATISTICS)
+    statistics = itertools.islice(loader(trained_on.training_batches(Replica())), STATISTICS)
     scores = None
     for scores in track(  # noqa: B007 - the last one counts
         dynamic_evaluation(task, loader(batches), statistics, reading.dynamic),

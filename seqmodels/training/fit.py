@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import yaml
 
 from seqmodels.analysis import GradientHorizon, Samples, Spectra, Translations
-from seqmodels.data import SequenceDataModule, Share, TranslationDataModule
+from seqmodels.data import Replica, SequenceDataModule, TranslationDataModule
 from seqmodels.environment import choose_accelerator, is_other_rank, keep_compiled_kernels, keep_freed_memory, quiet
 from seqmodels.errors import InputError
 from seqmodels.files import write_beside
@@ -26,7 +26,7 @@ from seqmodels.training.progress import ProgressLine
 from seqmodels.training.resume import check_batches, check_same, held_origin, rewind
 from seqmodels.training.run_folder import held, known_to_all, make_folder
 from seqmodels.training.run_summary import announce, describe, finish, size
-from seqmodels.training.strategy import Sharing, compile_steps, leave_group, make_strategy
+from seqmodels.training.strategy import StrategyName, compile_steps, leave_group, make_strategy
 from seqmodels.training.wandb_logger import settle, tracked
 from seqmodels.training.weight_averaging import Average, make_average
 
@@ -52,7 +52,7 @@ def fit(
     compile: bool = False,
     devices: int = 1,
     nodes: int = 1,
-    strategy: Sharing = "auto",
+    strategy: StrategyName = "auto",
     accelerator: str = "auto",
     prompt: str = "",
     watch: bool = True,
@@ -148,7 +148,7 @@ def fit(
                     "--max-minutes, --max-steps or --max-tokens"
                 )
         facts = data.facts("train")  # tokenized here, once; other processes find it in the cache
-        batches = data.training_batches(Share(0, devices * nodes))
+        batches = data.training_batches(Replica(0, devices * nodes))
         if origin is not None:
             check_batches(origin, len(batches))
         task.check(data, prompt)

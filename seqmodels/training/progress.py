@@ -57,7 +57,7 @@ class ProgressLine(pl.Callback):
             parts.append(f"{float(task.figures['train/tokens_per_second']):,.0f} tokens/s")
         if "val/nats_per_token" in trainer.callback_metrics:
             parts.append(f"val {trainer.callback_metrics['val/nats_per_token']:.3f}")
-        self._bar.update(self._row, completed=task.share_of_run, figures=" · ".join(parts))
+        self._bar.update(self._row, completed=task.run_fraction, figures=" · ".join(parts))
         self._bar.refresh()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -74,7 +74,7 @@ class ProgressLine(pl.Callback):
         figures = trainer.callback_metrics
         speed = pl_module.figures.get("train/tokens_per_second")
         trainer.print(
-            f"step {trainer.global_step:>6,} · {pl_module.share_of_run:4.0%} · validation "
+            f"step {trainer.global_step:>6,} · {pl_module.run_fraction:4.0%} · validation "
             f"{figures['val/nats_per_token']:.4f} nats/token, {figures['val/bits_per_character']:.3f} bits/char"
             + (f" · {float(speed):,.0f} tokens/s" if speed else "")
         )

@@ -19,10 +19,10 @@ from seqmodels.nn.transformer import PreNormStack
 from seqmodels.tasks import SequenceTask
 from seqmodels.training.weight_averaging import Average
 
-Sharing = Literal["auto", "ddp", "fsdp"]
+StrategyName = Literal["auto", "ddp", "fsdp"]
 
 
-class SharedWeights(ModelParallelStrategy):
+class FSDPStrategy(ModelParallelStrategy):
     """Lightning's FSDP2, with checkpoints that one process writes and reads alike.
 
     Lightning's own number what the optimiser keeps in the order of the module's parameters. Torch numbers it in the
@@ -80,7 +80,7 @@ def leave_group() -> None:
 
 
 def make_strategy(
-    sharing: Sharing,
+    sharing: StrategyName,
     devices: int,
     nodes: int,
     task: SequenceTask,
@@ -110,8 +110,8 @@ def make_strategy(
                 f"{started} processes were started, and devices={devices} on nodes={nodes} need {devices * nodes}; "
                 "give --devices, those of each machine, and --nodes, or start as many"
             )
-    if sharing not in get_args(Sharing):
-        raise InputError(f"the strategy {sharing!r} is not known; choose one of {', '.join(get_args(Sharing))}")
+    if sharing not in get_args(StrategyName):
+        raise InputError(f"the strategy {sharing!r} is not known; choose one of {', '.join(get_args(StrategyName))}")
     if sharing != "fsdp":
         return sharing
     wrong: dict[str, Any] = {
@@ -124,7 +124,7 @@ def make_strategy(
     for what, found in wrong.items():
         if found:
             raise InputError(f"strategy='fsdp', where each device has a part of every weight, was given with {what}")
-    return SharedWeights(devices * nodes, 1, save_distributed_checkpoint=False)
+    return FSDPStrategy(devices * nodes, 1, save_distributed_checkpoint=False)
 
 
 MANY = 4096

@@ -1,0 +1,298 @@
+"""Files that cannot harm: whatever a file says, nothing of it is run, and what is wrong is told in one line."""
+
+import contextlib
+import hashlib
+import io
+import json
+import random
+import resource
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hostile
+import pytest
+import torch
+from networks import NETWORKS
+from torch.testing import assert_close
+from trainers import small_model, small_module, train
+
+from seqmodels import InputError, Tokenizer, load
+from seqmodels.batch import UNK
+from seqmodels.checkpoints.export import share
+from seqmodels.checkpoints.load import read_checkpoint
+from seqmodels.cli.main import main
+from seqmodels.data.vocabularies import guarded
+from seqmodels.errors import DamagedError
+
+SECONDS, MEMORY = 10, 1 << 30
+"""What an attack may cost at most."""
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Path:
+    """A checkpoint as training leaves it, with an optimiser's state."""
+    path = tmp_path_factory.mktemp("good") / "model.ckpt"
+    data = small_module(text_file, True)
+    train(small_model(data, NETWORKS["LSTM"]()), data, 2).save_checkpoint(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def content(good: Path) -> dict[str, Any]:
+    found: dict[str, Any] = torch.load(good, weights_only=True)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test has a folder of its own, memory that is limited, and no canary in the end."""
+    monkeypatch.chdir(tmp_path)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, before[1]))
+    began = time.monotonic()
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+    assert not list(tmp_path.rglob("canary*"))
+    assert time.monotonic() - began < 60 * SECONDS  # a hang, not a slow machine
+
+
+def refused(action: Callable[[], object]) -> str:
+    """The one line that an action is refused with."""
+    with pytest.raises(InputError) as caught:
+        action()
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 2000
+    return str(caught.value)
+
+
+def exits(capsys: pytest.CaptureFixture[str], *words: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def run_folder(checkpoint: bytes) -> Path:
+    Path("run/checkpoints").mkdir(parents=True)
+    for name in ("best", "last"):
+        Path(f"run/checkpoints/{name}.ckpt").write_bytes(checkpoint)
+    return Path("run")
+
+
+FILES: dict[str, bytes] = {
+    **{f"plain: {name}": outline for name, outline in {**hostile.PICKLES, **hostile.BOMBS}.items()},
+    **{f"outline: {name}": hostile.container(bad) for name, bad in {**hostile.PICKLES, **hostile.BOMBS}.items()},
+    **{f"size: {name}": file for name, file in hostile.SIZES.items()},
+    **{f"container: {name}": file for name, file in hostile.containers().items()},
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_checkpoints(name: str) -> None:
+    folder = run_folder(FILES[name])
+    for path in (folder, folder / "checkpoints" / "last.ckpt"):
+        refused(lambda path=path: load(path))  # type: ignore[misc]
+        refused(lambda path=path: read_checkpoint(path))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", hostile.CHANGES)
+def test_checkpoints_that_are_whole(name: str, content: dict[str, Any]) -> None:
+    folder = run_folder(hostile.edited(content, hostile.CHANGES[name]))
+    refused(lambda: load(folder))
+
+
+@pytest.mark.parametrize("name", ["plain: global", "outline: global", "container: a legacy canary", "container: zeros"])
+def test_commands(name: str, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(run_folder(FILES[name]))
+    for command in ("generate", "score", "translate", "test", "validate"):
+        exits(capsys, command, folder)
+    exits(capsys, "share", folder, "shared")
+    exits(capsys, "fit", "--data", str(text_file), "--max-steps", "1", "--resume", folder)
+    assert {path.name for path in Path.cwd().iterdir()} == {"run"}
+
+
+@pytest.mark.parametrize("name", hostile.TOKENIZERS)
+def test_tokenizers(name: str, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("tokenizer.json").write_text(hostile.TOKENIZERS[name])
+    with contextlib.suppress(InputError):
+        Tokenizer.from_file("tokenizer.json").encode("a b")
+        assert name == "parentheses"  # which is a pattern like any other
+    if name == "ids far apart":
+        exits(capsys, "fit", "--data", str(text_file), "--tokenizer", "tokenizer.json", "--max-steps", "1")
+
+
+def test_a_pattern_that_goes_back_and_forth() -> None:
+    """The library panics, which is no exception as others are."""
+    pattern = {"type": "Split", "pattern": {"Regex": "(x+x+)+y"}, "behavior": "Isolated", "invert": False}
+    tokenizer = Tokenizer(hostile.rules(pre_tokenizer=pattern))
+    assert tokenizer.encode("xxy") == [UNK]
+    assert "failed to cut" in refused(lambda: tokenizer.encode("x" * 60))
+
+
+def test_a_stop_by_the_user_is_no_failure_of_the_library() -> None:
+    with pytest.raises(KeyboardInterrupt), guarded("work"):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", hostile.SETTINGS)
+def test_settings(name: str, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("config.yaml").write_text(hostile.SETTINGS[name])
+    Path("canary_module.py").write_text("open('imported', 'w')")
+    exits(capsys, "fit", "--data", str(text_file), "--max-steps", "1", "--config", "config.yaml")
+    Path("canary_module.py").unlink()
+    assert not Path("imported").exists()
+
+
+@pytest.mark.parametrize("name", hostile.WEIGHTS)
+def test_weights(name: str, good: Path) -> None:
+    folder = share(good, "shared")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(hostile.WEIGHTS[name])
+    assert "is not the file that was shared" in refused(lambda: load(folder))
+    config = json.loads((folder / "config.json").read_text())
+    config["sha256"]["model.safetensors"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (folder / "config.json").write_text(json.dumps(config))
+    refused(lambda: load(folder))
+
+
+@pytest.mark.parametrize("address", ["http://host/a.ckpt", "s3://a/b", "hf://a/b", "file:///a", "simplecache::s3://a"])
+def test_addresses(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for door in (load, read_checkpoint, Tokenizer.from_file, lambda path: share(path, "shared")):
+        assert "fetch it first" in refused(lambda door=door: door(address))  # type: ignore[misc]
+    exits(capsys, "generate", address)
+    exits(capsys, "fit", "--config", address)
+    exits(capsys, "fit", "--resume", address)
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """A pipe that nobody writes to would be waited for, a device never ends."""
+    for path in (hostile.pipe(tmp_path), Path("/dev/zero"), Path("/dev/null")):
+        for door in (load, read_checkpoint, Tokenizer.from_file):
+            assert "no regular file" in refused(lambda door=door, path=path: door(path))  # type: ignore[misc]
+    refused(lambda: load("a\0b"))
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two checkpoints hold the same."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return isinstance(other, dict) and list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return type(one) is type(other) and len(one) == len(other) and all(map(same, one, other))
+    return type(one) is type(other) and one == other
+
+
+def test_torch_alone_does_not_see_a_bit_that_flipped(good: Path, content: dict[str, Any]) -> None:
+    """Why the checksums are verified here."""
+    damaged = bytearray(good.read_bytes())
+    weight = content["state_dict"]["embedding.weight"]
+    place = damaged.index(weight.numpy().tobytes())
+    damaged[place + 3] ^= 1 << 6
+    Path("damaged.ckpt").write_bytes(damaged)
+    loaded = torch.load("damaged.ckpt", weights_only=True)["state_dict"]["embedding.weight"]
+    assert not torch.equal(loaded, weight)
+    with pytest.raises(DamagedError, match="checksum of 'archive/data/"):
+        read_checkpoint("damaged.ckpt")
+
+
+def test_every_bit_is_guarded(good: Path, content: dict[str, Any]) -> None:
+    """A bit that flipped is found, or was one that means nothing."""
+    whole = good.read_bytes()
+    chance = random.Random(0)
+    table = whole.rindex(b"PK\6\6") - 2200
+    places = [chance.randrange(len(whole)) for _ in range(100)]
+    places += [
+        *range(80),
+        *(chance.randrange(table, len(whole)) for _ in range(100)),
+        *range(len(whole) - 98, len(whole)),
+    ]
+    found = 0
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << chance.randrange(8)
+        Path("damaged.ckpt").write_bytes(damaged)
+        try:
+            assert same(read_checkpoint("damaged.ckpt"), content), place
+        except DamagedError:
+            found += 1
+    assert found > 200
+
+
+def test_truncated_or_longer(good: Path) -> None:
+    whole = good.read_bytes()
+    for changed in (
+        *(whole[:size] for size in range(0, len(whole), 997)),
+        whole + b"\0",
+        whole + whole,
+        b"\0" * len(whole),
+    ):
+        Path("damaged.ckpt").write_bytes(changed)
+        with pytest.raises(DamagedError):
+            read_checkpoint("damaged.ckpt")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_whole_checkpoints_are_taken(name: str, text_file: Path) -> None:
+    """Of every network: with all that training keeps, and through a shared folder to the bit."""
+    data = small_module(text_file, name not in ("Transformer-learned",))
+    model = small_model(data, NETWORKS[name]())
+    train(model, data, 1).save_checkpoint("model.ckpt")
+    folder = share("model.ckpt", "shared")
+    for loaded in (load("model.ckpt"), load(folder)):
+        assert same(dict(loaded.state_dict()), dict(model.state_dict()))
+        assert loaded.constructor_call == model.constructor_call
+
+
+def test_the_outline_of_a_model_costs_no_randomness(good: Path) -> None:
+    torch.manual_seed(0)
+    load(good)
+    first = torch.rand(1)
+    torch.manual_seed(0)
+    task = load(good)
+    assert_close(first, torch.rand(1))
+    assert not any(tensor.is_meta for tensor in (*task.state_dict().values(), task.tokenizer.sizes))
+
+
+def mutated(content: bytes, chance: random.Random) -> bytes:
+    """A file with bits flipped, bytes written over, cut off, doubled or moved."""
+    place, length = chance.randrange(len(content)), chance.randint(1, 64)
+    made = bytearray(content)
+    match chance.randrange(5):
+        case 0:
+            for _ in range(chance.randint(1, 8)):
+                made[chance.randrange(len(made))] ^= 1 << chance.randrange(8)
+        case 1:
+            made[place : place + length] = chance.randbytes(length)
+        case 2:
+            del made[place:]
+        case 3:
+            made[place:place] = made[place : place + length]
+        case 4:
+            other = chance.randrange(len(content))
+            made[place : place + length] = content[other : other + length]
+    return bytes(made)
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "model.safetensors", "config.json", "tokenizer.json"])
+def test_mutations(kind: str, good: Path) -> None:
+    """A model is loaded, or what is wrong is told; nothing else happens."""
+    chance = random.Random(1)
+    folder = share(good, "shared")
+    path = Path("model.ckpt") if kind == "checkpoint" else folder / kind
+    whole = (good if kind == "checkpoint" else path).read_bytes()
+    config = (folder / "config.json").read_text()
+    loaded = 0
+    for _ in range(80):
+        path.write_bytes(mutated(whole, chance))
+        if kind == "tokenizer.json":  # as someone who knows of the checksum
+            sums = json.loads(config)
+            sums["sha256"][kind] = hashlib.sha256(path.read_bytes()).hexdigest()
+            (folder / "config.json").write_text(json.dumps(sums))
+        with contextlib.suppress(InputError), contextlib.redirect_stderr(io.StringIO()):
+            load(path if kind == "checkpoint" else folder)
+            loaded += 1
+    assert loaded < 40

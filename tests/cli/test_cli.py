@@ -1,0 +1,243 @@
+"""The command line as people use it: help, mistakes, a run from start to end."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from seqmodels import load
+from seqmodels.cli.main import main
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line that a mistake is answered with."""
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Path:
+    """A run folder as the command line leaves it."""
+    runs = tmp_path_factory.mktemp("runs")
+    words = ["--data", str(text_file), "--carry", "--length", "16", "--batch-size", "4", "--max-steps", "60"]
+    main(
+        ["fit", *words, "--backbone", "GRU", "--backbone.hidden-size", "16", "--runs", str(runs), "--validations", "2"]
+    )
+    (folder,) = runs.glob("*/*")
+    return folder
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["fit", "--help"], ["generate", "-h"], ["test", "--help"]])
+def test_help_is_there_at_once(words: list[str]) -> None:
+    code = "import sys, time; from seqmodels.cli.main import main; main(sys.argv[1:]); "
+    code += "sys.exit('torch' in sys.modules or time.process_time() > 0.3)"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: seqmodels")
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """The page is read from source; every flag on it is one that the parser takes, with a meaning."""
+    main(["fit", "--help"])
+    page = capsys.readouterr().out
+    flags = re.findall(r"^  --([\w.-]+)", page, re.MULTILINE)
+    for wanted in ("data", "max-minutes", "backbone", "backbone.hidden-size", "backbone.positions", "lr", "config"):
+        assert wanted in flags
+    assert not re.search(r"^  --\S+( \S+)?$\n  --", page, re.MULTILINE)  # none without a meaning
+
+
+def test_what_a_run_leaves(run: Path) -> None:
+    names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    assert names == {
+        ".lock", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "config.yaml",
+        "curves.png", "env.json", "gradient_horizon.csv", "gradient_horizon.png", "metrics.csv", "result.json",
+        "samples.md", "spectra.csv", "spectra.png", "spectral_radius.png",
+    }  # fmt: skip
+    assert re.fullmatch(r"gru-text-s1-\d{8}-\d{6}", run.name)
+    assert run.parent.name == "language_model"
+    result = json.loads((run / "result.json").read_text())
+    assert result["steps"] == 60
+    assert result["tokens"] == 60 * 4 * 16
+    assert result["parameters"] == sum(p.numel() for p in load(run).parameters())
+    assert result["val/bits_per_byte"] > 0
+    assert result["seconds"] > 0
+    env = json.loads((run / "env.json").read_text())
+    assert {"python", "versions", "command", "commit", "device", "threads", "corpus"} <= env.keys()
+    assert (run / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert (run / "samples.md").read_text().count("## step") == 1
+
+
+def test_configuration_does_the_run_again(run: Path, tmp_path: Path) -> None:
+    assert yaml.safe_load((run / "config.yaml").read_text())["backbone"]["class_path"].endswith("GRU")
+    main(["fit", "--config", str(run / "config.yaml"), "--runs", str(tmp_path)])
+    (again,) = tmp_path.glob("*/*")
+    for name in ("samples.md", "metrics.csv"):
+        ours, theirs = ((folder / name).read_text() for folder in (again, run))
+        speed = re.compile(r"\d+\.\d+(?=,,,,\n)")  # tokens per second differ
+        assert speed.sub("", ours) == speed.sub("", theirs)
+
+
+def test_script_and_command_line_leave_the_same_checkpoint(run: Path, text_file: Path, tmp_path: Path) -> None:
+    import torch
+
+    from seqmodels import GRU, LanguageModel, TextDataModule, fit
+
+    data = TextDataModule(str(text_file), carry=True, length=16, batch_size=4)
+    torch.manual_seed(1)
+    network = GRU(hidden_size=16)
+    folder = fit(LanguageModel(network, data.tokenizer), data, max_steps=60, validations=2, runs=str(tmp_path))
+    ours, theirs = load(folder), load(run)
+    assert ours.constructor_call == theirs.constructor_call
+    for name, tensor in ours.state_dict().items():
+        assert torch.equal(tensor, theirs.state_dict()[name]), name
+
+
+def test_never_over_another_run(text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "strftime", lambda _: "20260101-000000")
+    for _ in range(2):
+        words = ["--max-steps", "2", "--runs", str(tmp_path), "--length", "16", "--batch-size", "2"]
+        main(["fit", "--data", str(text_file), *words, "--backbone", "RNN", "--backbone.hidden-size", "4"])
+    assert len(list(tmp_path.glob("*/*"))) == 2
+
+
+def test_generate(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = []
+    for seed in ("7", "7", "8"):
+        main(["generate", str(run), "--prompt", "the ", "--max-tokens", "30", "--seed", seed, "--top-p", "0.9"])
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != texts[2]
+    assert all(text.startswith("the ") for text in texts)
+
+
+def test_test_and_validate(run: Path, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["validate", str(run)])
+    result = json.loads((run / "result.json").read_text())
+    assert f"{result['val/nats_per_token']:.4f}" in capsys.readouterr().out
+    main(["test", str(run), "--data", str(text_file)])
+    page = capsys.readouterr().out
+    assert f"{len(text_file.read_text(encoding='utf-8')):,} characters scored once each" in page
+
+
+MISTAKES = [
+    (["fti"], "did you mean fit"),
+    (["fit", "--lenght", "3"], "did you mean --length"),
+    (["fit", "--backbone", "LSMT"], "did you mean LSTM"),
+    (["fit", "--backbone", "LSTM", "--backbone.hiden-size", "3"], "did you mean --backbone.hidden-size"),
+    (["fit", "--backbone", "LSTM", "--backbone.num-heads", "3"], "--backbone.num-heads is not one of this network"),
+    (["fit", "--backbone.hidden-size", "3"], "without a network"),
+    (["fit", "--length", "abc"], "'abc'; expected int"),
+    (["fit", "--max-minutes", "abc"], "error: --max-minutes was given 'abc'; expected float\n"),
+    (["fit", "--backbone", "Transformer", "--backbone.num-heads", "3"], "divisible"),
+    (["fit", "--backbone", "Transformer", "--backbone.positions", "sinus"], "sinus"),
+    (["fit", "--precision", "8"], "'8'; choose one of auto, "),
+    (["fit", "--tokenizer", "words"], "choose char, byte, bpe, word or the path"),
+    (["fit", "--data", "missing.txt"], "there is no file"),
+    (["fit", "--config", "missing.yaml"], "missing.yaml"),
+    (["fit", "--max-minutes", "0"], "expected more than 0"),
+    (["generate"], "error: RUN was not given"),
+    (["translate", "missing", "--normalization", "words"], "'words'; choose one of length, gnmt\n"),
+    (["generate", "missing"], "there is no"),
+    (["generate", "missing", "--temperature", "-1"], "temperature"),
+    (["test", "missing"], "there is no"),
+]
+
+
+@pytest.mark.parametrize(("words", "hint"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES])
+def test_mistakes(capsys: pytest.CaptureFixture[str], words: list[str], hint: str) -> None:
+    assert hint in refused(capsys, *words)
+
+
+def test_mistakes_with_data(capsys: pytest.CaptureFixture[str], text_file: Path, tmp_path: Path) -> None:
+    text, runs = ["fit", "--data", str(text_file), "--runs", str(tmp_path / "runs")], tmp_path / "runs"
+    assert "does not fit a text" in refused(capsys, *text, "--length", "1000000")
+    assert "lanes" in refused(capsys, *text, "--carry", "--batch-size", "100000")
+    assert "fewer than a batch" in refused(capsys, *text, "--batch-size", "100000")
+    assert "give at most that many" in refused(capsys, *text, "--devices", "100000", "--accelerator", "cpu")
+    (tmp_path / "empty.txt").write_text("")
+    assert "'☃'" in refused(capsys, *text, "--prompt", "the ☃")
+    assert "is empty" in refused(capsys, "fit", "--data", str(tmp_path / "empty.txt"))
+    (tmp_path / "folder").mkdir()
+    assert "holds no text" in refused(capsys, "fit", "--data", str(tmp_path / "folder"))
+    (tmp_path / "latin.txt").write_bytes("Caf\xe9 ".encode("latin-1") * 1000)
+    assert "not UTF-8" in refused(capsys, "fit", "--data", str(tmp_path / "latin.txt"))
+    (tmp_path / "bad.ckpt").write_bytes(b"PK nonsense")
+    assert "truncated" in refused(capsys, "fit", "--resume", str(tmp_path / "bad.ckpt"))
+    assert "--resum is not known; did you mean --resume?" in refused(capsys, "fit", "--resum", "run")
+    assert "--lr is no option of a run that is resumed" in refused(
+        capsys, "fit", "--resume", str(tmp_path), "--lr", "1"
+    )
+    learned = ["--backbone", "Transformer", "--backbone.positions", "learned", "--backbone.context", "8"]
+    assert "end at 8" in refused(capsys, *text, *learned)
+    (tmp_path / "file").write_text("in the way")
+    assert "run folder" in refused(capsys, *text[:-1], str(tmp_path / "file"))
+    assert not runs.exists()  # refused before anything was written
+
+
+def test_mistakes_with_a_run(capsys: pytest.CaptureFixture[str], run: Path, tmp_path: Path) -> None:
+    assert "'☃'" in refused(capsys, "generate", str(run), "--prompt", "the ☃")
+    assert "missing.txt" in refused(capsys, "test", str(run), "--data", "missing.txt")
+    cut = tmp_path / "cut.ckpt"
+    cut.write_bytes((run / "checkpoints" / "best.ckpt").read_bytes()[:5000])
+    assert "truncated" in refused(capsys, "generate", str(cut))
+
+
+def test_resume_of_another_run(capsys: pytest.CaptureFixture[str], run: Path, text_file: Path, tmp_path: Path) -> None:
+    words = ["fit", "--config", str(run / "config.yaml"), "--resume", str(run), "--runs", str(tmp_path)]
+    assert "another backbone" in refused(capsys, *words, "--backbone", "LSTM")
+    assert "another length" in refused(capsys, *words, "--length", "8")
+    assert "another size of batches * devices" in refused(capsys, *words, "--batch-size", "2")
+    assert "another carry, text" not in refused(capsys, *words, "--no-carry")
+    assert "another text" in refused(capsys, *words, "--val-fraction", "0.3")
+    assert "another average" in refused(capsys, *words, "--average", "ema")
+
+
+def test_spent_budget_is_not_gone_on_with(capsys: pytest.CaptureFixture[str], run: Path, tmp_path: Path) -> None:
+    words = ["fit", "--config", str(run / "config.yaml"), "--resume", str(run), "--runs", str(tmp_path)]
+    assert "has spent this budget" in refused(capsys, *words)
+    main([*words, "--max-steps", "62"])
+    assert "62 steps" in capsys.readouterr().out
+
+
+def test_more_than_the_memory(capsys: pytest.CaptureFixture[str], text_file: Path, tmp_path: Path) -> None:
+    words = ["--data", str(text_file), "--runs", str(tmp_path), "--max-steps", "1"]
+    error = refused(capsys, "fit", *words, "--backbone", "RNN", "--backbone.hidden-size", "3000000")
+    assert "memory does not suffice" in error
+
+
+def test_diverged_run_keeps_its_figures(capsys: pytest.CaptureFixture[str], text_file: Path, tmp_path: Path) -> None:
+    words = ["--data", str(text_file), "--runs", str(tmp_path), "--max-steps", "8", "--lr", "1e30", "--clip", "0"]
+    main(["fit", *words, "--length", "16", "--batch-size", "2", "--backbone", "RNN", "--backbone.hidden-size", "8"])
+    assert "no sample at step 8" in capsys.readouterr().out
+    (folder,) = tmp_path.glob("*/*")
+    assert json.loads((folder / "result.json").read_text())["steps"] == 8
+
+
+def test_network_of_ones_own_is_named_in_the_next_command(
+    capsys: pytest.CaptureFixture[str], text_file: Path, tmp_path: Path
+) -> None:
+    from seqmodels import GRU, LanguageModel, TextDataModule, fit
+
+    class Mine(GRU):
+        """A network of a module outside the package."""
+
+    Mine.__qualname__ = "Mine"  # as if it stood at the top of it
+    data = TextDataModule(str(text_file), carry=True, length=16, batch_size=4)
+    fit(LanguageModel(Mine(8, 8), data.tokenizer), data, max_steps=2, validations=1, runs=str(tmp_path))
+    assert f" --import {Mine.__module__}\n" in capsys.readouterr().out
+
+
+def test_hub_name_without_network(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqmodels.data.corpora._reachable", lambda: False)
+    error = refused(capsys, "fit", "--data", "nobody/nothing")
+    assert "--data python" in error
+    assert "--data PATH" in error

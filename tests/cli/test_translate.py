@@ -1,0 +1,265 @@
+"""Translators from end to end: trained, tested and put to use on the command line."""
+
+import io
+import itertools
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from pairs import write_pairs
+from trainers import trainer
+
+from seqmodels import GRU, LanguageModel, Transformer, TranslationDataModule, Translator, fit, load
+from seqmodels.analysis import alignment
+from seqmodels.batch import IGNORE
+from seqmodels.cli.main import main
+from seqmodels.cli.models import load_translators
+from seqmodels.data.sampler import Replica, loader
+from seqmodels.environment import quiet
+from seqmodels.errors import InputError, one_line
+from seqmodels.metrics import TranslationMetrics, bleu_by_length, corpus_scores
+from seqmodels.nn import quantization
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pairs(tmp_path_factory.mktemp("pairs"))
+
+
+def module(files: Path, **others: object) -> TranslationDataModule:
+    arguments = {"tokenizer": "word", "max_tokens": 200} | others
+    return TranslationDataModule(str(files), "en", "fr", **arguments)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def run(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    data = module(files)
+    model = Translator(GRU(24, 24), GRU(24, 48), data.tokenizer, data.source_tokenizer, "general", lr=2e-2)
+    return fit(model, data, max_steps=150, validations=2, runs=str(tmp_path_factory.mktemp("runs")))
+
+
+def translated(run: Path, text: bytes, capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+        main(["translate", str(run), *words])
+    return capsys.readouterr().out.splitlines()
+
+
+def test_it_learns_and_leaves_what_a_run_leaves(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    assert result["val/exact_match"] > 0.9
+    assert result["val/bleu"] > 90
+    for name in ("config.yaml", "metrics.csv", "translations.md", "attention.png", "checkpoints/best.ckpt"):
+        assert (run / name).stat().st_size > 0
+    assert (run / "translations.md").read_text().count("## step") == 2
+
+
+def test_lines_come_out_as_they_went_in(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = b"a dog\n\nbig bird and cat\r\ncat\n\n"
+    assert translated(run, given, capsys) == ["chien un", "", "chat et oiseau grand", "chat", ""]
+    assert translated(run, given, capsys, "--beam", "1") == ["chien un", "", "chat et oiseau grand", "chat", ""]
+    assert translated(run, b"", capsys) == []
+
+
+def test_what_is_too_long_for_the_positions_is_cut_and_told(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line for each all the same, and what it is cut to is what it would have been translated from."""
+    torch.manual_seed(0)
+    data = module(files, joint=True, max_length=7)
+    shape = {"input_size": 8, "num_layers": 1, "num_heads": 2, "positions": "learned", "context": 8}
+    model = Translator(Transformer(**shape, causal=False), Transformer(**shape, memory_size=8), data.tokenizer)  # type: ignore[arg-type]
+    run = fit(model, data, max_steps=2, validations=1, runs=str(files / "runs"))
+    capsys.readouterr()
+    long, short = b"a dog sees a big cat and a bird\n", b"a dog sees a big cat and\n"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(long + short + b"cat\n")))
+        main(["translate", str(run)])
+    found = capsys.readouterr()
+    lines = found.out.split("\n")[:-1]
+    assert len(lines) == 3
+    assert lines[0] == lines[1]
+    assert found.err == "1 lines were longer than the positions of the network, and cut there\n"
+
+
+def test_a_line_is_one_line() -> None:
+    assert one_line("a\nb\r\nc") == "a b c"
+    assert one_line("") == ""
+
+
+def test_n_best_and_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = translated(run, b"a dog\n", capsys, "--n-best", "2")
+    scores = [float(line.split("\t")[0]) for line in lines]
+    assert len(lines) == 2
+    assert scores == sorted(scores, reverse=True)
+    (line,) = translated(run, b"a dog\n", capsys, "--json", "--n-best", "2", "--ensemble", str(run))
+    found = json.loads(line)
+    assert found["source"] == "a dog"
+    assert [set(one) for one in found["translations"]] == [{"text", "score", "log_probability"}] * 2
+
+
+def test_translations_drawn_at_random(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--samples", "3", "--seed", "1", "--temperature", "3")
+    lines = translated(run, b"a dog\n\na dog\n", capsys, *words)
+    assert lines == translated(run, b"a dog\n\na dog\n", capsys, *words)
+    texts = [line.split("\t")[1] for line in lines]
+    assert len(texts) == 7  # the empty line has one translation
+    assert texts[3] == ""
+    assert texts[:3] != texts[4:]
+    assert len(set(texts)) > 2
+    assert translated(run, b"a dog\n", capsys, "--samples", "1", "--top-k", "1")[0].endswith("\tchien un")
+    many = translated(run, b"a dog and a cat\n" * 300, capsys, "--samples", "1", "--seed", "1", "--temperature", "9")
+    assert many[:44] != many[256:]  # of the second part that is read
+
+
+def test_weights_of_half_precision_translate_alike(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert translated(run, b"big bird and cat\n", capsys, "--bf16") == ["chat et oiseau grand"]
+    (half,) = load_translators([str(run)], bf16=True)
+    assert isinstance(half, Translator)
+    assert half.embedding.weight.dtype == torch.bfloat16
+    main(["test", str(run), "--json", "--bf16"])
+    assert json.loads(capsys.readouterr().out)["exact_match"] > 0.8
+
+
+def test_weights_of_eight_bits_translate_alike(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="no linear layer of this model has 65,536 weights"):
+        load_translators([str(run)], int8=True)
+    monkeypatch.setattr(quantization, "LEAST", 1)
+    assert translated(run, b"big bird and cat\n", capsys, "--int8") == ["chat et oiseau grand"]
+    (eight,) = load_translators([str(run)], int8=True)
+    assert any(isinstance(part, quantization.Int8Linear) for part in eight.modules())  # type: ignore[attr-defined]
+    main(["test", str(run), "--json", "--int8"])
+    assert json.loads(capsys.readouterr().out)["exact_match"] > 0.8
+
+
+def test_attention_as_a_page(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "map.html"
+    translated(run, b"a <big> dog\n\ncat\n", capsys, "--attention-map", str(path))
+    page = path.read_text()
+    assert page.count("<figure>") == 2
+    task = load(run)
+    assert isinstance(task, Translator)
+    weights = alignment(task, "cat", "chat").weights
+    shown = re.findall(r'"--w:([\d.]+)" title="([^"]+) ← ([^:]+):', page.split("<figure>")[2])
+    assert [(target, source) for _, target, source in shown] == list(itertools.product(["chat", "⏎"], ["cat", "⏎"]))
+    assert [float(weight) for weight, *_ in shown] == pytest.approx(
+        weights.flatten().tolist(), abs=5.1e-3
+    )  # two digits
+    assert "<script" not in page
+    assert "http" not in page
+
+
+def test_scores_of_two_files(run: Path, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["test", str(run), "--data", str(files / "test.en"), str(files / "test.fr"), "--beam", "2"])
+    out = capsys.readouterr().out
+    assert "30 sentences" in out
+    assert "nrefs:1|case:mixed|eff:no|tok:13a" in out
+    kept = json.loads((run / "result.json").read_text())
+    scores = kept["tests"]["the files test.en and test.fr, whole"]
+    assert scores["bleu"] > 80
+    assert sum(row["sentences"] for row in scores["by_length"]) == 30
+    assert kept["val/exact_match"] > 0.9  # what was there stays
+    assert (run / "bleu_by_length.png").stat().st_size > 0
+    main(["test", str(run), "--json"])
+    assert json.loads(capsys.readouterr().out)["exact_match"] > 0.8
+    main(["validate", str(run)])
+    kept = json.loads((run / "result.json").read_text())["tests"]
+    assert {name.rpartition(", ")[2] for name in kept} == {"whole", "test", "validation"}  # none replaces another
+    assert kept["the files test.en and test.fr, whole"] == scores
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str, text: bytes = b"") -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+        with pytest.raises(SystemExit) as stopped:
+            main(list(words))
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_bad_input_is_named(run: Path, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = str(run)
+    assert "beam of 0 was given" in refused(capsys, "translate", name, "--beam", "0")
+    assert "beam of 0 was given" in refused(capsys, "test", name, "--beam", "0")
+    assert "--top-p is for translations that are drawn" in refused(capsys, "translate", name, "--top-p", "0.9")
+    both = ("--samples", "2", "--beam", "3")
+    assert "--beam is for a search, and --samples draws" in refused(capsys, "translate", name, *both)
+    assert "samples=0 was given" in refused(capsys, "translate", name, "--samples", "0")
+    assert "translates from 'en' to 'fr', and source='fr'" in refused(capsys, "translate", name, "--source", "fr")
+    assert "line 2 of standard input is not UTF-8" in refused(capsys, "translate", name, text=b"a\n\xff\n")
+    assert "not a language model; use seqmodels translate" in refused(capsys, "generate", name)
+    assert "--stride was given" in refused(capsys, "test", name, "--stride", "4")
+    short = tmp_path / "short.fr"
+    short.write_text("chien\n")
+    assert "has 30 lines and" in refused(capsys, "test", name, "--data", str(files / "test.en"), str(short))
+    missing = str(tmp_path / "missing" / "map.html")
+    assert "there is no such folder" in refused(capsys, "translate", name, "--attention-map", missing, text=b"a\n")
+
+
+def test_unknown_tokens_are_counted(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a zebra\n")))
+        main(["translate", str(run)])
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 1
+    assert "1 tokens of the source are unknown" in captured.err
+
+
+def test_a_language_model_translates(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    data = module(files, layout="joined")
+    model = LanguageModel(Transformer(32, 2, 2, context=64), data.tokenizer, lr=1e-2)
+    run = fit(model, data, max_steps=350, validations=1, runs=str(tmp_path))
+    main(["test", str(run), "--json", "--beam", "1"])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["exact_match"] > 0.7
+    assert translated(run, b"a dog\n\ncat and bird\n", capsys) == ["chien un", "", "oiseau et chat"]
+
+
+def test_the_figures_of_two_ranks_are_those_of_one(files: Path, run: Path) -> None:
+    """Each rank translates its share; sums are added and divided once."""
+    task = load(run)
+    assert isinstance(task, Translator)
+    data = module(files)
+
+    def sums(replica: Replica) -> dict[str, torch.Tensor]:
+        with quiet():
+            trainer(1, limit_val_batches=1.0).validate(
+                task, loader(data.scored_batches("validation", replica)), verbose=False
+            )
+        return {name: getattr(task.translated, name).clone() for name in ("bleu", "chrf", "exact", "sentences")}
+
+    whole, parts = sums(Replica()), [sums(Replica(rank, 2)) for rank in range(2)]
+    for name, figure in whole.items():
+        assert (figure == sum(part[name] for part in parts)).all()
+    assert int(whole["sentences"]) == 40
+
+
+def test_token_accuracy_is_the_share_of_all_targets(files: Path, run: Path) -> None:
+    task = load(run)
+    batches = loader(module(files).scored_batches("validation", Replica()))
+    with quiet():
+        (found,) = trainer(1, limit_val_batches=1.0).validate(task, batches, verbose=False)
+    right = total = 0
+    for batch in batches:
+        targets, likeliest = batch.targets, task.eval()(batch)[0].argmax(-1)
+        right += int((targets == likeliest).sum())
+        total += int((targets != IGNORE).sum())
+    assert found["val/token_accuracy"] == pytest.approx(right / total)
+    assert 0.5 < right / total < 1
+
+
+def test_sums_of_sentences_are_sacrebleus_corpus_figure() -> None:
+    ours = ["the cat sat on a mat .", "hello there", "a b c d e", ""]
+    theirs = ["the cat sat on the mat .", "hello world", "a b c d e f", "x"]
+    metric = TranslationMetrics()
+    for part in (slice(0, 1), slice(1, 4)):
+        metric.update(ours[part], theirs[part])
+    found, wanted = metric.compute(), corpus_scores(ours, theirs)
+    assert float(found["bleu"]) == pytest.approx(wanted["bleu"], abs=1e-4)
+    assert float(found["chrf"]) == pytest.approx(wanted["chrf"], abs=1e-4)
+    assert float(found["exact_match"]) == wanted["exact_match"] == 0
+    table = bleu_by_length(["one two", "one " * 12, "one " * 60, "x"], ours, theirs)
+    assert [(row["from"], row["to"], row["sentences"]) for row in table] == [(0, 5, 2), (10, 15, 1), (50, None, 1)]

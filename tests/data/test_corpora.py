@@ -1,0 +1,474 @@
+"""A name becomes text in splits."""
+
+import gzip
+import math
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqmodels.data import Corpus, Tokenizer, corpora, load_corpus, text_files, token_column
+from seqmodels.errors import InputError
+
+
+def documents(corpus: Corpus, split: str) -> list[str]:
+    """The texts of a split, put together from their pieces."""
+    found: list[str] = []
+    for row in corpus.rows(split):
+        found += [""] if row["starts"] or not found else []
+        found[-1] += row["text"]
+    return found
+
+
+def content(corpus: Corpus, split: str) -> str:
+    return "".join(corpus.rows(split)["text"])
+
+
+def write(folder: Path, **texts: str) -> Path:
+    """Files of a folder; `name__txt` becomes `name.txt`."""
+    for name, text in texts.items():
+        path = folder / name.replace("__", ".")
+        path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return folder
+
+
+# The built-in corpus
+
+
+@pytest.fixture(scope="module")
+def built_in() -> dict[str, list[str]]:
+    corpus = load_corpus("python")
+    assert set(corpus.splits) == {"train", "validation", "test"}
+    return {split: documents(corpus, split) for split in corpus.splits}
+
+
+def test_built_in_splits_are_apart(built_in: dict[str, list[str]]) -> None:
+    assert sum(map(len, built_in["train"])) > 1_000_000
+    assert all(sum(map(len, built_in[split])) > 10_000 for split in ("validation", "test"))
+    sets = {split: set(texts) for split, texts in built_in.items()}
+    assert not sets["train"] & sets["validation"]
+    assert not sets["train"] & sets["test"]
+    assert not sets["validation"] & sets["test"]
+
+
+def test_built_in_is_plain_source(built_in: dict[str, list[str]]) -> None:
+    assert all(text.isascii() and text.strip() for texts in built_in.values() for text in texts)
+    assert any("def randrange(self" in text for texts in built_in.values() for text in texts)  # of random.py
+    assert not any("import unittest.mock\n\nclass Test" in text for text in built_in["train"])
+
+
+def test_built_in_is_the_same_every_time(
+    built_in: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)  # made anew, not found
+    monkeypatch.setattr(corpora, "standard_library", lambda: list(reversed(text_files.standard_library()))[:-1])
+    corpus = load_corpus("python")
+    lost = [text for split in corpus.splits for text in set(built_in[split]) - set(documents(corpus, split))]
+    assert len(lost) <= 1  # where a file goes does not depend on the files beside it, nor on their order
+
+
+def test_built_in_says_what_it_is() -> None:
+    assert "standard library" in load_corpus("python").origin
+
+
+def test_python_without_its_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(text_files.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
+    with pytest.raises(InputError, match=r"no source of its standard library.*--data PATH"):
+        load_corpus("python")
+
+
+# Files
+
+
+def test_file_is_cut_at_nine_tenths(text: str, text_file: Path) -> None:
+    corpus = load_corpus(str(text_file))
+    border = len(text) * 9 // 10
+    assert content(corpus, "train") == text[:border]
+    assert content(corpus, "validation") == text[border:]
+    assert content(corpus, "whole") == text
+    assert set(corpus.splits) == {"train", "validation", "whole"}
+
+
+@pytest.mark.parametrize("val_fraction", [0.01, 0.25, 0.5, 0.99])
+def test_share_of_validation(text: str, text_file: Path, val_fraction: float) -> None:
+    corpus = load_corpus(str(text_file), val_fraction=val_fraction)
+    train, validation = content(corpus, "train"), content(corpus, "validation")
+    assert train + validation == text
+    assert len(validation) == pytest.approx(val_fraction * len(text), abs=1)
+
+
+@given(
+    texts=st.lists(st.text("ab\n", min_size=1, max_size=40), min_size=1, max_size=4),
+    first=st.floats(0, 1),
+    middle=st.floats(0, 1),
+)
+def test_pieces_put_together_are_the_files(texts: list[str], first: float, middle: float) -> None:
+    """Any two shares that meet hold every character once; starts and ends stand where documents do so."""
+    first, middle = sorted((first, middle))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_files, "PIECE", 7)
+        patch.setattr(text_files, "chunks", lambda path: texts[int(str(path))])  # a letter at a time
+        names = [str(number) for number in range(len(texts))]
+        whole, total = "".join(texts), sum(map(len, texts))
+        shares = [(a, b) for a, b in ((0.0, first), (first, middle), (middle, 1.0)) if int(a * total) < int(b * total)]
+        parts = [list(text_files.pieces(names, a, b, [])) for a, b in shares]
+    found = ["".join(str(row["text"]) for row in rows) for rows in parts]
+    assert found == [whole[int(a * total) : int(b * total)] for a, b in shares]
+    assert "".join(found) == whole
+    rows = [row for part in parts for row in part]
+    assert all(row["text"] for row in rows)
+    place, starts, ends = 0, [], []
+    for row in rows:
+        starts += [place] if row["starts"] else []
+        place += len(str(row["text"]))
+        ends += [place] if row["ends"] else []
+    borders = [sum(map(len, texts[:n])) for n in range(len(texts) + 1)]
+    assert starts == borders[:-1]
+    assert ends == (borders[1:] if len(texts) > 1 else [])
+
+
+def test_long_documents_come_in_pieces(tmp_path: Path) -> None:
+    text = ("x" * 99 + "\n") * 3000
+    (tmp_path / "long.txt").write_text(text)
+    rows = load_corpus(str(tmp_path / "long.txt")).rows("whole")
+    assert "".join(rows["text"]) == text
+    assert len(rows) > 3
+    assert all(len(piece) <= text_files.PIECE + 100 and piece.endswith("\n") for piece in rows["text"])
+    assert list(rows["starts"]) == [True] + [False] * (len(rows) - 1)
+    assert not any(rows["ends"])
+
+
+@given(
+    text=st.text("ab \nä€", max_size=200),
+    piece=st.integers(1, 20),
+    more=st.integers(1, 20),
+    chunk=st.integers(1, 50),
+)
+def test_where_a_text_is_cut_does_not_depend_on_how_it_is_read(text: str, piece: int, more: int, chunk: int) -> None:
+    """And is where it was when texts were held as a whole, unless a line is too long for that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_files, "PIECE", piece)
+        patch.setattr(text_files, "LONGEST", piece + more)
+        found = list(text_files.cut(text[i : i + chunk] for i in range(0, len(text), chunk)))
+        assert found == list(text_files.cut([text]))
+    parts = [part for part, _ in found]
+    assert "".join(parts) == text
+    assert [last for _, last in found] == [False] * (len(found) - 1) + [True] * bool(found)
+    assert all(len(part) <= piece + more for part in parts)
+    place = 0
+    for part in parts:
+        line_end = text.find("\n", place + piece) + 1 or len(text)
+        if line_end - place <= piece + more:
+            assert len(part) == line_end - place
+        place += len(part)
+
+
+def test_a_file_is_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Characters of several bytes across the borders of chunks, plain and gzipped."""
+    text = "aä€𝄞\n" * 50
+    (tmp_path / "text.txt").write_bytes(text.encode())
+    (tmp_path / "text.gz").write_bytes(gzip.compress(text.encode()[:77]) + gzip.compress(text.encode()[77:]))
+    for size in (1, 2, 3, 7, 1000):
+        monkeypatch.setattr(text_files, "CHUNK", size)
+        for name in ("text.txt", "text.gz"):
+            found = list(text_files.chunks(tmp_path / name))
+            assert "".join(found) == text
+            assert max(map(len, found)) <= size
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_the_line_of_a_bad_byte_is_named(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_files, "CHUNK", size)
+    for content, line, byte in ((b"a\n\nb\xe2\x82", 3, "0xe2"), (b"a\n\xe2\x82\nb", 2, "0xe2"), (b"\xff", 1, "0xff")):
+        (tmp_path / "text.txt").write_bytes(content)
+        with pytest.raises(InputError, match=f"line {line} has byte {byte}"):
+            text_files.read_text(tmp_path / "text.txt")
+
+
+def test_a_long_text_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+    """Forty megabytes without a line end, zipped into few."""
+    path, size = tmp_path / "long.txt.gz", 40_000_000
+    path.write_bytes(gzip.compress(b"word " * (size // 5), compresslevel=1))
+    tracemalloc.start()
+    read = sum(len(str(row["text"])) for row in text_files.pieces((str(path),), 0.0, 0.9, ("",)))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert read == size * 9 // 10
+    assert most < size / 4
+
+
+def test_text_is_kept_to_the_character(tmp_path: Path) -> None:
+    text = "\ufeffone\r\ntwo\rthree\x00\x0c\u2028four   \n\n" * 20
+    (tmp_path / "odd.txt").write_bytes(text.encode())
+    assert content(load_corpus(str(tmp_path / "odd.txt")), "whole") == text
+
+
+def test_gzipped_is_as_plain(text: str, text_file: Path, tmp_path: Path) -> None:
+    """Told by its content: a name need not end in .gz."""
+    plain = load_corpus(str(text_file))
+    for name in ("text.txt.gz", "text"):
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()))
+        zipped = load_corpus(str(tmp_path / name))
+        assert all(content(zipped, split) == content(plain, split) for split in plain.splits)
+
+
+def test_changed_file_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    for letter in "ab":
+        path.write_text(letter * 100)
+        assert content(load_corpus(str(path)), "whole") == letter * 100
+
+
+def test_directory_with_named_splits(tmp_path: Path) -> None:
+    write(tmp_path, train__txt="one", valid__txt="two", test__txt__gz="three", readme__md="nothing", data__bin="four")
+    corpus = load_corpus(str(tmp_path))
+    assert {split: content(corpus, split) for split in corpus.splits} == {
+        "train": "one",
+        "validation": "two",
+        "test": "three",
+    }
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev", "VALID"])
+def test_names_of_validation(name: str, tmp_path: Path) -> None:
+    write(tmp_path, train__txt="one", **{f"{name}__en__txt": "two"})
+    corpus = load_corpus(str(tmp_path))
+    assert (content(corpus, "train"), content(corpus, "validation")) == ("one", "two")
+
+
+def test_directory_with_training_and_test_only(tmp_path: Path) -> None:
+    write(tmp_path, train__txt="0123456789", test__txt="three")
+    corpus = load_corpus(str(tmp_path))
+    found = {split: content(corpus, split) for split in ("train", "validation", "test")}
+    assert found == {"train": "012345678", "validation": "9", "test": "three"}
+
+
+def test_directory_without_named_splits(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    write(tmp_path, b__txt="3456", a__py="012", data__bin="nothing")
+    write(tmp_path / "deep" / "er", c__md__gz="789")
+    corpus = load_corpus(str(tmp_path))
+    assert documents(corpus, "whole") == ["012", "3456", "789"]
+    assert documents(corpus, "train") == ["012", "3456", "78"]
+    assert documents(corpus, "validation") == ["9"]
+
+
+def test_source_may_start_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path, text__txt="0123456789")
+    assert content(load_corpus("~/text.txt"), "whole") == "0123456789"
+
+
+def test_real_text(shakespeare: Path) -> None:
+    corpus = load_corpus(str(shakespeare))
+    text = gzip.decompress(shakespeare.read_bytes()).decode()
+    assert content(corpus, "train") == text[: len(text) * 9 // 10]
+    assert content(corpus, "validation") == text[len(text) * 9 // 10 :]
+
+
+# What a user can put right
+
+
+@pytest.mark.parametrize("source", ["no/such/file.txt", "./nothing", "/nowhere", "~/nothing_here", "book.txt", "a.gz"])
+def test_missing_file(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(corpora, "from_hub", lambda *_: pytest.fail("looked for a file on the hub"))
+    with pytest.raises(InputError, match=r"there is no file.*'python'"):
+        load_corpus(source)
+
+
+def test_home_of_nobody() -> None:
+    with pytest.raises(InputError, match="there is no file"):
+        load_corpus("~nobody_of_this_name/text.txt")
+
+
+@pytest.mark.parametrize("name", ["empty.txt", "empty.gz"])
+def test_empty_file(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(b"") if name.endswith("gz") else b"")
+    with pytest.raises(InputError, match=f"{name}' is empty"):
+        load_corpus(str(tmp_path / name)).rows("train")
+
+
+def test_file_too_short_to_be_cut(tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("a")
+    corpus = load_corpus(str(tmp_path / "short.txt"))
+    assert content(corpus, "whole") == "a"
+    with pytest.raises(InputError):
+        corpus.rows("train")
+
+
+def test_directory_without_text(tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"holds no text; expected files ending in \.txt"):
+        load_corpus(str(tmp_path))
+
+
+def test_other_encoding(tmp_path: Path) -> None:
+    (tmp_path / "latin.txt").write_bytes(b"a\n\n" + b"a" * 1234 + "ü".encode("latin-1") + b"b" * 100)
+    with pytest.raises(InputError, match=r"latin\.txt' is not UTF-8: line 3 has byte 0xfc; .*iconv"):
+        load_corpus(str(tmp_path / "latin.txt")).rows("train")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "cut in the header", "flipped", "wrong sum"])
+def test_damaged_gzip(damage: str, tmp_path: Path) -> None:
+    whole = gzip.compress(bytes(range(32, 127)) * 50)
+    broken = {
+        "truncated": whole[: len(whole) // 2],
+        "cut in the header": whole[:5],
+        "flipped": whole[:12] + bytes(b ^ 0xFF for b in whole[12:40]) + whole[40:],
+        "wrong sum": whole[:-8] + b"\0\0\0\0" + whole[-4:],
+    }[damage]
+    (tmp_path / "text.txt.gz").write_bytes(broken)
+    with pytest.raises(InputError, match=r"text\.txt\.gz'.*(damaged gzip|CRC)"):
+        load_corpus(str(tmp_path / "text.txt.gz")).rows("train")
+
+
+def test_file_gone_in_between(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot read .*gone\.txt': No such file"):
+        text_files.read_text(tmp_path / "gone.txt")
+
+
+def test_unknown_split(text_file: Path) -> None:
+    with pytest.raises(InputError, match=r"the file text\.txt has no split 'test', only train, validation"):
+        load_corpus(str(text_file)).rows("test")
+
+
+@pytest.mark.parametrize("val_fraction", [0.0, 1.0, -0.5, 2.0, math.nan])
+def test_impossible_share_of_validation(val_fraction: float, text_file: Path) -> None:
+    with pytest.raises(InputError, match=f"val_fraction={val_fraction} was given"):
+        load_corpus(str(text_file), val_fraction=val_fraction)
+
+
+# The hub
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpora, "_reachable", lambda: False)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", datasets.config.HF_HUB_OFFLINE)  # set there, put back here
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", huggingface_hub.constants.HF_HUB_OFFLINE)
+
+
+@pytest.fixture
+def hub(offline: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[Any, Any]]:
+    """What the hub has, by name and subset; an exception is raised."""
+    stored: dict[Any, Any] = {}
+
+    def load_dataset(name: str, subset: str | None) -> datasets.DatasetDict:
+        if isinstance(stored[name, subset], Exception):
+            raise stored[name, subset]
+        return stored[name, subset]
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return stored  # type: ignore[return-value]
+
+
+def table(**columns: list[Any]) -> datasets.Dataset:
+    return datasets.Dataset.from_dict(columns)
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("name", ["wikitext", "somebody/some-text"])
+def test_hub_without_network(name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_corpus(name)
+    message = str(caught.value)
+    assert message.startswith(f"'{name}' is no file here")
+    assert "--data python" in message
+    assert "--data PATH" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("error", [ConnectionError(), ValueError("one line\nand another"), RuntimeError("x" * 9999)])
+def test_hub_fails_in_many_ways(hub: dict[Any, Any], error: Exception) -> None:
+    hub["name", None] = error
+    with pytest.raises(InputError, match=type(error).__name__) as caught:
+        load_corpus("name")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("kind", ["csv", "parquet", "json"])
+def test_hub_dataset_in_files_of_many_kinds(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way of a hub dataset but for the download, through the readers of `datasets`."""
+    found = {"train": ["one\n", 'two, "2"', ""], "valid": ["drei"], "test": ["vier", "fünf"], "extra": ["nothing"]}
+    for split, texts in found.items():
+        rows = table(title=["a"] * len(texts), body=texts)
+        with corpora.no_bars():
+            getattr(rows, f"to_{kind}")(tmp_path / f"{split}.{kind}", **({"index": False} if kind == "csv" else {}))
+    paths = {split: str(tmp_path / f"{split}.{kind}") for split in found}
+    load_dataset = datasets.load_dataset
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, subset: load_dataset(kind, subset, data_files=paths))
+    corpus = load_corpus("somebody/texts", column="body")
+    if kind != "csv":  # which cannot tell an empty text from none
+        assert list(corpus.rows("train")["text"]) == found["train"]
+    assert list(corpus.rows("validation")["text"]) == found["valid"]
+    rows = corpus.rows("test")
+    assert rows.column_names == ["text", "starts", "ends"]
+    assert list(rows["text"]) == found["test"]
+    assert all(rows["starts"])
+    assert all(rows["ends"])
+    assert "somebody/texts" in corpus.origin
+
+
+def test_hub_subset(hub: dict[Any, Any]) -> None:
+    hub["name", "de"] = datasets.DatasetDict({"train": table(text=list("abcdefghij"))})
+    hub["name", None] = ValueError("a subset is needed")
+    assert content(load_corpus("name", subset="de"), "train") == "abcdefghi"
+
+
+@pytest.mark.parametrize(
+    ("count", "val_fraction", "validates"), [(10, 0.1, 1), (10, 0.25, 2), (3, 0.1, 1), (2, 0.9, 1)]
+)
+def test_hub_dataset_without_validation(hub: dict[Any, Any], count: int, val_fraction: float, validates: int) -> None:
+    """The end validates, and neither part is ever empty."""
+    texts = [f"text {number}" for number in range(count)]
+    hub["name", None] = datasets.DatasetDict({"train": table(text=texts), "test": table(text=["last"])})
+    corpus = load_corpus("name", val_fraction=val_fraction)
+    assert list(corpus.rows("train")["text"]) == texts[: count - validates]
+    assert list(corpus.rows("validation")["text"]) == texts[count - validates :]
+    assert content(corpus, "test") == "last"
+
+
+def test_hub_documents_stay_apart(hub: dict[Any, Any]) -> None:
+    hub["name", None] = datasets.DatasetDict({"train": table(text=["a", "b"]), "validation": table(text=["c"])})
+    column, _ = token_column(load_corpus("name").rows("train"), Tokenizer.char(["ab"]))
+    assert column.tolist() == [1, 4, 2, 1, 5, 2]
+
+
+def test_hub_dataset_without_the_column(hub: dict[Any, Any]) -> None:
+    hub["name", None] = datasets.DatasetDict({"train": table(body=["a"], title=["b"])})
+    with pytest.raises(InputError, match=r"columns \['body', 'title'\]; expected .*'text'.*--column"):
+        load_corpus("name")
+
+
+def test_hub_dataset_without_training_split(hub: dict[Any, Any]) -> None:
+    hub["name", None] = datasets.DatasetDict({"all": table(text=["a"])})
+    with pytest.raises(InputError, match=r"has splits \['all'\].*expected a split 'train'"):
+        load_corpus("name")
+
+
+def test_hub_column_of_numbers(hub: dict[Any, Any]) -> None:
+    hub["name", None] = datasets.DatasetDict({"train": table(text=["a"] * 20, label=[1] * 20)})
+    with pytest.raises(InputError, match="label"):
+        load_corpus("name", column="label").rows("train")
+
+
+def test_progress_bars_are_as_before(text_file: Path) -> None:
+    assert not datasets.are_progress_bars_disabled()
+    load_corpus(str(text_file)).rows("whole")
+    assert not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        load_corpus(str(text_file)).rows("whole")
+        assert datasets.are_progress_bars_disabled()
+    finally:
+        datasets.enable_progress_bars()

@@ -1,0 +1,134 @@
+"""Sentences with their translations, from every kind of source."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from seqmodels.data.parallel_corpora import load_parallel
+from seqmodels.errors import InputError
+
+EN = ["a dog runs", "two cats", "", "a bird", "the dog", "a house", "some water", "three men", "a car", "one more"]
+FR = ["un chien court", "deux chats", "rien", "un oiseau", "le chien", "une maison", "de l'eau", "trois hommes",
+      "une voiture", "encore un"]  # fmt: skip
+
+
+def write(path: Path, lines: list[str], end: str = "\n") -> Path:
+    content = "".join(line + end for line in lines).encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def test_two_files(tmp_path: Path) -> None:
+    files = [str(write(tmp_path / "a.txt", EN)), str(write(tmp_path / "b.txt.gz", FR, "\r\n"))]
+    corpus = load_parallel(files, "en", "fr", val_fraction=0.3)
+    parts = {split: list(zip(rows["source"], rows["target"], strict=True)) for split in corpus.splits
+             for rows in [corpus.rows(split)]}  # fmt: skip
+    assert parts["whole"] == list(zip(EN, FR, strict=True))
+    assert sorted(parts["train"] + parts["validation"]) == sorted(parts["whole"])
+    assert parts["validation"]
+
+
+def test_no_source_is_in_two_splits(tmp_path: Path) -> None:
+    sources = [f"sentence {number % 40}" for number in range(200)]
+    files = [str(write(tmp_path / "a", sources)), str(write(tmp_path / "b", [str(n) for n in range(200)]))]
+    corpus = load_parallel(files, "en", "fr", val_fraction=0.2)
+    train, held = (set(corpus.rows(split)["source"]) for split in ("train", "validation"))
+    assert not train & held
+    assert len(train | held) == 40
+
+
+def test_a_directory_of_files_for_each_split(tmp_path: Path) -> None:
+    for split, count in (("train", 6), ("val", 2), ("test_2016_flickr", 2)):
+        write(tmp_path / f"{split}.en.gz", EN[:count])
+        write(tmp_path / f"{split}.fr.gz", FR[:count])
+        write(tmp_path / f"{split}.de", ["x"] * count)
+    corpus = load_parallel(str(tmp_path), "en", "fr")
+    assert {split: len(corpus.rows(split)) for split in corpus.splits} == {"train": 6, "validation": 2, "test": 2}
+    assert corpus.rows("test")["target"][1] == FR[1]
+
+
+def test_files_of_different_texts_are_not_paired(tmp_path: Path) -> None:
+    for name in ("train.en", "train.fr", "test_2016_flickr.en", "test_2017_flickr.en", "test_2017_flickr.fr"):
+        write(tmp_path / name, [f"{name} {number}" for number in range(5)])
+    rows = load_parallel(str(tmp_path), "en", "fr").rows("test")
+    assert (rows["source"][0], rows["target"][0]) == ("test_2017_flickr.en 0", "test_2017_flickr.fr 0")
+    write(tmp_path / "test_2016_flickr.fr", ["x"] * 5)
+    with pytest.raises(InputError, match="several texts for the split 'test'"):
+        load_parallel(str(tmp_path), "en", "fr")
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "tsv", "parquet"])
+def test_tables(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"pairs.{suffix}"
+    english, french = [text or "nothing" for text in EN], FR
+    if suffix == "jsonl":
+        rows = [{"en": one, "fr": other, "id": n} for n, (one, other) in enumerate(zip(english, french, strict=True))]
+        path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"en": None, "fr": "x", "id": 99}]))
+    elif suffix == "parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(pyarrow.table({"en": english, "fr": french}), path)
+    else:
+        separator = "," if suffix == "csv" else "\t"
+        lines = [separator.join(pair) for pair in [("en", "fr"), *zip(english, french, strict=True)]]
+        path.write_text("".join(line + "\n" for line in lines))
+    corpus = load_parallel(str(path), "en", "fr")
+    whole = corpus.rows("whole")
+    assert list(zip(whole["source"], whole["target"], strict=True)) == list(zip(english, french, strict=True))
+
+
+def test_a_translation_column_as_on_the_hub(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(json.dumps({"translation": {"en": e, "fr": f, "de": "x"}}) + "\n"
+                            for e, f in zip(EN, FR, strict=True)))  # fmt: skip
+    corpus = load_parallel(str(tmp_path), "en", "fr")
+    assert corpus.rows("whole")["target"][:2] == FR[:2]
+    with pytest.raises(InputError, match=r"translations in \['en', 'fr', 'de'\]; expected 'ja' among them"):
+        load_parallel(str(path), "en", "ja").rows("whole")
+
+
+def test_tabs_and_carriage_returns_are_text_but_at_the_end_of_a_line(tmp_path: Path) -> None:
+    english = ["a\tb", "c\rd", "e", "f\x85g\u2028h", ""]
+    files = [str(write(tmp_path / "a", english, "\r\n")), str(write(tmp_path / "b", FR[:5]))]
+    corpus = load_parallel(files, "en", "fr", val_fraction=0.5)
+    assert corpus.rows("whole")["source"][:] == english
+    assert corpus.rows("whole")["target"][:] == FR[:5]
+
+
+def refused(message: str, *arguments: object, **others: object) -> None:
+    with pytest.raises(InputError, match=message):
+        load_parallel(*arguments, **others).rows("train")  # type: ignore[arg-type]
+
+
+def test_bad_input_is_named(tmp_path: Path) -> None:
+    one, other = str(write(tmp_path / "a", EN)), str(write(tmp_path / "b", FR[:7]))
+    refused("has 10 lines and .* has 7; expected a translation on the same line", [one, other], "en", "fr")
+    (tmp_path / "empty").write_text("")
+    refused("is empty; expected UTF-8 text", [one, str(tmp_path / "empty")], "en", "fr")
+    (tmp_path / "latin").write_bytes(b"a\n\n" + "caf\u00e9\n".encode("latin1") * 8)
+    refused("is not UTF-8: line 3 has byte 0xe9", [one, str(tmp_path / "latin")], "en", "fr")
+    refused("is one file of text; expected two, or a table", one, "en", "fr")
+    refused("1 files were given as data; expected two", [one], "en", "fr")
+    refused("cannot read .*missing", [one, str(tmp_path / "missing")], "en", "fr")
+    table = tmp_path / "t.jsonl"
+    table.write_text(json.dumps({"en": "a", "fr": "b"}) + "\n")
+    refused(r"has columns \['en', 'fr'\]; expected the sentences in column 'de'", str(table), "en", "de")
+    columns = tmp_path / "t.csv"
+    columns.write_text("en,fr\na,b\n")
+    refused("in column 'de'; the columns are called as source and target are", str(columns), "en", "de")
+    refused("or use text that needs no network: .*--data phrases for", "nobody/nothing-of-the-kind", "en", "de")
+    strings = tmp_path / "s.jsonl"
+    strings.write_text('{"translation": "a"}\n')
+    refused("has a column 'translation' of string; expected a sentence for each language", str(strings), "en", "fr")
+    numbers = tmp_path / "n.jsonl"
+    numbers.write_text('{"en": 1, "fr": 2}\n')
+    refused("has a column 'en' of int64; expected sentences", str(numbers), "en", "fr")
+    refused("'t.csv' is a table, and was given as one of two files", [str(columns), one], "en", "fr")
+    (tmp_path / "folder").mkdir()
+    write(tmp_path / "folder" / "train.en", EN)
+    refused("no pairs to train on; expected files such as train.en and train.fr", str(tmp_path / "folder"), "en", "fr")
+    refused("there is no .*nothing.jsonl", str(tmp_path / "nothing.jsonl"), "en", "fr")
+    refused("val_fraction=1.5", [one, one], "en", "fr", val_fraction=1.5)

@@ -1,0 +1,262 @@
+"""Tables as text: JSON lines, CSV, TSV and Parquet, by themselves and in folders."""
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from seqmodels.data import Corpus, TextDataModule, Tokenizer, load_corpus, token_column
+from seqmodels.data.corpora import no_bars
+from seqmodels.errors import InputError
+
+Row = dict[str, Any]
+
+
+def json_lines(rows: list[Row]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def separated(rows: list[Row], **settings: Any) -> bytes:
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n", **settings)
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().encode()
+
+
+def parquet(rows: list[Row]) -> bytes:
+    file = io.BytesIO()
+    with no_bars():
+        datasets.Dataset.from_list(rows).to_parquet(file)
+    return file.getvalue()
+
+
+WRITERS: dict[str, Callable[[list[Row]], bytes]] = {
+    "jsonl": json_lines,
+    "ndjson": json_lines,
+    "json": lambda rows: json.dumps(rows).encode(),
+    "csv": separated,
+    "tsv": lambda rows: separated(rows, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None),
+    "parquet": parquet,
+    "jsonl.gz": lambda rows: gzip.compress(json_lines(rows)),
+    "csv.gz": lambda rows: gzip.compress(separated(rows)),
+    "tsv.gz": lambda rows: gzip.compress(separated(rows, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None)),
+}
+kinds = pytest.mark.parametrize("kind", WRITERS)
+
+
+def write(path: Path, texts: list[Any], column: str = "text") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [{"number": number, column: text} for number, text in enumerate(texts)]
+    path.write_bytes(WRITERS[path.name.partition(".")[2]](rows))
+    return path
+
+
+def texts(corpus: Corpus, split: str) -> list[str]:
+    return list(corpus.rows(split)["text"])
+
+
+NINE = ["one", "two, 2", '"three"', "NA", "005", "None", "fünf 火车", " six ", "7"]
+
+
+@kinds
+def test_every_row_is_a_document(kind: str, tmp_path: Path) -> None:
+    path = write(tmp_path / f"tale.{kind}", [*NINE, "ten"])
+    corpus = load_corpus(str(path))
+    assert texts(corpus, "whole") == [*NINE, "ten"]
+    assert texts(corpus, "train") == NINE
+    assert texts(corpus, "validation") == ["ten"]
+    assert set(corpus.splits) == {"train", "validation", "whole"}
+    assert corpus.origin == f"the file tale.{kind}"
+    rows = corpus.rows("train")
+    assert all(rows["starts"])
+    assert all(rows["ends"])
+    column, facts = token_column(rows, Tokenizer.byte())
+    assert Tokenizer.byte().decode(column.tolist()) == "".join(NINE)
+    assert facts.documents == 9
+
+
+@kinds
+def test_another_column(kind: str, tmp_path: Path) -> None:
+    path = write(tmp_path / f"tale.{kind}", NINE, "body")
+    assert texts(load_corpus(str(path), column="body"), "whole") == NINE
+    with pytest.raises(InputError, match=r"has columns \['number', 'body'\]; expected .* 'text'.*--column"):
+        load_corpus(str(path))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "json", "parquet", "jsonl.gz"])
+def test_line_ends_inside_a_row(kind: str, tmp_path: Path) -> None:
+    path = write(tmp_path / f"tale.{kind}", ["one\ntwo\n", "\n", "three"])
+    assert texts(load_corpus(str(path)), "whole") == ["one\ntwo\n", "\n", "three"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "json", "jsonl.gz"])
+def test_rows_without_text_are_left_out_and_counted(kind: str, tmp_path: Path) -> None:
+    """Null is no text; the empty text is one, of no characters."""
+    path = write(tmp_path / f"tale.{kind}", ["one", None, "two", "", None])
+    corpus = load_corpus(str(path))
+    assert texts(corpus, "whole") == ["one", "two", ""]
+    assert corpus.origin == f"the file tale.{kind}, 2 rows without text left out"
+    with pytest.raises(InputError, match="2 rows, all without"):
+        load_corpus(str(write(tmp_path / f"none.{kind}", [None, None])))
+
+
+def test_what_csv_has_is_text(tmp_path: Path) -> None:
+    """Numbers as they are written, and an empty field as the empty text, which is what it says."""
+    path = write(tmp_path / "tale.csv", ["007", "", "1.50"])
+    assert texts(load_corpus(str(path)), "whole") == ["007", "", "1.50"]
+
+
+def test_quotes_in_tab_separated_values_are_text(tmp_path: Path) -> None:
+    (tmp_path / "tale.tsv").write_text('text\tother\n"Hi\tx\n"Ho" he said\ty\n')
+    assert texts(load_corpus(str(tmp_path / "tale.tsv")), "whole") == ['"Hi', '"Ho" he said']
+
+
+@kinds
+def test_changed_table_is_read_again(kind: str, tmp_path: Path) -> None:
+    for letter in "ab":
+        path = write(tmp_path / f"tale.{kind}", [letter, letter])
+        assert texts(load_corpus(str(path)), "whole") == [letter, letter]
+
+
+# Folders
+
+
+@kinds
+def test_folder_with_named_tables(kind: str, tmp_path: Path) -> None:
+    for name in ("train", "valid", "test"):
+        write(tmp_path / f"{name}.{kind}", [name, "x"])
+    (tmp_path / "README.md").write_text("about")
+    corpus = load_corpus(str(tmp_path))
+    assert {split: texts(corpus, split) for split in corpus.splits} == {
+        "train": ["train", "x"],
+        "validation": ["valid", "x"],
+        "test": ["test", "x"],
+    }
+    assert corpus.origin.startswith("3 files in ")
+    assert corpus.origin.endswith(", of 4")
+
+
+def test_shards_and_folders_as_on_the_hub(tmp_path: Path) -> None:
+    for number in range(2):
+        write(tmp_path / "data" / f"train-0000{number}-of-00002.parquet", [f"train {number}"])
+    write(tmp_path / "data" / "validation-00000-of-00001.parquet", ["validation"])
+    corpus = load_corpus(str(tmp_path))
+    assert texts(corpus, "train") == ["train 0", "train 1"]
+    assert texts(corpus, "validation") == ["validation"]
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl"])
+def test_folders_named_for_what_they_are(suffix: str, tmp_path: Path) -> None:
+    for name in ("train/deep/a", "train/b", "dev/a", "test/train/a"):
+        path = tmp_path / f"{name}.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"text": name}) if suffix == "jsonl" else name)
+    corpus = load_corpus(str(tmp_path))
+    found = {split: "".join(rows["text"]) for split in corpus.splits for rows in [corpus.rows(split)]}
+    assert found == {"train": "train/btrain/deep/a", "validation": "dev/a", "test": "test/train/a"}
+
+
+def test_folder_of_tables_without_names(tmp_path: Path) -> None:
+    for name in "ab":
+        write(tmp_path / f"{name}.jsonl", [f"{name}{n}" for n in range(5)])
+    corpus = load_corpus(str(tmp_path), val_fraction=0.2)
+    assert texts(corpus, "train") == ["a0", "a1", "a2", "a3", "a4", "b0", "b1", "b2"]
+    assert texts(corpus, "validation") == ["b3", "b4"]
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl"])
+def test_what_is_named_test_is_not_trained_on(suffix: str, tmp_path: Path) -> None:
+    for name in ("a", "b", "test"):
+        text = f"{name * 30}\n"
+        (tmp_path / f"{name}.{suffix}").write_text(json.dumps({"text": text}) if suffix == "jsonl" else text)
+    corpus = load_corpus(str(tmp_path))
+    for split in ("train", "validation", "whole"):
+        assert "test" not in "".join(corpus.rows(split)["text"])
+    assert "".join(corpus.rows("test")["text"]) == "test" * 30 + "\n"
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl"])
+def test_folder_to_be_scored_only(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / f"test.{suffix}").write_text(json.dumps({"text": "abc"}) if suffix == "jsonl" else "abc")
+    corpus = load_corpus(str(tmp_path))
+    assert "".join(corpus.rows("test")["text"]) == "abc"
+    with pytest.raises(InputError, match=r"has no split 'train', only test"):
+        TextDataModule(str(tmp_path)).training_batches()
+
+
+# What a user can put right
+
+
+def test_text_and_tables_in_one_folder(tmp_path: Path) -> None:
+    write(tmp_path / "tale.jsonl", ["a"])
+    (tmp_path / "LICENSE.txt").write_text("free")
+    with pytest.raises(InputError, match=r"holds text \(LICENSE\.txt\) and tables \(tale\.jsonl\); name one file"):
+        load_corpus(str(tmp_path))
+
+
+def test_tables_of_two_kinds(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", ["a"])
+    write(tmp_path / "b.csv", ["a"])
+    with pytest.raises(InputError, match=r"different kinds .*\.csv, \.jsonl"):
+        load_corpus(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", b"nonsense"),
+        ("a.jsonl", b'{"text": "a"\n'),
+        ("a.jsonl", b'"a"\n"b"\n'),
+        ("a.json", b'[{"text": "a"},'),
+        ("a.csv", b"text,n\n\xff,1\n"),
+        ("a.csv", b'text,n\n"a,1\n'),
+        ("a.parquet", b"PAR1 and then nothing"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 99, mtime=0)[:20]),
+        ("a.csv.gz", gzip.compress(b"text\n" * 99, mtime=0)[:20]),
+        ("a.jsonl.gz", gzip.compress(b"", mtime=0)),
+    ],
+)
+def test_damaged_table(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"{name}' cannot be read as {name.split('.')[1]}: .") as caught:
+        load_corpus(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_text_of_another_encoding(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "a"}\n' * 20_000 + b'{"text": "a\xff"}\n')
+    with pytest.raises(InputError, match=r"'the file a\.jsonl, train' has text in column 'text' that is not UTF-8"):
+        load_corpus(str(tmp_path / "a.jsonl"))
+
+
+@kinds
+def test_empty_table(kind: str, tmp_path: Path) -> None:
+    (tmp_path / f"a.{kind}").write_bytes(b"")
+    with pytest.raises(InputError, match=rf"a\.{kind}' is empty"):
+        load_corpus(str(tmp_path / f"a.{kind}"))
+
+
+def test_zipped_parquet(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet.gz").write_bytes(gzip.compress(parquet([{"text": "a"}])))
+    with pytest.raises(InputError, match=r"unzip it with: gunzip a\.parquet\.gz"):
+        load_corpus(str(tmp_path / "a.parquet.gz"))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+@pytest.mark.parametrize("values", [[1, 2], [["a"], ["b"]], [{"a": 1}, {"a": 2}]])
+def test_column_of_something_else(kind: str, values: list[Any], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the column 'text' of .* holds .*; expected text"):
+        load_corpus(str(write(tmp_path / f"a.{kind}", values)))
+
+
+def test_one_row_cannot_be_split(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has 1 rows; expected at least 2"):
+        load_corpus(str(write(tmp_path / "a.jsonl", ["a"])))

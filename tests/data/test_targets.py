@@ -1,0 +1,67 @@
+"""Chosen targets against a loop over each row."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seqmodels.batch import IGNORE
+from seqmodels.data import ChosenTargets, DocumentWindows, Lanes, Replica, Windows
+from seqmodels.data.targets import check_targets, chosen, rule
+from seqmodels.errors import InputError
+
+ROWS = st.integers(1, 12).flatmap(
+    lambda T: st.lists(st.lists(st.sampled_from([IGNORE, 4, 5, 6]), min_size=T, max_size=T), min_size=1, max_size=4)
+)
+
+
+@given(rows=ROWS, number=st.integers(1, 14))
+def test_against_a_loop(rows: list[list[int]], number: int) -> None:
+    every, last = [], []
+    for row in rows:
+        there = [place for place, target in enumerate(row) if target != IGNORE]
+        kept = there[-number:]
+        last.append([target if place in kept else IGNORE for place, target in enumerate(row)])
+        kept = there[number - 1 :: number]
+        every.append([target if place in kept else IGNORE for place, target in enumerate(row)])
+    targets = torch.tensor(rows)
+    assert chosen(targets, f"last:{number}").tolist() == last
+    assert chosen(targets, f"every:{number}").tolist() == every
+    assert chosen(targets, "last").equal(chosen(targets, "last:1"))
+    assert chosen(targets, "all") is targets
+    assert targets.tolist() == rows
+
+
+@pytest.mark.parametrize("choice", ["all", "last", "last:2", "every:3"])
+def test_only_targets_change(choice: str) -> None:
+    column = torch.arange(4, 104).clone()
+    column[::9] = 1
+    for batches in (
+        Windows(column, 7, 3, 7, True, 1, Replica()),
+        Lanes(column, 7, 3, 1, Replica()),
+        DocumentWindows(column, 7, 3, 7, True, 1, Replica()),
+    ):
+        some = ChosenTargets(batches, choice)
+        assert len(some) == len(batches)
+        for k in range(len(batches)):
+            mine, whole = some[2, k], batches[2, k]
+            assert mine.inputs.equal(whole.inputs)
+            assert mine.targets.equal(chosen(whole.targets, choice))
+            assert (mine.continues, mine.goes_on) == (whole.continues, whole.goes_on)
+            assert mine.mask is whole.mask or mine.mask.equal(whole.mask)
+
+
+def test_nothing_left() -> None:
+    column = torch.tensor([1, 4, 4, 4, 4, 1, 4, 4, 1, 4])
+    documents = DocumentWindows(column, 6, 1, 6, True, 1, Replica())
+    check_targets(documents, "every:4")  # of which one document has so many
+    with pytest.raises(InputError, match="targets='every:5' leaves nothing"):
+        check_targets(documents, "every:5")
+    check_targets(documents, "last:100")
+
+
+def test_rules() -> None:
+    assert rule("last") == ("last", 1)
+    assert rule("last:12") == ("last", 12)
+    assert rule("every:3") == ("every", 3)
+    assert rule("all")[0] == "all"

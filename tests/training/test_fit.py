@@ -1,0 +1,239 @@
+"""What training does with batches and states, against loops written out."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from networks import NETWORKS
+from torch.nn import functional as F
+from torch.testing import assert_close
+from trainers import Record, small_model, small_module, train, trainer, validate
+
+from seqmodels import GRU, LSTM, LanguageModel, TextDataModule, Tokenizer, Transformer, fit
+from seqmodels.batch import IGNORE, Batch
+from seqmodels.state import detach
+from seqmodels.tasks.optim import learning_rate_factor
+
+
+def plain_loop(model: LanguageModel, batches: list[Batch], lr: float, clip: float) -> list[float]:
+    """Truncated BPTT with AdamW as a tutorial would write it."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.0)
+    state, norms = None, []
+    for number, batch in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * learning_rate_factor(number / len(batches), 0.03)
+        logits, state = model(batch, detach(state) if batch.continues and state is not None else None)
+        loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE)
+        optimizer.zero_grad()
+        loss.backward()
+        norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), clip)))
+        optimizer.step()
+    return norms
+
+
+class Norms(pl.Callback):
+    """The logged norms before clipping."""
+
+    def __init__(self) -> None:
+        self.norms: list[float] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self.norms.append(float(trainer.callback_metrics["train/gradient_norm"]))
+
+
+@pytest.mark.parametrize("carry", [False, True], ids=["windows", "lanes"])
+def test_trainer_is_the_plain_loop(text_file: Path, carry: bool) -> None:
+    """Clipping, schedule, carried and detached state, reset at the end of the epoch: weights as from a plain loop."""
+    data = small_module(text_file, carry)
+    batches = data.training_batches()
+    steps = len(batches) + 4
+    places = [(k // len(batches), k % len(batches)) for k in range(steps)]
+    model, reference = (small_model(data, weight_decay=0.0).double() for _ in range(2))
+    wanted = plain_loop(reference, [batches[place] for place in places], 3e-3, 0.05)
+    norms = Norms()
+    train(model, data, steps, norms, gradient_clip_val=0.05, log_every_n_steps=1, precision="64-true")
+    assert_close(norms.norms, wanted)
+    assert max(norms.norms) > 0.1  # so there was something to clip
+    for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+        assert_close(ours, theirs)
+
+
+class Rates(pl.Callback):
+    """The learning rate of every step."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        self.rates.append(optimizer.param_groups[0]["lr"])
+
+
+def test_learning_rate_follows_the_budget(text_file: Path, tmp_path: Path) -> None:
+    data, rates = small_module(text_file, True), Rates()
+    fit(small_model(data, warmup=0.2), data, max_steps=10, validations=1, runs=str(tmp_path), callbacks=(rates,))
+    assert rates.rates == pytest.approx([3e-3 * learning_rate_factor(k / 10, 0.2) for k in range(10)])
+
+
+def test_budget_of_tokens(text_file: Path, tmp_path: Path) -> None:
+    """The learning rate reaches its end, and training stops, after so many tokens: 16 x 4 a step."""
+    data, rates = small_module(text_file, True), Rates()
+    model = small_model(data, schedule="linear", warmup=0.0)
+    fit(model, data, max_tokens=640, validations=1, runs=str(tmp_path), callbacks=(rates,))
+    assert model.tokens_seen == 640
+    assert rates.rates == pytest.approx([3e-3 * (1 - k / 10) for k in range(10)])
+
+
+def test_padding_is_not_trained_on(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "abc"}\n{"text": "a"}\n' * 20)
+    data = TextDataModule(str(path), length=16, batch_size=2, documents="apart", shuffle=False)
+    model = small_model(data)
+    train(model, data, 3)
+    assert model.tokens_seen == 3 * (5 + 3)  # characters, BOS and EOS
+
+
+def test_clipping_by_value(text_file: Path) -> None:
+    data, largest = small_module(text_file, True), Largest()
+    settings = {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value", "log_every_n_steps": 1}
+    train(small_model(data), data, 4, largest, **settings)
+    assert largest.values == pytest.approx(
+        [0.01] * 3
+    )  # gradients are cleared before each step, so those of the last are not seen
+    assert all(norm > 0.1 for norm in largest.norms)  # as it was before
+
+
+class Largest(pl.Callback):
+    """The largest number in the gradient that the optimiser sees, and the norm that was logged."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self.norms: list[float] = []
+
+    def on_before_zero_grad(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        gradients = [p.grad.abs().max() for p in pl_module.parameters() if p.grad is not None]
+        if gradients:
+            self.values.append(float(max(gradients)))
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        self.norms.append(float(trainer.callback_metrics["train/gradient_norm"]))
+
+
+def test_accumulated_batches_are_one_large_batch(text_file: Path) -> None:
+    data = small_module(text_file, False, shuffle=False)
+    batches = data.training_batches()
+    weights = []
+    for accumulate in (1, 2):
+        data = TextDataModule(str(text_file), length=16, batch_size=8 // accumulate, shuffle=False)
+        model = small_model(data)
+        train(model, data, 3, accumulate_grad_batches=accumulate)
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert len(batches) > 6
+    assert_close(weights[0], weights[1])
+
+
+def test_validation_has_a_state_of_its_own(text_file: Path) -> None:
+    """Validating in the middle of an epoch changes nothing about training."""
+    weights = []
+    for every in (0, 3):
+        data = small_module(text_file, True)
+        model = small_model(data)
+        settings = {"limit_val_batches": 1.0, "val_check_interval": every} if every else {}
+        train(model, data, 8, **settings, num_sanity_val_steps=0)
+        weights.append([p.detach().clone() for p in model.parameters()])
+    for ours, theirs in zip(*weights, strict=True):
+        assert_close(ours, theirs, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("carry", [False, True], ids=["windows", "lanes"])
+def test_validation_figure_is_that_of_the_whole_text(text_file: Path, carry: bool) -> None:
+    data = small_module(text_file, carry)
+    model = small_model(data).double().eval()
+    with torch.no_grad():
+        column = data.tokens("validation").long()
+        if carry:  # two lanes or more, each from a fresh state
+            lanes = data.scored_batches("validation").rows.shape[0]  # type: ignore[attr-defined]
+            width = -(-(len(column) - 1) // lanes)
+        else:
+            width = 16
+        nats = 0.0
+        for first in range(0, len(column) - 1, width):
+            part = column[first : first + width + 1]
+            logits, _ = model(Batch(part[None, :-1], part[None, 1:]))
+            nats += float(F.cross_entropy(logits[0], part[1:], reduction="sum"))
+    figures = validate(model, data.scored_batches("validation"))
+    count = len(column) - 1
+    assert figures["val/nats_per_token"] == pytest.approx(nats / count)
+    assert figures["val/bits_per_byte"] == pytest.approx(nats / math.log(2) / data.facts("validation").bytes)
+    assert figures["val/perplexity"] == pytest.approx(math.exp(nats / count))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_learns(text_file: Path, name: str, precision: str) -> None:
+    """Better than the frequencies of characters, which need no context, after a few steps."""
+    carry = "learned" not in name
+    data = small_module(text_file, carry)
+    torch.manual_seed(0)
+    model = LanguageModel(NETWORKS[name](), data.tokenizer, lr=2e-2)
+    train(model, data, 120, precision=precision)
+    column = data.tokens("train").long()
+    shares = column.bincount()[column.unique()] / len(column)
+    unigram = float(-(shares * shares.log()).sum())
+    figures = validate(model, data.scored_batches("validation"))
+    assert figures["val/nats_per_token"] < unigram - 0.1
+
+
+def test_loss_is_the_sum_over_the_count_of_targets(text_file: Path) -> None:
+    """Also where rows are padded and targets ignored: a mask and IGNORE leave the loss of the real positions."""
+    data = small_module(text_file, False)
+    model = small_model(data).double()
+    tokens = torch.randint(4, data.tokenizer.vocab_size, (2, 9))
+    alone = [model(Batch(row[None, :n], row[None, 1 : n + 1])) for row, n in zip(tokens, (8, 5), strict=True)]
+    wanted = [
+        F.log_softmax(logits[0], -1)[range(n), row[1 : n + 1]]
+        for (logits, _), row, n in zip(alone, tokens, (8, 5), strict=True)
+    ]
+    targets, mask = tokens[:, 1:].clone(), torch.ones(2, 8, dtype=torch.bool)
+    targets[1, 5:], mask[1, 5:] = IGNORE, False
+    seen: list[torch.Tensor] = []
+    model.trainer = trainer(1)
+    model.trainer.log_every_n_steps = 10**9  # type: ignore[attr-defined]
+    seen.append(model.training_step(Batch(tokens[:, :-1], targets, mask), 0))
+    assert_close(seen[0], -torch.cat(wanted).sum() / 13)
+
+
+def test_tied_embeddings_are_one_matrix(text_file: Path) -> None:
+    data = small_module(text_file, True)
+    model = small_model(data, GRU(16, 16), tie_embeddings=True)
+    before = model.embedding.weight.detach().clone()
+    train(model, data, 3)
+    assert model.head.weight is model.embedding.weight
+    assert not torch.equal(model.embedding.weight, before)
+    with pytest.raises(ValueError, match="8 and 16"):
+        small_model(data, LSTM(8, 16), tie_embeddings=True)
+
+
+def test_muon_takes_the_matrices_of_the_network_alone(text_file: Path) -> None:
+    data = small_module(text_file, False)
+    model = small_model(data, Transformer(8, 2, 2, context=16, positions="learned"), optimizer="muon")
+    record = Record()
+    optimizer = train(model, data, 2, record).optimizers[0]
+    muon, adamw = optimizer.parts  # type: ignore[attr-defined]
+    names = {id(p): name for name, p in model.named_parameters()}
+    of_muon = {names[id(p)] for group in muon.param_groups for p in group["params"]}
+    of_adamw = {names[id(p)] for group in adamw.param_groups for p in group["params"]}
+    assert of_muon | of_adamw == set(names.values())
+    assert not of_muon & of_adamw
+    assert {name.split(".")[-2] for name in of_muon} == {"project", "out", "up"}
+    assert {"embedding.weight", "head.weight", "backbone.position.weight"} <= of_adamw
+
+
+@pytest.mark.parametrize(
+    "setting", [{"lr": 0}, {"dropout": 1.0}, {"warmup": 1}, {"optimizer": "sgdx"}, {"schedule": "flat"}, {"beta2": 1.0}]
+)
+def test_settings_that_make_no_sense(setting: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"expected|choose"):
+        LanguageModel(LSTM(4, 4), Tokenizer.byte(), **setting)

@@ -1,0 +1,79 @@
+"""Stopped in the middle of an epoch and resumed: the same batches follow, and the same weights come out."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch.testing import assert_close
+from trainers import Record, small_model, small_module, train
+
+from seqmodels import fit
+
+
+@pytest.mark.parametrize("carry", [False, True], ids=["windows", "lanes"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("stop", [5, "last of an epoch", "first of an epoch"])
+def test_resume(text_file: Path, tmp_path: Path, carry: bool, optimizer: str, stop: int | str) -> None:
+    data = small_module(text_file, carry)
+    epoch = len(data.training_batches())
+    assert epoch > 6
+    steps = 2 * epoch + 3
+    place = stop if isinstance(stop, int) else epoch + (stop == "first of an epoch")
+    whole, path = Record(place, tmp_path / "part.ckpt"), tmp_path / "part.ckpt"
+    model = small_model(data, optimizer=optimizer, dropout=0.2)
+    train(model, data, steps, whole)
+
+    data, rest = small_module(text_file, carry), Record()
+    resumed = small_model(data, optimizer=optimizer, dropout=0.2)
+    with torch.no_grad():
+        for parameter in resumed.parameters():
+            parameter.fill_(0.5)  # nothing may be left of what it was
+    train(resumed, data, steps, rest, resume=path)
+
+    assert len(rest.inputs) == steps - place
+    for ours, theirs in zip(rest.inputs, whole.inputs[place:], strict=True):
+        assert_close(ours, theirs)
+    for name, tensor in model.state_dict().items():
+        assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+    assert resumed.tokens_seen == model.tokens_seen
+
+
+@pytest.mark.parametrize("carry", [False, True], ids=["windows", "lanes"])
+def test_run_resumed_at_a_validation(text_file: Path, tmp_path: Path, carry: bool) -> None:
+    """As users do it: a run folder is resumed, to the end of the same budget."""
+    weights = []
+    for stop in (None, 12):
+        data = small_module(text_file, carry)
+        model = small_model(data, dropout=0.2)
+        settings: dict[str, Any] = {"max_steps": 24, "validations": 2, "runs": str(tmp_path), "watch": False}
+        run = fit(model, data, **settings, callbacks=(Stop(stop),))
+        if stop is not None:
+            data = small_module(text_file, carry)
+            model = small_model(data, dropout=0.2)
+            fit(model, data, **settings, resume=run)
+        weights.append(model.state_dict())
+    for name, tensor in weights[0].items():
+        assert_close(weights[1][name], tensor, rtol=0, atol=0, msg=name)
+
+
+class Stop(pl.Callback):
+    """Ends a run after some step, as a user or a machine might."""
+
+    def __init__(self, step: int | None) -> None:
+        self.step = step
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step == self.step:
+            trainer.should_stop = True
+
+
+def test_loader_processes_change_nothing(text_file: Path) -> None:
+    seen = []
+    for workers in (0, 1):
+        data, record = small_module(text_file, True, num_workers=workers), Record()
+        train(small_model(data), data, len(data.training_batches()) + 2, record)
+        seen.append(record.inputs)
+    for ours, theirs in zip(*seen, strict=True):
+        assert_close(ours, theirs)

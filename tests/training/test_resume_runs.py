@@ -1,0 +1,294 @@
+"""Going on with a run in its own folder: what is found, what is refused, what is written again."""
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from filelock import FileLock
+from torch.testing import assert_close
+from trainers import small_model, small_module
+
+from seqmodels import DamagedError, InputError, TextDataModule, fit, load
+from seqmodels.cli.main import main
+from seqmodels.data import Replica
+from seqmodels.training.interruption import Stopped
+from seqmodels.training.resume import check_batches, find_origin, rebuild, rewind
+
+
+class At(pl.Callback):
+    """Does something after a step."""
+
+    def __init__(self, step: int, action: Any) -> None:
+        self.step, self.action = step, action
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.global_step == self.step:
+            self.action()
+
+
+def kill(number: int) -> Any:
+    return lambda: os.kill(os.getpid(), number)
+
+
+def begun(text: Path, runs: Path, **settings: Any) -> Path:
+    data = small_module(text, True)
+    given = {"max_steps": 12, "validations": 2, "runs": str(runs), "watch": False} | settings
+    return fit(small_model(data, dropout=0.2), data, **given)
+
+
+@pytest.fixture(scope="module")
+def run(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return begun(text_file, tmp_path_factory.mktemp("runs"))
+
+
+def weights(run: Path, which: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / f"{which}.ckpt", weights_only=True)["state_dict"]
+
+
+def test_ctrl_c_saves_and_is_gone_on_with_from_the_command_line(text_file: Path, tmp_path: Path, run: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        begun(text_file, tmp_path, callbacks=(At(8, kill(signal.SIGINT)),))
+    (stopped,) = tmp_path.glob("*/*")
+    result = json.loads((stopped / "result.json").read_text())
+    assert (result["steps"], result["ended"]) == (8, "SIGINT")
+    assert torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 8
+    main(["fit", "--resume", str(stopped)])
+    for which in ("last", "best"):
+        for name, tensor in weights(run, which).items():
+            assert_close(weights(stopped, which)[name], tensor, rtol=0, atol=0, msg=name)
+    assert json.loads((stopped / "result.json").read_text())["ended"] == "budget"
+    (again,) = json.loads((stopped / "env.json").read_text())["resumed"]
+    assert again["step"] == 8
+
+
+def test_signal_before_the_first_step(text_file: Path, tmp_path: Path) -> None:
+    class Early(pl.Callback):
+        def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            trainer._signal_connector.received_sigterm = True  # type: ignore[attr-defined]
+
+        def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            trainer._signal_connector.received_sigterm = True  # type: ignore[attr-defined]
+
+    with pytest.raises(Stopped) as stop:
+        begun(text_file, tmp_path, callbacks=(Early(),))
+    assert stop.value.code == 143
+
+
+def test_handlers_are_given_back(text_file: Path, tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)]
+    begun(text_file, tmp_path, max_steps=2, validations=1)
+    with pytest.raises(Stopped):
+        begun(text_file, tmp_path, callbacks=(At(2, kill(signal.SIGUSR1)),))
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)] == before
+
+
+def test_longer_in_the_same_folder_and_a_branch_in_another(text_file: Path, tmp_path: Path) -> None:
+    run = begun(text_file, tmp_path)
+    with pytest.raises(InputError, match="has spent this budget"):
+        begun(text_file, tmp_path, resume=run)
+    best = (run / "checkpoints" / "best.ckpt").read_bytes()
+    branch = begun(text_file, tmp_path, max_steps=18, resume=run / "checkpoints" / "best.ckpt")
+    assert branch != run
+    assert (run / "checkpoints" / "best.ckpt").read_bytes() == best
+    longer = begun(text_file, tmp_path, max_steps=18, resume=run)
+    assert longer == run
+    with (run / "metrics.csv").open(newline="") as file:
+        validated = [int(row["step"]) for row in csv.DictReader(file) if row["val/nats_per_token"]]
+    assert validated == [5, 11, 17]  # each once
+
+
+def test_only_one_at_a_time(text_file: Path, run: Path) -> None:
+    with FileLock(run / ".lock"), pytest.raises(InputError, match="another run is training"):
+        begun(text_file, run.parent.parent, max_steps=18, resume=run)
+
+
+def test_damaged_newest(text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = begun(text_file, tmp_path)
+    path = run / "checkpoints" / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:-100])
+    origin = find_origin(run)
+    assert origin.path.name == "previous.ckpt"
+    assert origin.content["global_step"] == 6
+    warning = capsys.readouterr().err
+    assert str(path) in warning
+    assert "previous.ckpt, the one before it" in warning
+    begun(text_file, tmp_path, max_steps=18, resume=run)
+    assert find_origin(run).content["global_step"] == 18
+    assert capsys.readouterr().err.count("warning") == 1
+    for name in ("last", "previous"):
+        (run / "checkpoints" / f"{name}.ckpt").write_bytes(b"")
+    with pytest.raises(DamagedError, match=r"previous\.ckpt"):
+        find_origin(run)
+
+
+def test_what_a_killed_process_leaves(text_file: Path, tmp_path: Path) -> None:
+    """Between two renames, and in the midst of writing."""
+    run = begun(text_file, tmp_path)
+    folder = run / "checkpoints"
+    (folder / "last.ckpt").rename(folder / "next.ckpt")
+    (folder / ".next.ckpt.123").write_bytes(b"half")
+    origin = find_origin(run)
+    assert (origin.path.name, origin.content["global_step"]) == ("next.ckpt", 12)
+    begun(text_file, tmp_path, max_steps=18, resume=run)
+    assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
+    assert find_origin(run).content["global_step"] == 18
+
+
+def test_weights_alone_are_not_gone_on_with(text_file: Path, run: Path, tmp_path: Path) -> None:
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    del content["optimizer_states"]
+    torch.save(content, tmp_path / "weights.ckpt")
+    load(tmp_path / "weights.ckpt")
+    with pytest.raises(InputError, match="no optimiser to go on with"):
+        begun(text_file, tmp_path, resume=tmp_path / "weights.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [({"accumulate": 2}, "accumulate"), ({"average": "ema"}, "average")],
+    ids=["accumulate", "ema"],
+)
+def test_other_settings(text_file: Path, run: Path, settings: dict[str, Any], what: str) -> None:
+    with pytest.raises(InputError, match=f"another {what}"):
+        begun(text_file, run.parent.parent, max_steps=18, resume=run, **settings)
+
+
+def test_other_numbers_of_processes(run: Path) -> None:
+    origin = find_origin(run)
+    for devices, rows in ((1, 4), (2, 2), (4, 1)):
+        task, data = rebuild(origin, devices)
+        assert isinstance(data, TextDataModule)
+        assert data.batch_size == rows
+        check_batches(origin, len(data.training_batches(Replica(0, devices))))
+    with pytest.raises(InputError, match="batches of 4 cannot be shared alike by devices=3"):
+        rebuild(origin, 3)
+    with pytest.raises(InputError, match="some examples would be read twice"):
+        check_batches(origin, 7)
+    assert type(task) is type(load(run))
+
+
+def test_rewind(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text(
+        "epoch,step,train/lr,val/nats_per_token\n0,9,0.1,\n0,19,0.1,\n0,19,,2.0\n0,29,0.1,\n0,39"
+    )
+    (tmp_path / "samples.md").write_text("## step 10\n\na\n\n## step 20\n\nb\n\n## step 1,040, later\n\nc\n")
+    (tmp_path / "checkpoints").mkdir()
+    rewind(tmp_path, 20, due=False)
+    assert (tmp_path / "metrics.csv").read_text().split() == [
+        "epoch,step,train/lr,val/nats_per_token", "0,9,0.1,", "0,19,0.1,", "0,19,,2.0",
+    ]  # fmt: skip
+    rewind(tmp_path, 20, due=True)
+    assert (tmp_path / "metrics.csv").read_text().split()[1:] == ["0,9,0.1,", "0,19,0.1,"]
+    assert (tmp_path / "samples.md").read_text() == "## step 10\n\na\n\n## step 20\n\nb\n\n"
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        ("optimizer_states", [{}]),
+        ("lr_schedulers", [{"last_epoch": "x"}, 3]),
+        ("loops", {"fit_loop": {}}),
+        ("callbacks", {"Budget": 3}),
+        ("TextDataModule", {"place": "here"}),
+    ],
+)
+def test_crafted_parts_of_a_whole_file(text_file: Path, run: Path, tmp_path: Path, part: str, content: Any) -> None:
+    """What neither checksums nor the record of this package tell."""
+    whole = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.save(whole | {part: content}, tmp_path / "crafted.ckpt")
+    with pytest.raises(InputError, match=r"crafted\.ckpt"):
+        begun(text_file, tmp_path / "runs", max_steps=18, resume=tmp_path / "crafted.ckpt")
+
+
+def test_skipped_step_and_a_signal(text_file: Path, tmp_path: Path) -> None:
+    """A step that is skipped is no reason to lose those before it."""
+
+    class Spoils(pl.Callback):
+        def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            if trainer.global_step == 7:
+                for p in pl_module.parameters():
+                    assert p.grad is not None
+                    p.grad.fill_(torch.inf)
+
+    with pytest.raises(Stopped):
+        begun(text_file, tmp_path, callbacks=(Spoils(), At(8, kill(signal.SIGTERM))))
+    (stopped,) = tmp_path.glob("*/*")
+    origin = find_origin(stopped)
+    assert origin.content["global_step"] == 8
+    assert origin.content["seqmodels"]["skipped_in_a_row"] == 1
+    assert find_origin(stopped / "checkpoints" / "previous.ckpt").content["global_step"] == 6
+
+
+def test_what_is_reported_is_what_was_saved(text_file: Path, tmp_path: Path) -> None:
+    run = begun(text_file, tmp_path)
+    result = json.loads((run / "result.json").read_text())
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["global_step"]
+    with (run / "metrics.csv").open(newline="") as file:
+        figures = {int(row["step"]) + 1: row["val/nats_per_token"] for row in csv.DictReader(file)}
+    assert result["val/nats_per_token"] == pytest.approx(float(figures[best]))
+
+
+def test_no_line_is_logged_twice(text_file: Path, tmp_path: Path) -> None:
+    run = begun(text_file, tmp_path, max_steps=50)
+    with (run / "metrics.csv").open(newline="") as file:
+        assert [int(row["step"]) for row in csv.DictReader(file) if row["train/lr"]] == [19, 39]
+
+
+def test_early_ctrl_c_and_other_exits(text_file: Path, tmp_path: Path) -> None:
+    class Early(pl.Callback):
+        def __init__(self, error: BaseException) -> None:
+            self.error = error
+
+        def on_fit_start(self, *args: Any) -> None:
+            raise self.error
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        begun(text_file, tmp_path, callbacks=(Early(KeyboardInterrupt()),))
+    assert signal.getsignal(signal.SIGINT) == before
+    with pytest.raises(SystemExit) as stop:
+        begun(text_file, tmp_path, callbacks=(Early(SystemExit(3)),))
+    assert stop.value.code == 3
+
+
+def test_other_learning_rate(text_file: Path, run: Path) -> None:
+    data = small_module(text_file, True)
+    with pytest.raises(InputError, match="another lr"):
+        fit(small_model(data, dropout=0.2, lr=0.5), data, max_steps=18, resume=run)
+
+
+def test_text_that_was_moved_or_changed(text: str, tmp_path: Path) -> None:
+    there, moved = tmp_path / "text.txt", tmp_path / "moved.txt"
+    there.write_text(text)
+    run = begun(there, tmp_path / "runs")
+    there.rename(moved)
+    main(["fit", "--resume", str(run), "--max-steps", "14", "--data", str(moved)])
+    assert find_origin(run).content["global_step"] == 14
+    moved.write_text(text + "more")
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--resume", str(run), "--max-steps", "16", "--data", str(moved)])
+    assert stop.value.code == 2
+
+
+def test_error_of_a_callback_is_its_own(text_file: Path, run: Path) -> None:
+    """Also in the validation that a resumed run begins with."""
+
+    class Fails(pl.Callback):
+        def on_validation_start(self, *args: Any) -> None:
+            raise PermissionError("mine")
+
+    with pytest.raises(PermissionError, match="mine"):
+        begun(text_file, run.parent.parent, max_steps=18, resume=run, callbacks=(Fails(),))
+
+
+@pytest.mark.parametrize("setting", ["save_minutes", "max_bad_steps", "accumulate"])
+def test_settings_are_refused_before_there_is_a_folder(text_file: Path, tmp_path: Path, setting: str) -> None:
+    with pytest.raises(InputError, match=f"{setting}=0 was given"):
+        begun(text_file, tmp_path, **{setting: 0})
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,83 @@
+"""Jobs of SLURM that are started again: `scontrol` and its variables are played by the test."""
+
+import os
+import signal
+from pathlib import Path
+
+import lightning.pytorch as pl
+import pytest
+from training.test_resume_runs import At, begun, kill
+
+from seqmodels.training.interruption import Stopped, job, run_of_this_job
+from seqmodels.training.resume import find_origin
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A job with one task, and where the calls of `scontrol` are written down."""
+    for name, value in {
+        "SLURM_JOB_ID": "71", "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0",
+        "SLURM_NODELIST": "localhost", "SLURM_JOB_NAME": "train", "SLURM_NTASKS_PER_NODE": "1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    calls, programs = tmp_path / "calls", tmp_path / "bin"
+    programs.mkdir()
+    (programs / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {calls}\n')
+    (programs / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return calls
+
+
+def test_requeued_and_found_again(
+    text_file: Path, tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Stopped) as stop:
+        begun(text_file, tmp_path / "runs", callbacks=(At(4, kill(signal.SIGUSR1)),))
+    assert stop.value.code == 143
+    assert slurm.read_text() == "requeue 71\n"
+    assert "requeued job 71" in capsys.readouterr().out
+    assert not list(Path.cwd().glob("hpc_ckpt*"))
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    other = begun(text_file, tmp_path / "runs", max_steps=14)  # another configuration is another run
+    again = begun(text_file, tmp_path / "runs")  # the same command as before
+    assert again != other
+    assert begun(text_file, tmp_path / "runs") == again  # nothing is left of it to do, for a script with two runs
+    assert len(list((tmp_path / "runs").glob("*/*"))) == 2
+    monkeypatch.setenv("SLURM_JOB_ID", "72")
+    assert run_of_this_job(tmp_path / "runs", {}) is None
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "8")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    assert job() == "8_3"
+
+
+def test_sigterm_is_not_requeued(text_file: Path, tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM itself starts a job again that it takes the machine from."""
+    with pytest.raises(Stopped):
+        begun(text_file, tmp_path / "runs", callbacks=(At(4, kill(signal.SIGTERM)),))
+    assert not slurm.exists()
+
+
+@pytest.mark.parametrize("hook", ["setup", "on_fit_start", "on_train_start", "on_validation_start"])
+def test_signal_before_the_first_step(
+    text_file: Path, tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch, hook: str
+) -> None:
+    """Whenever it comes, the job is put back into the queue, and Lightning leaves nothing of its own."""
+    run = begun(text_file, tmp_path / "runs")  # which begins with a validation when it is resumed
+    callback = pl.Callback()
+    monkeypatch.setattr(callback, hook, lambda *_, **__: kill(signal.SIGUSR1)())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Stopped) as stop:
+        begun(text_file, tmp_path / "runs", max_steps=18, resume=run, callbacks=(callback,))
+    assert stop.value.code == 143
+    assert slurm.read_text() == "requeue 71\n"
+    assert not list(tmp_path.rglob("hpc_ckpt*"))
+    assert find_origin(run).content["global_step"] in (12, 13)
+
+
+def test_scontrol_fails(
+    text_file: Path, tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Stopped):
+        begun(text_file, tmp_path / "runs", callbacks=(At(4, kill(signal.SIGUSR1)),))
+    assert "could not be requeued" in capsys.readouterr().err
