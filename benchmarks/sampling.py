@@ -19,7 +19,7 @@ from benchmarks.peak import in_process
 from benchmarks.plain import PlainLSTM
 from seqmodels.batch import BOS, NEVER
 from seqmodels.data import Tokenizer
-from seqmodels.decoding import Chance, Sampling, stream
+from seqmodels.decoding import RowGenerators, Sampling, stream
 from seqmodels.nn import LSTM, Backbone, Transformer
 from seqmodels.nn.quantization import Int8Linear, to_int8
 from seqmodels.tasks import LanguageModel
@@ -148,7 +148,7 @@ def beside_generate(
 @torch.inference_mode()
 def write(model: LanguageModel, rows: int, sampling: Sampling, count: int) -> list[list[int]]:
     """So many tokens for each row, as this package draws them."""
-    chance = Chance(1, [(row,) for row in range(rows)], model.device)
+    chance = RowGenerators(1, [(row,) for row in range(rows)], model.device)
     return list(stream(model.steps(None, rows), torch.full((rows,), BOS, device=model.device), sampling, count, chance))
 
 
@@ -156,7 +156,7 @@ def write(model: LanguageModel, rows: int, sampling: Sampling, count: int) -> li
 def write_plainly(model: PlainLSTM, rows: int, sampling: Sampling, count: int) -> list[list[int]]:
     """The same by a call of the whole network for each token."""
     device = model.head.weight.device
-    chance = Chance(1, [(row,) for row in range(rows)], device)
+    chance = RowGenerators(1, [(row,) for row in range(rows)], device)
     tokens, state, text = torch.full((rows,), BOS, device=device), None, []
     for _ in range(count):
         logits, state = model(tokens.unsqueeze(1), state)

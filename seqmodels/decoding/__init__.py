@@ -2,18 +2,18 @@
 
 from seqmodels.decoding.autoregressive import Draws, Steps, draw, stream
 from seqmodels.decoding.beam_search import Beam, Hypothesis, beam_search
-from seqmodels.decoding.rng import Chance
+from seqmodels.decoding.rng import RowGenerators
 from seqmodels.decoding.sampling import Sampling
-from seqmodels.decoding.stop_strings import Transcript
+from seqmodels.decoding.stop_strings import VisibleText
 
 __all__ = [
     "Beam",
-    "Chance",
+    "RowGenerators",
     "Draws",
     "Hypothesis",
     "Sampling",
     "Steps",
-    "Transcript",
+    "VisibleText",
     "beam_search",
     "draw",
     "stream",

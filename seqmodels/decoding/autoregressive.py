@@ -1,7 +1,4 @@
-"""Writing token after token.
-
-Translations drawn at random over `step(tokens, state, memory) -> (logits, state)`, for many sentences at a time.
-"""
+"""One token after another, each fed back in: one loop, for text and for translations drawn at random."""
 
 import secrets
 from collections.abc import Generator, Sequence
@@ -12,21 +9,21 @@ import torch
 from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, NEVER
-from seqmodels.decoding.beam_search import Hypothesis, MemoryStep, usual_limit
-from seqmodels.decoding.rng import Chance
+from seqmodels.decoding.beam_search import Hypothesis, MemoryStep, default_limit
+from seqmodels.decoding.rng import RowGenerators
 from seqmodels.decoding.sampling import Sampling
 from seqmodels.errors import InputError
 from seqmodels.state import State, first_tensor, repeat, select
 
 
 class Steps(Protocol):
-    """A model that reads one token of each row at a time, and remembers by itself what it has read."""
+    """A model that reads one token of each row at a time and keeps its state to itself."""
 
     def __call__(self, tokens: Tensor) -> Tensor:
-        """Tokens (B,) to logits (B, V) of what comes next."""
+        """Tokens (B,) to logits (B, V) of the next token."""
 
     def select(self, rows: Tensor) -> None:
-        """Go on with these rows, in the order given, (N,)."""
+        """Keep these rows, in the order given, (N,)."""
 
 
 def stream(
@@ -34,36 +31,34 @@ def stream(
     tokens: Tensor,
     sampling: Sampling,
     max_tokens: int,
-    chance: Chance,
+    rng: RowGenerators,
     seen: Tensor | None = None,
 ) -> Generator[list[int], Sequence[int] | None, None]:
-    """Feed every drawn token back in.
+    """Draw a token for each row, feed it back in, and so on.
 
     Args:
         steps: any model, one step after the other.
-        tokens: the token of each row that was not read yet, int64 (B,).
+        tokens: the last token of each row, not read yet, int64 (B,).
         sampling: how to draw.
         max_tokens: how many to draw for each row.
-        chance: random numbers for B rows.
-        seen: tokens of each row before `tokens`, True in bool (B, V), which a repetition penalty applies to as well;
-            None for none.
+        rng: random numbers for B rows.
+        seen: tokens of each row before `tokens`, True in bool (B, V), for the repetition penalty; None for none.
 
     Yields:
-        The next token of each row. Rows that are done can leave: `send` the places of those that go on, in their
-        order, and only they are in what comes next. The caller stops when it has seen enough.
+        The next token of each row. Rows that are done can leave: `send` the places of those that stay, in their order.
     """
     for _ in range(max_tokens):
         logits = steps(tokens)
         if sampling.repetition_penalty != 1:
             seen = torch.zeros_like(logits, dtype=torch.bool) if seen is None else seen
             seen = seen.scatter(1, tokens[:, None], True)
-        tokens = sampling.draw(logits, chance.next(), seen)
+        tokens = sampling.draw(logits, rng.next(), seen)
         rows = yield tokens.tolist()
         if rows is None:
             continue
         if not rows:
             return
-        chance.select(rows)
+        rng.select(rows)
         places = torch.tensor(rows, device=tokens.device)
         tokens = tokens[places]
         steps.select(places)
@@ -72,14 +67,13 @@ def stream(
 
 @dataclass(frozen=True)
 class Draws:
-    """How translations are drawn.
+    """Translations by ancestral sampling.
 
     Attributes:
         samples: how many of each sentence.
-        sampling: which tokens may be drawn, and how boldly.
-        seed: the same translations again; None for one that is made up here, so that all that is drawn with these
-            settings differs from what is drawn with others.
-        max_length: most tokens; None for 10 more than twice as many as the source has.
+        sampling: temperature, top-k, top-p and so on.
+        seed: random seed; None for one drawn here, so that other settings give other translations.
+        max_length: maximum number of tokens; None for twice as many as the source has, and 10 more.
 
     Raises:
         InputError: a value makes no sense.
@@ -102,63 +96,70 @@ class Draws:
 
     @property
     def rows(self) -> int:
-        """How many rows of a batch a sentence takes."""
+        """Rows of a batch per sentence."""
         return self.samples
 
     def limits(self, source_lengths: Sequence[int]) -> list[int]:
-        """Most tokens of the translation of each source."""
-        return [usual_limit(length) if self.max_length is None else self.max_length for length in source_lengths]
+        """Maximum number of tokens of the translation of each source."""
+        return [default_limit(length) if self.max_length is None else self.max_length for length in source_lengths]
+
+
+class _MemorySteps:
+    """A model that attends to a memory, as `Steps`; it keeps the log-probabilities (B, V) of its last step."""
+
+    def __init__(self, step: MemoryStep, memory: State) -> None:
+        self._step, self._memory = step, memory
+        self._state: State | None = None
+        self._never = torch.tensor(NEVER, device=first_tensor(memory).device)
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        logits, self._state = self._step(tokens, self._state, self._memory)
+        logits = logits.float().index_fill(-1, self._never, -torch.inf)
+        self.log_probabilities = logits.log_softmax(-1)
+        return logits
+
+    def select(self, rows: Tensor) -> None:
+        assert self._state is not None
+        self._memory, self._state = select(self._memory, rows), select(self._state, rows)
 
 
 @torch.inference_mode()
 def draw(
-    step: MemoryStep, memory: State, limits: Sequence[int], sampling: Sampling, chance: Chance
+    step: MemoryStep, memory: State, limits: Sequence[int], sampling: Sampling, rng: RowGenerators
 ) -> list[list[Hypothesis]]:
-    """Translations of some sentences, token after token.
-
-    A translation leaves the batch with its end, or where it reaches its limit.
+    """Translations drawn at random; one leaves the batch with its EOS, or at its limit.
 
     Args:
-        step: a model's single step.
-        memory: of as many rows as there are sentences.
-        limits: most tokens of each translation.
+        step: one step of a model.
+        memory: of N sentences.
+        limits: maximum number of tokens of each translation, N of them.
         sampling: how to draw.
-        chance: random numbers, for the samples of a sentence side by side.
+        rng: random numbers, for the samples of a sentence side by side.
 
     Returns:
-        The samples of each sentence in the order in which they were drawn, with their probabilities under the model as
-        it is, whatever the sampling made of them; the score is per token.
+        The samples of each sentence as they were drawn, with their log-probabilities under the model itself, whatever
+        the sampling; the score is per token.
     """
-    samples = len(chance) // max(1, len(limits))
+    samples = len(rng) // max(1, len(limits))
+    steps = _MemorySteps(step, repeat(memory, samples))
+    limit = [length for length in limits for _ in range(samples)]
     device = first_tensor(memory).device
-    memory = repeat(memory, samples)
-    limit = torch.tensor(limits, device=device).repeat_interleave(samples)
-    there = torch.arange(len(limit), device=device)
-    tokens = torch.full_like(there, BOS)
-    never = torch.tensor(NEVER, device=device)
-    written: list[list[int]] = [[] for _ in range(len(limit))]
     sums = torch.zeros(len(limit), device=device)
-    state: State | None = None
-    seen: Tensor | None = None
-    for length in range(1, max(limits, default=0) + 1):
-        logits, state = step(tokens, state, memory)
-        logits = logits.float().index_fill(-1, never, -torch.inf)
-        if sampling.repetition_penalty != 1:
-            seen = torch.zeros_like(logits, dtype=torch.bool) if seen is None else seen
-            seen = seen.scatter(1, tokens[:, None], True)
-        tokens = sampling.draw(logits, chance.next(), seen)
-        sums[there] += logits.log_softmax(-1).gather(1, tokens[:, None]).squeeze(1)
-        for row, token in zip(there.tolist(), tokens.tolist(), strict=True):
-            written[row].append(token)
-        stay = ((tokens != EOS) & (length < limit)).nonzero().squeeze(1)
-        if len(stay) == len(there):
-            continue
-        if not len(stay):
+    written: list[list[int]] = [[] for _ in limit]
+    rows, staying = list(range(len(limit))), None
+    drawing = stream(steps, torch.full((len(limit),), BOS, device=device), sampling, max(limits, default=0), rng)
+    while rows:
+        try:
+            tokens = drawing.send(staying)
+        except StopIteration:
             break
-        chance.select(stay.tolist())
-        memory, state = select(memory, stay), select(state, stay)
-        there, limit, tokens = there[stay], limit[stay], tokens[stay]
-        seen = None if seen is None else seen[stay]
+        drawn = torch.tensor(tokens, device=device)[:, None]
+        sums[torch.tensor(rows, device=device)] += steps.log_probabilities.gather(1, drawn).squeeze(1)
+        for row, token in zip(rows, tokens, strict=True):
+            written[row].append(token)
+        stay = [place for place, row in enumerate(rows) if tokens[place] != EOS and len(written[row]) < limit[row]]
+        staying = None if len(stay) == len(rows) else stay
+        rows = [rows[place] for place in stay]
     found = [
         Hypothesis([token for token in tokens if token != EOS], total / len(tokens), total)
         for tokens, total in zip(written, sums.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Beam search over `step(tokens, state, memory) -> (logits, state)`, for many sentences at a time."""
+"""Beam search over `step(tokens, state, memory) -> (logits, state)`, for a batch of sentences."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,35 +14,34 @@ from seqmodels.errors import InputError
 from seqmodels.state import State, first_tensor, select
 
 MemoryStep = Callable[[Tensor, State | None, State], tuple[Tensor, State]]
-"""Tokens (R,), a state of R rows and a memory of fewer, to logits (R, V) of what comes next, and the state after.
+"""Tokens (R,), a state of R rows and a memory of R or fewer to logits (R, V) and the next state.
 
-The logits are the caller's to change.
+The caller may change the logits in place.
 """
 
 Bonus = Callable[[State], Tensor]
-"""What is added to the scores of translations that end after a state of R rows, (R,), none above 0."""
+"""A state of R rows to what is added to the scores of hypotheses that end there, (R,), none above 0."""
 
 Normalization = Literal["length", "gnmt"]
 
 BLOCK = 64
-"""How many figures are compared together to find the greatest of many."""
+"""Figures per block when the greatest of many are searched."""
 
 
 @dataclass(frozen=True)
 class Beam:
-    """How translations are searched for.
+    """Settings of a beam search.
 
     Attributes:
-        size: how many beginnings of a translation are followed side by side; 1 takes the likeliest token each time.
-        length_penalty: exponent of the length that the logarithm of the probability is divided by; 0 for none, above
-            1 for longer translations.
-        normalization: length, by the number of tokens, the end among them, to that power; gnmt, by `(5 + tokens) / 6`
-            to that power (Wu et al. 2016, eq. 14).
-        coverage_penalty: weight of `sum(log(min(attention, 1)))` over the tokens of the source, with all the attention
-            that each was given (Wu et al. 2016, eq. 14): against leaving words out. 0 for none.
-        n_best: how many translations of each sentence are returned, at most `size`.
-        min_length: fewest tokens of a translation.
-        max_length: most tokens; None for 10 more than twice as many as the source has.
+        size: hypotheses that are extended side by side; 1 is greedy search.
+        length_penalty: exponent of the length by which log-probabilities are divided; 0 for none, above 1 for longer
+            translations.
+        normalization: length, the number of tokens, EOS included; or gnmt, `(5 + tokens) / 6` (Wu et al. 2016, eq. 14).
+        coverage_penalty: weight of `sum(log(min(attention, 1)))` over source tokens, with the attention that each
+            received in total (Wu et al. 2016, eq. 14), against untranslated words; 0 for none.
+        n_best: hypotheses returned per sentence, at most `size`.
+        min_length: minimum number of tokens.
+        max_length: maximum number of tokens; None for twice as many as the source has, and 10 more.
 
     Raises:
         InputError: a value makes no sense.
@@ -73,46 +72,40 @@ class Beam:
             )
 
     def limits(self, source_lengths: Sequence[int]) -> list[int]:
-        """Most tokens of the translation of each source."""
+        """Maximum number of tokens of the translation of each source."""
         if self.max_length is not None:
             return [self.max_length] * len(source_lengths)
-        return [max(usual_limit(length), self.min_length) for length in source_lengths]
+        return [max(default_limit(length), self.min_length) for length in source_lengths]
 
     @property
     def rows(self) -> int:
-        """How many rows of a batch a sentence takes."""
+        """Rows of a batch per sentence."""
         return self.size
 
     def divisor(self, length: int) -> float:
-        """What the logarithm of the probability of a translation of so many tokens is divided by."""
+        """The divisor of the log-probability of a hypothesis of that many tokens."""
         base = length if self.normalization == "length" else (5 + length) / 6
         return math.pow(base, self.length_penalty)
 
 
-def usual_limit(source_length: int) -> int:
-    """Most tokens of the translation of a source of so many, where nobody says."""
+def default_limit(source_length: int) -> int:
+    """Maximum number of tokens of a translation where none is given."""
     return 10 + 2 * source_length
 
 
 class Hypothesis(NamedTuple):
-    """One translation."""
+    """One candidate translation."""
 
     tokens: list[int]
-    """Without the end."""
+    """Token ids without EOS."""
     score: float
-    """What it was chosen by: the logarithm of its probability over the divisor of its length."""
+    """Log-probability over the divisor of its length, by which hypotheses are ranked."""
     log_probability: float
     """In nats."""
 
 
 class _Finished:
-    """The best complete translations of each sentence so far, the best first.
-
-    Args:
-        sentences: how many.
-        size: how many of each are kept.
-        device: where the tensors are.
-    """
+    """The best complete hypotheses of each sentence, the best first: at most `size` for each."""
 
     def __init__(self, sentences: int, size: int, device: torch.device) -> None:
         self.scores = torch.full((sentences, size), -torch.inf, device=device)
@@ -120,12 +113,12 @@ class _Finished:
         self.tokens = torch.zeros(sentences, size, 0, dtype=torch.int64, device=device)
 
     def add(self, sums: Tensor, tokens: Tensor, scores: Tensor) -> None:
-        """More of them, some impossible.
+        """Add hypotheses.
 
         Args:
-            sums: logarithms of probabilities (sentences, N), minus infinity where there is none.
-            tokens: (sentences, N, T), what they consist of.
-            scores: by which they are compared, (sentences, N).
+            sums: log-probabilities (sentences, N), minus infinity where there is no hypothesis.
+            tokens: (sentences, N, T).
+            scores: (sentences, N), by which they are ranked.
         """
         self.scores, chosen = torch.cat([self.scores, scores], 1).topk(self.scores.shape[1])
         self.sums = torch.cat([self.sums, sums], 1).gather(1, chosen)
@@ -145,7 +138,7 @@ class _Finished:
         return found
 
     def keep(self, sentences: Tensor) -> None:
-        """Only some of the sentences."""
+        """Keep these sentences only."""
         self.scores, self.sums, self.tokens = self.scores[sentences], self.sums[sentences], self.tokens[sentences]
 
 
@@ -153,26 +146,25 @@ class _Finished:
 def beam_search(
     step: MemoryStep, memory: State, limits: Sequence[int], beam: Beam, bonus: Bonus | None = None
 ) -> list[list[Hypothesis]]:
-    """The likeliest translations of some sentences.
+    """Translate sentences by beam search.
 
-    A sentence leaves the batch when as many of its translations are complete as are returned, and the likeliest
-    beginning, were it complete at its present length, would be no better than the worst of them; that is a heuristic,
-    as a beam search is one. A translation that reaches its limit is cut there.
+    A sentence leaves the batch when `n_best` of its hypotheses are complete and the likeliest unfinished one, scored at
+    its present length, is no better than the worst of them (a heuristic). A hypothesis that reaches its limit is cut.
 
     Args:
-        step: a model's single step.
-        memory: of as many rows as there are sentences.
-        limits: most tokens of each translation.
-        beam: how to search.
-        bonus: added to the scores of complete translations.
+        step: one step of a model.
+        memory: of N sentences.
+        limits: maximum number of tokens of each translation, N of them.
+        beam: settings of the search.
+        bonus: added to the scores of complete hypotheses.
 
     Returns:
-        For each sentence its `beam.n_best` translations, the best first; fewer where there are no more.
+        For each sentence its `beam.n_best` hypotheses, the best first; fewer where there are no more.
     """
     N, K = len(limits), beam.size
     device = first_tensor(memory).device
     results: list[list[Hypothesis]] = [[] for _ in limits]
-    there = torch.arange(N, device=device)  # numbers of the sentences that are still in the batch
+    there = torch.arange(N, device=device)  # sentences that are still in the batch
     limit = torch.tensor(limits, device=device)
     never = torch.tensor(NEVER, device=device)
     finished = _Finished(N, K, device)
@@ -190,7 +182,7 @@ def beam_search(
         V, width = gains.shape[1], sums.shape[1]
         extra = sums.new_zeros(len(there), width) if bonus is None else bonus(state).float().view(-1, width)
         total = gains.view(len(there), width, V).add_(sums.unsqueeze(2)).flatten(1)
-        # Twice as many as are followed: at most one of those that go on from a beginning is its end.
+        # 2K candidates: at most one extension of each of the K hypotheses is its EOS, so K unfinished ones are left.
         best, places = _greatest(total, min(2 * K, total.shape[1]))
         parents, chosen = places // V, places % V
         ends = chosen == EOS
@@ -228,9 +220,9 @@ def beam_search(
 
 
 def _greatest(figures: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """What `figures.topk(count)` returns, (N, count) of (N, M), in half the time where M is large.
+    """`figures.topk(count)`, (N, count) of (N, M), in half the time where M is large.
 
-    They can only be in the `count` blocks with the greatest maxima, and among what is left over behind the last block.
+    The greatest are in the `count` blocks with the greatest maxima, or in the remainder behind the last block.
     """
     blocks = figures.shape[1] // BLOCK
     if blocks <= 2 * count:
@@ -245,12 +237,6 @@ def _greatest(figures: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _extended(history: Tensor, parents: Tensor, tokens: Tensor) -> Tensor:
-    """Beginnings (n, N, T + 1): those of the parents (n, N) with a token more each.
-
-    Args:
-        history: (n, K, T).
-        parents: which of the K each goes on from.
-        tokens: with what.
-    """
+    """Hypotheses (n, N, T + 1): the parents (n, N) among `history` (n, K, T), each with one of `tokens` (n, N)."""
     before = history.gather(1, parents.unsqueeze(2).expand(-1, -1, history.shape[2]))
     return torch.cat([before, tokens.unsqueeze(2)], 2)

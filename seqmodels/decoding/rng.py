@@ -1,4 +1,4 @@
-"""Random numbers for drawing tokens: a stream of its own for every row."""
+"""Random numbers for sampling: a generator of its own for every row."""
 
 from collections.abc import Sequence
 
@@ -9,19 +9,18 @@ from torch import Tensor
 from seqmodels.errors import InputError
 
 BLOCK = 256
-"""How many numbers of a row are made at a time."""
+"""Numbers generated at a time for each row."""
 
 
-class Chance:
-    """Numbers drawn evenly from [0, 1), one for each row at a time.
+class RowGenerators:
+    """Uniform random numbers in [0, 1), one for each row at a time.
 
-    What a row gets follows from the seed and the row's key alone: not from the other rows, nor from when they left,
-    nor from the device.
+    The numbers of a row follow from the random seed and the row's key alone, whatever the other rows and the device.
 
     Args:
-        seed: the same numbers again; None for others each time.
-        keys: what tells the rows apart, B tuples of whole numbers from 0.
-        device: where the numbers are wanted.
+        seed: random seed; None for an unpredictable one.
+        keys: B distinct tuples of non-negative integers.
+        device: device of the returned numbers.
 
     Raises:
         InputError: the seed is negative.
@@ -40,7 +39,7 @@ class Chance:
         return len(self._rows)
 
     def next(self) -> Tensor:
-        """The next number of every row, double (B,)."""
+        """The next number of every row, float64 (B,)."""
         if self._place == BLOCK:
             numbers = np.array([row.random(BLOCK) for row in self._rows])
             self._block, self._place = torch.from_numpy(numbers).to(self._device), 0
@@ -48,7 +47,7 @@ class Chance:
         return self._block[:, self._place - 1]
 
     def select(self, rows: Sequence[int]) -> None:
-        """Go on with these rows, in the order given; each at most once."""
+        """Keep these rows, in the order given, each at most once."""
         self._rows = [self._rows[row] for row in rows]
         if self._place < BLOCK:
             self._block = self._block[list(rows)]

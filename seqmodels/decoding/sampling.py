@@ -1,4 +1,4 @@
-"""How the next token is drawn from logits."""
+"""Drawing the next token from logits: temperature, top-k, top-p, min-p, penalties and biases."""
 
 import math
 from collections.abc import Mapping
@@ -15,17 +15,16 @@ MOST_BIAS = 1e9
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which tokens may be drawn, and how boldly.
+    """How a token is drawn.
 
-    The settings apply in the order in which `transformers` applies them: logit bias, repetition penalty, temperature,
-    top-k, top-p, min-p. What each leaves is made to sum to one again before the next. At temperature 0 the likeliest
-    token after bias and penalty is taken.
+    Settings apply in the order of `transformers`: logit bias, repetition penalty, temperature, top-k, top-p, min-p,
+    with probabilities normalized after each. Temperature 0 is greedy: the likeliest token after bias and penalty.
 
     Attributes:
         temperature: logits are divided by it; below 1 more predictable, above 1 more surprising, 0 the likeliest.
         top_k: only the k likeliest tokens (Fan et al. 2018); None for all.
         top_p: only the likeliest tokens that together have this probability (Holtzman et al. 2020); None for all.
-        min_p: only tokens at least this share as likely as the likeliest (Nguyen et al. 2024); None for all.
+        min_p: only tokens at least this fraction as likely as the likeliest (Nguyen et al. 2024); None for all.
         repetition_penalty: logits of tokens that the text already has, the prompt included, are divided by it where
             positive and multiplied by it where negative (Keskar et al. 2019); 1 changes nothing.
         logit_bias: token id to a number added to its logit; -100 practically forbids a token.
@@ -49,7 +48,7 @@ class Sampling:
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise InputError(f"top_p={self.top_p} was given; expected a probability above 0 and up to 1")
         if self.min_p is not None and not 0 < self.min_p <= 1:
-            raise InputError(f"min_p={self.min_p} was given; expected a share above 0 and up to 1")
+            raise InputError(f"min_p={self.min_p} was given; expected a fraction above 0 and up to 1")
         if not 0 < self.repetition_penalty < math.inf:
             raise InputError(
                 f"repetition_penalty={self.repetition_penalty} was given; expected above 0, such as 1.2 (1 for none)"
@@ -61,13 +60,13 @@ class Sampling:
                     f"{-MOST_BIAS:g} and {MOST_BIAS:g}"
                 )
 
-    def draw(self, logits: Tensor, chance: Tensor, seen: Tensor | None = None) -> Tensor:
+    def draw(self, logits: Tensor, numbers: Tensor, seen: Tensor | None = None) -> Tensor:
         """One token a row.
 
         Args:
             logits: (B, V).
-            chance: numbers drawn evenly from [0, 1), (B,): each row's token follows from its own and its logits alone.
-            seen: True at the tokens that a row already has, bool (B, V), for the repetition penalty; None for none.
+            numbers: uniform random numbers in [0, 1), (B,); a row's token follows from its number and logits alone.
+            seen: True at tokens that a row already has, bool (B, V), for the repetition penalty; None for none.
 
         Returns:
             int64 (B,).
@@ -83,7 +82,7 @@ class Sampling:
         cumulative = self.probabilities(logits, seen).double().cumsum(-1)
         total = cumulative[:, -1:]
         check_finite(total)
-        return torch.searchsorted(cumulative, chance.to(total)[:, None] * total, right=True).squeeze(-1)
+        return torch.searchsorted(cumulative, numbers.to(total)[:, None] * total, right=True).squeeze(-1)
 
     def adjusted(self, logits: Tensor, seen: Tensor | None = None) -> Tensor:
         """Logits after bias and repetition penalty, (B, V), in single precision at least."""
@@ -101,7 +100,7 @@ class Sampling:
         return logits
 
     def probabilities(self, logits: Tensor, seen: Tensor | None = None) -> Tensor:
-        """What `draw` draws from, (B, V), for a temperature above 0; arguments as there."""
+        """The distribution (B, V) that `draw` samples, for temperatures above 0; arguments as there."""
         logits = self.adjusted(logits, seen)
         if self.temperature != 1:
             logits = logits / self.temperature
@@ -123,12 +122,12 @@ class Sampling:
 
 
 def check_finite(figures: Tensor) -> None:
-    """Refuse what no token can be chosen by.
+    """Refuse figures by which no token can be chosen.
 
     Raises:
         InputError: a figure is not finite.
     """
-    if not math.isfinite(figures.sum()):  # one look at a number, which is all that a GPU is waited for
+    if not math.isfinite(figures.sum()):  # one number, so that a GPU is waited for once
         raise InputError(
             "no token can be drawn, the logits are not finite numbers: the model has diverged; take an earlier "
             "checkpoint, or train with a lower learning rate"

@@ -1,4 +1,4 @@
-"""From bytes to the text that may be shown: whole characters, and nothing of a string at which to stop."""
+"""Streamed bytes as text: whole characters, cut before the first stop string."""
 
 import codecs
 from collections.abc import Sequence
@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from seqmodels.errors import InputError
 
 
-class Transcript:
-    """The text of one row while it is written.
+class VisibleText:
+    """The part of a row's text that may be shown while it is generated.
 
-    It ends before the first stop string, also where that spans tokens: as soon as one is complete, and where several
-    are complete with the same character, before the longest of them. What could still become the beginning of a stop
-    string is held back, so no part of one is ever shown.
+    It ends before the first complete stop string, also where one spans tokens; of several that end with the same
+    character, before the longest. Text that could still begin a stop string is held back.
 
     Args:
         stop: strings at which the text ends; they are not part of it.
@@ -25,12 +24,12 @@ class Transcript:
             raise InputError(f"stop={stop!r} was given; expected a list of strings of at least one character each")
         self.stop = sorted(stop, key=len, reverse=True)
         self.stopped = False
-        """Whether a stop string has come."""
+        """Whether a stop string was found."""
         self._held = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def add(self, piece: bytes, final: bool = False) -> str:
-        """What may be shown after these bytes; with `final`, nothing is held back any more."""
+        """The text that these bytes add; with `final`, nothing is held back."""
         if self.stopped:
             return ""
         text = self._held + self._decoder.decode(piece, final)

@@ -9,7 +9,7 @@ from torch import Tensor
 from seqmodels.batch import EOS
 from seqmodels.data import Tokenizer
 from seqmodels.data.buckets import padded
-from seqmodels.decoding import Beam, Chance, Draws, beam_search, draw
+from seqmodels.decoding import Beam, Draws, RowGenerators, beam_search, draw
 from seqmodels.decoding.beam_search import Hypothesis, MemoryStep
 from seqmodels.errors import InputError
 from seqmodels.state import State
@@ -136,7 +136,7 @@ def hypotheses(
         memories = tuple(model.encode(source, mask) for model in models)
         if isinstance(how, Draws):
             keys = [(number, sample) for number in numbers or range(len(sources)) for sample in range(how.samples)]
-            chance = Chance(how.seed, keys, first.device)
+            chance = RowGenerators(how.seed, keys, first.device)
             return draw(_together(models), (memories, ()), limits, how.sampling, chance)
         if not how.coverage_penalty:
             return beam_search(_together(models), (memories, ()), limits, how)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from seqmodels.batch import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
 from seqmodels.data.tokenizers import Tokenizer
-from seqmodels.decoding import Chance, Sampling, Transcript, stream
+from seqmodels.decoding import RowGenerators, Sampling, VisibleText, stream
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
 from seqmodels.nn.dropout import evaluating
@@ -126,7 +126,7 @@ def continuation(
 ) -> Iterator[str]:
     """One text, piece by piece; see `LanguageModel.generate`."""
     (ids,), max_tokens = _prepared(model, [prompt], max_tokens, sampling, stop)
-    chance = Chance(seed, [(0, 0)], model.embedding.weight.device)
+    chance = RowGenerators(seed, [(0, 0)], model.embedding.weight.device)
     return (piece for _, piece in _written(model, [ids], 1, max_tokens, sampling, chance, stop))
 
 
@@ -173,7 +173,7 @@ def _prepared(
     model: "Generation", prompts: Sequence[str], max_tokens: int | None, sampling: Sampling, stop: Sequence[str]
 ) -> tuple[list[list[int]], int]:
     """Token ids of the prompts with BOS in front, and how many tokens to draw; refuses what cannot be done."""
-    Transcript(stop)
+    VisibleText(stop)
     vocabulary = model.tokenizer.vocab_size
     if unknown := [token for token in sampling.logit_bias if token >= vocabulary]:
         raise InputError(f"logit_bias is of token {unknown[0]}; expected ids below {vocabulary}")
@@ -215,7 +215,7 @@ def _in_batches(
             numbers = range(part, min(samples, part + at_once))
             keys = [(first + place, number) for place in range(len(some)) for number in numbers]
             pieces: list[list[str]] = [[] for _ in keys]
-            chance = Chance(seed, keys, model.embedding.weight.device)
+            chance = RowGenerators(seed, keys, model.embedding.weight.device)
             for row, piece in _written(model, some, len(numbers), max_tokens, sampling, chance, stop):
                 pieces[row].append(piece)
             for row, text in enumerate(pieces):
@@ -230,7 +230,7 @@ def _written(
     samples: int,
     max_tokens: int,
     sampling: Sampling,
-    chance: Chance,
+    chance: RowGenerators,
     stop: Sequence[str],
 ) -> Iterator[tuple[int, str]]:
     """Pieces of text as they come, each with its row: the samples of a prompt are rows side by side."""
@@ -243,7 +243,7 @@ def _written(
             state = None if state is None else repeat(state, samples)
             seen, last = seen.repeat_interleave(samples, 0), last.repeat_interleave(samples)
         drawing = stream(model.steps(state, len(last)), last, sampling, max_tokens, chance, seen)
-        transcripts = [Transcript(stop) for _ in last]
+        transcripts = [VisibleText(stop) for _ in last]
         writers = [model.tokenizer.writer(tokens) for tokens in ids for _ in range(samples)]
         rows, staying = list(range(len(last))), None
         while rows:

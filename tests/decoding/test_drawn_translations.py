@@ -9,13 +9,13 @@ from decoding.test_beam_search import V, everything, log_probabilities, step_of,
 
 from seqmodels import GRU, Beam, Draws, InputError, Sampling, Tokenizer, Translator
 from seqmodels.batch import EOS
-from seqmodels.decoding import Chance, beam_search, draw
+from seqmodels.decoding import RowGenerators, beam_search, draw
 
 TEXTS = ["ab", "", "c", "abcabca", "ba"]
 
 
-def chance(sentences: int, samples: int, seed: int = 0) -> Chance:
-    return Chance(seed, [(sentence, sample) for sentence in range(sentences) for sample in range(samples)])
+def chance(sentences: int, samples: int, seed: int = 0) -> RowGenerators:
+    return RowGenerators(seed, [(sentence, sample) for sentence in range(sentences) for sample in range(samples)])
 
 
 @pytest.fixture(scope="module")

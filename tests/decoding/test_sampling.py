@@ -15,7 +15,7 @@ from trainers import small_model, small_module
 
 from seqmodels import InputError, LanguageModel, Sampling, Tokenizer
 from seqmodels.batch import BOS, EOS, Batch
-from seqmodels.decoding import Chance, stream
+from seqmodels.decoding import RowGenerators, stream
 from seqmodels.nn import LSTM, Transformer
 
 
@@ -139,7 +139,7 @@ def test_bias_of_a_token_that_is_not_there() -> None:
 def test_chance_of_a_row_is_its_own() -> None:
     """The same beside any others, and when others leave; two keys, or two seeds, share nothing."""
     keys = [(0, 0), (0, 1), (1, 0)]
-    together, alone = Chance(7, keys), Chance(7, keys[2:])
+    together, alone = RowGenerators(7, keys), RowGenerators(7, keys[2:])
     numbers = []
     for step in range(600):  # more than two blocks
         if step == 300:
@@ -148,10 +148,10 @@ def test_chance_of_a_row_is_its_own() -> None:
         assert numbers[-1] == alone.next()[0]
     assert 0 <= min(numbers) < 0.01 < 0.99 < max(numbers) < 1
     assert sum(numbers) / 600 == pytest.approx(0.5, abs=0.05)
-    assert len({float(number) for seed in (7, 8) for number in Chance(seed, keys).next()}) == 6
-    assert Chance(None, keys).next()[0] != Chance(None, keys).next()[0]
+    assert len({float(number) for seed in (7, 8) for number in RowGenerators(seed, keys).next()}) == 6
+    assert RowGenerators(None, keys).next()[0] != RowGenerators(None, keys).next()[0]
     with pytest.raises(InputError, match="seed=-1"):
-        Chance(-1, keys)
+        RowGenerators(-1, keys)
 
 
 class Counting:
@@ -182,13 +182,13 @@ class Fixed:
 
 def test_stream_knows_no_model() -> None:
     """Over a step that counts: every token is fed back in, with the state."""
-    rows = list(stream(Counting(), torch.tensor([0, 3]), Sampling(0.0), 4, Chance(0, [(0,), (1,)])))
+    rows = list(stream(Counting(), torch.tensor([0, 3]), Sampling(0.0), 4, RowGenerators(0, [(0,), (1,)])))
     assert rows == [[1, 4], [2, 0], [3, 1], [4, 2]]
 
 
 def test_rows_leave_the_stream() -> None:
     steps, keys = Counting(), [(row,) for row in range(3)]
-    rows = stream(steps, torch.tensor([0, 3, 1]), Sampling(0.0), 9, Chance(0, keys))
+    rows = stream(steps, torch.tensor([0, 3, 1]), Sampling(0.0), 9, RowGenerators(0, keys))
     assert next(rows) == [1, 4, 2]
     assert rows.send([0, 2]) == [2, 3]
     assert next(rows) == [3, 4]
@@ -203,12 +203,12 @@ def test_stream_remembers_what_each_row_has_seen() -> None:
     seen = torch.zeros(2, 5, dtype=torch.bool)
     seen[1, 0] = True
     once = Sampling(0.0, repetition_penalty=1000.0)
-    rows = stream(Fixed(), torch.tensor([2, 3]), once, 4, Chance(0, [(0,), (1,)]), seen)
+    rows = stream(Fixed(), torch.tensor([2, 3]), once, 4, RowGenerators(0, [(0,), (1,)]), seen)
     assert next(rows) == [0, 1]
     assert next(rows) == [1, 2]
     assert rows.send([1]) == [4]
     assert not seen[0].any()  # what the caller gave stays as it was
-    free = list(stream(Fixed(), torch.tensor([2]), once, 3, Chance(0, [(0,)])))
+    free = list(stream(Fixed(), torch.tensor([2]), once, 3, RowGenerators(0, [(0,)])))
     assert free == [[0], [1], [3]]
 
 

@@ -18,7 +18,7 @@ from trainers import Record, small_model, small_module, train
 from seqmodels import InputError, LanguageModel, Sampling, Tokenizer
 from seqmodels.batch import EOS
 from seqmodels.cli.main import main
-from seqmodels.decoding import Transcript
+from seqmodels.decoding import VisibleText
 from seqmodels.nn import LSTM, Backbone, Transformer
 from seqmodels.tasks import generation
 from seqmodels.tasks.generation import token_bias
@@ -122,7 +122,7 @@ def test_stop_strings(written: str, stop: list[str], cuts: set[int]) -> None:
     """Against a search from the front, for any division into tokens, also within characters."""
     ends = [end for end in range(len(written) + 1) if any(written[:end].endswith(s) for s in stop)]
     wanted = written if not ends else min(written[: ends[0]].removesuffix(s) for s in stop)
-    transcript, shown, fed = Transcript(stop), "", b""
+    transcript, shown, fed = VisibleText(stop), "", b""
     for token in tokens_of(written, cuts):
         fed, shown = fed + token, shown + transcript.add(token)
         assert wanted.startswith(shown)  # never a part of a stop string, nor anything after it
@@ -135,7 +135,7 @@ def test_stop_strings(written: str, stop: list[str], cuts: set[int]) -> None:
 
 
 def test_nothing_is_held_back_without_need() -> None:
-    transcript = Transcript(["END.", "EN:"])
+    transcript = VisibleText(["END.", "EN:"])
     assert [transcript.add(letter.encode()) for letter in "aENxEEN:b"] == ["a", "", "", "ENx", "", "E", "", "", ""]
 
 
