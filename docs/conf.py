@@ -1,7 +1,9 @@
 """How the documentation is built: `python -m sphinx -W --keep-going -b html docs docs/_build/html`."""
 
 import re
+import shutil
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import Any
 
 project = "seqmodels"
@@ -9,8 +11,10 @@ author = "The seqmodels developers"
 copyright = author
 release = version = version_of("seqmodels")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "templates"]
+templates_path = ["templates"]
+shutil.rmtree(Path(__file__).parent / "reference", ignore_errors=True)  # autosummary writes it anew, of present modules
 default_role = "literal"  # docstrings put code between single backticks, as Markdown does
 
 myst_heading_anchors = 3
