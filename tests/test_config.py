@@ -78,7 +78,7 @@ def test_defaults_are_filled_in() -> None:
 
 def test_class_path_finds_the_class() -> None:
     assert class_path(Shape) == f"{__name__}.Shape"
-    assert class_path(LSTM) == "seqmodels.nn.rnn_lstm_gru.LSTM"
+    assert class_path(LSTM) == "seqmodels.LSTM"
 
 
 def test_outermost_constructor_is_recorded() -> None:

@@ -31,6 +31,7 @@ FLOORS: dict[str, int] = {
     "training": 8,
     "report": 8,
     "cli": 9,
+    "__main__": 10,
 }
 """Every folder and every loose file, and its floor: it imports from the floors below, and from itself."""
 

@@ -116,9 +116,9 @@ def started(words: list[str]) -> list[str]:
     if words[:1] == ["srun"]:
         return words[1:]
     if words[:1] == ["torchrun"]:
-        place = next(number for number, word in enumerate(words) if word == "seqmodels.cli.main" or "recipes/" in word)
+        place = next(number for number, word in enumerate(words) if word == "seqmodels" or "recipes/" in word)
         return [
-            *(["seqmodels"] if words[place] == "seqmodels.cli.main" else ["python", words[place]]),
+            *(["seqmodels"] if words[place] == "seqmodels" else ["python", words[place]]),
             *words[place + 1 :],
         ]
     return words

@@ -166,7 +166,3 @@ def _help(name: str) -> str:
     rest = f"\n\noptions:\n{pages.render(optional)}" if optional else ""
     usage = " ".join([option.name.upper() for option in positional] + ["[options]"] * bool(optional))
     return f"usage: seqmodels {name} {usage}\n\n{about}\n\n{lines}{rest}"
-
-
-if __name__ == "__main__":
-    main()

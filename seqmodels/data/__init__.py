@@ -7,7 +7,7 @@ from seqmodels.data.document_windows import DocumentWindows, ScoredDocuments
 from seqmodels.data.sampler import Batches, Replica
 from seqmodels.data.targets import ChosenTargets
 from seqmodels.data.text import TextDataModule
-from seqmodels.data.token_column import TextFacts, token_column
+from seqmodels.data.token_column import TextFacts, tokenize_column
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.data.translation import TranslationDataModule
 from seqmodels.data.windows import Lanes, ScoredLanes, ScoredWindows, Windows
@@ -22,7 +22,7 @@ __all__ = [
     "TextFacts",
     "Tokenizer",
     "load_corpus",
-    "token_column",
+    "tokenize_column",
     # Batches
     "Batches",
     "Buckets",

@@ -14,7 +14,7 @@ from seqmodels.data.sampler import Batches, Replica
 from seqmodels.data.stream_corpus import StreamedCorpus, load_stream
 from seqmodels.data.stream_windows import StreamedWindows
 from seqmodels.data.targets import ChosenTargets, check_targets, rule
-from seqmodels.data.token_column import TextFacts, token_column
+from seqmodels.data.token_column import TextFacts, tokenize_column
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.data.windows import Lanes, ScoredLanes, ScoredWindows, Windows
 from seqmodels.errors import InputError
@@ -208,7 +208,7 @@ class TextDataModule(SequenceDataModule):
 
     def _column(self, split: str) -> tuple[Tensor, TextFacts]:
         if split not in self._columns:
-            self._columns[split] = token_column(self.corpus.rows(split), self.tokenizer, bos=self.bos, eos=self.eos)
+            self._columns[split] = tokenize_column(self.corpus.rows(split), self.tokenizer, bos=self.bos, eos=self.eos)
         return self._columns[split]
 
     def tokens(self, split: str) -> Tensor:

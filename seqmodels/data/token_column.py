@@ -163,7 +163,7 @@ class TextFacts:
         return nats / math.log(2) / self.bytes
 
 
-def token_column(
+def tokenize_column(
     rows: datasets.Dataset, tokenizer: Tokenizer, *, bos: bool = True, eos: bool = True
 ) -> tuple[Tensor, TextFacts]:
     """All documents one after the other, each between BOS and EOS, and BOS at the very start in any case.

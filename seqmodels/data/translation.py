@@ -15,7 +15,7 @@ from seqmodels.data.corpora import no_bars
 from seqmodels.data.parallel_corpora import SIDES, ParallelCorpus, load_parallel
 from seqmodels.data.sampler import Replica
 from seqmodels.data.tables import marked
-from seqmodels.data.token_column import TextFacts, token_column
+from seqmodels.data.token_column import TextFacts, tokenize_column
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.errors import InputError
 
@@ -152,7 +152,7 @@ class TranslationDataModule(SequenceDataModule):
             rows = rows.rename_column(side, "text")
             tokenizer = self.tokenizer if side == "target" else self.source_tokenizer
             with no_bars():
-                self._columns[split, side] = token_column(marked(rows), tokenizer)
+                self._columns[split, side] = tokenize_column(marked(rows), tokenizer)
         return self._columns[split, side]
 
     def sentences(self, split: str) -> tuple[Sentences, Sentences]:

@@ -39,8 +39,8 @@ def alone(task: LanguageModel, text: str) -> torch.Tensor:
 def test_texts_side_by_side_are_as_each_alone(
     backbone: Backbone, lanes: int, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activations, "LANES", lanes)
-    monkeypatch.setattr(activations, "CHUNK", chunk)
+    monkeypatch.setattr("seqmodels.analysis.activations.LANES", lanes)
+    monkeypatch.setattr("seqmodels.analysis.activations.CHUNK", chunk)
     task = model(backbone).train()
     found = activations(task, TEXTS)
     assert task.training

@@ -60,7 +60,7 @@ def test_holds_tensors_and_plain_data(text_file: Path, tmp_path: Path) -> None:
     saved(text_file, path)
     content = torch.load(path, weights_only=True)
     record = content["seqmodels"]
-    assert record["task"]["class_path"] == "seqmodels.tasks.language_model.LanguageModel"
+    assert record["task"]["class_path"] == "seqmodels.LanguageModel"
     assert record["task"]["init_args"]["backbone"]["init_args"]["hidden_size"] == 8
     assert record["data"]["init_args"]["carry"] is True
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqmodels.data import Corpus, Tokenizer, corpora, load_corpus, text_files, token_column
+from seqmodels.data import Corpus, Tokenizer, corpora, load_corpus, text_files, tokenize_column
 from seqmodels.errors import InputError
 
 
@@ -440,7 +440,7 @@ def test_hub_dataset_without_validation(hub: dict[Any, Any], count: int, val_fra
 
 def test_hub_documents_stay_apart(hub: dict[Any, Any]) -> None:
     hub["name", None] = datasets.DatasetDict({"train": table(text=["a", "b"]), "validation": table(text=["c"])})
-    column, _ = token_column(load_corpus("name").rows("train"), Tokenizer.char(["ab"]))
+    column, _ = tokenize_column(load_corpus("name").rows("train"), Tokenizer.char(["ab"]))
     assert column.tolist() == [1, 4, 2, 1, 5, 2]
 
 

@@ -155,7 +155,7 @@ def test_without_a_trainer_there_is_no_place(text_file: Path) -> None:
 def test_rebuilt_from_its_record(text_file: Path, tokenizer: str | Tokenizer) -> None:
     data = make(text_file, tokenizer=tokenizer, carry=True, val_fraction=0.2)
     record = json.loads(json.dumps(data.constructor_call))
-    assert record["class_path"] == "seqmodels.data.text.TextDataModule"
+    assert record["class_path"] == "seqmodels.TextDataModule"
     assert record["init_args"]["data"] == str(text_file)
     assert record["init_args"]["stride"] is None
     again = construct(record, TextDataModule)

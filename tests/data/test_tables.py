@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 import pytest
 
-from seqmodels.data import Corpus, TextDataModule, Tokenizer, load_corpus, token_column
+from seqmodels.data import Corpus, TextDataModule, Tokenizer, load_corpus, tokenize_column
 from seqmodels.data.corpora import no_bars
 from seqmodels.errors import InputError
 
@@ -77,7 +77,7 @@ def test_every_row_is_a_document(kind: str, tmp_path: Path) -> None:
     rows = corpus.rows("train")
     assert all(rows["starts"])
     assert all(rows["ends"])
-    column, facts = token_column(rows, Tokenizer.byte())
+    column, facts = tokenize_column(rows, Tokenizer.byte())
     assert Tokenizer.byte().decode(column.tolist()) == "".join(NINE)
     assert facts.documents == 9
 

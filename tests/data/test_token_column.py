@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, UNK
-from seqmodels.data import TextFacts, Tokenizer, load_corpus, token_column
+from seqmodels.data import TextFacts, Tokenizer, load_corpus, token_column, tokenize_column
 from seqmodels.data.token_column import encode_all
 from seqmodels.errors import InputError
 
@@ -29,7 +29,7 @@ MANY = [chr(c) for c in [*range(0x3400, 0xA000), *range(0xAC00, 0xD7A0)]]
 
 
 def of_file(path: Path, tokenizer: Tokenizer, split: str = "whole") -> tuple[Tensor, TextFacts]:
-    return token_column(load_corpus(str(path)).rows(split), tokenizer)
+    return tokenize_column(load_corpus(str(path)).rows(split), tokenizer)
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
@@ -70,7 +70,9 @@ def test_many_texts(tmp_path: Path) -> None:
     assert (facts.tokens, facts.characters, facts.bytes, facts.documents) == (15, 10, 10, 3)
     assert facts.sha256 == hashlib.sha256(b"xyzyyyyyzx").hexdigest()
     corpus = load_corpus(str(tmp_path), val_fraction=0.4)
-    train, validation = (token_column(corpus.rows(split), tokenizer)[0].tolist() for split in ("train", "validation"))
+    train, validation = (
+        tokenize_column(corpus.rows(split), tokenizer)[0].tolist() for split in ("train", "validation")
+    )
     assert train == expected[:9]
     assert validation == [BOS, *expected[9:]]
 
@@ -82,7 +84,7 @@ def test_without_starts_and_ends(tmp_path: Path) -> None:
     tokenizer = Tokenizer.char(["abc"])
     rows = load_corpus(str(tmp_path)).rows("whole")
     for bos, eos in [(False, False), (False, True), (True, False), (True, True)] * 2:  # made, and found in the cache
-        column, facts = token_column(rows, tokenizer, bos=bos, eos=eos)
+        column, facts = tokenize_column(rows, tokenizer, bos=bos, eos=eos)
         expected = [t for name in "abc" for t in [BOS] * bos + tokenizer.encode(name * 3) + [EOS] * eos]
         assert column.tolist() == [BOS] * (not bos) + expected
         assert (facts.tokens, facts.documents) == (len(column) - 1, 3)
@@ -168,7 +170,7 @@ def test_where_documents_end_makes_another_text(tmp_path: Path) -> None:
         for name, text in enumerate(texts):
             (tmp_path / str(number) / f"{name}.txt").write_text(text)
         columns.append(of_file(tmp_path / str(number), tokenizer)[0].tolist())
-    assert len({tuple(token_column) for column in columns}) == 3
+    assert len({tuple(column) for column in columns}) == 3
 
 
 def test_changed_text_and_other_tokenizers_are_tokenized(tmp_path: Path, cache: Path, encoded: list[str]) -> None:
@@ -190,7 +192,7 @@ def test_another_layout_is_another_column(text_file: Path, cache: Path, encoded:
 
 COLD = """
 import sys
-from seqmodels.data import Tokenizer, load_corpus, token_column
+from seqmodels.data import Tokenizer, load_corpus, tokenize_column
 encode_batch = Tokenizer.encode_batch
 def counted(self, texts):
     print("encoded", len(texts))
@@ -199,7 +201,7 @@ Tokenizer.encode_batch = counted
 rows = load_corpus(sys.argv[1]).rows("whole")
 print("ready", flush=True)
 sys.stdin.readline()
-print(len(token_column(rows, Tokenizer.byte())[0]))
+print(len(tokenize_column(rows, Tokenizer.byte())[0]))
 """
 
 
@@ -211,7 +213,7 @@ def test_threads_that_start_cold_tokenize_once_between_them(
 
     def ask(_: int) -> int:
         start.wait()
-        return len(token_column(rows, Tokenizer.byte())[0])
+        return len(tokenize_column(rows, Tokenizer.byte())[0])
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(ask, range(4))) == {len(text.encode()) + 1}

@@ -14,17 +14,9 @@ from seqmodels import LSTM, LanguageModel, Tokenizer
 from seqmodels.analysis import draw_map, map_of
 from seqmodels.cli.main import main
 from seqmodels.errors import InputError
+from seqmodels.interop.word_vectors import Accuracy, Subwords, WordVectors, byte_source, fasttext, selection, words_of
 from seqmodels.interop.word_vectors.questions import read_questions
 from seqmodels.interop.word_vectors.subwords import buckets_of
-from seqmodels.interop.word_vectors.vectors import (
-    Accuracy,
-    Subwords,
-    WordVectors,
-    byte_source,
-    fasttext,
-    selection,
-    words_of,
-)
 
 WORDS = ["the", "king", "café", "火车", "</s>", "7", "."]
 DIM = 5

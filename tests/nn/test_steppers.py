@@ -119,7 +119,7 @@ def test_padding_and_mixed_precision_take_the_long_way() -> None:
 def test_recurrent_layers_with_and_without_a_table(tokens: int) -> None:
     torch.manual_seed(0)
     network, inputs = LSTM(6, 8, num_layers=2), torch.randn(tokens, 6, dtype=torch.float64)
-    stepper = network.double().stepper(inputs, None, 1)
+    stepper = make_stepper(network.double(), inputs, None, 1)
     assert isinstance(stepper, RecurrentStepper)
     assert stepper._are_read is (tokens == V)
     steps(network, inputs, 4)

@@ -73,7 +73,7 @@ def test_documents_are_from_all_over(tmp_path: Path, monkeypatch: pytest.MonkeyP
     numbers = [int(text[:2]) for text in some]
     assert numbers == sorted(numbers)
     assert numbers != list(range(len(numbers)))
-    monkeypatch.setattr(excerpts, "LONGEST", 10)
+    monkeypatch.setattr("seqmodels.report.excerpts.LONGEST", 10)
     assert documents(subject)[7] == held_out[7][:10]
     with pytest.raises(InputError, match="cannot be read"):
         documents(Subject(tmp_path, "run", absent={"data": "cannot be read"}))

@@ -34,9 +34,7 @@ def losses(folder: Path) -> list[list[float]]:
 def test_two_processes_are_one(text_file: Path, tmp_path: Path) -> None:
     main(command(tmp_path / "one", text_file, "--batch-size", "4"))
     words = command(tmp_path / "two", text_file, "--batch-size", "2", "--devices", "2")
-    done = subprocess.run(
-        [sys.executable, "-m", "seqmodels.cli.main", *words], capture_output=True, text=True, timeout=240
-    )
+    done = subprocess.run([sys.executable, "-m", "seqmodels", *words], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     together, shared = losses(tmp_path / "one"), losses(tmp_path / "two")

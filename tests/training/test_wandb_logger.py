@@ -444,7 +444,7 @@ def test_only_rank_0_tracks(text_file: Path, tmp_path: Path) -> None:
         "--validations",
         "1",
     ]
-    command = [sys.executable, "-m", "seqmodels.cli.main", "fit", *words, "--wandb"]
+    command = [sys.executable, "-m", "seqmodels", "fit", *words, "--wandb"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     (run,) = tmp_path.glob("runs/*/*")
