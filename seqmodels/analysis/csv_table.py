@@ -1,57 +1,116 @@
-"""What was measured during a training, as a CSV file that grows; read back from one that anybody may have written."""
+"""The CSV tables of a run: `metrics.csv`, `gradient_horizon.csv` and `spectra.csv`.
+
+Tables grow while a model trains, so the last line of a process that was killed may be incomplete; it is left out.
+Floats are written with all the digits that restore the same bits. Files are read within limits, since anybody may have
+written them.
+"""
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from seqmodels.errors import InputError
-from seqmodels.files import read_small
+from seqmodels.files import read_small, write_beside
 
-MOST = 64 << 20
-"""Bytes of such a file."""
-LARGEST = 10**15
-"""Largest whole number in it."""
+MAX_BYTES = 64 << 20
+"""Largest table that is read."""
+MAX_INTEGER = 10**15
+"""Largest integer in a table."""
+
+Value = str | int | float
+Row = Mapping[str, Value]
 
 
-def append_measurements(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str | int | float]]) -> None:
-    """Add rows to a file, below a first line with the names of the columns; numbers with six digits.
+def append_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Append rows to a table; the table is made, and columns are added, where they are missing.
 
     Args:
-        path: of the file, which is made where it is not there.
-        columns: what the columns are called.
-        rows: a value for each column.
+        path: of the table.
+        rows: values by column; fields of other columns stay empty.
     """
-    begins = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if begins:
-            writer.writerow(columns)
-        writer.writerows([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in rows)
+    rows = list(rows)
+    columns = [] if not path.exists() else _header(path)
+    new = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in columns]
+    if new:
+        before = read_rows(path) if columns else []
+        write_beside(path, _text([*columns, *new], [*before, *rows]))
+    elif rows:
+        with path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, columns).writerows(rows)
 
 
-def read_measurements(path: Path, columns: dict[str, type]) -> list[tuple[str | int | float, ...]]:
-    """The rows of a file, its last one left out where a process died while it wrote it.
-
-    Args:
-        path: of the file.
-        columns: names of its columns, and what is in them: str, int or float.
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The complete rows of a table: text by column.
 
     Raises:
-        InputError: it is not there, too large, or not what it should be.
+        InputError: the table is missing, too large or damaged.
     """
-    text = read_small(path, MOST)
-    whole = text[: text.rfind("\n") + 1]
+    columns, rows = _parsed(read_small(path, MAX_BYTES), path)
+    if any(len(row) != len(columns) for row in rows):
+        raise InputError(f"{str(path)!r} is damaged: its rows differ in length; expected {len(columns)} fields in each")
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def read_table(path: Path, columns: Mapping[str, type[Value]]) -> list[tuple[Value, ...]]:
+    """The complete rows of a table with known columns.
+
+    Args:
+        path: of the table.
+        columns: their names and types: str, int or float.
+
+    Raises:
+        InputError: the table is missing, too large or damaged, or has other columns.
+    """
+    rows = read_rows(path)
     try:
-        header, *rows = list(csv.reader(io.StringIO(whole, newline=""))) or [[]]
-        if header != list(columns):
-            raise ValueError(f"its columns are {', '.join(header)[:80]}")
-        kinds = columns.values()
-        found = [tuple(kind(field) for kind, field in zip(kinds, row, strict=True)) for row in rows]
-        if any(isinstance(value, int) and abs(value) > LARGEST for row in found for value in row):
-            raise ValueError(f"it has a whole number above {LARGEST:,}")
-        return found
-    except (ValueError, csv.Error) as error:
+        if rows and list(rows[0]) != list(columns):
+            raise ValueError(f"its columns are {', '.join(rows[0])[:80]}")
+        table = [tuple(kind(row[name]) for name, kind in columns.items()) for row in rows]
+        if any(isinstance(value, int) and abs(value) > MAX_INTEGER for row in table for value in row):
+            raise ValueError(f"it has an integer above {MAX_INTEGER:,}")
+    except ValueError as error:
         raise InputError(
             f"{str(path)!r} is damaged ({error}); expected the columns {', '.join(columns)}, so delete it"
         ) from error
+    return table
+
+
+def filter_rows(path: Path, keep: Callable[[int, Mapping[str, str]], bool]) -> None:
+    """Rewrite a table with some of its rows; damaged rows and a missing table are passed over.
+
+    Args:
+        path: of the table.
+        keep: decides by the row's `step` and the row.
+
+    Raises:
+        InputError: it is no table.
+    """
+    if not path.exists():
+        return
+    columns, rows = _parsed(path.read_bytes().decode(errors="replace"), path)
+    complete = [dict(zip(columns, row, strict=True)) for row in rows if len(row) == len(columns)]
+    kept = [row for row in complete if row.get("step", "").isdecimal() and keep(int(row["step"]), row)]
+    write_beside(path, _text(columns, kept))
+
+
+def _header(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return next(csv.reader(file), [])
+
+
+def _parsed(text: str, path: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a text, without an incomplete last line."""
+    try:
+        header, *rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))) or [[]]
+    except csv.Error as error:
+        raise InputError(f"{str(path)!r} is damaged: {error}; expected a table as CSV") from error
+    return header, rows
+
+
+def _text(columns: Sequence[str], rows: Iterable[Row]) -> str:
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()

@@ -4,7 +4,7 @@ Norms of gradients by distance, kept in a file and drawn.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqmodels.analysis.csv_table import append_measurements, read_measurements
+from seqmodels.analysis.csv_table import Row, append_rows, read_table
 from seqmodels.batch import IGNORE, Batch
 from seqmodels.errors import InputError
 from seqmodels.metrics import summed_nats
@@ -242,13 +242,12 @@ def append_horizon(path: Path, step: int, norms: Mapping[str, Tensor]) -> None:
         step: how many steps there were before.
         norms: what `gradient_norms` returned.
     """
-    curves = {kind: thinned(values) for kind, values in norms.items()}
-    rows = [
-        (step, kind, int(distance), float(norm))
-        for kind, curve in curves.items()
-        for distance, norm in zip(*curve, strict=True)
-    ]
-    append_measurements(path, tuple(COLUMNS), rows)
+    rows: Iterable[Row] = (
+        {"step": step, "kind": kind, "distance": int(distance), "norm": float(norm)}
+        for kind, values in norms.items()
+        for distance, norm in zip(*thinned(values), strict=True)
+    )
+    append_rows(path, rows)
 
 
 def read_horizon(path: Path) -> dict[int, dict[str, Curve]]:
@@ -258,7 +257,7 @@ def read_horizon(path: Path) -> dict[int, dict[str, Curve]]:
         InputError: the file is not there, or is damaged.
     """
     points: dict[int, dict[str, list[tuple[int, float]]]] = {}
-    for step, kind, distance, norm in read_measurements(path, COLUMNS):
+    for step, kind, distance, norm in read_table(path, COLUMNS):
         points.setdefault(int(step), {}).setdefault(str(kind), []).append((int(distance), float(norm)))
     return {
         step: {kind: Curve(*(torch.tensor(part) for part in zip(*pairs, strict=True))) for kind, pairs in kinds.items()}

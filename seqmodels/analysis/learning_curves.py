@@ -1,14 +1,25 @@
 """The curves of a run, read from its `metrics.csv` and drawn."""
 
-import csv
 import math
 from pathlib import Path
 
+from seqmodels.analysis.csv_table import read_rows
+from seqmodels.errors import InputError
+
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Rows of a `metrics.csv`, without empty fields."""
-    with path.open(newline="") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    """Rows of a `metrics.csv`: finite figures by name.
+
+    Raises:
+        InputError: the table is missing, too large or damaged.
+    """
+    try:
+        rows = [{name: float(field) for name, field in row.items() if field} for row in read_rows(path)]
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{str(path)!r} is damaged ({error}); expected a table of numbers") from error
+    return [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
 
 
 def best_figures(path: Path) -> dict[str, float]:

@@ -4,14 +4,14 @@ Where a network is linear, a gradient that goes back k steps is multiplied by th
 radius of 1.1, a hundred steps multiply it by 13,780, and for 0.9 by 0.0000265.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from seqmodels.analysis.csv_table import append_measurements, read_measurements
+from seqmodels.analysis.csv_table import Row, append_rows, read_table
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
 from seqmodels.tasks import SequenceTask
@@ -108,8 +108,10 @@ def spectra(task: SequenceTask | Backbone) -> dict[str, Spectrum]:
 
 def append_radii(path: Path, step: int, found: Mapping[str, Spectrum]) -> None:
     """Add the spectral radius and norm of maps after so many steps to a CSV file: step, map, radius, norm."""
-    rows = [(step, name, of_map.radius, of_map.norm) for name, of_map in found.items()]
-    append_measurements(path, tuple(COLUMNS), rows)
+    rows: Iterable[Row] = (
+        {"step": step, "map": name, "radius": one.radius, "norm": one.norm} for name, one in found.items()
+    )
+    append_rows(path, rows)
 
 
 def read_radii(path: Path) -> dict[str, list[Radius]]:
@@ -119,7 +121,7 @@ def read_radii(path: Path) -> dict[str, list[Radius]]:
         InputError: the file is not there, or is damaged.
     """
     found: dict[str, list[Radius]] = {}
-    for step, name, radius, norm in read_measurements(path, COLUMNS):
+    for step, name, radius, norm in read_table(path, COLUMNS):
         found.setdefault(str(name), []).append(Radius(int(step), float(radius), float(norm)))
     return found
 

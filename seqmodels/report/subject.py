@@ -1,8 +1,6 @@
 """What a report is about: a run folder, opened once, with a reason for whatever is not there."""
 
-import csv
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +16,7 @@ from seqmodels.config import construct, read_settings
 from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
 from seqmodels.data.windows import shifted
 from seqmodels.errors import InputError
-from seqmodels.files import check_regular, local, read_json, read_small
+from seqmodels.files import local, read_json, read_small
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 from seqmodels.tasks.training_state import RECORD
 
@@ -202,7 +200,7 @@ def open_run(path: str | Path, moved: Sequence[str] | None = None, shared: Share
     subject.settings = _if_there(folder / "config.yaml", read_settings, {}, absent)
     subject.environment = _if_there(folder / "env.json", read_json, {}, absent)
     subject.result = _if_there(folder / "result.json", read_json, {}, absent)
-    subject.metrics = _if_there(folder / "metrics.csv", _read_metrics, [], absent)
+    subject.metrics = _if_there(folder / "metrics.csv", read_metrics, [], absent)
     try:
         content = read_checkpoint(chosen or checkpoint_path(folder))
         subject._task = rebuild(content[RECORD]["task"], content["state_dict"]).eval()
@@ -224,16 +222,6 @@ def _if_there(path: Path, read: Callable[[Path], Found], otherwise: Found, absen
     except InputError as error:
         absent[path.name] = str(error) if path.exists() else f"the run left no {path.name}"
         return otherwise
-
-
-def _read_metrics(path: Path) -> list[dict[str, float]]:
-    if (size := check_regular(path)) > LONGEST_LOG:
-        raise InputError(f"{str(path)!r} has {size:,} bytes; expected at most {LONGEST_LOG:,}")
-    try:
-        rows = read_metrics(path)
-    except (ValueError, TypeError, csv.Error, OSError) as error:
-        raise InputError(f"{str(path)!r} holds no figures: {error}; it may be damaged") from error
-    return [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
 
 
 def _data(call: Any, task: SequenceTask, moved: Sequence[str] | None, shared: Shared) -> SequenceDataModule:

@@ -1,59 +1,63 @@
-"""The figures of a run as `metrics.csv`, which a resumed run goes on writing."""
+"""The metrics of a run as `metrics.csv`, which a resumed run continues."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from seqmodels.analysis.csv_table import append_rows
 
 
-class CSVLog(CSVLogger):
-    """Lightning's logger, without the version folders that it makes, and without deleting what is there.
+class CSVLog(Logger):
+    """Appends each row of metrics to `metrics.csv`.
+
+    Lightning's `CSVLogger` makes a folder for each version, deletes an existing table, and rewrites the table in place
+    when a column is added, so that a process killed meanwhile loses it.
 
     Args:
         folder: of the run.
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, name="", version="")
-        self._stale = Stale()
+        super().__init__()
+        self.folder, self._repeated = folder, RepeatedRows()
 
     @property
-    def experiment(self) -> ExperimentWriter:
-        """What writes the file."""
-        if self._experiment is None:
-            self._experiment = _Writer(self.log_dir)
-        return self._experiment  # type: ignore[return-value]
+    def name(self) -> str:
+        """A run has one table."""
+        return ""
 
+    version = name
+
+    @property
+    def save_dir(self) -> str:
+        """The folder of the run."""
+        return str(self.folder)
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: `config.yaml` holds the hyperparameters."""
+
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """One row, unless it was there."""
-        if not self._stale.is_so(metrics):
-            super().log_metrics(dict(metrics), step)
+        """Append a row, unless it repeats the last one."""
+        if not self._repeated.is_one(metrics):
+            row = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
+            append_rows(self.folder / "metrics.csv", [{"step": -1 if step is None else step, **row}])
 
 
-class Stale:
-    """Tells figures of training that Lightning logs once more, at the end of a run that is told to stop."""
+class RepeatedRows:
+    """Finds the row of training metrics that Lightning logs a second time when a run is told to stop."""
 
     def __init__(self) -> None:
         self._tokens: float | None = None
 
-    def is_so(self, metrics: Mapping[str, Any]) -> bool:
-        """Whether these were logged before."""
+    def is_one(self, metrics: Mapping[str, Any]) -> bool:
+        """Whether this row was logged before."""
         if "train/lr" not in metrics:
             return False
         before, self._tokens = self._tokens, float(metrics["train/tokens"])
         return before == self._tokens
-
-
-class _Writer(ExperimentWriter):
-    def __init__(self, log_dir: str) -> None:
-        super().__init__(log_dir)
-        path = Path(self.metrics_file_path)
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                self.metrics_keys = next(csv.reader(file), [])
-
-    def _check_log_dir_exists(self) -> None:
-        """It exists, and what it holds is this run's own."""

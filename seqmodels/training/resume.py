@@ -4,15 +4,14 @@ A run folder as it was at a checkpoint: what was logged after it is logged again
 """
 
 import contextlib
-import csv
-import io
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seqmodels.analysis.csv_table import filter_rows
 from seqmodels.checkpoints.load import checkpoint_path, read_checkpoint
 from seqmodels.checkpoints.schema import check_progress
 from seqmodels.config import construct, read_settings
@@ -200,33 +199,11 @@ def rewind(folder: Path, step: int, due: bool) -> None:
     for half in folder.glob("checkpoints/.*.ckpt.*"):  # of a process that died while it wrote
         half.unlink()
     # Lines of a log are numbered by the steps before theirs, and the last of them may be those of a validation.
-    _rewind_table(
-        folder / "metrics.csv",
-        lambda row: int(row["step"]) < step - (due and bool(row.get("val/nats_per_token"))),
-    )
+    filter_rows(folder / "metrics.csv", lambda at, row: at < step - (due and bool(row.get("val/nats_per_token"))))
     for name in ("gradient_horizon.csv", "spectra.csv"):
-        _rewind_table(folder / name, lambda row: int(row["step"]) <= step)
+        filter_rows(folder / name, lambda at, row: at <= step)
     _rewind_text(folder / "samples.md", step)
     _rewind_text(folder / "translations.md", step - due)
-
-
-def _rewind_table(path: Path, keeps: Callable[[dict[str, str]], bool]) -> None:
-    """Leave out lines that are not to be kept, and those that were not written to their end."""
-    if not path.exists():
-        return
-    with path.open(newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
-        kept = [row for row in table if _is_line(row) and keeps(row)]
-    written = io.StringIO(newline="")
-    writer = csv.DictWriter(written, table.fieldnames or ())
-    writer.writeheader()
-    writer.writerows(kept)
-    write_beside(path, written.getvalue())
-
-
-def _is_line(row: dict[str, str]) -> bool:
-    """Whether a line was written to its end."""
-    return (row.get("step") or "").isdecimal() and None not in row.values()
 
 
 def _rewind_text(path: Path, step: int) -> None:

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 from seqmodels.analysis.learning_curves import draw_curves
 from seqmodels.data import SequenceDataModule
 from seqmodels.environment import environment
+from seqmodels.errors import InputError
 from seqmodels.files import read_json, write_beside
 from seqmodels.tasks import SequenceTask
 from seqmodels.training.interruption import Stopped, job
@@ -68,12 +69,14 @@ def finish(
         best: the figures of the best checkpoint.
         ending: why training ended before its budget did, if it did.
     """
-    (folder / "hparams.yaml").unlink(missing_ok=True)  # the logger's own, always empty: config.yaml has it all
     spent = {"steps": trainer.global_step, "tokens": task.tokens_seen, "seconds": round(seconds, 1)}
     ended = "budget" if ending is None else ending.signal.name if isinstance(ending, Stopped) else "diverged"
     result = {**best, **spent, "parameters": size(task), "ended": ended}
     write_beside(folder / "result.json", json.dumps(result, indent=2) + "\n")
-    draw_curves(folder)
+    try:
+        draw_curves(folder)
+    except InputError as error:  # the run itself is complete
+        print(f"note     no curves.png: {error}")
     for logger in trainer.loggers:
         if isinstance(logger, Tracker) and ending is None:
             logger.log_result(folder / "checkpoints" / "best.ckpt", result)

@@ -27,7 +27,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seqmodels.errors import InputError
 from seqmodels.files import read_json
-from seqmodels.training.csv_logger import Stale
+from seqmodels.training.csv_logger import RepeatedRows
 
 ADVICE = "give another with WANDB_API_KEY or `wandb login --relogin`, or set WANDB_MODE=offline"
 
@@ -230,7 +230,7 @@ class Tracker(WandbLogger):
         import wandb
 
         super().__init__(experiment=run, save_dir=folder)
-        self.folder, self.failed, self._stale = folder, False, Stale()
+        self.folder, self.failed, self._repeated = folder, False, RepeatedRows()
         self.sync = f"wandb sync {shlex.quote(str(run.settings.sync_dir))}"
         self.table = wandb.Table(columns=COLUMNS, data=list(samples), log_mode="MUTABLE")
         run.define_metric("train/tokens")
@@ -242,7 +242,7 @@ class Tracker(WandbLogger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """One row of figures, unless it was there."""
-        if self._stale.is_so(metrics):
+        if self._repeated.is_one(metrics):
             return
         with self._safely():
             super().log_metrics(metrics, step)
