@@ -14,7 +14,7 @@ from benchmarks import batches, beam, cells, gpu, sampling, scale, trainer, tran
 from benchmarks.ceiling import ceiling
 from benchmarks.measure import Comparison
 from benchmarks.page import write_page
-from seqmodels.environment import environment
+from seqmodels.environment import describe_environment
 
 ON_CPU = ("trainer", "batches", "cells", "sampling", "translation", "beam", "watching", "scale")
 TOPICS = (*ON_CPU, "gpu")
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "gpu": gpu.run,
     }
     device = "cuda" if given.topics == ["gpu"] and torch.cuda.is_available() else "cpu"
-    surroundings = environment(torch.device(device))
+    surroundings = describe_environment(torch.device(device))
     about = (
         f"{surroundings['device']}, {surroundings['cores']} cores, {surroundings['threads']} threads, "
         f"torch {surroundings['versions']['torch']}, commit {surroundings['commit']}"

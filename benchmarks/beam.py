@@ -24,7 +24,7 @@ from benchmarks.measure import Comparison, compare, per_second
 from seqmodels.checkpoints.load import load
 from seqmodels.data import Tokenizer
 from seqmodels.decoding import Beam
-from seqmodels.environment import environment, multiplies_bf16
+from seqmodels.environment import describe_environment, multiplies_bf16
 from seqmodels.metrics import corpus_scores
 from seqmodels.nn import Transformer, quantization
 from seqmodels.tasks import Translator
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not isinstance(model, Translator):
         parser.error(f"{given.run!r} is no translator")
     sources, references = (_lines(path)[: given.sentences] for path in (given.source, given.target))
-    surroundings = environment(torch.device("cpu"))
+    surroundings = describe_environment(torch.device("cpu"))
     print(f"{surroundings['device']}, {surroundings['threads']} threads, commit {surroundings['commit']}")
     comparisons, scores = of_run(model, sources, references, size=given.size, rounds=given.rounds)
     for comparison in comparisons:

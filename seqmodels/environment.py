@@ -1,7 +1,4 @@
-"""What a run ran on, and quiet from the libraries below.
-
-What the hardware can do by itself, and how the system is asked for memory.
-"""
+"""The environment of a run: its description, capabilities of the hardware, settings of the libraries below."""
 
 import contextlib
 import ctypes
@@ -26,6 +23,12 @@ from seqmodels.errors import InputError
 
 PACKAGES = ("seqmodels", "torch", "lightning", "torchmetrics", "datasets", "tokenizers")
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Numbers of settings in malloc.h of glibc."""
+
+RUN_VARIABLE = "SEQMODELS_RUN"
+"""Environment variable that tells the processes that Lightning starts for more devices which run they belong to."""
+
 NOISE = (
     r".*does not have many workers.*",  # batches are gathered at once, which worker processes only slow down
     r".*[Cc]heckpoint directory .* exists and is not empty.*",  # the folder of this very run
@@ -41,10 +44,10 @@ NOISE = (
     r".*number of training batches .* is smaller than the logging interval.*",
     r".*You're resuming from a checkpoint that ended before the epoch ended.*",  # the data module goes on exactly there
 )
-"""Warnings of Lightning that say nothing about this run, by their text; all others are shown."""
+"""Texts of warnings of Lightning that say nothing about this run; all others are shown."""
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def describe_environment(device: torch.device) -> dict[str, Any]:
     """Versions, commit, command and device of this process, as plain data."""
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *without_secrets(sys.argv[1:])]),
@@ -59,7 +62,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def without_secrets(words: list[str]) -> list[str]:
-    """The words of a command, with ``***`` for what is secret by the name of its flag or of an environment variable."""
+    """The words of a command, with ``***`` for values that a flag or an environment variable names as secret."""
     values = [value for name, value in os.environ.items() if _names_a_secret(name) and len(value) >= 8]
     shown: list[str] = []
     hidden = False
@@ -80,27 +83,26 @@ def _names_a_secret(name: str) -> bool:
 
 
 def choose_accelerator(wanted: str, devices: int) -> str:
-    """The accelerator meant by auto, cpu or gpu, if it has that many devices.
+    """The accelerator, cpu or gpu, that auto, cpu or gpu stands for on this machine.
 
     Raises:
-        InputError: it is not known, or has fewer.
+        InputError: it is not known, or has fewer devices.
     """
     if wanted not in ("auto", "cpu", "gpu"):
         raise InputError(f"the accelerator {wanted!r} is not known; choose auto, cpu or gpu")
     gpus = torch.cuda.device_count()
     if wanted == "auto":
         wanted = "gpu" if gpus else "cpu"
-    available = gpus if wanted == "gpu" else os.cpu_count() or 1
+    available, kind = (gpus, "GPUs") if wanted == "gpu" else (os.cpu_count() or 1, "cores")
     if devices > available:
-        things = "GPUs" if wanted == "gpu" else "cores"
         raise InputError(
-            f"devices={devices} was given, and this machine has {available} {things}; give at most that many"
+            f"devices={devices} was given, and this machine has {available} {kind}; give at most that many"
         )
     return wanted
 
 
 def _commit() -> str | None:
-    """The commit of this package's source, with a plus where it has changes; None where it lies in no repository."""
+    """The commit of this package's source, with a plus if there are local changes; None outside a repository."""
     command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
         return subprocess.run(
@@ -120,7 +122,7 @@ def _processor() -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without Lightning's advertisements and its warnings about itself, each filtered by name."""
+    """Filter Lightning's advertisements and its warnings about itself, each by its text."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -135,39 +137,33 @@ def quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""Numbers of settings in malloc.h of glibc."""
-
-
 @functools.cache
 def multiplies_bf16(device: str) -> bool:
-    """Whether matrices are multiplied in bfloat16 by the hardware rather than in an emulation.
+    """Whether the hardware itself multiplies matrices in bfloat16, without emulation.
 
     Args:
         device: cpu or cuda.
     """
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    able = torch.cpu.get_capabilities()
-    return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16"))
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "arm_bf16"))
 
 
 @functools.cache
 def has_bf16_lstm() -> bool:
-    """Whether torch's LSTM runs in bfloat16 on this CPU: oneDNN's kernel needs AVX-512 or the like, and
-    torch asks for the kernel all the same.
-    """
+    """Whether torch's LSTM runs in bfloat16 on this CPU: torch calls oneDNN's kernel even without AVX-512."""
     return not torch.backends.mkldnn.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # type: ignore[no-untyped-call]
 
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Let the process keep the memory that it frees, so that the next step finds it mapped.
+    """Make the process keep the memory that it frees, so that the next step finds it mapped.
 
-    glibc gives blocks above 32 MiB back at once, and the system maps and clears each page of the next one anew. The
-    logits of a large vocabulary are such blocks: a training step of a word model on a CPU takes two thirds of the time
-    where memory is kept, and two fifths more of it at the peak. Nothing is changed where the user has set glibc's
-    variables, or where the C library is another one.
+    glibc returns blocks above 32 MiB at once, and the system maps and clears each page of the next one again. The
+    logits of a large vocabulary are such blocks: if memory is kept, a training step of a word model on a CPU takes two
+    thirds of the time and two fifths more memory at the peak. Nothing is changed if the user has set glibc's
+    variables, or with another C library.
 
     Returns:
         Whether memory is kept from now on.
@@ -184,20 +180,16 @@ def keep_freed_memory() -> bool:
 
 
 def keep_compiled_kernels() -> None:
-    """Let oneDNN keep what it compiles for each shape of a product, so that the next epoch finds it.
+    """Enlarge oneDNN's cache of the kernels that it compiles for each shape of a matrix product.
 
-    Batches of sentences have hundreds of shapes, and its cache has room for 1,024 kernels: without more of it, a
-    Transformer in bf16 compiles kernels anew in every training step, which takes a sixth of the time and ever more
-    memory. It has to be said before the first product; nothing is changed where the user has.
+    Batches of sentences have hundreds of shapes, and the cache has room for 1,024 kernels by default: a Transformer in
+    bf16 would compile kernels again in every training step, which takes a sixth of the time and ever more memory. Call
+    it before the first product; a value set by the user stands.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
 
 
-RUN_VARIABLE = "SEQMODELS_RUN"
-"""Tells the processes that Lightning starts for more devices which run they belong to."""
-
-
 def is_other_rank() -> bool:
-    """Whether this process was started as another than the first of a run, which alone writes."""
+    """Whether this process is not the first of a run; only the first one writes files."""
     rank: int = getattr(rank_zero_only, "rank", 0)
     return rank > 0 or RUN_VARIABLE in os.environ

@@ -1,4 +1,4 @@
-"""What can go wrong: what a user can put right, and a training that comes to nothing."""
+"""Errors: input that a user can correct, damaged files, and diverged training."""
 
 
 class InputError(ValueError):
@@ -17,12 +17,12 @@ class DivergedError(RuntimeError):
 
 
 class DamagedError(InputError):
-    """A file of this package is not what was written: it is truncated, or its bits have changed.
+    """A file of this package is truncated, or its bits have changed since it was written.
 
-    An older file of the same run may still be whole, which is why this is told apart from a foreign file.
+    An older file of the same run may still be intact, so this is told apart from a file of another program.
     """
 
 
 def one_line(text: str) -> str:
-    """Text without what would end a line, so that as many lines come out as went in."""
+    """The text with its line breaks replaced by spaces."""
     return " ".join(text.splitlines())

@@ -1,4 +1,4 @@
-"""Plain data from files that anyone may have written: JSON within limits, read from regular files."""
+"""Files: JSON of unknown origin read within limits, and text written atomically."""
 
 import contextlib
 import json
@@ -14,16 +14,16 @@ from seqmodels.errors import InputError
 DEPTH = 50
 """Most levels of lists and objects within one another."""
 SMALL = 4 << 20
-"""Bytes of a small file: figures, settings, rows of a table."""
+"""Most bytes of a small file: metrics, settings, rows of a table."""
 
-Path_ = str | os.PathLike[str]
+AnyPath = str | os.PathLike[str]
 
 
-def local(path: Path_) -> Path:
-    """A path of this machine, with ~ spelled out.
+def local(path: AnyPath) -> Path:
+    """A path on this machine, with ~ expanded.
 
     Raises:
-        InputError: it is the address of something elsewhere, or no path at all.
+        InputError: it is a URL, or no path at all.
     """
     text = os.fspath(path)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:(//|:)", text):
@@ -34,10 +34,10 @@ def local(path: Path_) -> Path:
 
 
 def check_regular(path: Path) -> int:
-    """Bytes of a regular file; a pipe or a device is not opened, since it may never end, or never begin.
+    """The size of a regular file in bytes. Pipes and devices are not opened: reading them may never end or begin.
 
     Raises:
-        InputError: it is something else, or is not there.
+        InputError: it is not a regular file, or does not exist.
     """
     try:
         found = path.stat()
@@ -53,7 +53,7 @@ def read_small(path: Path, most: int = SMALL) -> str:
 
     Args:
         path: of this machine.
-        most: bytes that it may have.
+        most: the largest size allowed, in bytes.
 
     Raises:
         InputError: it cannot be read, is larger, or is not UTF-8.
@@ -69,20 +69,18 @@ def read_small(path: Path, most: int = SMALL) -> str:
         raise InputError(f"{str(path)!r} is not UTF-8 ({error.reason}); expected text") from error
 
 
-def parsed(text: str, name: str) -> Any:
-    """What JSON says, every field once, at most `DEPTH` levels deep.
-
-    A field that is given twice is refused, since readers do not agree on which one counts.
+def parse_json(text: str, name: str) -> Any:
+    """JSON as Python values, at most `DEPTH` levels deep. Duplicate fields are refused: readers disagree on them.
 
     Args:
         text: the JSON.
-        name: what to call it where something is wrong.
+        name: its name in error messages.
 
     Raises:
-        InputError: it is no JSON, or goes deeper.
+        InputError: it is not JSON, or nested more deeply.
     """
     try:
-        found = json.loads(text, object_pairs_hook=_once)
+        found = json.loads(text, object_pairs_hook=_without_duplicates)
     except RecursionError as error:
         raise InputError(f"{name} is nested too deeply; expected at most {DEPTH} levels") from error
     except ValueError as error:
@@ -91,7 +89,7 @@ def parsed(text: str, name: str) -> Any:
     return found
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a field is given twice")
@@ -99,10 +97,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_depth(value: Any, name: str) -> None:
-    """Refuse plain data that goes deeper than `DEPTH` levels; it holds no part of itself.
+    """Refuse lists and dicts nested more than `DEPTH` levels deep; they must not contain themselves.
 
     Raises:
-        InputError: it does.
+        InputError: they are nested more deeply.
     """
     level = [value]
     for _ in range(DEPTH):
@@ -119,23 +117,23 @@ def check_depth(value: Any, name: str) -> None:
 
 
 def read_json(path: Path, most: int = SMALL) -> dict[str, Any]:
-    """The object in a small file of JSON.
+    """The object in a small JSON file.
 
     Raises:
-        InputError: there is none; see `read_small` and `parsed`.
+        InputError: there is none; see `read_small` and `parse_json`.
     """
-    found = parsed(read_small(path, most), repr(str(path)))
+    found = parse_json(read_small(path, most), repr(str(path)))
     if not isinstance(found, dict):
         raise InputError(f"{str(path)!r} holds a {type(found).__name__}; expected an object of JSON")
     return found
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which is there under its name only once all of it is on the disk.
+def atomic_writer(path: Path) -> Iterator[BinaryIO]:
+    """A binary file to write to, which replaces `path` only once all of it is on the disk.
 
-    It is written beside its place, synced and renamed, so that whatever is killed or full, there is the file that was
-    there before or the whole new one.
+    It is written beside its target, synced and renamed: if the process is killed or the disk is full, the old file
+    is still there.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -151,7 +149,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Names that were given in a folder last through a loss of power from here on."""
+    """Make new names in a folder survive a power loss."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -159,7 +157,7 @@ def sync_folder(folder: Path) -> None:
         os.close(opened)
 
 
-def write_beside(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with whole(path) as file:
-        file.write(text.encode("utf-8"))
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    with atomic_writer(path) as file:
+        file.write(text.encode())

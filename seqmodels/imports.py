@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 @contextmanager
 def quick_imports(*, keep: bool = False) -> Iterator[None]:
-    """While it lasts, Python does not look for garbage, if lightning is still to be imported.
+    """Turn garbage collection off while lightning is imported for the first time.
 
-    Torch, lightning and datasets make half a million objects, nearly all of which stay. To look through them again and
-    again takes a quarter to a third of the time of importing them.
+    Torch, lightning and datasets create half a million objects, nearly all of which stay. Collecting again and again
+    takes a quarter to a third of the import time.
 
     Args:
-        keep: leave what there is in the end out of all later searches, each of which would take half a second; for
-            programs, which begin with their imports.
+        keep: exclude all objects that exist at the end from later collections, each of which would take half a second;
+            for programs, which begin with their imports.
     """
     if "lightning" in sys.modules or not gc.isenabled():
         yield

@@ -1,11 +1,8 @@
-"""Figures of language models: exact sums, divided once at the end.
+"""Metrics of language models and translations, as sums that are divided once at the end.
 
-Batches and ranks may be unequal; since only sums are added up, the figures are those of the text as a whole. Bits per
-byte compare models of different vocabularies, nats per token do not.
-
-Figures of translations: BLEU, chrF and TER of sacrebleu, at the level of the corpus, from sums over sentences.
-
-The sums are added over batches and ranks and divided once, so that the figures are those of the text as a whole.
+Only sums are added over batches and ranks, however unequal these are, so the figures are those of the text as a whole.
+Bits per byte compare models of different vocabularies, nats per token do not. BLEU, chrF and TER are sacrebleu's, of
+the corpus.
 """
 
 import math
@@ -23,31 +20,18 @@ from torchmetrics import Metric
 from seqmodels.batch import IGNORE
 
 
-def summed_nats(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy summed over the targets that count, in nats, and how many those are.
+def summed_nats(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Cross-entropy summed over the targets that count, in nats, and the number of these targets.
 
     Args:
         logits: (B, T, V), of any floating type; the logarithms are taken in at least single precision.
         targets: int64 (B, T), IGNORE where nothing is scored.
+        smoothing: fraction of the probability that is spread over all V tokens (label smoothing, Szegedy et al. 2016).
     """
     logits = logits.flatten(0, 1)
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    nats = F.cross_entropy(logits, targets.reshape(-1), ignore_index=IGNORE, reduction="sum")
+    nats = F.cross_entropy(logits, targets.reshape(-1), ignore_index=IGNORE, reduction="sum", label_smoothing=smoothing)
     return nats, (targets != IGNORE).sum()
-
-
-def smoothed_nats(logits: Tensor, targets: Tensor, share: float) -> Tensor:
-    """Cross-entropy with smoothed labels, summed as in `summed_nats` (Szegedy et al. 2016).
-
-    Args:
-        logits: (B, T, V).
-        targets: int64 (B, T), IGNORE where nothing is scored.
-        share: of the probability that is spread over all V tokens; the target has the rest.
-    """
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    return F.cross_entropy(
-        logits.flatten(0, 1), targets.reshape(-1), ignore_index=IGNORE, reduction="sum", label_smoothing=share
-    )
 
 
 class TextMetrics(Metric):
@@ -78,12 +62,12 @@ class TextMetrics(Metric):
             targets: int64 (B, T), IGNORE where nothing was scored.
         """
         scored = targets[targets != IGNORE]
-        self.nats = self.nats.double() + nats  # also where the whole model was made half precision
+        self.nats = self.nats.double() + nats  # also where the whole model was converted to half precision
         self.tokens += scored.numel()
         self.extent += self.sizes[:, scored].sum(1)
 
     def compute(self) -> dict[str, Tensor]:
-        """The figures by name; infinite where there is nothing to divide by."""
+        """The metrics by name; infinite where there is nothing to divide by."""
         bits = self.nats / math.log(2)
         return {
             "nats_per_token": self.nats / self.tokens,
@@ -93,28 +77,24 @@ class TextMetrics(Metric):
         }
 
 
-BOUNDS = (0, 5, 10, 15, 20, 30, 40, 50)
-"""Where classes of source lengths begin, in words."""
+LENGTH_CLASSES = (0, 5, 10, 15, 20, 30, 40, 50)
+"""Lower bounds of the classes of source lengths, in words."""
 
 
 def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """BLEU, chrF and TER of a text, with the signatures that tell how they were computed.
+    """BLEU, chrF and TER of a text, with sacrebleu's signatures.
 
     Args:
         hypotheses: translations, detokenised.
-        references: what they should be.
+        references: their reference translations.
 
     Returns:
-        The figures, from 0 to 100; TER is an error rate, the lower the better. `bleu_lowercase` is of the
-        text in lower case, as many papers have it, with the same tokens as `bleu`.
+        The scores, from 0 to 100; TER is an error rate, the lower the better. `bleu_lowercase` is of the
+        text in lower case, as many papers report it, with the same tokens as `bleu`.
     """
     found: dict[str, Any] = {}
-    for name, metric in (
-        ("bleu", BLEU()),
-        ("chrf", CHRF()),
-        ("ter", TER()),
-        ("bleu_lowercase", BLEU(lowercase=True)),
-    ):
+    scorers = {"bleu": BLEU(), "chrf": CHRF(), "ter": TER(), "bleu_lowercase": BLEU(lowercase=True)}
+    for name, metric in scorers.items():
         found[name] = metric.corpus_score(list(hypotheses), [list(references)]).score
         found[f"{name}_signature"] = str(metric.get_signature())
     matches = sum(one == other for one, other in zip(hypotheses, references, strict=True))
@@ -124,18 +104,18 @@ def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[
 def bleu_by_length(
     sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
 ) -> list[dict[str, float | None]]:
-    """BLEU of the sentences whose sources have so many words: how quality falls with length, or does not.
+    """BLEU by the number of words of the source.
 
     Returns:
-        For each class with sentences in it its words, `from` one number and below another, `to` (None where there is no
-        end), `sentences` and `bleu`.
+        For each class of lengths that has sentences, its least number of words `from`, the number `to` that it stays
+        below (None for the last class), `sentences` and `bleu`.
     """
-    classes: list[list[tuple[str, str]]] = [[] for _ in BOUNDS]
+    classes: list[list[tuple[str, str]]] = [[] for _ in LENGTH_CLASSES]
     for source, hypothesis, reference in zip(sources, hypotheses, references, strict=True):
-        words = len(source.split())
-        classes[sum(words >= bound for bound in BOUNDS) - 1].append((hypothesis, reference))
+        count = len(source.split())
+        classes[sum(count >= bound for bound in LENGTH_CLASSES) - 1].append((hypothesis, reference))
     table: list[dict[str, float | None]] = []
-    for low, high, found in zip(BOUNDS, (*BOUNDS[1:], None), classes, strict=True):
+    for low, high, found in zip(LENGTH_CLASSES, (*LENGTH_CLASSES[1:], None), classes, strict=True):
         if found:
             ours, theirs = zip(*found, strict=True)
             score = BLEU().corpus_score(list(ours), [list(theirs)]).score
@@ -143,13 +123,13 @@ def bleu_by_length(
     return table
 
 
-def words(row: dict[str, Any]) -> str:
-    """How a class of `bleu_by_length` is called: the words of its sources."""
+def length_label(row: dict[str, Any]) -> str:
+    """The range of words of a row of `bleu_by_length`, for people."""
     return f"{row['from']:g} or more" if row["to"] is None else f"{row['from']:g} to {row['to'] - 1:g}"
 
 
 class TranslationMetrics(Metric):
-    """BLEU, chrF and the share of exact matches over a whole text, detokenised."""
+    """BLEU, chrF and the fraction of exact matches over a whole text, detokenised."""
 
     full_state_update = False
     bleu: Tensor
@@ -177,7 +157,7 @@ class TranslationMetrics(Metric):
         self.sentences += len(hypotheses)
 
     def compute(self) -> dict[str, Tensor]:
-        """The figures by name: BLEU and chrF from 0 to 100, exact match from 0 to 1."""
+        """The metrics by name: BLEU and chrF from 0 to 100, exact match from 0 to 1."""
         found = {
             name: torch.tensor(metric._compute_score_from_stats([int(n) for n in getattr(self, name)]).score)
             for name, metric in self._metrics.items()

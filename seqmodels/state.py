@@ -1,8 +1,8 @@
-"""State: what a network remembers, as a nested tuple of tensors, batch first.
+"""State: the memory of a network as a nested tuple of tensors, batch first.
 
 The state of an LSTM is `(h, c)` for each layer, that of a Transformer the keys and values it has seen. Code
 that carries, detaches, repeats or reorders a state never needs to know which: it maps over the tensors.
-`None` stands for "nothing seen yet" wherever a state is expected.
+`None` stands for the initial state wherever a state is expected.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def map_state(fn: Callable[..., Tensor], state: State, *others: State) -> State:
 
 
 def first_tensor(state: State) -> Tensor:
-    """Any tensor of the state, for what all of them have in common: rows, device."""
+    """The first tensor of the state; all of them have its number of rows and its device."""
     return state if isinstance(state, Tensor) else next(first_tensor(part) for part in state if part != ())
 
 

@@ -40,7 +40,7 @@ def _tables(folder: Path, topics: Sequence[str], small: bool) -> int:
     import torch
 
     from benchmarks.reliability import cost, devices, files, numbers, order, resume, saves, secrets, signals, stream
-    from seqmodels.environment import environment
+    from seqmodels.environment import describe_environment
 
     torch.set_num_threads(1)
     programs: dict[str, Callable[[Path, bool], Iterator[Promise]]] = {
@@ -55,7 +55,7 @@ def _tables(folder: Path, topics: Sequence[str], small: bool) -> int:
         "files": files.run,
         "stream": stream.run,
     }
-    around = environment(torch.device("cpu"))
+    around = describe_environment(torch.device("cpu"))
     print(
         f"{around['device']}, {around['cores']} cores, torch {around['versions']['torch']}, commit {around['commit']}"
     )

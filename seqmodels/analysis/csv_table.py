@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from seqmodels.errors import InputError
-from seqmodels.files import read_small, write_beside
+from seqmodels.files import read_small, write_text
 
 MAX_BYTES = 64 << 20
 """Largest table that is read."""
@@ -34,7 +34,7 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
     new = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in columns]
     if new:
         before = read_rows(path) if columns else []
-        write_beside(path, _text([*columns, *new], [*before, *rows]))
+        write_text(path, _text([*columns, *new], [*before, *rows]))
     elif rows:
         with path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, columns).writerows(rows)
@@ -91,7 +91,7 @@ def filter_rows(path: Path, keep: Callable[[int, Mapping[str, str]], bool]) -> N
     columns, rows = _parsed(path.read_bytes().decode(errors="replace"), path)
     complete = [dict(zip(columns, row, strict=True)) for row in rows if len(row) == len(columns)]
     kept = [row for row in complete if row.get("step", "").isdecimal() and keep(int(row["step"]), row)]
-    write_beside(path, _text(columns, kept))
+    write_text(path, _text(columns, kept))
 
 
 def _header(path: Path) -> list[str]:

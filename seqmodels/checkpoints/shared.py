@@ -14,7 +14,7 @@ from seqmodels.config import class_path
 from seqmodels.data import Tokenizer
 from seqmodels.data.vocabularies import LARGEST
 from seqmodels.errors import DamagedError, InputError
-from seqmodels.files import check_regular, parsed, read_json, read_small
+from seqmodels.files import check_regular, parse_json, read_json, read_small
 from seqmodels.tasks.training_state import RECORD
 
 WEIGHTS = "model.safetensors"
@@ -92,7 +92,7 @@ def _weights(path: Path, sums: dict[str, str]) -> dict[str, Tensor]:
     if length > min(size - 8, HEADER):
         raise InputError(f"{str(path)!r} has a header of {length:,} bytes, and {size:,} in all; expected safetensors")
     try:
-        parsed(content[8 : 8 + length].decode(), f"the header of {str(path)!r}")
+        parse_json(content[8 : 8 + length].decode(), f"the header of {str(path)!r}")
         return load(content)
     except (SafetensorError, UnicodeDecodeError, KeyError, RuntimeError, TypeError) as error:
         raise InputError(f"{str(path)!r} cannot be read as safetensors: {str(error).splitlines()[0]}") from error

@@ -19,7 +19,7 @@ from seqmodels.config import class_path
 from seqmodels.data import TextDataModule
 from seqmodels.environment import choose_accelerator
 from seqmodels.errors import InputError
-from seqmodels.files import write_beside
+from seqmodels.files import write_text
 from seqmodels.tasks import LanguageModel, SequenceTask
 from seqmodels.tasks.training_state import RECORD
 
@@ -87,7 +87,7 @@ def _check_page(path: str) -> None:
 
 def _write_page(path: str, page: str) -> None:
     try:
-        write_beside(Path(path).expanduser(), page)
+        write_text(Path(path).expanduser(), page)
     except OSError as error:
         raise InputError(f"cannot write {path!r}: {error.strerror or error}; give another --html") from error
     print(f"coloured text: {path}", file=sys.stderr)

@@ -17,8 +17,8 @@ from seqmodels.cli.translate import PART
 from seqmodels.data import TextDataModule, TranslationDataModule
 from seqmodels.decoding import Beam
 from seqmodels.errors import InputError
-from seqmodels.files import read_json, write_beside
-from seqmodels.metrics import bleu_by_length, corpus_scores, words
+from seqmodels.files import read_json, write_text
+from seqmodels.metrics import bleu_by_length, corpus_scores, length_label
 from seqmodels.tasks.batch_translation import translations
 from seqmodels.tasks.dynamic_evaluation import Dynamic
 from seqmodels.tasks.training_state import RECORD
@@ -209,7 +209,7 @@ def report(run: str, name: str, scores: dict[str, Any], json: bool) -> None:
         if not _are_tests(tests := result.get("tests", {})):
             raise InputError(f"{str(path)!r} holds tests of another kind; move it away, and test again")
         tests |= {name: scores}
-        write_beside(path, dumps({**result, "tests": tests}, indent=2, ensure_ascii=False) + "\n")
+        write_text(path, dumps({**result, "tests": tests}, indent=2, ensure_ascii=False) + "\n")
         tables = {text: [found["by_length"]] for text, found in tests.items()}
         draw_bleu_by_length(tables, folder / "bleu_by_length.png")
     if json:
@@ -221,4 +221,4 @@ def report(run: str, name: str, scores: dict[str, Any], json: bool) -> None:
     print(f"  {'exact match':<16}{scores['exact_match']:6.1%}")
     print("  words of the source    sentences      BLEU")
     for row in scores["by_length"]:
-        print(f"  {words(row):<22} {row['sentences']:>9,} {row['bleu']:>9.2f}")
+        print(f"  {length_label(row):<22} {row['sentences']:>9,} {row['bleu']:>9.2f}")

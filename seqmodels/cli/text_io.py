@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from seqmodels.errors import InputError
-from seqmodels.files import parsed
+from seqmodels.files import parse_json
 
 
 def read_lines(path: str) -> list[str]:
@@ -55,7 +55,7 @@ def parsed_bias(text: str | None) -> dict[str, float]:
         InputError: it is something else.
     """
     try:
-        bias = parsed(text or "{}", "--logit-bias")
+        bias = parse_json(text or "{}", "--logit-bias")
     except InputError:
         bias = None
     if not isinstance(bias, dict) or any(type(number) not in (int, float) for number in bias.values()):

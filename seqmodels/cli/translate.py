@@ -15,7 +15,7 @@ from seqmodels.cli.text_io import parts
 from seqmodels.decoding import Beam, Draws, Sampling
 from seqmodels.decoding.beam_search import Normalization
 from seqmodels.errors import InputError, one_line
-from seqmodels.files import write_beside
+from seqmodels.files import write_text
 from seqmodels.tasks import Translator
 from seqmodels.tasks.batch_translation import Translates, Translation, positions, translations
 
@@ -176,7 +176,7 @@ def write_attention_map(model: Translates, pairs: Sequence[tuple[str, str]], pat
     assert isinstance(model, Translator)
     page = attention_page(alignment(model, source, target) for source, target in pairs[:SHOWN])
     try:
-        write_beside(Path(path).expanduser(), page)
+        write_text(Path(path).expanduser(), page)
     except OSError as error:
         raise InputError(f"cannot write {path!r}: {error.strerror or error}; give another --attention-map") from error
     more = f", the first of {len(pairs):,}" if len(pairs) > SHOWN else ""

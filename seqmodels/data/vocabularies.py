@@ -17,7 +17,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, tra
 
 from seqmodels.batch import SPECIAL_TOKENS, UNK
 from seqmodels.errors import InputError
-from seqmodels.files import parsed
+from seqmodels.files import parse_json
 
 
 def numbered(tokens: Iterable[str]) -> dict[str, int]:
@@ -95,7 +95,7 @@ def check_tokenizer(json: str) -> None:
     """
     if len(json) > LARGEST:
         raise InputError(f"the tokenizer has {len(json):,} characters; expected at most {LARGEST:,}")
-    found = parsed(json, f"expected a tokenizer as JSON, and {json[:40]!r}...")
+    found = parse_json(json, f"expected a tokenizer as JSON, and {json[:40]!r}...")
     model = found.get("model") if isinstance(found, dict) else None
     if not isinstance(model, dict):
         raise InputError(f"expected a tokenizer as JSON, and {json[:40]!r}... has no model")

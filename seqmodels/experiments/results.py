@@ -18,7 +18,7 @@ from seqmodels.experiments.data import MemoryDataModule
 from seqmodels.experiments.model import MemoryModel
 from seqmodels.experiments.problems import TASKS
 from seqmodels.experiments.sweep import Results
-from seqmodels.files import write_beside
+from seqmodels.files import write_text
 from seqmodels.nn import Backbone
 
 Method = TypeVar("Method")
@@ -163,7 +163,7 @@ def show_success(results: Results, lengths: list[int], folder: Path) -> str:
         The table.
     """
     page = success_table(results, lengths)
-    write_beside(folder / "success.md", page)
+    write_text(folder / "success.md", page)
     draw_success(results, lengths, folder.name, folder / "success.png")
     return page
 

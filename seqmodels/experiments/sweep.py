@@ -10,8 +10,8 @@ from typing import Any
 
 from seqmodels.analysis.translation_scores import LEAST, ByLength, draw_bleu_by_length
 from seqmodels.errors import InputError
-from seqmodels.files import read_json, write_beside
-from seqmodels.metrics import words
+from seqmodels.files import read_json, write_text
+from seqmodels.metrics import length_label
 
 Results = dict[str, list[dict[str, Any]]]
 """Of each name, what its experiments returned, by seed."""
@@ -61,7 +61,7 @@ def sweep(
         began = time.perf_counter()
         figures = experiment(name, seed)
         facts = {"name": name, "seed": seed, **figures, "seconds": round(time.perf_counter() - began, 1)}
-        write_beside(path, json.dumps(facts, indent=2) + "\n")
+        write_text(path, json.dumps(facts, indent=2) + "\n")
     found: Results = {name: [] for name in names}
     for name, _, path in every:
         if path.exists():
@@ -72,7 +72,7 @@ def sweep(
 def _same_settings(path: Path, settings: dict[str, Any]) -> None:
     """Keep the settings, or where there are results, see that they are those which were kept."""
     if not any(path.parent.glob("*-s*.json")):
-        write_beside(path, json.dumps(settings, indent=2) + "\n")
+        write_text(path, json.dumps(settings, indent=2) + "\n")
         return
     kept = read_json(path) if path.exists() else {}
     if differing := [name for name in {**kept, **settings} if kept.get(name) != settings.get(name)]:
@@ -119,12 +119,12 @@ def compare_translators(results: Results, folder: str | Path, name: str) -> str:
     """
     tables = {label: [_common(run["by_length"]) for run in runs] for label, runs in results.items() if runs}
     flat = {
-        label: [run | {words(row): row["bleu"] for row in run["by_length"]} for run in runs]
+        label: [run | {length_label(row): row["bleu"] for row in run["by_length"]} for run in runs]
         for label, runs in results.items()
     }
-    columns = {words(row): f"{words(row)} words" for row in next(iter(tables.values()))[0]}
+    columns = {length_label(row): f"{length_label(row)} words" for row in next(iter(tables.values()))[0]}
     page = table(flat, {"bleu": "BLEU", **columns, "chrf": "chrF", "seconds": "seconds"})
-    write_beside(Path(folder, f"{name}.md"), page)
+    write_text(Path(folder, f"{name}.md"), page)
     draw_bleu_by_length(tables, Path(folder, f"{name}.png"))
     return page
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seqmodels.environment import is_other_rank
 from seqmodels.errors import InputError
-from seqmodels.files import write_beside
+from seqmodels.files import write_text
 from seqmodels.report.attention import attention
 from seqmodels.report.curves import curves
 from seqmodels.report.embeddings import embeddings
@@ -112,7 +112,7 @@ def written(article: str, path: Path) -> Path:
         InputError: it cannot be written there.
     """
     try:
-        write_beside(path, article)
+        write_text(path, article)
     except OSError as error:
         raise InputError(f"cannot write {str(path)!r}: {error.strerror or error}; give another file") from error
     return path

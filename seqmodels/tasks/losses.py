@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from seqmodels.batch import IGNORE
-from seqmodels.metrics import smoothed_nats, summed_nats
+from seqmodels.metrics import summed_nats
 from seqmodels.state import State
 
 
@@ -50,7 +50,7 @@ def scored(
 def scored_logits(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
     """The same, of logits (B, T, V)."""
     nats, _ = summed_nats(logits, targets)
-    return smoothed_nats(logits, targets, smoothing) if smoothing else nats, nats
+    return summed_nats(logits, targets, smoothing)[0] if smoothing else nats, nats
 
 
 LOGITS = 2**23
@@ -72,9 +72,9 @@ def linear_nats(
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of `y @ weight.T + bias`, summed over the targets that count, in nats.
 
-    It is `summed_nats` of the logits, and `smoothed_nats`, with the gradients computed on the way: logits are made for
-    some rows at a time, and are gone when the next ones are made. Products are in the precision of autocast where that
-    is on, logarithms and sums in single precision at least. There are no second derivatives.
+    It is `summed_nats` of the logits, with and without smoothing, with the gradients computed on the way: logits are
+    made for some rows at a time, and are gone when the next ones are made. Products are in the precision of autocast
+    where that is on, logarithms and sums in single precision at least. There are no second derivatives.
 
     Args:
         y: what the softmax layer reads, (B, T, D).

@@ -13,7 +13,7 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from seqmodels.checkpoints.load import read_checkpoint
-from seqmodels.files import sync_folder, whole
+from seqmodels.files import atomic_writer, sync_folder
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.fsdp import own_part
 from seqmodels.training.budget import Budget, between_steps
@@ -36,7 +36,7 @@ class WholeFiles(CheckpointIO):
         self.failed = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with whole(path) as file:
+            with atomic_writer(path) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:  # torch raises the second where the first was raised inside of it
             cause = error if isinstance(error, OSError) else error.__context__
@@ -206,6 +206,6 @@ def _copy(path: Path, target: Path) -> None:
         beside.replace(target)
         beside.unlink(missing_ok=True)  # where both are names of one file already, nothing was replaced
     except OSError:
-        with path.open("rb") as source, whole(target) as file:
+        with path.open("rb") as source, atomic_writer(target) as file:
             shutil.copyfileobj(source, file, 1 << 20)
     sync_folder(target.parent)

@@ -14,7 +14,7 @@ from seqmodels.analysis import GradientHorizon, Samples, Spectra, Translations
 from seqmodels.data import Replica, SequenceDataModule, TranslationDataModule
 from seqmodels.environment import choose_accelerator, is_other_rank, keep_compiled_kernels, keep_freed_memory, quiet
 from seqmodels.errors import InputError
-from seqmodels.files import write_beside
+from seqmodels.files import write_text
 from seqmodels.tasks import SequenceTask
 from seqmodels.training.budget import Budget
 from seqmodels.training.checkpoint_callback import Checkpoints, WholeFiles
@@ -204,7 +204,7 @@ def fit(
             enable_model_summary=False,
         )
         if trainer.is_global_zero:
-            write_beside(folder / "config.yaml", yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True))
+            write_text(folder / "config.yaml", yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True))
             describe(folder, trainer, data, origin.content["global_step"] if origin else 0)
             announce(task, data, folder, origin, f"{precision}, {why}" if why else "")
         task.tokens_seen = task.skipped_in_a_row = 0  # of another run before, if any

@@ -18,7 +18,7 @@ from seqmodels.config import construct, read_settings
 from seqmodels.data import SequenceDataModule
 from seqmodels.environment import is_other_rank
 from seqmodels.errors import DamagedError, InputError
-from seqmodels.files import local, read_json, write_beside
+from seqmodels.files import local, read_json, write_text
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.training_state import RECORD
 from seqmodels.training.run_folder import held
@@ -212,7 +212,7 @@ def _rewind_text(path: Path, step: int) -> None:
         return
     parts = re.split(r"^(?=## step [\d,]+)", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
     kept = [part for part in parts if not (found := re.match(r"## step ([\d,]+)", part)) or _number(found[1]) <= step]
-    write_beside(path, "".join(kept))
+    write_text(path, "".join(kept))
 
 
 def _number(text: str) -> int:

@@ -8,9 +8,9 @@ import lightning.pytorch as pl
 
 from seqmodels.analysis.learning_curves import draw_curves
 from seqmodels.data import SequenceDataModule
-from seqmodels.environment import environment
+from seqmodels.environment import describe_environment
 from seqmodels.errors import InputError
-from seqmodels.files import read_json, write_beside
+from seqmodels.files import read_json, write_text
 from seqmodels.tasks import SequenceTask
 from seqmodels.training.interruption import Stopped, job
 from seqmodels.training.resume import Origin
@@ -41,14 +41,14 @@ def describe(folder: Path, trainer: pl.Trainer, data: SequenceDataModule, step: 
         step: how many steps there were before.
     """
     path = folder / "env.json"
-    surroundings = environment(trainer.strategy.root_device) | {"job": job(), "began": time.strftime("%F %T%z")}
+    surroundings = describe_environment(trainer.strategy.root_device) | {"job": job(), "began": time.strftime("%F %T%z")}
     if path.exists():
         record = read_json(path) | {"job": job()}
         record["resumed"] = [*record.get("resumed", ()), {"step": step, **surroundings}]
     else:
         corpus = {"origin": data.origin, **vars(data.facts("train"))}
         record = surroundings | {"precision": trainer.precision, "corpus": corpus}
-    write_beside(path, json.dumps(record, indent=2) + "\n")
+    write_text(path, json.dumps(record, indent=2) + "\n")
 
 
 def finish(
@@ -72,7 +72,7 @@ def finish(
     spent = {"steps": trainer.global_step, "tokens": task.tokens_seen, "seconds": round(seconds, 1)}
     ended = "budget" if ending is None else ending.signal.name if isinstance(ending, Stopped) else "diverged"
     result = {**best, **spent, "parameters": size(task), "ended": ended}
-    write_beside(folder / "result.json", json.dumps(result, indent=2) + "\n")
+    write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
     try:
         draw_curves(folder)
     except InputError as error:  # the run itself is complete

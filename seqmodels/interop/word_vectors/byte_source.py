@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from seqmodels.errors import InputError
-from seqmodels.files import Path_, check_regular, local
+from seqmodels.files import AnyPath, check_regular, local
 
 LINE = 1 << 20
 """Most bytes of a line."""
@@ -34,7 +34,7 @@ class ByteSource:
         InputError: it cannot be read, or it is a zip archive.
     """
 
-    def __init__(self, path: Path_) -> None:
+    def __init__(self, path: AnyPath) -> None:
         self.path = local(path)
         self.name = repr(str(self.path))
         self._size = check_regular(self.path)

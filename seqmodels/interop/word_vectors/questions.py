@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from seqmodels.errors import InputError
-from seqmodels.files import Path_, local, read_small
+from seqmodels.files import AnyPath, local, read_small
 
 
 class Question(NamedTuple):
@@ -16,7 +16,7 @@ class Question(NamedTuple):
     d: str
 
 
-def read_questions(path: Path_) -> list[Question]:
+def read_questions(path: AnyPath) -> list[Question]:
     """Questions of a file: a line `: section`, and then four words on each line.
 
     Raises:

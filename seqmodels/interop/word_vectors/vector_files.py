@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.errors import InputError
-from seqmodels.files import Path_
+from seqmodels.files import AnyPath
 from seqmodels.interop.word_vectors.byte_source import ByteSource
 from seqmodels.interop.word_vectors.fasttext import MAGIC, read_fasttext
 from seqmodels.interop.word_vectors.selection import WIDEST, Selection
@@ -30,7 +30,7 @@ class VectorFile(NamedTuple):
     """Vectors of parts of words, where there are such."""
 
 
-def read_vectors(path: Path_, limit: int | None = None, words: Collection[str] | None = None) -> VectorFile:
+def read_vectors(path: AnyPath, limit: int | None = None, words: Collection[str] | None = None) -> VectorFile:
     """Read word vectors.
 
     Four formats are known: word2vec as text, a header with count and dimensions and then a word and its numbers on each

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
-from seqmodels.files import Path_
+from seqmodels.files import AnyPath
 from seqmodels.interop.word_vectors.questions import Question, read_questions
 from seqmodels.interop.word_vectors.subwords import Subwords
 from seqmodels.interop.word_vectors.token_words import SENTENCE_END, numbered_words
@@ -83,7 +83,7 @@ class WordVectors:
 
     @classmethod
     def read(
-        cls, path: Path_, limit: int | None = None, words: Collection[str] | None = None, lowercase: bool = False
+        cls, path: AnyPath, limit: int | None = None, words: Collection[str] | None = None, lowercase: bool = False
     ) -> "WordVectors":
         """Those of a file: word2vec, GloVe or fastText; see `vector_files.read_vectors` for formats and errors.
 
@@ -192,7 +192,7 @@ class WordVectors:
         """Of all words with vectors of length 1 that are columns (D, M), (N, M)."""
         return self.matrix @ columns / self._norms.clamp(min=1e-12)[:, None]
 
-    def evaluate(self, questions: Path_ | list[Question], lowercase: bool = False) -> dict[str, Accuracy]:
+    def evaluate(self, questions: AnyPath | list[Question], lowercase: bool = False) -> dict[str, Accuracy]:
         """Answer questions by analogy, as `analogy` does.
 
         Args:
