@@ -41,7 +41,8 @@ def describe(folder: Path, trainer: pl.Trainer, data: SequenceDataModule, step: 
         step: how many steps there were before.
     """
     path = folder / "env.json"
-    surroundings = describe_environment(trainer.strategy.root_device) | {"job": job(), "began": time.strftime("%F %T%z")}
+    surroundings = describe_environment(trainer.strategy.root_device)
+    surroundings |= {"job": job(), "began": time.strftime("%F %T%z")}
     if path.exists():
         record = read_json(path) | {"job": job()}
         record["resumed"] = [*record.get("resumed", ()), {"step": step, **surroundings}]
