@@ -19,6 +19,7 @@ import torch
 from seqmodels.data import Tokenizer
 from seqmodels.nn import LSTM, Backbone, Transformer
 from seqmodels.tasks import LanguageModel
+from seqmodels.tasks.fsdp import sharded_units
 
 GIB = 2**30
 GPUS = (1, 8, 16, 64)
@@ -76,12 +77,12 @@ class Size:
     @cached_property
     def unit(self) -> int:
         """Parameters of the largest part that is gathered at a time."""
-        return max(sum(p.numel() for p in part.parameters()) for part in self.model.network.units())
+        return max(sum(p.numel() for p in part.parameters()) for part in sharded_units(self.model.network))
 
     @cached_property
     def rest(self) -> int:
         """Parameters that are in no such part: embedding and softmax layer."""
-        return self.parameters - sum(p.numel() for part in self.model.network.units() for p in part.parameters())
+        return self.parameters - sum(p.numel() for part in sharded_units(self.model.network) for p in part.parameters())
 
     @property
     def tokens(self) -> int:

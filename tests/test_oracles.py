@@ -136,8 +136,8 @@ def test_multiplicative_cells_have_a_recurrent_map_for_each_input() -> None:
                 (found,) = cell.step(x, (h,))
                 assert_close(found[row], sums.tanh())
             else:
-                i, f, v, o = sums.split(H)
-                memory = f.sigmoid() * c[row] + i.sigmoid() * v.tanh()
+                i, f, g, o = sums.split(H)
+                memory = f.sigmoid() * c[row] + i.sigmoid() * g.tanh()
                 found, remembered = cell.step(x, (h, c))
                 assert_close(remembered[row], memory)
                 assert_close(found[row], o.sigmoid() * memory.tanh())
@@ -147,11 +147,11 @@ def test_minimal_cells_are_their_equations() -> None:
     torch.manual_seed(0)
     x, h = torch.randn(B, D, dtype=torch.float64), torch.randn(B, H, dtype=torch.float64)
     gru, lstm = MinGRUCell(D, H).double(), MinLSTMCell(D, H).double()
-    z, v = (x @ gru.from_input.weight.T + gru.from_input.bias).split(H, -1)
-    assert_close(gru.step(x, (h,))[0], (1 - z.sigmoid()) * h + z.sigmoid() * v)
-    f, i, v = (x @ lstm.from_input.weight.T + lstm.from_input.bias).split(H, -1)
+    z, n = (x @ gru.from_input.weight.T + gru.from_input.bias).split(H, -1)
+    assert_close(gru.step(x, (h,))[0], (1 - z.sigmoid()) * h + z.sigmoid() * n)
+    f, i, g = (x @ lstm.from_input.weight.T + lstm.from_input.bias).split(H, -1)
     f, i = f.sigmoid(), i.sigmoid()
-    assert_close(lstm.step(x, (h,))[0], f / (f + i) * h + i / (f + i) * v)
+    assert_close(lstm.step(x, (h,))[0], f / (f + i) * h + i / (f + i) * g)
 
 
 def test_learned_initial_state_gets_a_gradient() -> None:

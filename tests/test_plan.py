@@ -14,6 +14,7 @@ from seqmodels.environment import has_bf16_lstm
 from seqmodels.metrics import summed_nats
 from seqmodels.nn import LSTM, Transformer
 from seqmodels.tasks import LanguageModel
+from seqmodels.tasks.fsdp import sharded_units
 from seqmodels.tasks.optim import make_optimizer
 
 SMALL = [Size("small", "Transformer", 3, 128, 100, rows=4, length=64), Size("small", "LSTM", 3, 64, 100, 4, 64)]
@@ -92,7 +93,7 @@ def test_sizes_are_what_they_are_called() -> None:
         number, unit = size.name.split()
         assert size.parameters == pytest.approx(float(number) * {"M": 1e6, "B": 1e9}[unit], rel=0.13)
         assert size.parameters == size.rest + sum(
-            p.numel() for part in size.model.network.units() for p in part.parameters()
+            p.numel() for part in sharded_units(size.model.network) for p in part.parameters()
         )
 
 

@@ -14,6 +14,7 @@ import torch
 from seqmodels.batch import BOS, EOS
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
+from seqmodels.nn.attention_decoder import aligned
 from seqmodels.nn.dropout import evaluating
 from seqmodels.tasks import Translator
 
@@ -50,7 +51,7 @@ def alignment(task: Translator, source: str, target: str) -> AlignmentMap:
     with evaluating(task):
         memory = task.encode(torch.tensor([reading], device=device))
         inputs = torch.tensor([[BOS, *writing[:-1]]], device=device)
-        _, _, weights = task.decoder.aligned(task.embedding(inputs), memory=memory)
+        _, _, weights = aligned(task.decoder, task.embedding(inputs), memory=memory)
     if weights is None:
         raise InputError("this translator has no attention to show: its decoder sees one vector for the whole source")
     return AlignmentMap(

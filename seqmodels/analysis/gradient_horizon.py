@@ -16,7 +16,9 @@ from seqmodels.analysis.csv_table import Row, append_rows, read_table
 from seqmodels.batch import IGNORE, Batch
 from seqmodels.errors import InputError
 from seqmodels.metrics import summed_nats
+from seqmodels.nn import RecurrentStack
 from seqmodels.nn.dropout import evaluating
+from seqmodels.nn.unrolling import unroll
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 
 if TYPE_CHECKING:
@@ -191,7 +193,7 @@ def _embedded(task: SequenceTask, batch: Batch) -> tuple[Tensor, dict[str, _Leaf
 
 def has_states(task: SequenceTask) -> TypeGuard[LanguageModel]:
     """Whether there are states that follow from one another at every step, of which gradients can be measured."""
-    return isinstance(task, LanguageModel) and task.backbone.unrolls
+    return isinstance(task, LanguageModel) and isinstance(task.backbone, RecurrentStack)
 
 
 def _unrolled(task: SequenceTask, batch: Batch, real: Tensor) -> tuple[Tensor, dict[str, _Leaf]]:
@@ -202,7 +204,7 @@ def _unrolled(task: SequenceTask, batch: Batch, real: Tensor) -> tuple[Tensor, d
             "measure its inputs, with states=False, or a LanguageModel of a recurrent network"
         )
     x = task.embedding(batch.inputs).detach().requires_grad_()
-    y, layers = task.backbone.unrolled(x, mask=batch.mask)
+    y, layers = unroll(task.backbone, x, mask=batch.mask)
     places = real.cumsum(1) - 1
     found = {"x": _Leaf([x], places, real)}
     for number, layer in enumerate(layers, start=1):

@@ -5,6 +5,7 @@ radius of 1.1, a hundred steps multiply it by 13,780, and for 0.9 by 0.0000265.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 
 from seqmodels.analysis.csv_table import Row, append_rows, read_table
 from seqmodels.errors import InputError
-from seqmodels.nn import Backbone
+from seqmodels.nn import Attentive, Backbone, Bidirectional, Cell, FusedCell, Hybrid, RecurrentStack
+from seqmodels.nn.hybrid import RecurrentMixer
+from seqmodels.nn.multiplicative import MultiplicativeCell
 from seqmodels.tasks import SequenceTask
 
 if TYPE_CHECKING:
@@ -67,10 +70,58 @@ def recurrent_maps(task: SequenceTask | Backbone) -> dict[str, Tensor]:
     found = {}
     for part, network in networks:
         assert isinstance(network, Backbone)
-        for layer, cell in network.cells().items():
-            for name, matrix in cell.named_maps().items():
+        for layer, cell in layers(network).items():
+            for name, matrix in cell_maps(cell).items():
                 found[f"{part} {layer}.{name}" if len(networks) > 1 else f"{layer}.{name}"] = matrix.detach()
     return found
+
+
+@singledispatch
+def layers(network: Backbone) -> dict[str, Cell]:
+    """The recurrent cells of a network, by the layer that `Trace` names their states after: `1` for `1.h`."""
+    return {}
+
+
+@layers.register
+def _(network: RecurrentStack) -> dict[str, Cell]:
+    return {str(number): cell for number, cell in enumerate(network.cells, 1)}
+
+
+@layers.register
+def _(network: Hybrid) -> dict[str, Cell]:
+    mixers = {str(number): block.mixer for number, block in enumerate(network.blocks, 1)}
+    return {name: mixer.network.cells[0] for name, mixer in mixers.items() if isinstance(mixer, RecurrentMixer)}
+
+
+@layers.register
+def _(network: Bidirectional) -> dict[str, Cell]:
+    forwards, backwards = (layers(way) for way in network.directions)
+    return forwards | {f"backward {name}": cell for name, cell in backwards.items()}
+
+
+@layers.register
+def _(network: Attentive) -> dict[str, Cell]:
+    return layers(network.network)
+
+
+@singledispatch
+def cell_maps(cell: Cell) -> dict[str, Tensor]:
+    """The recurrent matrices of a cell, (H, H) each, by the letter of the gate or candidate that they help to compute.
+
+    A cell of your own is added by `@cell_maps.register`.
+    """
+    return {}
+
+
+@cell_maps.register
+def _(cell: FusedCell) -> dict[str, Tensor]:
+    return dict(zip(cell.maps, cell.kernel.get_parameter("weight_hh_l0").chunk(len(cell.maps)), strict=True))
+
+
+@cell_maps.register
+def _(cell: MultiplicativeCell) -> dict[str, Tensor]:
+    from_factors = zip(cell.maps, cell.from_factors.weight.chunk(len(cell.maps)), strict=True)
+    return {"m": cell.factors_of_state.weight, **dict(from_factors)}
 
 
 def spectrum(matrix: Tensor) -> Spectrum:

@@ -1,4 +1,4 @@
-"""Networks alike, each with weights of its own, that run as one: what is small takes no longer for several."""
+"""An ensemble: networks of the same class and sizes, each with weights of its own, that run as one."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -10,96 +10,95 @@ from seqmodels.errors import InputError
 from seqmodels.nn.cell import Cell, CellState
 from seqmodels.nn.recurrent import RecurrentStack
 from seqmodels.nn.rnn_lstm_gru import RNNCell
-from seqmodels.nn.trace import Unrolled
+from seqmodels.nn.unrolling import Unrolled, step_vjp, unroll, unroll_cell, unroll_elman, unroll_fused
 from seqmodels.state import State
 
 
-class SideBySideCell(Cell):
-    """Cells alike as one cell: the rows of a batch are divided among them in their order, as many for each.
+class EnsembleCell(Cell):
+    """N cells as one: the rows of a batch are divided among them in order, in equal parts.
 
     Args:
-        cells: N of them, of the same class and sizes.
+        cells: of the same class and sizes.
     """
 
     def __init__(self, cells: Sequence[Cell]) -> None:
-        first = cells[0]
-        super().__init__(first.input_size, first.hidden_size)
+        super().__init__(cells[0].input_size, cells[0].hidden_size)
         self.cells = nn.ModuleList(cells)
-        self.state_tensors, self.highway = first.state_tensors, first.highway
+        self.state_tensors = cells[0].state_tensors
+
+    @property
+    def first(self) -> Cell:
+        """The first of the cells."""
+        return cast(Cell, self.cells[0])
 
     def read(self, x: Tensor) -> Tensor:
         parts = zip(self.cells, x.chunk(len(self.cells)), strict=True)
         return torch.cat([cast(Cell, cell).read(part) for cell, part in parts])
 
     def weights(self) -> tuple[Tensor, ...]:
-        """Those of all cells, stacked, (N, ...) each."""
+        """The weights of all cells, stacked, (N, ...) each."""
         every = zip(*(cast(Cell, cell).weights() for cell in self.cells), strict=True)
         return tuple(torch.stack(weights) for weights in every)
 
     def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
-        return cast(CellState, self._each(self._first.advance, z, state, weights))
+        return self.each(self.first.advance, z, state, weights)
 
-    def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        return cast(dict[str, Tensor], self._each(self._first.gates, z, state, weights))
-
-    def unroll_lightly(self, x: Tensor, state: CellState) -> Unrolled:
-        if isinstance(self._first, RNNCell):
-            return self._first.side_by_side(x, self.read(x), state, self.weights(), self)
-        return self.unroll(x, state)
-
-    def pulled_back(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...], delta: CellState) -> CellState:
-        if type(self._first).pulled_back is Cell.pulled_back:
-            return super().pulled_back(z, state, weights, delta)
-        return cast(CellState, self._each(self._first.pulled_back, z, state, weights, delta))
-
-    @property
-    def _first(self) -> Cell:
-        return cast(Cell, self.cells[0])
-
-    def _each(self, method: Callable[..., Any], z: Tensor, state: CellState, weights: Any, *more: CellState) -> Any:
-        """A method of the cells, of each on its own rows and with its own weights."""
+    def each(self, step: Callable[..., CellState], z: Tensor, state: CellState, weights: Any, *more: Any) -> CellState:
+        """A function of one step, for each cell on its own rows and with its own weights."""
         N = len(self.cells)
-        own, *rest = (tuple(tensor.unflatten(0, (N, -1)) for tensor in part) for part in (state, *more))  # type: ignore[no-untyped-call]
-        found = torch.vmap(method)(z.unflatten(0, (N, -1)), own, weights, *rest)  # type: ignore[no-untyped-call]
-        if isinstance(found, dict):
-            return {name: tensor.flatten(0, 1) for name, tensor in found.items()}
+        own, *rest = (tuple(tensor.view(N, -1, *tensor.shape[1:]) for tensor in part) for part in (state, *more))
+        found = torch.vmap(step)(z.view(N, -1, *z.shape[1:]), own, weights, *rest)
         return tuple(tensor.flatten(0, 1) for tensor in found)
 
 
-class SideBySide(RecurrentStack):
-    """Recurrent networks alike, each with weights and rows of its own, that run as one.
+@unroll_fused.register
+def _(cell: EnsembleCell, x: Tensor, state: CellState) -> Unrolled:
+    if isinstance(cell.first, RNNCell):
+        relu = cell.first.nonlinearity is torch.relu
+        return unroll_elman(cell, x, cell.read(x), state, cell.weights(), relu)
+    return unroll_cell(cell, x, state)
 
-    A step of a small network costs what it takes to ask for it, not what there is to compute; so several of them, such
-    as the same experiment with other seeds, take hardly longer than one. Each computes what it would compute alone.
+
+@step_vjp.register
+def _(cell: EnsembleCell, z: Tensor, state: CellState, weights: tuple[Tensor, ...], delta: CellState) -> CellState:
+    if isinstance(cell.first, RNNCell):
+        return cell.each(lambda *step: step_vjp(cell.first, *step), z, state, weights, delta)
+    return step_vjp.dispatch(Cell)(cell, z, state, weights, delta)
+
+
+class Ensemble(RecurrentStack):
+    """N recurrent networks that run as one, each with weights and rows of its own.
+
+    The time of a step of a small network is the overhead of its kernel launches; so several networks, such as the same
+    experiment with several seeds, take hardly longer than one. Each computes what it would compute alone.
 
     Args:
-        networks: N of them, of the same class and sizes. The rows of a batch are divided among them in their order, as
-            many for each.
+        networks: of the same class and sizes. The rows of a batch are divided among them in order, in equal parts.
 
     Raises:
-        InputError: they are not alike.
+        InputError: they differ in class or sizes.
     """
 
     def __init__(self, networks: Sequence[RecurrentStack]) -> None:
         super(RecurrentStack, self).__init__()  # there is nothing to build
         if not networks or any(net.constructor_call != networks[0].constructor_call for net in networks):
-            raise InputError("networks side by side are expected to be of the same class and sizes, one at least")
+            raise InputError("an ensemble is expected to have at least one network, all of the same class and sizes")
         first = networks[0]
         self.networks = nn.ModuleList(networks)
         self.input_size, self.output_size, self.state_size = first.input_size, first.output_size, first.state_size
         self.dropout = first.dropout
-        self.layers = [SideBySideCell(cells) for cells in zip(*(net.layers for net in networks), strict=True)]  # type: ignore[assignment]
+        self.layers = [EnsembleCell(cells) for cells in zip(*(net.cells for net in networks), strict=True)]  # type: ignore[assignment]
 
     @property
     def start(self) -> Tensor:  # type: ignore[override]
-        """Of all networks, (N, state_size)."""
+        """The initial states of all networks, (N, state_size)."""
         return torch.stack([cast(RecurrentStack, network).start for network in self.networks])
 
     def _cell(self, input_size: int, hidden_size: int) -> Cell:
-        raise AssertionError("the networks have theirs already")
+        raise AssertionError("the cells are those of the networks")
 
     def initial_state(self, rows: int) -> State:
-        """See `RecurrentStack.initial_state`; of each network as many rows."""
+        """See `RecurrentStack.initial_state`; rows are divided among the networks."""
         return self.as_state(self.start.repeat_interleave(rows // len(self.networks), 0))
 
     def forward(
@@ -108,9 +107,9 @@ class SideBySide(RecurrentStack):
         """See `Backbone.forward`; by the cells' equations at any length.
 
         Raises:
-            InputError: the rows cannot be divided.
+            InputError: the number of rows is no multiple of the number of networks.
         """
         if len(x) % len(self.networks):
-            raise InputError(f"{len(self.networks)} networks side by side cannot divide {len(x)} rows among them")
-        y, layers = self.unrolled(x, state, mask)
+            raise InputError(f"an ensemble of {len(self.networks)} networks cannot divide {len(x)} rows among them")
+        y, layers = unroll(self, x, state, mask)
         return y, tuple(layer.states[-1] for layer in layers)

@@ -1,4 +1,4 @@
-"""Networks that learn a problem of long memory, one for each seed, side by side."""
+"""A LightningModule that trains one network per seed on a long-memory problem, all in one batch."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, cast
@@ -11,36 +11,37 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from seqmodels.batch import IGNORE, Batch
 from seqmodels.errors import InputError
-from seqmodels.experiments.ensemble import SideBySide
+from seqmodels.experiments.ensemble import Ensemble
 from seqmodels.nn import Backbone, RecurrentStack, RNNCell
-from seqmodels.nn.trace import Unrolled
+from seqmodels.nn.unrolling import Unrolled, unroll
 from seqmodels.tasks.regularizers import gradient_change
 
 
 def small_start(network: RecurrentStack, std: float) -> RecurrentStack:
-    """Draw the maps of inputs anew, small: a vanilla network begins where its nonlinearity is linear (as in Pascanu et
-    al. 2013, and Le, Jaitly and Hinton 2015). The gates of other networks stay as they are.
+    """Draw small input weights, so that a vanilla network starts in the linear range of its nonlinearity.
+
+    As in Pascanu et al. (2013) and Le, Jaitly and Hinton (2015). Gated networks are left unchanged.
     """
-    for cell in network.layers:
+    for cell in network.cells:
         if isinstance(cell, RNNCell):
             nn.init.normal_(cell.kernel.get_parameter("weight_ih_l0"), std=std)
     return network
 
 
 class MemoryModel(pl.LightningModule):
-    """Networks alike, and a linear answer of each: logits of classes, or a number.
+    """One network per seed, each with a linear output layer: logits of classes, or a number.
 
-    They run side by side as one where that is faster, and one after the other elsewhere. Each learns as if alone: its
-    loss, its penalty and the norm by which its gradient is clipped are its own.
+    They run as an ensemble where that is faster, and one after the other elsewhere. Each is trained as if alone: its
+    loss, its penalty and the norm for gradient clipping are its own.
 
     Args:
         networks: one for each seed, of the same class and sizes.
-        outputs: classes, or 0 for a number.
+        outputs: number of classes, or 0 for a number.
         optimizer: sgd, as in the experiments of Pascanu et al. (2013), or adam.
-        lr: learning rate, which stays as it is.
-        clip: largest norm of the gradient of a network; 0 for no limit.
+        lr: learning rate, constant.
+        clip: maximum norm of a network's gradient; 0 for no clipping.
         omega: weight of Pascanu's regulariser.
-        seeds: from which the linear answers are drawn; from 1 on where not given.
+        seeds: random seeds of the output layers; default: 1, 2, ...
     """
 
     def __init__(
@@ -54,14 +55,14 @@ class MemoryModel(pl.LightningModule):
         seeds: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        recurrent = all(network.unrolls for network in networks)
-        if omega and not recurrent:
+        stacks = [network for network in networks if isinstance(network, RecurrentStack)]
+        if omega and len(stacks) < len(networks):
             raise InputError(f"omega={omega} was given with {type(networks[0]).__name__}; it is for recurrent networks")
         if min(lr, clip, omega) < 0 or lr == 0:
             raise InputError(
                 f"expected lr above 0, clip and omega of at least 0, got lr={lr}, clip={clip}, omega={omega}"
             )
-        if omega and any(cell.weight_dropout for network in networks for cell in network.cells().values()):
+        if omega and any(cell.weight_dropout for network in stacks for cell in network.cells):
             raise InputError("omega goes through the recurrent weights as they are; leave out weight_dropout or omega")
         self.networks, self.heads = nn.ModuleList(networks), nn.ModuleList()
         for network, seed in zip(networks, seeds or range(1, len(networks) + 1), strict=True):
@@ -69,21 +70,22 @@ class MemoryModel(pl.LightningModule):
                 torch.default_generator.manual_seed(seed)
                 self.heads.append(nn.Linear(network.output_size, outputs or 1))
         self.outputs, self.optimizer, self.lr, self.clip, self.omega = outputs, optimizer, lr, clip, omega
-        side_by_side = recurrent and (omega > 0 or all(cell.light for cell in networks[0].layers))  # type: ignore[union-attr]
-        # In a tuple and a dictionary, by length, as they are no modules of this one.
-        self._together = (SideBySide(cast(list[RecurrentStack], networks)),) if side_by_side else ()
+        # Without Omega, torch's kernels of gated cells are faster than the steps of an ensemble.
+        faster = len(stacks) == len(networks) and (omega > 0 or isinstance(stacks[0].cells[0], RNNCell))
+        # In a tuple and a dictionary (by length), so that they are no submodules.
+        self._ensemble = (Ensemble(stacks),) if faster else ()
         self._graphed: dict[int, Any] = {}
         self.errors = [float("nan")] * len(networks)
-        """Of each network when it was last scored: share of wrong answers, or mean squared error."""
+        """Error of each network in the last validation: fraction of wrong answers, or mean squared error."""
         self._sums = torch.zeros(len(networks) + 1, dtype=torch.float64)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Answers (B, T, outputs), of numbers (B, T, 1); the rows of all networks one after the other."""
+        """Logits (B, T, outputs), or numbers (B, T, 1); the rows of all networks one after the other."""
         return self._answers(self._read(batch.inputs)[0])
 
     def _read(self, x: Tensor) -> tuple[Tensor, list[Unrolled]]:
-        for together in self._together:
-            return together.unrolled(x, lightly=True)
+        for ensemble in self._ensemble:
+            return unroll(ensemble, x, fused=True)
         parts = zip(self.networks, x.chunk(len(self.networks)), strict=True)
         return torch.cat([network(part)[0] for network, part in parts]), []
 
@@ -91,7 +93,7 @@ class MemoryModel(pl.LightningModule):
         return torch.cat([head(part) for head, part in zip(self.heads, y.chunk(len(self.heads)), strict=True)])
 
     def losses(self, batch: Batch) -> Tensor:
-        """Of each network, (N,): the mean over its targets, and the penalty."""
+        """The loss of each network, (N,): the mean over its targets, plus the penalty."""
         y, layers = self._read(batch.inputs)
         per_target, asked = _per_target(self._answers(y), batch.targets)
         own = _by_network(per_target, self.networks) / _by_network(asked, self.networks)
@@ -103,15 +105,15 @@ class MemoryModel(pl.LightningModule):
         """The sum over networks, whose gradients are independent."""
         length = batch.inputs.shape[1]
         if self.device.type == "cuda" and length not in self._graphed:
-            # The thousands of small kernels of a step, there and back, are recorded once and then asked for at once.
+            # The thousands of small kernels of a step, forward and backward, are recorded as one CUDA graph.
             sample = batch.inputs.clone(), batch.targets.clone()
-            self._graphed.clear()  # of shorter examples, which do not come again
+            self._graphed.clear()  # graphs of shorter examples are not needed again
             self._graphed[length] = torch.cuda.make_graphed_callables(_Losses(self), sample)
         losses = self._graphed[length](batch.inputs, batch.targets) if self._graphed else self.losses(batch)
         return cast(Tensor, losses).sum()
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *settings: Any, **more: Any) -> None:
-        """Clip the gradient of each network by its own norm; one that is no number counts as zero."""
+        """Clip the gradient of each network by its own norm; gradients that are not finite are set to zero."""
         for network, head in zip(self.networks, self.heads, strict=True):
             parameters = [p for part in (network, head) for p in part.parameters() if p.grad is not None]
             norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
@@ -123,13 +125,13 @@ class MemoryModel(pl.LightningModule):
                     p.grad = torch.where(keep, p.grad, 0.0)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """One for all."""
+        """One optimiser for all networks."""
         if self.optimizer == "sgd":
             return torch.optim.SGD(self.parameters(), lr=self.lr)
         return torch.optim.Adam(self.parameters(), lr=self.lr)
 
     def on_validation_epoch_start(self) -> None:
-        """Begin to count."""
+        """Reset the counts."""
         self._sums = torch.zeros(len(self.networks) + 1, dtype=torch.float64, device=self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -145,7 +147,7 @@ class MemoryModel(pl.LightningModule):
 
 
 class _Losses(nn.Module):
-    """The losses of a model as a module of its networks, which is what can be recorded on a GPU."""
+    """The losses of a model as a module, as CUDA graphs require."""
 
     def __init__(self, model: MemoryModel) -> None:
         super().__init__()
@@ -156,7 +158,7 @@ class _Losses(nn.Module):
 
 
 def _per_target(answers: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy in nats or squared error of every target (B, T), zero where none is; and where there is one."""
+    """Cross-entropy in nats or squared error at every position (B, T), zero without a target; the mask of targets."""
     if targets.is_floating_point():
         asked = ~targets.isnan()
         return (answers.squeeze(-1) - torch.where(asked, targets, answers.squeeze(-1))).square(), asked

@@ -1,4 +1,4 @@
-"""Attention of a sequence to its own past, over a cache of keys and values, and to a memory; rotary positions."""
+"""Self-attention over a cache of keys and values, attention to a memory, and rotary positions."""
 
 from typing import Any, NamedTuple, cast
 
@@ -17,7 +17,7 @@ def rotary_angles(positions: Tensor, head_size: int, base: float = 10_000.0) -> 
 
     Args:
         positions: integers (B, T).
-        head_size: even number of features of a head.
+        head_size: features of a head, an even number.
         base: wavelengths grow from 2 pi to 2 pi times this.
 
     Returns:
@@ -28,10 +28,14 @@ def rotary_angles(positions: Tensor, head_size: int, base: float = 10_000.0) -> 
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn feature pairs `(k, k + D/2)` of `x`, (B, H, T, D), by angles whose cosine and sine are (B, 1, T, D/2), or
-    anything else that such a half can be multiplied by.
+    """Rotate feature pairs `(k, k + D/2)` of `x`, (B, H, T, D), by angles with the given cosine and sine.
+
+    Args:
+        x: queries or keys.
+        cos: (B, 1, T, D/2), or broadcastable to the halves of `x`.
+        sin: likewise.
     """
-    if torch.compiler.is_compiling():  # which makes one pass of it by itself
+    if torch.compiler.is_compiling():  # the compiler fuses the passes itself
         a, b = x.chunk(2, -1)
         return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
     turned: Tensor = _Turn.apply(x, cos, sin)  # type: ignore[no-untyped-call]
@@ -39,7 +43,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class _Turn(torch.autograd.Function):
-    """`rotate` with four passes over memory; the gradient is turned back by the same angles."""
+    """`rotate` with four passes over memory; the gradient is rotated back by the same angles."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -59,15 +63,15 @@ class _Turn(torch.autograd.Function):
 def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, *, causal: bool = False) -> Tensor:
     """Scaled dot-product attention (Vaswani et al. 2017, eq. 1).
 
-    It is computed in single precision where a CPU trains in bf16: the backward pass in bf16 takes eight times as long
-    there, a quarter of the training step of a small Transformer.
+    In bf16 training on a CPU it is computed in single precision: there, the backward pass in bf16 takes eight times as
+    long, a quarter of the training step of a small Transformer.
 
     Args:
         q: queries (B, H, T, D).
         k: keys (B, G, S, D), H a multiple of G.
         v: values (B, G, S, D).
         visible: which keys each query may see, bool, broadcastable to (B, H, T, S); None for all.
-        causal: hide what is later, T = S.
+        causal: hide later keys, T = S.
     """
     gqa = q.shape[1] != k.shape[1]
     if q.device.type == "cpu" and q.requires_grad and torch.is_autocast_enabled("cpu"):
@@ -77,7 +81,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, *, causal: b
 
 
 def attention_weights(q: Tensor, k: Tensor, visible: Tensor | None, *, causal: bool = False) -> Tensor:
-    """How much each query attends to each key, (B, H, T, S), each row summing to one: what `attend` does not show.
+    """The softmax weights of `attend`, (B, H, T, S), each row summing to one.
 
     Args:
         q: queries (B, H, T, D).
@@ -93,33 +97,33 @@ def attention_weights(q: Tensor, k: Tensor, visible: Tensor | None, *, causal: b
 
 
 class Reading(NamedTuple):
-    """What the layers of a stack need to know of the positions that are read, the same for all of them."""
+    """The positions of the current call, shared by the layers of a stack."""
 
     mask: Tensor | None
-    """True at real positions, bool (B, T); None where all are real."""
+    """False at padding, bool (B, T); None without padding."""
     visible: Tensor | None
-    """Which keys each query may see, bool, broadcastable to (B, H, T, S + T); None where all may be seen, or with
-    `hide_later` all up to the query itself, S = 0."""
+    """Which keys each query may see, bool, broadcastable to (B, H, T, S + T); None for all, or with `hide_later` and
+    S = 0 for all up to the query itself."""
     rotation: tuple[Tensor, Tensor] | None
-    """Cosine and sine of the rotary angles (B, 1, T, D / 2H); None where positions are learned."""
+    """Cosine and sine of the rotary angles (B, 1, T, D / 2H); None for learned positions."""
     keep: int
-    """How many of the S + T keys later queries may see."""
+    """Number of the S + T keys that later queries may see."""
     hide_later: bool = False
-    """Whether queries see nothing that comes later, where `visible` leaves that open. It is told, not found out by each
-    layer, so that layers compiled for many lengths have a plain bool."""
+    """Whether later keys are hidden, where `visible` is None. A plain bool rather than a test in each layer, so that
+    layers compiled for many lengths need no recompilation."""
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of a sequence to its own past (Vaswani et al. 2017), keys shared by groups of queries.
+    """Multi-head self-attention (Vaswani et al. 2017), with keys shared by groups of queries.
 
     Args:
-        size: features D in and out.
+        size: features D of inputs and outputs.
         num_heads: heads H of the queries; D is divisible by it.
         num_kv_heads: heads of keys and values; H is divisible by it (Ainslie et al. 2023).
     """
 
     attends = True
-    """Whether it looks at keys and values of earlier positions, which a stack keeps count of."""
+    """Whether it caches keys and values, whose positions a stack keeps."""
 
     def __init__(self, size: int, num_heads: int, num_kv_heads: int) -> None:
         super().__init__()
@@ -130,7 +134,7 @@ class SelfAttention(nn.Module):
 
     def initial_state(self, rows: int) -> KeysValues:
         """No keys and values yet."""
-        weight = self.project.weight  # of which a device may hold a part only
+        weight = self.project.weight  # a device may hold only a part of it
         empty = torch.zeros(rows, self.heads[1], 0, self.head_size, dtype=weight.dtype, device=weight.device)
         return empty, empty
 
@@ -142,11 +146,11 @@ class SelfAttention(nn.Module):
         Args:
             x: (B, T, D).
             state: keys and values (B, kv heads, S, D / H) of earlier positions.
-            reading: which keys may be seen, and rotary angles.
-            trace: where given, the weights are added to it.
+            reading: visible keys and rotary angles.
+            trace: receives the weights, where given.
 
         Returns:
-            (B, T, D), and the keys and values that later positions may see.
+            Outputs (B, T, D), and the keys and values that later positions may see.
         """
         B, T, D = x.shape
         cache = cast(KeysValues, state)
@@ -169,7 +173,7 @@ class CrossAttention(nn.Module):
     """Multi-head attention to a memory, whose keys and values are projected once (Vaswani et al. 2017).
 
     Args:
-        size: features D in and out.
+        size: features D of inputs and outputs.
         memory_size: features of the memory.
         num_heads: heads H; D is divisible by it.
     """
@@ -179,7 +183,7 @@ class CrossAttention(nn.Module):
         self.heads = num_heads
         self.query = nn.Linear(size, size, bias=False)
         self.project = nn.Linear(memory_size, 2 * size, bias=False)
-        self.project.stacked_maps = 2  # type: ignore[assignment]  # optimisers ask
+        self.project.stacked_maps = 2  # type: ignore[assignment]  # read by optimisers
         self.out = nn.Linear(size, size, bias=False)
 
     def remember(self, source: Tensor) -> KeysValues:
@@ -194,15 +198,15 @@ class CrossAttention(nn.Module):
         """Attend.
 
         Args:
-            x: (B, T, D), the rows of one row of the memory side by side.
+            x: (B, T, D), rows that share a memory next to each other.
             memory: keys and values (M, H, S, D / H), M a divisor of B.
-            visible: bool (M, 1, 1, S), which keys are real.
-            trace: where given, the weights are added to it.
+            visible: bool (M, 1, 1, S), False at padding.
+            trace: receives the weights, where given.
 
         Returns:
             (B, T, D).
         """
-        # Rows that share a memory are read as one longer row: nothing of the memory is copied.
+        # Rows that share a memory are read as one longer row, so that the memory need not be copied.
         q = self._by_head(self.query(x).reshape(len(visible), -1, x.shape[2]))
         y = attend(q, *memory, visible)
         if trace is not None:

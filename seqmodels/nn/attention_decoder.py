@@ -1,6 +1,6 @@
-"""Where in a source to look: attention with one head, as it came to recurrent decoders.
+"""Any network as the decoder of an encoded source, with or without attention of one head.
 
-Any network as a decoder: it starts from the summary of a source, and looks at the source while it writes.
+The decoder starts from a summary of the source and attends to its positions at each step.
 """
 
 from typing import Literal, NamedTuple, cast, get_args
@@ -10,19 +10,19 @@ from torch import Tensor, nn
 
 from seqmodels.errors import InputError
 from seqmodels.nn.backbone import Backbone
-from seqmodels.nn.cell import Cell
-from seqmodels.nn.trace import Trace, in_turn
+from seqmodels.nn.recurrent import RecurrentStack
+from seqmodels.nn.trace import Trace, concatenate
 from seqmodels.state import State, repeat, where
 
 Attention = Literal["none", "mean", "additive", "dot", "general"]
-"""What a decoder sees of a source: its summary, the mean of it, or what an alignment finds at each step."""
+"""What a decoder sees of a source: a summary, the mean of all positions, or a weighted mean at each step."""
 
 Memory = tuple[Tensor, Tensor, Tensor]
-"""Which positions are real, bool (M, S); keys (M, S, K); values (M, S, D)."""
+"""The mask, bool (M, S); keys (M, S, K); values (M, S, D)."""
 
 
 class Alignment(nn.Module):
-    """Weights for the positions of a source by how well each goes with a query, and the mean of the source under them.
+    """Attention weights over the positions of a source, and the mean of the source under them.
 
     Args:
         kind: the score of a query `q` and a position `h`: additive, `v' tanh(W_q q + W_h h)` (Bahdanau et al. 2015);
@@ -31,7 +31,7 @@ class Alignment(nn.Module):
         memory_size: features D of the source.
 
     Raises:
-        InputError: dot was asked for, and the sizes differ.
+        InputError: the kind is dot, and the sizes differ.
     """
 
     def __init__(self, kind: Literal["additive", "dot", "general"], query_size: int, memory_size: int) -> None:
@@ -39,7 +39,7 @@ class Alignment(nn.Module):
         if kind == "dot" and query_size != memory_size:
             raise InputError(
                 f"attention='dot' multiplies outputs of the decoder with those of the encoder, and they have "
-                f"{query_size} and {memory_size} features; make them alike, or choose general"
+                f"{query_size} and {memory_size} features; give both the same size, or choose general"
             )
         self.kind = kind
         self.key = nn.Identity() if kind == "dot" else nn.Linear(memory_size, query_size, bias=False)
@@ -48,15 +48,15 @@ class Alignment(nn.Module):
             self.score = nn.Parameter(torch.empty(query_size).uniform_(-1, 1) * query_size**-0.5)
 
     def remember(self, source: Tensor, mask: Tensor) -> Memory:
-        """What there is to look at, in a source (M, S, D) with mask (M, S)."""
+        """Keys and values of a source (M, S, D) with mask (M, S)."""
         return mask, self.key(source), source
 
     def forward(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Look at a source.
+        """Attend to a source.
 
         Args:
-            query: (B, T, Q), the rows of one row of the memory side by side.
-            memory: what `remember` returned, for M rows, M a divisor of B.
+            query: (B, T, Q), rows that share a memory next to each other.
+            memory: the result of `remember` for M rows, M a divisor of B.
 
         Returns:
             The mean of the source under the weights, (B, T, D), and the weights, (B, T, S).
@@ -68,51 +68,51 @@ class Alignment(nn.Module):
         else:
             scores = q @ keys.mT
         weights = scores.masked_fill(~real.unsqueeze(1), -torch.inf).softmax(-1)
-        seen = weights.to(values.dtype) @ values
+        context = weights.to(values.dtype) @ values
         shape = query.shape[:2]
-        return seen.view(*shape, -1), weights.view(*shape, -1)
+        return context.view(*shape, -1), weights.view(*shape, -1)
 
 
 def check_attention(kind: str) -> None:
-    """Refuse a name that is not known.
+    """Check the name of an attention.
 
     Raises:
-        InputError: it lists those that are.
+        InputError: it is not known.
     """
     if kind not in get_args(Attention):
         raise InputError(f"attention={kind!r} was given; choose one of {', '.join(get_args(Attention))}")
 
 
-class Seen(NamedTuple):
-    """What a decoder is given of a source."""
+class Encoded(NamedTuple):
+    """The memory of a decoder."""
 
     start: State
-    """The state to begin with; an empty tuple where the network begins from its own."""
+    """The initial state of the network; an empty tuple for its own."""
     summary: Tensor
-    """One vector for all of it, (M, D)."""
+    """One vector for each source, (M, D)."""
     aligned: Memory | tuple[()]
-    """What there is to look at; empty where nothing is looked at."""
+    """Keys and values; empty without attention."""
 
 
 class Attentive(Backbone):
-    """A network that writes with a source in view.
+    """Any causal network as a decoder.
 
-    Its first state is made of the summary of the source, by a linear map and a hyperbolic tangent (Cho et al. 2014).
-    What it sees of the source at a step is, with `attention`
+    The initial state of a recurrent network is computed from the summary of the source, by a linear map and a
+    hyperbolic tangent (Cho et al. 2014). At each step the decoder sees, with `attention`
 
-    - none, only that (Sutskever et al. 2014); mean likewise, with the mean of the source for its summary;
-    - additive, the source under the alignment of the output before, which goes into the step (Bahdanau et al. 2015);
-    - dot or general, the source under the alignment of the output of the step, which is corrected by what was seen,
-      `tanh(W [seen; output])` (Luong et al. 2015).
+    - none, nothing more (Sutskever et al. 2014); with mean likewise, but the mean of the source for a summary;
+    - additive, the source under the alignment of the previous output, as an input of the step (Bahdanau et al. 2015);
+    - dot or general, the source under the alignment of the output `h` of the step, which becomes
+      `tanh(W [context; h])` (Luong et al. 2015).
 
-    The state is `(state of the network, what the next step needs)`.
+    The state is `(state of the network, input of the next step)`.
 
     Args:
-        network: any network that looks back only, best a recurrent one.
+        network: any causal network without a memory, preferably a recurrent one.
         memory_size: features of the source.
         attention: none, mean, additive, dot or general.
-        input_feeding: with none and mean, each step is given the summary, too; with dot and general, the corrected
-            output of the step before (Luong et al. 2015, section 3.3). Additive attention feeds what it saw anyway.
+        input_feeding: with none and mean, add the summary to the input of each step; with dot and general, the output
+            of the previous step (Luong et al. 2015, section 3.3). Additive attention always feeds its context.
     """
 
     def __init__(
@@ -121,8 +121,9 @@ class Attentive(Backbone):
         super().__init__()
         check_attention(attention)
         if not network.causal or network.memory_size is not None:
-            raise InputError("a decoder is expected to look back only, and not to attend to a memory by itself already")
-        if attention in ("none", "mean") and network.state_size is None and not input_feeding:
+            raise InputError(f"Attentive expects a causal network without a memory of its own, got {network!r:.80}")
+        starts = isinstance(network, RecurrentStack)
+        if attention in ("none", "mean") and not starts and not input_feeding:
             raise InputError(
                 f"{type(network).__name__} cannot start from a vector, and with attention={attention!r} would see "
                 "nothing of the source; give input_feeding=True or another attention"
@@ -131,7 +132,7 @@ class Attentive(Backbone):
         self.input_size, self.output_size, self.memory_size = network.input_size, network.output_size, memory_size
         self.max_length = network.max_length
         size = network.output_size
-        self.start = None if network.state_size is None else nn.Linear(memory_size, network.state_size)
+        self.start = nn.Linear(memory_size, network.state_size) if isinstance(network, RecurrentStack) else None
         self.align = self.correct = self.feed = None
         if attention not in ("none", "mean"):
             self.align = Alignment(attention, size, memory_size)  # type: ignore[arg-type]
@@ -143,47 +144,44 @@ class Attentive(Backbone):
             fed = memory_size if self.align is None else size
             self.feed = nn.Linear(fed, network.input_size, bias=False)
 
+    @property
+    def stepwise(self) -> bool:
+        """Whether a step needs the attention of the step before, so that positions are read one by one."""
+        return self.align is not None and self.feed is not None
+
     def remember(self, source: Tensor, mask: Tensor, summary: Tensor) -> State:
         """See `Backbone.remember`."""
         if self.attention == "mean":
             summary = (source * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
-        start: State = () if self.start is None else self.network.as_state(self.start(summary).tanh())
+        start: State = ()
+        if self.start is not None:
+            start = cast(RecurrentStack, self.network).as_state(self.start(summary).tanh())
         aligned = () if self.align is None else self.align.remember(source, mask)
-        return tuple(Seen(start, summary, aligned))
+        return tuple(Encoded(start, summary, aligned))
 
     def forward(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State]:
         """See `Backbone.forward`."""
-        y, state, _ = self._run(x, state, mask, memory)
+        y, state, _ = self._decode(x, state, mask, memory)
         return y, state
-
-    def aligned(
-        self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
-    ) -> tuple[Tensor, State, Tensor | None]:
-        """See `Backbone.aligned`."""
-        return self._run(x, state, mask, memory)
 
     def traced(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State, Trace]:
-        """See `Backbone.traced`: what there is inside the network, and the alignment as attention to the memory."""
+        """See `Backbone.traced`: the trace of the network, and the alignment as attention to the memory."""
         parts: list[Trace] = []
-        y, state, weights = self._run(x, state, mask, memory, parts)
-        trace = in_turn(parts) if len(parts) > 1 else parts[0]
+        y, state, weights = self._decode(x, state, mask, memory, parts)
+        trace = concatenate(parts) if len(parts) > 1 else parts[0]
         if weights is not None:
             trace.cross["alignment"] = weights.unsqueeze(1)
         return y, state, trace
 
-    def cells(self) -> dict[str, Cell]:
-        """See `Backbone.cells`: those of the network."""
-        return self.network.cells()
+    def aligned(self, x: Tensor, state: State | None = None, *, memory: State) -> tuple[Tensor, State, Tensor | None]:
+        """The same as `forward`, and the attention weights, (B, T, S); None without attention."""
+        return self._decode(x, state, None, memory)
 
-    def units(self) -> dict[nn.Module, tuple[str, ...]]:
-        """See `Backbone.units`: those of the network, or all as one that is used anew at each step."""
-        return self.network.units() if self.feed is None or self.align is None else {self: ("remember", "aligned")}
-
-    def _run(
+    def _decode(
         self,
         x: Tensor,
         state: State | None,
@@ -191,45 +189,46 @@ class Attentive(Backbone):
         memory: State | None,
         parts: list[Trace] | None = None,
     ) -> tuple[Tensor, State, Tensor | None]:
-        """`forward`, and the weights where it looks at something; traces of the network go to a list where one is."""
+        """`aligned`, with a mask; traces of the network are appended to `parts` where given."""
         self._check(x, mask, memory)
-        seen = Seen(*cast(tuple[State, ...], memory))  # type: ignore[arg-type]
-        beams = len(x) // len(seen.summary)
-        inner, before = self._begun(seen, beams) if state is None else cast(tuple[State, State], state)
+        source = Encoded(*cast(tuple[State, ...], memory))  # type: ignore[arg-type]
+        beams = len(x) // len(source.summary)
+        inner, fed = self._initial(source, beams) if state is None else cast(tuple[State, State], state)
+        if self.stepwise:
+            return self._step_by_step(x, inner, fed, mask, source, parts)
         if self.align is None:
             if self.feed is not None:
-                x = x + self.feed(seen.summary).repeat_interleave(beams, 0).unsqueeze(1)
-            y, inner = self._inside(x, inner, mask, parts)
-            return y, (inner, before), None
-        if self.feed is None:
-            y, inner = self._inside(x, inner, mask, parts)
-            y, weights = self._corrected(y, *self.align(y, seen.aligned))
-            return y if mask is None else y * mask.unsqueeze(-1), (inner, before), weights
-        return self._step_by_step(x, inner, before, mask, seen, parts)
+                x = x + self.feed(source.summary).repeat_interleave(beams, 0).unsqueeze(1)
+            y, inner = self._run(x, inner, mask, parts)
+            return y, (inner, fed), None
+        y, inner = self._run(x, inner, mask, parts)
+        context, weights = self.align(y, source.aligned)
+        y = self._corrected(y, context)
+        return y if mask is None else y * mask.unsqueeze(-1), (inner, fed), weights
 
-    def _inside(
+    def _run(
         self, x: Tensor, inner: State | None, mask: Tensor | None, parts: list[Trace] | None
     ) -> tuple[Tensor, State]:
-        """Run the network, and keep its trace where one is asked for."""
+        """Run the network, and append its trace to `parts` where given."""
         if parts is None:
             return self.network(x, inner, mask=mask)  # type: ignore[no-any-return]
         y, state, trace = self.network.traced(x, inner, mask=mask)
         parts.append(trace)
         return y, state
 
-    def _begun(self, seen: Seen, beams: int) -> tuple[State | None, State]:
-        """The network's state, and what the first step needs."""
-        inner = None if self.start is None else repeat(seen.start, beams)
+    def _initial(self, source: Encoded, beams: int) -> tuple[State | None, State]:
+        """The network's initial state, and the input of the first step."""
+        inner = None if self.start is None else repeat(source.start, beams)
         if self.attention == "additive":
-            return inner, self.begin(seen.summary).tanh().repeat_interleave(beams, 0)
-        if self.align is not None and self.feed is not None:
-            return inner, seen.summary.new_zeros(len(seen.summary) * beams, self.output_size)
+            return inner, self.begin(source.summary).tanh().repeat_interleave(beams, 0)
+        if self.stepwise:
+            return inner, source.summary.new_zeros(len(source.summary) * beams, self.output_size)
         return inner, ()
 
-    def _corrected(self, y: Tensor, seen: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """The output with what was seen of the source."""
+    def _corrected(self, y: Tensor, context: Tensor) -> Tensor:
+        """The output, combined with the context."""
         assert self.correct is not None
-        return self.correct(torch.cat((seen.to(y.dtype), y), -1)).tanh(), weights
+        return cast(Tensor, self.correct(torch.cat((context.to(y.dtype), y), -1)).tanh())
 
     def _step_by_step(
         self,
@@ -237,10 +236,10 @@ class Attentive(Backbone):
         inner: State | None,
         before: State,
         mask: Tensor | None,
-        seen: Seen,
+        source: Encoded,
         parts: list[Trace] | None,
     ) -> tuple[Tensor, State, Tensor]:
-        """Where a step needs what the one before has seen."""
+        """`_decode` where a step needs the attention of the step before."""
         assert self.align is not None
         assert self.feed is not None
         outputs, alignments = [], []
@@ -248,17 +247,35 @@ class Attentive(Backbone):
             real = None if mask is None else mask[:, t : t + 1]
             last = cast(Tensor, before).unsqueeze(1)
             if self.attention == "additive":
-                context, weights = self.align(last, seen.aligned)
-                plain, inner = self._inside(x[:, t : t + 1] + self.feed(context), inner, real, parts)
-                y, _ = self._corrected(plain, context, weights)
-                following = plain
+                context, weights = self.align(last, source.aligned)
+                following, inner = self._run(x[:, t : t + 1] + self.feed(context), inner, real, parts)
+                y = self._corrected(following, context)
             else:
-                plain, inner = self._inside(x[:, t : t + 1] + self.feed(last), inner, real, parts)
-                y, weights = self._corrected(plain, *self.align(plain, seen.aligned))
-                following = y
+                plain, inner = self._run(x[:, t : t + 1] + self.feed(last), inner, real, parts)
+                context, weights = self.align(plain, source.aligned)
+                y = following = self._corrected(plain, context)
             following = following.squeeze(1)
             before = following if real is None else where(real.squeeze(1), following, before)
             outputs.append(y if real is None else y * real.unsqueeze(-1))
             alignments.append(weights)
         assert inner is not None
         return torch.cat(outputs, 1), (inner, before), torch.cat(alignments, 1)
+
+
+def aligned(
+    network: Backbone, x: Tensor, state: State | None = None, *, memory: State
+) -> tuple[Tensor, State, Tensor | None]:
+    """The outputs and the state of a decoder, and its attention to the memory, (B, T, S).
+
+    Weights are the mean over heads and layers; None where the network does not attend to single positions.
+
+    Args:
+        network: any network with a memory.
+        x: see `Backbone.forward`.
+        state: see there.
+        memory: see there.
+    """
+    if isinstance(network, Attentive):  # without tracing the network inside
+        return network.aligned(x, state, memory=memory)
+    y, state, trace = network.traced(x, state, memory=memory)
+    return y, state, torch.stack(list(trace.cross.values())).mean((0, 2)) if trace.cross else None

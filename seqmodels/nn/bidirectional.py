@@ -1,4 +1,4 @@
-"""A network that reads a text from both ends."""
+"""A network that reads a text in both directions."""
 
 from typing import cast
 
@@ -8,17 +8,17 @@ from torch import Tensor, nn
 from seqmodels.config import construct
 from seqmodels.errors import InputError
 from seqmodels.nn.backbone import Backbone
-from seqmodels.nn.cell import Cell
 from seqmodels.nn.trace import Trace
 from seqmodels.state import State
 
 
 class Bidirectional(Backbone):
-    """Two networks alike, one of which reads from the end (Schuster and Paliwal 1997): every output knows what comes
-    before and after it. Features of the outputs are those of the first network, then those of the second.
+    """Two networks of the same kind, one of which reads from the end (Schuster and Paliwal 1997).
+
+    Features of the outputs are those of the forward network, then those of the backward network.
 
     Args:
-        network: any network that looks back only; the second one is built like it.
+        network: any causal network without a memory; the backward network is built from its constructor call.
     """
 
     causal = False
@@ -26,12 +26,15 @@ class Bidirectional(Backbone):
     def __init__(self, network: Backbone) -> None:
         super().__init__()
         if not network.causal or network.memory_size is not None:
-            raise InputError(
-                f"Bidirectional expects a network that looks back only and attends to no memory, got {network!r:.80}"
-            )
+            raise InputError(f"Bidirectional expects a causal network without a memory, got {network!r:.80}")
         self.ways = nn.ModuleList([network, construct(network.constructor_call, Backbone)])
         self.input_size, self.output_size = network.input_size, 2 * network.output_size
         self.max_length = network.max_length
+
+    @property
+    def directions(self) -> tuple[Backbone, Backbone]:
+        """The forward and the backward network."""
+        return cast(tuple[Backbone, Backbone], tuple(self.ways))
 
     def forward(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
@@ -46,11 +49,9 @@ class Bidirectional(Backbone):
     def traced(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State, Trace]:
-        """See `Backbone.traced`: what the first network has inside, and what the second, with names that begin with
-        `backward`, both in the order of the text.
-        """
+        """See `Backbone.traced`; names of the backward network begin with `backward`. Both are in the text's order."""
         self._check_start(x, state, mask, memory)
-        forwards, backwards = (cast(Backbone, way) for way in self.ways)
+        forwards, backwards = self.directions
         y, _, trace = forwards.traced(x, mask=mask)
         z, _, other = backwards.traced(x.flip(1), mask=None if mask is None else mask.flip(1))
         for found, dims in ((other.units, (1,)), (other.gates, (1,)), (other.attention, (2, 3))):
@@ -61,19 +62,10 @@ class Bidirectional(Backbone):
     def _check_start(self, x: Tensor, state: State | None, mask: Tensor | None, memory: State | None) -> None:
         self._check(x, mask, memory)
         if state is not None:
-            raise InputError("Bidirectional looks both ways: it reads a text as a whole, from no state")
-
-    def cells(self) -> dict[str, Cell]:
-        """See `Backbone.cells`: those of both networks, named as in `traced`."""
-        forwards, backwards = (cast(Backbone, way).cells() for way in self.ways)
-        return forwards | {f"backward {name}": cell for name, cell in backwards.items()}
-
-    def units(self) -> dict[nn.Module, tuple[str, ...]]:
-        """See `Backbone.units`: those of both networks."""
-        return {part: methods for way in self.ways for part, methods in cast(Backbone, way).units().items()}
+            raise InputError("Bidirectional reads a text as a whole; leave state=None")
 
     def summary(self, y: Tensor, mask: Tensor) -> Tensor:
-        """See `Backbone.summary`: what each way ended with, which for the second is at the first position."""
+        """See `Backbone.summary`: the last output of each direction, which for the second is at the first position."""
         forwards, backwards = y.chunk(2, -1)
         last = super().summary(forwards, mask)
         first = super().summary(backwards.flip(1), mask.flip(1))

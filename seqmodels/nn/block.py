@@ -1,4 +1,4 @@
-"""The layers that work on each position by itself, and the norms before them."""
+"""The residual block of a pre-norm stack: norms, feed-forward layers, and the order in which they are applied."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -18,20 +18,20 @@ Activation = Literal["gelu", "swiglu"]
 
 
 class FeedForward(nn.Module, ABC):
-    """Two layers, `out(inside(x))`."""
+    """Two layers at each position, `out(inside(x))`."""
 
     out: nn.Linear
 
     @abstractmethod
     def inside(self, x: Tensor) -> Tensor:
-        """What the second layer reads."""
+        """The hidden features, input of the second layer."""
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.out(self.inside(x)))
 
 
 class GELU(FeedForward):
-    """GELU between the layers (Hendrycks and Gimpel 2016), four times as wide inside."""
+    """GELU between the layers (Hendrycks and Gimpel 2016), with four times as many hidden features."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class GELU(FeedForward):
 
 
 class SwiGLU(FeedForward):
-    """Gated layer (Shazeer 2020), as many parameters as `GELU`."""
+    """Gated layer (Shazeer 2020), with the number of parameters of `GELU`."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -57,14 +57,14 @@ class SwiGLU(FeedForward):
 
 
 class LayerNorm(nn.LayerNorm):
-    """Torch's, also for weights that were gathered in half precision, which its kernel for CPUs refuses."""
+    """Torch's layer norm, also for weights gathered in half precision, which its CPU kernel refuses."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
 
 
 class RMSNorm(nn.RMSNorm):
-    """Likewise."""
+    """Torch's RMS norm, likewise."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
@@ -97,15 +97,16 @@ def make_feed_forward(name: Activation, size: int) -> FeedForward:
 
 
 class Block(nn.Module):
-    """`x + mixer(norm(x))`, then `x + feed_forward(norm(x))`: the pre-norm layer of GPT-2; between the two, where
-    there is a memory, `x + cross(norm(x), memory)`.
+    """`x + mixer(norm(x))`, then `x + feed_forward(norm(x))`, the pre-norm block of GPT-2.
+
+    With a memory, `x + cross(norm(x), memory)` stands between the two.
 
     Args:
-        mixer: `y, state = mixer(x, state, reading, trace)`, the part that looks at other positions.
-        cross: the part that looks at the memory; None where there is none.
-        feed_forward: the part that looks at each position by itself.
-        norm: makes a norm for each.
-        dropout: share dropped of what each adds, while training.
+        mixer: `y, state = mixer(x, state, reading, trace)`, attention or a recurrent layer.
+        cross: attention to the memory; None without one.
+        feed_forward: the layers at each position.
+        norm: makes a norm for each of them.
+        dropout: dropout probability of each residual branch.
     """
 
     def __init__(
@@ -122,7 +123,7 @@ class Block(nn.Module):
         self.mixer, self.cross, self.feed_forward, self.dropout = mixer, cross, feed_forward, dropout
 
     def remember(self, source: Tensor) -> KeysValues:
-        """Keys and values of a source, where there is a memory."""
+        """Keys and values of a source, for a block with a memory."""
         assert self.cross is not None
         return self.cross.remember(source)
 

@@ -1,32 +1,37 @@
 """Recurrent and attention layers in one residual stack."""
 
+import inspect
 import re
 
 from torch import Tensor, nn
 
+from seqmodels.config import subclasses
 from seqmodels.errors import InputError
 from seqmodels.nn.attention import Reading
 from seqmodels.nn.block import Activation, Norm
-from seqmodels.nn.cell import Cell
-from seqmodels.nn.min_gru import MinGRU, MinLSTM
-from seqmodels.nn.multiplicative import MultiplicativeLSTM, MultiplicativeRNN
 from seqmodels.nn.recurrent import RecurrentStack
-from seqmodels.nn.rnn_lstm_gru import GRU, LSTM, RNN
 from seqmodels.nn.trace import Trace
 from seqmodels.nn.transformer import PreNormStack
 from seqmodels.state import State
 
 ATTENTION = "attention"
-CELLS: dict[str, type[RecurrentStack]] = {
-    cls.__name__: cls for cls in (RNN, LSTM, GRU, MultiplicativeRNN, MultiplicativeLSTM, MinGRU, MinLSTM)
-}
+
+
+def layer_networks() -> dict[str, type[RecurrentStack]]:
+    """The recurrent networks that can be a layer, by name: all that take an input size, a hidden size and layers."""
+    sizes = {"input_size", "hidden_size", "num_layers"}
+    concrete = [cls for cls in subclasses(RecurrentStack) if not inspect.isabstract(cls)]
+    fitting = [cls for cls in concrete if sizes <= inspect.signature(cls).parameters.keys()]
+    # Of one name, the network of this package: a file that names it means the same network everywhere.
+    fitting.sort(key=lambda cls: cls.__module__.startswith("seqmodels."))
+    return {cls.__name__: cls for cls in fitting}
 
 
 class RecurrentMixer(nn.Module):
-    """A recurrent layer as a part of a block, in the place of attention.
+    """A recurrent layer in the place of a block's attention.
 
     Args:
-        network: any recurrent network, as wide at its input as at its output.
+        network: any recurrent network of one layer, with outputs of the size of its inputs.
     """
 
     attends = False
@@ -50,23 +55,14 @@ class RecurrentMixer(nn.Module):
 
 
 class Hybrid(PreNormStack):
-    """Residual layers with a norm before each, recurrent ones and attention in any order, feed-forward layers between.
+    """Recurrent layers and attention in any order, in one residual stack.
 
-    Griffin (De et al. 2024) mixes two recurrent layers with one of attention to the nearest past: the state of the
-    recurrent layers reaches far, attention copies exactly. Without any attention it is a deep recurrent network.
+    Griffin (De et al. 2024) mixes two recurrent layers with one of local attention: the state of the recurrent layers
+    reaches far, attention copies exactly. Without any attention it is a deep recurrent network.
 
     Args:
-        input_size: features D of inputs and outputs, and of every layer.
-        layers: names from the first layer to the last, separated by commas: attention, RNN, LSTM, GRU,
-            MultiplicativeRNN, MultiplicativeLSTM, MinGRU, MinLSTM.
-        num_heads: attention heads; D is divisible by it.
-        num_kv_heads: heads of keys and values, shared by groups of queries; as many as heads where not given.
-        context: how far attention sees, the position itself included.
-        norm: layer (Ba et al. 2016) or rms (Zhang and Sennrich 2019).
-        activation: gelu or swiglu.
-        dropout: share dropped of the inputs and of what each half block adds, while training.
-        memory_size: features of a memory that each block attends to, between its layer and the feed-forward one; None
-            for none.
+        layers: names from the first layer to the last, separated by commas: attention, or a recurrent network such as
+            GRU or MinGRU.
     """
 
     def __init__(
@@ -82,11 +78,11 @@ class Hybrid(PreNormStack):
         memory_size: int | None = None,
     ) -> None:
         self.layers = [name for name in re.split(r"[\s,]+", layers) if name]
+        known = layer_networks()
         for name in self.layers:
-            if name != ATTENTION and name not in CELLS:
-                raise InputError(
-                    f"Hybrid(layers={layers!r}) has a layer {name!r}; expected names of {ATTENTION}, {', '.join(CELLS)}"
-                )
+            if name != ATTENTION and name not in known:
+                names = ", ".join((ATTENTION, *known))
+                raise InputError(f"Hybrid(layers={layers!r}) has a layer {name!r}; expected names of {names}")
         super().__init__(
             input_size, len(self.layers), num_heads, num_kv_heads, context, "rotary", norm, activation, dropout, True,
             memory_size,
@@ -95,10 +91,4 @@ class Hybrid(PreNormStack):
     def _mixer(self, number: int) -> nn.Module:
         if self.layers[number] == ATTENTION:
             return self._attention()
-        return RecurrentMixer(CELLS[self.layers[number]](self.input_size, self.input_size, 1))
-
-    def cells(self) -> dict[str, Cell]:
-        """See `Backbone.cells`: one for each layer that is no attention."""
-        blocks = enumerate(zip(self.layers, self.blocks, strict=True), start=1)
-        mixers = {str(number): block.mixer for number, (name, block) in blocks if name != ATTENTION}
-        return {number: mixer.network.layers[0] for number, mixer in mixers.items()}  # type: ignore[union-attr,index,misc]
+        return RecurrentMixer(layer_networks()[self.layers[number]](self.input_size, self.input_size, 1))

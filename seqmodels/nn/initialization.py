@@ -1,4 +1,4 @@
-"""How recurrent maps begin: what their eigenvalues are decides how far a new network remembers."""
+"""Initialisation of recurrent matrices, whose eigenvalues decide how far a new network remembers."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -12,9 +12,9 @@ Initialization = Literal["orthogonal", "identity", "np-rnn", "sparse", "glorot",
 
 
 def np_rnn_(weight: Tensor) -> None:
-    """Symmetric and positive definite, the largest eigenvalue exactly 1 and all others below (Talathi and Vartak 2016).
+    """Symmetric positive definite with largest eigenvalue 1 (Talathi and Vartak 2016), in place, (H, H).
 
-    One direction of the state is kept, all others fade. Filled in place, (H, H).
+    One direction of the state is kept, all others decay.
     """
     H = weight.shape[0]
     r = torch.randn(H, H, dtype=torch.float64)
@@ -23,8 +23,9 @@ def np_rnn_(weight: Tensor) -> None:
 
 
 def sparse_(weight: Tensor) -> None:
-    """Fifteen normal weights to each unit, the largest eigenvalue of size 0.95 (Pascanu, Mikolov and Bengio 2013; after
-    Sutskever et al. 2013): what is read fades slowly, and in many directions. Filled in place, (H, H).
+    """Fifteen normal weights per unit and spectral radius 0.95 (Pascanu, Mikolov and Bengio 2013), in place, (H, H).
+
+    Inputs decay slowly, and in many directions. The sparsity is that of Sutskever et al. (2013).
     """
     H = weight.shape[0]
     a = torch.randn(H, H, dtype=torch.float64)
@@ -33,11 +34,11 @@ def sparse_(weight: Tensor) -> None:
 
 
 def uniform_(weight: Tensor) -> None:
-    """Between -1 and 1 over the square root of the width, torch's own default. Filled in place, (H, H)."""
+    """Uniform within 1 / sqrt(H), torch's default, in place, (H, H)."""
     nn.init.uniform_(weight, -(weight.shape[0] ** -0.5), weight.shape[0] ** -0.5)
 
 
-_HOW: dict[str, Callable[[Tensor], object]] = {
+_METHODS: dict[str, Callable[[Tensor], object]] = {
     "orthogonal": nn.init.orthogonal_,
     "identity": nn.init.eye_,
     "np-rnn": np_rnn_,
@@ -48,23 +49,24 @@ _HOW: dict[str, Callable[[Tensor], object]] = {
 
 
 @torch.no_grad()
-def initialize_map(weight: Tensor, how: Initialization) -> None:
-    """Fill a square map with new weights, in place.
+def initialize_map(weight: Tensor, method: Initialization) -> None:
+    """Fill a square matrix, or each of several that are stacked, in place.
 
     - `orthogonal`: all singular values are 1 (Saxe et al. 2014).
     - `identity`: every unit keeps its value; with ReLU and zero biases this is the IRNN (Le, Jaitly and Hinton 2015).
     - `np-rnn`: see `np_rnn_`.
     - `sparse`: see `sparse_`.
-    - `glorot`: uniform, with the variance that keeps signals as large as they are (Glorot and Bengio 2010).
+    - `glorot`: uniform, with the variance that preserves the scale of signals (Glorot and Bengio 2010).
     - `uniform`: see `uniform_`.
 
     Args:
-        weight: (H, H).
-        how: one of the names above.
+        weight: (H, H), or (maps * H, H).
+        method: one of the names above.
 
     Raises:
-        InputError: there is no such initialisation.
+        InputError: the name is not known.
     """
-    if how not in _HOW:
-        raise InputError(f"the initialisation {how!r} is not known; choose one of {', '.join(_HOW)}")
-    _HOW[how](weight)
+    if method not in _METHODS:
+        raise InputError(f"the initialisation {method!r} is not known; choose one of {', '.join(_METHODS)}")
+    for block in weight.chunk(len(weight) // weight.shape[1]):
+        _METHODS[method](block)

@@ -1,6 +1,7 @@
-"""The linear recurrence `h_t = a_t * h_{t-1} + b_t`, in parallel over time.
+"""Minimal GRU and LSTM (Feng et al. 2024): gates do not depend on the state, so that training is parallel over time.
 
-Recurrent networks whose gates do not see the state: training is parallel over time (Feng et al. 2024).
+Both are linear recurrences `h_t = a_t * h_{t-1} + b_t`: a scan for sequences, one line for a step. Letters as in
+`rnn_lstm_gru`.
 """
 
 import math
@@ -15,30 +16,29 @@ from seqmodels.nn.cell import Cell, CellState
 from seqmodels.nn.initialization import Initialization
 from seqmodels.nn.recurrent import RecurrentStack
 
-ENOUGH = 1 << 12
-"""Features of a step, over all rows, from which on a processor gains nothing by taking several steps at once."""
+SERIAL_FROM = 1 << 12
+"""Features of a step, over all rows, above which a CPU gains nothing from several steps at once."""
 
 
 def scan(a: Tensor, b: Tensor, start: Tensor, pieces: int | None = None) -> Tensor:
     """All states of the recurrence `h_t = a_t * h_{t-1} + b_t` (Martin and Cundy 2018), feature by feature.
 
-    Time is cut into pieces that run side by side, each as if it began at zero; then the states at their ends are passed
-    on from piece to piece and added in. With T pieces of one step or one piece of T steps that is a plain loop; with
-    sqrt(T) pieces it takes 2 sqrt(T) steps one after the other, however many there are.
+    Time is cut into pieces that run in parallel, each from a state of zero; then their final states are passed from
+    piece to piece and added. One piece is a plain loop of T steps; sqrt(T) pieces take 2 sqrt(T) consecutive steps.
 
     Args:
-        a: factors (B, T, D); up to 1 in size, or products over a piece may overflow.
+        a: factors (B, T, D), at most 1 in size, or products over a piece may overflow.
         b: summands (B, T, D).
         start: the state before the first step, (B, D).
-        pieces: how many; where not given, one on a processor that a single step keeps busy, else sqrt(T).
+        pieces: number of pieces; by default one where a single step occupies a CPU, else sqrt(T).
 
     Returns:
-        h: (B, T, D), in double precision where `b` is, else in single precision.
+        States (B, T, D), in double precision if `b` is, else in single precision.
     """
     dtype = torch.float64 if b.dtype == torch.float64 else torch.float32  # a sum of many steps
     B, T, D = b.shape
     if pieces is None:
-        pieces = 1 if b.device.type == "cpu" and B * D >= ENOUGH else math.isqrt(T)
+        pieces = 1 if b.device.type == "cpu" and B * D >= SERIAL_FROM else math.isqrt(T)
     return _Scan.apply(a.to(dtype), b.to(dtype), start.to(dtype), pieces)  # type: ignore[no-any-return,no-untyped-call]
 
 
@@ -64,7 +64,7 @@ class _Scan(torch.autograd.Function):
 def _forwards(a: Tensor, b: Tensor, start: Tensor, pieces: int) -> Tensor:
     B, T, D = b.shape
     length = -(-T // pieces)
-    if missing := length * pieces - T:  # steps after the last, which nobody reads
+    if missing := length * pieces - T:  # steps after the last, discarded
         a, b = (torch.cat((tensor, tensor.new_zeros(B, missing, D)), 1) for tensor in (a, b))
     a, b = a.view(B, -1, length, D), b.view(B, -1, length, D)
     h = torch.empty_like(b)
@@ -80,32 +80,27 @@ def _forwards(a: Tensor, b: Tensor, start: Tensor, pieces: int) -> Tensor:
 
 
 class MinimalCell(Cell):
-    """`h_t = a_t * h_{t-1} + b_t`, `a_t` and `b_t` from the input alone: a scan for sequences, one line for a step.
+    """`h_t = a_t * h_{t-1} + b_t`, with `a_t` and `b_t` from the input alone."""
 
-    Args:
-        input_size: features D of the inputs.
-        hidden_size: features of the hidden state, which is also the output.
-    """
-
-    maps: tuple[str, ...] = ("z", "v")
-    """What the maps that are stacked in the matrix compute: gates and the value."""
+    maps: tuple[str, ...] = ("z", "n")
+    """Letters of the gates and the candidate whose matrices are stacked in one weight matrix."""
     highway = "a"
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
         self.from_input = nn.Linear(input_size, len(self.maps) * hidden_size)
-        self.from_input.stacked_maps = len(self.maps)  # type: ignore[assignment]  # optimisers ask
+        self.from_input.stacked_maps = len(self.maps)  # type: ignore[assignment]  # read by optimisers
 
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
-        """Biases are zero; there is no recurrent map."""
+        """See `Cell.reset_parameters`; biases are zero, and there is no recurrent matrix."""
         nn.init.zeros_(self.from_input.bias)
 
     @abstractmethod
     def coefficients(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """`a` and `b`, (..., hidden_size), from what `read` made of the inputs."""
+        """`a` and `b`, (..., H), from the result of `read`."""
 
     def read(self, x: Tensor) -> Tensor:
-        """Gates before their nonlinearity, and the value: (..., maps * hidden_size)."""
+        """Gates before their nonlinearity, and the candidate: (..., maps * H)."""
         return self.from_input(x)  # type: ignore[no-any-return]
 
     def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
@@ -113,13 +108,13 @@ class MinimalCell(Cell):
         return (a * state[0] + b,)
 
     def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """The share `a` of the state that is kept; all other gates are one minus it."""
+        """The fraction `a` of the state that is kept; all other gates are one minus it."""
         return {"a": self.coefficients(_precise(z))[0]}
 
     def sequence(self, x: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
-        """All steps in one scan; see `Cell.sequence`, with which it agrees."""
+        """See `Cell.sequence`: all steps in one scan."""
         a, b = self.coefficients(_precise(self.read(x)))
-        if lengths is not None:  # behind the last real step the state stays
+        if lengths is not None:  # after the last real step the state stays
             beyond = (torch.arange(x.shape[1], device=x.device) >= lengths[:, None]).unsqueeze(-1)
             a, b = a.masked_fill(beyond, 1.0), b.masked_fill(beyond, 0.0)
         h = scan(a, b, state[0])
@@ -127,50 +122,42 @@ class MinimalCell(Cell):
 
 
 def _precise(z: Tensor) -> Tensor:
-    """In single precision at least: in half precision, a gate could not remember for more than a few hundred steps."""
+    """In single precision at least: in half precision, gates cannot remember for more than a few hundred steps."""
     return z if z.dtype == torch.float64 else z.float()
 
 
 class MinGRUCell(MinimalCell):
-    """`h_t = (1 - z_t) * h_{t-1} + z_t * v_t` with `z_t = sigmoid(W_z x_t + b_z)` and `v_t = W_v x_t + b_v`."""
+    """`h_t = (1 - z_t) * h_{t-1} + z_t * n_t` with `z_t = sigmoid(W_z x_t + b_z)` and `n_t = W_n x_t + b_n`."""
 
     def coefficients(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        update, v = z.chunk(2, -1)
-        return (-update).sigmoid(), update.sigmoid() * v
+        update, n = z.chunk(2, -1)
+        return (-update).sigmoid(), update.sigmoid() * n
 
 
 class MinLSTMCell(MinimalCell):
-    """`h_t = f_t * h_{t-1} + i_t * v_t`, the gates scaled to sum to one: `f_t / (f_t + i_t)` and `i_t / (f_t + i_t)`.
+    """`h_t = f_t * h_{t-1} + i_t * g_t`, the gates divided by their sum: `f_t / (f_t + i_t)` and `i_t / (f_t + i_t)`.
 
-    The forget gate starts with a bias of 1, as in `LSTMCell`.
+    The bias of the forget gate is initialised to 1, as in `LSTMCell`.
     """
 
-    maps = ("f", "i", "v")
+    maps = ("f", "i", "g")
 
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
-        """As the other minimal cell, but for the forget gate's bias."""
+        """See `MinimalCell.reset_parameters`; the bias of the forget gate is 1."""
         super().reset_parameters(recurrent)
         with torch.no_grad():
             self.from_input.bias[: self.hidden_size] = 1.0
 
     def coefficients(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        f, i, v = z.chunk(3, -1)
-        difference = F.logsigmoid(f) - F.logsigmoid(i)  # a quotient of gates that both are nearly zero has no digits
-        return difference.sigmoid(), (-difference).sigmoid() * v
+        f, i, g = z.chunk(3, -1)
+        difference = F.logsigmoid(f) - F.logsigmoid(i)  # the quotient of two nearly closed gates has no digits
+        return difference.sigmoid(), (-difference).sigmoid() * g
 
 
 class MinimalStack(RecurrentStack):
-    """Layers of a minimal cell, which has no recurrent weights to draw or to drop.
+    """Layers of a minimal cell, which has no recurrent weights to initialise or to drop.
 
-    A layer sees the past only through what the layer below hands it, so that two layers or more are needed for a gate
-    to depend on what came before.
-
-    Args:
-        input_size: features of the inputs.
-        hidden_size: features of the state and output of every layer.
-        num_layers: how many layers.
-        dropout: share of outputs dropped between layers while training.
-        learn_initial_state: start from a learned state rather than from zeros.
+    The gates of a layer depend on earlier inputs only through the layer below, so two layers or more are needed.
     """
 
     def __init__(
@@ -185,14 +172,14 @@ class MinimalStack(RecurrentStack):
 
 
 class MinGRU(MinimalStack):
-    """A GRU reduced to what can be computed in parallel over time. Arguments as of `MinimalStack`."""
+    """A GRU that is parallel over time."""
 
     def _cell(self, input_size: int, hidden_size: int) -> Cell:
         return MinGRUCell(input_size, hidden_size)
 
 
 class MinLSTM(MinimalStack):
-    """An LSTM reduced to what can be computed in parallel over time. Arguments as of `MinimalStack`."""
+    """An LSTM that is parallel over time."""
 
     def _cell(self, input_size: int, hidden_size: int) -> Cell:
         return MinLSTMCell(input_size, hidden_size)

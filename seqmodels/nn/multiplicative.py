@@ -1,7 +1,7 @@
-"""Recurrent networks whose recurrent map depends on the input: every token has a map of its own, of shared factors.
+"""Multiplicative RNN and LSTM: the recurrent matrix depends on the input, through shared factors.
 
-`W_rec(x_t) = W_hf diag(W_fx x_t) W_fh`: the state goes through `W_fh`, each of the factors is scaled by what the input
-says, and `W_hf` takes them back. Names as in `cells`; `m` is the scaled factors.
+`W_rec(x_t) = W_hf diag(W_fx x_t) W_fh`: the state is mapped to factors by `W_fh`, each factor is scaled by the input,
+and `W_hf` maps them back. Letters as in `rnn_lstm_gru`; `m` stands for the scaled factors.
 """
 
 from abc import abstractmethod
@@ -11,20 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.nn.cell import Cell, CellState
-from seqmodels.nn.initialization import Initialization
+from seqmodels.nn.dropout import weight_dropout
+from seqmodels.nn.initialization import Initialization, initialize_map
 from seqmodels.nn.recurrent import RecurrentStack
 
 
 class MultiplicativeCell(Cell):
-    """What both have in common: the factors `m_t = W_fx x_t * W_fh h_{t-1}`, as many as hidden units.
-
-    Args:
-        input_size: features D of the inputs.
-        hidden_size: features of the hidden state, which is also the output.
-    """
+    """The factors `m_t = W_fx x_t * W_fh h_{t-1}`, one for each hidden unit, in the place of `h_{t-1}`."""
 
     maps: tuple[str, ...] = ("h",)
-    """What the maps that take the factors back compute."""
+    """Letters of the gates and candidates whose matrices are stacked in `W_hf`."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
@@ -33,86 +29,81 @@ class MultiplicativeCell(Cell):
         self.from_input = nn.Linear(input_size, len(self.maps) * hidden_size)
         self.from_factors = nn.Linear(hidden_size, len(self.maps) * hidden_size, bias=False)
         for stacked in (self.from_input, self.from_factors):
-            stacked.stacked_maps = len(self.maps)  # type: ignore[assignment]  # optimisers ask
-
-    def recurrent_maps(self) -> list[Tensor]:
-        return [self.factors_of_state.weight, self.from_factors.weight]
-
-    def named_maps(self) -> dict[str, Tensor]:
-        """See `Cell.named_maps`: `m` for the map to the factors, the others are those from the factors on."""
-        of_state, from_factors = self.recurrent_maps()
-        return {"m": of_state, **dict(zip(self.maps, from_factors.chunk(len(self.maps)), strict=True))}
+            stacked.stacked_maps = len(self.maps)  # type: ignore[assignment]  # read by optimisers
 
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
-        """See `Cell.reset_parameters`; biases are zero, and the factors of inputs of unit variance have it, too."""
-        super().reset_parameters(recurrent)
+        """See `Cell.reset_parameters`; biases are zero, and inputs of unit variance have factors of unit variance."""
+        initialize_map(self.factors_of_state.weight, recurrent)
+        initialize_map(self.from_factors.weight, recurrent)
         nn.init.normal_(self.factors_of_input.weight, std=self.input_size**-0.5)
         nn.init.zeros_(self.from_input.bias)
 
     def read(self, x: Tensor) -> Tensor:
-        """The factors of the input and what it adds to the gates: (..., (1 + maps) * hidden_size)."""
+        """The factors of the input, and its part of the gates: (..., (1 + maps) * H)."""
         return torch.cat((self.factors_of_input(x), self.from_input(x)), -1)
 
     def weights(self) -> tuple[Tensor, ...]:
-        return self._dropped(self.factors_of_state.weight), self._dropped(self.from_factors.weight)
+        """`W_fh` and `W_hf`."""
+        matrices = self.factors_of_state.weight, self.from_factors.weight
+        return tuple(weight_dropout(matrix, self.weight_dropout, self.training) for matrix in matrices)
 
     def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
-        return self._from_sums(self._sums(z, state, weights), state)
+        return self._activate(self._preactivations(z, state, weights), state)
 
-    def _sums(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> Tensor:
-        """What enters the nonlinearities, (B, maps * hidden_size)."""
+    def _preactivations(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> Tensor:
+        """Inputs of the nonlinearities, (B, maps * H)."""
         factors, of_input = z.tensor_split([self.hidden_size], -1)
         of_state, from_factors = weights
         m = factors * F.linear(state[0], of_state)
         return of_input + F.linear(m, from_factors)
 
     @abstractmethod
-    def _from_sums(self, sums: Tensor, state: CellState) -> CellState:
-        """The next state from the sums that enter the nonlinearities, (B, maps * hidden_size)."""
+    def _activate(self, a: Tensor, state: CellState) -> CellState:
+        """The next state from the result of `_preactivations`."""
 
 
 class MultiplicativeRNNCell(MultiplicativeCell):
     """`h_t = tanh(W_hf m_t + W_hx x_t + b)` (Sutskever, Martens and Hinton 2011)."""
 
-    def _from_sums(self, sums: Tensor, state: CellState) -> CellState:
-        return (sums.tanh(),)
+    def _activate(self, a: Tensor, state: CellState) -> CellState:
+        return (a.tanh(),)
 
 
 class MultiplicativeLSTMCell(MultiplicativeCell):
-    """An LSTM whose gates and value see `m_t` in the place of `h_{t-1}` (Krause et al. 2016).
+    """An LSTM with `m_t` in the place of `h_{t-1}` (Krause et al. 2016).
 
-    The forget gate starts with a bias of 1, as in `LSTMCell`.
+    The bias of the forget gate is initialised to 1, as in `LSTMCell`.
     """
 
     state_tensors = 2
-    maps = ("i", "f", "v", "o")
+    maps = ("i", "f", "g", "o")
     highway = "f"
 
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
-        """As the other multiplicative cell, but for the forget gate's bias."""
+        """See `MultiplicativeCell.reset_parameters`; the bias of the forget gate is 1."""
         super().reset_parameters(recurrent)
         with torch.no_grad():
             self.from_input.bias[self.hidden_size : 2 * self.hidden_size] = 1.0
 
-    def _from_sums(self, sums: Tensor, state: CellState) -> CellState:
-        i, f, v, o = sums.chunk(4, -1)
-        c = f.sigmoid() * state[1] + i.sigmoid() * v.tanh()
+    def _activate(self, a: Tensor, state: CellState) -> CellState:
+        i, f, g, o = a.chunk(4, -1)
+        c = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
         return o.sigmoid() * c.tanh(), c
 
     def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        i, f, _, o = self._sums(z, state, weights).sigmoid().chunk(4, -1)
+        i, f, _, o = self._preactivations(z, state, weights).sigmoid().chunk(4, -1)
         return {"i": i, "f": f, "o": o}
 
 
 class MultiplicativeRNN(RecurrentStack):
-    """A vanilla network with a recurrent map for each input. Arguments as of `RecurrentStack`."""
+    """A vanilla network with a recurrent matrix for each input."""
 
     def _cell(self, input_size: int, hidden_size: int) -> Cell:
         return MultiplicativeRNNCell(input_size, hidden_size)
 
 
 class MultiplicativeLSTM(RecurrentStack):
-    """An LSTM with recurrent maps for each input. Arguments as of `RecurrentStack`."""
+    """An LSTM with recurrent matrices for each input."""
 
     def _cell(self, input_size: int, hidden_size: int) -> Cell:
         return MultiplicativeLSTMCell(input_size, hidden_size)

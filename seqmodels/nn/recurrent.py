@@ -1,35 +1,34 @@
 """Stacks of recurrent cells behind the `Backbone` contract."""
 
 from abc import abstractmethod
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from seqmodels.errors import InputError
 from seqmodels.nn.backbone import Backbone
-from seqmodels.nn.cell import Cell
+from seqmodels.nn.cell import Cell, CellState
 from seqmodels.nn.dropout import variational_dropout
 from seqmodels.nn.initialization import Initialization
-from seqmodels.nn.trace import Trace, Unrolled
+from seqmodels.nn.trace import Trace
 from seqmodels.state import State, where
 
 
 class RecurrentStack(Backbone):
     """Layers of one cell, each reading the outputs of the one below; the base of all recurrent networks.
 
-    The state is a tuple with the cell's own state for each layer.
+    The state is a tuple with the state of each layer's cell.
 
     Args:
         input_size: features of the inputs.
-        hidden_size: features of the state and output of every layer.
-        num_layers: how many layers.
-        dropout: share of outputs dropped between layers while training.
-        weight_dropout: share of the recurrent weights dropped while training, anew in each batch (Merity et al. 2018).
-        recurrent_init: how the recurrent maps begin: orthogonal, identity, np-rnn, sparse, glorot or uniform.
-        learn_initial_state: start from a learned state rather than from zeros.
+        hidden_size: hidden units of each layer.
+        num_layers: number of layers.
+        dropout: dropout probability between layers.
+        weight_dropout: dropout probability of recurrent weights, one mask per batch (Merity et al. 2018).
+        recurrent_init: initialisation of recurrent matrices: orthogonal, identity, np-rnn, sparse, glorot or uniform.
+        learn_initial_state: learn the initial state instead of starting from zeros.
     """
-
-    unrolls = True
 
     def __init__(
         self,
@@ -49,14 +48,13 @@ class RecurrentStack(Backbone):
                 f"weight_dropout={weight_dropout}"
             )
         self.input_size, self.output_size, self.dropout = input_size, hidden_size, dropout
-        sizes = [input_size] + [hidden_size] * num_layers
-        cells = [self._cell(D, hidden_size) for D in sizes[:-1]]
-        for cell in cells:
+        self.layers = nn.ModuleList(self._cell(D, hidden_size) for D in [input_size] + [hidden_size] * (num_layers - 1))
+        for cell in self.cells:
             cell.reset_parameters(recurrent_init)
             cell.weight_dropout = weight_dropout
-        self.layers = nn.ModuleList(cells)
-        self.state_size = sum(cell.state_tensors for cell in cells) * hidden_size
-        start = torch.zeros(self.state_size)  # a vector: it does not decay
+        self.state_size = sum(cell.state_tensors for cell in self.cells) * hidden_size
+        """Features of a row's state, all layers together."""
+        start = torch.zeros(self.state_size)  # a vector: exempt from weight decay
         self.start: Tensor
         if learn_initial_state:
             self.start = nn.Parameter(start)
@@ -67,22 +65,19 @@ class RecurrentStack(Backbone):
     def _cell(self, input_size: int, hidden_size: int) -> Cell:
         """The cell of one layer."""
 
+    @property
+    def cells(self) -> list[Cell]:
+        """The cell of each layer, from the first to the last."""
+        return cast(list[Cell], list(self.layers))
+
     def initial_state(self, rows: int) -> State:
-        """The state before the first position, for a batch of that many rows."""
+        """The state before the first position, for a batch of `rows` rows."""
         return self.as_state(self.start.expand(rows, -1))
 
     def as_state(self, features: Tensor) -> State:
-        """See `Backbone.as_state`: `h` and what else there is of each layer, from the first to the last."""
+        """A state from a matrix (B, state_size): `h`, and `c` where there is one, of each layer in turn."""
         tensors = iter(features.view(len(features), -1, self.output_size).unbind(1))
-        return tuple(tuple(next(tensors) for _ in range(cell.state_tensors)) for cell in self.layers)  # type: ignore[arg-type]
-
-    def cells(self) -> dict[str, Cell]:
-        """See `Backbone.cells`: one for each layer."""
-        return {str(number): cell for number, cell in enumerate(self.layers, 1)}  # type: ignore[misc]
-
-    def units(self) -> dict[nn.Module, tuple[str, ...]]:
-        """See `Backbone.units`: the layers."""
-        return dict.fromkeys(self.layers, ("step", "sequence"))
+        return tuple(tuple(next(tensors) for _ in range(cell.state_tensors)) for cell in self.cells)
 
     def forward(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
@@ -117,49 +112,27 @@ class RecurrentStack(Backbone):
             x = x * mask.unsqueeze(-1)
         return x, tuple(ends)
 
-    def unrolled(
-        self, x: Tensor, state: State | None = None, mask: Tensor | None = None, lightly: bool = False
-    ) -> tuple[Tensor, list[Unrolled]]:
-        """What `forward` returns first, by the cells' equations, so that nothing is hidden in a kernel.
-
-        Args:
-            x: inputs, (B, T, input_size).
-            state: see `forward`.
-            mask: see there.
-            lightly: see `Cell.unroll_lightly`; padding takes the long way all the same.
-
-        Returns:
-            Outputs (B, T, output_size), and what happened in each layer, from the first to the last.
-        """
-        self._check(x, mask, None)
-        layers: list[Unrolled] = []
-        start = self.initial_state(x.shape[0]) if state is None else state
-        for number, (cell, before) in enumerate(zip(self.layers, start, strict=True)):
-            if number:
-                x = variational_dropout(x, self.dropout, self.training)
-            light = lightly and mask is None
-            layer = cell.unroll_lightly(x, before) if light else cell.unroll(x, before, mask)  # type: ignore[operator]
-            layers.append(layer)
-            x = layer.over_time()[0]
-        return x if mask is None else x * mask.unsqueeze(-1), layers
-
     def traced(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State, Trace]:
         """See `Backbone.traced`: hidden and cell states of each layer, `1.h` and `1.c`, and its gates."""
         self._check(x, mask, memory)
-        y, layers = self.unrolled(x, state, mask)
-        trace = Trace()
-        for number, (cell, layer) in enumerate(zip(self.layers, layers, strict=True), 1):
-            for name, tensors in zip("hc", zip(*layer.states, strict=True), strict=False):
-                trace.units[f"{number}.{name}"] = _real(torch.stack(tensors, 1), mask)
-            for name in layer.gates[0]:
-                trace.gates[f"{number}.{name}"] = _real(torch.stack([each[name] for each in layer.gates], 1), mask)
+        trace, ends = Trace(), list[State]()
+        real: Tensor | int = 1 if mask is None else mask.unsqueeze(-1)
+        starts = cast(tuple[CellState, ...], self.initial_state(x.shape[0]) if state is None else state)
+        for number, (cell, start) in enumerate(zip(self.cells, starts, strict=True), 1):
+            if number > 1:
+                x = variational_dropout(x, self.dropout, self.training)
+            weights, states, gates = cell.weights(), [start], list[dict[str, Tensor]]()
+            for t, z in enumerate(cell.read(x).unbind(1)):
+                gates.append(cell.gates(z, states[-1], weights))
+                following = cell.advance(z, states[-1], weights)
+                states.append(following if mask is None else where(mask[:, t], following, states[-1]))  # type: ignore[arg-type]
+            over_time = [torch.stack(tensors, 1) for tensors in zip(*states[1:], strict=True)]
+            trace.units |= {f"{number}.{name}": h * real for name, h in zip("hc", over_time, strict=False)}
+            trace.gates |= {f"{number}.{k}": torch.stack([each[k] for each in gates], 1) * real for k in gates[0]}
             if cell.highway is not None:
                 trace.highways.append(f"{number}.{cell.highway}")
-        return y, tuple(layer.states[-1] for layer in layers), trace
-
-
-def _real(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Zero at padding."""
-    return values if mask is None else values * mask.unsqueeze(-1)
+            x = over_time[0]
+            ends.append(states[-1])
+        return x * real, tuple(ends), trace

@@ -1,7 +1,8 @@
-"""The textbook's recurrent cells, and torch's fused kernels beside their equations.
+"""RNN, LSTM and GRU: the textbook's equations, with torch's fused kernels for whole sequences.
 
-Names are the textbook's: `h` hidden state, `c` cell state, `i` input gate, `f` forget gate, `o` output gate,
-`v` value; `r` and `z` are the reset and update gates of the GRU. B rows, T positions, D features.
+Letters are the textbook's: `h` hidden state, `c` cell state; input gate `i`, forget gate `f`, candidate `g` and output
+gate `o` of the LSTM; reset gate `r`, update gate `z` and candidate `n` of the GRU. Some lectures write `v`, for value,
+for both candidates. B rows, T positions, D features, H hidden units.
 """
 
 from abc import abstractmethod
@@ -15,49 +16,50 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from seqmodels.environment import has_bf16_lstm
 from seqmodels.errors import InputError
 from seqmodels.nn.cell import Cell, CellState
-from seqmodels.nn.elman import ElmanUnrolled, elman
-from seqmodels.nn.initialization import Initialization
+from seqmodels.nn.dropout import weight_dropout
+from seqmodels.nn.initialization import Initialization, initialize_map
 from seqmodels.nn.recurrent import RecurrentStack
-from seqmodels.nn.trace import Unrolled
 from seqmodels.state import State, select, where
 
 
 class FusedCell(Cell):
-    """A cell whose sequence runs in one kernel of torch, a module of which holds the parameters."""
+    """A cell whose sequence runs in one kernel of torch; the kernel's module holds the parameters.
+
+    Args:
+        input_size: features D of the inputs.
+        hidden_size: features H of the hidden state.
+        kernel: one layer of torch's `RNN`, `LSTM` or `GRU`, batch first.
+    """
 
     maps: tuple[str, ...] = ("h",)
-    """What the maps that are stacked in each matrix compute, by its textbook name."""
+    """Letters of the gates and candidates whose matrices are stacked in each weight matrix, in torch's order."""
 
     def __init__(self, input_size: int, hidden_size: int, kernel: nn.RNNBase) -> None:
         super().__init__(input_size, hidden_size)
-        kernel.stacked_maps = len(self.maps)  # optimisers ask
+        kernel.stacked_maps = len(self.maps)  # read by optimisers
         self.kernel = kernel
-
-    def recurrent_maps(self) -> list[Tensor]:
-        return [self.kernel.weight_hh_l0]  # type: ignore[list-item]
-
-    def named_maps(self) -> dict[str, Tensor]:
-        return dict(zip(self.maps, self.kernel.weight_hh_l0.chunk(len(self.maps)), strict=True))  # type: ignore[operator]
 
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
         """See `Cell.reset_parameters`; biases are zero."""
-        super().reset_parameters(recurrent)
+        initialize_map(self.kernel.weight_hh_l0, recurrent)  # type: ignore[arg-type]
         for name, parameter in self.kernel.named_parameters():
             if "bias" in name:
                 nn.init.zeros_(parameter)
 
     def read(self, x: Tensor) -> Tensor:
-        """`W_in x + b`, for all gates at once: (..., maps * hidden_size)."""
+        """`W_in x + b` of all gates, (..., maps * H)."""
         return F.linear(x, self.kernel.weight_ih_l0, self.kernel.bias_ih_l0)  # type: ignore[arg-type]
 
     def weights(self) -> tuple[Tensor, ...]:
-        return self._dropped(self.kernel.weight_hh_l0), self.kernel.bias_hh_l0  # type: ignore[arg-type,return-value]
+        """The recurrent matrix, (maps * H, H), and its bias."""
+        recurrent: Tensor = self.kernel.weight_hh_l0  # type: ignore[assignment]
+        return weight_dropout(recurrent, self.weight_dropout, self.training), self.kernel.bias_hh_l0  # type: ignore[return-value]
 
     def sequence(self, x: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
-        """All steps in one kernel; see `Cell.sequence`, with which it agrees."""
+        """See `Cell.sequence`: all steps in one kernel."""
         recurrent, bias = self.weights()
         matrices = [self.kernel.weight_ih_l0, recurrent, self.kernel.bias_ih_l0, bias]
-        # With biases, one layer, no dropout, whether gradients will be asked for, one direction.
+        # With biases, one layer, no dropout, whether gradients are needed, one direction.
         options = (matrices, True, 1, 0.0, torch.is_grad_enabled(), False)
         if lengths is None:
             y, *end = self._fused(x, self._layered(state), *options, True)  # batch first
@@ -72,18 +74,16 @@ class FusedCell(Cell):
 
     @abstractmethod
     def _fused(self, *arguments: Any) -> tuple[Tensor, ...]:
-        """Torch's kernel: outputs, then the state, a tensor (1, B, hidden_size) for each of its tensors."""
+        """Torch's kernel: outputs, then the tensors of the state, (1, B, H) each."""
 
     def _layered(self, state: State) -> Any:
-        """The state as the kernel takes it: torch counts layers first."""
+        """The state as the kernel expects it, with layers as the first dimension."""
         layers = tuple(tensor.unsqueeze(0).contiguous() for tensor in state)  # type: ignore[union-attr]
         return layers if len(layers) > 1 else layers[0]
 
 
 class RNNCell(FusedCell):
     """`h_t = f(W_rec h_{t-1} + W_in x_t + b)` (Elman 1990), `f` the hyperbolic tangent or ReLU."""
-
-    light = True
 
     def __init__(self, input_size: int, hidden_size: int, nonlinearity: Literal["tanh", "relu"] = "tanh") -> None:
         kernel = nn.RNN(input_size, hidden_size, nonlinearity=nonlinearity, batch_first=True)
@@ -93,33 +93,6 @@ class RNNCell(FusedCell):
     def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         return (self.nonlinearity(F.linear(state[0], *weights) + z),)
 
-    def unroll_lightly(self, x: Tensor, state: CellState) -> Unrolled:
-        return self.side_by_side(x, self.read(x), state, tuple(weight.unsqueeze(0) for weight in self.weights()), self)
-
-    def side_by_side(self, x: Tensor, z: Tensor, state: CellState, weights: tuple[Tensor, ...], cell: Cell) -> Unrolled:
-        """Sequences of N such cells, each with weights of its own.
-
-        Args:
-            x: inputs (N * B, T, D).
-            z: what the cells read of them, (N * B, T, H).
-            state: the state before the first step, (N * B, H).
-            weights: recurrent weights (N, H, H) and biases (N, H).
-            cell: that of the sequence.
-        """
-        recurrent, bias = weights
-        N = len(recurrent)
-        z = z + bias.repeat_interleave(len(z) // N, 0).unsqueeze(1)
-        start = state[0].view(N, -1, self.hidden_size)
-        h = elman(z.view(N, -1, *z.shape[1:]), start, recurrent, self.nonlinearity is torch.relu)
-        return ElmanUnrolled(cell, x, z, h.flatten(0, 1), recurrent)
-
-    def pulled_back(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...], delta: CellState) -> CellState:
-        """`(delta * f'(a)) W_rec` with the slope of `f` held constant, too (Pascanu et al. 2013)."""
-        with torch.no_grad():
-            (h,) = self.advance(z, state, weights)
-            slope = 1 - h.square() if self.nonlinearity is torch.tanh else (h > 0).to(h.dtype)
-        return ((delta[0] * slope) @ weights[0],)
-
     def _fused(self, *arguments: Any) -> tuple[Tensor, ...]:
         return (torch.rnn_tanh if self.nonlinearity is torch.tanh else torch.rnn_relu)(*arguments)
 
@@ -127,28 +100,28 @@ class RNNCell(FusedCell):
 class LSTMCell(FusedCell):
     """Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate by Gers et al. 2000).
 
-    `c_t = f_t * c_{t-1} + i_t * v_t` and `h_t = o_t * tanh(c_t)`: along `c` the gradient is only scaled by `f`.
-    The forget gate starts with a bias of 1 (Jozefowicz et al. 2015), so that a new network remembers.
+    `c_t = f_t * c_{t-1} + i_t * g_t` and `h_t = o_t * tanh(c_t)`: along `c` the gradient is only scaled by `f`.
+    The bias of the forget gate is initialised to 1 (Jozefowicz et al. 2015), so that a new network remembers.
     """
 
     state_tensors = 2
     highway = "f"
-    maps = ("i", "f", "v", "o")
+    maps = ("i", "f", "g", "o")
 
     def __init__(self, input_size: int, hidden_size: int, forget_bias: float = 1.0) -> None:
         super().__init__(input_size, hidden_size, nn.LSTM(input_size, hidden_size, batch_first=True))
         self.forget_bias = forget_bias
 
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
-        """As all fused cells, but for the forget gate's bias."""
+        """See `FusedCell.reset_parameters`; the bias of the forget gate is `forget_bias`."""
         super().reset_parameters(recurrent)
         with torch.no_grad():
             self.kernel.bias_ih_l0[self.hidden_size : 2 * self.hidden_size] = self.forget_bias  # type: ignore[operator]
 
     def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         h, c = state
-        i, f, v, o = (F.linear(h, *weights) + z).chunk(4, -1)
-        c = f.sigmoid() * c + i.sigmoid() * v.tanh()
+        i, f, g, o = (F.linear(h, *weights) + z).chunk(4, -1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
         return o.sigmoid() * c.tanh(), c
 
     def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -165,32 +138,32 @@ class LSTMCell(FusedCell):
 
 
 def _in_single(value: Any) -> Any:
-    """Arguments of a kernel with its tensors of numbers in single precision."""
+    """Arguments of a kernel with floating-point tensors in single precision."""
     if isinstance(value, tuple | list):
         return type(value)(_in_single(part) for part in value)
     return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 class GRUCell(FusedCell):
-    """Gated recurrent unit (Cho et al. 2014), with the reset gate after the recurrent map.
+    """Gated recurrent unit (Cho et al. 2014), with the reset gate after the recurrent matrix, as in cuDNN and torch.
 
-    `h_t = (1 - z_t) * v_t + z_t * h_{t-1}` with `v_t = tanh(W_in x_t + b_in + r_t * (W_rec h_{t-1} + b_rec))`:
-    the hidden state itself is the highway. The reset gate stands after the map, as in cuDNN and torch.
+    `h_t = (1 - z_t) * n_t + z_t * h_{t-1}` with `n_t = tanh(W_in x_t + b_in + r_t * (W_rec h_{t-1} + b_rec))`:
+    along `h` the gradient is scaled by `z`.
     """
 
     highway = "z"
-    maps = ("r", "z", "v")
+    maps = ("r", "z", "n")
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size, nn.GRU(input_size, hidden_size, batch_first=True))
 
     def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         (h,) = state
-        r_in, z_in, v_in = z.chunk(3, -1)
-        r_rec, z_rec, v_rec = F.linear(h, *weights).chunk(3, -1)
+        r_in, z_in, n_in = z.chunk(3, -1)
+        r_rec, z_rec, n_rec = F.linear(h, *weights).chunk(3, -1)
         update = (z_in + z_rec).sigmoid()
-        v = (v_in + (r_in + r_rec).sigmoid() * v_rec).tanh()
-        return (v + update * (h - v),)
+        n = (n_in + (r_in + r_rec).sigmoid() * n_rec).tanh()
+        return (n + update * (h - n),)
 
     def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         r, update, _ = z.chunk(3, -1)
@@ -202,16 +175,9 @@ class GRUCell(FusedCell):
 
 
 class RNN(RecurrentStack):
-    """Vanilla recurrent network, `h_t = f(W_rec h_{t-1} + W_in x_t + b)`.
+    """Vanilla recurrent network, `h_t = f(W_rec h_{t-1} + W_in x_t + b)`; ReLU and identity make it an IRNN.
 
     Args:
-        input_size: as all others, see `RecurrentStack`.
-        hidden_size: see there.
-        num_layers: see there.
-        dropout: see there.
-        weight_dropout: see there.
-        recurrent_init: see there; with identity and ReLU this is the IRNN (Le, Jaitly and Hinton 2015).
-        learn_initial_state: see there.
         nonlinearity: f, the hyperbolic tangent or ReLU.
     """
 
@@ -238,17 +204,10 @@ class RNN(RecurrentStack):
 
 
 class LSTM(RecurrentStack):
-    """Long short-term memory; its cell state is a highway for gradients.
+    """Long short-term memory, whose cell state is a highway for gradients.
 
     Args:
-        input_size: as all others, see `RecurrentStack`.
-        hidden_size: see there.
-        num_layers: see there.
-        dropout: see there.
-        weight_dropout: see there.
-        recurrent_init: see there.
-        learn_initial_state: see there.
-        forget_bias: of the forget gate in a new network; the higher, the longer it remembers.
+        forget_bias: initial bias of the forget gate; the higher, the longer a new network remembers.
     """
 
     def __init__(
@@ -272,7 +231,7 @@ class LSTM(RecurrentStack):
 
 
 class GRU(RecurrentStack):
-    """Gated recurrent unit; its hidden state is the highway. Arguments as of `RecurrentStack`."""
+    """Gated recurrent unit, whose hidden state is a highway for gradients."""
 
     def _cell(self, input_size: int, hidden_size: int) -> Cell:
         return GRUCell(input_size, hidden_size)

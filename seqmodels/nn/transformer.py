@@ -1,6 +1,6 @@
-"""Stacks of residual layers with a norm before each: attention or recurrent layers, and feed-forward layers between.
+"""The Transformer behind the `Backbone` contract, as decoder-only network, encoder, or decoder with a memory.
 
-The Transformer behind the `Backbone` contract: decoder alone, encoder, or decoder with a memory.
+Its base, a pre-norm stack of residual blocks, also carries networks with recurrent layers.
 """
 
 from abc import abstractmethod
@@ -21,12 +21,25 @@ from seqmodels.state import State
 
 
 class PreNormStack(Backbone):
-    """Residual layers with a norm before each, and one at the end; the base of Transformer and Hybrid.
+    """Pre-norm residual blocks and a final norm; the base of Transformer and Hybrid.
 
-    The state is `(seen, key_positions, layers)`: how many real positions each row has read, (B,); the position of
-    every cached key, (B, S), -1 at padding, or an empty tuple while there was no padding; the state of each layer,
-    which for attention is its keys and values. With rotary positions a stream may go on without end, and the cache
-    keeps what the context still needs; learned positions end at the context.
+    The state is `(seen, key_positions, layers)`: the number of real positions that each row has read, (B,); the
+    position of every cached key, (B, S), -1 at padding, or an empty tuple until there is padding; the state of each
+    layer, which for attention is its keys and values. Rotary positions allow streams of any length, of which the cache
+    keeps the last `context - 1` keys; learned positions end at `context`.
+
+    Args:
+        input_size: features D of inputs, outputs and all layers.
+        num_layers: number of blocks.
+        num_heads: attention heads; D is divisible by it.
+        num_kv_heads: heads of keys and values, each shared by a group of queries; default: num_heads.
+        context: number of positions that a position attends to, itself included.
+        positions: rotary (Su et al. 2021) or learned (one vector for each of `context` positions).
+        norm: layer (Ba et al. 2016) or rms (Zhang and Sennrich 2019).
+        activation: gelu or swiglu.
+        dropout: dropout probability of the inputs and of each residual branch.
+        causal: attend to earlier positions only.
+        memory_size: features of a memory that each block attends to, such as an encoded source.
     """
 
     def __init__(
@@ -72,16 +85,20 @@ class PreNormStack(Backbone):
         )
         self.norm = make_norm(norm, input_size)
         self.compiled = False
-        """Whether blocks are compiled where they learn."""
+        """Whether blocks are compiled in training."""
         self._attends = next((number for number, block in enumerate(self.blocks) if block.mixer.attends), None)  # type: ignore[union-attr]
         self._initialize()
 
     @abstractmethod
     def _mixer(self, number: int) -> nn.Module:
-        """The part of layer `number` that looks at other positions."""
+        """The part of layer `number` that mixes positions."""
 
     def _attention(self) -> SelfAttention:
-        """A layer of attention, where heads and positions allow one."""
+        """A layer of attention.
+
+        Raises:
+            InputError: heads or rotary positions do not divide the features.
+        """
         size, (heads, kv_heads) = self.input_size, self.heads
         if size % heads or heads % kv_heads:
             raise InputError(
@@ -93,7 +110,7 @@ class PreNormStack(Backbone):
         return SelfAttention(size, heads, kv_heads)
 
     def _initialize(self) -> None:
-        """Normal weights of GPT-2, those that write to the residual stream smaller with depth; cells draw theirs."""
+        """Normal weights as in GPT-2, scaled down with depth where they write to the residual stream; not of cells."""
         cells = {p for module in self.blocks.modules() if isinstance(module, Backbone) for p in module.parameters()}
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1 and parameter not in cells:
@@ -101,7 +118,7 @@ class PreNormStack(Backbone):
                 nn.init.normal_(parameter, std=std)
 
     def initial_state(self, rows: int) -> State:
-        """The state before the first position, for a batch of that many rows."""
+        """The state before the first position, for a batch of `rows` rows."""
         seen = torch.zeros(rows, dtype=torch.int64, device=self.norm.weight.device)  # type: ignore[arg-type]
         return seen, (), tuple(block.mixer.initial_state(rows) for block in self.blocks)  # type: ignore[union-attr,operator]
 
@@ -111,17 +128,10 @@ class PreNormStack(Backbone):
         """See `Backbone.forward`."""
         return self._run(x, state, mask, memory, None)
 
-    def aligned(
-        self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
-    ) -> tuple[Tensor, State, Tensor | None]:
-        """See `Backbone.aligned`."""
-        y, state, trace = self.traced(x, state, mask=mask, memory=memory)
-        return y, state, torch.stack(list(trace.cross.values())).mean((0, 2)) if trace.cross else None
-
     def traced(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State, Trace]:
-        """See `Backbone.traced`: the residual stream after each block, what recurrent layers have inside, attention."""
+        """See `Backbone.traced`: attention, the residual stream after each block, and traces of recurrent layers."""
         trace = Trace()
         y, state = self._run(x, state, mask, memory, trace)
         return y, state, trace
@@ -129,10 +139,10 @@ class PreNormStack(Backbone):
     def _run(
         self, x: Tensor, state: State | None, mask: Tensor | None, memory: State | None, trace: Trace | None
     ) -> tuple[Tensor, State]:
-        """`forward`, which adds what there is inside to a trace where one is given."""
+        """`forward`, which fills `trace` where one is given."""
         self._check(x, mask, memory)
         if not self.causal and state is not None:
-            raise InputError(f"{type(self).__name__} looks both ways: it reads a text as a whole, from no state")
+            raise InputError(f"{type(self).__name__} is not causal and reads a text as a whole; leave state=None")
         seen, keys, layers = cast(
             tuple[Tensor, State, tuple[State, ...]], self.initial_state(len(x)) if state is None else state
         )
@@ -160,7 +170,7 @@ class PreNormStack(Backbone):
     def _read(
         self, x: Tensor, mask: Tensor | None, seen: Tensor, keys: State, cached: int
     ) -> tuple[Tensor, State, Reading]:
-        """Inputs with their positions where these are learned, the positions of all keys, and what layers are told."""
+        """Inputs, with learned positions added; the positions of all keys; the arguments of attention layers."""
         if self._attends is None:
             return x, (), Reading(mask, None, None, 0)
         T, S = x.shape[1], cached
@@ -186,74 +196,56 @@ class PreNormStack(Backbone):
             angles = rotary_angles(positions, self.input_size // self.heads[0])
             dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
             rotation = angles.cos().to(dtype), angles.sin().to(dtype)
-        # What no later query can see is dropped. Where there is padding, all stays: rows differ in what they need.
+        # Keys that no later query can see are dropped. With padding all are kept: rows differ in which they need.
         keep = S + T if isinstance(keys, Tensor) or self.max_length else min(S + T, self.context - 1)
         return x, keys, Reading(mask, visible, rotation, keep, self.causal and visible is None and T > 1)
 
     def remember(self, source: Tensor, mask: Tensor, summary: Tensor) -> State:
-        """See `Backbone.remember`: which positions of the source are real, and its keys and values for each layer."""
+        """See `Backbone.remember`: the mask of the source, and its keys and values for each layer."""
         if self.memory_size is None:
             return super().remember(source, mask, summary)
         return mask[:, None, None], tuple(block.remember(source) for block in self.blocks)  # type: ignore[operator]
 
-    def units(self) -> dict[nn.Module, tuple[str, ...]]:
-        """See `Backbone.units`: the layers."""
-        return dict.fromkeys(self.blocks, ("remember",))
-
     def summary(self, y: Tensor, mask: Tensor) -> Tensor:
-        """See `Backbone.summary`: the mean of all outputs where the network looks both ways."""
+        """See `Backbone.summary`: the mean of all outputs of a network that is not causal."""
         return super().summary(y, mask) if self.causal else y.sum(1) / mask.sum(1, keepdim=True)
 
     def _visible(self, T: int, S: int, device: torch.device) -> Tensor | None:
-        """Keys (S + T) that each of T queries sees where there is no padding; None for the plain causal case."""
+        """Keys (S + T) that each of T queries sees without padding; None for the plain causal case."""
         if S + T <= self.context and (S == 0 or T == 1):
             return None
         return self._sees(torch.arange(S, S + T, device=device)[:, None] - torch.arange(S + T, device=device))
 
     def _sees(self, distance: Tensor) -> Tensor:
-        """Whether something so far back is seen; what is ahead has a negative distance."""
+        """Whether keys at these distances are seen; keys at later positions have negative ones."""
         return (distance.abs() < self.context) & ((distance >= 0) | (not self.causal))
 
     def _visible_among(self, positions: Tensor, keys: Tensor) -> Tensor:
-        """The same with padding, by position rather than by place: (B, 1, T, S + T)."""
+        """The same with padding, by position rather than by index: (B, 1, T, S + T)."""
         T, total = positions.shape[1], keys.shape[1]
         distance = positions[:, :, None] - keys[:, None, :]
         visible = (keys[:, None, :] >= 0) & self._sees(distance)
-        # A query at padding sees itself, so that its softmax is defined; nobody reads the result.
+        # A query at padding sees itself, so that its softmax is defined; the result is unused.
         itself = torch.arange(total - T, total, device=keys.device)[:, None] == torch.arange(total, device=keys.device)
         return (visible | itself)[:, None]
 
 
 @cache
 def _compiled_block() -> Callable[..., tuple[Tensor, State]]:
-    """`Block.forward`, compiled once for all blocks that are alike."""
+    """`Block.forward`, compiled once for all blocks."""
     return torch.compile(Block.forward)
 
 
 def _of_layer(number: int, name: str) -> str:
-    """The name of something inside a block: that of the block, and its own if it has one."""
+    """The name of a tensor inside a block: that of the block, and its own if it has one."""
     return f"{number}.{name}" if name else str(number)
 
 
 class Transformer(PreNormStack):
-    """Transformer, pre-norm, each position attending to itself and the `context - 1` before it.
+    """Transformer (Vaswani et al. 2017), pre-norm: each position attends to itself and the `context - 1` before it.
 
-    With `causal` False it attends to as many that come later, too: an encoder. With a `memory_size` each block
-    attends to a memory as well: a decoder of what an encoder has read. Otherwise it is the decoder alone, as GPT.
-    Its state is that of `PreNormStack`: the keys and values of each layer, and where they stand.
-
-    Args:
-        input_size: features D of inputs and outputs.
-        num_layers: how many blocks.
-        num_heads: attention heads; D is divisible by it.
-        num_kv_heads: heads of keys and values, shared by groups of queries; as many as heads where not given.
-        context: how far a position sees, itself included.
-        positions: rotary (Su et al. 2021) or learned (one vector for each of `context` positions).
-        norm: layer (Ba et al. 2016) or rms (Zhang and Sennrich 2019).
-        activation: gelu or swiglu.
-        dropout: share dropped of the inputs and of what each half block adds, while training.
-        causal: whether a position sees only what comes before it.
-        memory_size: features of a memory that each block attends to; None for none.
+    By default it is a decoder-only network, as GPT. With `causal` False it attends to later positions, too: an encoder.
+    With a `memory_size` each block attends to a memory as well: the decoder of an encoder-decoder network.
     """
 
     def __init__(

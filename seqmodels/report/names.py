@@ -1,8 +1,8 @@
 """What parts of networks are called in the text of a page."""
 
 WORDS = {
-    "h": "hidden state", "c": "cell state", "v": "value", "m": "factors", "i": "input gate", "f": "forget gate",
-    "o": "output gate", "r": "reset gate", "z": "update gate", "a": "gate", "x": "embedded inputs",
+    "h": "hidden state", "c": "cell state", "g": "candidate", "n": "candidate", "m": "factors", "i": "input gate",
+    "f": "forget gate", "o": "output gate", "r": "reset gate", "z": "update gate", "a": "gate", "x": "embedded inputs",
     "source": "embedded source",
 }  # fmt: skip
 """By the names of traces and of recurrent maps."""

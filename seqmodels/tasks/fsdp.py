@@ -1,7 +1,8 @@
-"""Weights that devices share: each holds a part of every one, and gathers those of a layer when it needs them."""
+"""Fully sharded training (FSDP): each device holds a part of every weight and gathers those of a layer to use it."""
 
 import contextlib
 from collections.abc import Iterator
+from functools import singledispatch
 from itertools import chain
 from typing import cast
 
@@ -12,48 +13,79 @@ from torch.distributed import broadcast
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
-from seqmodels.nn import Backbone
+from seqmodels.nn import Attentive, Backbone, Bidirectional, RecurrentStack
+from seqmodels.nn.transformer import PreNormStack
+
+
+@singledispatch
+def sharded_units(network: Backbone) -> dict[nn.Module, tuple[str, ...]]:
+    """Parts of a network whose weights are gathered together, by default the network as a whole.
+
+    Each comes with its methods, other than `forward`, that are called from outside and use weights; none of these calls
+    another, or `forward`. Weights in no part are gathered all the time.
+    """
+    return {network: ("remember",)}
+
+
+@sharded_units.register
+def _(network: RecurrentStack) -> dict[nn.Module, tuple[str, ...]]:
+    return dict.fromkeys(network.layers, ("step", "sequence"))
+
+
+@sharded_units.register
+def _(network: PreNormStack) -> dict[nn.Module, tuple[str, ...]]:
+    return dict.fromkeys(network.blocks, ("remember",))
+
+
+@sharded_units.register
+def _(network: Bidirectional) -> dict[nn.Module, tuple[str, ...]]:
+    return {part: methods for way in network.directions for part, methods in sharded_units(way).items()}
+
+
+@sharded_units.register
+def _(network: Attentive) -> dict[nn.Module, tuple[str, ...]]:
+    return {network: ("remember", "aligned")} if network.stepwise else sharded_units(network.network)
 
 
 class FSDPMixin(pl.LightningModule):
-    """What a task needs for fully sharded training (FSDP2; Zhao et al. 2023), and nothing under another strategy.
+    """Fully sharded training of a task (FSDP2; Zhao et al. 2023); no effect under another strategy.
 
-    Layers are gathered one by one in training. Evaluation holds whole weights instead, since devices read and write
-    different amounts of text and would wait for one another.
+    Layers are gathered one by one in training. Evaluation holds whole weights instead, since devices process different
+    amounts of text and would wait for one another.
     """
 
     _gathered: contextlib.ExitStack | None = None
 
     def configure_model(self) -> None:
-        """Called by Lightning before it makes the optimiser: share the weights where its strategy has a mesh."""
+        """Called by Lightning before it builds the optimiser: shard the weights if its strategy has a mesh."""
         if self.device_mesh is None or isinstance(self, FSDPModule):
             return
         mesh = self.device_mesh["data_parallel"]
         networks = [module for module in self.children() if isinstance(module, Backbone)]
         units: dict[nn.Module, tuple[str, ...]] = {}
         for network in networks:
-            units |= network.units()
+            units |= sharded_units(network)
         units[self] = ("losses",)  # last: embeddings, softmax layer, and what else is left
-        # Autocast would keep a half precision copy of every whole weight until the backward pass. Layers are gathered
-        # in half precision instead; embeddings are not, since what layers add up begins with them.
+        # Autocast would keep a half-precision copy of every whole weight until the backward pass. Layers are gathered
+        # in half precision instead; embeddings are not, since the residual stream starts with them.
         half = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
         mixed = self.trainer.precision == "bf16-mixed"
         for unit, methods in units.items():
             unit.to(self.trainer.strategy.root_device)
             for tensor in chain(unit.parameters(), unit.buffers()):
-                if not isinstance(tensor, DTensor):  # shared before, as a part of another
-                    broadcast(tensor.detach(), src=0)  # processes may have drawn others
+                if not isinstance(tensor, DTensor):  # sharded before, as a part of another
+                    broadcast(tensor.detach(), src=0)  # ranks may have drawn different ones
             fully_shard(unit, mesh=mesh, mp_policy=half if mixed and unit is not self else MixedPrecisionPolicy())
             for name in methods:
                 register_fsdp_forward_method(unit, name)
 
     def on_validation_start(self) -> None:
-        """Gather whole weights, on all devices at once."""
+        """Gather whole weights on all devices."""
         self._gathered = contextlib.ExitStack()
         self._gathered.enter_context(whole(self))
 
     def on_validation_end(self) -> None:
-        """Let go of them."""
+        """Shard them again."""
         assert self._gathered is not None
         self._gathered.close()
 
@@ -62,21 +94,21 @@ class FSDPMixin(pl.LightningModule):
 
 
 def whole_tensor(tensor: Tensor) -> Tensor:
-    """A tensor of which devices have parts, or what they would sum to, as one; any other as it is."""
+    """A sharded tensor as a whole, on every device; any other tensor unchanged."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def own_part(tensor: Tensor) -> Tensor:
-    """This device's part of a tensor, or all of it where it is not shared."""
+    """This device's part of a sharded tensor; any other tensor unchanged."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 @contextlib.contextmanager
 def whole(module: nn.Module) -> Iterator[None]:
-    """While it lasts, every device has all weights, so that one can use the model without the others, and take
-    gradients of what it computes by anything but weights.
+    """Hold whole weights on every device, so that each can use the model by itself.
 
-    All devices enter it together. Where weights are not shared, nothing happens.
+    Gradients may be taken with respect to anything but weights. All devices enter it together. No effect on a model
+    that is not sharded.
     """
     units = [unit for unit in module.modules() if isinstance(unit, FSDPModule)]
     for unit in units:

@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from seqmodels.batch import Batch
 from seqmodels.data import SequenceDataModule, Tokenizer, TranslationDataModule
 from seqmodels.errors import InputError
-from seqmodels.nn import Backbone, Cell, Trace
+from seqmodels.nn import Backbone, Cell, RecurrentStack, Trace
 from seqmodels.nn.dropout import embedding_dropout, variational_dropout
-from seqmodels.nn.trace import Unrolled
+from seqmodels.nn.unrolling import Unrolled, unroll
 from seqmodels.state import State
 from seqmodels.tasks.base import SequenceTask
 from seqmodels.tasks.generation import Generation
@@ -70,7 +70,7 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         for name, weight in penalties.items():
             if weight < 0:
                 raise InputError(f"{name}={weight} was given; expected a weight of at least 0")
-        if omega and not backbone.unrolls:
+        if omega and not isinstance(backbone, RecurrentStack):
             raise InputError(
                 f"omega={omega} was given with {type(backbone).__name__}; it is for stacks of recurrent layers, whose "
                 "gradients go back step by step; leave it out"
@@ -133,7 +133,7 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         x = self._embedded(batch.inputs)
         layers: list[Unrolled] = []
         if self.omega:
-            y, layers = self.backbone.unrolled(x, state, batch.mask, lightly=True)
+            y, layers = unroll(self.backbone, x, state, batch.mask, fused=True)
             state = tuple(layer.states[-1] for layer in layers)
         else:
             y, state = self.backbone(x, state, mask=batch.mask)

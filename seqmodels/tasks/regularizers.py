@@ -1,6 +1,6 @@
-"""Penalties on what a network puts out, added to the loss in training and never to a reported figure.
+"""Penalties that are added to the training loss, and to no reported figure.
 
-Pascanu's regulariser: gradients that neither vanish nor explode on their way back through time.
+On activations (AWD-LSTM), on the divergence of two passes (R-Drop), and on vanishing gradients (Pascanu's Omega).
 """
 
 from collections.abc import Sequence
@@ -9,26 +9,25 @@ import torch
 from torch import Tensor
 
 from seqmodels.batch import IGNORE
-from seqmodels.nn import Cell
 from seqmodels.nn.cell import CellState
-from seqmodels.nn.trace import Unrolled
+from seqmodels.nn.unrolling import Unrolled, step_vjp
 
 
 def activation_penalty(y: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean square of the outputs (Merity, McCann and Socher 2017): keeps them small.
+    """Mean square of the outputs (Merity, McCann and Socher 2017), which keeps them small.
 
     Args:
-        y: outputs, those that the softmax layer sees, (B, T, D).
+        y: inputs of the softmax layer, (B, T, D).
         mask: bool (B, T), False at padding.
     """
     return _mean(y.square(), mask)
 
 
 def temporal_penalty(y: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean square of the change of the outputs from step to step (ibid.): keeps them slow.
+    """Mean square of the change of the outputs from step to step (ibid.), which keeps them slow.
 
     Args:
-        y: outputs, before dropout, (B, T, D).
+        y: outputs before dropout, (B, T, D).
         mask: bool (B, T), False at padding.
     """
     pairs = None if mask is None else mask[:, 1:] & mask[:, :-1]
@@ -36,7 +35,7 @@ def temporal_penalty(y: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Over features and real positions; zero where there is none."""
+    """Over features and real positions; zero without any."""
     values = values.float() if values.element_size() < 4 else values
     if mask is None:
         return values.sum() / max(1, values.numel())
@@ -44,9 +43,9 @@ def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def divergence(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean over targets of the symmetric Kullback-Leibler divergence between the first half of the rows and the second.
+    """Symmetric Kullback-Leibler divergence between the first half of the rows and the second, the mean over targets.
 
-    Half the sum of both directions, as in Liang et al. 2021.
+    Half the sum of both directions, as in R-Drop (Liang et al. 2021).
 
     Args:
         logits: (2B, T, V).
@@ -59,43 +58,41 @@ def divergence(logits: Tensor, targets: Tensor) -> Tensor:
     return (apart * scored).sum() / scored.sum().clamp(min=1)
 
 
-SMALLEST = 1e-20
-"""Squared norm of a gradient below which its direction means nothing, and the step is left out."""
+MIN_SQUARED_NORM = 1e-20
+"""Steps with a gradient of smaller squared norm, whose direction is noise, are left out."""
 
 
-def gradient_change(error: Tensor, layers: Sequence[Unrolled], mask: Tensor | None = None, groups: int = 1) -> Tensor:
-    """How much gradients change in norm from one step to the one before (Pascanu, Mikolov and Bengio 2013, eq. 9).
+def gradient_change(loss: Tensor, layers: Sequence[Unrolled], mask: Tensor | None = None, groups: int = 1) -> Tensor:
+    """The change in norm of gradients from one step to the one before (Pascanu, Mikolov and Bengio 2013, eq. 9).
 
     `(|delta_{t+1} dh_{t+1}/dh_t| / |delta_{t+1}| - 1)^2` with `delta_t = dL/dh_t`, where `h` is the whole state of a
-    layer, `c` included. The gradients `delta` and the states are constants: weights are moved only through the
-    Jacobian of the step itself, as published. It is the mean over steps and rows, so that its weight does not depend
-    on how long sequences are, and the sum over layers.
+    layer, `c` included. As published, `delta` and the states are constants: the penalty moves weights only through the
+    Jacobian of the step. It is the mean over steps and rows, so that its weight does not depend on the length of
+    sequences, and the sum over layers.
 
     Args:
-        error: what is to be learned, a scalar that depends on the states.
-        layers: what happened in each layer of a recurrent network, T positions.
-        mask: bool (B, T), False at padding; None where all is real.
-        groups: networks that share the batch, each with as many rows; there is a mean for each.
+        loss: a scalar that depends on the states.
+        layers: the layers of a recurrent network, unrolled over T positions.
+        mask: bool (B, T), False at padding; None without padding.
+        groups: number of networks that share the batch, each with the same number of rows.
 
     Returns:
-        One number for each group, (groups,), whose gradient reaches the recurrent weights; zero where there is one
-        position only.
+        One number for each group, (groups,), whose gradient reaches the recurrent weights; zero for T = 1.
     """
-    total = error.new_zeros(groups)
+    total = loss.new_zeros(groups)
     for layer in layers:
         if len(layer.states) == 1:
             break  # there is no step to go back through
-        cell: Cell = layer.cell
-        deltas = tuple(tensor[:, 1:] for tensor in layer.deltas(error))
+        deltas = tuple(tensor[:, 1:] for tensor in layer.deltas(loss))
         before = tuple(tensor[:, :-1].detach() for tensor in layer.over_time())
-        z = cell.read(layer.inputs[:, 1:]).detach()
-        back = cell.pulled_back(z, before, cell.weights(), deltas)
+        z = layer.cell.read(layer.inputs[:, 1:]).detach()
+        back = step_vjp(layer.cell, z, before, layer.cell.weights(), deltas)
         squares = _squares(deltas)
-        counts = squares > SMALLEST
+        counts = squares > MIN_SQUARED_NORM
         if mask is not None:
             counts = counts & mask[:, 1:] & mask[:, :-1]
-        ratio = _squares(back) / torch.where(counts, squares, 1.0)  # of which the gradient is a number, too
-        squared = torch.where(counts, ratio, 1.0).clamp(min=SMALLEST)
+        ratio = _squares(back) / torch.where(counts, squares, 1.0)  # its gradient is a number, too
+        squared = torch.where(counts, ratio, 1.0).clamp(min=MIN_SQUARED_NORM)
         change = (squared.sqrt() - 1).square().view(groups, -1)
         total = total + change.sum(1) / counts.view(groups, -1).sum(1).clamp(min=1)
     return total

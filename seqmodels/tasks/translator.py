@@ -13,7 +13,7 @@ from seqmodels.decoding import Beam, Draws
 from seqmodels.errors import InputError
 from seqmodels.metrics import TranslationMetrics
 from seqmodels.nn import Attentive, Backbone, Bidirectional
-from seqmodels.nn.attention_decoder import Attention
+from seqmodels.nn.attention_decoder import Attention, aligned
 from seqmodels.nn.dropout import variational_dropout
 from seqmodels.state import State
 from seqmodels.tasks.base import SequenceTask
@@ -227,7 +227,7 @@ class Translator(SequenceTask):
         Raises:
             InputError: the decoder looks at nothing in particular.
         """
-        y, state, weights = self.decoder.aligned(self.embedding(tokens).unsqueeze(1), state, memory=memory)
+        y, state, weights = aligned(self.decoder, self.embedding(tokens).unsqueeze(1), state, memory=memory)
         if weights is None:
             raise InputError(
                 "this translator looks at nothing in particular: its decoder sees one vector of the source"

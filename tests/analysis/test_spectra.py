@@ -1,5 +1,6 @@
 """Spectra are those of the maps that states go through, and gradients grow and fade as they say."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,8 @@ def test_what_has_no_spectrum(matrix: Tensor) -> None:
 def test_every_map_by_its_name(name: str) -> None:
     """Together they are the recurrent maps, cut into squares, in their order."""
     network = NETWORKS[name]()
-    cells = network.cells()
-    squares = [m for cell in cells.values() for whole in cell.recurrent_maps() for m in whole.split(cell.hidden_size)]
+    recurrent = [p for n, p in network.named_parameters() if re.search("weight_hh|factors_of_state|from_factors", n)]
+    squares = [square for stacked in recurrent for square in stacked.split(stacked.shape[1])]
     maps = recurrent_maps(network)
     assert len(maps) == len(squares)
     for ours, theirs in zip(maps.values(), squares, strict=True):
@@ -54,8 +55,8 @@ def test_every_map_by_its_name(name: str) -> None:
 
 def test_names() -> None:
     assert list(recurrent_maps(LSTM(4, 6, num_layers=2)))[3:6] == ["1.o", "2.i", "2.f"]
-    assert list(recurrent_maps(MultiplicativeLSTM(4, 6))) == ["1.m", "1.i", "1.f", "1.v", "1.o"]
-    assert list(recurrent_maps(Hybrid(8, "attention,GRU,MinGRU", num_heads=2))) == ["2.r", "2.z", "2.v"]
+    assert list(recurrent_maps(MultiplicativeLSTM(4, 6))) == ["1.m", "1.i", "1.f", "1.g", "1.o"]
+    assert list(recurrent_maps(Hybrid(8, "attention,GRU,MinGRU", num_heads=2))) == ["2.r", "2.z", "2.n"]
     assert list(recurrent_maps(Bidirectional(RNN(4, 6)))) == ["1.h", "backward 1.h"]
     task = Translator(RNN(4, 6), RNN(4, 6), TOKENIZER)
     assert list(recurrent_maps(task)) == ["encoder 1.h", "encoder backward 1.h", "decoder 1.h"]
@@ -116,7 +117,7 @@ def test_figures() -> None:
     found = spectra(LSTM(4, 6))
     figure = draw_spectra(found)
     shown = [axes for axes in figure.axes if axes.get_visible()]
-    assert [axes.get_title().split(",")[0] for axes in shown] == ["1.i", "1.f", "1.v", "1.o"]
+    assert [axes.get_title().split(",")[0] for axes in shown] == ["1.i", "1.f", "1.g", "1.o"]
     points = shown[1].collections[0].get_offsets()
     assert_close(torch.as_tensor(points.data), torch.view_as_real(found["1.f"].eigenvalues).double())
 
@@ -128,12 +129,12 @@ def test_watched_in_training(text_file: Path, tmp_path: Path) -> None:
     run = fit(model, data, max_steps=10, validations=1, runs=str(tmp_path), callbacks=(watch,))
     radii = read_radii(run / "spectra.csv")
     steps = {name: [at.step for at in of_map] for name, of_map in radii.items()}
-    assert steps == {name: [4, 8, 10] for name in ("1.r", "1.z", "1.v")}
+    assert steps == {name: [4, 8, 10] for name in ("1.r", "1.z", "1.n")}
     last = spectra(model)
     for name, of_map in radii.items():
         assert of_map[-1].radius == pytest.approx(last[name].radius, rel=1e-4)
         assert of_map[-1].norm == pytest.approx(last[name].norm, rel=1e-4)
-    assert len({at.radius for at in radii["1.v"]}) == 3
+    assert len({at.radius for at in radii["1.n"]}) == 3
     assert "recurrent/spectral_radius" in (run / "metrics.csv").read_text().splitlines()[0]
     assert {path.name for path in run.glob("s*.png")} == {"spectra.png", "spectral_radius.png"}
     (line, *_) = draw_radii(radii).axes[0].lines

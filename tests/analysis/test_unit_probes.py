@@ -44,7 +44,7 @@ def reader(texts: list[str]) -> LanguageModel:
     opening, closing, mark = (tokenizer.encode(letter)[0] for letter in '()"')
     with torch.no_grad():
         task.embedding.weight.copy_(torch.eye(size))
-        inputs = kernel.weight_ih_l0.view(4, 4, size)  # i f v o, units, letters
+        inputs = kernel.weight_ih_l0.view(4, 4, size)  # i f g o, units, letters
         inputs[:, :2] = 0
         kernel.weight_hh_l0.view(4, 4, 4)[:, :2] = 0
         bias = kernel.bias_ih_l0.view(4, 4)

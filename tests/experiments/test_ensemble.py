@@ -1,4 +1,4 @@
-"""Networks side by side compute what each computes alone."""
+"""An ensemble computes what each network computes alone."""
 
 import pytest
 import torch
@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from seqmodels.errors import InputError
-from seqmodels.experiments.ensemble import SideBySide
+from seqmodels.experiments.ensemble import Ensemble
 from seqmodels.nn import RecurrentStack
+from seqmodels.nn.unrolling import unroll
 from seqmodels.tasks.regularizers import gradient_change
 
 N, B, T = 3, 2, 7
@@ -33,7 +34,7 @@ def gradients(loss: Tensor, nets: list[RecurrentStack]) -> list[Tensor]:
 @pytest.mark.parametrize("name", RECURRENT)
 def test_each_is_as_if_alone(name: str, padded: bool) -> None:
     nets = networks(name)
-    together = SideBySide(nets)
+    together = Ensemble(nets)
     x = torch.randn(N * B, T, nets[0].input_size, dtype=torch.float64)
     mask = torch.rand(N * B, T) > 0.3 if padded else None
     parts = [None] * N if mask is None else list(mask.chunk(N))
@@ -50,44 +51,38 @@ def test_each_is_as_if_alone(name: str, padded: bool) -> None:
 
 
 @pytest.mark.parametrize("name", RECURRENT)
-def test_penalties_and_gates_are_those_of_each(name: str) -> None:
+def test_penalties_are_those_of_each(name: str) -> None:
     nets = networks(name)
-    together = SideBySide(nets)
+    together = Ensemble(nets)
     x = torch.randn(N * B, T, nets[0].input_size, dtype=torch.float64)
-    y, layers = together.unrolled(x)
+    y, layers = unroll(together, x)
     found = gradient_change(y[:, -1].sum(), layers, groups=N)
     single = []
     for net, part in zip(nets, x.chunk(N), strict=True):
-        y, layers = net.unrolled(part)
+        y, layers = unroll(net, part)
         single.append(gradient_change(y[:, -1].sum(), layers))
     assert_close(found, torch.cat(single))
     if found.requires_grad:
         assert_close(gradients(found.sum(), nets), gradients(torch.cat(single).sum(), nets))
-    trace = together.traced(x)[2]
-    for number, net in enumerate(nets):
-        own = net.traced(x.chunk(N)[number])[2]
-        assert own.gates.keys() == trace.gates.keys()
-        for name_of, values in own.gates.items():
-            assert_close(trace.gates[name_of].chunk(N)[number], values)
 
 
 def test_what_does_not_go_together() -> None:
     with pytest.raises(InputError, match="same class and sizes"):
-        SideBySide([NETWORKS["LSTM"](), NETWORKS["GRU"]()])  # type: ignore[list-item]
+        Ensemble([NETWORKS["LSTM"](), NETWORKS["GRU"]()])  # type: ignore[list-item]
     with pytest.raises(InputError, match="cannot divide 4 rows"):
-        SideBySide(networks("LSTM"))(torch.zeros(4, T, 6, dtype=torch.float64))
+        Ensemble(networks("LSTM"))(torch.zeros(4, T, 6, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("name", ["RNN-tanh", "RNN-relu", "LSTM-2-learned-start"])
-def test_the_light_way_is_the_same(name: str) -> None:
+def test_the_fused_layers_are_the_same(name: str) -> None:
     """In outputs, gradients, gradients of states, and the penalty."""
     nets = networks(name)
-    together = SideBySide(nets)
+    together = Ensemble(nets)
     x = torch.randn(N * B, T, nets[0].input_size, dtype=torch.float64)
     start = tuple(tuple(torch.randn_like(part) for part in layer) for layer in together.initial_state(N * B))
     found = []
-    for lightly in (False, True):
-        y, layers = together.unrolled(x, start, lightly=lightly)
+    for fused in (False, True):
+        y, layers = unroll(together, x, start, fused=fused)
         torch.manual_seed(1)
         error = (torch.randn(y.shape, dtype=torch.float64) * y.square()).sum()
         deltas = [tensor for layer in layers for tensor in layer.deltas(error)]

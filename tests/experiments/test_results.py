@@ -14,6 +14,7 @@ from seqmodels.experiments.data import MemoryDataModule
 from seqmodels.experiments.model import MemoryModel, small_start
 from seqmodels.experiments.results import columns_of, crossed, learn, seeded, show_success, success_table
 from seqmodels.nn import GRU, RNN, Backbone, Transformer
+from seqmodels.nn.unrolling import unroll
 from seqmodels.tasks.regularizers import gradient_change
 
 MAKERS: dict[str, Any] = {
@@ -64,7 +65,7 @@ def test_losses_are_the_mean_over_targets_and_the_penalty() -> None:
     network = RNN(6, 8)
     model = MemoryModel([network], 4, omega=1.5)
     batch = batch_of("temporal-order", [1])
-    y, layers = network.unrolled(batch.inputs)
+    y, layers = unroll(network, batch.inputs)
     error = torch.nn.functional.cross_entropy(model.heads[0](y)[:, -1], batch.targets[:, -1])
     assert_close(model.losses(batch), (error + 1.5 * gradient_change(error, layers)).view(1))
     numbers = MemoryModel([RNN(2, 8)], 0)

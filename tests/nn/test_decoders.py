@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from seqmodels.errors import InputError
 from seqmodels.nn import GRU, LSTM, RNN, Attentive, Backbone, Bidirectional, Hybrid, MinGRU, Transformer
-from seqmodels.nn.attention_decoder import Alignment
+from seqmodels.nn.attention_decoder import Alignment, aligned
 from seqmodels.nn.trace import Trace
 from seqmodels.state import State, repeat, select
 
@@ -172,7 +172,7 @@ def test_aligned_is_forward_with_weights(decoder: Backbone) -> None:
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 1, 1, 1]]).bool()
     memory = memory_of(decoder, randn(B, S, M), mask)
     x = randn(B, T, 6)
-    y, _, weights = decoder.aligned(x, memory=memory)
+    y, _, weights = aligned(decoder, x, memory=memory)
     assert_close(y, decoder(x, memory=memory)[0])
     if isinstance(decoder, Attentive) and decoder.attention in ("none", "mean"):
         assert weights is None
@@ -266,7 +266,7 @@ def test_the_summary_of_both_ways_is_what_each_ended_with() -> None:
     network = ready(Bidirectional(GRU(6, 4)))
     x = randn(1, T, 6)
     y, _ = network(x)
-    forwards, backwards = network.ways  # type: ignore[misc]
+    forwards, backwards = network.directions  # type: ignore[attr-defined]
     summary = network.summary(y, torch.ones(1, T, dtype=torch.bool))
     assert_close(summary, torch.cat([forwards(x)[0][:, -1], backwards(x.flip(1))[0][:, -1]], -1))
 
@@ -275,17 +275,17 @@ def test_the_summary_of_both_ways_is_what_each_ended_with() -> None:
     ("make", "message"),
     [
         (lambda: Attentive(GRU(6, 8), M, "bahdanau"), "choose one of none, mean, additive, dot, general"),
-        (lambda: Attentive(GRU(6, 4), M, "dot"), "4 and 8 features; make them alike, or choose general"),
+        (lambda: Attentive(GRU(6, 4), M, "dot"), "4 and 8 features; give both the same size, or choose general"),
         (lambda: Attentive(Transformer(6, 1, 1), M, "none"), "cannot start from a vector"),
-        (lambda: Attentive(Transformer(6, 1, 1, memory_size=M), M, "dot"), "attend to a memory by itself already"),
-        (lambda: Bidirectional(Transformer(6, 1, 1, causal=False)), "looks back only"),
+        (lambda: Attentive(Transformer(6, 1, 1, memory_size=M), M, "dot"), "without a memory of its own"),
+        (lambda: Bidirectional(Transformer(6, 1, 1, causal=False)), "expects a causal network"),
         (lambda: GRU(6, 8)(torch.zeros(1, 1, 6), memory=torch.zeros(1, 1)), "attends to no memory"),
         (lambda: Transformer(6, 1, 1, memory_size=M)(torch.zeros(1, 1, 6)), "attends to a memory; give it"),
         (
             lambda: Transformer(6, 1, 1, memory_size=M)(
                 torch.zeros(3, 1, 6), memory=(torch.ones(2, 1, 1, 2, dtype=torch.bool), ())
             ),
-            "as many rows for each row of the memory, got 3 and 2",
+            "the same number of rows for each row of the memory, got 3 rows and 2",
         ),
         (lambda: Transformer(6, 1, 1).remember(torch.zeros(1, 1, 6), torch.ones(1, 1), torch.zeros(1, 6)), "no memory"),
     ],

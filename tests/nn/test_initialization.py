@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from seqmodels import InputError
+from seqmodels.analysis.spectra import cell_maps
 from seqmodels.nn import GRU, LSTM, RNN, MinLSTM, MultiplicativeLSTM, RecurrentStack
 from seqmodels.nn.initialization import initialize_map
 
@@ -57,7 +58,7 @@ def test_glorot_and_uniform() -> None:
 @pytest.mark.parametrize("network", [RNN, LSTM, GRU, MultiplicativeLSTM])
 def test_every_map_of_every_gate(network: type[RecurrentStack]) -> None:
     for cell in network(5, 8, num_layers=2, recurrent_init="identity").layers:
-        maps = [block for matrix in cell.recurrent_maps() for block in matrix.split(8)]
+        maps = list(cell_maps(cell).values())
         assert len(maps) == {RNN: 1, LSTM: 4, GRU: 3, MultiplicativeLSTM: 5}[network]
         for block in maps:
             assert_close(block, torch.eye(8))

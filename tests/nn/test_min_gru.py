@@ -73,10 +73,10 @@ def test_gates_keep_their_precision_under_autocast(network: type[RecurrentStack]
         bias[0] = -7.0 if network is MinGRU else 7.0  # z = 0.0009; f = 0.9991
         if network is MinLSTM:
             bias[1] = -7.0
-        bias[-1] = 1.0  # v
+        bias[-1] = 1.0  # n or g
     with torch.autocast("cpu", torch.bfloat16):
         y, _ = net(torch.zeros(1, 4000, 4))
-    assert_close(y[0, -1], torch.ones(4), rtol=0.05, atol=0)  # of v = 1, not of the number of steps
+    assert_close(y[0, -1], torch.ones(4), rtol=0.05, atol=0)  # of n = 1, not of the number of steps
     far = torch.full((1, 3, 4), 0.0)
     with torch.no_grad():
         cell.from_input.bias.view(-1, 4)[:-1] = -200.0

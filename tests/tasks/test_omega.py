@@ -12,6 +12,7 @@ from seqmodels.batch import IGNORE, Batch
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.nn import GRU, LSTM, RNN, MinGRU, MultiplicativeLSTM, RecurrentStack, Transformer
+from seqmodels.nn.unrolling import unroll
 from seqmodels.tasks import LanguageModel
 from seqmodels.tasks.regularizers import gradient_change
 
@@ -48,7 +49,7 @@ def by_jacobians(network: RecurrentStack, x: Tensor, slope_fixed: bool = False) 
     """
     (cell,) = network.layers
     with torch.no_grad():
-        _, layers = network.unrolled(x)
+        _, layers = unroll(network, x)
     changes = []
     for row in range(len(x)):
         states = [tuple(tensor[row : row + 1] for tensor in state) for state in layers[0].states]
@@ -86,7 +87,7 @@ def by_jacobians(network: RecurrentStack, x: Tensor, slope_fixed: bool = False) 
 def test_against_the_definition(name: str) -> None:
     network = lively(name)
     x = torch.randn(B, T, D, dtype=torch.float64)
-    y, layers = network.unrolled(x)
+    y, layers = unroll(network, x)
     found = gradient_change(error_of(y), layers)
     expected = by_jacobians(network, x, slope_fixed=name.startswith("RNN"))
     assert_close(found, expected.view(1))
@@ -109,11 +110,11 @@ def test_a_map_that_keeps_lengths_costs_nothing() -> None:
     with torch.no_grad():
         network.layers[0].kernel.bias_ih_l0 += 99.0  # type: ignore[union-attr,operator]  # nobody is below zero
         network.layers[0].kernel.weight_hh_l0.copy_(torch.eye(H).roll(1, 0))  # type: ignore[union-attr,operator]
-    y, layers = network.unrolled(torch.randn(B, T, D, dtype=torch.float64))
+    y, layers = unroll(network, torch.randn(B, T, D, dtype=torch.float64))
     assert gradient_change(y[:, -1].sum(), layers) < 1e-20
     with torch.no_grad():
         network.layers[0].kernel.weight_hh_l0 *= 1.1  # type: ignore[union-attr,operator]
-    y, layers = network.unrolled(torch.randn(B, T, D, dtype=torch.float64))
+    y, layers = unroll(network, torch.randn(B, T, D, dtype=torch.float64))
     found = gradient_change(y[:, -1].sum(), layers)
     assert_close(found, torch.tensor([0.01], dtype=torch.float64))
 
@@ -122,21 +123,21 @@ def test_where_no_gradient_arrives_nothing_is_asked() -> None:
     """Steps after the last that matters, and padding, are left out of the mean."""
     network = lively("RNN-tanh")
     x = torch.randn(B, T, D, dtype=torch.float64)
-    y, layers = network.unrolled(x)
+    y, layers = unroll(network, x)
     part = gradient_change(y[:, 3].square().sum(), layers)
     for gradient in torch.autograd.grad(part.sum(), list(network.parameters()), retain_graph=True, allow_unused=True):
         assert gradient is None or gradient.isfinite().all()
-    y, layers = network.unrolled(x[:, :4])
+    y, layers = unroll(network, x[:, :4])
     assert_close(part, gradient_change(y[:, 3].square().sum(), layers))
     mask = torch.tensor([[True] * 4 + [False] * 2, [True] * 6])
-    y, layers = network.unrolled(x, mask=mask)
+    y, layers = unroll(network, x, mask=mask)
     both = gradient_change((y[0, 3].square() + y[1, 5].square()).sum(), layers, mask)
     alone = []
     for row, length in ((0, 4), (1, 6)):
-        y, layers = network.unrolled(x[row : row + 1, :length])
+        y, layers = unroll(network, x[row : row + 1, :length])
         alone.append(gradient_change(y[:, -1].square().sum(), layers) * (length - 1))
     assert_close(both, sum(alone) / 8)
-    y, layers = network.unrolled(x[:, :1])
+    y, layers = unroll(network, x[:, :1])
     assert gradient_change(y.sum(), layers) == 0
 
 
@@ -151,7 +152,7 @@ def test_setting_of_a_language_model() -> None:
     objective, summed, penalty, state = model.losses(batch, None)
     _, end = model(batch)
     assert_close(state, end)
-    y, layers = model.backbone.unrolled(model.embedding(ids))
+    y, layers = unroll(model.backbone, model.embedding(ids))
     nats = torch.nn.functional.cross_entropy(model.head(y).transpose(1, 2), batch.targets, reduction="sum")
     assert_close((objective, summed), (nats, nats))
     assert_close(penalty, 2.5 * gradient_change(nats, layers).sum())
@@ -164,8 +165,8 @@ def test_bad_settings() -> None:
         LanguageModel(Transformer(8, num_heads=2), TEXT, omega=2)
     with pytest.raises(InputError, match="leave out weight_dropout or omega"):
         LanguageModel(RNN(D, H, weight_dropout=0.1), TEXT, omega=2)
-    with pytest.raises(InputError, match="Transformer is no stack of recurrent layers"):
-        Transformer(8, num_heads=2).unrolled(torch.zeros(1, 2, 8))
+    with pytest.raises(InputError, match="Transformer is no stack of recurrent layers and cannot"):
+        unroll(Transformer(8, num_heads=2), torch.zeros(1, 2, 8))
 
 
 def test_a_run_with_it(text_file: Path, tmp_path: Path) -> None:
