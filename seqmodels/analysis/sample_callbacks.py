@@ -14,7 +14,7 @@ from seqmodels.errors import InputError
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 from seqmodels.tasks.batch_translation import Translates, translations
 from seqmodels.tasks.fsdp import whole
-from seqmodels.tasks.prefix_lm import Joined
+from seqmodels.tasks.prefix_lm import PrefixLM
 
 
 @runtime_checkable
@@ -120,7 +120,7 @@ class Translations(pl.Callback):
         if trainer.state.fn != "fit" or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, SequenceTask)
-        model: Translates = pl_module if isinstance(pl_module, Translator) else Joined(cast(LanguageModel, pl_module))
+        model: Translates = pl_module if isinstance(pl_module, Translator) else PrefixLM(cast(LanguageModel, pl_module))
         best = translations([model], [source for source, _ in self.pairs], Beam(size=1))
         texts = [found[0].text if found else "" for found in best]
         nats = float(trainer.callback_metrics["val/nats_per_token"])
@@ -133,7 +133,7 @@ class Translations(pl.Callback):
         with (self.folder / "translations.md").open("a", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
         trainer.print(f"  {self.pairs[0][0]}  →  {texts[0]}")
-        if isinstance(pl_module, Translator) and pl_module.looks:
+        if isinstance(pl_module, Translator) and pl_module.attends:
             path = self.folder / "attention.png"
             draw_alignment(alignment(pl_module, *self.pairs[0]), path)
             for logger in trainer.loggers:

@@ -8,7 +8,7 @@ from seqmodels.cli.models import _language_model
 from seqmodels.cli.text_io import parsed_bias, read_lines
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
-from seqmodels.tasks.generation import continuations, token_bias
+from seqmodels.tasks.generation import token_bias
 from seqmodels.tasks.inference import for_use
 
 
@@ -66,7 +66,7 @@ def generate(
             sys.stdout.flush()
         sys.stdout.write("\n")
         return
-    written = continuations(task, given, samples, max_tokens, sampling, seed, stop or ())
+    written = task.continuations(given, samples, max_tokens, sampling, seed, stop or ())
     for place, (start, texts) in enumerate(zip(given, written, strict=True), 1):
         for number, text in enumerate(texts, 1):
             if json:

@@ -8,7 +8,7 @@ from seqmodels.errors import InputError
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 from seqmodels.tasks.batch_translation import Translates
 from seqmodels.tasks.inference import for_use
-from seqmodels.tasks.prefix_lm import Joined
+from seqmodels.tasks.prefix_lm import PrefixLM
 from seqmodels.tasks.training_state import RECORD
 
 
@@ -44,7 +44,7 @@ def load_translators(
         if isinstance(task, Translator):
             found.append(task)
         elif isinstance(task, LanguageModel) and trained.get("layout") == "joined":
-            found.append(Joined(task))
+            found.append(PrefixLM(task))
         else:
             raise InputError(
                 f"{run!r} is a {type(task).__name__} that was not trained to translate; expected a run of a "

@@ -4,7 +4,6 @@ import sys
 
 from seqmodels.cli.models import _language_model
 from seqmodels.cli.text_io import parts
-from seqmodels.tasks.scoring import scores
 
 
 def score(run: str, eos: bool = False, json: bool = False) -> None:
@@ -23,7 +22,7 @@ def score(run: str, eos: bool = False, json: bool = False) -> None:
     if sys.stdin.buffer.isatty():
         print("reading lines from here, to the end of input (Ctrl-D); or give a file with: < FILE", file=sys.stderr)
     for lines in parts(sys.stdin.buffer, "standard input"):
-        for line, found in zip(lines, scores(task, lines, eos, first), strict=True):
+        for line, found in zip(lines, task.score(lines, eos=eos, first_number=first), strict=True):
             print(found.as_json(line) if json else found.as_columns(line))
             unknown += found.unknown
         sys.stdout.flush()

@@ -161,7 +161,7 @@ def check_attention_map(model: Translates, path: str) -> None:
         raise InputError(f"--attention-map was given {path!r}, which is a folder; give a file in it")
     if not isinstance(model, Translator):
         raise InputError("--attention-map is for translators with an encoder; this one is a language model")
-    if not model.looks:
+    if not model.attends:
         raise InputError(
             "--attention-map was given, and this translator's decoder sees one vector for the whole source"
         )

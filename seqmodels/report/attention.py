@@ -53,7 +53,7 @@ def attention(subject: Subject) -> Section:
         short = [pair for pair in pairs if max(map(len, pair)) <= 2 * TOKENS] or pairs
         chosen = [(source[: 4 * TOKENS], target[: 4 * TOKENS]) for source, target in short[:SENTENCES]]
         maps = _of_translator(task, *chosen[0])
-        body = _alignments(task, chosen) if task.looks else ""
+        body = _alignments(task, chosen) if task.attends else ""
     else:
         maps = _of_language_model(subject)
         body = ""

@@ -1,4 +1,4 @@
-"""What all tasks have in common: one training step, one evaluation step, one optimiser."""
+"""The base of all tasks: one training step, one evaluation step, one optimiser."""
 
 import time
 from abc import ABC, abstractmethod
@@ -24,18 +24,18 @@ from seqmodels.tasks.training_state import RECORD, make_record, restore_rank, ro
 class SequenceTask(Recorded, FSDPMixin, ABC):
     """A model that scores targets, trained by summed cross-entropy under Lightning's automatic optimisation.
 
-    The state goes from batch to batch where the batch says that it continues, detached: truncated BPTT with one chunk
-    a batch. Validation has a state of its own.
+    The state is carried from batch to batch, detached, where the batch says that it continues: truncated BPTT with one
+    chunk per batch. Validation carries a state of its own.
 
     Args:
-        tokenizer: what the token ids mean.
-        optimizer: adamw; muon for the matrices of the network and adamw for the rest; or plain sgd.
-        lr: highest learning rate.
-        weight_decay: of matrices; vectors do not decay.
-        beta2: how slowly AdamW forgets squared gradients; beta1 is 0.9.
-        warmup: share of the run during which the learning rate rises.
-        schedule: what it does then: fall to zero as a cosine or linear, stay constant, or fall with the inverse-sqrt.
-        label_smoothing: share of the probability that is to be spread over all tokens while training.
+        tokenizer: tokenizer of the targets.
+        optimizer: adamw; muon for the weight matrices of the network and adamw for the rest; or plain sgd.
+        lr: peak learning rate.
+        weight_decay: weight decay of matrices; vectors do not decay.
+        beta2: decay of AdamW's second moments; beta1 is 0.9.
+        warmup: fraction of the run in which the learning rate rises.
+        schedule: learning rate after the warmup: cosine or linear to zero, constant, or inverse-sqrt.
+        label_smoothing: probability spread over the whole vocabulary in training (Szegedy et al. 2016).
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
                 f"lr={lr}, weight_decay={weight_decay}, beta2={beta2}, warmup={warmup}"
             )
         if not 0 <= label_smoothing < 1:
-            raise InputError(f"label_smoothing={label_smoothing} was given; expected a share in [0, 1)")
+            raise InputError(f"label_smoothing={label_smoothing} was given; expected a probability in [0, 1)")
         for kind, name, known in (("optimizer", optimizer, OptimizerName), ("schedule", schedule, Schedule)):
             if name not in get_args(known):
                 raise InputError(f"the {kind} {name!r} is not known; choose one of {', '.join(get_args(known))}")
@@ -67,26 +67,26 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         self.label_smoothing = label_smoothing
         self.scores = TextMetrics(tokenizer.sizes)
         self.budget: tuple[float, float, float] | None = None
-        """Share of the time that is spent, and steps and tokens allowed, where a budget (`tasks.budget`) tells."""
+        """Fraction of the time spent, and steps and tokens allowed, where a budget (`training.budget`) sets them."""
         self.tokens_seen = 0
         """Tokens trained on so far, over all ranks."""
         self._carried: State | None = None
         self._carried_in_evaluation: State | None = None
-        self._random: list[dict[str, Any]] | None = None  # to be restored where a run resumes
-        self._recent = torch.zeros(2, dtype=torch.float64)  # nats and targets since the last line of the log
-        self._step = torch.zeros(3, dtype=torch.float64)  # of the step that is being made, and its nats on all ranks
+        self._random: list[dict[str, Any]] | None = None  # restored where a run resumes
+        self._recent = torch.zeros(2, dtype=torch.float64)  # nats and targets since the last logged step
+        self._step = torch.zeros(3, dtype=torch.float64)  # of the current step: nats and targets, and nats of all ranks
         self._norm = self.gradient_norm = torch.zeros(())
-        """Norm of the gradient of the last step, before it was clipped."""
-        self.compiled = False  # whether what is done to many logits is
+        """Norm of the last step's gradient, before clipping."""
+        self.compiled = False  # whether the loss over many logits is
         self.skipped_in_a_row = 0
-        """How many of the last steps were skipped, since a loss or gradient was not finite."""
-        self._clock: tuple[float, int] | None = None  # when that was, and the tokens seen by then
-        self.figures: dict[str, Tensor | float] = {}  # what was logged last during training
+        """Consecutive steps skipped up to now, for a loss or gradient that was not finite."""
+        self._clock: tuple[float, int] | None = None  # time and tokens at the last logged step
+        self.figures: dict[str, Tensor | float] = {}  # logged last in training
 
     identity: tuple[str, ...]
-    """Arguments that a resumed run must have been given alike."""
+    """Arguments that must not change when a run resumes."""
     command: str
-    """The subcommand that puts a trained model to use."""
+    """The subcommand that uses a trained model."""
 
     @abstractmethod
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
@@ -95,20 +95,20 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
     @property
     @abstractmethod
     def network(self) -> nn.Module:
-        """The part whose matrices Muon is made for: neither embedding nor softmax layer."""
+        """The part whose matrices Muon updates: neither embedding nor softmax layer."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """What the network is called: the name of its class, or of several."""
+        """Name of the network: its class, or several."""
 
     @abstractmethod
     def check(self, data: SequenceDataModule, prompt: str) -> None:
-        """Refuse what cannot be trained on, before a run begins.
+        """Refuse data that this task cannot train on, before a run begins.
 
         Args:
-            data: the data.
-            prompt: what samples are to continue.
+            data: the data module.
+            prompt: prompt of the samples.
 
         Raises:
             InputError: the two do not fit this task.
@@ -118,14 +118,14 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
 
     @abstractmethod
     def losses(self, batch: Batch, state: State | None) -> Losses:
-        """What a training step minimises; arguments as of `forward`."""
+        """The objective of a training step; arguments as of `forward`."""
 
     def prepared(self, batch: Batch) -> Batch:
-        """What a step learns from, given what the data has: the batch itself, unless a task says otherwise."""
+        """The batch of a training step, made of that of the data: the same, unless a task changes it."""
         return batch
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Where a run resumes, chance goes on from where it was: what came before has drawn from it, too."""
+        """Restore random states where a run resumes, after everything else that draws random numbers."""
         if self._random is not None:
             restore_rank(self._random, self.trainer.global_rank, self.device)
             self._random = None
@@ -135,10 +135,10 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy per target: the sum of nats over this rank, by the mean count over all ranks.
 
-        DDP averages gradients over ranks, so the gradient is that of all nats by all targets, however unequally they
-        lie. With gradient accumulation the batches of a step weigh alike.
+        DDP averages gradients over ranks, so the gradient is that of all nats divided by all targets, however unequally
+        they are spread over ranks. With gradient accumulation, the batches of a step have equal weight.
         """
-        # Padding is no token that was trained on, nor is what is read twice.
+        # Neither padding nor rows that a task repeats count as tokens trained on.
         real = torch.tensor(batch.inputs.numel()) if batch.mask is None else batch.mask.sum()
         batch = self.prepared(batch)
         losses = self.losses(batch, self._carried if batch.continues else None)
@@ -155,15 +155,15 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
 
     @property
     def logs_now(self) -> bool:
-        """Whether this step is one that is logged: all others cost nothing."""
+        """Whether this step is logged."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by Lightning's logger connector
         return (self.trainer.global_step + 1) % every == 0
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Skip the step where its loss or gradient is not finite, on all ranks alike, and log, where it is time.
+        """Skip the step where its loss or gradient is not finite, on all ranks alike; log every so many steps.
 
-        A skipped step is one without gradients: neither weights nor moments move. What was carried from it is dropped,
-        and its loss is in no figure.
+        A skipped step has no gradients: neither weights nor moments change. Its carried state is dropped, and its loss
+        enters no figure.
         """
         self._norm = get_total_norm([p.grad for p in with_gradients(optimizer)])  # type: ignore[misc]
         self.gradient_norm = whole_tensor(self._norm)
@@ -180,7 +180,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
             self._log_training(optimizer.param_groups[0]["lr"])
 
     def _log_training(self, lr: float) -> None:
-        """What was summed since the last time."""
+        """Log the sums since the last logged step."""
         nats, count = self._recent
         self._recent = torch.zeros_like(self._recent)
         now = time.monotonic()
@@ -202,10 +202,10 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip as the trainer says.
+        """Clip as the trainer is set.
 
         Lightning's own clipping refuses fused optimisers in every mixed precision, though only float16 scales
-        gradients; where it does, they are unscaled when this is called.
+        gradients, which are unscaled when this is called.
         """
         parameters = with_gradients(optimizer)
         if gradient_clip_val and gradient_clip_algorithm == "value":
@@ -214,7 +214,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
             clip_grads_with_norm_(parameters, gradient_clip_val, self._norm)
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, and a learning rate that follows the share of the run."""
+        """The optimiser, and a learning rate schedule over the fraction of the run."""
         optimizer = make_optimizer(
             self,
             self.network,
@@ -231,18 +231,18 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
 
     @property
     def run_fraction(self) -> float:
-        """How much of the run is over, from 0 to 1: of the budget where there is one, else of the steps."""
+        """Fraction of the run that is over, from 0 to 1: of the budget where there is one, else of the steps."""
         spent, steps, tokens = self.budget or (0.0, self.trainer.estimated_stepping_batches, float("inf"))
         return min(1.0, max(spent, self.trainer.global_step / steps, self.tokens_seen / tokens))
 
     def on_fit_end(self) -> None:
-        """Forget the state that was carried: nothing goes on from here."""
+        """Drop the carried state."""
         self._carried = None
 
     # Evaluation
 
     def on_validation_epoch_start(self) -> None:
-        """A state of its own, from the start."""
+        """Begin with empty sums and no state."""
         self._carried_in_evaluation = None
         self._clock = None  # evaluation is not training time
         self.scores.reset()
@@ -265,7 +265,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         return logits
 
     def on_validation_epoch_end(self) -> None:
-        """Divide the sums, once, after all ranks have added theirs."""
+        """Divide the sums once, after the reduction over ranks."""
         self._log_scores("val")
 
     def on_test_epoch_end(self) -> None:
@@ -273,7 +273,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         self._log_scores("test")
 
     def figures_of_evaluation(self) -> dict[str, Tensor]:
-        """What was found by an evaluation, summed over the ranks by the metrics themselves."""
+        """Figures of an evaluation, summed over ranks by the metrics."""
         return self.scores.compute()
 
     def _log_scores(self, stage: str) -> None:
@@ -285,11 +285,11 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add how to build this object again, and what a resumed run needs: tensors and plain data."""
+        """Add the constructor call and the state of training: tensors and plain data."""
         checkpoint[RECORD] = make_record(self, self._carried, self._recent)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up what was carried again: this rank's rows of it."""
+        """Restore the state of training: of the carried state, this rank's rows."""
         record = checkpoint[RECORD]
         rank, world = (0, 1) if self._trainer is None else (self.trainer.global_rank, self.trainer.world_size)
         self.tokens_seen, self.skipped_in_a_row = record["tokens_seen"], record["skipped_in_a_row"]

@@ -1,4 +1,4 @@
-"""Translations of texts: in batches of like lengths, by one model or several together."""
+"""Translation of texts in batches of similar lengths, by one model or an ensemble."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -15,38 +15,38 @@ from seqmodels.errors import InputError
 from seqmodels.state import State
 
 TOKENS = 4096
-"""Most tokens of the sources of a batch times the rows that a sentence takes, padding included."""
+"""Maximum number of source tokens of a batch times the rows per sentence, padding included."""
 
 
 class Translates(Protocol):
-    """What can be asked for translations: a `Translator`, or a language model behind `Joined`."""
+    """A model that translates: a `Translator`, or a language model behind `PrefixLM`."""
 
     tokenizer: Tokenizer
     source_tokenizer: Tokenizer
 
     @property
     def training(self) -> bool:
-        """Whether it is in training mode."""
+        """Whether the model is in training mode."""
 
     @property
     def max_length(self) -> int | None:
-        """Most positions of a source and of a target; None where there is no such limit."""
+        """Maximum number of positions of source and target; None for no limit."""
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
 
     def train(self, mode: bool = True) -> Any:
         """Switch to training mode, or to evaluation mode."""
 
     def encode(self, source: Tensor, mask: Tensor | None = None) -> State:
-        """What is kept of sources (B, S), each with EOS at its end."""
+        """Encode sources (B, S), each with EOS at its end."""
 
     def step(self, tokens: Tensor, state: State | None, memory: State) -> tuple[Tensor, State]:
-        """One token a row to logits of the next, and the state."""
+        """One token per row to logits of the next, and the state."""
 
     def aligned_step(self, tokens: Tensor, state: State | None, memory: State) -> tuple[Tensor, State, Tensor]:
-        """The same, and how much was attended to each token of the source, (B, S)."""
+        """`step`, and its attention weights over the source, (B, S)."""
 
 
 class Translation(NamedTuple):
@@ -54,7 +54,7 @@ class Translation(NamedTuple):
 
     text: str
     score: float
-    """What it was chosen by, see `Hypothesis`; 0 for the translation of nothing."""
+    """See `Hypothesis`; 0 for the translation of an empty text."""
     log_probability: float
     """In nats."""
 
@@ -65,20 +65,21 @@ def translations(
     """Translate texts; see `Translator.translate`.
 
     Args:
-        models: one, or several of the same vocabularies, whose probabilities are averaged at each token.
-        texts: what to translate.
-        how: how to search, or to draw.
-        first_number: number of the first text among all that are translated in several calls: what is drawn for a text
-            follows from its number.
+        models: one, or an ensemble with the same vocabularies, whose probabilities are averaged at each token.
+        texts: source texts.
+        how: beam search or ancestral sampling.
+        first_number: number of the first text over several calls; random samples follow from the number of a text.
 
     Raises:
-        InputError: the models' vocabularies differ.
+        InputError: the vocabularies of the models differ.
     """
     first = models[0]
     for model in models[1:]:
         for side in ("tokenizer", "source_tokenizer"):
             if getattr(model, side).json != getattr(first, side).json:
-                raise InputError(f"the models to be joined have not the same {side.replace('_', ' ')}")
+                raise InputError(
+                    f"the models of the ensemble differ in their {side.replace('_', ' ')}; expected the same"
+                )
     if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
         raise InputError(f"expected a list of texts to translate, got {texts!r:.80}")
     longest = positions(models)
@@ -92,12 +93,12 @@ def translations(
 
 
 def positions(models: Sequence[Translates]) -> int | None:
-    """Most positions of a source, its end among them, and of a target; None where there is no such limit."""
+    """Maximum number of positions of a source, EOS included, and of a target; None for no limit."""
     return min((model.max_length for model in models if model.max_length is not None), default=None)
 
 
 def _batches(lengths: list[int], tokens: int) -> Iterator[list[int]]:
-    """Rows that are translated together, the longest first; those without tokens are in none."""
+    """Rows that are translated together, the longest first; empty ones are left out."""
     batch: list[int] = []
     for row in sorted((row for row, length in enumerate(lengths) if length), key=lengths.__getitem__, reverse=True):
         if batch and (len(batch) + 1) * (lengths[batch[0]] + 1) > tokens:
@@ -115,13 +116,13 @@ def hypotheses(
     how: Beam | Draws,
     numbers: Sequence[int] | None = None,
 ) -> list[list[Hypothesis]]:
-    """Token ids for sources of token ids without EOS, which all fit one batch.
+    """Hypotheses for one batch of sources, token ids without EOS.
 
     Args:
         models: see `translations`.
-        sources: what to translate.
-        how: how to search, or to draw.
-        numbers: of the sources, which chance depends on; None for their places.
+        sources: token ids of the sources.
+        how: see `translations`.
+        numbers: numbers of the sources, from which random samples follow; None for their places.
     """
     first = models[0]
     source, mask = padded([torch.tensor([*ids, EOS]) for ids in sources])
@@ -149,7 +150,7 @@ def hypotheses(
 
 
 def _together(models: Sequence[Translates]) -> MemoryStep:
-    """The step of several models as one: their states and memories in tuples, their probabilities averaged."""
+    """One step of an ensemble: states and memories in tuples, probabilities averaged."""
 
     def step(tokens: Tensor, state: Any, memory: Any) -> tuple[Tensor, State]:
         states = [None] * len(models) if state is None else state
@@ -160,13 +161,13 @@ def _together(models: Sequence[Translates]) -> MemoryStep:
 
 
 def _covering(models: Sequence[Translates]) -> MemoryStep:
-    """The same, with the attention that each token of the source was given so far, (R, S), beside the states."""
+    """`_together`, with the attention that each source token received so far, (R, S), beside the states."""
 
     def step(tokens: Tensor, state: Any, memory: Any) -> tuple[Tensor, State]:
         memories, real = memory
         states, given = ([None] * len(models), 0.0) if state is None else state
         parts = [model.aligned_step(tokens, *known) for model, *known in zip(models, states, memories, strict=True)]
-        weights = torch.stack([found.float() for *_, found in parts]).mean(0)  # a sum over the whole translation
+        weights = torch.stack([found.float() for *_, found in parts]).mean(0)  # a sum over all steps
         beams = len(tokens) // len(real)
         given = given + weights.masked_fill(~real.repeat_interleave(beams, 0), 1.0)  # padding counts as covered
         return _mean([logits for logits, *_ in parts]), (tuple(following for _, following, _ in parts), given)
@@ -175,13 +176,13 @@ def _covering(models: Sequence[Translates]) -> MemoryStep:
 
 
 def _covered(state: State) -> Tensor:
-    """`sum(log(min(attention, 1)))` for each row of the state of `_covering`."""
+    """`sum(log(min(attention, 1)))` of each row, from the state of `_covering`."""
     given: Tensor = state[1]  # type: ignore[assignment]
     return given.clamp(1e-9, 1.0).log().sum(1)
 
 
 def _mean(logits: list[Tensor]) -> Tensor:
-    """Logits whose softmax is the mean of those of several."""
+    """Logits whose softmax is the mean of several softmaxes."""
     if len(logits) == 1:
         return logits[0]
     return torch.stack([one.float().log_softmax(-1) for one in logits]).logsumexp(0)

@@ -1,4 +1,4 @@
-"""Dynamic evaluation: a model that goes on learning from the text it has just been scored on (Krause et al. 2018)."""
+"""Dynamic evaluation: a model that learns from the text after each piece was scored (Krause et al. 2018)."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from seqmodels.tasks.base import SequenceTask
 
 @dataclass(frozen=True)
 class Dynamic:
-    """How fast a model follows the text.
+    """Settings of dynamic evaluation.
 
     Attributes:
-        lr: step along the gradient, each weight's divided by the root mean square of its gradients in training.
-        decay: share of the way back to the trained weights at each step, more for weights with larger gradients.
-        epsilon: added to that root, so that weights without gradients stay.
+        lr: learning rate; the gradient of each weight is divided by the root mean square (RMS) of those in training.
+        decay: fraction of the way back to the trained weights at each step, more for weights with larger gradients.
+        epsilon: added to the RMS.
 
     Raises:
         InputError: a value makes no sense.
@@ -42,7 +42,7 @@ class Dynamic:
 def dynamic_evaluation(
     task: SequenceTask, batches: Iterable[Batch], statistics: Iterable[Batch], how: Dynamic
 ) -> Iterator[TextMetrics]:
-    """Score batches one after the other, each before the model learns from it; the weights are put back at the end.
+    """Score batches in their order, each before the model learns from it; the weights are restored at the end.
 
     `w += decay * s * (w_trained - w) - lr * g / (r + epsilon)`, with `g` the gradient of the batch just scored, `r` the
     root mean square of the gradients of `statistics`, and `s` that root relative to its mean over all weights (eqs. 6

@@ -1,4 +1,4 @@
-"""Text from a language model: one prompt as it is drawn, or many in batches."""
+"""Text from a language model: one prompt, streamed, or many in batches."""
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,15 +17,15 @@ from seqmodels.state import State, repeat
 from seqmodels.tasks.stepping import Predicting, Replayed
 
 ROWS = 64
-"""Most rows that are written at a time."""
+"""Maximum number of rows that are generated side by side."""
 READ = 512
-"""Positions of the prompts that are read in one call."""
+"""Positions of the prompts per call of the network."""
 USUAL = 500
-"""How many tokens are drawn at most where nobody says."""
+"""Maximum number of tokens to generate where none is given."""
 
 
 class Generation(nn.Module):
-    """What a language model writes: a mixin of `LanguageModel`, over its embedding, network and softmax layer."""
+    """Generation of text: a mixin of `LanguageModel`."""
 
     tokenizer: Tokenizer
     backbone: Backbone
@@ -41,24 +41,26 @@ class Generation(nn.Module):
         seed: int | None = None,
         stop: Sequence[str] = (),
     ) -> Iterator[str]:
-        """Continue a prompt, or begin a text, piece by piece as it is drawn.
+        """Continue a prompt, or begin a document, piece by piece.
 
         Args:
             prompt: text to continue; it is not repeated.
-            max_tokens: how many tokens to draw at most; fewer where the end of a document is drawn. Where not given,
-                500, or as many as the network has positions for.
+            max_tokens: maximum number of tokens, fewer where EOS is drawn; by default 500, or as many as the network
+                has positions for.
             sampling: temperature, top-k, top-p and so on.
-            seed: draw the same text again; None for another each time.
-            stop: the text ends before the first of these strings; no part of it is shown.
+            seed: random seed; None for an unpredictable one.
+            stop: the text ends before the first of these strings.
 
         Yields:
-            Text; joined, it is the continuation. Until the last piece, the model is in evaluation mode.
+            Pieces of the continuation. Until the last one, the model is in evaluation mode.
 
         Raises:
-            InputError: the prompt has a character outside the vocabulary, the text would outgrow what the network can
-                read, or an argument makes no sense.
+            InputError: the prompt has a character outside the vocabulary, the text would exceed the positions of the
+                network, or an argument is out of range.
         """
-        return continuation(self, prompt, max_tokens, sampling, seed, stop)
+        (ids,), max_tokens = self._prepared([prompt], max_tokens, sampling, stop)
+        rng = RowGenerators(seed, [(0, 0)], self.embedding.weight.device)
+        return (piece for _, piece in self._written([ids], 1, max_tokens, sampling, rng, stop))
 
     def generate_batch(
         self,
@@ -70,35 +72,50 @@ class Generation(nn.Module):
         seed: int | None = None,
         stop: Sequence[str] = (),
     ) -> list[list[str]]:
-        """Continue many prompts, of any lengths, several times each.
+        """The continuations of many prompts, of any lengths, several for each.
 
-        A text does not depend on what is written beside it. With a seed, it follows from the seed, the prompt, the
-        place of the prompt among the prompts and its own among the samples; so the first sample of the first prompt
-        is the text that `generate` writes, and more samples or prompts leave the first ones as they were. (On the
-        same machine: sums in another order may round otherwise, and so tip a close call.)
+        A text does not depend on those beside it: with a random seed, it follows from the seed, the prompt, and the
+        places of prompt and sample. So the first sample of the first prompt is the text that `generate` gives. (Up to
+        rounding, which may differ between batch sizes and decide a close call.)
 
         Args:
             prompts: texts to continue.
-            samples: how many texts for each; the prompt is read once for up to 64 of them.
-            max_tokens: see `generate`; where not given, the longest prompt decides for all.
-            sampling: see there.
-            seed: see there.
-            stop: see there.
+            samples: texts per prompt; the prompt is read once for up to 64 of them.
+            max_tokens: see `generate`; by default, the longest prompt decides for all.
+            sampling: see `generate`.
+            seed: see `generate`.
+            stop: see `generate`.
 
         Returns:
             For each prompt its continuations.
 
         Raises:
-            InputError: see there.
+            InputError: see `generate`.
         """
-        return list(continuations(self, prompts, samples, max_tokens, sampling, seed, stop))
+        return list(self.continuations(prompts, samples, max_tokens, sampling, seed, stop))
+
+    def continuations(
+        self,
+        prompts: Sequence[str],
+        samples: int,
+        max_tokens: int | None,
+        sampling: Sampling,
+        seed: int | None,
+        stop: Sequence[str],
+    ) -> Iterator[list[str]]:
+        """`generate_batch` prompt by prompt, as batches are done."""
+        if samples < 1:
+            raise InputError(f"samples={samples} was given; expected at least 1")
+        ids, max_tokens = self._prepared(prompts, max_tokens, sampling, stop)
+        seed = secrets.randbits(64) if seed is None else seed  # one for all batches
+        return self._in_batches(ids, samples, max_tokens, sampling, seed, stop)
 
     def steps(self, state: State | None, rows: int) -> Predicting | Replayed:
-        """The same for many steps, without gradients and with the state kept inside: what writing runs on.
+        """Many steps without gradients, which keep the state to themselves: see `decoding.Steps`.
 
         Args:
             state: before the first step; None at the start.
-            rows: how many there are.
+            rows: number of rows B.
         """
         steps = Predicting(make_stepper(self.backbone, self.embedding.weight, state, rows), self.head)
         return Replayed(steps) if steps.recordable else steps
@@ -107,7 +124,7 @@ class Generation(nn.Module):
         """Refuse a prompt that the vocabulary cannot write.
 
         Raises:
-            InputError: it has a character that no token stands for.
+            InputError: it has a character without a token.
         """
         if unknown := self.tokenizer.unknown(prompt):
             raise InputError(
@@ -115,45 +132,127 @@ class Generation(nn.Module):
                 "leave it out, or train with bytes or bpe"
             )
 
+    def _prepared(
+        self, prompts: Sequence[str], max_tokens: int | None, sampling: Sampling, stop: Sequence[str]
+    ) -> tuple[list[list[int]], int]:
+        """Token ids of the prompts behind BOS, and the number of tokens to draw; refuses bad arguments."""
+        VisibleText(stop)
+        vocabulary = self.tokenizer.vocab_size
+        if unknown := [token for token in sampling.logit_bias if token >= vocabulary]:
+            raise InputError(f"logit_bias is of token {unknown[0]}; expected ids below {vocabulary}")
+        for number, prompt in enumerate(prompts, 1):
+            try:
+                self.check_prompt(prompt)
+            except InputError as error:
+                if len(prompts) == 1:
+                    raise
+                raise InputError(f"prompt {number} of {len(prompts)}: {error}") from None
+        ids = [[BOS, *tokens] for tokens in self.tokenizer.encode_batch(prompts)]
+        longest = max((len(tokens) for tokens in ids), default=1)
+        limit = self.backbone.max_length
+        if max_tokens is None:
+            max_tokens = USUAL if limit is None else max(0, min(USUAL, limit - longest))
+        if max_tokens < 0:
+            raise InputError(f"max_tokens={max_tokens} was given; expected at least 0")
+        if limit is not None and longest + max_tokens > limit:
+            raise InputError(
+                f"{longest} tokens of prompt and {max_tokens} more exceed the {limit} positions of this network; "
+                f"ask for at most max_tokens={max(0, limit - longest)}"
+            )
+        return ids, max_tokens
 
-def continuation(
-    model: "Generation",
-    prompt: str,
-    max_tokens: int | None,
-    sampling: Sampling,
-    seed: int | None,
-    stop: Sequence[str],
-) -> Iterator[str]:
-    """One text, piece by piece; see `LanguageModel.generate`."""
-    (ids,), max_tokens = _prepared(model, [prompt], max_tokens, sampling, stop)
-    chance = RowGenerators(seed, [(0, 0)], model.embedding.weight.device)
-    return (piece for _, piece in _written(model, [ids], 1, max_tokens, sampling, chance, stop))
+    def _in_batches(
+        self,
+        ids: list[list[int]],
+        samples: int,
+        max_tokens: int,
+        sampling: Sampling,
+        seed: int,
+        stop: Sequence[str],
+    ) -> Iterator[list[str]]:
+        at_once = min(samples, ROWS)  # samples of a prompt
+        together = ROWS // at_once  # prompts
+        for first in range(0, len(ids), together):
+            some = ids[first : first + together]
+            texts: list[list[str]] = [[] for _ in some]
+            for part in range(0, samples, at_once):
+                numbers = range(part, min(samples, part + at_once))
+                keys = [(first + place, number) for place in range(len(some)) for number in numbers]
+                pieces: list[list[str]] = [[] for _ in keys]
+                rng = RowGenerators(seed, keys, self.embedding.weight.device)
+                for row, piece in self._written(some, len(numbers), max_tokens, sampling, rng, stop):
+                    pieces[row].append(piece)
+                for row, text in enumerate(pieces):
+                    texts[row // len(numbers)].append("".join(text))
+            yield from texts
 
+    @torch.inference_mode()  # as a decorator it is left at every yield, and entered again after it
+    def _written(
+        self,
+        ids: list[list[int]],
+        samples: int,
+        max_tokens: int,
+        sampling: Sampling,
+        rng: RowGenerators,
+        stop: Sequence[str],
+    ) -> Iterator[tuple[int, str]]:
+        """Pieces of text, each with its row: the samples of a prompt are rows side by side."""
+        device = self.embedding.weight.device
+        with evaluating(self):
+            state, seen = self._read([tokens[:-1] for tokens in ids])
+            # The state has read the prompts but for their last tokens, which the first step reads.
+            last = torch.tensor([tokens[-1] for tokens in ids], device=device)
+            if samples > 1:
+                state = None if state is None else repeat(state, samples)
+                seen, last = seen.repeat_interleave(samples, 0), last.repeat_interleave(samples)
+            drawing = stream(self.steps(state, len(last)), last, sampling, max_tokens, rng, seen)
+            visible = [VisibleText(stop) for _ in last]
+            writers = [self.tokenizer.writer(tokens) for tokens in ids for _ in range(samples)]
+            rows, staying = list(range(len(last))), None
+            while rows:
+                try:
+                    tokens = drawing.send(staying)
+                except StopIteration:
+                    break
+                stay = []
+                for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
+                    end = token == EOS
+                    if text := visible[row].add(writers[row](token), final=end):
+                        yield row, text
+                    if not end and not visible[row].stopped:
+                        stay.append(place)
+                staying = None if len(stay) == len(rows) else stay
+                rows = [rows[place] for place in stay]
+            for row in rows:  # cut off by the number of tokens
+                if text := visible[row].add(b"", final=True):
+                    yield row, text
 
-def continuations(
-    model: "Generation",
-    prompts: Sequence[str],
-    samples: int,
-    max_tokens: int | None,
-    sampling: Sampling,
-    seed: int | None,
-    stop: Sequence[str],
-) -> Iterator[list[str]]:
-    """The samples of each prompt, in the order of the prompts; see `LanguageModel.generate_batch`."""
-    if samples < 1:
-        raise InputError(f"samples={samples} was given; expected at least 1")
-    ids, max_tokens = _prepared(model, prompts, max_tokens, sampling, stop)
-    if seed is None:
-        seed = secrets.randbits(64)  # chosen once for all batches
-    return _in_batches(model, ids, samples, max_tokens, sampling, seed, stop)
+    def _read(self, ids: list[list[int]]) -> tuple[State | None, Tensor]:
+        """The state after sequences of unequal length, and the tokens that each has, bool (B, V)."""
+        device = self.embedding.weight.device
+        seen = torch.zeros(len(ids), self.tokenizer.vocab_size, dtype=torch.bool, device=device)
+        width = max(len(tokens) for tokens in ids)
+        if not width:
+            return None, seen
+        # Padding on the left: all rows end at the same place and go on without a mask.
+        padded = torch.tensor([[PAD] * (width - len(tokens)) + tokens for tokens in ids], device=device)
+        lengths = [len(tokens) for tokens in ids]
+        mask = torch.arange(width) >= width - torch.tensor(lengths)[:, None]
+        real = mask.to(device) if min(lengths) < width else None
+        state: State | None = None
+        for first in range(0, width, READ):
+            piece = slice(first, first + READ)
+            x = self.embedding(padded[:, piece])
+            _, state = self.backbone(x, state, mask=None if real is None else real[:, piece])
+        return state, seen.scatter(1, padded, True)
 
 
 def token_bias(tokenizer: Tokenizer, bias: Mapping[str, float]) -> dict[int, float]:
-    """A logit bias by the text of tokens as one by their ids, for `Sampling`.
+    """A logit bias by the text of tokens as one by token ids, for `Sampling`.
 
     Args:
-        tokenizer: whose tokens.
-        bias: text of one token, or `<eos>` for the end of a document, to a number.
+        tokenizer: the tokenizer of the model.
+        bias: text of one token, or `<eos>`, to a number.
 
     Raises:
         InputError: a text is not one token.
@@ -167,119 +266,3 @@ def token_bias(tokenizer: Tokenizer, bias: Mapping[str, float]) -> dict[int, flo
             raise InputError(f"the logit bias of {text!r} was given, which {what}; expected the text of one token")
         found[ids[0]] = number
     return found
-
-
-def _prepared(
-    model: "Generation", prompts: Sequence[str], max_tokens: int | None, sampling: Sampling, stop: Sequence[str]
-) -> tuple[list[list[int]], int]:
-    """Token ids of the prompts with BOS in front, and how many tokens to draw; refuses what cannot be done."""
-    VisibleText(stop)
-    vocabulary = model.tokenizer.vocab_size
-    if unknown := [token for token in sampling.logit_bias if token >= vocabulary]:
-        raise InputError(f"logit_bias is of token {unknown[0]}; expected ids below {vocabulary}")
-    for number, prompt in enumerate(prompts, 1):
-        try:
-            model.check_prompt(prompt)
-        except InputError as error:
-            raise error if len(prompts) == 1 else InputError(f"prompt {number} of {len(prompts)}: {error}") from None
-    ids = [[BOS, *tokens] for tokens in model.tokenizer.encode_batch(prompts)]
-    longest = max((len(tokens) for tokens in ids), default=1)
-    limit = model.backbone.max_length
-    if max_tokens is None:
-        max_tokens = USUAL if limit is None else max(0, min(USUAL, limit - longest))
-    if max_tokens < 0:
-        raise InputError(f"max_tokens={max_tokens} was given; expected at least 0")
-    if limit is not None and longest + max_tokens > limit:
-        raise InputError(
-            f"{longest} tokens of prompt and {max_tokens} more exceed the {limit} positions of this network; "
-            f"ask for at most max_tokens={max(0, limit - longest)}"
-        )
-    return ids, max_tokens
-
-
-def _in_batches(
-    model: "Generation",
-    ids: list[list[int]],
-    samples: int,
-    max_tokens: int,
-    sampling: Sampling,
-    seed: int,
-    stop: Sequence[str],
-) -> Iterator[list[str]]:
-    at_once = min(samples, ROWS)  # samples of a prompt
-    together = ROWS // at_once  # prompts
-    for first in range(0, len(ids), together):
-        some = ids[first : first + together]
-        texts: list[list[str]] = [[] for _ in some]
-        for part in range(0, samples, at_once):
-            numbers = range(part, min(samples, part + at_once))
-            keys = [(first + place, number) for place in range(len(some)) for number in numbers]
-            pieces: list[list[str]] = [[] for _ in keys]
-            chance = RowGenerators(seed, keys, model.embedding.weight.device)
-            for row, piece in _written(model, some, len(numbers), max_tokens, sampling, chance, stop):
-                pieces[row].append(piece)
-            for row, text in enumerate(pieces):
-                texts[row // len(numbers)].append("".join(text))
-        yield from texts
-
-
-@torch.inference_mode()  # as a decorator it is left at every yield, and entered again after it
-def _written(
-    model: "Generation",
-    ids: list[list[int]],
-    samples: int,
-    max_tokens: int,
-    sampling: Sampling,
-    chance: RowGenerators,
-    stop: Sequence[str],
-) -> Iterator[tuple[int, str]]:
-    """Pieces of text as they come, each with its row: the samples of a prompt are rows side by side."""
-    device = model.embedding.weight.device
-    with evaluating(model):
-        state, seen = _read(model, [tokens[:-1] for tokens in ids])
-        # What was read so far is the state; the last token of a prompt is the first to step on from.
-        last = torch.tensor([tokens[-1] for tokens in ids], device=device)
-        if samples > 1:
-            state = None if state is None else repeat(state, samples)
-            seen, last = seen.repeat_interleave(samples, 0), last.repeat_interleave(samples)
-        drawing = stream(model.steps(state, len(last)), last, sampling, max_tokens, chance, seen)
-        transcripts = [VisibleText(stop) for _ in last]
-        writers = [model.tokenizer.writer(tokens) for tokens in ids for _ in range(samples)]
-        rows, staying = list(range(len(last))), None
-        while rows:
-            try:
-                tokens = drawing.send(staying)
-            except StopIteration:
-                break
-            go_on = []
-            for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
-                transcript, end = transcripts[row], token == EOS
-                if text := transcript.add(writers[row](token), final=end):
-                    yield row, text
-                if not end and not transcript.stopped:
-                    go_on.append(place)
-            staying = None if len(go_on) == len(rows) else go_on
-            rows = [rows[place] for place in go_on]
-        for row in rows:  # those that were cut off by the number of tokens
-            if text := transcripts[row].add(b"", final=True):
-                yield row, text
-
-
-def _read(model: "Generation", ids: list[list[int]]) -> tuple[State | None, Tensor]:
-    """The state after reading sequences of unequal length, and which tokens each had, bool (B, V)."""
-    device = model.embedding.weight.device
-    seen = torch.zeros(len(ids), model.tokenizer.vocab_size, dtype=torch.bool, device=device)
-    width = max(len(tokens) for tokens in ids)
-    if not width:
-        return None, seen
-    # Padding on the left, so that all rows end at the same place and go on from there without a mask.
-    padded = torch.tensor([[PAD] * (width - len(tokens)) + tokens for tokens in ids], device=device)
-    lengths = [len(tokens) for tokens in ids]
-    mask = torch.arange(width) >= width - torch.tensor(lengths)[:, None]
-    real = mask.to(device) if min(lengths) < width else None
-    state: State | None = None
-    for first in range(0, width, READ):
-        piece = slice(first, first + READ)
-        x = model.embedding(padded[:, piece])
-        _, state = model.backbone(x, state, mask=None if real is None else real[:, piece])
-    return state, seen.scatter(1, padded, True)

@@ -1,4 +1,4 @@
-"""A trained model as it is put to use: on the device that there is, and with weights as small as is asked for."""
+"""A trained model for use: on a GPU where there is one, in bfloat16 or 8-bit weights where asked for."""
 
 import torch
 
@@ -9,12 +9,12 @@ from seqmodels.tasks import SequenceTask
 
 
 def for_use(task: SequenceTask, *, bf16: bool = False, int8: bool = False) -> SequenceTask:
-    """A model to write or translate with, on a GPU where there is one.
+    """Prepare a model for generation or translation, on a GPU where there is one.
 
     Args:
-        task: a model, which is changed.
-        bf16: with weights of half precision, bfloat16.
-        int8: with weights of eight bits in its larger linear layers; then on the CPU.
+        task: the model, changed in place.
+        bf16: weights in bfloat16.
+        int8: 8-bit weights in its larger linear layers, on the CPU.
 
     Raises:
         InputError: both are asked for, or the model gains nothing by eight bits.

@@ -1,4 +1,4 @@
-"""The language model: embed, run the network, score the next token."""
+"""The language model: embedding, network, softmax layer over the next token."""
 
 from torch import Tensor, nn
 
@@ -22,22 +22,21 @@ class LanguageModel(SequenceTask, Generation, Scoring):
 
     Args:
         backbone: the network; its input size is the size of the embedding.
-        tokenizer: what the token ids mean.
-        dropout: share of the network's outputs dropped before the softmax layer while training, the same at every
-            position of a row.
-        input_dropout: share of the features of the embedded inputs dropped while training, likewise.
-        embedding_dropout: share of the vocabulary whose embeddings are dropped while training.
-        activation_penalty: weight of the mean square of the outputs in the loss; 2 in AWD-LSTM.
-        temporal_penalty: weight of the mean square of their change from step to step; 1 in AWD-LSTM.
-        omega: weight of Pascanu's regulariser in the loss, for recurrent networks: gradients are to keep their norm on
-            their way back through time; 2 for a vanilla network on long memory. Training takes about twice as long.
-        tie_embeddings: one matrix for embedding and softmax; needs input and output sizes of the network alike.
-        optimizer: adamw; muon for the matrices of the network and adamw for the rest; or plain sgd.
-        lr: highest learning rate.
-        weight_decay: of matrices; vectors do not decay.
-        beta2: how slowly AdamW forgets squared gradients; beta1 is 0.9.
-        warmup: share of the run during which the learning rate rises.
-        schedule: what it does then: fall to zero as a cosine or linear, stay constant, or fall with the inverse-sqrt.
+        tokenizer: tokenizer of the text.
+        dropout: dropout probability of the network's outputs, one mask for all positions of a row.
+        input_dropout: dropout probability of the embedded inputs, likewise.
+        embedding_dropout: dropout probability of whole tokens in the embedding.
+        activation_penalty: weight of the mean square of the outputs in the loss (AR); 2 in AWD-LSTM.
+        temporal_penalty: weight of the mean square of their change from step to step (TAR); 1 in AWD-LSTM.
+        omega: weight of the regulariser of Pascanu et al. (2013) against vanishing gradients, for recurrent networks;
+            training takes about twice as long.
+        tie_embeddings: share one matrix between embedding and softmax layer; needs equal input and output sizes.
+        optimizer: adamw; muon for the weight matrices of the network and adamw for the rest; or plain sgd.
+        lr: peak learning rate.
+        weight_decay: weight decay of matrices; vectors do not decay.
+        beta2: decay of AdamW's second moments; beta1 is 0.9.
+        warmup: fraction of the run in which the learning rate rises.
+        schedule: learning rate after the warmup: cosine or linear to zero, constant, or inverse-sqrt.
     """
 
     identity = ("backbone", "tokenizer", "tie_embeddings", "optimizer", "lr", "weight_decay", "beta2")
@@ -65,7 +64,7 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         shares = {"dropout": dropout, "input_dropout": input_dropout, "embedding_dropout": embedding_dropout}
         for name, share in shares.items():
             if not 0 <= share < 1:
-                raise InputError(f"{name}={share} was given; expected a share in [0, 1)")
+                raise InputError(f"{name}={share} was given; expected a probability in [0, 1)")
         penalties = {"activation_penalty": activation_penalty, "temporal_penalty": temporal_penalty, "omega": omega}
         for name, weight in penalties.items():
             if weight < 0:
@@ -103,7 +102,7 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         return type(self.backbone).__name__
 
     def check(self, data: SequenceDataModule, prompt: str) -> None:
-        """See `SequenceTask.check`: the prompt has to be written, and the batches to fit the network's positions."""
+        """See `SequenceTask.check`: the vocabulary must have the prompt, and the network the positions of a batch."""
         self.check_prompt(prompt)
         longest = self.backbone.max_length
         if longest is not None and isinstance(data, TranslationDataModule) and longest < 2 * data.max_length + 2:
@@ -123,13 +122,13 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         return self.head(variational_dropout(y, self.dropout, self.training)), state
 
     def _embedded(self, tokens: Tensor) -> Tensor:
-        """Inputs of the network, some of their features dropped while training."""
+        """Embedded inputs, with dropout in training."""
         x = self.embedding(tokens)
         x = embedding_dropout(x, tokens, len(self.embedding.weight), self.embedding_dropout, self.training)
         return variational_dropout(x, self.input_dropout, self.training)
 
     def losses(self, batch: Batch, state: State | None) -> Losses:
-        """See `SequenceTask.losses`: with penalties on outputs, and on gradients that vanish or explode."""
+        """See `SequenceTask.losses`: with penalties on outputs, and on vanishing or exploding gradients."""
         x = self._embedded(batch.inputs)
         layers: list[Unrolled] = []
         if self.omega:
@@ -149,11 +148,11 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         return Losses(objective, nats, penalty, state)
 
     def traced(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State, Trace]:
-        """What `forward` returns without dropout, and what the network had inside at each position."""
+        """`forward` without dropout, and the trace of the network."""
         y, state, trace = self.backbone.traced(self.embedding(batch.inputs), state, mask=batch.mask)
         return self.head(y), state, trace
 
     def step(self, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """One token a row, (B,), to logits of the next, (B, V), and the state: what searching runs on."""
+        """One token per row, (B,), to logits of the next, (B, V), and the state: one step of a search."""
         y, state = self.backbone(self.embedding(tokens).unsqueeze(1), state)
         return self.head(y.squeeze(1)), state

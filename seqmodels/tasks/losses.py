@@ -1,7 +1,4 @@
-"""What a training step minimises.
-
-Softmax layer and cross-entropy in one, which never hold the logits of a whole batch.
-"""
+"""The objective of a training step; softmax layer and cross-entropy in one, without the logits of a whole batch."""
 
 import functools
 from collections.abc import Callable
@@ -16,31 +13,38 @@ from seqmodels.batch import IGNORE
 from seqmodels.metrics import summed_nats
 from seqmodels.state import State
 
+LOGITS = 2**23
+"""Logits held at a time on a CPU: 32 MiB in single precision."""
+LOGITS_OF_GPU = 2**28
+"""Logits held at a time on a GPU, which needs large products."""
+EVEN = 64
+"""Divisor of the sides of a product on a GPU: others take up to four times as long."""
+
 
 class Losses(NamedTuple):
-    """What a training step is about."""
+    """The result of a training step's forward pass."""
 
     objective: Tensor
-    """What is minimised, summed over the targets of a batch: cross-entropy, with smoothed labels where it has any."""
+    """Cross-entropy, with label smoothing if any, summed over the targets of a batch."""
     nats: Tensor
-    """Cross-entropy without smoothing, summed likewise."""
+    """Cross-entropy without label smoothing, summed likewise."""
     penalty: Tensor | float
-    """What is added to the mean of the objective: a mean over this rank alone."""
+    """Added to the mean of the objective; a mean over this rank."""
     state: State
-    """After the batch."""
+    """State after the batch."""
 
 
 def scored(
     y: Tensor, head: nn.Linear, targets: Tensor, smoothing: float, compiled: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Objective and nats, see `Losses`, without all logits at once where these are many.
+    """Objective and nats, see `Losses`, in pieces where logits are many.
 
     Args:
-        y: what the softmax layer reads, (B, T, D).
+        y: inputs of the softmax layer, (B, T, D).
         head: the softmax layer.
         targets: int64 (B, T), IGNORE where nothing is scored.
-        smoothing: share of the probability that is spread over all tokens.
-        compiled: whether what is done to many logits is compiled.
+        smoothing: label smoothing.
+        compiled: compile the loss over many logits.
     """
     if targets.numel() * head.out_features > LOGITS:
         return linear_nats(y, head.weight, head.bias, targets, smoothing, compiled=compiled)
@@ -48,17 +52,9 @@ def scored(
 
 
 def scored_logits(logits: Tensor, targets: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
-    """The same, of logits (B, T, V)."""
+    """`scored`, of logits (B, T, V)."""
     nats, _ = summed_nats(logits, targets)
     return summed_nats(logits, targets, smoothing)[0] if smoothing else nats, nats
-
-
-LOGITS = 2**23
-"""How many are held at a time on a CPU: 32 MiB in single precision."""
-LOGITS_OF_GPU = 2**28
-"""How many on a GPU, which needs large products."""
-EVEN = 64
-"""By which the sides of a product have to be divisible on a GPU: otherwise it takes up to four times as long."""
 
 
 def linear_nats(
@@ -72,28 +68,28 @@ def linear_nats(
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of `y @ weight.T + bias`, summed over the targets that count, in nats.
 
-    It is `summed_nats` of the logits, with and without smoothing, with the gradients computed on the way: logits are
-    made for some rows at a time, and are gone when the next ones are made. Products are in the precision of autocast
-    where that is on, logarithms and sums in single precision at least. There are no second derivatives.
+    `summed_nats` of the logits, with and without smoothing, and gradients computed in the forward pass: logits exist for some
+    rows at a time. Products are in the precision of autocast, logarithms and sums in single precision at least. There
+    are no second derivatives.
 
     Args:
-        y: what the softmax layer reads, (B, T, D).
-        weight: of the softmax layer, (V, D).
-        bias: of it, (V,).
+        y: inputs of the softmax layer, (B, T, D).
+        weight: weight matrix of the softmax layer, (V, D).
+        bias: its bias, (V,).
         targets: int64 (B, T), IGNORE where nothing is scored.
-        smoothing: share of the probability that is spread over all tokens (Szegedy et al. 2016).
-        logits: how many are held at a time, at least one row; where not given, as the device likes it.
-        compiled: whether what is done to logits is compiled.
+        smoothing: label smoothing (Szegedy et al. 2016).
+        logits: logits held at a time, at least one row; by default, a number that suits the device.
+        compiled: compile the operations on logits.
 
     Returns:
-        What is to be minimised, with smoothing, and the same without, which has no gradient.
+        The objective with smoothing, and the same without, which has no gradient.
     """
     device = y.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else y.dtype
     if logits is None:
         logits = LOGITS_OF_GPU if y.is_cuda else LOGITS
     pieces = -(-targets.numel() // max(1, logits // len(weight)))
-    rows = -(-targets.numel() // pieces)  # all pieces as large
+    rows = -(-targets.numel() // pieces)  # pieces of equal size
     objective, nats = _LinearNats.apply(  # type: ignore[no-untyped-call]
         y.flatten(0, -2), weight, bias, targets.flatten(), smoothing, rows, dtype, compiled
     )
@@ -118,7 +114,7 @@ class _LinearNats(torch.autograd.Function):
         with torch.autocast(y.device.type, enabled=False):
             y, w, b = y.to(dtype), weight.to(dtype), bias.to(dtype)
             more = -len(w) % EVEN if y.is_cuda else 0
-            if more:  # tokens that are never likely
+            if more:  # tokens of probability 0
                 w, b = F.pad(w, (0, 0, 0, more)), F.pad(b, (0, more), value=-torch.inf)
             dy, dw, db = torch.empty_like(y), weight.new_zeros(w.shape), bias.new_zeros(b.shape)
             nats = spread = torch.zeros((), dtype=exact, device=y.device)
@@ -148,7 +144,7 @@ class _LinearNats(torch.autograd.Function):
 def _piece(
     logits: Tensor, tokens: int, target: Tensor, smoothing: float, exact: torch.dtype, learning: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Nats of some rows, the same spread over all tokens, and where asked for the gradient by the logits."""
+    """Nats of some rows, the mean over all tokens for smoothing, and, where asked for, the gradient by the logits."""
     logs = logits.to(exact).log_softmax(-1)
     scored = (target != IGNORE).to(exact).unsqueeze(1)
     target = target.clamp(min=0).unsqueeze(1)

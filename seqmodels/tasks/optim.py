@@ -1,4 +1,4 @@
-"""Optimisers over parameter groups, and the learning rate over a run."""
+"""Optimisers over parameter groups, and learning rate schedules."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ def make_optimizer(
     """AdamW for all parameters, Muon for the matrices of the network and AdamW for the rest, or plain SGD.
 
     AdamW decays matrices and leaves vectors (biases, norms, initial states) as they are (Loshchilov and Hutter 2019).
-    Muon is made for the matrices between layers, not for embeddings and softmax layers.
+    Muon is for the weight matrices between layers, not for embeddings and softmax layers.
 
     Args:
         module: whose parameters.
@@ -53,10 +53,10 @@ def make_optimizer(
 
 
 def _stacked_maps(network: nn.Module) -> Iterator[dict[str, Any]]:
-    """Groups of the matrices of a network by how many maps are stacked in each, as their modules say."""
+    """Matrices of a network, grouped by the number of weight matrices stacked in each (`stacked_maps`)."""
     groups: dict[int, list[nn.Parameter]] = {}
     for module in network.modules():
-        if isinstance(module, nn.Embedding):  # a table of vectors, not a map
+        if isinstance(module, nn.Embedding):  # a table of vectors
             continue
         for p in module.parameters(recurse=False):
             if p.ndim == 2 and p.requires_grad:
@@ -89,13 +89,13 @@ def orthogonalized(matrices: Tensor, steps: int = 3) -> Tensor:
 
 
 class Muon(Optimizer):
-    """Momentum, orthogonalised (Jordan et al. 2024): every direction of a matrix learns at the same pace.
+    """Orthogonalised momentum (Jordan et al. 2024).
 
-    Unlike `torch.optim.Muon`, it treats the maps stacked in one matrix, such as the gates of an LSTM, each by
+    Unlike `torch.optim.Muon`, it orthogonalises each of the matrices stacked in one, such as the gates of an LSTM, by
     itself. Updates are scaled to the size of AdamW's (Liu et al. 2025), so that it takes the same learning rate.
 
     Args:
-        params: matrices, or groups of them with `maps`, how many maps are stacked in each.
+        params: matrices, or groups of them with `maps`, the number of matrices stacked in each.
         lr: learning rate.
         weight_decay: decoupled, as in AdamW.
         momentum: of the running mean of gradients, with Nesterov's look ahead.
@@ -108,7 +108,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """One step from the gradients that are there; `Together` calls the closure."""
+        """One step; `Together` calls the closure."""
         for group in self.param_groups:
             lr, maps = group["lr"], group["maps"]
             for p in group["params"]:
@@ -125,11 +125,7 @@ class Muon(Optimizer):
 
 
 class Together(Optimizer):
-    """Several optimisers, each with its own parameters, as one.
-
-    Args:
-        parts: the optimisers; a schedule sees the parameter groups of all.
-    """
+    """Several optimisers with parameters of their own as one; a schedule sees the parameter groups of all."""
 
     def __init__(self, *parts: Optimizer) -> None:
         super().__init__([group for part in parts for group in part.param_groups], {})
@@ -150,31 +146,31 @@ class Together(Optimizer):
         return {"parts": [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Hand each part its own state."""
+        """Restore each part."""
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
 def with_gradients(optimizer: Optimizer) -> list[Tensor]:
-    """The parameters that a step would move."""
+    """The parameters that have gradients."""
     return [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
 
 
-def learning_rate_factor(share: float, warmup: float, schedule: Schedule = "cosine") -> float:
-    """Factor of the learning rate after a share of the run: a linear rise, then as the schedule says.
+def learning_rate_factor(fraction: float, warmup: float, schedule: Schedule = "cosine") -> float:
+    """Factor of the peak learning rate: a linear warmup, then the schedule.
 
     Args:
-        share: how much of the run is over, from 0 to 1.
-        warmup: the share at which the rate is highest.
-        schedule: cosine, half a period of it down to zero (Loshchilov and Hutter 2017); linear, down to zero; constant;
-            inverse-sqrt, with the root of the share that is over (Vaswani et al. 2017), which needs a warmup.
+        fraction: fraction of the run that is over, from 0 to 1.
+        warmup: the fraction at which the learning rate peaks.
+        schedule: cosine to zero (Loshchilov and Hutter 2017); linear to zero; constant; inverse-sqrt (Vaswani et al.
+            2017), which needs a warmup.
     """
-    if share < warmup:
-        return share / warmup
+    if fraction < warmup:
+        return fraction / warmup
     if schedule == "constant":
         return 1.0
     if schedule == "inverse-sqrt":
-        return math.sqrt(warmup / share)
-    fallen = min(1.0, (share - warmup) / (1 - warmup))
+        return math.sqrt(warmup / fraction)
+    fallen = min(1.0, (fraction - warmup) / (1 - warmup))
     return 1 - fallen if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * fallen))

@@ -1,4 +1,4 @@
-"""A language model that translates: the source in front of the target in one text, `BOS source BOS target EOS`."""
+"""A language model that translates: source and target as one text, `BOS source BOS target EOS`."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,10 @@ from seqmodels.state import State
 from seqmodels.tasks.language_model import LanguageModel
 
 
-class Joined:
-    """A language model, trained with layout "joined", as what `translations` runs on.
+class PrefixLM:
+    """A language model trained with layout "joined", as a translator: see `batch_translation.Translates`.
 
-    What it keeps of a source is the state after it.
+    Its memory of a source is the state after it.
 
     Args:
         model: the language model.
@@ -25,7 +25,7 @@ class Joined:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return self.model.device
 
     @property
@@ -50,7 +50,7 @@ class Joined:
         return self.model.step(tokens, memory if state is None else state)
 
     def aligned_step(self, tokens: Tensor, state: State | None, memory: State) -> tuple[Tensor, State, Tensor]:
-        """Not to be had: the model attends to source and target alike.
+        """Refused: the model attends to source and target alike.
 
         Raises:
             InputError: always.

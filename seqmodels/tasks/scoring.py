@@ -1,4 +1,4 @@
-"""How likely texts are to a language model, each a document of its own."""
+"""The likelihood of texts under a language model, each a document of its own."""
 
 import json
 import math
@@ -17,20 +17,20 @@ from seqmodels.nn.dropout import evaluating
 from seqmodels.state import State
 
 LOGITS = 2**25
-"""About how many logits are held at a time: they bound the size of a batch."""
+"""Logits held at a time, about, which bounds the size of a batch."""
 POSITIONS = 2**12
-"""Most positions of a batch, padding included."""
+"""Maximum number of positions of a batch, padding included."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a model makes of a text; means are not a number (NaN) where there is nothing to divide by.
+    """The likelihood of a text under a model; means are NaN where there is nothing to divide by.
 
     Attributes:
-        nats: minus the logarithm of the probability of the text, a sum over its tokens: 0 is certain.
-        tokens: how many tokens were scored, the end of the document among them where it was asked for.
+        nats: negative log-likelihood of the text, a sum over its tokens.
+        tokens: number of scored tokens, EOS among them if it was scored.
         bytes: length of the text in UTF-8.
-        unknown: how many of the tokens are unknown to the vocabulary.
+        unknown: number of tokens outside the vocabulary.
     """
 
     nats: float
@@ -40,7 +40,7 @@ class Score:
 
     @property
     def nats_per_token(self) -> float:
-        """The mean; `exp` of it is the perplexity."""
+        """Mean cross-entropy; its exponential is the perplexity."""
         return self.nats / self.tokens if self.tokens else math.nan
 
     @property
@@ -53,7 +53,7 @@ class Score:
         return f"{self.nats:.4f}\t{self.tokens}\t{self.nats_per_token:.4f}\t{self.bits_per_byte:.4f}\t{text}"
 
     def as_json(self, text: str) -> str:
-        """The same as a line of JSON, in full precision, null for means of nothing; and the unknown tokens."""
+        """A line of JSON in full precision, with null for means of nothing, and the unknown tokens."""
         figures: dict[str, float | str | None] = {
             "nats": self.nats,
             "tokens": self.tokens,
@@ -66,52 +66,66 @@ class Score:
 
 
 class Scoring(nn.Module):
-    """How likely texts are: a mixin of `LanguageModel`."""
+    """Scoring of texts: a mixin of `LanguageModel`."""
 
     tokenizer: Tokenizer
     backbone: Backbone
     embedding: nn.Embedding
 
-    def score(self, texts: Sequence[str], *, eos: bool = False) -> list[Score]:
-        """How likely texts are, each a document of its own: BOS in front, from a fresh state.
+    @torch.inference_mode()
+    def score(self, texts: Sequence[str], *, eos: bool = False, first_number: int = 1) -> list[Score]:
+        """The likelihood of texts, each a document of its own: behind BOS, from an empty state.
 
         Args:
             texts: any number, of any lengths; the score of an empty one is 0.
-            eos: whether the end of the document is scored, too.
+            eos: score the end of the document, too.
+            first_number: number of the first text in error messages.
 
         Returns:
-            A score for each text, in their order; it does not depend on the other texts.
+            A score for each text, in their order, independent of the other texts.
 
         Raises:
-            InputError: a text is longer than what the network can read.
+            InputError: a text is longer than the positions of the network.
         """
-        return scores(self, texts, eos)
+        ids = [tokens + [EOS] * eos for tokens in self.tokenizer.encode_batch(texts)]
+        limit = self.backbone.max_length
+        for number, tokens in enumerate(ids, first_number):
+            if limit is not None and len(tokens) > limit:
+                raise InputError(
+                    f"text {number} has {len(tokens)} tokens, and this network has {limit} positions; "
+                    "split it, or train with positions='rotary'"
+                )
+        nats = [0.0] * len(ids)
+        with evaluating(self):
+            for rows in _batches([len(tokens) for tokens in ids], self.tokenizer.vocab_size):
+                for row, figure in zip(rows, self._nats([ids[row] for row in rows]), strict=True):
+                    nats[row] = figure
+        return [
+            Score(figure, len(tokens), len(text.encode()), tokens.count(UNK))
+            for figure, tokens, text in zip(nats, ids, texts, strict=True)
+        ]
 
+    def _nats(self, ids: list[list[int]]) -> list[float]:
+        """The sum of each row in double precision, with the state carried along long rows.
 
-@torch.inference_mode()
-def scores(model: "Scoring", texts: Sequence[str], eos: bool, first: int = 1) -> list[Score]:
-    """Score texts in batches of similar length; see `LanguageModel.score`. In errors, the first is number `first`."""
-    ids = [tokens + [EOS] * eos for tokens in model.tokenizer.encode_batch(texts)]
-    limit = model.backbone.max_length
-    for number, tokens in enumerate(ids, first):
-        if limit is not None and len(tokens) > limit:
-            raise InputError(
-                f"text {number} has {len(tokens)} tokens, and this network has {limit} positions; "
-                "split it, or train with positions='rotary'"
-            )
-    nats = [0.0] * len(ids)
-    with evaluating(model):
-        for rows in _batches([len(tokens) for tokens in ids], model.tokenizer.vocab_size):
-            for row, figure in zip(rows, _nats(model, [ids[row] for row in rows]), strict=True):
-                nats[row] = figure
-    return [
-        Score(figure, len(tokens), len(text.encode()), tokens.count(UNK))
-        for figure, tokens, text in zip(nats, ids, texts, strict=True)
-    ]
+        Padding is on the right, where a causal network needs no mask, and its targets are ignored.
+        """
+        device = self.embedding.weight.device
+        width = max(len(tokens) for tokens in ids)
+        inputs = torch.tensor([[BOS, *tokens[:-1]] + [PAD] * (width - len(tokens)) for tokens in ids], device=device)
+        targets = torch.tensor([tokens + [IGNORE] * (width - len(tokens)) for tokens in ids], device=device)
+        sums = torch.zeros(len(ids), dtype=torch.float64, device=device)
+        state: State | None = None
+        length = max(1, _room(self.tokenizer.vocab_size) // len(ids))
+        for first in range(0, width, length):
+            piece = slice(first, first + length)
+            logits, state = self(Batch(inputs[:, piece], targets[:, piece]), state)
+            sums += _lost(logits, targets[:, piece]).double().sum(1)
+        return sums.tolist()
 
 
 def _batches(lengths: list[int], vocab_size: int) -> Iterator[list[int]]:
-    """Rows that are scored together, the shortest first; those without tokens are in none."""
+    """Rows that are scored together, the shortest first; empty ones are left out."""
     batch: list[int] = []
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
         if batch and (len(batch) + 1) * lengths[row] > _room(vocab_size):
@@ -127,27 +141,8 @@ def _room(vocab_size: int) -> int:
     return max(1, min(POSITIONS, LOGITS // vocab_size))
 
 
-def _nats(model: "Scoring", ids: list[list[int]]) -> list[float]:
-    """The sum of each row, in double precision, with the state carried along long rows.
-
-    Padding is on the right, where no mask is needed: a network does not look ahead, and what it says there is ignored.
-    """
-    device = model.embedding.weight.device
-    width = max(len(tokens) for tokens in ids)
-    inputs = torch.tensor([[BOS, *tokens[:-1]] + [PAD] * (width - len(tokens)) for tokens in ids], device=device)
-    targets = torch.tensor([tokens + [IGNORE] * (width - len(tokens)) for tokens in ids], device=device)
-    sums = torch.zeros(len(ids), dtype=torch.float64, device=device)
-    state: State | None = None
-    length = max(1, _room(model.tokenizer.vocab_size) // len(ids))
-    for first in range(0, width, length):
-        piece = slice(first, first + length)
-        logits, state = model(Batch(inputs[:, piece], targets[:, piece]), state)
-        sums += _lost(logits, targets[:, piece]).double().sum(1)
-    return sums.tolist()
-
-
 def _lost(logits: Tensor, targets: Tensor) -> Tensor:
-    """Nats of each target, (B, T), 0 where nothing is scored; in single precision at least."""
+    """Nats of each target, (B, T), 0 at IGNORE; in single precision at least."""
     logits = logits if logits.dtype == torch.float64 else logits.float()
     nats = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="none")
     return nats.view_as(targets)

@@ -26,33 +26,30 @@ Tied = Literal["none", "target", "all"]
 
 
 class Translator(SequenceTask):
-    """Any network that reads, and any network that writes what it means in another language.
+    """An encoder that reads a source and a decoder that writes its translation, of any networks.
 
     Args:
-        encoder: reads the source; its input size is the size of the source's embedding.
-        decoder: writes the target; its input size is the size of the target's embedding. One that attends to a memory
-            by itself, as a Transformer with `memory_size`, is used as it is; any other is given the `attention`.
-        tokenizer: what the token ids of the target mean.
-        source_tokenizer: what those of the source mean; None where the vocabulary is one and the same.
-        attention: what the decoder sees of the source, see `Attentive`: none, mean, additive, dot or general.
-        input_feeding: see there.
-        bidirectional: read the source from both ends, where the encoder looks back only.
-        reverse: read the source from its end to its beginning, so that its first words are the last that were read
-            (Sutskever et al. 2014).
-        dropout: share of the outputs of encoder and decoder dropped while training, the same at every position.
-        input_dropout: share of the features of embedded tokens dropped while training, likewise.
-        label_smoothing: share of the probability that is to be spread over all tokens while training (Szegedy et al.
-            2016); reported figures are without.
-        r_drop: weight of the divergence of two passes with different dropout over each batch (Liang et al. 2021); 0
-            for one pass.
-        tie_embeddings: none; target, one matrix for the target's embedding and softmax layer; or all, for the source's
-            embedding, too.
-        optimizer: adamw; muon for the matrices of the networks and adamw for the rest; or plain sgd.
-        lr: highest learning rate.
-        weight_decay: of matrices; vectors do not decay.
-        beta2: how slowly AdamW forgets squared gradients; beta1 is 0.9.
-        warmup: share of the run during which the learning rate rises.
-        schedule: what it does then: fall to zero as a cosine or linear, stay constant, or fall with the inverse-sqrt.
+        encoder: network over the source; its input size is that of the source embedding.
+        decoder: causal network over the target; its input size is that of the target embedding. One that attends to a
+            memory itself, a Transformer with `memory_size`, is used directly; any other gets the `attention`.
+        tokenizer: tokenizer of the target.
+        source_tokenizer: tokenizer of the source; None for a joint vocabulary.
+        attention: attention of the decoder to the source: none, mean, additive, dot or general.
+        input_feeding: feed the attended source into the next step (Luong et al. 2015).
+        bidirectional: run a causal encoder from both ends.
+        reverse: read the source from its end to its beginning (Sutskever et al. 2014).
+        dropout: dropout probability of the outputs of encoder and decoder, one mask for all positions.
+        input_dropout: dropout probability of embedded tokens, likewise.
+        label_smoothing: probability spread over the whole vocabulary in training (Szegedy et al. 2016); reported
+            figures are without it.
+        r_drop: weight of R-Drop, the divergence of two passes with different dropout (Liang et al. 2021).
+        tie_embeddings: share matrices: none; target, target embedding and softmax layer; all, source embedding too.
+        optimizer: adamw; muon for the weight matrices of the network and adamw for the rest; or plain sgd.
+        lr: peak learning rate.
+        weight_decay: weight decay of matrices; vectors do not decay.
+        beta2: decay of AdamW's second moments; beta1 is 0.9.
+        warmup: fraction of the run in which the learning rate rises.
+        schedule: learning rate after the warmup: cosine or linear to zero, constant, or inverse-sqrt.
 
     Raises:
         InputError: parts do not fit one another.
@@ -89,7 +86,7 @@ class Translator(SequenceTask):
         super().__init__(tokenizer, optimizer, lr, weight_decay, beta2, warmup, schedule, label_smoothing)
         for name, share in {"dropout": dropout, "input_dropout": input_dropout}.items():
             if not 0 <= share < 1:
-                raise InputError(f"{name}={share} was given; expected a share in [0, 1)")
+                raise InputError(f"{name}={share} was given; expected a probability in [0, 1)")
         if r_drop < 0:
             raise InputError(f"r_drop={r_drop} was given; expected a weight of at least 0")
         self.source_tokenizer = source_tokenizer or tokenizer
@@ -167,21 +164,21 @@ class Translator(SequenceTask):
 
     @property
     def max_length(self) -> int | None:
-        """Most positions of a source and of a target; None where there is no such limit."""
+        """Maximum number of positions of source and target; None for no limit."""
         limits = [network.max_length for network in (self.encoder, self.decoder) if network.max_length is not None]
         return min(limits, default=None)
 
     @property
-    def looks(self) -> bool:
-        """Whether the decoder looks at the source while it writes, so that there is an alignment to show."""
+    def attends(self) -> bool:
+        """Whether the decoder attends to the source at each step, so that there is an alignment to show."""
         return not (isinstance(self.decoder, Attentive) and self.decoder.align is None)
 
     def encode(self, source: Tensor, mask: Tensor | None = None) -> State:
-        """What the decoder keeps of a source.
+        """Encode a source for the decoder.
 
         Args:
             source: token ids (B, S).
-            mask: bool (B, S), False at padding; None where all is real.
+            mask: bool (B, S), False at padding; None without padding.
         """
         if self.reverse:
             source, mask = source.flip(1), None if mask is None else mask.flip(1)
@@ -197,13 +194,13 @@ class Translator(SequenceTask):
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) of the token after each input, and the decoder's state after the last.
 
-        Targets are padded on the right, where a decoder that looks back only needs no mask.
+        Targets are padded on the right, where a causal decoder needs no mask.
         """
         y, state = self._read(batch, state)
         return self.head(y), state
 
     def _read(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
-        """What the softmax layer is given, (B, T, D), and the decoder's state after the last position."""
+        """Inputs of the softmax layer (B, T, D), and the decoder's state after the last position."""
         assert batch.source is not None
         memory = self.encode(batch.source, batch.source_mask)
         x = variational_dropout(self.embedding(batch.inputs), self.input_dropout, self.training)
@@ -211,27 +208,25 @@ class Translator(SequenceTask):
         return variational_dropout(y, self.dropout, self.training), state
 
     def step(self, tokens: Tensor, state: State | None, memory: State) -> tuple[Tensor, State]:
-        """One token a row, (B,), to logits of the next, (B, V), and the state: what decoding runs on.
+        """One token per row, (B,), to logits of the next, (B, V), and the state: one step of decoding.
 
         Args:
             tokens: int64 (B,).
             state: the decoder's; None at the start.
-            memory: what `encode` made of the sources; rows that share one lie side by side.
+            memory: result of `encode`; rows of the same source are neighbours.
         """
         y, state = self.decoder(self.embedding(tokens).unsqueeze(1), state, memory=memory)
         return self.head(y.squeeze(1)), state
 
     def aligned_step(self, tokens: Tensor, state: State | None, memory: State) -> tuple[Tensor, State, Tensor]:
-        """What `step` returns, and how much was attended to each token of the source, (B, S).
+        """`step`, and its attention weights over the tokens of the source, (B, S).
 
         Raises:
-            InputError: the decoder looks at nothing in particular.
+            InputError: the decoder has no attention.
         """
         y, state, weights = aligned(self.decoder, self.embedding(tokens).unsqueeze(1), state, memory=memory)
         if weights is None:
-            raise InputError(
-                "this translator looks at nothing in particular: its decoder sees one vector of the source"
-            )
+            raise InputError("this translator has no attention: its decoder sees one vector of the source")
         return self.head(y.squeeze(1)), state, weights.squeeze(1)
 
     def translate(
@@ -239,20 +234,20 @@ class Translator(SequenceTask):
         texts: Sequence[str],
         how: Beam | Draws = Beam(),  # noqa: B008 - immutable
     ) -> list[list[Translation]]:
-        """Translate sentences, the empty one into itself.
+        """Translate sentences; an empty one stays empty.
 
         Args:
             texts: any number, of any lengths.
-            how: how to search; or how to draw translations at random, whose score is their mean log-probability.
+            how: beam search, or ancestral sampling, whose score is the mean log-probability.
 
         Returns:
-            For each its `n_best` translations, the best first, or its `samples` as they were drawn; they do not depend
-            on the other texts, what is drawn for a text follows from the seed and its place.
+            For each text its `n_best` hypotheses, the best first, or its `samples` as they were drawn. They do not
+            depend on the other texts; samples follow from the random seed and the place of the text.
         """
         return translations([self], texts, how)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add the batch to the sums, and its translations, each token the likeliest, to those of BLEU."""
+        """Add the batch to the sums, and its greedy translations to those of BLEU."""
         self.accuracy.update(self.evaluated(batch).flatten(0, 1), batch.targets.flatten())
         assert batch.source is not None
         sources = [[i for i in row if i > EOS] for row in batch.source.tolist()]
@@ -271,7 +266,7 @@ class Translator(SequenceTask):
     on_test_epoch_start = on_validation_epoch_start
 
     def figures_of_evaluation(self) -> dict[str, Tensor]:
-        """See there; the share of tokens that are the likeliest after those before them; and figures of BLEU."""
+        """See there; token accuracy under teacher forcing; and BLEU."""
         accuracy = {"token_accuracy": self.accuracy.compute()}
         return super().figures_of_evaluation() | accuracy | self.translated.compute()
 
@@ -280,7 +275,7 @@ class Translator(SequenceTask):
         return batch.mapped(lambda part: torch.cat([part, part])) if self.r_drop else batch
 
     def losses(self, batch: Batch, state: State | None) -> Losses:
-        """See `SequenceTask.losses`: with R-Drop, how far the two passes of a row are apart."""
+        """See `SequenceTask.losses`: with R-Drop, the divergence of the two passes of a row."""
         y, state = self._read(batch, state)
         if not self.r_drop:
             return Losses(*scored(y, self.head, batch.targets, self.label_smoothing, self.compiled), 0.0, state)

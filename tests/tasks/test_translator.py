@@ -161,7 +161,7 @@ def test_models_together(task: Translator) -> None:
 def test_models_of_other_vocabularies_are_refused() -> None:
     one = Translator(GRU(6, 4), GRU(6, 8), TEXT)
     other = Translator(GRU(6, 4), GRU(6, 8), Tokenizer.char(["xyz"]), TEXT)
-    with pytest.raises(InputError, match="have not the same tokenizer"):
+    with pytest.raises(InputError, match="differ in their tokenizer"):
         translations([one, other], ["a"], Beam())
 
 
@@ -225,7 +225,7 @@ def test_embeddings_are_tied() -> None:
         (lambda: Translator(GRU(6, 4), GRU(6, 8), TEXT, tie_embeddings="target"), "as wide at its input as at its out"),
         (lambda: Translator(GRU(6, 4), GRU(8, 8), TEXT, tie_embeddings="all"), "one vocabulary for both sides"),
         (lambda: Translator(GRU(6, 4), GRU(6, 8), TEXT, tie_embeddings="both"), "choose none, target or all"),
-        (lambda: Translator(GRU(6, 4), GRU(6, 8), TEXT, dropout=1.0), r"expected a share in \[0, 1\)"),
+        (lambda: Translator(GRU(6, 4), GRU(6, 8), TEXT, dropout=1.0), r"expected a probability in \[0, 1\)"),
         (lambda: Translator(GRU(6, 4), GRU(6, 8), TEXT, label_smoothing=1.0), "label_smoothing=1.0"),
         (lambda: Translator(GRU(6, 4), GRU(6, 8), TEXT, r_drop=-1.0), "r_drop=-1.0"),
     ],
