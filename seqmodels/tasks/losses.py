@@ -68,9 +68,9 @@ def linear_nats(
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of `y @ weight.T + bias`, summed over the targets that count, in nats.
 
-    `summed_nats` of the logits, with and without smoothing, and gradients computed in the forward pass: logits exist for some
-    rows at a time. Products are in the precision of autocast, logarithms and sums in single precision at least. There
-    are no second derivatives.
+    `summed_nats` of the logits, with and without smoothing, and gradients computed in the forward pass: logits exist
+    for some rows at a time. Products are in the precision of autocast, logarithms and sums in single precision at
+    least. There are no second derivatives.
 
     Args:
         y: inputs of the softmax layer, (B, T, D).
