@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from benchmarks import batches, beam, cells, gpu, sampling, scale, trainer, translation, watching
+from benchmarks import batches, beam, cells, gpu, safety, sampling, scale, trainer, translation, watching
 from benchmarks.ceiling import ceiling
 from benchmarks.measure import Comparison
 from benchmarks.page import write_page
 from seqmodels.environment import describe_environment
 
-ON_CPU = ("trainer", "batches", "cells", "sampling", "translation", "beam", "watching", "scale")
+ON_CPU = ("trainer", "batches", "cells", "sampling", "translation", "beam", "watching", "safety", "scale")
 TOPICS = (*ON_CPU, "gpu")
 
 
@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "translation": translation.run,
         "beam": beam.run,
         "watching": watching.run,
+        "safety": safety.run,
         "scale": scale.run,
         "gpu": gpu.run,
     }

@@ -98,7 +98,7 @@ class Comparison:
             text += f" ({min(self.ratios):.2f}..{max(self.ratios):.2f})"
         else:
             text += f" {self.unit}"
-        if self.rival is not None and self.unit == "ms/step":
+        if self.rival is not None and self.unit.startswith("ms/"):
             text += f"  {self.difference:+.2f} ms"
         if most is not None and self.cost is not None:
             text += f"  {100 * most.share(self.ours, self.cost):.0f} % of {KINDS[self.cost.of]}"
@@ -118,7 +118,7 @@ class Comparison:
             "spread": [min(self.ratios), max(self.ratios)] if self.ratios else None,
             "difference": self.difference,
             "share": None if most is None or self.cost is None else most.share(self.ours, self.cost),
-            "restore_rank": None if self.cost is None else KINDS[self.cost.of],
+            "limit": None if self.cost is None else KINDS[self.cost.of],
             "memory": list(self.memory),
             "ours_by_round": list(self.ours_by_round),
             "rival_by_round": list(self.rival_by_round),

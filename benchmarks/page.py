@@ -35,16 +35,14 @@ def table(results: Results) -> str:
             if topic == "scale" and found["rival"] is None:
                 continue
             cells = [found["what"], *(_short(found[side]) for side in ("ours", "rival")), found["unit"], _ratio(found)]
-            cells.append(
-                f"{100 * found['share']:.0f} % of {found['restore_rank']}" if found["share"] is not None else ""
-            )
+            cells.append(f"{100 * found['share']:.0f} % of {found['limit']}" if found["share"] is not None else "")
             cells += [" and ".join(f"{one:,.0f}" for one in found["memory"]), found["target"]]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def _ratio(found: Mapping[str, Any]) -> str:
-    if found["unit"] == "ms/step" and found["difference"] is not None:
+    if found["unit"].startswith("ms/") and found["difference"] is not None:
         return f"{found['difference']:+.2f} ms"
     if not found["spread"]:
         return ""
@@ -61,7 +59,7 @@ def draw(results: Results, path: Path) -> None:
     axes = figure.subplots()
     for place, found in enumerate(reversed(rows)):
         low, high = found["spread"]
-        better = found["ratio"] >= 1 if found["unit"] != "ms/step" else found["ratio"] <= 1
+        better = found["ratio"] <= 1 if found["unit"].startswith("ms/") else found["ratio"] >= 1
         axes.barh(place, found["ratio"] - 1, left=1, color="#3b7dd8" if better else "#c9744a", height=0.6)
         axes.plot([low, high], [place, place], color="#222222", linewidth=1)
     axes.set_yticks(range(len(rows)), [found["what"] for found in reversed(rows)], fontsize=8)

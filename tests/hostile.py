@@ -6,6 +6,8 @@ import io
 import json
 import os
 import pickle
+import random
+import re
 import struct
 import tarfile
 import zipfile
@@ -342,3 +344,33 @@ def pipe(folder: Path) -> Path:
     """A pipe that nobody writes to."""
     os.mkfifo(folder / "pipe")
     return folder / "pipe"
+
+
+EXTREME = ("0", "-1", "1e308", "1e-320", "1000000", "4294967296", "1000000000000", "9" * 40, "NaN", "null", "[]", '"x"')
+"""Numbers, and what is none, that a text may have in place of its own."""
+
+
+def mutated(content: bytes, chance: random.Random, text: bool = False) -> bytes:
+    """The same with bits flipped, bytes written over, cut off, doubled or moved, or an extreme number in a text."""
+    made, place, length = bytearray(content), chance.randrange(len(content)), 1 << chance.randrange(12)
+    match chance.randrange(8 if text else 6):
+        case 0:
+            made[place] ^= 1 << chance.randrange(8)
+        case 1:
+            for _ in range(chance.randint(2, 40)):
+                made[chance.randrange(len(made))] ^= 1 << chance.randrange(8)
+        case 2:
+            made[place : place + length] = chance.choice((chance.randbytes(length), bytes(length), b"\xff" * length))
+        case 3:
+            del made[place:]
+        case 4:
+            made[place:place] = made[place : place + length] * chance.randint(1, 3)
+        case 5:
+            other = chance.randrange(len(content))
+            made[place : place + length] = content[other : other + length]
+        case _:
+            numbers = list(re.finditer(rb"(?<![\w.])-?\d+(\.\d+)?(?![\w.])|null|true|false", content))
+            if numbers:
+                number = chance.choice(numbers)
+                made[number.start() : number.end()] = chance.choice(EXTREME).encode()
+    return bytes(made)

@@ -10,10 +10,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from benchmarks import batches, beam, cells, ctranslate, gpu, sampling, scale, trainer, translation, watching
+from benchmarks import batches, beam, cells, ctranslate, gpu, safety, sampling, scale, trainer, translation, watching
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, compare, made_up_text, per_second
-from benchmarks.reliability import files, stream
 from seqmodels.batch import BOS, EOS, IGNORE, Batch
 from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.decoding import Beam
@@ -38,6 +37,7 @@ TOPICS = {
     "sampling": (sampling.run, 8, 8),
     "translation": (translation.run, 1, 1),
     "watching": (watching.run, 6, 0),
+    "safety": (safety.run, 2, 2),
     "beam": (beam.run, 1 + multiplies_bf16("cpu"), 1 + multiplies_bf16("cpu")),
     "scale": (scale.run, 2 * 5 * 2 + 1, 1),
     "gpu": (gpu.run, 8, 8),
@@ -63,28 +63,6 @@ def test_topics(topic: Callable[..., Iterator[Comparison]], count: int, with_riv
     for comparison in compared:
         assert comparison.rival > 0
         assert comparison.ratio == pytest.approx(comparison.ours / comparison.rival)
-
-
-def test_gigabytes_pass_through(capsys: pytest.CaptureFixture[str]) -> None:
-    """On a scale of a gigabyte to a megabyte: all of it is read, and no shard is left."""
-    stream.main(["--gigabytes", "0.002"])
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 12
-    assert lines[10].startswith("          2 MB read")
-    assert lines[11].startswith("| Memory while 0.002 GB of text pass through | ")
-
-
-def test_shards_of_the_benchmark_pass_through(tmp_path: Path) -> None:
-    shards = stream.Passing(tmp_path, 2, 50_000)
-    for number in range(2):
-        count = 0
-        for text, starts, ends in shards.rows(number):
-            assert starts
-            assert ends
-            assert len(list(tmp_path.iterdir())) == 1
-            count += len(text)
-        assert count >= 50_000
-        assert not list(tmp_path.iterdir())
 
 
 def test_rounds_are_interleaved_and_medians_taken() -> None:
@@ -194,20 +172,3 @@ def test_beam_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     speeds, scores = beam.of_run(model, ["abc", "a b"], ["cba", "b a"], size=2, rounds=1)
     assert all(comparison.ratio > 0 for comparison in speeds)
     assert list(scores) == ["ours", *["ours in bf16"] * multiplies_bf16("cpu"), "ours in int8", "CTranslate2"]
-
-
-def test_changed_files(capsys: pytest.CaptureFixture[str]) -> None:
-    """None of them is taken for what it is not, and nothing breaks."""
-    counts = files.main(["--mutations", "50"])
-    assert sum(count.total() for count in counts.values()) == 50
-    assert not any(count[outcome] for count in counts.values() for outcome in files.OUTCOMES[files.ALLOWED :])
-    assert sum(count["refused"] for count in counts.values()) > 20
-    assert "0 of them must not be" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_a_process_that_dies_is_counted(tmp_path: Path) -> None:
-    """Without good files a worker fails at once, each time."""
-    told: list[list[object]] = []
-    files._watch(tmp_path, 0, 2, 1, told.append)
-    assert [found[2] for found in told] == ["crash", "crash"]

@@ -1,35 +1,17 @@
 """Losses and gradients that are not finite: steps skipped, training stopped, and no good checkpoint lost."""
 
 import json
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from promises.forks import forked, tail
+from promises.runs import Kind, only, train, write_data
 
-from benchmarks.reliability.forks import forked
-from benchmarks.reliability.promise import Promise, all_of, none_of
-from benchmarks.reliability.runs import Kind, train, write_data
 from seqmodels import LanguageModel, Translator, load
 from seqmodels.cli.main import _guarded
-
-KINDS = ("loss", "gradient", "weights")
-
-
-def run(folder: Path, small: bool) -> Iterator[Promise]:
-    """For a while, and for good; in the loss, in a gradient, and in the weights themselves."""
-    write_data(folder)
-    lost, told = {}, {}
-    for layout in ("lanes",) if small else ("lanes", "windows", "pairs"):
-        for precision in ("32-true",) if small else ("32-true", "bf16-mixed"):
-            for what in KINDS:
-                case = f"{layout} {precision} {what}"
-                lost[case], told[case] = _case(folder, Kind("LSTM", layout, precision), what)
-    lost_ones = tuple(f"{case}: {why}" for case, why in lost.items() if why)
-    yield none_of("Good checkpoints lost to numbers that are not finite", len(lost), len(lost_ones), lost_ones)
-    yield all_of("Such steps skipped and written down with their batches; ten in a row end the run with code 1", told)
 
 
 class Spoils(pl.Callback):
@@ -75,26 +57,28 @@ def _embedding(task: pl.LightningModule) -> torch.Tensor:
     return task.embedding.weight.data
 
 
-def _case(folder: Path, kind: Kind, what: str) -> tuple[str, str]:
-    """What was lost, and what was not told."""
-    name = f"{kind.layout}-{kind.precision}-{what}"
-    passing, lasting, log = folder / f"passing-{name}", folder / f"lasting-{name}", folder / f"{name}.log"
+def skipped(folder: Path, kind: Kind, what: str) -> tuple[str, str]:
+    """NaN or infinity for three steps, and for good.
+
+    Returns:
+        Checkpoints that were lost, and what was not skipped or not written down; empty where nothing was.
+    """
+    write_data(folder)
+    log = folder / "log"
     told = ""
     if what != "weights":  # which stay as they are
-        code = forked(partial(train, kind, folder, passing, callbacks=(Spoils(what, 14, 3),)), log)
-        (begun,) = passing.glob("*/*")
-        lines = [json.loads(line) for line in (begun / "bad_steps.jsonl").read_text().splitlines()]
+        code = forked(partial(train, kind, folder, folder / "passing", callbacks=(Spoils(what, 14, 3),)), log)
+        lines = [json.loads(line) for line in (only(folder / "passing") / "bad_steps.jsonl").read_text().splitlines()]
         if code or [line["step"] for line in lines] != [15, 16, 17] or not all(line["inputs"] for line in lines):
-            told = f"three bad steps: code {code}, {len(lines)} lines: {log.read_text()[-300:]}"
+            told = f"three bad steps: code {code}, {len(lines)} lines: {tail(log)}"
     always: dict[str, Any] = {"steps": 400, "validations": 20, "save_minutes": 1e-9}  # saved after each step
-    endless = partial(train, kind, folder, lasting, callbacks=(Spoils(what, 44, 1000),), **always)
+    endless = partial(train, kind, folder, folder / "lasting", callbacks=(Spoils(what, 44, 1000),), **always)
     code = forked(lambda: _guarded(endless), log)
-    (begun,) = lasting.glob("*/*")
     if code != 1 or "not finite for 10 steps in a row" not in log.read_text():
-        told = told or f"for good: code {code}: {log.read_text()[-300:]}"
+        told = told or f"for good: code {code}: {tail(log)}"
     steps = {}
     for checkpoint in ("best", "last", "previous"):
-        path = begun / "checkpoints" / f"{checkpoint}.ckpt"
+        path = only(folder / "lasting") / "checkpoints" / f"{checkpoint}.ckpt"
         content = torch.load(path, weights_only=True)
         steps[checkpoint] = content["global_step"]
         if not all(bool(torch.isfinite(tensor).all()) for tensor in content["state_dict"].values()):

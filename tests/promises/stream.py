@@ -1,23 +1,21 @@
-"""Memory while gigabytes of text pass through: `python -m benchmarks.reliability.stream --gigabytes 5`.
+"""Memory while gigabytes of text pass through.
 
 The text is in shards of parquet that are written when the stream comes to them and deleted when it has passed: the disk
 holds one of them at a time, and the text was never there as a whole. All else is what `TextDataModule(stream=True)`
 does: reading, tokenizing, shuffling, batches; and a step of a small model now and then, so that torch is at work too.
 """
 
-import argparse
 import itertools
 import random
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
 import torch
 
-from benchmarks.reliability.promise import Promise
 from seqmodels.batch import Batch
 from seqmodels.data import Replica, Tokenizer
 from seqmodels.data.stream_corpus import StreamedCorpus
@@ -106,34 +104,17 @@ def train(model: LanguageModel, optimizer: torch.optim.Optimizer, batch: Batch) 
     optimizer.step()
 
 
-def run(folder: Path, small: bool) -> Iterator[Promise]:
-    """Five gigabytes, of which a line is printed every half."""
-    yield passed(0.02 if small else 5.0)
+def measured(gigabytes: float, shard: float = 0.1) -> tuple[float, float, float]:
+    """Memory at most in the second tenth of the text, as the first includes the start, and in the last; in megabytes.
 
+    Args:
+        gigabytes: of text.
+        shard: gigabytes of one shard at most.
 
-def passed(gigabytes: float, shard: float = 0.1) -> Promise:
-    """Memory at most in the second tenth of the text, since the first has the start in it, and in the last."""
-    began, memory, megabytes = time.monotonic(), list[float](), 0.0
-    for megabytes, now in drain(gigabytes, min(shard, gigabytes / 4)):
-        memory.append(now)
-        if len(memory) % 10 == 1:
-            print(f"  {megabytes:9,.0f} MB read   {now:7,.1f} MB of memory", flush=True)
-    speed, tenth = megabytes / (time.monotonic() - began), max(1, len(memory) // 10)
-    first, last = max(memory[tenth : 2 * tenth]), max(memory[-tenth:])
-    found = f"{first:,.0f} MB in the second tenth, {last:,.0f} MB in the last ({speed:,.1f} MB/s)"
-    return Promise(
-        f"Memory while {gigabytes:,g} GB of text pass through", found, "no more than 5 % more", last < 1.05 * first
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print memory as text is read."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability.stream", description=__doc__.split(":")[0])
-    parser.add_argument("--gigabytes", type=float, default=5.0, help="how much text passes through (default: 5)")
-    parser.add_argument("--shard", type=float, default=0.1, help="gigabytes of a shard (default: 0.1)")
-    given = parser.parse_args(arguments)
-    print(passed(given.gigabytes, given.shard).row())
-
-
-if __name__ == "__main__":
-    main()
+    Returns:
+        Both, and megabytes of text per second.
+    """
+    began = time.monotonic()
+    passed = list(drain(gigabytes, min(shard, gigabytes / 4)))
+    memory, tenth = [now for _, now in passed], max(1, len(passed) // 10)
+    return max(memory[tenth : 2 * tenth]), max(memory[-tenth:]), passed[-1][0] / (time.monotonic() - began)

@@ -1,5 +1,6 @@
-"""Small runs of every kind, which end early where they are told to."""
+"""Small runs of every network, layout and precision, which end early where they are told to, and how two differ."""
 
+import csv
 import os
 import random
 import signal
@@ -11,10 +12,21 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from pairs import WORDS, write_pairs
 
 from seqmodels import LanguageModel, TextDataModule, TranslationDataModule, Translator, fit
-from seqmodels.nn import GRU, LSTM, RNN, Backbone, Hybrid, MinGRU, MinLSTM, MultiplicativeLSTM, MultiplicativeRNN
-from seqmodels.nn import Transformer as _Transformer
+from seqmodels.nn import (
+    GRU,
+    LSTM,
+    RNN,
+    Backbone,
+    Hybrid,
+    MinGRU,
+    MinLSTM,
+    MultiplicativeLSTM,
+    MultiplicativeRNN,
+    Transformer,
+)
 from seqmodels.tasks import SequenceTask
 
 SIZE = 16
@@ -28,14 +40,15 @@ NETWORKS: dict[str, Callable[[], Backbone]] = {
     "MultiplicativeLSTM": lambda: MultiplicativeLSTM(SIZE, SIZE),
     "MinGRU": lambda: MinGRU(SIZE, SIZE),
     "MinLSTM": lambda: MinLSTM(SIZE, SIZE),
-    "Transformer": lambda: _Transformer(SIZE, num_layers=2, num_heads=2, context=32, dropout=0.1),
+    "Transformer": lambda: Transformer(SIZE, num_layers=2, num_heads=2, context=32, dropout=0.1),
     "Hybrid": lambda: Hybrid(SIZE, "MinGRU,attention", num_heads=2, context=32, dropout=0.1),
 }
 LAYOUTS = ("windows", "lanes", "pairs")
 PRECISIONS = ("32-true", "bf16-mixed")
 POINTS = ("mid-epoch", "wrap", "accumulation", "validation")
-
-WORDS = {"a": "un", "dog": "chien", "cat": "chat", "sees": "voit", "big": "grand", "bird": "oiseau", "and": "et"}
+"""Where a run ends early, see `Ends`."""
+EXIT_CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 128 + signal.SIGTERM}
+"""Of a run that is ended by a signal."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +58,10 @@ class Kind:
     Attributes:
         network: a name among `NETWORKS`.
         layout: windows or lanes of a text, or pairs.
-        precision: of `fit`.
+        precision: argument of `fit`.
         workers: processes that gather batches.
-        accumulate: batches of a step.
-        average: of the weights.
+        accumulate: batches per step.
+        average: argument of `fit`.
         optimizer: its name.
     """
 
@@ -60,31 +73,16 @@ class Kind:
     average: str = "none"
     optimizer: str = "adamw"
 
+    def __str__(self) -> str:
+        return " ".join(map(str, asdict(self).values()))
+
 
 def write_data(folder: Path) -> None:
-    """A text, and sentences with translations, a few kilobytes of each."""
+    """Write a text, and sentences with translations, a few kilobytes of each."""
     chance = random.Random(0)
     lines = [" ".join(chance.choices(list(WORDS), k=chance.randint(3, 9))) for _ in range(100)]
     (folder / "text.txt").write_text("\n".join(lines) + "\n")
-    write_pairs(folder, {"train": 120, "valid": 24})
-
-
-def write_pairs(folder: Path, counts: dict[str, int]) -> None:
-    """Files of a language in which every word has one translation, and the order of words is reversed.
-
-    Args:
-        folder: where `train.en`, `train.fr` and so on are written.
-        counts: how many sentences each split has.
-    """
-    chance = random.Random(0)
-    for split, count in counts.items():
-        sides: tuple[list[str], list[str]] = ([], [])
-        for _ in range(count):
-            words = chance.choices(list(WORDS), k=chance.randint(1, 5))
-            sides[0].append(" ".join(words))
-            sides[1].append(" ".join(WORDS[word] for word in reversed(words)))
-        for language, sentences in zip(("en", "fr"), sides, strict=True):
-            (folder / f"{split}.{language}").write_text("\n".join(sentences) + "\n")
+    write_pairs(folder, train=120, valid=24, test=0)
 
 
 def built(kind: Kind, folder: Path) -> tuple[SequenceTask, TextDataModule | TranslationDataModule]:
@@ -106,12 +104,7 @@ def built(kind: Kind, folder: Path) -> tuple[SequenceTask, TextDataModule | Tran
 
 
 def train(
-    kind: Kind,
-    folder: Path,
-    runs: Path,
-    steps: int = 46,
-    callbacks: tuple[pl.Callback, ...] = (),
-    **settings: Any,
+    kind: Kind, folder: Path, runs: Path, steps: int = 46, callbacks: tuple[pl.Callback, ...] = (), **settings: Any
 ) -> Path:
     """A run of `fit`; returns its folder."""
     task, data = built(kind, folder)
@@ -120,11 +113,17 @@ def train(
     return fit(task, data, **given | settings, callbacks=callbacks)
 
 
+def only(runs: Path) -> Path:
+    """The folder of the only run among runs."""
+    (run,) = runs.glob("*/*")
+    return run
+
+
 class Ends(pl.Callback):
     """Sends this process a signal at some point of the run.
 
     Args:
-        point: mid-epoch, wrap, in the midst of accumulation, or in the second validation.
+        point: mid-epoch, wrap, in the midst of an accumulation, or in the second validation.
         number: which signal.
     """
 
@@ -138,7 +137,7 @@ class Ends(pl.Callback):
         os.kill(os.getpid(), self.number)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """See whether it is the place."""
+        """Send it if this is the point."""
         if self.sent_at is not None:
             return
         progress = trainer.fit_loop.epoch_loop.batch_progress
@@ -152,11 +151,45 @@ class Ends(pl.Callback):
             self._send(trainer)
 
     def on_validation_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        """See whether it is the second validation."""
+        """Send it in the second validation."""
         if self.point == "validation" and trainer.global_step > 10 and self.sent_at is None:
             self.validations += 1
             if self.validations == 2:
                 self._send(trainer)
 
 
-NAMES = {signal.SIGKILL: "KILL", signal.SIGTERM: "TERM"}
+def difference(one: Path, other: Path) -> str:
+    """What differs between two runs: weights, moments, random states, figures or samples; empty if nothing does."""
+    for name in ("last", "best"):
+        a, b = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for run in (one, other))
+        keys = "state_dict", "optimizer_states", "lr_schedulers", "seqmodels", "current_model_state", "global_step"
+        for key in keys:
+            if found := _unequal(a.get(key), b.get(key)):
+                return f"{name}.ckpt: {key}{found}"
+    if _figures(one) != _figures(other):
+        return "metrics.csv"
+    for text in ("samples.md", "translations.md"):
+        if (one / text).exists() and (one / text).read_text() != (other / text).read_text():
+            return text
+    return ""
+
+
+def _unequal(a: Any, b: Any) -> str:
+    """The path at which two nested values differ; empty if they do not."""
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        same = a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b)
+        return "" if same else " (tensor)"
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        a, b = dict(enumerate(a)), dict(enumerate(b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        if a.keys() != b.keys():
+            return f": {sorted(map(str, a.keys() ^ b.keys()))}"
+        return next((f".{key}{found}" for key in a if (found := _unequal(a[key], b[key]))), "")
+    return "" if a == b else f": {a!r} and {b!r}"
+
+
+def _figures(run: Path) -> list[dict[str, str]]:
+    """The lines of the log; a validation at the end of an epoch that is done again counts to the next one."""
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = [{k: v for k, v in row.items() if k != "train/tokens_per_second"} for row in csv.DictReader(file)]
+    return [{k: v for k, v in row.items() if k != "epoch" or not row["val/nats_per_token"]} for row in rows]
