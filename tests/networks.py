@@ -1,8 +1,23 @@
-"""Every network that the laws hold for. A new one is a line here."""
+"""Every network that the laws hold for: special configurations, and all others by the signature of the constructor."""
 
-from seqmodels.nn import GRU, LSTM, RNN, Hybrid, MinGRU, MinLSTM, MultiplicativeLSTM, MultiplicativeRNN, Transformer
+import inspect
+from collections.abc import Callable
 
-NETWORKS = {
+from seqmodels.config import subclasses
+from seqmodels.nn import (
+    GRU,
+    LSTM,
+    RNN,
+    Backbone,
+    Hybrid,
+    MinGRU,
+    MinLSTM,
+    MultiplicativeLSTM,
+    MultiplicativeRNN,
+    Transformer,
+)
+
+NETWORKS: dict[str, Callable[[], Backbone]] = {
     "RNN-tanh": lambda: RNN(6, 8),
     "RNN-relu": lambda: RNN(6, 8, nonlinearity="relu"),
     "LSTM": lambda: LSTM(6, 8),
@@ -23,3 +38,22 @@ NETWORKS = {
     "Hybrid-narrow-context": lambda: Hybrid(8, "attention,MultiplicativeLSTM", num_heads=2, context=4),
     "Hybrid-without-attention": lambda: Hybrid(8, "MinLSTM,MultiplicativeRNN,RNN", num_heads=2),
 }
+
+SMALL = {"input_size": 6, "hidden_size": 8, "num_layers": 2, "num_heads": 2, "context": 64}
+"""Sizes of networks that are made by their signature alone."""
+
+
+def _small(network: type[Backbone]) -> Backbone:
+    return network(**{name: SMALL[name] for name in inspect.signature(network).parameters if name in SMALL})
+
+
+def _others() -> list[type[Backbone]]:
+    """Concrete networks of the package that are built from sizes, and have no line above."""
+    above = {name.partition("-")[0] for name in NETWORKS}
+    concrete = [cls for cls in subclasses(Backbone) if not inspect.isabstract(cls) and cls.__name__ not in above]
+    ours = [cls for cls in concrete if cls.__module__.startswith("seqmodels.nn.")]
+    empty = inspect.Parameter.empty
+    return [cls for cls in ours if all(p.default is not empty for p in inspect.signature(cls).parameters.values())]
+
+
+NETWORKS |= {cls.__name__: lambda cls=cls: _small(cls) for cls in _others()}  # type: ignore[misc]

@@ -11,7 +11,11 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqmodels.imports import exports
+
 PACKAGE = Path(__file__).parents[1]
+NN = PACKAGE / "nn" / "__init__.py"
+Definition = ast.ClassDef | ast.FunctionDef
 
 
 @dataclass(frozen=True)
@@ -35,17 +39,15 @@ def options(file: Path, name: str, skip: tuple[str, ...] = ()) -> tuple[str, lis
     Returns:
         The first paragraph of the docstring, and the parameters in order.
     """
-    tree = _tree(file)
-    node = next(n for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name == name)
-    meanings = _meanings(ast.get_docstring(node) or "")
-    if isinstance(node, ast.ClassDef):
-        signature = next(n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__").args
-    else:
-        signature = node.args
+    chain = _chain(file, name)
+    meanings: dict[str, str] = {}
+    for node, _ in reversed(chain):
+        meanings |= _meanings(ast.get_docstring(node) or "")
+    signature, home = next((call.args, home) for node, home in chain if (call := _call(node)))
     plain = signature.posonlyargs + signature.args
     defaults = [None] * (len(plain) - len(signature.defaults)) + list(signature.defaults)
     pairs = [*zip(plain, defaults, strict=True), *zip(signature.kwonlyargs, signature.kw_defaults, strict=True)]
-    aliases = _aliases(tree)
+    aliases = _aliases(_tree(home))
     found = [
         Option(
             argument.arg,
@@ -56,7 +58,27 @@ def options(file: Path, name: str, skip: tuple[str, ...] = ()) -> tuple[str, lis
         for argument, default in pairs
         if argument.arg not in ("self", *skip)
     ]
-    return (ast.get_docstring(node) or "").split("\n\n")[0], found
+    return (ast.get_docstring(chain[0][0]) or "").split("\n\n")[0], found
+
+
+def _chain(file: Path, name: str) -> list[tuple[Definition, Path]]:
+    """A function or class that a file defines or imports, then the bases of the class in this package, with files."""
+    for node in _tree(file).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+            bases = [base.id for base in getattr(node, "bases", ()) if isinstance(base, ast.Name)]
+            return [(node, file), *(link for base in bases for link in _chain(file, base))]
+        if isinstance(node, ast.ImportFrom) and node.module and any(alias.name == name for alias in node.names):
+            module = PACKAGE.parent.joinpath(*node.module.split("."))
+            home = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+            return _chain(home, name) if home.exists() else []
+    return []
+
+
+def _call(node: Definition) -> ast.FunctionDef | None:
+    """The function itself, or the constructor of a class where it has one of its own."""
+    functions = [node, *node.body] if isinstance(node, ast.FunctionDef) else node.body
+    named = (n for n in functions if isinstance(n, ast.FunctionDef) and n.name in ("__init__", node.name))
+    return next(named, None)
 
 
 @functools.cache
@@ -125,29 +147,26 @@ def _kind(option: Option) -> str:
 
 
 def networks() -> str:
-    """The section on networks: what `--backbone` may be, and what each takes."""
-    stack = _of("recurrent", "RecurrentStack")
-    minimal = {option.name for option in _of("min_gru", "MinimalStack")}
-    lines = [
-        "network:",
-        "  --backbone NAME                 RNN, LSTM, GRU, MultiplicativeRNN, MultiplicativeLSTM, MinGRU, MinLSTM,",
-        "                                  Transformer, Hybrid, or module.Class of your own",
-        "  of all recurrent ones:",
-        render([option for option in stack if option.name in minimal], "backbone."),
-        "  of all of these but MinGRU and MinLSTM:",
-        render([option for option in stack if option.name not in minimal], "backbone."),
-    ]
-    for file, name in (
-        ("rnn_lstm_gru", "RNN"),
-        ("rnn_lstm_gru", "LSTM"),
-        ("transformer", "Transformer"),
-        ("hybrid", "Hybrid"),
-    ):
-        shared = {option.name for option in stack} if file == "rnn_lstm_gru" else set()
-        own = [option for option in _of(file, name) if option.name not in shared]
-        lines += [f"  of {name}:", render(own, "backbone.")]
+    """The section on networks: what `--backbone` may be, and the arguments of each, those of several only once."""
+    found = {name: options(NN, name)[1] for name in sorted(exports(NN)) if _is_network(name)}
+    found = {name: own for name, own in found.items() if all(option.default for option in own)}
+    takers: dict[Option, tuple[str, ...]] = {}
+    for name, own in found.items():
+        takers |= {option: (*takers.get(option, ()), name) for option in own}
+    names = textwrap.wrap(f"{', '.join(found)}, or module.Class of your own", 84)
+    lines = ["network:", f"{'  --backbone NAME':<34}{names[0]}", *(" " * 34 + line for line in names[1:])]
+    for group in sorted(set(takers.values()), key=lambda group: (-len(group), group)):
+        lines.append(f"  of {', '.join(group)}:")
+        lines.append(render([option for option, names in takers.items() if names == group], "backbone."))
     return "\n".join(lines)
 
 
-def _of(file: str, name: str) -> list[Option]:
-    return options(PACKAGE / "nn" / f"{file}.py", name)[1]
+def _is_network(name: str) -> bool:
+    """Whether an export of `nn` is a network that leaves no method abstract."""
+    chain = [node for node, _ in _chain(NN, name)]
+    abstract: set[str] = set()
+    for node in reversed(chain):
+        for method in (n for n in node.body if isinstance(n, ast.FunctionDef)):
+            marked = any(ast.unparse(decorator) == "abstractmethod" for decorator in method.decorator_list)
+            abstract = abstract | {method.name} if marked else abstract - {method.name}
+    return not abstract and "Backbone" in [node.name for node in chain]

@@ -1,50 +1,26 @@
 """Networks: functions of inputs and state."""
 
-from seqmodels.nn.attention_decoder import Attentive
-from seqmodels.nn.backbone import Backbone
-from seqmodels.nn.bidirectional import Bidirectional
-from seqmodels.nn.cell import Cell
-from seqmodels.nn.hybrid import Hybrid
-from seqmodels.nn.min_gru import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell, scan
-from seqmodels.nn.multiplicative import (
-    MultiplicativeLSTM,
-    MultiplicativeLSTMCell,
-    MultiplicativeRNN,
-    MultiplicativeRNNCell,
-)
-from seqmodels.nn.recurrent import RecurrentStack
-from seqmodels.nn.rnn_lstm_gru import GRU, LSTM, RNN, FusedCell, GRUCell, LSTMCell, RNNCell
-from seqmodels.nn.trace import Trace
-from seqmodels.nn.transformer import Transformer
-
-__all__ = [
-    # The contract
-    "Backbone",
-    "Trace",
-    # Networks
-    "GRU",
-    "Hybrid",
-    "LSTM",
-    "MinGRU",
-    "MinLSTM",
-    "MultiplicativeLSTM",
-    "MultiplicativeRNN",
-    "RNN",
-    "RecurrentStack",
-    "Transformer",
-    # Readers and writers made of any of these
-    "Attentive",
-    "Bidirectional",
-    # One step of each recurrent network
-    "Cell",
-    "FusedCell",
-    "GRUCell",
-    "LSTMCell",
-    "MinGRUCell",
-    "MinLSTMCell",
-    "MultiplicativeLSTMCell",
-    "MultiplicativeRNNCell",
-    "RNNCell",
-    # Linear recurrences in parallel over time
-    "scan",
-]
+from seqmodels.nn.attention_decoder import Attentive as Attentive
+from seqmodels.nn.backbone import Backbone as Backbone
+from seqmodels.nn.bidirectional import Bidirectional as Bidirectional
+from seqmodels.nn.cell import Cell as Cell
+from seqmodels.nn.hybrid import Hybrid as Hybrid
+from seqmodels.nn.min_gru import MinGRU as MinGRU
+from seqmodels.nn.min_gru import MinGRUCell as MinGRUCell
+from seqmodels.nn.min_gru import MinLSTM as MinLSTM
+from seqmodels.nn.min_gru import MinLSTMCell as MinLSTMCell
+from seqmodels.nn.min_gru import scan as scan
+from seqmodels.nn.multiplicative import MultiplicativeLSTM as MultiplicativeLSTM
+from seqmodels.nn.multiplicative import MultiplicativeLSTMCell as MultiplicativeLSTMCell
+from seqmodels.nn.multiplicative import MultiplicativeRNN as MultiplicativeRNN
+from seqmodels.nn.multiplicative import MultiplicativeRNNCell as MultiplicativeRNNCell
+from seqmodels.nn.recurrent import RecurrentStack as RecurrentStack
+from seqmodels.nn.rnn_lstm_gru import GRU as GRU
+from seqmodels.nn.rnn_lstm_gru import LSTM as LSTM
+from seqmodels.nn.rnn_lstm_gru import RNN as RNN
+from seqmodels.nn.rnn_lstm_gru import FusedCell as FusedCell
+from seqmodels.nn.rnn_lstm_gru import GRUCell as GRUCell
+from seqmodels.nn.rnn_lstm_gru import LSTMCell as LSTMCell
+from seqmodels.nn.rnn_lstm_gru import RNNCell as RNNCell
+from seqmodels.nn.trace import Trace as Trace
+from seqmodels.nn.transformer import Transformer as Transformer

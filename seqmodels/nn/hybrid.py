@@ -58,7 +58,8 @@ class Hybrid(PreNormStack):
     """Recurrent layers and attention in any order, in one residual stack.
 
     Griffin (De et al. 2024) mixes two recurrent layers with one of local attention: the state of the recurrent layers
-    reaches far, attention copies exactly. Without any attention it is a deep recurrent network.
+    reaches far, attention copies exactly. Without any attention it is a deep recurrent network. Further arguments: see
+    `PreNormStack`.
 
     Args:
         layers: names from the first layer to the last, separated by commas: attention, or a recurrent network such as

@@ -177,6 +177,8 @@ class GRUCell(FusedCell):
 class RNN(RecurrentStack):
     """Vanilla recurrent network, `h_t = f(W_rec h_{t-1} + W_in x_t + b)`; ReLU and identity make it an IRNN.
 
+    Further arguments: see `RecurrentStack`.
+
     Args:
         nonlinearity: f, the hyperbolic tangent or ReLU.
     """
@@ -205,6 +207,8 @@ class RNN(RecurrentStack):
 
 class LSTM(RecurrentStack):
     """Long short-term memory, whose cell state is a highway for gradients.
+
+    Further arguments: see `RecurrentStack`.
 
     Args:
         forget_bias: initial bias of the forget gate; the higher, the longer a new network remembers.

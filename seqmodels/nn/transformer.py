@@ -245,7 +245,8 @@ class Transformer(PreNormStack):
     """Transformer (Vaswani et al. 2017), pre-norm: each position attends to itself and the `context - 1` before it.
 
     By default it is a decoder-only network, as GPT. With `causal` False it attends to later positions, too: an encoder.
-    With a `memory_size` each block attends to a memory as well: the decoder of an encoder-decoder network.
+    With a `memory_size` each block attends to a memory as well: the decoder of an encoder-decoder network. Arguments:
+    see `PreNormStack`.
     """
 
     def __init__(
