@@ -16,6 +16,7 @@ import torch
 
 from benchmarks.measure import Comparison, made_up_text
 from seqmodels import LSTM, LanguageModel, TextDataModule, fit
+from seqmodels.checkpoints.load import checkpoint_path
 from seqmodels.training.checkpoint_callback import Checkpoints
 from seqmodels.training.nonfinite_steps import BadSteps
 
@@ -140,7 +141,7 @@ def saves(text: Path, count: int, size: int) -> Comparison:
     model, held, writes = LanguageModel(LSTM(size, size), data.tokenizer), list[float](), list[float]()
     with contextlib.redirect_stdout(io.StringIO()), _timed_saves(held):
         begun = fit(model, data, max_steps=count, validations=1, save_minutes=1e-9, runs=str(text.parent / "saves"))
-    content = (begun / "checkpoints" / "last.ckpt").read_bytes()
+    content = checkpoint_path(begun, "last").read_bytes()
     for _ in held:
         began = time.perf_counter()
         with (text.parent / "written").open("wb") as file:

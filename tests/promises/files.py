@@ -23,6 +23,7 @@ from unittest import mock
 import torch
 from hostile import mutated
 from promises.forks import answering
+from promises.runs import checkpoint
 
 from seqmodels import (
     GRU,
@@ -67,7 +68,7 @@ def prepare(folder: Path) -> None:
         LanguageModel(Hybrid(8, "MinGRU,attention", 2), Tokenizer.word([text.read_text()])),
         Translator(GRU(6, 4), GRU(6, 8), data.tokenizer, bpe),
     ]
-    checkpoints = [run / "checkpoints" / "last.ckpt"]
+    checkpoints = [checkpoint(run)]
     for number, model in enumerate(models):
         path = folder / f"{number}.ckpt"
         record = {"format": 1, "task": model.constructor_call, "data": None}

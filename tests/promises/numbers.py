@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from promises.forks import forked, tail
-from promises.runs import Kind, only, train, write_data
+from promises.runs import Kind, checkpoint, content, only, train, write_data
 
 from seqmodels import LanguageModel, Translator, load
 from seqmodels.cli.main import _guarded
@@ -77,14 +77,14 @@ def skipped(folder: Path, kind: Kind, what: str) -> tuple[str, str]:
     if code != 1 or "not finite for 10 steps in a row" not in log.read_text():
         told = told or f"for good: code {code}: {tail(log)}"
     steps = {}
-    for checkpoint in ("best", "last", "previous"):
-        path = only(folder / "lasting") / "checkpoints" / f"{checkpoint}.ckpt"
-        content = torch.load(path, weights_only=True)
-        steps[checkpoint] = content["global_step"]
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in content["state_dict"].values()):
-            return f"{checkpoint} is not finite", told
-        if code := forked(partial(load, path), log):
-            return f"{checkpoint} cannot be loaded: {code}", told
+    run = only(folder / "lasting")
+    for name in ("best", "last", "previous"):
+        saved = content(run, name)
+        steps[name] = saved["global_step"]
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in saved["state_dict"].values()):
+            return f"{name} is not finite", told
+        if code := forked(partial(load, checkpoint(run, name)), log):
+            return f"{name} cannot be loaded: {code}", told
     # Finite weights are saved in the midst of skipped steps, too, and the last of before beside them.
     wanted = {"last": 44, "previous": 43} if what == "weights" else {"last": 53, "previous": 44}
     return "" if steps == {"best": steps["best"], **wanted} else f"saved at {steps}", told

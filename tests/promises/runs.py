@@ -119,6 +119,16 @@ def only(runs: Path) -> Path:
     return run
 
 
+def checkpoint(run: Path, name: str = "last") -> Path:
+    """A checkpoint of a run: best, last or previous."""
+    return run / "checkpoints" / f"{name}.ckpt"
+
+
+def content(run: Path, name: str = "last") -> dict[str, Any]:
+    """The content of a checkpoint; arguments as of `checkpoint`."""
+    return torch.load(checkpoint(run, name), weights_only=True)  # type: ignore[no-any-return]
+
+
 class Ends(pl.Callback):
     """Sends this process a signal at some point of the run.
 
@@ -161,11 +171,11 @@ class Ends(pl.Callback):
 def difference(one: Path, other: Path) -> str:
     """What differs between two runs: weights, moments, random states, figures or samples; empty if nothing does."""
     for name in ("last", "best"):
-        a, b = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for run in (one, other))
+        a, b = (content(run, name) for run in (one, other))
         keys = "state_dict", "optimizer_states", "lr_schedulers", "seqmodels", "current_model_state", "global_step"
         for key in keys:
             if found := _unequal(a.get(key), b.get(key)):
-                return f"{name}.ckpt: {key}{found}"
+                return f"{name}: {key}{found}"
     if _figures(one) != _figures(other):
         return "metrics.csv"
     for text in ("samples.md", "translations.md"):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from promises.forks import forked, started, tail
-from promises.runs import Ends, Kind, difference, only, train, write_data
+from promises.runs import Ends, Kind, checkpoint, difference, only, train, write_data
 
 from seqmodels import GRU, LanguageModel, TextDataModule, fit
 from seqmodels.training.resume import find_origin
@@ -60,10 +60,10 @@ def _kill_in_save(pid: int, runs: Path, delay: float, saves: int) -> None:
     seen: set[int] = set()
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        for path in runs.glob("*/*/checkpoints/last.ckpt"):
+        for run in runs.glob("*/*"):
             with contextlib.suppress(FileNotFoundError):
-                seen.add(path.stat().st_mtime_ns)
-        if len(seen) > saves and any(runs.glob("*/*/checkpoints/.next.ckpt.*")):
+                seen.add(checkpoint(run).stat().st_mtime_ns)
+        if len(seen) > saves and any(runs.glob("*/*/checkpoints/.next.*")):
             break
         time.sleep(0.0005)
     time.sleep(delay)
@@ -93,7 +93,7 @@ def damaged(folder: Path, times: int) -> dict[str, str]:
         for number in range(times):
             runs = folder / f"{name}-{number}"
             forked(partial(train, kind, folder, runs, callbacks=(Ends("mid-epoch", signal.SIGKILL),)), log)
-            newest = only(runs) / "checkpoints" / "last.ckpt"
+            newest = checkpoint(only(runs))
             newest.write_bytes(damage(bytearray(newest.read_bytes()), chance))
             code = forked(partial(train, kind, folder, runs, resume=only(runs)), log)
             why = f"ended with {code}: {tail(log)}" if code else difference(only(folder / "whole"), only(runs))
@@ -127,7 +127,7 @@ def full(folder: Path) -> dict[str, str]:
     log, runs = folder / "log", folder / "full"
     forked(partial(_large, folder, runs, steps=4, validations=1), log)
     begun = only(runs)
-    before = (begun / "checkpoints" / "last.ckpt").read_bytes()
+    before = checkpoint(begun).read_bytes()
 
     def without_room() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -135,7 +135,7 @@ def full(folder: Path) -> dict[str, str]:
         _large(folder, runs, steps=8, validations=1, resume=begun)
 
     code = forked(without_room, log)
-    whole = (begun / "checkpoints" / "last.ckpt").read_bytes() == before
+    whole = checkpoint(begun).read_bytes() == before
     results = {
         "the earlier file is whole": "" if whole else "it is not",
         "the user is told": "" if "no checkpoint could be saved" in log.read_text() else tail(log),

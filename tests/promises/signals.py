@@ -10,19 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from promises.forks import forked, tail
-from promises.runs import Ends, Kind, only, train, write_data
+from promises.runs import Ends, Kind, content, only, train, write_data
 
 from seqmodels.analysis import Samples
 
 POINTS = ("mid-epoch", "wrap", "accumulation", "validation", "generation")
 TERMINATED = 128 + signal.SIGTERM
-
-
-def _saved_at(run: Path) -> int:
-    step: int = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-    return step
 
 
 def sent(folder: Path, layout: str, point: str, number: int) -> tuple[str, str]:
@@ -36,7 +30,7 @@ def sent(folder: Path, layout: str, point: str, number: int) -> tuple[str, str]:
     note, log, runs = folder / "step", folder / "log", folder / "runs"
     ends = InSample(number, note) if point == "generation" else Notes(point, number, note)
     code = forked(partial(train, kind, folder, runs, callbacks=(ends,)), log)
-    saved, step = _saved_at(only(runs)), int(note.read_text())
+    saved, step = content(only(runs))["global_step"], int(note.read_text())
     return (
         "" if code == TERMINATED else f"{code}: {tail(log)}",
         "" if saved >= step else f"saved at {saved}, sent at {step}",
@@ -88,7 +82,7 @@ def to_the_group(folder: Path) -> str:
         train(Kind("LSTM", "lanes", workers=2), folder, runs, callbacks=(Everywhere("mid-epoch", signal.SIGTERM),))
 
     code = forked(work, log)
-    saved = [_saved_at(run) for run in runs.glob("*/*")]
+    saved = [content(run)["global_step"] for run in runs.glob("*/*")]
     return "" if (code, saved) == (TERMINATED, [23]) else f"ended with {code}, saved at {saved}: {tail(log)}"
 
 
