@@ -19,7 +19,7 @@ from seqmodels.analysis.gradient_horizon import draw_horizons, gradient_horizon,
 from seqmodels.cli import command
 from seqmodels.experiments.sweep import sweep
 from seqmodels.nn import Backbone
-from seqmodels.report.comparing import compare
+from seqmodels.report import compare
 
 
 def main(

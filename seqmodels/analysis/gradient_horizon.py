@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 EMBEDDINGS = {"embedding": "x", "source_embedding": "source"}
 """What tasks call the parts whose outputs their networks read, and what gradients of these outputs are called."""
 
-SHARE = 0.01
+FRACTION = 0.01
 """Of the norm at distance 0; the gradient's horizon is where it becomes smaller than that."""
 
 
@@ -94,14 +94,14 @@ def gradient_norms(
     return {name: of_name.mean_by_distance() for name, of_name in found.items()}
 
 
-def gradient_horizon(norms: Tensor, share: float = SHARE) -> int:
+def gradient_horizon(norms: Tensor, fraction: float = FRACTION) -> int:
     """The distance from which on the norm of the gradient is below a share of that at distance 0.
 
     It is a whole number, without interpolation.
 
     Args:
         norms: by distance, (K,), as of `gradient_norms`; NaN is passed over.
-        share: see there.
+        fraction: see there.
 
     Returns:
         From 1 to K; K stands for "further than was measured".
@@ -114,7 +114,7 @@ def gradient_horizon(norms: Tensor, share: float = SHARE) -> int:
             f"the norm of the gradient at distance 0 is {float(norms[0]) if len(norms) else 'not there'}; a horizon "
             "is seen from one that is above zero and finite, so give a batch and a model that have such"
         )
-    return int(torch.nonzero(norms >= share * norms[0])[-1]) + 1
+    return int(torch.nonzero(norms >= fraction * norms[0])[-1]) + 1
 
 
 class _Leaf(NamedTuple):
@@ -304,12 +304,12 @@ def draw_horizon(steps: Mapping[int, Mapping[str, Curve]]) -> "Figure":
     return figure
 
 
-def draw_horizons(curves: Mapping[str, Curve], share: float = SHARE) -> "Figure":
+def draw_horizons(curves: Mapping[str, Curve], fraction: float = FRACTION) -> "Figure":
     """Horizons of several models side by side: norms relative to that at distance 0, and the share that ends them.
 
     Args:
         curves: by the names of the models, at most twenty.
-        share: where the line is drawn below which a gradient counts as vanished.
+        fraction: where the line is drawn below which a gradient counts as vanished.
     """
     from matplotlib.figure import Figure  # half a second, only where a picture is made
 
@@ -318,7 +318,7 @@ def draw_horizons(curves: Mapping[str, Curve], share: float = SHARE) -> "Figure"
     for number, (name, curve) in enumerate(curves.items()):
         relative = Curve(curve.distances, curve.norms / curve.norms[0])
         _line(axes, relative, color=f"C{number % 10}", linestyle="--" if number >= 10 else "-", label=name)
-    axes.axhline(share, color="#808080", linewidth=0.8, linestyle=":")
+    axes.axhline(fraction, color="#808080", linewidth=0.8, linestyle=":")
     axes.set(xlabel="distance in positions", ylabel="norm of the gradient, by that at distance 0")
     axes.grid(alpha=0.3)
     for words in axes.legend().get_texts():

@@ -1,5 +1,6 @@
-"""A run as one page that explains it."""
+"""One page about a run, or about several."""
 
-from seqmodels.report.making import end_with_report, report
+from seqmodels.report.comparison import compare
+from seqmodels.report.single_run import end_with_report, report
 
-__all__ = ["end_with_report", "report"]
+__all__ = ["compare", "end_with_report", "report"]

@@ -1,66 +1,163 @@
-"""The page itself: head, navigation, style; one file that needs no network and runs no script."""
+"""Pages from templates: one file each, without scripts, that needs no network."""
 
-from collections.abc import Sequence
+import math
+import time
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from seqmodels.analysis.attention import TABLE_STYLE
-from seqmodels.analysis.coloured_text import STYLE as COLOURED
-from seqmodels.report.overview import Tile
-from seqmodels.report.section import Section, text
+from seqmodels.analysis.coloured_text import STYLE
+from seqmodels.errors import InputError
+from seqmodels.files import write_text
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-"""What a browser may load for it: nothing that is not in the file, and no script at all."""
+NONE = "—"
+"""Stands for a value that is missing."""
+MAX_CHARACTERS = 20_000
+"""Of a value, where its template sets no lower limit."""
+
+Source = TypeVar("Source")
+Log = Callable[[str], None]
+"""Takes a line for each section: its title and the seconds that it took."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of a page.
+
+    Attributes:
+        key: its id in the page, of letters and dashes.
+        title: its heading.
+        lead: what it shows and how to read it; plain text.
+        body: HTML.
+        missing: why there is nothing to show; None where there is something.
+    """
+
+    key: str
+    title: str
+    lead: str = ""
+    body: str = Markup()
+    missing: str | None = None
+
+
+Part = tuple[str, str, Callable[[Source], Section]]
+"""Key and title of a section, and its builder, which raises an `InputError` where there is nothing to show."""
+
+
+def silent(line: str) -> None:
+    """Log nothing."""
+
+
+def build(part: Part[Source], source: Source) -> Section:
+    """Build a section, or one that says why there is nothing to show."""
+    key, title, builder = part
+    try:
+        return builder(source)
+    except InputError as error:
+        return Section(key, title, missing=str(error))
+
+
+def write_page(
+    path: str | Path, parts: Sequence[Part[Source]], source: Source, log: Log = silent, **head: object
+) -> Path:
+    """Build the sections of a page and write it.
+
+    Args:
+        path: of the HTML file.
+        parts: its sections.
+        source: what they are built from.
+        log: see `Log`.
+        head: `kind`, `title`, `about`, `tiles` and `notes` of the template.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    sections = []
+    for part in parts:
+        began = time.perf_counter()
+        sections.append(build(part, source))
+        why = f"  ({sections[-1].missing})" if sections[-1].missing else ""
+        log(f"  {part[1]:<24}{time.perf_counter() - began:5.1f} s{why}")
+    page = _templates().get_template("page.html").render(sections=sections, **head)
+    path = Path(path).expanduser()
+    try:
+        write_text(path, page)
+    except OSError as error:
+        raise InputError(f"cannot write {str(path)!r}: {error.strerror or error}; give another file") from error
+    return path
+
+
+def render(macro: str, *values: object, **options: object) -> Markup:
+    """HTML of a macro of `macros.html`, which escapes all text that is not `Markup`."""
+    return Markup(getattr(_macros(), macro)(*values, **options))
 
 
 @cache
-def _style() -> str:
-    return (Path(__file__).parent / "style.css").read_text(encoding="utf-8") + TABLE_STYLE + COLOURED
+def _templates() -> Environment:
+    templates = Environment(
+        loader=PackageLoader("seqmodels.report"), autoescape=True, undefined=StrictUndefined, finalize=printable,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    templates.filters["limit"] = limit
+    templates.globals["styles"] = Markup(TABLE_STYLE + STYLE)
+    return templates
 
 
-def page(
-    title: str, about: str, tiles: Sequence[Tile], sections: Sequence[Section], *, kind: str, notes: Sequence[str] = ()
-) -> str:
-    """A whole HTML file.
-
-    Args:
-        title: its heading, of plain text like all else here but the bodies of the sections.
-        about: a line below it.
-        tiles: figures at its head.
-        sections: what it says.
-        kind: what kind of page it is, above the heading.
-        notes: remarks below the figures.
-    """
-    figures = "".join(
-        f"<div><dt>{text(name, 60)}</dt><dd>{text(value, 40)}<small>{text(small, 60)}</small></dd></div>"
-        for name, value, small in tiles
-    )
-    remarks = "".join(f'<p class="note">{text(remark, 500)}</p>' for remark in notes)
-    links = "".join(
-        f'<li{" class=empty" if section.missing else ""}><a href="#{section.key}">{text(section.title)}</a></li>'
-        for section in sections
-    )
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{text(title, 200)}</title>\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta name="color-scheme" content="light dark">\n<style>\n{_style()}</style>\n</head>\n<body>\n'
-        '<a class="skip" href="#content">To the content</a>\n'
-        f'<header>\n<p class="kind">{text(kind)}</p>\n<h1>{text(title, 200)}</h1>\n'
-        f'<p class="about">{text(about, 500)}</p>\n<dl class="tiles">{figures}</dl>\n{remarks}</header>\n'
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n'
-        f'<main id="content">\n{"".join(map(_section, sections))}</main>\n'
-        "<footer><p>Written by <code>seqmodels report</code>. One file, without scripts; it opens without a network."
-        "</p></footer>\n</body>\n</html>\n"
-    )
+@cache
+def _macros() -> Any:
+    return _templates().get_template("macros.html").module
 
 
-def _section(section: Section) -> str:
-    name = f"{section.key}-title"
-    body = section.body
-    if section.missing is not None:
-        body = f'<p class="missing">{text(section.missing, 1_000)}</p>'
-    return (
-        f'<section id="{section.key}" aria-labelledby="{name}">\n<h2 id="{name}">{text(section.title)}</h2>\n'
-        f'<p class="lead">{text(section.lead, 2_000)}</p>\n{body}\n</section>\n'
-    )
+def limit(value: object, most: int) -> str:
+    """The first characters of a value as text."""
+    shown = str(value)
+    return shown if len(shown) <= most else shown[:most] + "…"
+
+
+def printable(value: object) -> object:
+    """A value with "�" for control characters, since anybody may have written the files of a run; `Markup` is kept."""
+    if isinstance(value, Markup):
+        return value
+    return "".join(c if c in "\n\t" or c.isprintable() or _is_space(c) else "�" for c in limit(value, MAX_CHARACTERS))
+
+
+def _is_space(character: str) -> bool:
+    """Whether it is a space or joins or separates letters, without changing the direction of writing."""
+    kind = unicodedata.category(character)
+    return kind == "Zs" or (kind == "Cf" and unicodedata.bidirectional(character) == "BN")
+
+
+def number(value: float, digits: int = 4) -> str:
+    """An integer with commas, or another number with some significant digits."""
+    if isinstance(value, int) or (math.isfinite(value) and value == int(value) and abs(value) < 1e15):
+        return f"{int(value):,}"
+    return f"{value:.{digits}g}"
+
+
+def short(count: float) -> str:
+    """A large number in thousands (k), millions (M) or billions (G)."""
+    for power, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= power:
+            return f"{count / power:.3g} {letter}"
+    return f"{count:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """At most so many of the numbers below `count`, evenly spaced, with the first and the last."""
+    if count <= most:
+        return list(range(count))
+    return [round(place * (count - 1) / (most - 1)) for place in range(most)]

@@ -256,8 +256,8 @@ def test_attention_to_the_nearest_sees_no_further() -> None:
     norms = gradient_norms(model(NETWORKS["Transformer-narrow-context"]()), batch(padded=False))["x"]
     assert (norms[:7] > 0).all()
     assert (norms[7:] == 0).all()
-    assert gradient_horizon(norms, share=0) == T
-    assert gradient_horizon(norms, share=1e-12) == 7
+    assert gradient_horizon(norms, fraction=0) == T
+    assert gradient_horizon(norms, fraction=1e-12) == 7
 
 
 def test_curves() -> None:

@@ -32,17 +32,15 @@ from seqmodels.cli.main import main
 from seqmodels.cli.report import report as report_command
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
-from seqmodels.report import report
-from seqmodels.report.attention import attention
-from seqmodels.report.comparing import compare, draw_lines, labels
-from seqmodels.report.figures import inline, new_figure
-from seqmodels.report.horizon import nearest, reached
-from seqmodels.report.making import PARTS, section_of
-from seqmodels.report.overview import ending, network, origin, tiles
-from seqmodels.report.samples import read_samples, read_translations, some
-from seqmodels.report.section import number, text
-from seqmodels.report.setting import flat
-from seqmodels.report.subject import open_run
+from seqmodels.report import compare, report
+from seqmodels.report.comparison import distinct_names
+from seqmodels.report.figures import draw_lines, inline, new_figure
+from seqmodels.report.page import build, evenly_spaced, number, render
+from seqmodels.report.recurrence import nearest, reach
+from seqmodels.report.run import open_run
+from seqmodels.report.single_run import PARTS
+from seqmodels.report.tokens import attention_section
+from seqmodels.report.training import early_end, flat, network, origin, read_samples, read_translations, tiles
 
 NETWORKS: dict[str, Callable[[], Backbone]] = {
     "LSTM": lambda: LSTM(8, 12, num_layers=2),
@@ -186,10 +184,10 @@ def test_the_same_run_gives_the_same_page(runs: dict[str, Path], pages: Callable
 
 def test_weights_in_the_page_are_those_of_the_model(runs: dict[str, Path]) -> None:
     subject = open_run(runs["Transformer"])
-    page = attention(subject).body
+    page = attention_section(subject).body
     model = load(runs["Transformer"])
     assert isinstance(model, LanguageModel)
-    ids = torch.tensor([subject.reading(48)])
+    ids = torch.tensor([subject.token_ids(48)])
     with torch.inference_mode():
         _, _, trace = model.traced(Batch(ids, ids))
     weights = trace.attention["1"][0, 1]
@@ -202,7 +200,7 @@ def test_weights_in_the_page_are_those_of_the_model(runs: dict[str, Path]) -> No
 @pytest.mark.parametrize("kind", ["general", "none", "transformer", "joined"])
 def test_sections_of_translators(translators: dict[str, Path], kind: str) -> None:
     subject = open_run(translators[kind])
-    made = {part[0]: section_of(subject, *part) for part in PARTS if part[0] in ("samples", "attention")}
+    made = {part[0]: build(part, subject) for part in PARTS if part[0] in ("samples", "attention")}
     assert "chien" in made["samples"].body
     said = made["attention"].missing or made["attention"].body
     assert ("From source to translation" in said) == (kind in ("general", "transformer"))
@@ -221,7 +219,7 @@ def test_page_of_a_translator(translators: dict[str, Path]) -> None:
 def test_run_without_a_checkpoint_says_so(run: Path) -> None:
     page = Page(report(run))
     check(page)
-    assert "no model to look into" in page.texts["attention"]
+    assert "no model that can be loaded" in page.texts["attention"]
     assert "checkpoints/best.ckpt" in page.texts["attention"]
     assert "million tokens" in page.texts["curves"]
 
@@ -233,9 +231,9 @@ def test_text_that_has_moved_is_asked_for(text: str, tmp_path: Path) -> None:
     model = LanguageModel(NETWORKS["Transformer"](), data.tokenizer)
     run = fit(model, data, max_steps=1, validations=1, runs=str(tmp_path / "runs"))
     moved = there.rename(tmp_path / "moved.txt")
-    with pytest.raises(InputError, match=r"there\.txt.*--data says where it lies now"):
-        attention(open_run(run))
-    assert "head 1" in attention(open_run(run, [str(moved)])).body
+    with pytest.raises(InputError, match=r"there\.txt.*give its path with --data"):
+        attention_section(open_run(run))
+    assert "head 1" in attention_section(open_run(run, [str(moved)])).body
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "env.json", "result.json", "metrics.csv", "samples.md"])
@@ -249,8 +247,8 @@ def test_files_that_are_missing_or_nonsense(run: Path, name: str) -> None:
         subject = open_run(run)
         assert tiles(subject)
         assert all(isinstance(say(subject), str) for say in (origin, network))
-        assert (ending(subject) is None) == (name != "result.json")
-        made = [section_of(subject, *part) for part in PARTS if part[0] in sections.values()]
+        assert (early_end(subject) is None) == (name != "result.json")
+        made = [build(part, subject) for part in PARTS if part[0] in sections.values()]
         assert [part.key for part in made if part.missing] == ([sections[name]] if name in sections else []), content
     check(Page(report(run)))
 
@@ -297,7 +295,7 @@ def test_long_files_make_short_pages(run: Path) -> None:
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for path, why in ((tmp_path, "it holds nothing of a run"), (tmp_path / "no", "there is no such folder")):
+    for path, why in ((tmp_path, "it has no files of a run"), (tmp_path / "no", "there is no such folder")):
         with pytest.raises(SystemExit) as ended:
             main(["report", str(path)])
         assert ended.value.code == 2
@@ -313,7 +311,7 @@ def test_the_command_names_the_page_and_counts_seconds(
     said = capsys.readouterr()
     assert said.out == f"{tmp_path / 'page.html'}\n"
     assert re.search(r"Learning curves +\d+\.\d s", said.err)
-    assert re.search(r"Attention +\d+\.\d s  \(no model to look into: ", said.err)
+    assert re.search(r"Attention +\d+\.\d s  \(the run has no model that can be loaded: ", said.err)
     with pytest.raises(SystemExit) as ended:
         main(["report", str(run), "--to", str(tmp_path / "no" / "page.html")])
     assert ended.value.code == 2
@@ -340,7 +338,7 @@ def test_runs_compared(runs: dict[str, Path], tmp_path: Path, capsys: pytest.Cap
 def test_names_tell_runs_apart(runs: dict[str, Path]) -> None:
     subjects = [open_run(runs[name]) for name in ("RNN", "RNN", "LSTM", "RNN")]
     subjects[1].settings = subjects[1].settings | {"lr": 0.5, "seed": 2}
-    assert labels(subjects) == ["RNN, lr 0.003 (1)", "RNN, lr 0.5", "LSTM", "RNN, lr 0.003 (4)"]
+    assert distinct_names(subjects) == ["RNN, lr 0.003 (1)", "RNN, lr 0.5", "LSTM", "RNN, lr 0.003 (4)"]
 
 
 def test_samples_are_read_as_they_are_written() -> None:
@@ -353,9 +351,9 @@ def test_samples_are_read_as_they_are_written() -> None:
 
 
 def test_some_of_many() -> None:
-    assert some(3, 8) == [0, 1, 2]
-    assert some(101, 3) == [0, 50, 100]
-    assert all(len(set(some(count, 8))) == min(count, 8) for count in range(40))
+    assert evenly_spaced(3, 8) == [0, 1, 2]
+    assert evenly_spaced(101, 3) == [0, 50, 100]
+    assert all(len(set(evenly_spaced(count, 8))) == min(count, 8) for count in range(40))
 
 
 def test_figures_take_the_colours_of_the_page() -> None:
@@ -367,7 +365,7 @@ def test_figures_take_the_colours_of_the_page() -> None:
     axes.legend()
     drawn = inline(figure, 'said "so"', "here")
     assert drawn == inline(figure, 'said "so"', "here")
-    assert 'aria-label="said &quot;so&quot;"' in drawn
+    assert 'aria-label="said &#34;so&#34;"' in drawn
     assert "stroke: var(--c1)" in drawn
     assert "fill: var(--paper)" in drawn
     assert "stroke: var(--axis)" in drawn
@@ -381,7 +379,7 @@ def test_figures_take_the_colours_of_the_page() -> None:
 def test_names_in_figures_stay_as_they_are() -> None:
     """Neither a formula, nor a style, nor the name of an element."""
     strange = ['prompt font-family: x "y', "font: 3px z; #ff7f0e;", ' id="b"', r"$\foo$"]
-    figure = draw_lines([(name, [0, 1], [0, place]) for place, name in enumerate(strange)], "x", "y")
+    figure = draw_lines({name: ([0, 1], [0, place]) for place, name in enumerate(strange)}, "x", "y", ())
     page = inline(figure, "lines", "here").partition(">")[2].rpartition("</figure>")[0]
     drawing = ElementTree.fromstring(page)
     written = {"".join(element.itertext()).strip() for element in drawing.iter() if element.tag.endswith("text")}
@@ -399,7 +397,7 @@ def test_names_in_figures_stay_as_they_are() -> None:
     ],
 )
 def test_the_horizon_in_words(norms: list[float], said: str) -> None:
-    assert reached(torch.tensor(norms)) == said
+    assert reach(torch.tensor(norms)) == said
 
 
 def test_no_horizon_without_a_gradient() -> None:
@@ -407,11 +405,16 @@ def test_no_horizon_without_a_gradient() -> None:
     assert nearest(torch.tensor([float("nan")] * 3)) == 0
 
 
-def test_pieces_of_pages() -> None:
-    assert text("<a>\x00\u202e") == "&lt;a&gt;��"
-    spaced = "10\u00a0%\u3000👩\u200d💻 co\u00adop"  # spaces, and what joins and parts letters
-    assert text(spaced) == spaced
-    assert text("x" * 30, 10) == "x" * 10 + "…"
+def test_text_is_escaped_printable_and_limited() -> None:
+    assert "&lt;a&gt;��" in render("note", "<a>\x00\u202e")
+    spaced = "10\u00a0%\u3000👩\u200d💻 co\u00adop"  # spaces, and characters that join or separate letters
+    assert spaced in render("note", spaced)
+    assert f">{'x' * 10}…<" in render("sample", "x" * 30, 10)
+    assert f">{'x' * 20_000}…<" in render("note", "x" * 30_000)
+    assert render("note", render("heading", "a")) == '<p class="note"><h3>a</h3></p>'
+
+
+def test_numbers_and_settings_as_text() -> None:
     assert [number(value) for value in (3, 12345.0, 2.50781, float("inf"))] == ["3", "12,345", "2.508", "inf"]
     assert flat({"a": 1, "b": {"class_path": "m.C", "init_args": {"d": 2}}, "e": {"f": 3}}) == {
         "a": 1, "b": "C", "b.d": 2, "e.f": 3,

@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from seqmodels import Hybrid, LanguageModel, TextDataModule, fit
-from seqmodels.report import report
-from seqmodels.report.comparing import PARTS as COMPARED
-from seqmodels.report.comparing import compare
-from seqmodels.report.making import PARTS
+from seqmodels.report import compare, report
+from seqmodels.report.comparison import PARTS as COMPARED
+from seqmodels.report.single_run import PARTS
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None

@@ -10,8 +10,8 @@ from seqmodels.analysis.activations import activations
 from seqmodels.analysis.character_labels import labels
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
-from seqmodels.report.excerpts import LEAD, Excerpt, documents, excerpts, read, within
-from seqmodels.report.subject import Subject
+from seqmodels.report.run import Run
+from seqmodels.report.units import CONTEXT, Excerpt, documents, excerpts, read, within
 
 TEXTS = ["def f(x):\n    return 'ä'\n" * 4, "", "(b)\n" * 30, "x" * 90]
 
@@ -26,9 +26,9 @@ def test_all_pieces_are_the_documents() -> None:
     pieces = excerpts(TEXTS, 1000, 30)
     for number, text in enumerate(TEXTS):
         own = [piece for piece in pieces if piece.document == number]
-        assert "".join(text[piece.first : piece.behind] for piece in own) == text
-        assert all(0 < piece.behind - piece.first <= 30 for piece in own)
-        assert all(text[piece.behind - 1] == "\n" for piece in own if "\n" in text)
+        assert "".join(text[piece.start : piece.stop] for piece in own) == text
+        assert all(0 < piece.stop - piece.start <= 30 for piece in own)
+        assert all(text[piece.stop - 1] == "\n" for piece in own if "\n" in text)
     some = excerpts(TEXTS, 4, 30)
     assert len(some) == 4
     assert set(some) < set(pieces)
@@ -37,11 +37,11 @@ def test_all_pieces_are_the_documents() -> None:
 
 @pytest.mark.parametrize("size", [7, 40])
 def test_pieces_are_read_as_the_whole(model: LanguageModel, size: int) -> None:
-    assert max(map(len, TEXTS)) < LEAD  # so that all that is before a piece is read with it
+    assert max(map(len, TEXTS)) < CONTEXT  # so that all that is before a piece is read with it
     whole = activations(model, TEXTS)
     chosen = excerpts(TEXTS, 9, size)
     found = read(model, TEXTS, chosen)
-    assert len(found.values) == sum(piece.behind - piece.first for piece in chosen)
+    assert len(found.values) == sum(piece.stop - piece.start for piece in chosen)
     where = torch.stack([within(whole, piece) for piece in chosen]).any(0)
     torch.testing.assert_close(found.values, whole.values[where])
     assert torch.equal(found.texts, whole.texts[where])
@@ -54,8 +54,8 @@ def test_only_some_of_what_is_before_is_read(model: LanguageModel) -> None:
     text = "(b)\n" * 500
     piece = Excerpt(0, 1600, 1640)
     found = read(model, [text], [piece]).values
-    begin = piece.first - LEAD
-    torch.testing.assert_close(found, activations(model, [text[begin : piece.behind]]).values[LEAD:])
+    begin = piece.start - CONTEXT
+    torch.testing.assert_close(found, activations(model, [text[begin : piece.stop]]).values[CONTEXT:])
 
 
 def test_documents_are_from_all_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,15 +65,15 @@ def test_documents_are_from_all_over(tmp_path: Path, monkeypatch: pytest.MonkeyP
         for number, text in enumerate(texts):
             (tmp_path / kind / f"{number:02}.txt").write_text(text)
     data = TextDataModule(str(tmp_path), length=8, batch_size=2)
-    subject = Subject(tmp_path, "run", _data=data)
-    assert [text.strip() for text in documents(subject)] == [text.strip() for text in held_out]
-    some = documents(subject, 500)
+    run = Run(tmp_path, "run", _data=data)
+    assert [text.strip() for text in documents(run)] == [text.strip() for text in held_out]
+    some = documents(run, 500)
     assert 500 / len(held_out[0]) <= len(some) <= 500 / len(held_out[0]) + 1.1
-    assert some == documents(subject, 500)
+    assert some == documents(run, 500)
     numbers = [int(text[:2]) for text in some]
     assert numbers == sorted(numbers)
     assert numbers != list(range(len(numbers)))
-    monkeypatch.setattr("seqmodels.report.excerpts.LONGEST", 10)
-    assert documents(subject)[7] == held_out[7][:10]
+    monkeypatch.setattr("seqmodels.report.units.DOCUMENT_SIZE", 10)
+    assert documents(run)[7] == held_out[7][:10]
     with pytest.raises(InputError, match="cannot be read"):
-        documents(Subject(tmp_path, "run", absent={"data": "cannot be read"}))
+        documents(Run(tmp_path, "run", missing={"data": "cannot be read"}))

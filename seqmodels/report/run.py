@@ -1,0 +1,205 @@
+"""A run folder as the source of a report: opened once, with a reason for each part that is missing."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from seqmodels.analysis.csv_table import MAX_BYTES
+from seqmodels.analysis.learning_curves import read_metrics
+from seqmodels.batch import BOS, Batch
+from seqmodels.checkpoints.load import checkpoint_path, read_checkpoint
+from seqmodels.checkpoints.rebuild import rebuild
+from seqmodels.config import construct, read_settings
+from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
+from seqmodels.data.windows import shifted
+from seqmodels.errors import InputError
+from seqmodels.files import local, read_json, read_small
+from seqmodels.tasks import LanguageModel, SequenceTask, Translator
+from seqmodels.tasks.training_state import RECORD
+
+FILES = ("config.yaml", "metrics.csv", "result.json", "env.json", "checkpoints", "model.safetensors")
+"""A folder with one of these is a run or an exported model."""
+
+Content = TypeVar("Content")
+
+
+@dataclass
+class Run:
+    """A run and its files; for anything that is missing, an `InputError` says why.
+
+    Attributes:
+        folder: of the run.
+        name: its name in a comparison.
+        missing: why a file, the model or the data is missing, by name.
+        settings: of `config.yaml`.
+        environment: of `env.json`.
+        result: of `result.json`.
+        metrics: rows of `metrics.csv`.
+    """
+
+    folder: Path
+    name: str
+    missing: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+    metrics: list[dict[str, float]] = field(default_factory=list)
+    _task: SequenceTask | None = None
+    _data: SequenceDataModule | None = None
+
+    @property
+    def has_task(self) -> bool:
+        """Whether there is a model."""
+        return self._task is not None
+
+    @property
+    def task(self) -> SequenceTask:
+        """The trained model, in evaluation mode."""
+        if self._task is None:
+            raise InputError(self.missing["model"])
+        return self._task
+
+    @property
+    def language_model(self) -> LanguageModel:
+        """The trained model, if it is a language model."""
+        if not isinstance(self.task, LanguageModel):
+            raise InputError(f"this section is about language models, and the run trained a {type(self.task).__name__}")
+        return self.task
+
+    @property
+    def data(self) -> SequenceDataModule:
+        """The data of the training, or those that were given instead."""
+        if self._data is None:
+            raise InputError(self.missing["data"])
+        return self._data
+
+    @property
+    def text(self) -> TextDataModule:
+        """The data, if they are running text."""
+        if not isinstance(self.data, TextDataModule):
+            raise InputError("this section needs running text, and the run was trained on pairs of sentences")
+        return self.data
+
+    @property
+    def split(self) -> str:
+        """The name of the held-out split."""
+        return next((name for name in ("validation", "whole", "test") if name in self.data.splits), "train")
+
+    def file(self, name: str) -> str:
+        """The text of a file of the run."""
+        if not (self.folder / name).exists():
+            raise InputError(f"the run has no {name}")
+        return read_small(self.folder / name, MAX_BYTES)
+
+    def held_out(self, characters: int) -> str:
+        """The first characters of the held-out text."""
+        pieces, length = list[str](), 0
+        for rows in self.text.corpus.rows(self.split).iter(16):
+            pieces += rows["text"]
+            length += sum(map(len, rows["text"]))
+            if length >= characters:
+                break
+        return "".join(pieces)[:characters]
+
+    def pairs(self, count: int) -> list[tuple[str, str]]:
+        """Held-out sentences with their reference translations."""
+        if not isinstance(self.data, TranslationDataModule):
+            raise InputError("this section is about translations, and the run was trained on running text")
+        return self.data.examples(self.split, count)
+
+    def batch(self, rows: int, positions: int) -> Batch:
+        """A held-out batch with targets.
+
+        Args:
+            rows: B, at most.
+            positions: T, at most; pairs of sentences keep their length.
+        """
+        if not isinstance(self.data, TextDataModule):
+            batch = self.data.scored_batches(self.split)[0, 0]
+            return batch.mapped(lambda tensor: tensor[:rows])._replace(continues=False, goes_on=False)
+        positions = min(positions, self.language_model.backbone.max_length or positions)
+        ids = self.task.tokenizer.encode(self.held_out(8 * rows * (positions + 1)))
+        if len(ids) < 2:
+            raise InputError("the held-out text has fewer than two tokens, so there is nothing to predict")
+        positions = min(positions, len(ids) - 1)
+        rows = min(rows, len(ids) // (positions + 1))
+        return shifted(torch.tensor(ids[: rows * (positions + 1)]).view(rows, positions + 1))
+
+    def token_ids(self, count: int) -> list[int]:
+        """The first held-out tokens as the model reads them: BOS, text; or BOS, source, BOS, translation."""
+        encode = self.language_model.tokenizer.encode
+        if isinstance(self.data, TranslationDataModule):
+            source, target = max(self.pairs(12), key=lambda pair: len(pair[0]) if len(pair[0]) < count / 2 else 0)
+            return [BOS, *encode(source), BOS, *encode(target)][:count]
+        return [BOS, *encode(self.held_out(4 * count))][:count]
+
+
+DataCache = dict[str, SequenceDataModule]
+"""Data modules by their constructor call, shared by runs on the same data."""
+
+
+def open_run(path: str | Path, data: Sequence[str] | None = None, cache: DataCache | None = None) -> Run:
+    """Open a run folder or an exported model.
+
+    Args:
+        path: the folder, or a checkpoint in it that is used instead of the best one.
+        data: where the text is now, if it was moved: one path, or two of a translator.
+        cache: data modules of other runs, to which that of this run is added.
+
+    Raises:
+        InputError: it is not a run.
+    """
+    path = local(path)
+    checkpoint = path if path.is_file() else None
+    folder = path if checkpoint is None else path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    if not folder.is_dir() or not any((folder / name).exists() for name in FILES):
+        why = "there is no such folder" if not folder.exists() else "it has no files of a run"
+        raise InputError(f"{str(path)!r} was given, and {why}; expected a run folder, such as one below runs/")
+    run = Run(folder, folder.resolve().name)
+    run.settings = _read(run, "config.yaml", read_settings, {})
+    run.environment = _read(run, "env.json", read_json, {})
+    run.result = _read(run, "result.json", read_json, {})
+    run.metrics = _read(run, "metrics.csv", read_metrics, [])
+    try:
+        content = read_checkpoint(checkpoint or checkpoint_path(folder))
+        run._task = rebuild(content[RECORD]["task"], content["state_dict"]).eval()
+    except InputError as error:
+        run.missing["model"] = run.missing["data"] = f"the run has no model that can be loaded: {error}"
+        return run
+    try:
+        run._data = _open_data(content[RECORD].get("data"), run._task, data, {} if cache is None else cache)
+    except InputError as error:
+        run.missing["data"] = f"the text of the run cannot be read: {error}; give its path with --data"
+    return run
+
+
+def _read(run: Run, name: str, read: Callable[[Path], Content], default: Content) -> Content:
+    """The content of a file, or a default and the reason why."""
+    path = run.folder / name
+    try:
+        return read(path)
+    except InputError as error:
+        run.missing[name] = str(error) if path.exists() else f"the run has no {name}"
+        return default
+
+
+def _open_data(call: Any, task: SequenceTask, moved: Sequence[str] | None, cache: DataCache) -> SequenceDataModule:
+    """The data module with the tokenizers of the model, which are then not trained again."""
+    if not isinstance(call, dict):
+        raise InputError("its checkpoint does not say what it was trained on")
+    if moved:
+        call = {**call, "init_args": {**call["init_args"], "data": moved[0] if len(moved) == 1 else list(moved)}}
+    source = task.source_tokenizer if isinstance(task, Translator) else task.tokenizer
+    key = json.dumps([call, task.tokenizer.json, source.json], sort_keys=True)
+    if key not in cache:
+        data: SequenceDataModule = construct(call, SequenceDataModule)
+        data.tokenizer = task.tokenizer
+        if isinstance(data, TranslationDataModule):
+            data.source_tokenizer = source
+        data.splits  # noqa: B018 - raises where the text is missing
+        cache[key] = data
+    return cache[key]

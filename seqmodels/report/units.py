@@ -1,0 +1,198 @@
+"""The section on interpretable units, which are measured on excerpts of held-out documents."""
+
+import random
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from markupsafe import Markup
+from torch import Tensor
+
+from seqmodels.analysis.activations import Activations, activations, untrained
+from seqmodels.analysis.character_labels import Labels, labels, labels_of
+from seqmodels.analysis.coloured_text import coloured_html, passage
+from seqmodels.analysis.unit_probes import Neuron, halves, rank, typical
+from seqmodels.batch import BOS, Batch
+from seqmodels.errors import InputError
+from seqmodels.report.page import NONE, Section, evenly_spaced, render
+from seqmodels.report.run import Run
+from seqmodels.tasks import LanguageModel
+
+DOCUMENTS_SIZE, DOCUMENT_SIZE = 160_000, 60_000
+"""Characters of all documents together, and of each at most."""
+MAX_ROWS = 20_000
+"""Rows of the split from which documents are drawn."""
+EXCERPT_SIZE, CONTEXT = 500, 256
+"""Characters of an excerpt, and characters before it that are read for its state."""
+UNITS_TIMES_EXCERPTS = 16 << 10
+"""The more units, the fewer excerpts are read, which bounds the time."""
+MIN_EXCERPTS, MAX_EXCERPTS = 16, 128
+MAX_ACTIVATIONS = 2**26
+"""256 MiB."""
+RANKED = 5_000
+"""Positions that units are ranked by."""
+MEANINGS = {
+    "quotation": "inside a string or quotation", "comment": "inside a comment",
+    "comment-or-string": "inside a comment or string", "brackets": "depth of brackets",
+    "indentation": "depth of indentation", "position": "position in the line", "boundary": "at a word boundary",
+}  # fmt: skip
+
+
+class Excerpt(NamedTuple):
+    """Whole lines of a document: its number, and its characters from `start` to before `stop`."""
+
+    document: int
+    start: int
+    stop: int
+
+
+def units_section(run: Run) -> Section:
+    """The unit that best predicts each label, and text coloured by it."""
+    model = run.language_model
+    units = _count_units(model)
+    texts = documents(run)
+    known = labels(texts, labels_of(texts))
+    chosen = excerpts(texts, max(MIN_EXCERPTS, min(MAX_EXCERPTS, UNITS_TIMES_EXCERPTS // units)))
+    found = read(model, texts, chosen)
+    ranked = _thinned(found)
+    ranking = {name: best for name, best in rank(ranked, known).items() if best}
+    if not ranking:
+        raise InputError("every label is constant in the held-out text, so no unit can follow it")
+    fresh = rank(_thinned(read(untrained(model), texts, chosen, most=4 * RANKED * units)), known)
+    rows = []
+    for name, (best, *_) in ranking.items():
+        scores = [f"{units[0].score:.3f}" if units else NONE for units in (ranking[name], fresh[name])]
+        rows.append([MEANINGS.get(name, name), best.unit, best.measure, *scores])
+    body = render("table", ("label", "unit", "measure", "score", "untrained network"), rows, numeric=True)
+    unseen = _unseen(chosen, ranked)
+    for name, (best, *_) in ranking.items():
+        body += _coloured(name, best, texts, unseen, found, known[name])
+    source = f"{len(chosen)} excerpts of {len({piece.document for piece in chosen})} held-out documents"
+    remark = f"Found among {units:,} units by {len(ranked.values):,} of {len(found.values):,} tokens in {source}."
+    lead = (
+        "Single units that follow a property of the text. Each was chosen on one half of the held-out text and scored "
+        "on the other: by AUC for a yes-or-no label (0.5 is chance, 1 perfect), by R² for a number (0 is chance, 1 "
+        "perfect). An untrained network shows how much of the score needs no learning. Below, text coloured by the "
+        "units, from blue for low values to red for high ones; point at a letter for its value."
+    )
+    return Section("neurons", "Neurons", lead, body + render("note", remark))
+
+
+def documents(run: Run, characters: int = DOCUMENTS_SIZE) -> list[str]:
+    """Held-out documents from all over the split, always the same, each from its beginning.
+
+    Args:
+        run: the run.
+        characters: about how many in all; of each document at most `DOCUMENT_SIZE`.
+
+    Raises:
+        InputError: there is no running text.
+    """
+    rows = run.text.corpus.rows(run.split)
+    rows = rows.select(range(min(len(rows), MAX_ROWS)))
+    starts = [row for row, begins in enumerate(rows["starts"]) if begins or row == 0]
+    stops = [*starts[1:], len(rows)]
+    found, left = dict[int, str](), characters
+    for number in random.Random(0).sample(range(len(starts)), len(starts)):
+        text, row = "", starts[number]
+        while row < stops[number] and len(text) < DOCUMENT_SIZE:
+            text += rows[row]["text"]
+            row += 1
+        found[number] = text[:DOCUMENT_SIZE]
+        left -= len(found[number])
+        if left <= 0:
+            break
+    return [found[number] for number in sorted(found) if found[number]]
+
+
+def excerpts(texts: Sequence[str], most: int, size: int = EXCERPT_SIZE) -> list[Excerpt]:
+    """Evenly spaced excerpts of documents.
+
+    Args:
+        texts: the documents.
+        most: excerpts at most.
+        size: characters of an excerpt at most; it ends with a line, if a line ends in it.
+    """
+    pieces = list[Excerpt]()
+    for number, text in enumerate(texts):
+        start = 0
+        while start < len(text):
+            stop = min(start + size, len(text))
+            if stop < len(text):
+                stop = text.rfind("\n", start, stop) + 1 or stop
+            pieces.append(Excerpt(number, start, stop))
+            start = stop
+    return [pieces[place] for place in evenly_spaced(len(pieces), most)]
+
+
+def read(
+    model: LanguageModel, texts: Sequence[str], chosen: Sequence[Excerpt], most: int = MAX_ACTIVATIONS
+) -> Activations:
+    """Activations in excerpts, with the numbers of documents and of characters in them.
+
+    Args:
+        model: the model.
+        texts: the documents.
+        chosen: excerpts of them; up to `CONTEXT` characters before each are read for its state.
+        most: activations at most; of more, every second, third and so on is kept.
+
+    Raises:
+        InputError: there is no text.
+    """
+    begins = [max(0, piece.start - CONTEXT) for piece in chosen]
+    pieces = [texts[piece.document][begin : piece.stop] for piece, begin in zip(chosen, begins, strict=True)]
+    found = activations(model, pieces, most=most)
+    documents, starts, offsets = (
+        torch.tensor(column)[found.texts]
+        for column in ([piece.document for piece in chosen], [piece.start for piece in chosen], begins)
+    )
+    characters = found.characters + offsets
+    inside = characters >= starts
+    return Activations(found.units, found.values[inside], documents[inside], characters[inside])
+
+
+def within(found: Activations, piece: Excerpt) -> Tensor:
+    """Which positions are in an excerpt, bool (N,)."""
+    return (found.texts == piece.document) & (found.characters >= piece.start) & (found.characters < piece.stop)
+
+
+def _count_units(model: LanguageModel) -> int:
+    with torch.inference_mode():
+        inputs = torch.tensor([[BOS]])
+        _, _, trace = model.traced(Batch(inputs, inputs))
+    return sum(values.shape[-1] for values in trace.units.values())
+
+
+def _thinned(found: Activations) -> Activations:
+    """Every second, third, ... position, since sorting all of them takes long."""
+    step = max(1, len(found.values) // RANKED)
+    return Activations(found.units, found.values[::step], found.texts[::step], found.characters[::step])
+
+
+def _unseen(chosen: Sequence[Excerpt], ranked: Activations) -> list[Excerpt]:
+    """Excerpts, or parts of them, from the half on which no unit was chosen."""
+    selection, found = halves(ranked.texts), []
+    for piece in chosen:
+        here = within(ranked, piece)
+        unseen = ranked.characters[here & ~selection]
+        if len(unseen):
+            both = bool((here & selection).any())  # a single text is split in its middle
+            found.append(piece._replace(start=int(unseen.min())) if both else piece)
+    return found
+
+
+def _coloured(
+    name: str, best: Neuron, texts: Sequence[str], unseen: Sequence[Excerpt], found: Activations, label: Labels
+) -> Markup:
+    """Lines of the half on which the unit was not chosen, coloured by it."""
+    shown = Labels([label.values[piece.document][piece.start : piece.stop] for piece in unseen], label.binary)
+    pieces = [texts[piece.document][piece.start : piece.stop] for piece in unseen]
+    number, first, behind = typical(shown, dict.fromkeys(range(len(unseen)), 0), pieces, EXCERPT_SIZE)
+    piece = unseen[number]
+    here = within(found, piece._replace(start=piece.start + first, stop=piece.start + behind))
+    values = found.unit(best.unit)
+    if not here.any():
+        return Markup()
+    places = (found.characters[here] - piece.start - first).tolist()
+    title = f"{best.unit}, {MEANINGS.get(name, name)}"
+    return Markup(coloured_html(passage(title, pieces[number][first:behind], places, values[here], values)))
