@@ -33,7 +33,7 @@ from seqmodels.analysis.spectra import (
 from seqmodels.batch import Batch
 from seqmodels.errors import InputError
 from seqmodels.tasks import SequenceTask
-from seqmodels.tasks.fsdp import whole
+from seqmodels.tasks.fsdp import whole_weights
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,7 +85,7 @@ class Recurring(pl.Callback):
         assert isinstance(task, SequenceTask)
         figures: dict[str, float] = {}
         anew, self.last = trainer.global_step > self.last, trainer.global_step
-        with whole(task):
+        with whole_weights(task):
             if trainer.is_global_zero and anew:
                 figures = self.look(trainer, task, batch)
             if trainer.is_global_zero and ended:

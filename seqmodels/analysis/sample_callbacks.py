@@ -13,7 +13,7 @@ from seqmodels.decoding import Beam, Sampling
 from seqmodels.errors import InputError
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 from seqmodels.tasks.batch_translation import Translates, translations
-from seqmodels.tasks.fsdp import whole
+from seqmodels.tasks.fsdp import whole_weights
 from seqmodels.tasks.prefix_lm import PrefixLM
 
 
@@ -61,7 +61,7 @@ class Samples(pl.Callback):
     def _sample(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Write one, on the first device alone."""
         self.last = trainer.global_step
-        with whole(task):
+        with whole_weights(task):
             if trainer.is_global_zero:
                 self._write(trainer, task)
 

@@ -96,7 +96,7 @@ def attention_weights(q: Tensor, k: Tensor, visible: Tensor | None, *, causal: b
     return cast(Tensor, weights)
 
 
-class Reading(NamedTuple):
+class Span(NamedTuple):
     """The positions of the current call, shared by the layers of a stack."""
 
     mask: Tensor | None
@@ -138,15 +138,13 @@ class SelfAttention(nn.Module):
         empty = torch.zeros(rows, self.heads[1], 0, self.head_size, dtype=weight.dtype, device=weight.device)
         return empty, empty
 
-    def forward(
-        self, x: Tensor, state: State, reading: Reading, trace: Trace | None = None
-    ) -> tuple[Tensor, KeysValues]:
+    def forward(self, x: Tensor, state: State, span: Span, trace: Trace | None = None) -> tuple[Tensor, KeysValues]:
         """Attend to the cache and to `x` itself.
 
         Args:
             x: (B, T, D).
             state: keys and values (B, kv heads, S, D / H) of earlier positions.
-            reading: visible keys and rotary angles.
+            span: visible keys and rotary angles.
             trace: receives the weights, where given.
 
         Returns:
@@ -157,15 +155,15 @@ class SelfAttention(nn.Module):
         heads = self.project(x).view(B, T, -1, self.head_size).transpose(1, 2)
         queries, keys, values = self.heads
         qk, v = heads.split((queries + keys, values), 1)  # (B, heads, T, D / H)
-        if reading.rotation is not None:
-            qk = rotate(qk, *reading.rotation)
+        if span.rotation is not None:
+            qk = rotate(qk, *span.rotation)
         q, k = qk.split((queries, keys), 1)
         if cache[0].shape[2]:
             k, v = torch.cat((cache[0].to(k.dtype), k), 2), torch.cat((cache[1].to(v.dtype), v), 2)
-        y = attend(q, k, v, reading.visible, causal=reading.hide_later)
+        y = attend(q, k, v, span.visible, causal=span.hide_later)
         if trace is not None:
-            trace.attention[""] = attention_weights(q, k, reading.visible, causal=reading.hide_later)
-        first = k.shape[2] - reading.keep
+            trace.attention[""] = attention_weights(q, k, span.visible, causal=span.hide_later)
+        first = k.shape[2] - span.keep
         return self.out(y.transpose(1, 2).reshape(B, T, D)), (k[:, :, first:], v[:, :, first:])
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import InputError
-from seqmodels.nn.attention import CrossAttention, KeysValues, Reading
+from seqmodels.nn.attention import CrossAttention, KeysValues, Span
 from seqmodels.nn.dropout import dropout
 from seqmodels.nn.trace import Trace
 from seqmodels.state import State
@@ -102,7 +102,7 @@ class Block(nn.Module):
     With a memory, `x + cross(norm(x), memory)` stands between the two.
 
     Args:
-        mixer: `y, state = mixer(x, state, reading, trace)`, attention or a recurrent layer.
+        mixer: `y, state = mixer(x, state, span, trace)`, attention or a recurrent layer.
         cross: attention to the memory; None without one.
         feed_forward: the layers at each position.
         norm: makes a norm for each of them.
@@ -131,12 +131,12 @@ class Block(nn.Module):
         self,
         x: Tensor,
         state: State,
-        reading: Reading,
+        span: Span,
         memory: KeysValues | None,
         visible: Tensor | None,
         trace: Trace | None,
     ) -> tuple[Tensor, State]:
-        y, state = self.mixer(self.norm_mixer(x), state, reading, trace)
+        y, state = self.mixer(self.norm_mixer(x), state, span, trace)
         x = x + dropout(y, self.dropout, self.training)
         if self.cross is not None and self.norm_cross is not None:
             y = self.cross(self.norm_cross(x), memory, visible, trace)
@@ -144,5 +144,5 @@ class Block(nn.Module):
         y = self.feed_forward(self.norm_feed_forward(x))
         x = x + dropout(y, self.dropout, self.training)
         if trace is not None:
-            trace.units[""] = x if reading.mask is None else x * reading.mask.unsqueeze(-1)
+            trace.units[""] = x if span.mask is None else x * span.mask.unsqueeze(-1)
         return x, state

@@ -1,6 +1,6 @@
-"""Dropout that costs next to nothing: cheap masks, masks shared by all positions, and masks of recurrent weights.
+"""Dropout of single values, of features at all positions, of tokens and of weights, with masks that are cheap to draw.
 
-A model as it is used, in the midst of training.
+`evaluating` turns it off for a while.
 """
 
 import contextlib
@@ -12,15 +12,15 @@ from torch.nn import functional as F
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """Drop single numbers (Srivastava et al. 2014).
+    """Drop single values (Srivastava et al. 2014).
 
-    On a CPU, where torch draws one random number for each and takes a tenth of a Transformer's training step for it,
-    four share one, 16 bits of it each: a quarter of the time, and a share that is a multiple of 1 / 65536.
+    On a CPU, torch draws one random number for each value, which takes a tenth of a Transformer's training step. Here
+    four values share one, 16 bits each, in a quarter of the time; `p` is rounded to a multiple of 1 / 65536.
 
     Args:
         x: any shape.
-        p: share dropped; the others are scaled up by 1 / (1 - p).
-        training: whether to drop at all.
+        p: dropout probability; kept values are multiplied by 1 / (1 - p).
+        training: whether dropout is active.
     """
     if not training or p == 0 or x.device.type != "cpu":
         return F.dropout(x, p, training)
@@ -28,22 +28,21 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
 
 
 def _kept(x: Tensor, dropped: int, dtype: torch.dtype) -> Tensor:
-    """Which numbers of `x` are kept, bool, where so many of the values of an integer type mean that one is dropped."""
-    share = 8 // dtype.itemsize  # of one random number
-    numbers = torch.empty(-(-x.numel() // share), dtype=torch.int64, device=x.device).random_(-(1 << 63), None)
+    """The values of `x` that are kept, bool: a random integer of this type is among its `dropped` smallest if not."""
+    parts = 8 // dtype.itemsize  # of one random number
+    numbers = torch.empty(-(-x.numel() // parts), dtype=torch.int64, device=x.device).random_(-(1 << 63), None)
     return numbers.view(dtype)[: x.numel()].view(x.shape) >= dropped + torch.iinfo(dtype).min
 
 
 def variational_dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """Drop the same features at all positions of a row (Gal and Ghahramani 2016).
 
-    It also costs next to nothing: one mask for T positions, where drawing one for each takes a tenth of the time of a
-    training step on a CPU.
+    One mask for T positions is cheap; a mask for each takes a tenth of a training step on a CPU.
 
     Args:
         x: (B, T, D).
-        p: share of the features dropped; the others are scaled up by 1 / (1 - p).
-        training: whether to drop at all.
+        p: dropout probability; kept features are multiplied by 1 / (1 - p).
+        training: whether dropout is active.
     """
     if not training or p == 0:
         return x
@@ -51,14 +50,14 @@ def variational_dropout(x: Tensor, p: float, training: bool) -> Tensor:
 
 
 def embedding_dropout(x: Tensor, tokens: Tensor, vocab_size: int, p: float, training: bool) -> Tensor:
-    """Drop whole tokens of the vocabulary, wherever in the batch they stand (Gal and Ghahramani 2016).
+    """Drop tokens of the vocabulary, at all their positions in the batch (Gal and Ghahramani 2016).
 
     Args:
         x: embedded tokens (B, T, D).
         tokens: int64 (B, T).
-        vocab_size: how many tokens V there are.
-        p: share of the vocabulary dropped; the others are scaled up by 1 / (1 - p).
-        training: whether to drop at all.
+        vocab_size: number of tokens V.
+        p: dropout probability of a token; kept ones are multiplied by 1 / (1 - p).
+        training: whether dropout is active.
     """
     if not training or p == 0:
         return x
@@ -66,15 +65,15 @@ def embedding_dropout(x: Tensor, tokens: Tensor, vocab_size: int, p: float, trai
 
 
 def weight_dropout(weight: Tensor, p: float, training: bool) -> Tensor:
-    """Drop single weights, for all positions and rows alike (Wan et al. 2013; Merity et al. 2018).
+    """Drop single weights, the same for all positions and rows (Wan et al. 2013; Merity et al. 2018).
 
-    Eight weights share one random number, a byte of it each. That is ten times as fast on a CPU as torch's dropout,
-    which would take a third of a training step of an LSTM; the share is therefore a multiple of 1 / 256.
+    Eight weights share one random number, a byte each. On a CPU that is ten times as fast as torch's dropout, which
+    would take a third of an LSTM's training step; `p` is rounded to a multiple of 1 / 256.
 
     Args:
         weight: any shape.
-        p: share of the weights dropped; the others are scaled up by 1 / (1 - share).
-        training: whether to drop at all.
+        p: dropout probability; kept weights are multiplied by 1 / (1 - p).
+        training: whether dropout is active.
     """
     dropped = min(255, round(256 * p))
     if not training or dropped == 0:
@@ -84,7 +83,7 @@ def weight_dropout(weight: Tensor, p: float, training: bool) -> Tensor:
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """While it lasts, nothing is dropped; afterwards every part is in the mode in which it was."""
+    """Put a module into evaluation mode, and each of its parts back into its own mode at the end."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from seqmodels.config import subclasses
 from seqmodels.errors import InputError
-from seqmodels.nn.attention import Reading
+from seqmodels.nn.attention import Span
 from seqmodels.nn.block import Activation, Norm
 from seqmodels.nn.recurrent import RecurrentStack
 from seqmodels.nn.trace import Trace
@@ -45,11 +45,11 @@ class RecurrentMixer(nn.Module):
         """The state of the recurrent layer before the first position."""
         return self.network.initial_state(rows)
 
-    def forward(self, x: Tensor, state: State, reading: Reading, trace: Trace | None = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: State, span: Span, trace: Trace | None = None) -> tuple[Tensor, State]:
         if trace is None:
-            y, state = self.network(x, state, mask=reading.mask)
+            y, state = self.network(x, state, mask=span.mask)
         else:
-            y, state, inside = self.network.traced(x, state, mask=reading.mask)
+            y, state, inside = self.network.traced(x, state, mask=span.mask)
             trace.take(inside, lambda name: name.removeprefix("1."))  # it has one layer
         return self.out(y), state
 

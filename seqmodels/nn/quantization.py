@@ -1,4 +1,4 @@
-"""Products with weights of eight bits, for use on a CPU: a quarter of the memory, which is what a few rows wait for."""
+"""Linear layers with 8-bit weights for inference on a CPU, where products of a few rows are limited by memory."""
 
 import warnings
 from typing import Any, cast
@@ -8,17 +8,17 @@ from torch import Tensor, nn
 
 from seqmodels.errors import InputError
 
-LEAST = 2**16
-"""Weights of a layer below which the rounding of its inputs takes longer than it gains."""
+MIN_WEIGHTS = 2**16
+"""Size of a layer below which rounding its inputs takes longer than it saves."""
 
 
 class Int8Linear(nn.Module):
-    """`W x + b` with each row of `W` in 255 steps of its largest weight, and `x` rounded likewise as it comes.
+    """`W x + b` with each row of `W` rounded to 255 steps, and `x` rounded dynamically.
 
-    The products are torch's own (Jacob et al. 2018, eq. 9, with symmetric weights).
+    The products are torch's (Jacob et al. 2018, eq. 9, with symmetric weights).
 
     Args:
-        linear: the layer that it stands for, on a CPU.
+        linear: the layer that it replaces, on a CPU.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -27,38 +27,38 @@ class Int8Linear(nn.Module):
         weight = linear.weight.detach().float()
         steps = (weight.abs().amax(1) / 127).clamp(min=torch.finfo(torch.float32).tiny)
         middle = torch.zeros_like(steps, dtype=torch.int64)
-        with warnings.catch_warnings():  # of their end in some later torch: what is to follow them has to be compiled
+        with warnings.catch_warnings():  # of their removal from torch: their successor needs a compiler
             warnings.filterwarnings("ignore", ".*quantized tensor creation functions")
             rounded = torch.quantize_per_channel(weight, steps, middle, 0, torch.qint8)
         bias = None if linear.bias is None else linear.bias.detach().float()
-        self.weight = weight[:0]  # states take their type and device from it
+        self.weight = weight[:0]  # other code reads its type and device
         self._packed: Any = torch.ops.quantized.linear_prepack(rounded, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Inputs (..., in_features) to (..., out_features)."""
-        # One bit of the inputs is left unused: without it, sums of products may overflow on older processors.
+        # With all 8 bits of the inputs, sums of products may overflow on older processors; one is left unused.
         return cast(Tensor, torch.ops.quantized.linear_dynamic(x, self._packed, True))
 
 
 def to_int8(model: nn.Module) -> None:
-    """Give all linear layers that are large enough weights of eight bits, in place; recurrent maps stay as they are.
+    """Replace all large linear layers by `Int8Linear`, in place; recurrent matrices are left unchanged.
 
     Args:
         model: on a CPU, in single precision. It cannot be trained or saved afterwards.
 
     Raises:
-        InputError: there is no such layer, or this build of torch has no such products.
+        InputError: no layer is large enough, or this build of torch has no 8-bit products.
     """
     if torch.backends.quantized.engine == "none":
-        raise InputError("this build of torch has no products of eight bits; leave out --int8")
+        raise InputError("this build of torch has no 8-bit products; leave out --int8")
     found = 0
     for part in list(model.modules()):
         for name, layer in part.named_children():
-            if isinstance(layer, nn.Linear) and layer.weight.numel() >= LEAST:
+            if isinstance(layer, nn.Linear) and layer.weight.numel() >= MIN_WEIGHTS:
                 setattr(part, name, Int8Linear(layer))
                 found += 1
     if not found:
         raise InputError(
-            f"no linear layer of this model has {LEAST:,} weights, below which eight bits gain nothing; leave out "
+            f"no linear layer of this model has {MIN_WEIGHTS:,} weights, below which 8 bits save nothing; leave out "
             "--int8"
         )

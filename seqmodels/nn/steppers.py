@@ -1,7 +1,7 @@
-"""Networks that read one token after another and keep the state to themselves, which is what writing needs.
+"""In-place implementations of `y, state = network(x, state)` for generation, one token at a time.
 
-A network is a function: what it remembered before a step is still there after it, so a step copies what has grown. Who
-writes needs the last state only. A stepper goes on from a state in the same way, in place.
+A network is a function: the state before a step survives it, so a step copies a cache that has grown. Generation needs
+the last state only, which a stepper updates in place. Its class follows from the type of the network.
 """
 
 from collections.abc import Callable
@@ -14,23 +14,23 @@ from torch import Tensor, nn
 from seqmodels.nn.attention import KeysValues, SelfAttention, attend, rotary_angles, rotate
 from seqmodels.nn.backbone import Backbone
 from seqmodels.nn.block import Block, FeedForward
-from seqmodels.nn.cell import Cell, CellState
+from seqmodels.nn.cell import CellState
 from seqmodels.nn.recurrent import RecurrentStack
 from seqmodels.nn.transformer import PreNormStack
 from seqmodels.state import State, select
 
 
 class Stepper:
-    """Any network, one token a row at a time: by its own `forward`.
+    """Any network, by its own `forward`, one token per row and step.
 
     Args:
         network: in evaluation mode.
-        inputs: what each token is embedded as, (V, D).
-        state: before the first step; None at the start.
+        inputs: the embedding of each token, (V, D).
+        state: the state before the first step; None at the start.
     """
 
     recordable = False
-    """Whether each `step` does the same to the same memory as the one before, until `prepare` tells of another."""
+    """Whether all calls of `step` run the same kernels on the same memory until `prepare` returns True."""
 
     def __init__(self, network: Backbone, inputs: Tensor, state: State | None) -> None:
         self._network, self._inputs, self._state = network, inputs, state
@@ -41,43 +41,43 @@ class Stepper:
         return self.step(tokens)
 
     def prepare(self) -> bool:
-        """What has to be done before each step outside of it; returns whether the next one works on other memory."""
+        """The part of a step that cannot be recorded; returns whether the next `step` works on other memory."""
         return False
 
     def step(self, tokens: Tensor) -> Tensor:
-        """See `__call__`, which is `prepare` and this."""
+        """See `__call__`, which is `prepare` and `step`."""
         y, self._state = self._network(self._inputs[tokens].unsqueeze(1), self._state)
         return cast(Tensor, y.squeeze(1))
 
     def select(self, rows: Tensor) -> None:
-        """Go on with these rows, in the order given, (N,)."""
+        """Continue with the given rows, (N,), in their order."""
         if self._state is not None:
             self._state = select(self._state, rows)
 
 
-TABLE = 2**21
-"""Most numbers of a table of what the first layer reads of each token."""
+TABLE_SIZE = 2**21
+"""Maximum number of elements of a table with `Cell.read` of each token."""
 
 
 class RecurrentStepper(Stepper):
     """A stack of recurrent layers.
 
-    What the first layer reads of a token needs no state: with few tokens, it is computed for all of them at once.
+    `Cell.read` of the first layer needs no state: for a small vocabulary it is computed once for all tokens.
 
     Args:
         stack: in evaluation mode.
-        inputs: what each token is embedded as, (V, D).
-        state: before the first step.
+        inputs: the embedding of each token, (V, D).
+        state: the state before the first step.
     """
 
     def __init__(self, stack: RecurrentStack, inputs: Tensor, state: State) -> None:
-        self._cells = cast(list[Cell], list(stack.layers))
+        self._cells = stack.cells
         self.recordable = inputs.is_cuda
         self._states = list(cast(tuple[CellState, ...], state))
         if self.recordable:
             self._states = [tuple(tensor.clone() for tensor in layer) for layer in self._states]
-        self._weights = [tuple(laid_out(weight) for weight in cell.weights()) for cell in self._cells]
-        few = len(inputs) * 4 * stack.output_size <= TABLE
+        self._weights = [tuple(column_major(weight) for weight in cell.weights()) for cell in self._cells]
+        few = len(inputs) * 4 * stack.output_size <= TABLE_SIZE
         self._inputs, self._are_read = (self._cells[0].read(inputs), True) if few else (inputs, False)
 
     def step(self, tokens: Tensor) -> Tensor:
@@ -99,35 +99,35 @@ class RecurrentStepper(Stepper):
         self._states = [cast(CellState, select(state, rows)) for state in self._states]
 
 
-def laid_out(weight: Tensor) -> Tensor:
-    """The same matrix with its columns side by side in memory, by which a few rows are multiplied faster."""
+def column_major(weight: Tensor) -> Tensor:
+    """The same matrix in column-major order, which makes products with a few rows faster."""
     return weight.mT.contiguous().mT if weight.ndim == 2 else weight
 
 
-ROOM = 128
+GROWTH = 128
 """Positions by which a cache grows."""
 
 
 class KeyCache:
-    """Keys and values in one tensor a layer, (B, 2 kv heads, S, D / H), S places of which some are taken.
+    """Keys and values in one preallocated tensor per layer, (B, 2 kv heads, S, D / H).
 
-    All rows have read as much, and no padding.
+    All rows have read the same number of positions, without padding.
 
     Args:
-        layers: what there is at the start, keys and then values, all places taken.
-        context: how many positions are seen at most, the last one included.
+        layers: keys and values at the start, without free slots.
+        context: number of positions that are seen, the current one included.
     """
 
     def __init__(self, layers: list[Tensor], context: int) -> None:
         self._layers, self._context, self._taken = layers, context, layers[0].shape[2]
         self.room = 0
-        """For how many positions there was room when all last moved."""
+        """Number of free slots after the last reallocation."""
 
-    def take_place(self) -> bool:
-        """Of the next position; returns whether all have moved, since there was none left."""
+    def reserve(self) -> bool:
+        """Reserve a slot for the next position; returns whether the cache was reallocated."""
         moved = self._taken == self._layers[0].shape[2]
         if moved:
-            kept = min(self._taken, self._context - 1)  # nobody will see the others
+            kept = min(self._taken, self._context - 1)  # others are out of sight
             self.room = self._more(kept)
             for number, layer in enumerate(self._layers):
                 B, heads, _, size = layer.shape
@@ -139,54 +139,54 @@ class KeyCache:
         return moved
 
     def _more(self, kept: int) -> int:
-        return ROOM
+        return GROWTH
 
     def begin(self) -> None:
-        """A step, in which each layer writes once and looks once."""
+        """Start a step, in which each layer writes once and reads once."""
 
     def write(self, layer: int, heads: Tensor) -> None:
         """Keys and values of the next position, (B, 2 kv heads, D / H)."""
         self._layers[layer][:, :, self._taken - 1] = heads
 
-    def shown(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Keys and values (B, kv heads, S, D / H), and which of them are seen; None for all."""
-        places = slice(max(0, self._taken - self._context), self._taken)
-        k, v = self._layers[layer][:, :, places].chunk(2, 1)
+    def visible(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Keys and values (B, kv heads, S, D / H), and the mask of visible ones; None for all."""
+        slots = slice(max(0, self._taken - self._context), self._taken)
+        k, v = self._layers[layer][:, :, slots].chunk(2, 1)
         return k, v, None
 
     def select(self, rows: Tensor) -> None:
-        """Go on with these rows, in the order given, (N,)."""
+        """Continue with the given rows, (N,), in their order."""
         self._layers = [layer.index_select(0, rows) for layer in self._layers]
 
 
 class RecordableKeyCache(KeyCache):
-    """The same by kernels that do not depend on how many places are taken: a tensor on the device knows it.
+    """A cache whose kernels do not depend on the number of taken slots, which is a tensor on the device.
 
-    All places are looked at, with a mask. It grows to twice its size, so that there is less to be recorded anew.
+    Attention covers all slots, with a mask. The cache doubles its size when full, so that few steps are recorded again.
     """
 
-    def take_place(self) -> bool:
+    def reserve(self) -> bool:
         """See `KeyCache`."""
-        moved = super().take_place()
+        moved = super().reserve()
         if moved:
-            self._places = torch.arange(self._layers[0].shape[2], device=self._layers[0].device)
-            self._next = self._places.new_tensor([self._taken - 2])
+            self._slots = torch.arange(self._layers[0].shape[2], device=self._layers[0].device)
+            self._next = self._slots.new_tensor([self._taken - 2])
         return moved
 
     def _more(self, kept: int) -> int:
-        return max(ROOM, kept)
+        return max(GROWTH, kept)
 
     def begin(self) -> None:
         """See `KeyCache`."""
         self._next += 1
-        places = self._places[None]  # (1, S), as a mask for the one query of each row
-        self._seen = (places <= self._next) & (places > self._next - self._context)
+        slots = self._slots[None]  # (1, S), as a mask for the one query of each row
+        self._seen = (slots <= self._next) & (slots > self._next - self._context)
 
     def write(self, layer: int, heads: Tensor) -> None:
         """See `KeyCache`."""
         self._layers[layer].index_copy_(2, self._next, heads.unsqueeze(2))
 
-    def shown(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    def visible(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """See `KeyCache`."""
         k, v = self._layers[layer].chunk(2, 1)
         return k, v, self._seen
@@ -196,7 +196,7 @@ Function = Callable[[Tensor], Tensor]
 
 
 class _Layer(NamedTuple):
-    """The parts of a block, found once and not at each step."""
+    """The parts of a block, looked up once rather than at each step."""
 
     norm_mixer: Function
     project: Function
@@ -215,7 +215,7 @@ def _layer(block: Block) -> _Layer:
 
 
 def _adding(layer: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """`x + layer(y)`, by one call where the layer is a plain product."""
+    """`x + layer(y)`, in one call for a plain linear layer."""
     if type(layer) is not nn.Linear:
         return lambda x, y: x + layer(y)
     weight = layer.weight.mT
@@ -223,16 +223,16 @@ def _adding(layer: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 class CachedStepper(Stepper):
-    """A stack of attention layers without a memory, all of whose rows have read as much and no padding.
+    """A stack of attention layers, whose rows have all read the same number of positions, without padding.
 
-    It computes what the stack computes with the fewest calls: sums with the residual stream are a part of the products
-    before them, and a key is written to where it will be read.
+    It computes the same as the stack with the fewest kernel calls: residual sums are part of the matrix products before
+    them, and keys are written into a preallocated cache.
 
     Args:
-        stack: in evaluation mode.
-        inputs: what each token is embedded as, (V, D).
-        state: before the first step.
-        recordable: whether its steps are to be recordable; each of them takes longer by itself.
+        stack: in evaluation mode, without a memory.
+        inputs: the embedding of each token, (V, D).
+        state: the state before the first step.
+        recordable: make steps recordable as a CUDA graph; a single step takes longer.
     """
 
     def __init__(self, stack: PreNormStack, inputs: Tensor, state: State, recordable: bool = False) -> None:
@@ -244,13 +244,13 @@ class CachedStepper(Stepper):
         self._head_size = layers[0].shape[3]
         self._cache = (RecordableKeyCache if recordable else KeyCache)(layers, stack.context)
         self._seen = int(seen[0])  # counted by `prepare`
-        self._first = 0  # position of the first key that the cache has got since it last grew
-        self._at: int | Tensor = 0  # how far the step is from there, on the device where that is recorded
+        self._first = 0  # position of the first key since the cache last grew
+        self._at: int | Tensor = 0  # offset of the current position from `_first`, on the device if recordable
         self._rotation = inputs.new_empty(2, 0, 0)  # cosine and sine at positions from `_first` on
 
     def prepare(self) -> bool:
         """See `Stepper`."""
-        moved = self._cache.take_place()
+        moved = self._cache.reserve()
         if moved:
             self._first = self._seen
             self._at = torch.tensor([-1], device=self._inputs.device) if self.recordable else -1
@@ -274,7 +274,7 @@ class CachedStepper(Stepper):
                 turned = heads[:, : self._heads + self._kv_heads]
                 turned.copy_(rotate(turned, *self._rotation[:, self._at]))
             self._cache.write(number, heads[:, self._heads :])
-            y = attend(heads[:, : self._heads].unsqueeze(2), *self._cache.shown(number))
+            y = attend(heads[:, : self._heads].unsqueeze(2), *self._cache.visible(number))
             x = layer.add_out(x, y.reshape(x.shape))
             x = layer.add_down(x, layer.inside(layer.norm_feed_forward(x)))
         return cast(Tensor, self._stack.norm(x))
@@ -286,15 +286,13 @@ class CachedStepper(Stepper):
 
 @singledispatch
 def make_stepper(network: Backbone, inputs: Tensor, state: State | None, rows: int) -> Stepper:
-    """A network for one token after another, going on from a state that it keeps to itself: for generation.
-
-    Which class serves a network is found by the type of the network; one without an entry is served by its `forward`.
+    """The stepper for a network, by the type of the network; by default `Stepper`.
 
     Args:
         network: in evaluation mode.
         inputs: the embedding of each token, (V, input_size).
-        state: see `Backbone.forward`; it stays as it is.
-        rows: how many rows B there are.
+        state: see `Backbone.forward`; it is not changed.
+        rows: number of rows B.
     """
     return Stepper(network, inputs, state)
 

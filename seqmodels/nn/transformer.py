@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.errors import InputError
-from seqmodels.nn.attention import CrossAttention, KeysValues, Reading, SelfAttention, rotary_angles
+from seqmodels.nn.attention import CrossAttention, KeysValues, SelfAttention, Span, rotary_angles
 from seqmodels.nn.backbone import Backbone
 from seqmodels.nn.block import Activation, Block, Norm, make_feed_forward, make_norm
 from seqmodels.nn.dropout import dropout
@@ -147,16 +147,16 @@ class PreNormStack(Backbone):
             tuple[Tensor, State, tuple[State, ...]], self.initial_state(len(x)) if state is None else state
         )
         cached = 0 if self._attends is None else cast(KeysValues, layers[self._attends])[0].shape[2]
-        x, keys, reading = self._read(x, mask, seen, keys, cached)
+        x, keys, span = self._read(x, mask, seen, keys, cached)
         x = dropout(x, self.dropout, self.training)
         visible, memories = memory or (None, [None] * len(layers))
         following = []
         for number, (block, layer, remembered) in enumerate(zip(self.blocks, layers, memories, strict=True), 1):
             inside = None if trace is None else Trace()
             if self.compiled and self.training and inside is None:
-                x, layer = _compiled_block()(block, x, layer, reading, remembered, visible, None)
+                x, layer = _compiled_block()(block, x, layer, span, remembered, visible, None)
             else:
-                x, layer = block(x, layer, reading, remembered, visible, inside)
+                x, layer = block(x, layer, span, remembered, visible, inside)
             following.append(layer)
             if trace is not None and inside is not None:
                 trace.take(inside, partial(_of_layer, number))
@@ -169,10 +169,10 @@ class PreNormStack(Backbone):
 
     def _read(
         self, x: Tensor, mask: Tensor | None, seen: Tensor, keys: State, cached: int
-    ) -> tuple[Tensor, State, Reading]:
+    ) -> tuple[Tensor, State, Span]:
         """Inputs, with learned positions added; the positions of all keys; the arguments of attention layers."""
         if self._attends is None:
-            return x, (), Reading(mask, None, None, 0)
+            return x, (), Span(mask, None, None, 0)
         T, S = x.shape[1], cached
         if self.max_length is not None and S + T > self.max_length:
             raise InputError(
@@ -198,7 +198,7 @@ class PreNormStack(Backbone):
             rotation = angles.cos().to(dtype), angles.sin().to(dtype)
         # Keys that no later query can see are dropped. With padding all are kept: rows differ in which they need.
         keep = S + T if isinstance(keys, Tensor) or self.max_length else min(S + T, self.context - 1)
-        return x, keys, Reading(mask, visible, rotation, keep, self.causal and visible is None and T > 1)
+        return x, keys, Span(mask, visible, rotation, keep, self.causal and visible is None and T > 1)
 
     def remember(self, source: Tensor, mask: Tensor, summary: Tensor) -> State:
         """See `Backbone.remember`: the mask of the source, and its keys and values for each layer."""

@@ -82,7 +82,7 @@ class FSDPMixin(pl.LightningModule):
     def on_validation_start(self) -> None:
         """Gather whole weights on all devices."""
         self._gathered = contextlib.ExitStack()
-        self._gathered.enter_context(whole(self))
+        self._gathered.enter_context(whole_weights(self))
 
     def on_validation_end(self) -> None:
         """Shard them again."""
@@ -104,7 +104,7 @@ def own_part(tensor: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def whole(module: nn.Module) -> Iterator[None]:
+def whole_weights(module: nn.Module) -> Iterator[None]:
     """Hold whole weights on every device, so that each can use the model by itself.
 
     Gradients may be taken with respect to anything but weights. All devices enter it together. No effect on a model

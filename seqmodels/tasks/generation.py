@@ -14,7 +14,7 @@ from seqmodels.nn import Backbone
 from seqmodels.nn.dropout import evaluating
 from seqmodels.nn.steppers import make_stepper
 from seqmodels.state import State, repeat
-from seqmodels.tasks.stepping import Predicting, Replayed
+from seqmodels.tasks.stepping import GraphedPredictor, Predictor
 
 ROWS = 64
 """Maximum number of rows that are generated side by side."""
@@ -110,15 +110,15 @@ class Generation(nn.Module):
         seed = secrets.randbits(64) if seed is None else seed  # one for all batches
         return self._in_batches(ids, samples, max_tokens, sampling, seed, stop)
 
-    def steps(self, state: State | None, rows: int) -> Predicting | Replayed:
+    def steps(self, state: State | None, rows: int) -> Predictor | GraphedPredictor:
         """Many steps without gradients, which keep the state to themselves: see `decoding.Steps`.
 
         Args:
             state: before the first step; None at the start.
             rows: number of rows B.
         """
-        steps = Predicting(make_stepper(self.backbone, self.embedding.weight, state, rows), self.head)
-        return Replayed(steps) if steps.recordable else steps
+        steps = Predictor(make_stepper(self.backbone, self.embedding.weight, state, rows), self.head)
+        return GraphedPredictor(steps) if steps.recordable else steps
 
     def check_prompt(self, prompt: str) -> None:
         """Refuse a prompt that the vocabulary cannot write.

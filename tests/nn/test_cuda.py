@@ -8,11 +8,11 @@ from seqmodels.batch import IGNORE
 from seqmodels.data import Tokenizer
 from seqmodels.decoding import Sampling
 from seqmodels.nn import GRU, LSTM, RNN, Backbone, Transformer
-from seqmodels.nn.steppers import ROOM
+from seqmodels.nn.steppers import GROWTH
 from seqmodels.state import select
 from seqmodels.tasks import LanguageModel
 from seqmodels.tasks.losses import linear_nats
-from seqmodels.tasks.stepping import Replayed
+from seqmodels.tasks.stepping import GraphedPredictor
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -21,7 +21,7 @@ NETWORKS = {
     "GRU": lambda: GRU(16, 16),
     "RNN": lambda: RNN(16, 16),
     "rotary": lambda: Transformer(16, 2, 4, 2, context=50),
-    "learned": lambda: Transformer(16, 2, 4, context=4 * ROOM, positions="learned"),
+    "learned": lambda: Transformer(16, 2, 4, context=4 * GROWTH, positions="learned"),
 }
 
 
@@ -39,16 +39,16 @@ def test_recorded_steps_are_those_of_the_network(name: str) -> None:
     """While caches grow, and after rows have left."""
     model = made(NETWORKS[name]())
     steps, state = model.steps(None, 3), None
-    assert isinstance(steps, Replayed)
+    assert isinstance(steps, GraphedPredictor)
     generator = torch.Generator().manual_seed(1)
     rows = 3
-    for number in range(2 * ROOM + 20):
+    for number in range(2 * GROWTH + 20):
         tokens = torch.randint(4, model.tokenizer.vocab_size, (rows,), generator=generator).cuda()
         logits, state = model.step(tokens, state)
         found = steps(tokens)
         kept = ~found.isneginf().all(0)
         assert_close(found[:, kept], logits[:, kept], rtol=1e-9, atol=1e-9)
-        if number == ROOM + 7:
+        if number == GROWTH + 7:
             places = torch.tensor([2, 0]).cuda()
             steps.select(places)
             state, rows = select(state, places), 2

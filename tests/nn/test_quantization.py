@@ -1,4 +1,4 @@
-"""Weights of eight bits: nearly the same products, and clear words where there is nothing to gain."""
+"""Eight-bit weights: nearly the same products, and a clear error where they save nothing."""
 
 import contextlib
 import io
@@ -15,7 +15,7 @@ from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
 from seqmodels.nn import LSTM, Transformer
-from seqmodels.nn.quantization import LEAST, Int8Linear, to_int8
+from seqmodels.nn.quantization import MIN_WEIGHTS, Int8Linear, to_int8
 from seqmodels.tasks import LanguageModel
 from seqmodels.tasks.inference import for_use
 from seqmodels.training.fit import fit
@@ -65,7 +65,7 @@ def test_steps_are_those_of_the_network() -> None:
 
 def test_softmax_layer_over_many_tokens() -> None:
     torch.manual_seed(0)
-    letters = "".join(chr(0x10000 + number) for number in range(LEAST // 16))
+    letters = "".join(chr(0x10000 + number) for number in range(MIN_WEIGHTS // 16))
     model = LanguageModel(LSTM(16, 16), Tokenizer.char([letters])).eval()
     before = "".join(model.generate(max_tokens=20, sampling=Sampling(), seed=1))
     for_use(model, int8=True)
@@ -105,4 +105,4 @@ def test_the_command_takes_fewer_bits(text_file: Path, tmp_path: Path, capsys: p
     with pytest.raises(SystemExit) as stopped:
         main(["generate", str(run), "--int8"])
     assert stopped.value.code == 2
-    assert "eight bits gain nothing" in capsys.readouterr().err
+    assert "8 bits save nothing" in capsys.readouterr().err

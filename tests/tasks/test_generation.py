@@ -22,7 +22,7 @@ from seqmodels.decoding import VisibleText
 from seqmodels.nn import LSTM, Backbone, Transformer
 from seqmodels.tasks import generation
 from seqmodels.tasks.generation import token_bias
-from seqmodels.tasks.stepping import Predicting
+from seqmodels.tasks.stepping import Predictor
 
 LETTERS = "abcdefgh .\n"
 PROMPTS = ["abc", "", "a bad cabbage.", "h", "abc", "faced a "]
@@ -152,8 +152,8 @@ def test_text_ends_before_the_stop_string(prompt: str) -> None:
 
 
 def test_generation_stops_with_the_stop_string(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, steps, called = lively(), [], Predicting.__call__
-    monkeypatch.setattr(Predicting, "__call__", lambda self, tokens: steps.append(1) or called(self, tokens))
+    model, steps, called = lively(), [], Predictor.__call__
+    monkeypatch.setattr(Predictor, "__call__", lambda self, tokens: steps.append(1) or called(self, tokens))
     settings: dict[str, Any] = {"max_tokens": 50, "seed": 3, "sampling": Sampling(3.0, logit_bias={EOS: -100})}
     whole = text(model, "abc", **settings)
     steps.clear()

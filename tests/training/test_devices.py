@@ -131,10 +131,10 @@ def test_as_many_processes_as_were_started(folder: Path, tmp_path: Path, monkeyp
 
 
 def test_one_process_has_nothing_to_gather(folder: Path) -> None:
-    from seqmodels.tasks.fsdp import whole, whole_tensor
+    from seqmodels.tasks.fsdp import whole_tensor, whole_weights
 
     task, _ = CASES["windows"].build(folder, 1)
     before = {name: tensor.clone() for name, tensor in task.state_dict().items()}
-    with whole(task):
+    with whole_weights(task):
         assert_close(task.state_dict(), before)
     assert whole_tensor(torch.ones(2)).tolist() == [1, 1]
