@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqmodels.config import class_path
 from seqmodels.data import Tokenizer
-from seqmodels.data.vocabularies import LARGEST
+from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS
 from seqmodels.errors import DamagedError, InputError
 from seqmodels.files import check_regular, parse_json, read_json, read_small
 from seqmodels.tasks.training_state import RECORD
@@ -53,7 +53,7 @@ def read_shared(folder: Path) -> dict[str, Any]:
     arguments = dict(task["init_args"])
     for name, file in itertools.product(TOKENIZERS, TOKENIZERS.values()):
         if arguments.get(name) == {"file": file}:
-            text = read_small(folder / file, LARGEST)
+            text = read_small(folder / file, TOKENIZER_CHARACTERS)
             _check_sum(folder / file, text.encode(), sums)
             arguments[name] = {"class_path": class_path(Tokenizer), "init_args": {"json": text}}
     weights = _weights(folder / WEIGHTS, sums)

@@ -1,6 +1,8 @@
-"""What all data modules have in common: loaders of whole batches, and a place in them to resume from."""
+"""The base of all data modules: loaders of whole batches, and the position in the data that a run resumes from."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -9,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from seqmodels.batch import Batch
 from seqmodels.config import Recorded
+from seqmodels.data.corpora import Corpus
 from seqmodels.data.sampler import Batches, Replica, loader
 from seqmodels.data.token_column import TextFacts
 from seqmodels.data.tokenizers import Tokenizer
@@ -16,25 +19,25 @@ from seqmodels.errors import InputError
 
 
 class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
-    """Data for a task, which an epoch and a number give batch by batch.
+    """Data for a task, as batches numbered within epochs.
 
     Args:
-        data: where it comes from.
-        seed: what its order depends on.
-        num_workers: processes that gather batches; 0 is fastest unless batches are huge.
+        data: name or path of the data.
+        seed: random seed of the order.
+        num_workers: processes that load batches; 0 is fastest unless batches are huge.
     """
 
     tokenizer: Tokenizer
-    """What the ids of targets mean."""
+    """Tokenizer of the targets."""
     length: int | None = None
-    """Positions T of a batch where all have as many."""
+    """Positions T of a batch if all batches have the same."""
     carry: bool = False
-    """Whether the state goes from batch to batch."""
+    """Whether the state is carried from batch to batch."""
 
     size_argument: str
-    """Name of the argument that says how large a batch is on each rank."""
+    """Name of the argument that sets the batch size on each rank."""
     order: tuple[str, ...]
-    """Arguments on which it depends what batch `k` of epoch `e` is: a resumed run needs the same."""
+    """Arguments on which batch `k` of epoch `e` depends: a resumed run needs the same."""
 
     def __init__(self, data: str, seed: int, num_workers: int) -> None:
         super().__init__()
@@ -46,40 +49,40 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
     @property
     @abstractmethod
     def origin(self) -> str:
-        """One line for people: what the data is."""
+        """The source of the data, in one line for people."""
 
     @property
     @abstractmethod
     def extent(self) -> str:
-        """How much there is to train on, for people."""
+        """The amount of training data, for people."""
 
     @property
     @abstractmethod
     def splits(self) -> tuple[str, ...]:
-        """Names of the parts that there are."""
+        """Names of the splits."""
 
     @property
     @abstractmethod
     def size(self) -> int:
-        """How large a batch is on each rank: rows, or tokens where rows are not counted."""
+        """Batch size on each rank: rows, or tokens where rows are not counted."""
 
     @abstractmethod
     def facts(self, split: str) -> TextFacts:
-        """Counts and hash of the text of a split, of what is predicted."""
+        """Counts and hash of the text of a split, of the targets."""
 
     @abstractmethod
     def training_batches(self, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
-        """The batches that one rank trains on."""
+        """The training batches of one rank."""
 
     @abstractmethod
     def scored_batches(self, split: str, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
-        """The batches by which one rank scores a split: together, every token exactly once, or those chosen."""
+        """The batches of a split that one rank scores; together, the ranks score every target exactly once."""
 
     def _replica(self) -> Replica:
         return Replica(self.trainer.global_rank, self.trainer.world_size) if self.trainer else Replica()
 
     def train_dataloader(self) -> "DataLoader[Batch]":
-        """Batches of an epoch, from where a resumed run stopped."""
+        """Batches of an epoch, from the position of a resumed run on."""
         place, self._place = self._place, (0, 0)
         replica = self._replica()
         self._batches = self.training_batches(replica)
@@ -88,18 +91,18 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
         return loader(self._batches, place=place, num_workers=self.num_workers)
 
     def val_dataloader(self) -> "DataLoader[Batch]":
-        """The validation split, every token once."""
+        """The validation split, every target once."""
         return loader(self.scored_batches("validation", self._replica()))
 
     def test_dataloader(self) -> "DataLoader[Batch]":
-        """The test split, every token once; where there is none, validation stands in."""
+        """The test split, every target once; the validation split if there is no test split."""
         split = "test" if "test" in self.splits else "validation"
         return loader(self.scored_batches(split, self._replica()))
 
     def state_dict(self) -> dict[str, Any]:
-        """Place in the data: epoch, batches of it that have been trained on, and of a stream the position of each rank.
+        """Position in the data: epoch, number of its batches trained on, and the position of each rank in a stream.
 
-        All ranks are to call it together, as Lightning has it.
+        A collective operation: all ranks call it together, as Lightning does.
         """
         if self.trainer is None:
             return {}
@@ -115,11 +118,11 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
         return {**place, "positions": ranks.view(-1, len(position)).tolist()}
 
     def ranks(self, checkpoint: dict[str, Any]) -> int | None:
-        """How many processes read the stream that a run was saved in; None where any number may go on."""
+        """Number of processes that read the stream of a checkpoint; None if any number may resume it."""
         return len(checkpoint.get(type(self).__qualname__, {}).get("positions", ())) or None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there: called by Lightning before it asks for the training data.
+        """Resume from a position. Lightning calls it before it asks for the training data.
 
         Raises:
             InputError: a stream was read by another number of processes.
@@ -131,3 +134,86 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
                 f"the stream was read by {len(self._positions)} processes, each from a place of its own, and there are "
                 f"{self._replica().world} now; give --devices {len(self._positions)}"
             )
+
+
+class CorpusDataModule(SequenceDataModule):
+    """Data of a corpus in splits. A tokenizer that is not given is trained on the training split.
+
+    Args:
+        data: name or path of the data.
+        tokenizer: char, byte, bpe or word, the path of a tokenizer.json, or a Tokenizer.
+        vocab_size: largest size of a bpe or word vocabulary, or None.
+        min_count: least number of occurrences of a word in a word vocabulary.
+        seed: random seed of the order.
+        num_workers: processes that load batches.
+        sizes: other arguments that must be at least 1.
+
+    Raises:
+        InputError: a value cannot be used.
+    """
+
+    corpus: Corpus
+
+    def __init__(
+        self,
+        data: str,
+        tokenizer: str | Tokenizer,
+        vocab_size: int | None,
+        min_count: int,
+        seed: int,
+        num_workers: int,
+        **sizes: int | None,
+    ) -> None:
+        super().__init__(data, seed, num_workers)
+        for name, value in {"min_count": min_count, **sizes}.items():
+            if value is not None and value < 1:
+                raise InputError(f"{name}={value} was given; expected at least 1")
+        if isinstance(tokenizer, str):
+            kinds = ("char", "byte", "bpe", "word")
+            if tokenizer not in kinds and Path(tokenizer).suffix != ".json" and not Path(tokenizer).is_file():
+                raise InputError(
+                    f"the tokenizer {tokenizer!r} is not known; choose {', '.join(kinds)} or the path of a "
+                    "tokenizer.json"
+                )
+            if min_count > 1 and tokenizer != "word":
+                raise InputError(f"min_count={min_count} was given with tokenizer={tokenizer!r}; it is for word only")
+            if vocab_size is not None and tokenizer not in ("bpe", "word"):
+                raise InputError(
+                    f"vocab_size={vocab_size} was given with tokenizer={tokenizer!r}; it is for bpe and word"
+                )
+        self.wanted_tokenizer, self.vocab_size, self.min_count = tokenizer, vocab_size, min_count
+
+    @property
+    def origin(self) -> str:
+        """See `SequenceDataModule.origin`."""
+        return self.corpus.origin
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """See `SequenceDataModule.splits`."""
+        return tuple(self.corpus.splits)
+
+    def make_tokenizer(self, columns: Sequence[str], bpe_size: int) -> Tokenizer:
+        """The tokenizer that was given, or one trained on columns of the training split.
+
+        Args:
+            columns: columns of the corpus.
+            bpe_size: size of a bpe vocabulary if `vocab_size` is None.
+        """
+        kind = self.wanted_tokenizer
+        if isinstance(kind, Tokenizer):
+            return kind
+        if kind == "byte":
+            return Tokenizer.byte()
+        if kind == "char":
+            return Tokenizer.char(self._texts(columns))
+        if kind == "word":
+            return Tokenizer.word(self._texts(columns), self.vocab_size, self.min_count)
+        if kind == "bpe":
+            return Tokenizer.bpe(self._texts(columns), self.vocab_size or bpe_size)
+        return Tokenizer.from_file(kind)
+
+    def _texts(self, columns: Sequence[str]) -> Iterator[str]:
+        for batch in self.corpus.rows("train").iter(256):
+            for column in columns:
+                yield from batch[column]

@@ -1,4 +1,4 @@
-"""Words in other pieces each time: BPE-dropout (Provilkov, Emelianenko and Voita 2020)."""
+"""BPE-dropout: words are re-segmented in every epoch (Provilkov, Emelianenko and Voita 2020)."""
 
 import functools
 import itertools
@@ -12,22 +12,22 @@ from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.errors import InputError
 
 VARIANTS = 8
-"""In how many ways a word is cut within an epoch, at most: drawn once each, and then chosen among."""
+"""Most segmentations of a word within an epoch: they are drawn once, and then chosen among."""
 
 
 class BpeDropout:
-    """Cuts words into subwords while single merges are left out at random.
+    """Segments words into subwords while single merges are left out at random.
 
-    What a text becomes follows from the seed, the epoch, its number and nothing else, so that a resumed run sees the
-    same; the library's own dropout draws from a chance that cannot be set.
+    The segmentation of a text depends on the seed, the epoch and its number alone, so that a resumed run sees the
+    same; the library's own dropout has a random state that cannot be set.
 
     Args:
         tokenizer: byte-level BPE of this package.
-        rate: of merges left out at each step of a word.
-        seed: what chance depends on.
+        rate: probability of leaving out a merge, at each step of a word.
+        seed: random seed.
 
     Raises:
-        InputError: the tokenizer is no BPE with merges, or the rate no rate.
+        InputError: the tokenizer is not BPE with merges, or the rate is not a probability below 1.
     """
 
     def __init__(self, tokenizer: Tokenizer, rate: float, seed: int) -> None:
@@ -42,34 +42,34 @@ class BpeDropout:
         inner = tokenizers.Tokenizer.from_str(tokenizer.json)
         assert isinstance(inner.model, models.BPE)
         self._words = inner.pre_tokenizer.pre_tokenize_str
-        self._variants = functools.lru_cache(maxsize=1 << 17)(self._drawn)
+        self._variants = functools.lru_cache(maxsize=1 << 17)(self._draw)
 
     def encode(self, text: str, epoch: int, number: int) -> list[int]:
-        """Token ids of a text, other ones in each epoch.
+        """Token ids of a text, segmented for an epoch.
 
         Args:
-            text: what to cut.
+            text: the text.
             epoch: number of the epoch.
-            number: which text it is.
+            number: number of the text.
         """
-        chance = random.Random(f"{self.seed} {epoch} {number}")
+        rng = random.Random(f"{self.seed} {epoch} {number}")
         ids: list[int] = []
         for word, _ in self._words(text):
-            ids += self._variants(word, epoch, chance.randrange(VARIANTS))
+            ids += self._variants(word, epoch, rng.randrange(VARIANTS))
         return ids
 
-    def _drawn(self, word: str, epoch: int, variant: int) -> list[int]:
-        chance = random.Random(f"{self.seed} {epoch} {variant} {word}")
-        return [self.vocab[piece] for piece in self.cut(word, chance)]
+    def _draw(self, word: str, epoch: int, variant: int) -> list[int]:
+        rng = random.Random(f"{self.seed} {epoch} {variant} {word}")
+        return [self.vocab[piece] for piece in self.segment(word, rng)]
 
-    def cut(self, word: str, chance: random.Random) -> list[str]:
-        """The pieces of a word of letters of the byte-level alphabet."""
+    def segment(self, word: str, rng: random.Random) -> list[str]:
+        """Subwords of a word, which is spelled in the byte-level alphabet."""
         pieces = list(word)
         while len(pieces) > 1:
             found = [
                 (rank, place)
                 for place, pair in enumerate(itertools.pairwise(pieces))
-                if (rank := self.ranks.get(pair)) is not None and chance.random() >= self.rate
+                if (rank := self.ranks.get(pair)) is not None and rng.random() >= self.rate
             ]
             if not found:
                 break
@@ -79,5 +79,5 @@ class BpeDropout:
 
 
 def _pairs(merges: list[str] | list[list[str]]) -> list[list[str]]:
-    """Merges as pairs, however the library's version writes them."""
+    """Merges as pairs, in either notation of the tokenizers library."""
     return [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]

@@ -1,4 +1,4 @@
-"""Sentences and their translations as batches: buckets of like lengths under a budget of tokens. The only padding."""
+"""Sentences with their translations as batches: buckets of similar lengths under a budget of tokens, padded."""
 
 import functools
 import itertools
@@ -20,33 +20,33 @@ class Sentences:
     """One side of a parallel text.
 
     Args:
-        column: token ids (N,), each sentence from its BOS to its EOS, as `column.token_column` makes it.
-        dropout: cuts words otherwise in each epoch; lengths are those without.
+        column: token ids (N,), each sentence from its BOS to its EOS, as made by `tokenize_column`.
+        dropout: re-segments words in every epoch; `lengths` are those without it.
     """
 
     def __init__(self, column: Tensor, dropout: BpeDropout | None = None) -> None:
         self.column, self.dropout = column, dropout
         self.first = (column == BOS).nonzero().squeeze(1)
-        """Where each begins, int64 (P,)."""
+        """Start of each sentence, int64 (P,)."""
         self.behind = torch.cat([self.first[1:], torch.tensor([len(column)])])
-        """Where the next one does."""
+        """Start of the next one."""
 
     def __len__(self) -> int:
         return len(self.first)
 
     @functools.cached_property
     def lengths(self) -> Tensor:
-        """Tokens of each without BOS and EOS, int64 (P,)."""
+        """Tokens of each sentence without BOS and EOS, int64 (P,)."""
         return self.behind - self.first - 2
 
-    def gathered(self, rows: Tensor, epoch: int, *, bos: bool, eos: bool) -> list[Tensor]:
-        """The tokens of some sentences.
+    def gather(self, rows: Tensor, epoch: int, *, bos: bool, eos: bool) -> list[Tensor]:
+        """The tokens of sentences.
 
         Args:
-            rows: which, int64 (B,).
-            epoch: in which epoch they are read.
+            rows: indices of the sentences, int64 (B,).
+            epoch: epoch in which they are read, for BPE-dropout.
             bos: with BOS in front.
-            eos: with EOS behind.
+            eos: with EOS at the end.
         """
         found = []
         for number, first, behind in zip(
@@ -61,31 +61,31 @@ class Sentences:
 
 
 def padded(rows: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Rows side by side, padded on the right, (B, T), and which positions are real, None where all are."""
+    """Rows padded on the right, (B, T), and the mask of real positions, or None if all are real."""
     tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
     real = tokens != PAD
     return tokens, None if real.all() else real
 
 
 def pair_batch(source: Sentences, target: Sentences, rows: Tensor, layout: Layout, epoch: int = 0) -> Batch:
-    """Some pairs as a batch.
+    """Pairs of sentences as a batch.
 
     Args:
-        source: one side.
-        target: the other.
-        rows: numbers of pairs, int64 (B,).
-        layout: pair, with the source beside the target; or joined, with the source in front of it in one row,
+        source: source sentences.
+        target: their translations.
+        rows: indices of the pairs, int64 (B,).
+        layout: pair, with the source in `Batch.source`; or joined, with the source in front of the target in one row,
             `BOS source BOS target EOS`, of which the target alone is scored.
-        epoch: in which epoch they are read.
+        epoch: epoch in which they are read, for BPE-dropout.
     """
-    writing = target.gathered(rows, epoch, bos=True, eos=True)
+    writing = target.gather(rows, epoch, bos=True, eos=True)
     if layout == "pair":
-        read, source_mask = padded(source.gathered(rows, epoch, bos=False, eos=True))
+        read, source_mask = padded(source.gather(rows, epoch, bos=False, eos=True))
         tokens, mask = padded(writing)
         batch = shifted(tokens)
-        mask = None if mask is None else mask[:, 1:]  # an input is real where there is a token after it
+        mask = None if mask is None else mask[:, 1:]  # an input is real if a token follows it
         return batch._replace(mask=mask, source=read, source_mask=source_mask)
-    reading = source.gathered(rows, epoch, bos=True, eos=False)
+    reading = source.gather(rows, epoch, bos=True, eos=False)
     tokens, mask = padded([torch.cat(both) for both in zip(reading, writing, strict=True)])
     batch = shifted(tokens)
     given = torch.arange(tokens.shape[1] - 1) < torch.tensor([len(row) for row in reading])[:, None]
@@ -94,26 +94,26 @@ def pair_batch(source: Sentences, target: Sentences, rows: Tensor, layout: Layou
 
 
 class Buckets(Batches):
-    """Pairs of like lengths, as many in a batch as a budget of tokens allows, in random order.
+    """Batches of pairs of similar lengths under a budget of tokens, in random order.
 
-    Pairs are sorted by the length of target and source, those of equal lengths at random, and cut into batches, which
-    are shuffled; all of it anew in each epoch, and the same on every rank. A rank takes every W-th pair of a batch, so
-    that all ranks have equally many batches, and W ranks see what one would with W times the budget. Every pair is in
-    exactly one batch of an epoch.
+    Pairs are sorted by the lengths of target and source, ties at random, and cut into batches, which are shuffled; all
+    of it again in each epoch, and the same on every rank. A rank takes every W-th pair of a batch, so that all ranks
+    have equally many batches, and W ranks see what one would with W times the budget. Every pair is in exactly one
+    batch of an epoch.
 
     Args:
-        source: one side.
-        target: the other.
-        rows: numbers of the pairs to be used, int64 (N,).
-        max_tokens: most tokens of a batch, padding included: pairs times the longest sentence of either side. W ranks
-            share a batch of W times as many, of which one may have a pair more than another. BPE-dropout cuts words
-            into more tokens than are counted here.
+        source: source sentences.
+        target: their translations.
+        rows: indices of the pairs to be used, int64 (N,).
+        max_tokens: most tokens of a batch, padding included: pairs times the longest sentence of either side. A batch
+            of W times as many is split among W ranks, of which one may get a pair more than another. Tokens that
+            BPE-dropout adds are not counted.
         layout: see `pair_batch`.
-        seed: what the order depends on; None for batches from the shortest to the longest.
-        replica: which rank this is.
+        seed: random seed of the order; None for batches from the shortest to the longest.
+        replica: rank and number of processes.
 
     Raises:
-        InputError: a pair is longer than a batch may be, or there are fewer than there are ranks.
+        InputError: a pair is longer than a batch may be, or there are fewer pairs than ranks.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Buckets(Batches):
         self.keys = targets * (int(sources.max()) + 1) + sources if len(rows) else rows
         widths = sources + targets + 1 if layout == "joined" else torch.maximum(sources, targets)
         if len(rows) < replica.world:
-            raise InputError(f"{len(rows)} pairs are fewer than the {replica.world} processes that share them")
+            raise InputError(f"{len(rows)} pairs are fewer than the {replica.world} processes that read them")
         if int(widths.max()) > max_tokens:
             raise InputError(
                 f"a pair is {int(widths.max())} tokens long, and max_tokens={max_tokens} was given for a batch; give "
@@ -153,10 +153,10 @@ class Buckets(Batches):
     def _drawn(self, epoch: int) -> tuple[Tensor, Tensor]:
         if self.seed is None:
             return self.rows[self.keys.argsort(stable=True)], torch.arange(len(self))
-        chance = generator(self.seed, epoch)
-        shuffled = torch.randperm(len(self.rows), generator=chance)
+        rng = generator(self.seed, epoch)
+        shuffled = torch.randperm(len(self.rows), generator=rng)
         by_length = shuffled[self.keys[shuffled].argsort(stable=True)]
-        return self.rows[by_length], torch.randperm(len(self), generator=chance)
+        return self.rows[by_length], torch.randperm(len(self), generator=rng)
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
         epoch, step = place
@@ -167,7 +167,7 @@ class Buckets(Batches):
         return pair_batch(self.source, self.target, mine, self.layout, epoch)
 
     def padding(self) -> float:
-        """Share of the slots of all batches that are padding."""
+        """Fraction of the positions of all batches that are padding."""
         rows, _ = self._order(0)
         slots = real = 0
         for low, high in itertools.pairwise(self.cuts):
@@ -181,9 +181,9 @@ class Buckets(Batches):
 
 
 def _cuts(widths: list[int], budget: int, least: int) -> list[int]:
-    """Where to cut a row of pairs so that in each part the number of pairs times the widest is within the budget.
+    """Cut a row of pairs into parts whose number of pairs times the widest is within the budget.
 
-    The parts are of at least `least` pairs, which the last may exceed the budget for, by fewer pairs than that.
+    The parts have at least `least` pairs; for this, the last may exceed the budget, by fewer pairs than that.
     """
     cuts, widest = [0], 0
     for place, width in enumerate(widths):

@@ -1,4 +1,4 @@
-"""A name becomes text: the built-in corpus, local files or the Hugging Face hub, split and cached."""
+"""Corpora: text in splits from the built-in corpus, local files or the Hugging Face hub, cached on disk."""
 
 import contextlib
 import glob
@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import datasets
 import huggingface_hub
 
-from seqmodels.data.tables import READERS, documents, is_table, marked, read_tables
-from seqmodels.data.text_files import pieces, standard_library, text_files
+from seqmodels.data.tables import READERS, document_rows, is_table, marked, read_tables
+from seqmodels.data.text_files import file_rows, standard_library, text_files
 from seqmodels.errors import InputError
 
 BUILT_IN = "python"
@@ -28,28 +28,29 @@ SPLITS = {
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "test": "test",
 }  # fmt: skip
-"""Names of files, of folders and of hub splits, and what they stand for."""
+"""Splits by the names that files, folders and the hub have for them."""
 
-LAYOUT = 2
-"""Changes when `files.pieces` yields something else for the same files, so that nothing stale is found in the cache."""
+ROWS_VERSION = 2
+"""Increased when the rows made of the same files change, so that nothing stale is found in the cache."""
 
 Rows = Callable[[], datasets.Dataset]
 
 
 class Corpus:
-    """Text in splits, and where it comes from. A split is read when it is asked for, and cached on disk.
+    """Text in splits. A split is read when it is first asked for, and cached on disk.
 
     Args:
-        origin: one line for people: what the text is.
-        splits: how to read `train`, `validation`, where there is one `test`, and where files were not split by
-            themselves `whole`, which is all of them.
+        origin: the source of the text, in one line for people.
+        splits: how to read `train`, `validation`, `test` if there is one, and `whole`, the text before validation was
+            split off. Rows have the columns `text`, `starts` and `ends`, the last two true where a document starts or
+            ends; rows of a parallel corpus have `source` and `target`.
     """
 
-    def __init__(self, origin: str, splits: dict[str, Rows]) -> None:
-        self.origin, self.splits = origin, splits
+    def __init__(self, origin: str, splits: Mapping[str, Rows]) -> None:
+        self.origin, self.splits = origin, dict(splits)
 
     def rows(self, split: str) -> datasets.Dataset:
-        """Rows of `text`, with `starts` and `ends` true where a document does so.
+        """The rows of a split.
 
         Raises:
             InputError: there is no such split, or its text cannot be read.
@@ -60,60 +61,68 @@ class Corpus:
             return self.splits[split]()
 
 
+def check_val_fraction(val_fraction: float) -> None:
+    """Raise an InputError unless it is a fraction between 0 and 1."""
+    if not 0 < val_fraction < 1:
+        raise InputError(f"val_fraction={val_fraction} was given; expected a fraction between 0 and 1, such as 0.1")
+
+
 def load_corpus(source: str, *, subset: str | None = None, column: str = "text", val_fraction: float = 0.1) -> Corpus:
-    """Find the text that a name stands for.
+    """Load a corpus by name.
+
+    Files and folders named train, valid and test are the splits, also shards such as `train-00000-of-00002.parquet`.
+    Each row of a table is one document; rows whose text is null are left out and counted in the origin of the corpus.
 
     Args:
-        source: "python" for the built-in corpus, the path of a text file (plain or gzipped), of a table (`.jsonl`,
-            `.json`, `.csv`, `.tsv`, plain or gzipped, or `.parquet`) or of a directory of either, a pattern of such
-            paths (`data/*.parquet`), or the name of a dataset on the Hugging Face hub. Files and folders named train,
-            valid and test are taken as such, also shards such as `train-00000-of-00002.parquet`. Each row of a table is
-            one document; rows without text, null, are left out, and the origin of the corpus says how many.
-        subset: configuration of a hub dataset, such as "wikitext-2-v1".
-        column: which column of a table or hub dataset holds the text.
-        val_fraction: how much of the end validates where the source itself has no validation split.
+        source: `data` of `TextDataModule`.
+        subset: configuration of a hub dataset.
+        column: text column of a table or hub dataset.
+        val_fraction: fraction of the end that validates if there is no validation split.
 
     Raises:
         InputError: there is no such file or dataset, or no text in it.
     """
-    if not 0 < val_fraction < 1:
-        raise InputError(f"val_fraction={val_fraction} was given; expected a share between 0 and 1, such as 0.1")
+    check_val_fraction(val_fraction)
     found = local_files(source)
     if found is None:
         with no_bars():
-            return _of_rows(f"{source} from the hub", from_hub(source, subset), column, val_fraction)
+            return _of_tables(f"{source} from the hub", from_hub(source, subset), column, val_fraction)
     return of_files(*found, column, val_fraction)
 
 
 def of_files(origin: str, named: Mapping[str, list[Path]], column: str, val_fraction: float) -> Corpus:
-    """A corpus of the files for each split, in which the end of the training text validates where nothing else does.
+    """A corpus of the files of each split; the end of the training text validates if there is no validation split.
 
     Raises:
         InputError: see `load_corpus`.
     """
     if any(is_table(file) for files in named.values() for file in files):
-        return _tables(origin, named, column, val_fraction)
+        with no_bars():
+            tables = {split: read_tables(files, [column]) for split, files in named.items()}
+            return _of_tables(origin, tables, column, val_fraction)
     splits: dict[str, Rows] = {name: partial(_rows, paths) for name, paths in named.items()}
     if "train" in splits and "validation" not in splits:
-        splits |= _shares(named["train"], val_fraction)
+        files, border = named["train"], 1 - val_fraction
+        splits |= {"train": partial(_rows, files, 0.0, border), "validation": partial(_rows, files, border, 1.0)}
+        splits |= {"whole": partial(_rows, files)}
     return Corpus(origin, splits)
 
 
 def local_files(source: str) -> tuple[str, dict[str, list[Path]]] | None:
-    """The files that a name stands for: what they are, for people, and which are for which split.
+    """Find local files by name.
 
     Args:
         source: see `load_corpus`.
 
     Returns:
-        None where the name means a dataset on the hub.
+        Their origin, for people, and the files of each split; None if the name means a dataset on the hub.
 
     Raises:
         InputError: there is no such file, none of text, or text and tables together.
     """
     if source == BUILT_IN:
         return _built_in()
-    path = Path(os.path.expanduser(source))  # of a user who is not known: as it stands
+    path = Path(os.path.expanduser(source))  # leaves ~ of an unknown user unchanged
     if path.is_dir():
         return _named(path.name, path, text_files(path, READERS))
     if path.exists():
@@ -136,7 +145,7 @@ def local_files(source: str) -> tuple[str, dict[str, list[Path]]] | None:
 def _built_in() -> tuple[str, dict[str, list[Path]]]:
     files = standard_library()
     splits: dict[str, list[Path]] = {"train": [], "validation": [], "test": []}
-    for path in files:  # by a hash of its name: the same everywhere, whatever files there are beside it
+    for path in files:  # by a hash of its name, so that its split does not depend on other files
         number = int(hashlib.sha256("/".join(path.parts[-2:]).encode()).hexdigest(), 16) % 50
         splits["validation" if number == 0 else "test" if number == 1 else "train"].append(path)
     version = f"{platform.python_implementation()} {platform.python_version()}"
@@ -144,7 +153,7 @@ def _built_in() -> tuple[str, dict[str, list[Path]]]:
 
 
 def _named(name: str, root: Path, files: list[Path]) -> tuple[str, dict[str, list[Path]]]:
-    """Files by the splits that their names, below a root, say they are for."""
+    """Files by the splits that their names below a root stand for."""
     named: dict[str, list[Path]] = {}
     others: list[Path] = []
     for file in files:
@@ -164,20 +173,14 @@ def _named(name: str, root: Path, files: list[Path]) -> tuple[str, dict[str, lis
 
 
 def split_of(path: Path) -> str | None:
-    """What a file is for, by its own name or that of the folder that it lies in, from the top."""
+    """The split of a file by its own name, or by that of its topmost folder."""
     own = re.split(r"[._]|-\d+-of-\d+", path.name.lower())[0]
     return SPLITS.get(own) or (SPLITS.get(path.parts[0].lower()) if len(path.parts) > 1 else None)
 
 
-def _tables(origin: str, named: Mapping[str, list[Path]], column: str, val_fraction: float) -> Corpus:
-    with no_bars():
-        loaded = {split: read_tables(files, [column]) for split, files in named.items()}
-        return _of_rows(origin, loaded, column, val_fraction)
-
-
-def _of_rows(origin: str, loaded: Mapping[str, datasets.Dataset], column: str, val_fraction: float) -> Corpus:
+def _of_tables(origin: str, loaded: Mapping[str, datasets.Dataset], column: str, val_fraction: float) -> Corpus:
     """A corpus of tables in splits, each row a document."""
-    found = {split: documents(f"{origin}, {split}", rows, column) for split, rows in loaded.items()}
+    found = {split: document_rows(f"{origin}, {split}", rows, column) for split, rows in loaded.items()}
     splits = {split: rows for split, (rows, _) in found.items()}
     if left_out := sum(count for _, count in found.values()):
         origin += f", {left_out:,} rows without text left out"
@@ -191,21 +194,28 @@ def _of_rows(origin: str, loaded: Mapping[str, datasets.Dataset], column: str, v
     return Corpus(origin, {split: partial(marked, rows) for split, rows in splits.items()})
 
 
-def _shares(files: list[Path], val_fraction: float) -> dict[str, Rows]:
-    border = 1 - val_fraction
-    return {
-        "train": partial(_rows, files, 0.0, border),
-        "validation": partial(_rows, files, border, 1.0),
-        "whole": partial(_rows, files),
-    }
-
-
 def _rows(files: list[Path], first: float = 0.0, last: float = 1.0) -> datasets.Dataset:
+    return generated(file_rows, files=files, first=first, last=last)
+
+
+def generated(
+    generator: Callable[..., Iterator[dict[str, Any]]], files: Sequence[Path], **others: Any
+) -> datasets.Dataset:
+    """The rows that a generator makes of files, cached on disk by size and time of the files.
+
+    Args:
+        generator: called with `files` as a tuple of paths, `stamps` of each file, and `others`.
+        files: paths.
+        others: other arguments of the generator.
+
+    Raises:
+        InputError: the generator did.
+    """
     # Tuples: a list would be taken for shards, each of them read, and cut, by itself.
-    stamps = tuple(f"{LAYOUT} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
-    arguments = {"files": tuple(str(path.absolute()) for path in files), "first": first, "last": last, "stamps": stamps}
+    paths = tuple(str(file.absolute()) for file in files)
+    stamps = tuple(f"{ROWS_VERSION} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files if file.exists())
     try:
-        return datasets.Dataset.from_generator(pieces, gen_kwargs=arguments)
+        return datasets.Dataset.from_generator(generator, gen_kwargs={"files": paths, "stamps": stamps, **others})
     except datasets.exceptions.DatasetGenerationError as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
@@ -213,15 +223,15 @@ def _rows(files: list[Path], first: float = 0.0, last: float = 1.0) -> datasets.
 
 
 def from_hub(name: str, subset: str | None, built_in: str = BUILT_IN) -> dict[str, datasets.Dataset]:
-    """The splits of a dataset on the hub, by the names that they have here.
+    """Load a dataset from the hub: its tables by our names of splits.
 
     Args:
-        name: of the dataset.
+        name: name of the dataset.
         subset: its configuration.
-        built_in: what to name instead where there is no network.
+        built_in: the corpus to recommend without network.
 
     Raises:
-        InputError: it cannot be had, or has nothing to train on.
+        InputError: it cannot be loaded, or has no training split.
     """
     with hub(name, built_in):
         loaded = datasets.load_dataset(name, subset)
@@ -230,19 +240,19 @@ def from_hub(name: str, subset: str | None, built_in: str = BUILT_IN) -> dict[st
 
 @contextlib.contextmanager
 def hub(name: str, built_in: str = BUILT_IN) -> Iterator[None]:
-    """Ask the hub for something: without retries where there is no network, and with advice where it fails.
+    """A context for requests to the hub: no retries without network, and advice if they fail.
 
     Raises:
-        InputError: the hub does not give it.
+        InputError: a request failed.
     """
     advice = (
         f"or use text that needs no network: --data PATH for your own file, --data {built_in} for the built-in corpus"
     )
-    if not _reachable():  # without this, minutes of retries; what is cached still loads
+    if not _reachable():  # without this, minutes of retries; cached datasets still load
         datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
     try:
         yield
-    except Exception as error:  # the hub client raises errors of four libraries, by the way it fails
+    except Exception as error:  # the hub client raises errors of four libraries
         reason = str(error).partition("\n")[0]
         raise InputError(
             f"{name!r} is no file here, and could not be had from the Hugging Face hub "
@@ -251,10 +261,10 @@ def hub(name: str, built_in: str = BUILT_IN) -> Iterator[None]:
 
 
 def by_split(name: str, loaded: Mapping[str, Any]) -> dict[str, Any]:
-    """What the hub has for each split, by the names that splits have here.
+    """The splits of the hub by our names.
 
     Raises:
-        InputError: there is nothing to train on.
+        InputError: there is no training split.
     """
     splits = {SPLITS[key]: rows for key, rows in loaded.items() if key in SPLITS}
     if "train" not in splits:
@@ -263,7 +273,7 @@ def by_split(name: str, loaded: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reachable() -> bool:
-    """Whether the name of the hub resolves at all."""
+    """Whether the host name of the hub resolves."""
     try:
         socket.getaddrinfo(urlsplit(huggingface_hub.constants.ENDPOINT).hostname, 443)
     except OSError:
@@ -272,13 +282,13 @@ def _reachable() -> bool:
 
 
 def looks_like_a_path(source: str) -> bool:
-    """Whether a name means something on this disk rather than on the hub."""
+    """Whether a name is a local path rather than a dataset on the hub."""
     return source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).suffix not in ("", ".0")
 
 
 @contextlib.contextmanager
 def no_bars() -> Iterator[None]:
-    """Without the bars of `datasets`, three for every file however short."""
+    """Hide the progress bars of `datasets`, three for every file however short."""
     already = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:

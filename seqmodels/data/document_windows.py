@@ -1,35 +1,31 @@
-"""Windows that respect documents: none crosses the border of one; short documents are padded, long ones cut.
-
-Like `windows.py`, datasets of whole batches, each gathered by one indexed read of the column.
-"""
+"""Windows that end where their document ends: short documents are padded, long ones cut."""
 
 import torch
 from torch import Tensor
 
 from seqmodels.batch import BOS, PAD, Batch
-from seqmodels.data.sampler import Batches, Replica, examples
-from seqmodels.data.windows import Sliding, shifted
-from seqmodels.errors import InputError
+from seqmodels.data.sampler import Replica
+from seqmodels.data.windows import SlidingWindows, TrainingWindows, shifted
 
 
 def document_windows(column: Tensor, length: int, stride: int) -> tuple[Tensor, Tensor]:
-    """Where windows of a column lie that never cross a document; at every BOS one begins.
+    """Windows of a column that never cross a document; one begins at every BOS.
 
     The windows of a document begin `stride` tokens apart, as many as it takes for the last to reach its end: together
     they predict every token of it but its BOS, at a stride of at most `length`.
 
     Args:
         column: token ids (N,), BOS at the start of each document.
-        length: positions T of a window, which is of at most T + 1 tokens.
-        stride: distance between the starts of neighbours.
+        length: positions T of a window, which has at most T + 1 tokens.
+        stride: distance between the starts of neighbouring windows.
 
     Returns:
-        The place of the first token of each window and the place behind its last, int64 (W,) each.
+        The index of the first token of each window and the index behind its last, int64 (W,) each.
     """
     starts = (column == BOS).nonzero().squeeze(1)
     ends = torch.cat([starts[1:], torch.tensor([len(column)])])
     targets = ends - starts - 1
-    starts, ends, targets = starts[targets > 0], ends[targets > 0], targets[targets > 0]  # nothing to predict in others
+    starts, ends, targets = starts[targets > 0], ends[targets > 0], targets[targets > 0]  # others predict nothing
     enough = 1 + (targets - length).clamp(min=0).add(stride - 1) // stride
     counts = torch.minimum(enough, targets.add(stride - 1) // stride)  # a long stride may leap over the end
     before = counts.cumsum(0) - counts
@@ -38,78 +34,43 @@ def document_windows(column: Tensor, length: int, stride: int) -> tuple[Tensor, 
     return first, torch.minimum(first + length + 1, ends.repeat_interleave(counts))
 
 
-def gathered(column: Tensor, first: Tensor, behind: Tensor, width: int) -> Batch:
+def gather_windows(column: Tensor, first: Tensor, behind: Tensor, width: int) -> Batch:
     """The windows from `first` to before `behind`, (B,) each, as a batch of `width` positions, padded on the right."""
-    places = first[:, None] + torch.arange(width + 1)
-    inside = places < behind[:, None]
-    tokens = torch.where(inside, column[places.clamp(max=len(column) - 1)], PAD)
+    positions = first[:, None] + torch.arange(width + 1)
+    inside = positions < behind[:, None]
+    tokens = torch.where(inside, column[positions.clamp(max=len(column) - 1)], PAD)
     mask = inside[:, :-1]
     return shifted(tokens)._replace(mask=None if mask.all() else mask)
 
 
-class DocumentWindows(Batches):
-    """Windows within documents, each read from a fresh state.
+class DocumentWindows(TrainingWindows):
+    """Windows within documents, padded on the right to `length`; see `TrainingWindows`."""
 
-    Args:
-        column: token ids (N,), BOS at the start of each document.
-        length: positions T of a batch; windows of less are padded on the right.
-        batch_size: rows B on each rank.
-        stride: distance between the starts of neighbours in a document.
-        shuffle: in random order, anew in each epoch, or as they come.
-        seed: what the order depends on.
-        replica: which rank this is.
+    def find(self) -> int:
+        """See `TrainingWindows.find`."""
+        self.first, self.behind = document_windows(self.column, self.length, self.stride)
+        return len(self.first)
 
-    Raises:
-        InputError: there are too few windows for one batch.
-    """
-
-    def __init__(
-        self, column: Tensor, length: int, batch_size: int, stride: int, shuffle: bool, seed: int, replica: Replica
-    ) -> None:
-        self.first, self.behind = document_windows(column, length, stride)
-        together = batch_size * replica.world
-        if len(self.first) < together:
-            raise InputError(
-                f"a text of {len(column) - 1:,} tokens has {len(self.first)} windows of length={length} within its "
-                f"documents, fewer than a batch of {together}; give a smaller batch_size, length or stride"
-            )
-        self.column, self.length, self.batch_size = column, length, batch_size
-        self.shuffle, self.seed, self.replica = shuffle, seed, replica
-
-    def __len__(self) -> int:
-        return len(self.first) // (self.batch_size * self.replica.world)
-
-    def __getitem__(self, place: tuple[int, int]) -> Batch:
-        epoch, step = place
-        rows = examples(
-            len(self.first), self.batch_size, step, self.replica, seed=self.seed, epoch=epoch, shuffle=self.shuffle
-        )
-        return gathered(self.column, self.first[rows], self.behind[rows], self.length)
+    def gather(self, rows: Tensor) -> Batch:
+        """See `TrainingWindows.gather`."""
+        return gather_windows(self.column, self.first[rows], self.behind[rows], self.length)
 
 
-class ScoredDocuments(Sliding):
-    """Every token of a text scored exactly once, in windows that slide along each document from its start.
+class ScoredDocuments(SlidingWindows):
+    """Every token of a text scored exactly once, in windows that slide along each document; see `SlidingWindows`.
 
     A batch is as wide as its longest window.
-
-    Args:
-        column: token ids (N,), BOS at the start of each document.
-        length: positions T of a window.
-        batch_size: rows of a batch.
-        replica: which rank this is; the ranks take turns, and nothing is scored twice to make them equal.
-        stride: see `Sliding`.
     """
 
-    def __init__(
-        self, column: Tensor, length: int, batch_size: int, replica: Replica, stride: int | None = None
-    ) -> None:
-        super().__init__(column, length, batch_size, stride)
-        first, behind = (each[replica.rank :: replica.world] for each in document_windows(column, length, self.stride))
-        none = torch.tensor([len(column) - 1])
+    def find(self, replica: Replica) -> None:
+        """See `SlidingWindows.find`."""
+        found = document_windows(self.column, self.length, self.stride)
+        first, behind = (each[replica.rank :: replica.world] for each in found)
+        none = torch.tensor([len(self.column) - 1])
         self.first, self.behind = (first, behind) if len(first) else (none, none + 1)
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
         rows = self.rows(place[1])
         first, behind = self.first[rows], self.behind[rows]
         width = max(1, int((behind - first).max()) - 1)
-        return self.scored(gathered(self.column, first, behind, width), self.column[first] == BOS)
+        return self.scored(gather_windows(self.column, first, behind, width), self.column[first] == BOS)

@@ -1,15 +1,22 @@
-"""A name becomes sentences with their translations: local files, the Hugging Face hub or built-in phrases."""
+"""Parallel corpora: sentences with their translations from local files, the Hugging Face hub or built-in phrases."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 
 import datasets
 import numpy as np
 
-from seqmodels.data.corpora import Rows, from_hub, looks_like_a_path, no_bars, split_of
+from seqmodels.data.corpora import (
+    Corpus,
+    Rows,
+    check_val_fraction,
+    from_hub,
+    generated,
+    looks_like_a_path,
+    split_of,
+)
 from seqmodels.data.tables import READERS, is_table, read_tables
 from seqmodels.data.text_files import read_text, suffix
 from seqmodels.errors import InputError
@@ -22,51 +29,25 @@ TRANSLATION = "translation"
 """The column of the hub's translation datasets: a sentence for each language."""
 
 
-class ParallelCorpus:
-    """Sentences and their translations in splits, and where they come from.
-
-    Args:
-        origin: one line for people: what it is.
-        splits: how to read `train`, `validation` and, where there is one, `test`: rows of `source` and `target`.
-    """
-
-    def __init__(self, origin: str, splits: dict[str, Rows]) -> None:
-        self.origin, self.splits = origin, splits
-
-    def rows(self, split: str) -> datasets.Dataset:
-        """Rows of `source` and `target`.
-
-        Raises:
-            InputError: there is no such split, or its text cannot be read.
-        """
-        if split not in self.splits:
-            raise InputError(f"{self.origin} has no split {split!r}, only {', '.join(self.splits)}")
-        with no_bars():
-            return self.splits[split]()
-
-
 def load_parallel(
     data: str | Sequence[str], source: str, target: str, *, subset: str | None = None, val_fraction: float = 0.1
-) -> ParallelCorpus:
-    """Find the sentences that a name stands for.
+) -> Corpus:
+    """Load a parallel corpus by name: rows of `source` and `target`.
 
-    Where there is no validation split, all pairs of some sources validate, as a hash of the source decides: a sentence
-    that was seen in training with another translation would be no test.
+    If there is no validation split, all pairs of some sources validate, chosen by a hash of the source: a sentence seen
+    in training with another translation would be no test.
 
     Args:
-        data: two text files with a sentence a line, plain or gzipped; a directory with such files for each split, named
-            like `train.en` and `train.fr.gz`; a table (`.jsonl`, `.csv`, `.tsv` or `.parquet`) or a directory of tables
-            named for the splits; "phrases" for the built-in corpus; or the name of a dataset on the hub.
-        source: the language to translate from: the ending of files, or a column, or a key of the column "translation".
-        target: the language to translate to, likewise.
+        data: `data` of `TranslationDataModule`.
+        source: language to translate from: the suffix of files, a column, or a key of the column "translation".
+        target: language to translate to, likewise.
         subset: configuration of a hub dataset.
-        val_fraction: how many of the sources validate where there is no validation split.
+        val_fraction: fraction of the sources that validate if there is no validation split.
 
     Raises:
         InputError: there is nothing of that name, or no pairs in it.
     """
-    if not 0 < val_fraction < 1:
-        raise InputError(f"val_fraction={val_fraction} was given; expected a share between 0 and 1, such as 0.1")
+    check_val_fraction(val_fraction)
     if not isinstance(data, str):
         if len(data) != 2:
             raise InputError(f"{len(data)} files were given as data; expected two, the sources and their translations")
@@ -76,13 +57,12 @@ def load_parallel(
                 f"{tables[0]!r} is a table, and was given as one of two files of text; give it alone, with columns "
                 f"{source!r} and {target!r}"
             )
-        return _split(
-            f"the files {files[0].name} and {files[1].name}", {"train": partial(_lines, *files)}, val_fraction
-        )
+        lines = partial(generated, aligned_lines, files)
+        return _split(f"the files {files[0].name} and {files[1].name}", {"train": lines}, val_fraction)
     if data == PHRASES:
         from seqmodels.data.phrases import phrases
 
-        return ParallelCorpus(*phrases(source, target))
+        return Corpus(*phrases(source, target))
     path = Path(data).expanduser()
     if path.is_dir():
         return _directory(path, source, target, val_fraction)
@@ -103,7 +83,7 @@ def load_parallel(
     return _split(f"{data} from the hub", splits, val_fraction)
 
 
-def _directory(path: Path, source: str, target: str, val_fraction: float) -> ParallelCorpus:
+def _directory(path: Path, source: str, target: str, val_fraction: float) -> Corpus:
     tables: dict[str, list[Path]] = {}
     sides: dict[tuple[str, str], dict[str, Path]] = {}
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
@@ -123,9 +103,9 @@ def _directory(path: Path, source: str, target: str, val_fraction: float) -> Par
                 "leave one there, or give two files"
             )
         pairs[split] = both
-    splits: dict[str, Rows] = {split: partial(_lines, both[source], both[target]) for split, both in pairs.items()}
-    if not splits:
-        splits = {split: partial(_table, tuple(files), source, target) for split, files in tables.items()}
+    splits: dict[str, Rows] = {
+        split: partial(generated, aligned_lines, [both[source], both[target]]) for split, both in pairs.items()
+    } or {split: partial(_table, tuple(files), source, target) for split, files in tables.items()}
     if "train" not in splits:
         found = ", ".join(sorted(file.name for file in path.iterdir())[:8])
         raise InputError(
@@ -135,48 +115,37 @@ def _directory(path: Path, source: str, target: str, val_fraction: float) -> Par
     return _split(f"{path.name}, {source} to {target}", splits, val_fraction)
 
 
-def _split(origin: str, splits: Mapping[str, Rows], val_fraction: float) -> ParallelCorpus:
+def _split(origin: str, splits: Mapping[str, Rows], val_fraction: float) -> Corpus:
     found = dict(splits)
     if "train" in found and "validation" not in found:
         whole = found["train"]
         found |= {"train": partial(_held_out, whole, val_fraction, False), "whole": whole}
         found |= {"validation": partial(_held_out, whole, val_fraction, True)}
-    return ParallelCorpus(origin, found)
+    return Corpus(origin, found)
 
 
-def _held_out(whole: Rows, share: float, held: bool) -> datasets.Dataset:
-    """The rows whose sources are, or are not, among those held out."""
+def _held_out(whole: Rows, fraction: float, held: bool) -> datasets.Dataset:
+    """The rows whose sources are, or are not, among the held-out fraction."""
     rows = whole()
     numbers = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") for text in rows["source"]]
-    chosen = (np.array(numbers, dtype=np.float64) / 2.0**48 < share) == held
+    chosen = (np.array(numbers, dtype=np.float64) / 2.0**48 < fraction) == held
     if not chosen.any():
         raise InputError(f"{len(rows)} pairs are too few to hold some out for validation; give more, or another split")
     return rows.select(np.flatnonzero(chosen))
 
 
-def _lines(source: Path, target: Path) -> datasets.Dataset:
-    stamps = tuple(f"{file.stat().st_size} {file.stat().st_mtime_ns}" for file in (source, target) if file.exists())
-    arguments = {"source": str(source.absolute()), "target": str(target.absolute()), "stamps": stamps}
-    try:
-        return datasets.Dataset.from_generator(aligned_lines, gen_kwargs=arguments)
-    except datasets.exceptions.DatasetGenerationError as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
-        raise
-
-
-def aligned_lines(source: str, target: str, stamps: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    r"""Line by line, what two files say; `\n` or `\r\n` ends a line.
+def aligned_lines(files: tuple[str, str], stamps: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    r"""The lines of two files side by side; `\n` or `\r\n` ends a line.
 
     Args:
-        source: a path.
-        target: another.
-        stamps: size and time of each; not read, but part of what the cached result depends on.
+        files: paths of the sources and of their translations.
+        stamps: size and time of each; part of the key of the cached rows.
 
     Raises:
-        InputError: a file cannot be read, or they have not equally many lines.
+        InputError: a file cannot be read, or they have different numbers of lines.
     """
-    sides = [read_text(Path(file)).removesuffix("\n").split("\n") for file in (source, target)]
+    source, target = files
+    sides = [read_text(Path(file)).removesuffix("\n").split("\n") for file in files]
     if len(sides[0]) != len(sides[1]):
         raise InputError(
             f"{source!r} has {len(sides[0]):,} lines and {target!r} has {len(sides[1]):,}; expected a translation on "
@@ -213,4 +182,4 @@ def _sides(name: str, rows: datasets.Dataset, source: str, target: str) -> datas
 
 
 def _both(batch: dict[str, list[str | None]]) -> list[bool]:
-    return [one is not None and other is not None for one, other in zip_longest(batch["source"], batch["target"])]
+    return [one is not None and other is not None for one, other in zip(batch["source"], batch["target"], strict=True)]

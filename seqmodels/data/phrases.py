@@ -1,7 +1,7 @@
-"""The parallel corpus that needs no network: phrases of the Unicode CLDR, written by Babel in any two languages.
+"""The built-in parallel corpus: phrases of the Unicode CLDR, written by Babel in any two languages.
 
 Dates, times, spans of time, measures, amounts of money, numbers and lists of these. It is a closed domain: it shows how
-a translator learns words, agreement and another order of words, and says nothing about open text.
+a translator learns words, agreement and word order, and says nothing about open text.
 """
 
 import datetime
@@ -17,14 +17,14 @@ from babel import dates, lists, localedata, numbers, units
 
 from seqmodels.errors import InputError
 
-COUNT = 24_000
-"""How many phrases are drawn; left out are those that occur twice, that have several translations, and that CLDR lacks
-in one of the languages."""
-VERSION = 2
-"""Of how they are drawn: another one is another corpus."""
-STYLES = ("full", "long", "medium", "short")
+DRAWN_PHRASES = 24_000
+"""Phrases that are drawn. Left out are duplicates, those with several translations, and those that CLDR lacks in one of
+the languages."""
+PHRASES_VERSION = 2
+"""Increased when other phrases are drawn."""
+DATE_STYLES = ("full", "long", "medium", "short")
 
-UNITS = (
+CLDR_UNITS = (
     "length-kilometer", "length-meter", "length-centimeter", "length-mile", "length-foot", "length-inch",
     "mass-kilogram", "mass-gram", "mass-pound", "volume-liter", "volume-milliliter", "volume-cubic-meter",
     "area-square-kilometer", "area-square-meter", "area-hectare", "speed-kilometer-per-hour", "temperature-celsius",
@@ -40,20 +40,20 @@ Write = Callable[[babel.Locale], str]
 
 
 class Drawn(NamedTuple):
-    """A phrase that both languages can write."""
+    """A phrase that can be written in both languages."""
 
     composition: str
-    """What it is composed of: of some compositions all phrases are held out."""
+    """Its parts, such as the year of a date: all phrases of some compositions are held out."""
     write: Write
     others: tuple[Write, ...] = ()
-    """Other ways to write the same, some of which may look alike in one language and differ in the other."""
+    """Other ways to write the same, which may be equal in one language and differ in the other."""
 
 
 def phrases(source: str, target: str) -> tuple[str, dict[str, Callable[[], datasets.Dataset]]]:
-    """Where the phrases come from, and how to read each split.
+    """The origin of the phrases, and how to read each split, as `Corpus` takes them.
 
-    Of a twentieth of all compositions, such as the dates of a year or a number of a unit, all phrases validate, and of
-    another twentieth all test; and no source is in two splits.
+    All phrases of a twentieth of the compositions, such as the dates of a year or a number of a unit, are for
+    validation, and those of another twentieth for test. No source is in two splits.
 
     Args:
         source: a language, such as en, fr, ja, pt_BR.
@@ -75,32 +75,32 @@ def _rows(source: str, target: str, split: str) -> datasets.Dataset:
         "source": source,
         "target": target,
         "split": split,
-        "made_by": f"{babel.__version__} {COUNT} {VERSION}",
+        "made_by": f"{babel.__version__} {DRAWN_PHRASES} {PHRASES_VERSION}",
     }
     return datasets.Dataset.from_generator(pairs, gen_kwargs=arguments)
 
 
 def pairs(source: str, target: str, split: str, made_by: str) -> Iterator[dict[str, str]]:
-    """The phrases of a split, in both languages, always the same ones.
+    """The phrases of a split in both languages, the same in every call.
 
     Args:
         source: a language.
         target: another.
         split: train, validation or test.
-        made_by: versions and count; not read, but part of what the cached result depends on.
+        made_by: versions and count; part of the key of the cached rows.
     """
     locales = [babel.Locale.parse(name.replace("-", "_")) for name in (source, target)]
-    chance = random.Random(0)
-    splits: dict[str, str] = {}  # of each source, the first split that it was in
-    for _ in range(COUNT):
-        phrase = _draw(chance)
+    rng = random.Random(0)
+    splits: dict[str, str] = {}  # the first split of each source
+    for _ in range(DRAWN_PHRASES):
+        phrase = _draw(rng)
         own = _split_of(phrase.composition)
         try:
             texts = [_plain(phrase.write(locale)) for locale in locales]
             ambiguous = _is_ambiguous(phrase, locales, texts)
-        except (KeyError, AttributeError, ValueError, LookupError):  # which language lacks what depends on the version
+        except (KeyError, AttributeError, ValueError, LookupError):  # some languages lack some phrases
             continue
-        if any("-" in text and any(unit in text for unit in UNITS) for text in texts) or not all(texts):
+        if any("-" in text and any(unit in text for unit in CLDR_UNITS) for text in texts) or not all(texts):
             continue  # a raw key shows through where there is no pattern
         if ambiguous or texts[0] in splits:
             continue
@@ -121,24 +121,24 @@ def _split_of(composition: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without the white space that nobody types."""
+    """The text without marks of direction and with single spaces."""
     return " ".join(text.replace("\u200f", "").replace("\u200e", "").split())
 
 
-def _draw(chance: random.Random) -> Drawn:
+def _draw(rng: random.Random) -> Drawn:
     kinds = (_date, _time, _span, _measure, _measure, _money, _number, _list)
-    return chance.choice(kinds)(chance)
+    return rng.choice(kinds)(rng)
 
 
-def _date(chance: random.Random) -> Drawn:
-    day = datetime.date(1950, 1, 1) + datetime.timedelta(days=chance.randrange(36_500))
-    moment = datetime.datetime.combine(day, datetime.time(chance.randrange(24), chance.randrange(60)))
-    by_style: dict[str, Write] = {style: partial(dates.format_date, day, style) for style in STYLES}
+def _date(rng: random.Random) -> Drawn:
+    day = datetime.date(1950, 1, 1) + datetime.timedelta(days=rng.randrange(36_500))
+    moment = datetime.datetime.combine(day, datetime.time(rng.randrange(24), rng.randrange(60)))
+    by_style: dict[str, Write] = {style: partial(dates.format_date, day, style) for style in DATE_STYLES}
     by_skeleton: dict[str, Write] = {name: partial(_skeleton, name, moment) for name in SKELETONS}
     every = (*by_style.values(), *by_skeleton.values())
-    if chance.random() < 0.5:
-        return Drawn(f"year {day.year}", by_style[chance.choice(STYLES)], every)
-    skeleton = chance.choice(SKELETONS)
+    if rng.random() < 0.5:
+        return Drawn(f"year {day.year}", by_style[rng.choice(DATE_STYLES)], every)
+    skeleton = rng.choice(SKELETONS)
     composition = f"year {day.year}" if "y" in skeleton else f"day {day.month} {day.day}"
     return Drawn(composition, by_skeleton[skeleton], every)
 
@@ -147,14 +147,14 @@ def _skeleton(name: str, moment: datetime.datetime, locale: babel.Locale) -> str
     return dates.format_skeleton(name, moment, locale=locale, fuzzy=False)
 
 
-def _time(chance: random.Random) -> Drawn:
-    time = datetime.time(chance.randrange(24), chance.randrange(60), chance.randrange(60))
-    style = chance.choice(("short", "medium"))
+def _time(rng: random.Random) -> Drawn:
+    time = datetime.time(rng.randrange(24), rng.randrange(60), rng.randrange(60))
+    style = rng.choice(("short", "medium"))
     return Drawn(f"time {time.hour} {time.minute}", lambda locale: dates.format_time(time, style, locale=locale))
 
 
-def _span(chance: random.Random) -> Drawn:
-    unit, number = chance.choice(list(SPANS)), chance.randint(1, 60) * chance.choice((-1, 1))
+def _span(rng: random.Random) -> Drawn:
+    unit, number = rng.choice(list(SPANS)), rng.randint(1, 60) * rng.choice((-1, 1))
     span = datetime.timedelta(days=SPANS[unit] * number)
 
     def write(locale: babel.Locale) -> str:
@@ -163,10 +163,10 @@ def _span(chance: random.Random) -> Drawn:
     return Drawn(f"span {unit} {number}", write)
 
 
-def _measure(chance: random.Random) -> Drawn:
-    unit = chance.choice(UNITS)
-    number = chance.choice((chance.randint(1, 30), chance.randint(1, 1000), round(chance.uniform(0.1, 100), 1)))
-    length: Any = chance.choice(("long", "long", "short"))
+def _measure(rng: random.Random) -> Drawn:
+    unit = rng.choice(CLDR_UNITS)
+    number = rng.choice((rng.randint(1, 30), rng.randint(1, 1000), round(rng.uniform(0.1, 100), 1)))
+    length: Any = rng.choice(("long", "long", "short"))
     other: Any = "short" if length == "long" else "long"
     return Drawn(
         f"measure {unit} {number}",
@@ -175,9 +175,9 @@ def _measure(chance: random.Random) -> Drawn:
     )
 
 
-def _money(chance: random.Random) -> Drawn:
-    currency, number = chance.choice(CURRENCIES), chance.choice((chance.randint(1, 9999), chance.randint(1, 999) / 4))
-    style: Any = chance.choice(("name", "standard"))
+def _money(rng: random.Random) -> Drawn:
+    currency, number = rng.choice(CURRENCIES), rng.choice((rng.randint(1, 9999), rng.randint(1, 999) / 4))
+    style: Any = rng.choice(("name", "standard"))
 
     def write(locale: babel.Locale) -> str:
         return numbers.format_currency(number, currency, locale=locale, format_type=style)
@@ -185,17 +185,18 @@ def _money(chance: random.Random) -> Drawn:
     return Drawn(f"money {currency} {number}", write)
 
 
-def _number(chance: random.Random) -> Drawn:
-    number = chance.choice((chance.randint(1_000, 9_999_999), round(chance.uniform(0, 10_000), 2)))
-    if chance.random() < 0.5:
+def _number(rng: random.Random) -> Drawn:
+    number = rng.choice((rng.randint(1_000, 9_999_999), round(rng.uniform(0, 10_000), 2)))
+    if rng.random() < 0.5:
         return Drawn(f"number {number}", lambda locale: numbers.format_decimal(number, locale=locale))
-    share = round(chance.uniform(0, 2), 3)
-    return Drawn(f"share {share}", lambda locale: numbers.format_percent(share, "#,##0.0%", locale=locale))
+    fraction = round(rng.uniform(0, 2), 3)
+    # The split is a hash of the composition: another word here would be another corpus.
+    return Drawn(f"share {fraction}", lambda locale: numbers.format_percent(fraction, "#,##0.0%", locale=locale))
 
 
-def _list(chance: random.Random) -> Drawn:
-    parts = [_measure(chance) for _ in range(chance.randint(2, 3))]
-    style: Any = chance.choice(("standard", "or"))
+def _list(rng: random.Random) -> Drawn:
+    parts = [_measure(rng) for _ in range(rng.randint(2, 3))]
+    style: Any = rng.choice(("standard", "or"))
 
     def write(writers: Sequence[Write], locale: babel.Locale) -> str:
         return lists.format_list([part(locale) for part in writers], style, locale)

@@ -1,10 +1,7 @@
-"""Which examples make batch k of epoch e on rank r: pure functions of a few integers.
+"""The order of batches as a pure function of epoch, step, seed and rank, and a loader that begins anywhere in it.
 
-Nothing here remembers anything, so a run resumes from two integers, whatever the number of worker processes,
-and the ranks divide one global batch among themselves: W ranks with B rows each see, together, what one
-process with W * B rows sees.
-
-Loading batches by number, from any place in an epoch.
+No iterator remembers its position, so a run resumes from two integers, whatever the number of worker processes. The
+ranks split one global batch: W ranks with B rows each read, together, what one process with W * B rows reads.
 """
 
 import functools
@@ -23,34 +20,34 @@ from seqmodels.batch import Batch
 
 @dataclass(frozen=True)
 class Replica:
-    """The part of every global batch that is this process's own.
+    """A process of data-parallel training, and its rows of every global batch.
 
     Attributes:
         rank: number of this process.
-        world: number of processes.
+        world: number of processes W.
     """
 
     rank: int = 0
     world: int = 1
 
     def rows(self, batch_size: int) -> slice:
-        """Which rows of a global batch of `world * batch_size` rows are this rank's."""
+        """This rank's rows of a global batch of `world * batch_size` rows."""
         return slice(self.rank * batch_size, (self.rank + 1) * batch_size)
 
 
 def examples(
     count: int, batch_size: int, step: int, replica: Replica, *, seed: int, epoch: int, shuffle: bool
 ) -> Tensor:
-    """Numbers of the examples in one batch of training.
+    """Indices of the examples in one training batch of one rank.
 
     Args:
-        count: how many examples there are.
+        count: number of examples.
         batch_size: rows B on each rank.
-        step: number of the batch in its epoch, below `count // (world * B)`: what is left over is left out.
-        replica: which rank asks.
-        seed: with the epoch, what the shuffled order depends on.
-        epoch: every epoch has an order of its own.
-        shuffle: a random order, or as they come.
+        step: number of the batch in its epoch, below `count // (W * B)`; the remainder is left out.
+        replica: rank and number of processes.
+        seed: random seed of the order.
+        epoch: every epoch has its own order.
+        shuffle: random order rather than that of the data.
 
     Returns:
         int64 (B,).
@@ -64,43 +61,43 @@ def examples(
 
 @functools.lru_cache(maxsize=2)
 def permutation(count: int, seed: int, epoch: int) -> Tensor:
-    """A random order of `count` examples, the same wherever it is computed."""
+    """A random permutation of `count` indices, the same in every process."""
     return torch.randperm(count, generator=generator(seed, epoch))
 
 
 def generator(seed: int, epoch: int) -> torch.Generator:
-    """A random generator that depends on these two and on nothing else."""
+    """A random generator seeded with these two numbers alone."""
     return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % (1 << 63))
 
 
 class Batches(Dataset[Batch], ABC):
-    """Batch k of epoch e, gathered at once."""
+    """A dataset of whole batches: batch k of epoch e, gathered at once."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Batches in an epoch, on every rank."""
+        """Number of batches in an epoch, the same on every rank."""
 
     @abstractmethod
     def __getitem__(self, place: tuple[int, int]) -> Batch:
         """Batch `k` of epoch `e`, for `place = (e, k)`."""
 
     def position(self, step: int) -> list[int]:
-        """What is to be known, beside its number, to read from a batch on at once; nothing where batches are stored."""
+        """The position in a stream at a batch, for `seek`; empty for data that is stored."""
         return []
 
     def seek(self, position: list[int]) -> None:
-        """Be ready to read from the batch on of which this is the position, without all that comes before it."""
+        """Continue from a position of `position`, without reading the stream before it."""
 
 
 class BatchNumbers(DistributedSampler[tuple[int, int]]):
     """Numbers `(epoch, k)` of the batches of an epoch, in order.
 
-    A `DistributedSampler` by type only: Lightning tells such a sampler its epoch and does not replace it. What each
-    rank reads is settled in `Batches`.
+    A `DistributedSampler` by type only: Lightning tells such a sampler its epoch and does not replace it. `Batches`
+    splits the data among the ranks.
 
     Args:
-        batches: what is counted.
-        place: epoch and batch to begin at; every epoch after that begins at batch 0.
+        batches: the batches that are counted.
+        place: first epoch and batch; every later epoch begins at batch 0.
     """
 
     def __init__(self, batches: Batches, place: tuple[int, int] = (0, 0)) -> None:
@@ -119,24 +116,24 @@ class BatchNumbers(DistributedSampler[tuple[int, int]]):
 
 
 def loader(batches: Batches, *, place: tuple[int, int] = (0, 0), num_workers: int = 0) -> "DataLoader[Batch]":
-    """A loader of whole batches, in their order, beginning at a place `(epoch, batch)`."""
+    """A loader of whole batches in their order, beginning at `place = (epoch, batch)`."""
     return DataLoader(
         batches,
         batch_size=None,
         sampler=BatchNumbers(batches, place),
-        collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batch_size it is given one batch, not a list
+        collate_fn=_identity,  # type: ignore[arg-type]  # without batch_size it is given one batch, not a list
         num_workers=num_workers,
-        worker_init_fn=_leave_signals,
-        generator=torch.Generator(),  # or each epoch would draw from the chance that dropout draws from
+        worker_init_fn=_ignore_signals,
+        generator=torch.Generator(),  # or each epoch would draw from the random state that dropout uses
         persistent_workers=num_workers > 0,
     )
 
 
-def _leave_signals(worker: int) -> None:
-    """What asks a run to end is sent to all of its processes by some; this one ends with the one that it works for."""
+def _ignore_signals(worker: int) -> None:
+    """Schedulers may signal all processes of a run; a worker ends with the process that started it."""
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _identity(batch: Batch) -> Batch:
     return batch

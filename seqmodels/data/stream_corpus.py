@@ -1,4 +1,4 @@
-"""A text that is too large to be stored: what is known of it beforehand, and its rows in sequence."""
+"""A corpus that is too large to be stored: its rows in sequence, and a sample of its start."""
 
 import hashlib
 import itertools
@@ -11,21 +11,21 @@ from seqmodels.data.corpora import Corpus, Rows, local_files, of_files
 from seqmodels.data.stream_shards import Row, Shards, hub_shards, local_shards
 from seqmodels.errors import InputError
 
-SAMPLE = 1 << 24
-"""Characters at the start of a stream of which its figures and its vocabulary are made."""
+SAMPLE_CHARACTERS = 1 << 24
+"""Characters at the start of a stream that its counts and its vocabulary are made of."""
 
-HELD_OUT = 1 << 20
-"""Characters that are held out for validation at most, where the rows are long."""
+HELD_OUT_CHARACTERS = 1 << 20
+"""Most characters that are held out for validation."""
 
 
 class StreamedCorpus(Corpus):
-    """Shards to train on, of which `train` as a split is a sample; validation and test are read whole.
+    """Training text in shards. Its split `train` is a sample; validation and test are read in full.
 
     Args:
-        origin: one line for people: what the text is.
-        shards: what is trained on.
-        others: how to read other splits, in full.
-        held_out: how many rows at the start of the stream validate where there is no such split: pieces of text files,
+        origin: the source of the text, in one line for people.
+        shards: the training text.
+        others: how to read other splits.
+        held_out: rows at the start of the stream that validate if there is no validation split: pieces of text files,
             documents of tables.
 
     Raises:
@@ -50,11 +50,11 @@ class StreamedCorpus(Corpus):
         super().__init__(origin, splits)
 
     def _hold_out(self, count: int) -> list[Row]:
-        """The first rows of the stream, and in which row each shard begins behind them."""
+        """The first rows of the stream; `_first` becomes the first training row of each shard."""
         held, characters = list[Row](), 0
         for number in range(len(self._first)):
             for row in self.shards.rows(number):
-                if len(held) == count or characters >= HELD_OUT:
+                if len(held) == count or characters >= HELD_OUT_CHARACTERS:
                     return held
                 held.append(row)
                 characters += len(row[0])
@@ -63,34 +63,30 @@ class StreamedCorpus(Corpus):
 
     def _sample(self) -> datasets.Dataset:
         rows = itertools.chain.from_iterable(self.rows_of(number) for number in range(len(self.numbers)))
-        return _stored(_up_to(rows, SAMPLE))
+        return _stored(_up_to(rows, SAMPLE_CHARACTERS))
 
     def rows_of(self, number: int, first: int = 0) -> Iterator[Row]:
-        """The rows to train on of one of `numbers`, from one of them on."""
+        """The training rows of shard `numbers[number]`, from row `first` on."""
         shard = self.numbers[number]
         return self.shards.rows(shard, self._first[shard] + first)
 
     @property
     def extent(self) -> str:
-        """How much there is, and what is known of it only in part, for people."""
+        """The number of shards and their size, for people."""
         count = len(self.numbers)
         size = "" if self.shards.bytes is None else f" of {self.shards.bytes / 1e6:,.1f} MB"
         return f"a stream of {count} shard{'s' if count > 1 else ''}{size}"
 
     def fingerprint(self, sample: str) -> str:
-        """Tells whether two runs saw the same: a hash of the names and sizes of the shards and of the sample's text.
-
-        Args:
-            sample: the hash of the text of the sample.
-        """
+        """A hash of names and sizes of the shards and of `sample`, the hash of the sample's text."""
         return hashlib.sha256(f"{self.shards.fingerprint} {self._first} {sample}".encode()).hexdigest()
 
 
 def load_stream(source: str, *, subset: str | None, column: str, held_out: int) -> StreamedCorpus:
-    """Find the shards that a name stands for; see `corpora.load_corpus`.
+    """Load a streamed corpus by name; see `corpora.load_corpus`.
 
     Raises:
-        InputError: there is no such file or dataset, or nothing in it to train on.
+        InputError: there is no such file or dataset, or it has no training text.
     """
     found = local_files(source)
     if found is None:

@@ -1,4 +1,4 @@
-"""Text in shards: files that are read from any row on, one after the other, and never stored."""
+"""Shards of a text: files, or parts of a hub dataset, that are read in sequence from any row on."""
 
 import gzip
 import hashlib
@@ -21,7 +21,7 @@ from seqmodels.errors import InputError
 Row = tuple[str, bool, bool]
 """A text, whether a document starts with it, and whether one ends."""
 
-TOGETHER = 64
+ROWS_PER_READ = 64
 """Rows of a table that are read at a time."""
 
 
@@ -29,9 +29,9 @@ class Shards(ABC):
     """Shards of a text, numbered from 0.
 
     Attributes:
-        names: what the shards are called.
-        stamps: what tells them from others of these names, such as their sizes or the revision that they belong to.
-        bytes: of all shards, as far as that is known.
+        names: name of each shard.
+        stamps: size or revision of each, which tells it from others of its name.
+        bytes: size of all shards together, if known.
     """
 
     names: list[str]
@@ -40,20 +40,20 @@ class Shards(ABC):
 
     @abstractmethod
     def rows(self, shard: int, first: int = 0) -> Iterator[Row]:
-        """The rows of a shard, from one of them on.
+        """The rows of a shard, from row `first` on.
 
         Raises:
-            InputError: the shard is damaged, empty or without text; it is named, and the row or line.
+            InputError: the shard is damaged, empty or without text; the message names it, and the row or line.
         """
 
     @property
     def fingerprint(self) -> str:
-        """Tells these shards from others without reading them: from their names and stamps."""
+        """A hash of names and stamps."""
         return hashlib.sha256(json.dumps([self.names, self.stamps]).encode()).hexdigest()
 
 
-class Files(Shards):
-    """Shards that are files of this machine."""
+class FileShards(Shards):
+    """Shards that are local files."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         sizes = [file.stat().st_size for file in files]
@@ -61,23 +61,23 @@ class Files(Shards):
         self.names, self.stamps = [file.name for file in files], [str(size) for size in sizes]
 
 
-class Texts(Files):
-    """Text files, each a document, in the pieces in which `files.pieces` has them."""
+class TextShards(FileShards):
+    """Text files, each a document, in the same pieces as `text_files.file_rows`."""
 
     def rows(self, shard: int, first: int = 0) -> Iterator[Row]:
         for text, opens, closes in itertools.islice(document(self.files[shard]), first, None):
             yield text, opens, closes and len(self.files) > 1
 
 
-class Tables(Files):
+class TableShards(FileShards):
     """Tables of one kind, each row a document."""
 
     def __init__(self, files: Sequence[Path], column: str) -> None:
         super().__init__(files)
         self.column = column
         self.kind, self.settings = reader(files, [column])
-        if self.kind == "parquet":  # other columns are not even read; in parts, since a group of rows may be large
-            self.settings = {"columns": [column], "batch_size": TOGETHER}
+        if self.kind == "parquet":  # reads no other columns, and parts of row groups, which may be large
+            self.settings = {"columns": [column], "batch_size": ROWS_PER_READ}
 
     def rows(self, shard: int, first: int = 0) -> Iterator[Row]:
         file, passed = self.files[shard], 0
@@ -86,19 +86,19 @@ class Tables(Files):
                 raise InputError(f"{str(file)!r} is empty; mend the shard, or take it away")
             if self.kind == "parquet":
                 check_columns(str(file), [self.column], pa.parquet.read_schema(file).names)
-            # Not through load_dataset, which tells the hub of each file that is opened.
+            # Not through load_dataset, which requests the hub for each file.
             dataset = getattr(datasets.Dataset, f"from_{self.kind}")([str(file)], streaming=True, **self.settings)
-            for passed, text in enumerate(texts(str(file), dataset, self.column, first), first + 1):  # noqa: B007
+            for passed, text in enumerate(column_texts(str(file), dataset, self.column, first), first + 1):  # noqa: B007
                 yield text, True, True
         except InputError:
             raise
-        except Exception as error:  # the readers raise errors of several libraries
+        except Exception as error:  # readers raise errors of several libraries
             line = f"line {found:,}" if (found := _bad_line(file)) else f"behind row {passed:,}"
             raise InputError(f"{unreadable([file], error)} ({line}); mend the shard, or take it away") from error
 
 
 class HubShards(Shards):
-    """The shards of a split on the hub, read as they are downloaded."""
+    """The shards of a split on the hub, streamed."""
 
     def __init__(self, name: str, dataset: datasets.IterableDataset, urls: Sequence[str], column: str) -> None:
         count = dataset.num_shards
@@ -106,17 +106,17 @@ class HubShards(Shards):
         self.names = [url.rpartition("/")[2] for url in urls]
         if len(self.names) != count:
             self.names = [f"shard {number} of {count}" for number in range(count)]
-        self.stamps = list(urls)  # with the revision in them
+        self.stamps = list(urls)  # which contain the revision
 
     def rows(self, shard: int, first: int = 0) -> Iterator[Row]:
         name, passed = f"{self.name}, {self.names[shard]}", 0
         dataset = self.dataset.shard(num_shards=len(self.names), index=shard)
         try:
-            for passed, text in enumerate(texts(name, dataset, self.column, first), first + 1):  # noqa: B007
+            for passed, text in enumerate(column_texts(name, dataset, self.column, first), first + 1):  # noqa: B007
                 yield text, True, True
         except InputError:
             raise
-        except Exception as error:  # also of the network
+        except Exception as error:  # of the network, too
             reason = " ".join(str(error).split())[:160]
             raise InputError(
                 f"{name!r} cannot be read behind row {passed:,} ({type(error).__name__}: {reason}); try again with "
@@ -124,14 +124,14 @@ class HubShards(Shards):
             ) from error
 
 
-def texts(name: str, dataset: datasets.IterableDataset, column: str, first: int) -> Iterator[str]:
-    """The texts of a table from one on, of those that there are: null is none.
+def column_texts(name: str, dataset: datasets.IterableDataset, column: str, first: int) -> Iterator[str]:
+    """The texts of a column that are not null, from number `first` on.
 
     Raises:
-        InputError: there is no such column, it holds something else, or no text at all.
+        InputError: there is no such column, or it holds something else, or no text at all.
     """
     empty = True
-    for table in dataset.with_format("arrow").iter(TOGETHER):
+    for table in dataset.with_format("arrow").iter(ROWS_PER_READ):
         check_columns(name, [column], table.column_names)
         kind = table[column].type
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
@@ -145,7 +145,7 @@ def texts(name: str, dataset: datasets.IterableDataset, column: str, first: int)
 
 
 def _bad_line(path: Path) -> int | None:
-    """The first line of a file of JSON lines that is none, if it is such a file and there is one."""
+    """The number of the first bad line of a file of JSON lines, if there is one."""
     if READERS[suffix(path)] != "json":
         return None
     opened: Any = gzip.open if path.suffix.lower() == ".gz" else open
@@ -157,21 +157,21 @@ def _bad_line(path: Path) -> int | None:
                     return number
     except ValueError:
         return number
-    except (OSError, EOFError):  # zipped, and broken behind this line
+    except (OSError, EOFError):  # gzipped, and broken behind this line
         return number + 1
     return None
 
 
-def local_shards(files: Sequence[Path], column: str) -> Files:
-    """Files of this machine as shards, which are text or tables."""
-    return Tables(files, column) if is_table(files[0]) else Texts(files)
+def local_shards(files: Sequence[Path], column: str) -> FileShards:
+    """Local files, all text or all tables, as shards."""
+    return TableShards(files, column) if is_table(files[0]) else TextShards(files)
 
 
 def hub_shards(name: str, subset: str | None, column: str) -> dict[str, Shards]:
     """The splits of a dataset on the hub as shards.
 
     Raises:
-        InputError: it cannot be had, or has nothing to train on.
+        InputError: it cannot be loaded, or has no training split.
     """
     with no_bars(), hub(name):
         builder = datasets.load_dataset_builder(name, subset)

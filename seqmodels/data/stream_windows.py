@@ -1,7 +1,7 @@
-"""Batches of a text that is never stored: read in sequence, and yet batch `k` is a function of `k`.
+"""Windows of a stream: text that is read in sequence and never stored, and yet batch `k` is a function of `k`.
 
-Which token stands where follows from the shards, the seed and the number of ranks, and so does a block of windows from
-the place where it begins. A place is four numbers: that is all a resumed run needs to go on to the bit.
+The order of the tokens is a function of the shards, the seed and the number of ranks, and a block of windows one of the
+place where it begins. A place is four integers: a run resumes from them to the bit.
 """
 
 from collections import deque
@@ -23,11 +23,11 @@ from seqmodels.data.windows import shifted
 from seqmodels.errors import InputError
 
 ENDLESS = 1 << 40
-"""Batches of a stream, which begins anew when it has ended: the budget ends a run."""
+"""Batches of a stream, which is read again from its start when it ends: the budget ends a run."""
 
 
 class Place(NamedTuple):
-    """Where a token stands in what a rank reads: epoch, shard in its order, row, and token of the row, BOS included."""
+    """The place of a token in the text of a rank: epoch, shard in its order, row, and token of the row, with BOS."""
 
     epoch: int = 0
     shard: int = 0
@@ -36,18 +36,18 @@ class Place(NamedTuple):
 
 
 class TokenStream:
-    """The tokens that a rank reads from a place on, without end: its shards, epoch after epoch.
+    """The endless tokens of a rank from a place on: its shards, epoch after epoch.
 
-    An epoch reads as `column.token_column` has the same rows: one after the other, each document between BOS and EOS,
-    and BOS at the very start in any case.
+    An epoch has the tokens of `tokenize_column` for the same rows: each document between BOS and EOS, and BOS at the
+    very start in any case.
 
     Args:
-        corpus: whose rows are read.
-        tokenizer: what to encode with.
-        order: the shards that this rank reads in an epoch, in their order.
+        corpus: the text.
+        tokenizer: the tokenizer.
+        order: a function of the epoch, the shards of this rank in their order.
         bos: begin each document with BOS.
         eos: end each with EOS.
-        place: where to begin.
+        place: the first token.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class TokenStream:
         self._here: deque[tuple[Place, np.ndarray]] = deque()
 
     def take(self, count: int, forward: int) -> tuple[Tensor, Place]:
-        """Tokens from here on, and where it is that it goes on.
+        """Read the next tokens, and move on.
 
         Args:
-            count: how many tokens.
-            forward: how far it goes on, less than that.
+            count: number of tokens to return.
+            forward: number of tokens to move on, less than `count`.
 
         Returns:
-            Token ids (count,), and the place `forward` tokens from here.
+            Token ids (count,), and the new place.
         """
         held = sum(len(ids) for _, ids in self._here)
         while held < count:
@@ -86,7 +86,7 @@ class TokenStream:
 
     def _encoded(self, place: Place) -> Iterator[tuple[Place, np.ndarray]]:
         while True:
-            # Not beyond the end of an epoch: a short text would be read a thousand times for one group.
+            # Groups end with the epoch: a short text would be read a thousand times for one group.
             for group in grouped(self._rows(place), lambda row: len(row[1])):
                 encoded = encode(self.tokenizer, [text for _, text, _, _ in group])
                 for (at, _, starts, ends), ids in zip(group, encoded, strict=True):
@@ -97,7 +97,7 @@ class TokenStream:
             place = Place(place.epoch + 1)
 
     def _rows(self, place: Place) -> Iterator[tuple[Place, str, bool, bool]]:
-        """What is left of an epoch."""
+        """The rest of an epoch."""
         order = self.order(place.epoch)
         for shard in range(place.shard, len(order)):
             for text, starts, ends in self.corpus.rows_of(order[shard], place.row):
@@ -107,22 +107,21 @@ class TokenStream:
 
 
 class StreamedWindows(Batches):
-    """Windows of a stream, each read from a fresh state: those of a block of text in random order.
+    """Windows of a stream, each read from the initial state, shuffled within blocks of text.
 
-    Each rank reads shards of its own, in an order drawn anew in each epoch. The windows of a block, which lie side by
-    side in the text, are shuffled among themselves. The next block is read by a thread while this one is trained on.
-    All batches are one epoch for a trainer; those of the text follow each other within it without a gap.
+    Each rank reads its own shards, in a random order that is another one in each epoch. The windows of a block, which
+    are adjacent in the text, are shuffled among themselves. A thread reads the next block while this one is trained on.
+    All epochs of the text are one epoch for the trainer.
 
     Args:
-        corpus: what is read.
-        tokenizer: what to encode with.
+        corpus: the text.
+        tokenizer: the tokenizer.
         length: positions T of a window.
         batch_size: rows B on each rank.
-        stride: distance between the starts of neighbours, at most the length.
-        buffer: windows of a block, rounded to whole batches; 0 for the order of the text, in which shards and windows
-            come as they are.
-        seed: what the order depends on.
-        replica: which rank this is.
+        stride: distance between the starts of neighbouring windows, at most `length`.
+        buffer: windows of a block, rounded to whole batches; 0 for shards and windows in their own order.
+        seed: random seed of the order.
+        replica: rank and number of processes.
         bos: begin each document with BOS.
         eos: end each with EOS.
 
@@ -174,7 +173,7 @@ class StreamedWindows(Batches):
         return shifted(windows[rows[inside * self.batch_size : (inside + 1) * self.batch_size]])
 
     def order(self, epoch: int) -> list[int]:
-        """The shards that this rank reads in an epoch: all ranks together read each of them once."""
+        """The shards of this rank in an epoch; together, the ranks read each shard once."""
         order = permutation(self.shards, self.seed, epoch) if self.shuffle else torch.arange(self.shards)
         return [int(number) for number in order[self.replica.rank :: self.replica.world]]
 
@@ -201,10 +200,10 @@ class StreamedWindows(Batches):
         return stream.take((windows - 1) * self.stride + self.length + 1, windows * self.stride)
 
     def position(self, step: int) -> list[int]:
-        """The block that a batch is in, and the place where this begins."""
+        """The block of a batch, and the place where it begins."""
         block = step // self.steps
         return [block, *self._places[block]]
 
     def seek(self, position: list[int]) -> None:
-        """Read on from a block when one of its batches is asked for."""
+        """See `Batches.seek`."""
         self._places[position[0]] = Place(*position[1:])

@@ -1,4 +1,4 @@
-"""Tables of text: JSON lines, CSV, TSV and Parquet files, and what the hub has; each row is one document."""
+"""Tables of text: JSON lines, CSV, TSV and Parquet files, and tables of the hub; each row is one document."""
 
 import csv
 import gzip
@@ -15,22 +15,22 @@ from seqmodels.errors import InputError
 READERS = {
     ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet",
 }  # fmt: skip
-"""Suffixes of tables, and which reader of `datasets` reads them."""
+"""Readers of `datasets` by the suffix of a table."""
 
 UNQUOTED = {"sep": "\t", "quoting": csv.QUOTE_NONE}
-"""Tab-separated values have no quotes (IANA, text/tab-separated-values): what stands between tabs is the text."""
+"""Tab-separated values have no quotes (IANA, text/tab-separated-values): the text is all that stands between tabs."""
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file is a table, by the end of its name."""
+    """Whether a file is a table, by its suffix."""
     return suffix(path) in READERS
 
 
 def reader(files: Sequence[Path], columns: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """Which reader of `datasets` reads some tables of one kind, and with what settings.
+    """The reader of `datasets` for tables of one kind, and its settings.
 
     Raises:
-        InputError: they are of several kinds, or one is empty or has no such columns.
+        InputError: they are of several kinds, or one is empty or lacks a column.
     """
     kinds = sorted({suffix(path) for path in files})
     if len(kinds) > 1:
@@ -46,7 +46,7 @@ def reader(files: Sequence[Path], columns: Sequence[str]) -> tuple[str, dict[str
     if kind == "csv":
         for path in files:
             check_columns(str(path), columns, _header(path))
-        # As it stands: not "NA" as nothing, nor "007" as a number.
+        # Unchanged: "NA" is not null, nor "007" a number.
         text = datasets.Features({column: datasets.Value("string") for column in columns})
         settings = {"usecols": list(columns), "features": text, "keep_default_na": False}
         settings |= UNQUOTED if kinds == [".tsv"] else {}
@@ -54,17 +54,17 @@ def reader(files: Sequence[Path], columns: Sequence[str]) -> tuple[str, dict[str
 
 
 def unreadable(files: Sequence[Path], error: Exception) -> InputError:
-    """What to say of tables that a reader stumbled over, whatever its library raised."""
+    """The error for tables that cannot be read, whichever library raised `error`."""
     reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
     kind = suffix(files[0]).lstrip(".")
     return InputError(f"{', '.join(str(path) for path in files)!r} cannot be read as {kind}: {reason[:160]}")
 
 
 def read_tables(files: Sequence[Path], columns: Sequence[str]) -> datasets.Dataset:
-    """All rows of some tables of one kind, through `datasets`, with the columns that hold the text.
+    """All rows of tables of one kind, with at least these columns.
 
     Raises:
-        InputError: a file is empty or damaged, or has no such columns.
+        InputError: a file is empty or damaged, or lacks a column.
     """
     try:
         kind, settings = reader(files, columns)
@@ -72,12 +72,12 @@ def read_tables(files: Sequence[Path], columns: Sequence[str]) -> datasets.Datas
         return datasets.load_dataset(kind, data_files=names, **settings)["train"]
     except InputError:
         raise
-    except Exception as error:  # the readers raise errors of several libraries
+    except Exception as error:  # readers raise errors of several libraries
         raise unreadable(files, error) from error
 
 
 def _header(path: Path) -> list[str]:
-    """The names of the columns of a CSV or TSV file."""
+    """The column names of a CSV or TSV file."""
     opened: Any = gzip.open if path.suffix.lower() == ".gz" else open
     with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
         if suffix(path) == ".tsv":
@@ -86,26 +86,26 @@ def _header(path: Path) -> list[str]:
 
 
 def check_columns(name: str, wanted: Sequence[str], columns: Sequence[str]) -> None:
-    """Refuse a table without the columns that hold the text, or two that hold sentences and their translations.
+    """Check that a table has its text column, or those of sentences and their translations.
 
     Raises:
-        InputError: it lists the columns that there are.
+        InputError: one is missing; the message lists the columns of the table.
     """
     if missing := [column for column in wanted if column not in columns]:
         advice = "name another with --column" if len(wanted) == 1 else "the columns are called as source and target are"
         raise InputError(f"{name!r} has columns {list(columns)}; expected the text in column {missing[0]!r}; {advice}")
 
 
-def documents(name: str, rows: datasets.Dataset, column: str) -> tuple[datasets.Dataset, int]:
-    """Every row of a table as one document; rows in which there is nothing at all are left out.
+def document_rows(name: str, rows: datasets.Dataset, column: str) -> tuple[datasets.Dataset, int]:
+    """Every row of a table as one document; rows whose text is null are left out, empty texts are not.
 
     Args:
-        name: what the table is called, for errors.
-        rows: a table.
-        column: which of its columns holds the text.
+        name: name of the table in error messages.
+        rows: the table.
+        column: its text column.
 
     Returns:
-        Rows of `text` alone, and how many were left out because they had none: null, not the empty text.
+        Rows of `text` alone, and the number of rows left out.
 
     Raises:
         InputError: there is no such column, or it holds no text.
@@ -118,7 +118,7 @@ def documents(name: str, rows: datasets.Dataset, column: str) -> tuple[datasets.
     for batch in rows.with_format("arrow").iter(10_000):
         try:
             batch["text"].validate(full=True)
-        except ValueError as error:  # which readers let through
+        except ValueError as error:  # readers let it through
             raise InputError(f"{name!r} has text in column {column!r} that is not UTF-8; convert it first") from error
         valid.append(np.asarray(batch["text"].is_valid()))
     there = np.concatenate(valid)
@@ -131,7 +131,7 @@ def documents(name: str, rows: datasets.Dataset, column: str) -> tuple[datasets.
 
 
 def marked(rows: datasets.Dataset) -> datasets.Dataset:
-    """Rows of `text` with `starts` and `ends` beside: true, since each is a whole document."""
+    """Rows of `text` with columns `starts` and `ends`, all true: each row is a whole document."""
     return rows.map(_whole, batched=True)
 
 

@@ -1,4 +1,4 @@
-"""The loss on chosen targets: which positions of a row are predicted, as the data says through IGNORE."""
+"""The loss on chosen targets only: all others become IGNORE."""
 
 import re
 
@@ -11,7 +11,7 @@ from seqmodels.errors import InputError
 
 
 def rule(targets: str) -> tuple[str, int]:
-    """The name and number of a choice: "all", "last", "last:K" or "every:K".
+    """Name and number of a choice: "all", "last", "last:K" or "every:K".
 
     Raises:
         InputError: it is none of these.
@@ -22,11 +22,11 @@ def rule(targets: str) -> tuple[str, int]:
     return found[1] or found[2], int(found[3] or 1)
 
 
-def chosen(targets: Tensor, choice: str) -> Tensor:
-    """Targets (B, T) with IGNORE where the choice leaves one out; only those that count are counted.
+def choose_targets(targets: Tensor, choice: str) -> Tensor:
+    """Targets (B, T) with IGNORE at those that are not chosen. Targets that are IGNORE already are not counted.
 
     Args:
-        targets: int64 (B, T), IGNORE where nothing was to be predicted anyway.
+        targets: int64 (B, T).
         choice: "all" of them; the "last" of each row, or its last K with "last:K"; with "every:K" the K-th of each row,
             the 2K-th and so on.
     """
@@ -40,11 +40,11 @@ def chosen(targets: Tensor, choice: str) -> Tensor:
 
 
 class ChosenTargets(Batches):
-    """Batches with the loss on chosen targets only; inputs, mask and state are as they were.
+    """Batches with the loss on chosen targets; inputs, mask and state are unchanged.
 
     Args:
-        batches: what to choose from.
-        targets: which; see `chosen`.
+        batches: the batches.
+        targets: the choice; see `choose_targets`.
     """
 
     def __init__(self, batches: Batches, targets: str) -> None:
@@ -56,7 +56,7 @@ class ChosenTargets(Batches):
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
         batch = self.batches[place]
-        return batch._replace(targets=chosen(batch.targets, self.targets))
+        return batch._replace(targets=choose_targets(batch.targets, self.targets))
 
     def position(self, step: int) -> list[int]:
         return self.batches.position(step)
@@ -66,13 +66,13 @@ class ChosenTargets(Batches):
 
 
 def check_targets(batches: Batches, targets: str) -> None:
-    """Refuse a choice that leaves no target in an epoch; reads until it finds one, usually a single batch.
+    """Refuse a choice that leaves an epoch without targets; reads until it finds one, usually a single batch.
 
     Raises:
-        InputError: it leaves none.
+        InputError: there is none.
     """
-    there = ChosenTargets(batches, targets)
-    if not any((there[0, k].targets != IGNORE).any() for k in range(len(there))):
+    chosen = ChosenTargets(batches, targets)
+    if not any((chosen[0, k].targets != IGNORE).any() for k in range(len(chosen))):
         raise InputError(
             f"targets={targets!r} leaves nothing to predict in this text: no row has as many targets; give a smaller "
             "number or a greater length"

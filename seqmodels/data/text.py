@@ -1,13 +1,12 @@
-"""Text for language models as a data module."""
+"""The data module of text for language models."""
 
 import dataclasses
 import functools
-from pathlib import Path
 from typing import Literal, get_args
 
 from torch import Tensor
 
-from seqmodels.data.base import SequenceDataModule
+from seqmodels.data.base import CorpusDataModule
 from seqmodels.data.corpora import Corpus, load_corpus
 from seqmodels.data.document_windows import DocumentWindows, ScoredDocuments
 from seqmodels.data.sampler import Batches, Replica
@@ -20,46 +19,47 @@ from seqmodels.data.windows import Lanes, ScoredLanes, ScoredWindows, Windows
 from seqmodels.errors import InputError
 
 Documents = Literal["joined", "apart"]
-TOKENIZERS = ("char", "byte", "bpe", "word")
 
 
-class TextDataModule(SequenceDataModule):
-    """Text for language models: windows read each on their own, or lanes with the state carried.
+class TextDataModule(CorpusDataModule):
+    """Text for language models: windows read from the initial state each, or lanes with the state carried.
 
     Validation and test score every token of their split exactly once: with `carry`, from the start of the text to
     its end; without, in windows side by side.
 
     Args:
-        data: "python" for the built-in corpus, a text file, a table (.jsonl, .csv, .tsv or .parquet) or a directory of
-            either, plain or .gz, a pattern such as `data/*.parquet`, or a hub name.
+        data: "python" for the built-in corpus, a text file, a table (.jsonl, .csv, .tsv or .parquet), a directory of
+            either, plain or .gz, a pattern such as `data/*.parquet`, or the name of a dataset on the Hugging Face hub.
         subset: configuration of a hub dataset, such as wikitext-2-v1.
-        column: column of a table or hub dataset that holds the text.
-        tokenizer: char, byte, bpe or word, or the path of a tokenizer.json; from Python also a Tokenizer that is there
-            already.
-        vocab_size: most tokens of a bpe or word vocabulary trained here; where not given, 1024 for bpe, all for word.
-        min_count: how often a word must occur to be in a word vocabulary.
-        length: tokens T in a row of a batch; with carry, how far gradients reach back.
+        column: text column of a table or hub dataset.
+        tokenizer: char, byte, bpe or word, or the path of a tokenizer.json; from Python also a Tokenizer.
+        vocab_size: largest size of a bpe or word vocabulary; default: 1024 for bpe, all words for word.
+        min_count: least number of occurrences of a word in a word vocabulary.
+        length: sequence length T of a batch in tokens; with carry, how far gradients reach back.
         batch_size: rows B of a batch on each device.
         carry: carry the state from batch to batch along lanes through the text (truncated BPTT).
-        stride: distance between windows without carry; as long as a window where not given.
-        shuffle: windows in random order, anew in each epoch, or as they come; shuffled where not given, without carry.
+        stride: distance between the starts of neighbouring windows without carry; default: length.
+        shuffle: shuffle windows, anew in every epoch; default: true without carry.
         documents: joined, so that windows run across documents, or apart, so that none does; short ones are padded.
-        bos: whether each document begins with a start token; the text as a whole does in any case.
-        eos: whether each document ends with an end token.
-        targets: what is learned in a row: all, last, last:K, or every:K (the K-th, 2K-th, ... target).
-        scored_targets: what validation and test score, likewise; all, so that each token is scored once.
-        val_fraction: share of the end that validates where the source has no validation split.
+        bos: begin each document with a start token; the text as a whole begins with one in any case.
+        eos: end each document with an end token.
+        targets: targets of a row that are trained on: all, last, last:K, or every:K (the K-th, 2K-th, ... target).
+        scored_targets: targets of a row that validation and test score, likewise; all scores each token once.
+        val_fraction: fraction of the text, its end, that validates where there is no validation split.
         stream: read the text in sequence and never store it, for text larger than memory and disk: its files, tables or
-            hub shards in random order, and windows shuffled within blocks. Figures and vocabulary are of its start.
+            hub shards in random order, and windows shuffled within blocks. Counts and vocabulary are of its start.
         shuffle_buffer: windows of a stream that are held in memory and shuffled among themselves.
-        held_out: rows at the start of a stream that validate where the source has no validation split: documents of
+        held_out: rows at the start of a stream that validate where there is no validation split: documents of
             tables, pieces of text files, and never more than about a million characters.
-        seed: what the order of the data depends on; on the command line, the first weights too.
-        num_workers: processes that gather batches; 0 is fastest unless batches are huge.
+        seed: random seed of the order of the data; on the command line, of the initial weights too.
+        num_workers: processes that load batches; 0 is fastest unless batches are huge.
 
     Raises:
         InputError: a value cannot be used, or two contradict each other.
     """
+
+    size_argument = "batch_size"
+    order: tuple[str, ...] = ("length", "carry", "stride", "shuffle", "documents", "bos", "eos", "targets", "seed")
 
     def __init__(
         self,
@@ -86,67 +86,32 @@ class TextDataModule(SequenceDataModule):
         seed: int = 1,
         num_workers: int = 0,
     ) -> None:
-        super().__init__(data, seed, num_workers)
-        for name, value in {
-            "length": length,
-            "batch_size": batch_size,
-            "stride": stride,
-            "min_count": min_count,
-            "shuffle_buffer": shuffle_buffer,
-            "held_out": held_out,
-        }.items():
-            if value is not None and value < 1:
-                raise InputError(f"{name}={value} was given; expected at least 1")
-        if isinstance(tokenizer, str):
-            if tokenizer not in TOKENIZERS and Path(tokenizer).suffix != ".json" and not Path(tokenizer).is_file():
-                raise InputError(
-                    f"the tokenizer {tokenizer!r} is not known; choose {', '.join(TOKENIZERS)} or the path of a "
-                    "tokenizer.json"
-                )
-            if min_count > 1 and tokenizer != "word":
-                raise InputError(f"min_count={min_count} was given with tokenizer={tokenizer!r}; it is for word only")
-            if vocab_size is not None and tokenizer not in ("bpe", "word"):
-                raise InputError(
-                    f"vocab_size={vocab_size} was given with tokenizer={tokenizer!r}; it is for bpe and word"
-                )
+        sizes = {"length": length, "batch_size": batch_size, "stride": stride}
+        sizes |= {"shuffle_buffer": shuffle_buffer, "held_out": held_out}
+        super().__init__(data, tokenizer, vocab_size, min_count, seed, num_workers, **sizes)
         if documents not in get_args(Documents):
             raise InputError(f"documents={documents!r} was given; choose joined or apart")
         for choice in (targets, scored_targets):
             rule(choice)
-        for contradictory, one, other, reason in (
-            (carry and shuffle is not None, "carry=True", f"shuffle={shuffle}", "lanes are read as they come"),
-            (carry and stride is not None, "carry=True", f"stride={stride}", "lanes go on where they ended"),
-            (carry and documents == "apart", "carry=True", "documents='apart'", "lanes run across documents"),
+        apart = documents == "apart"
+        for one, other, contradictory, reason in (
+            ("carry=True", f"shuffle={shuffle}", carry and shuffle is not None, "lanes are read in order"),
+            ("carry=True", f"stride={stride}", carry and stride is not None, "lanes go on where they ended"),
+            ("carry=True", "documents='apart'", carry and apart, "lanes run across documents"),
+            ("documents='apart'", "bos=False", apart and not bos, "each document is read from its start"),
+            ("stream=True", "carry=True", stream and carry, "lanes begin all over a text, a stream at one place"),
+            ("stream=True", "documents='apart'", stream and apart, "windows of a stream run across them"),
+            ("stream=True", f"num_workers={num_workers}", stream and num_workers > 0, "one thread reads a stream"),
             (
-                documents == "apart" and not bos,
-                "documents='apart'",
-                "bos=False",
-                "each document is read from its start",
-            ),
-            (stream and carry, "stream=True", "carry=True", "lanes begin all over a text, a stream at one place"),
-            (
-                stream and documents == "apart",
-                "stream=True",
-                "documents='apart'",
-                "windows of a stream run across them",
-            ),
-            (
-                stream and (stride or 0) > length,
                 "stream=True",
                 f"stride={stride} for length={length}",
+                stream and (stride or 0) > length,
                 "text between windows would be read for nothing",
-            ),
-            (
-                stream and num_workers > 0,
-                "stream=True",
-                f"num_workers={num_workers}",
-                "a stream is read by one thread, ahead of training",
             ),
         ):
             if contradictory:
                 raise InputError(f"{one} and {other} contradict each other, since {reason}; leave out one of the two")
         self.subset, self.text_column, self.val_fraction = subset, column, val_fraction
-        self.wanted_tokenizer, self.vocab_size, self.min_count = tokenizer, vocab_size, min_count
         self.length: int = length
         self.batch_size, self.stride = batch_size, stride or length
         self.carry, self.shuffle = carry, shuffle is not False
@@ -157,20 +122,12 @@ class TextDataModule(SequenceDataModule):
             self.order = (*self.order, "stream", "shuffle_buffer", "held_out")
         self._columns: dict[str, tuple[Tensor, TextFacts]] = {}
 
-    size_argument = "batch_size"
-    order: tuple[str, ...] = ("length", "carry", "stride", "shuffle", "documents", "bos", "eos", "targets", "seed")
-
     @functools.cached_property
-    def corpus(self) -> Corpus:
+    def corpus(self) -> Corpus:  # type: ignore[override]  # read when it is first asked for
         """The text in its splits; of a stream, `train` is a sample from its start."""
         if self.stream:
             return load_stream(self.data, subset=self.subset, column=self.text_column, held_out=self.held_out)
         return load_corpus(self.data, subset=self.subset, column=self.text_column, val_fraction=self.val_fraction)
-
-    @property
-    def origin(self) -> str:
-        """See `SequenceDataModule.origin`."""
-        return self.corpus.origin
 
     @property
     def extent(self) -> str:
@@ -181,30 +138,14 @@ class TextDataModule(SequenceDataModule):
         return f"{characters} to train on"
 
     @property
-    def splits(self) -> tuple[str, ...]:
-        """See `SequenceDataModule.splits`."""
-        return tuple(self.corpus.splits)
-
-    @property
     def size(self) -> int:
         """Rows of a batch."""
         return self.batch_size
 
     @functools.cached_property
-    def tokenizer(self) -> Tokenizer:  # type: ignore[override]  # made when it is asked for
-        """The tokenizer, made from the training split where it has to be."""
-        if isinstance(self.wanted_tokenizer, Tokenizer):
-            return self.wanted_tokenizer
-        if self.wanted_tokenizer == "byte":
-            return Tokenizer.byte()
-        if self.wanted_tokenizer not in TOKENIZERS:
-            return Tokenizer.from_file(self.wanted_tokenizer)
-        texts = (text for rows in self.corpus.rows("train").iter(256) for text in rows["text"])
-        if self.wanted_tokenizer == "word":
-            return Tokenizer.word(texts, self.vocab_size, self.min_count)
-        return (
-            Tokenizer.char(texts) if self.wanted_tokenizer == "char" else Tokenizer.bpe(texts, self.vocab_size or 1024)
-        )
+    def tokenizer(self) -> Tokenizer:  # type: ignore[override]  # made when it is first asked for
+        """The tokenizer, trained on the training split unless it was given."""
+        return self.make_tokenizer(["text"], bpe_size=1024)
 
     def _column(self, split: str) -> tuple[Tensor, TextFacts]:
         if split not in self._columns:
@@ -223,10 +164,10 @@ class TextDataModule(SequenceDataModule):
         return facts
 
     def training_batches(self, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
-        """The batches that one rank trains on.
+        """The training batches of one rank.
 
         Raises:
-            InputError: the text is too short, or has no target of those that were chosen.
+            InputError: the text is too short, or has none of the chosen targets.
         """
         batches = self._training(self.batch_size, replica)
         if self.targets == "all":
@@ -236,14 +177,13 @@ class TextDataModule(SequenceDataModule):
 
     def _training(self, batch_size: int, replica: Replica) -> Batches:
         if isinstance(self.corpus, StreamedCorpus):
-            buffer = self.shuffle_buffer if self.shuffle else 0
             return StreamedWindows(
                 self.corpus,
                 self.tokenizer,
                 self.length,
                 batch_size,
                 self.stride,
-                buffer,
+                self.shuffle_buffer if self.shuffle else 0,
                 self.seed,
                 replica,
                 self.bos,
@@ -265,16 +205,16 @@ class TextDataModule(SequenceDataModule):
         piece: int | None = None,
         rows: int | None = None,
     ) -> Batches:
-        """The batches by which one rank scores a split: together, every token exactly once, or those chosen.
+        """The batches of a split that one rank scores; together, the ranks score every (chosen) target exactly once.
 
         Args:
-            split: which text.
-            replica: which rank this is.
-            lanes: with carry, in how many lanes the text is read; only the first token of a lane has no context.
-            stride: without carry, how many tokens a window scores; those before them are context.
-            piece: with carry, tokens T of a batch, which changes nothing but the speed; 256 or the length of training,
-                whichever is longer, where not given. Where chosen targets of a row are scored, rows are as in training.
-            rows: without carry, how many windows are in a batch; as in training where not given.
+            split: name of the split.
+            replica: rank and number of processes.
+            lanes: with carry, number of lanes; only the first token of a lane has no context.
+            stride: without carry, number of tokens that a window scores; those before them are context.
+            piece: with carry, positions T of a batch, which changes nothing but the speed; default: 256 or the length
+                of training, whichever is longer. If chosen targets of a row are scored, rows are as in training.
+            rows: without carry, windows in a batch; default: as in training.
         """
         column = self.tokens(split)
 

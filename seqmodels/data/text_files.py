@@ -1,4 +1,4 @@
-"""Text files on disk: which there are, what they say, where a document begins and ends."""
+"""Text files on disk: found, decoded, and cut into rows with the borders of documents."""
 
 import codecs
 import gzip
@@ -14,28 +14,32 @@ from typing import BinaryIO, cast
 from seqmodels.errors import InputError
 
 SUFFIXES = (".txt", ".text", ".md", ".rst", ".tex", ".py", ".c", ".h", ".js", ".html")
-"""What counts as text inside a directory, also with `.gz` behind it. A file named by itself may end in anything."""
+"""Suffixes of text files in a directory, also with `.gz` behind. A file that is given itself may have any suffix."""
 
-PIECE = 1 << 16
-"""Characters after which a long document is cut at the next line end; the pieces are tokenized side by side."""
+PIECE_CHARACTERS = 1 << 16
+"""Characters after which a long document is cut at the next line end; the pieces are tokenized in parallel."""
 
-LONGEST = 1 << 20
-"""Characters after which it is cut at a space, or anywhere, where no line ends: memory stays flat for any text."""
+MOST_PIECE_CHARACTERS = 1 << 20
+"""Characters after which it is cut at a space, or anywhere, if no line ends: memory stays flat for any text."""
 
-CHUNK = 1 << 20
+READ_BYTES = 1 << 20
 """Bytes that are read at a time."""
 
-NOT_LEARNED_FROM = {"test", "tests", "idle_test", "encodings", "pydoc_data", "lib2to3", "site-packages", "__pycache__"}
-"""Folders of the standard library left out: tests, tables and generated text."""
+EXCLUDED_FOLDERS = {"test", "tests", "idle_test", "encodings", "pydoc_data", "lib2to3", "site-packages", "__pycache__"}
+"""Folders of the standard library that are left out: tests, tables and generated text."""
 
 
 def suffix(path: Path) -> str:
-    """How the name of a file ends, in lower case and without the `.gz` behind."""
+    """The suffix of a file in lower case, without `.gz`."""
     return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
 
 
 def text_files(directory: Path, others: Iterable[str] = ()) -> list[Path]:
-    """All text files below a directory, and those with other suffixes, in the order of their names.
+    """All text files below a directory, sorted by path.
+
+    Args:
+        directory: the directory.
+        others: more suffixes to include.
 
     Raises:
         InputError: there is none.
@@ -51,15 +55,15 @@ def text_files(directory: Path, others: Iterable[str] = ()) -> list[Path]:
 
 
 def standard_library() -> list[Path]:
-    """The running interpreter's own source, without tests: every file of plain ASCII.
+    """The source of the running Python's standard library, without tests: every file of plain ASCII.
 
     Raises:
-        InputError: this Python comes without its source.
+        InputError: this Python has no source.
     """
     root = Path(sysconfig.get_paths()["stdlib"])
     files = list[Path]()
     for folder, below, names in os.walk(root):
-        below[:] = set(below) - NOT_LEARNED_FROM  # and what is below them, thousands of files
+        below[:] = set(below) - EXCLUDED_FOLDERS  # and what is below them, thousands of files
         files += [Path(folder, name) for name in names if name.endswith(".py")]
     files.sort()
     files = [path for path in files if (content := path.read_bytes()).isascii() and content.strip()]
@@ -71,16 +75,16 @@ def standard_library() -> list[Path]:
 
 
 def read_text(path: Path) -> str:
-    """The whole of a UTF-8 text file, unzipped where it is gzipped, to the character.
+    """The whole text of a UTF-8 file, plain or gzipped, unchanged.
 
     Raises:
-        InputError: the file cannot be read, is empty, is damaged, or is not UTF-8.
+        InputError: see `chunks`.
     """
     return "".join(chunks(path))
 
 
 def chunks(path: Path) -> Iterator[str]:
-    """A UTF-8 text file in chunks of a bounded size, unzipped where it is gzipped, to the character.
+    """The text of a UTF-8 file, plain or gzipped, in chunks of a bounded size.
 
     Raises:
         InputError: the file cannot be read, is empty, is damaged, or is not UTF-8.
@@ -91,14 +95,14 @@ def chunks(path: Path) -> Iterator[str]:
             zipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             file = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw
-            while content := file.read(CHUNK):
+            while content := file.read(READ_BYTES):
                 text = decoder.decode(content)
                 lines += content.count(b"\n")
                 if text:
                     empty = False
                     yield text
             decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:  # of this chunk, and what the decoder kept of the one before
+    except UnicodeDecodeError as error:  # of this chunk and bytes kept from the one before
         line = lines + error.object.count(b"\n", 0, error.start)
         raise InputError(
             f"{str(path)!r} is not UTF-8: line {line:,} has byte {error.object[error.start]:#04x}; "
@@ -113,20 +117,22 @@ def chunks(path: Path) -> Iterator[str]:
 
 
 def cut(texts: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """A text that comes in chunks, cut into pieces: where they are cut does not depend on the chunks.
+    """Cut a text that comes in chunks into pieces, which do not depend on the chunks.
 
     Yields:
-        Pieces of `PIECE` characters and the rest of the line, none longer than `LONGEST`, and whether it is the last.
+        Pieces of `PIECE_CHARACTERS` and the rest of the line, none longer than `MOST_PIECE_CHARACTERS`, and whether it
+        is the last.
     """
     rest = ""
     for text in itertools.chain(texts, [None]):
         rest += text or ""
         low = 0
-        while len(rest) - low > PIECE:
-            behind = rest.find("\n", low + PIECE, low + LONGEST) + 1
-            if not behind and len(rest) - low > LONGEST:
-                behind = rest.rfind(" ", low + PIECE, low + LONGEST) + 1 or low + LONGEST
-            if not behind or (text is not None and behind == len(rest)):  # whether it is the last is not known yet
+        while len(rest) - low > PIECE_CHARACTERS:
+            least, most = low + PIECE_CHARACTERS, low + MOST_PIECE_CHARACTERS
+            behind = rest.find("\n", least, most) + 1
+            if not behind and len(rest) > most:
+                behind = rest.rfind(" ", least, most) + 1 or most
+            if not behind or (text is not None and behind == len(rest)):  # unknown yet whether it is the last
                 break
             yield rest[low:behind], text is None and behind == len(rest)
             low = behind
@@ -161,22 +167,24 @@ def _between(texts: Iterable[str], low: float, high: float) -> Iterator[str]:
             return
 
 
-def pieces(files: tuple[str, ...], first: float, last: float, stamps: tuple[str, ...]) -> Iterator[dict[str, object]]:
-    """The text of some files, or a share of it, in rows of a bounded size; no file is ever in memory as a whole.
+def file_rows(
+    files: tuple[str, ...], first: float, last: float, stamps: tuple[str, ...]
+) -> Iterator[dict[str, object]]:
+    """The text of files, or a part of it, in rows of a bounded size; no file is ever in memory as a whole.
 
     Args:
         files: paths; each file is one document.
-        first: where to begin, as a share of all characters.
-        last: where to end.
-        stamps: size and time of each file; not read, but part of what the cached result depends on.
+        first: start of the part, as a fraction of all characters.
+        last: its end.
+        stamps: size and time of each file; part of the key of the cached rows.
 
     Yields:
-        Rows of `text`, with `starts` and `ends` true where a document does so.
+        Rows of `text`, with `starts` and `ends` true where a document starts or ends.
 
     Raises:
-        InputError: a file cannot be read, or the share has no character.
+        InputError: a file cannot be read, or the part has no characters.
     """
-    lengths = [sum(map(len, chunks(Path(file)))) for file in files]  # read twice: a share is one of characters
+    lengths = [sum(map(len, chunks(Path(file)))) for file in files]  # read twice: fractions are of characters
     total = sum(lengths)
     begin, end = int(first * total), int(last * total)
     if begin >= end:
@@ -188,7 +196,7 @@ def pieces(files: tuple[str, ...], first: float, last: float, stamps: tuple[str,
         if low >= high:
             continue
         for text, opens, closes in document(Path(file), low, high):
-            # A text that is one single document has no boundary inside, and none at its end.
+            # A text of a single document has no border, not even at its end.
             yield {
                 "text": text,
                 "starts": opens and low == 0,

@@ -1,7 +1,4 @@
-"""Many texts to token ids: in parallel processes where that pays, with a bar where someone is watching.
-
-The token column: a split of a corpus as one long row of token ids, memory-mapped.
-"""
+"""The token column: a split of a corpus as one long row of token ids, tokenized in parallel and memory-mapped."""
 
 import contextlib
 import hashlib
@@ -29,30 +26,33 @@ from torch import Tensor
 from seqmodels.batch import BOS, EOS, UNK
 from seqmodels.data.tokenizers import Tokenizer
 
-LARGE = 1 << 25
-"""Bytes of text from which on processes, and a bar, are worth their start."""
+PARALLEL_BYTES = 1 << 25
+"""Bytes of text from which on several processes and a progress bar are used."""
 
-TOGETHER = 1 << 20
+GROUP_CHARACTERS = 1 << 20
 """Characters that are encoded at a time, and sent to a process."""
+
+COLUMN_VERSION = 3
+"""Increased when the same text and tokenizer make another column or other facts, so that no stale one is found."""
 
 T = TypeVar("T")
 
 _tokenizer: Tokenizer
-"""What a forked process encodes with."""
+"""The tokenizer of a forked process."""
 
 
 def width(tokenizer: Tokenizer) -> type[np.signedinteger]:
-    """The smallest type that holds all ids of a vocabulary: int16 or int32."""
+    """The smallest type for all ids of a vocabulary: int16 or int32."""
     return np.int16 if tokenizer.vocab_size <= 1 << 15 else np.int32
 
 
 def grouped(rows: Iterable[T], characters: Callable[[T], int]) -> Iterator[list[T]]:
-    """Rows in groups of about `TOGETHER` characters, so that many short ones are encoded at once."""
+    """Rows in groups of about `GROUP_CHARACTERS`, so that many short ones are encoded at once."""
     group, together = list[T](), 0
     for row in rows:
         group.append(row)
         together += characters(row)
-        if together >= TOGETHER:
+        if together >= GROUP_CHARACTERS:
             yield group
             group, together = [], 0
     if group:
@@ -67,21 +67,21 @@ def encode(tokenizer: Tokenizer, texts: list[str]) -> list[np.ndarray]:
 def encode_all(
     texts: Iterable[str], tokenizer: Tokenizer, size: int, processes: int | None = None
 ) -> Iterator[np.ndarray]:
-    """Token ids of texts, one after the other and in their order; only a few groups of them are in memory.
+    """Token ids of texts in their order; only a few groups of them are in memory.
 
     Args:
-        texts: what to encode.
-        tokenizer: what to encode with.
+        texts: the texts.
+        tokenizer: the tokenizer.
         size: bytes of all texts together.
-        processes: how many to encode with; where not given, one for each core that this process may use, if the text is
-            large and processes can be forked. In one process the library itself uses all cores, but lists of ids become
-            arrays one after the other.
+        processes: number of processes; default: one for each core that this process may use, if the text is large and
+            processes can be forked. In one process the library itself uses all cores, but lists of ids become arrays
+            one after the other.
 
     Yields:
         (N,) int16 or int32 for each text.
     """
     if processes is None:
-        processes = _cores() if size >= LARGE and sys.platform == "linux" else 1
+        processes = _cores() if size >= PARALLEL_BYTES and sys.platform == "linux" else 1
     groups = grouped(texts, len)
     encoded = _in_processes(groups, tokenizer, processes) if processes > 1 else (encode(tokenizer, g) for g in groups)
     console = Console(file=sys.stdout)
@@ -89,10 +89,10 @@ def encode_all(
         for group in track(
             encoded,
             f"tokenizing {size / 1e6:,.0f} MB",
-            total=-(-size // TOGETHER),
+            total=-(-size // GROUP_CHARACTERS),
             console=console,
             transient=True,
-            disable=size < LARGE or not console.is_terminal,
+            disable=size < PARALLEL_BYTES or not console.is_terminal,
         ):
             yield from group
 
@@ -104,7 +104,7 @@ def _cores() -> int:
 def _in_processes(
     groups: Iterable[list[str]], tokenizer: Tokenizer, processes: int
 ) -> Generator[list[np.ndarray], None, None]:
-    """The groups encoded by forked processes, in their order; no more of them are under way than keep all busy.
+    """The groups encoded by forked processes, in their order; just enough of them are under way to keep all busy.
 
     Forked, since a fresh interpreter would run the program of a user once more where it has no main guard, and would
     load torch for nothing.
@@ -129,7 +129,7 @@ def _in_processes(
 
 
 def _begin(tokenizer: Tokenizer) -> None:
-    """In a forked process: it has one thread, without those that the library had before the fork."""
+    """Initialize a forked process, which lacks the threads that the library had before the fork."""
     global _tokenizer
     _tokenizer = tokenizer
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -139,13 +139,9 @@ def _encode(texts: list[str]) -> list[np.ndarray]:
     return encode(_tokenizer, texts)
 
 
-LAYOUT = 3
-"""Changes when the same text and tokenizer make another column or other facts: nothing stale is found in the cache."""
-
-
 @dataclass(frozen=True)
 class TextFacts:
-    """What a split holds: counts, and a hash of its text to tell whether two runs saw the same."""
+    """Counts of a split, and a hash of its text, which tells whether two runs saw the same."""
 
     tokens: int
     characters: int
@@ -155,10 +151,10 @@ class TextFacts:
     sha256: str
 
     def bits_per_byte(self, nats: float) -> float:
-        """Bits per byte of the text as it stands, from nats summed over all of its tokens.
+        """Bits per byte of the text, from nats summed over all of its tokens.
 
-        Exact for every tokenizer, also one that leaves out white space or has unknown tokens; `Tokenizer.sizes`, by
-        which batches are measured, can only say what a token stands for.
+        Exact for every tokenizer, even with lost white space or unknown tokens; `Tokenizer.sizes`, by which batches
+        are measured, only knows the text of the tokens.
         """
         return nats / math.log(2) / self.bytes
 
@@ -168,13 +164,12 @@ def tokenize_column(
 ) -> tuple[Tensor, TextFacts]:
     """All documents one after the other, each between BOS and EOS, and BOS at the very start in any case.
 
-    Tokenized once for a text and a tokenizer, wherever the text lies and however many processes ask for it: the result
-    lies in the cache of `datasets` as a flat file of 2 or 4 bytes a token, which is written as the tokens are made and
-    mapped into memory, not read.
+    A text is tokenized once by a tokenizer, wherever its files are and however many processes ask for it: the column is
+    a file of 2 or 4 bytes a token in the cache of `datasets`, memory-mapped.
 
     Args:
         rows: `text`, `starts` and `ends` as in `corpora.Corpus`.
-        tokenizer: what to encode with.
+        tokenizer: the tokenizer.
         bos: begin each document with BOS.
         eos: end each with EOS.
 
@@ -186,23 +181,23 @@ def tokenize_column(
     text = once(folder / f"{_key(rows._fingerprint)}.text.json", lambda _: _read(rows))
     name = _key(bos, eos, text, tokenizer.json)
     facts = once(folder / f"{name}.json", lambda path: _tokenize(path, rows, text["bytes"], tokenizer, bos, eos))
-    # Copy-on-write, since torch warns about arrays that nobody may write to; nobody does.
+    # Copy-on-write, since torch warns about read-only arrays.
     ids = torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))
     return ids, TextFacts(**facts, **{name: text[name] for name in ("characters", "bytes", "documents", "sha256")})
 
 
 def _key(*made_of: object) -> str:
-    return hashlib.sha256(json.dumps([LAYOUT, *made_of]).encode()).hexdigest()[:24]
+    return hashlib.sha256(json.dumps([COLUMN_VERSION, *made_of]).encode()).hexdigest()[:24]
 
 
 def once(path: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """A record that is made where it is not there yet, by one process while all others wait for it.
+    """A JSON record from a file, made by one process, while the others wait, if there is no such file.
 
-    It is written beside its place and then renamed: a process that is killed leaves nothing that is taken for whole.
+    It is renamed when it is complete: a killed process leaves no partial record.
 
     Args:
-        path: where the record lies as JSON.
-        make: makes it, and may leave other files in the same folder before it returns.
+        path: the file.
+        make: makes the record, and may write other files to the same folder.
     """
     if not path.exists():
         with FileLock(path.with_suffix(".lock")):
@@ -215,13 +210,13 @@ def once(path: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
 
 
 def _each(rows: datasets.Dataset) -> Iterator[tuple[str, bool, bool]]:
-    """A text, whether a document starts with it, and whether one ends: for each row, a few at a time."""
+    """The text of each row, whether a document starts with it, and whether one ends."""
     for batch in rows.iter(64):
         yield from zip(batch["text"], batch["starts"], batch["ends"], strict=True)
 
 
 def _read(rows: datasets.Dataset) -> dict[str, Any]:
-    """Facts of a text that no tokenizer changes, and a hash of where it is cut into rows and documents."""
+    """Facts of a text that do not depend on the tokenizer, and a hash of the cuts between rows and documents."""
     digest, cuts = hashlib.sha256(), hashlib.sha256()
     characters = size = documents = 0
     for number, (text, starts, ends) in enumerate(_each(rows)):
@@ -237,7 +232,7 @@ def _read(rows: datasets.Dataset) -> dict[str, Any]:
 def _tokenize(
     record: Path, rows: datasets.Dataset, size: int, tokenizer: Tokenizer, bos: bool, eos: bool
 ) -> dict[str, Any]:
-    """Write the column beside its record, as the tokens are made; gives how many they are."""
+    """Write the column to a file beside its record, piece by piece; returns the counts of tokens."""
     beside = record.with_suffix(".npy.part")
     tokens = unknown = 0
     with beside.open("wb") as file:
@@ -255,6 +250,6 @@ def _tokenize(
 
 
 def _write_header(file: BinaryIO, tokens: int, dtype: type[np.signedinteger]) -> None:
-    """What stands before the tokens; numpy leaves room in it for any number of them (NEP 1, version 1.0)."""
+    """The header of a .npy file; numpy leaves room in it for any number of tokens (NEP 1, version 1.0)."""
     described = np.lib.format.dtype_to_descr(np.dtype(dtype))
     np.lib.format.write_array_header_1_0(file, {"descr": described, "fortran_order": False, "shape": (tokens,)})

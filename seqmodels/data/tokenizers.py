@@ -1,4 +1,4 @@
-"""Text to token ids and back: one wrapped `tokenizers.Tokenizer`, whatever the units."""
+"""The tokenizer: text to token ids and back, by one wrapped `tokenizers.Tokenizer` for all kinds of tokens."""
 
 import functools
 import os
@@ -14,7 +14,14 @@ from torch import Tensor
 
 from seqmodels.batch import SPECIAL_TOKENS, UNK
 from seqmodels.config import Recorded
-from seqmodels.data.vocabularies import LARGEST, check_tokenizer, guarded, numbered, spelled_bytes, word_level
+from seqmodels.data.vocabularies import (
+    TOKENIZER_CHARACTERS,
+    check_tokenizer,
+    guarded,
+    numbered,
+    spelled_bytes,
+    word_level,
+)
 from seqmodels.errors import InputError
 from seqmodels.files import check_regular, local, read_small
 
@@ -25,26 +32,25 @@ NEWLINE = len(SPECIAL_TOKENS)
 """Id of the line end in a vocabulary of words."""
 
 HALF = "\N{REPLACEMENT CHARACTER}"
-"""What stands for an unknown character, and for one of which only some bytes are there."""
+"""Stands for an unknown character, and for one of which some bytes are missing."""
 
 
 class Tokenizer(Recorded):
     """A vocabulary of characters, bytes, subwords or words. Ids 0 to 3 are PAD, BOS, EOS and UNK.
 
-    With bytes and byte-level BPE every string survives `decode(encode(text))`; a character that the vocabulary
-    of characters lacks becomes UNK, and so does a word that the vocabulary of words lacks. The names of special
-    tokens inside a text are ordinary text; among words, they are unknown.
+    With bytes and byte-level BPE every string survives `decode(encode(text))`; characters and words that the
+    vocabulary lacks become UNK. The names of special tokens inside a text are ordinary text; among words, they are
+    unknown.
 
-    Tokenizers from elsewhere work as well: where the first four tokens are not these, all ids are moved up by four,
-    and the token that stands there for the unknown becomes UNK. What such a tokenizer would put around a text, cut off
-    or pad is left to this package.
+    In other tokenizers, whose first four tokens are not these, all ids are moved up by four, and the unknown token
+    becomes UNK. Their templates, truncation and padding are not used.
 
     Args:
         json: the tokenizer as `tokenizers.Tokenizer.to_str` writes it; `char`, `byte`, `bpe`, `word` and `from_file`
             make one.
 
     Raises:
-        InputError: the text is no such tokenizer.
+        InputError: it is no such JSON.
     """
 
     def __init__(self, json: str) -> None:
@@ -59,14 +65,14 @@ class Tokenizer(Recorded):
         self._shift = 0 if first == SPECIAL_TOKENS else len(SPECIAL_TOKENS)
         decoder = self._tokenizer.decoder
         self._by_bytes = isinstance(decoder, decoders.ByteLevel)
-        # Whether a token adds the same to a text wherever it stands.
+        # Whether a token adds the same text in every context.
         self._plain = self._by_bytes or (isinstance(decoder, decoders.Fuse) and not self._shift)
         words = isinstance(self._tokenizer.model, models.WordLevel) and not self._shift
         self._words = words and self._tokenizer.token_to_id("\n") == NEWLINE
 
     @classmethod
     def from_file(cls, path: str | Path) -> "Tokenizer":
-        """A `tokenizer.json`, as the `tokenizers` library writes it and as it comes with models on the hub.
+        """A `tokenizer.json` of the `tokenizers` library, such as those of models on the hub.
 
         Raises:
             InputError: there is no such file, or it is no such tokenizer.
@@ -74,7 +80,7 @@ class Tokenizer(Recorded):
         path = local(path)
         check_regular(path)
         try:
-            return cls(read_small(path, LARGEST))
+            return cls(read_small(path, TOKENIZER_CHARACTERS))
         except InputError as error:
             raise InputError(
                 f"{str(path)!r} is no tokenizer.json of the tokenizers library: {error}; expected what its "
@@ -83,7 +89,7 @@ class Tokenizer(Recorded):
 
     @classmethod
     def char(cls, texts: Iterable[str]) -> "Tokenizer":
-        """Every character that occurs in the texts."""
+        """Characters: every one that occurs in the texts."""
         seen: set[str] = set()
         for text in texts:
             seen.update(text)
@@ -95,7 +101,7 @@ class Tokenizer(Recorded):
 
     @classmethod
     def byte(cls) -> "Tokenizer":
-        """The 256 bytes of UTF-8."""
+        """Bytes of UTF-8."""
         tokenizer = tokenizers.Tokenizer(
             models.BPE(vocab=numbered(sorted(pre_tokenizers.ByteLevel.alphabet())), merges=[])
         )
@@ -108,8 +114,11 @@ class Tokenizer(Recorded):
         """Byte-level byte-pair encoding (Sennrich et al. 2016; Radford et al. 2019), trained on the texts.
 
         Args:
-            texts: what to count pairs in.
-            vocab_size: at most so many tokens, at least 260: the special tokens and all bytes.
+            texts: training texts.
+            vocab_size: most tokens, at least 260: the special tokens and all bytes.
+
+        Raises:
+            InputError: the vocabulary is smaller.
         """
         least = len(SPECIAL_TOKENS) + 256
         if vocab_size < least:
@@ -130,37 +139,37 @@ class Tokenizer(Recorded):
 
     @classmethod
     def word(cls, texts: Iterable[str], vocab_size: int | None = None, min_count: int = 1) -> "Tokenizer":
-        r"""Words as white space separates them, and the end of a line, "\n", as a token of its own.
+        r"""Words separated by white space, and the end of a line, "\n", as a token of its own.
 
-        So every line's end is predicted once: "\n" plays the part of the <eos> that ends each line by the custom for
-        WikiText and the Penn Treebank, and counts and perplexities compare with those of the literature. `<unk>` in a
+        The end of each line is predicted once: "\n" takes the role of the <eos> that customarily ends each line of
+        WikiText and the Penn Treebank, so counts and perplexities compare with those of the literature. `<unk>` in a
         text, as these have it, is UNK. Decoding joins words by single spaces, without any around "\n": all other white
         space is lost.
 
         Args:
-            texts: what to count words in.
-            vocab_size: at most so many tokens, the most frequent words; None for all.
-            min_count: only words that occur as often as that.
+            texts: training texts.
+            vocab_size: most tokens, the most frequent words; None for all words.
+            min_count: least number of occurrences of a word.
 
         Raises:
-            InputError: there would be room for no word.
+            InputError: the vocabulary has no room for a word.
         """
         return cls(word_level(texts, vocab_size, min_count))
 
     @functools.cached_property
     def vocab_size(self) -> int:
-        """How many tokens V there are, special ones included."""
+        """Number of tokens V, special ones included."""
         return self._shift + max(self._tokenizer.get_vocab().values(), default=-1) + 1
 
     @functools.cached_property
     def _model(self) -> dict[str, Any]:
-        """The settings of the model inside, without its vocabulary."""
+        """The settings of the wrapped model, without its vocabulary."""
         found: dict[str, Any] = loads(self._tokenizer.to_str())["model"]
         return {name: value for name, value in found.items() if name not in ("vocab", "merges")}
 
     @functools.cached_property
     def _unknown(self) -> int | None:
-        """Id inside of the unknown token, if there is one."""
+        """The wrapped tokenizer's id of its unknown token, if it has one."""
         if self._model["type"] == "Unigram":
             number: int | None = self._model["unk_id"]
             return number
@@ -183,56 +192,56 @@ class Tokenizer(Recorded):
             return self._outer(list(self._tokenizer.encode(text, add_special_tokens=False).ids))
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where each token of `encode(text)` stands: its first character, and the one behind its last."""
+        """Index of the first character of each token of `encode(text)`, and the index behind its last."""
         with guarded("cut a text into tokens"):
             return list(self._tokenizer.encode(text, add_special_tokens=False).offsets)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of many texts, on all cores."""
+        """Token ids of several texts, on all cores."""
         with guarded("cut texts into tokens"):
             found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [self._outer(encoding.ids) for encoding in found]
 
     def places(self, text: str) -> tuple[list[int], list[int]]:
-        """Token ids of a text, and for each token the number of the last character that it has part in."""
+        """Token ids of a text, and the index of the last character of each token."""
         with guarded("cut a text into tokens"):
             encoding = self._tokenizer.encode(text, add_special_tokens=False)
         return self._outer(list(encoding.ids)), [max(behind, 1) - 1 for _, behind in encoding.offsets]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text that token ids stand for, special tokens left out."""
+        """The text of token ids, without special tokens."""
         if self._plain:
             return b"".join(self.token_bytes[i] for i in ids).decode("utf-8", errors="replace")
         with guarded("write a text"):
             return str(self._tokenizer.decode(self._inner(ids), skip_special_tokens=True))
 
     def writer(self, before: Iterable[int] = ()) -> Callable[[int], bytes]:
-        """A function that takes one token after the other and says what each adds to the text, in UTF-8.
+        """A function to decode one token after the other: it returns the UTF-8 that each adds to the text.
 
-        What a word adds depends on what stands before it: a space, unless it begins a line. A token that completes no
-        character may add nothing until the next does.
+        A word adds a space before it, unless it begins a line. A token that completes no character may add nothing
+        until the next one does.
 
         Args:
-            before: the tokens that the text begins with.
+            before: the first tokens of the text.
         """
         if self._plain:
             return self.token_bytes.__getitem__
-        told, coming = list(before), list[int]()
+        written, pending = list(before), list[int]()
 
         def write(token: int) -> bytes:
-            nonlocal told, coming
-            coming.append(token)
-            text = self.decode([*told, *coming])
+            nonlocal written, pending
+            pending.append(token)
+            text = self.decode([*written, *pending])
             if token >= UNK and text.endswith(HALF):
                 return b""
-            if added := text[len(self.decode(told)) :]:
-                told, coming = coming, []
+            if added := text[len(self.decode(written)) :]:
+                written, pending = pending, []
             return added.encode()
 
         return write
 
     def unknown(self, text: str) -> str:
-        """The distinct characters, or words, of a text that the vocabulary lacks."""
+        """The distinct characters or words of a text that are not in the vocabulary."""
         if self._words:
             pieces = {word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(text)} - {SPECIAL_TOKENS[UNK]}
             return " ".join(sorted(word for word in pieces if (self._tokenizer.token_to_id(word) or 0) < UNK))
@@ -242,7 +251,7 @@ class Tokenizer(Recorded):
 
     @functools.cached_property
     def token_bytes(self) -> list[bytes]:
-        """What every token adds to a text in the midst of it, in UTF-8: empty for special tokens but UNK.
+        """The UTF-8 that each token adds in the middle of a text: empty for special tokens but UNK.
 
         UNK is U+FFFD, or among words ` <unk>`. Words have the space before them.
         """
@@ -267,17 +276,16 @@ class Tokenizer(Recorded):
 
     @functools.cached_property
     def sizes(self) -> Tensor:
-        r"""Characters and bytes that each token stands for, int64 (2, V).
+        r"""Numbers of characters and bytes of each token, int64 (2, V).
 
-        A character counts where its first byte does. UNK counts as one character of one byte: what it was is
-        not known any more, so a figure per byte errs to the worse side.
+        A character counts with its first byte. UNK counts as one character of one byte, since its text is lost; bits
+        per byte are then too high.
 
-        A word counts with one white space beside it, `<unk>` with the five characters that it is written in, and "\n"
-        as nothing, being the white space behind the word before. So the sums are exact where words stand one space or
-        line end apart and a line end closes the text. Of more white space, as at empty lines, around the lines of
-        WikiText or in indentation, the rest is not counted: a figure per byte errs to the worse side again, and
-        `TextFacts.bits_per_byte` is exact. What a tokenizer from elsewhere adds to a text or takes away from it, such
-        as a space before the first word, is off in the same way.
+        A word counts with one white space beside it, `<unk>` with its five characters, and "\n" as nothing, being the
+        white space behind the word before. So the sums are exact if words stand one space or line end apart and a line
+        end closes the text. More white space, such as empty lines, indentation and the spaces around the lines of
+        WikiText, is not counted: bits per byte are too high again, and `TextFacts.bits_per_byte` is exact. Text that
+        another tokenizer adds or removes, such as a space before the first word, is miscounted in the same way.
         """
         characters = [sum(byte & 0xC0 != 0x80 for byte in token) for token in self.token_bytes]
         sizes = torch.tensor([characters, [len(token) for token in self.token_bytes]])

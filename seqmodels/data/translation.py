@@ -1,52 +1,48 @@
-"""Sentences with their translations as a data module."""
+"""The data module of sentences with their translations."""
 
 import functools
-from collections.abc import Iterator
 from typing import get_args
 
-import datasets
 import torch
 from torch import Tensor
 
-from seqmodels.data.base import SequenceDataModule
+from seqmodels.data.base import CorpusDataModule
 from seqmodels.data.bpe_dropout import BpeDropout
 from seqmodels.data.buckets import Buckets, Layout, Sentences
-from seqmodels.data.corpora import no_bars
-from seqmodels.data.parallel_corpora import SIDES, ParallelCorpus, load_parallel
+from seqmodels.data.corpora import Corpus, no_bars
+from seqmodels.data.parallel_corpora import SIDES, load_parallel
 from seqmodels.data.sampler import Replica
 from seqmodels.data.tables import marked
 from seqmodels.data.token_column import TextFacts, tokenize_column
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.errors import InputError
 
-TOKENIZERS = ("bpe", "word", "char", "byte")
 
+class TranslationDataModule(CorpusDataModule):
+    """Sentences with their translations, in batches of similar lengths under a budget of tokens.
 
-class TranslationDataModule(SequenceDataModule):
-    """Sentences with their translations, in batches of like lengths under a budget of tokens.
-
-    Validation and test score every pair exactly once, however long it is; from training, pairs are dropped of which a
-    side is empty or longer than `max_length`, and `dropped` says how many.
+    Validation and test score every pair exactly once, however long it is. Training drops the pairs of which a side is
+    empty or longer than `max_length`; `dropped` counts them.
 
     Args:
         data: "phrases" for the built-in corpus, two text files with a sentence a line, a directory with such files for
             each split (train.en, train.fr.gz, ...), a table or a directory of tables, or a hub name.
-        source: language to translate from: how files end, a column, or a key of the column "translation".
+        source: language to translate from: the suffix of files, a column, or a key of the column "translation".
         target: language to translate to, likewise.
         subset: configuration of a hub dataset.
         tokenizer: bpe, word, char or byte, or the path of a tokenizer.json for both sides; from Python also a
-            Tokenizer that is there already.
-        vocab_size: most tokens of a vocabulary of bpe, 4096 where not given, or of words, all where not given.
-        min_count: how often a word must occur to be in a vocabulary of words.
-        joint: one vocabulary for both sides, so that names and numbers look alike.
+            Tokenizer.
+        vocab_size: largest size of a bpe or word vocabulary; default: 4096 for bpe, all words for word.
+        min_count: least number of occurrences of a word in a word vocabulary.
+        joint: one vocabulary for both sides, so that names and numbers have the same tokens.
         max_tokens: most tokens of a batch on each device, padding included: pairs times the longest side.
-        max_length: most tokens of a side of a pair in training.
+        max_length: most tokens of a side of a training pair.
         layout: pair, source and target apart, for an encoder and a decoder; or joined, both in one row with BOS
             between and the loss on the target alone, for a language model.
-        bpe_dropout: share of the merges of bpe that are left out at random in training, anew in each epoch.
-        val_fraction: share of the sources that validate where there is no validation split.
-        seed: what the order of the data depends on; on the command line, the first weights too.
-        num_workers: processes that gather batches.
+        bpe_dropout: probability of leaving out a BPE merge in training: words are re-segmented in every epoch.
+        val_fraction: fraction of the sources that validate where there is no validation split.
+        seed: random seed of the order of the data; on the command line, of the initial weights too.
+        num_workers: processes that load batches.
 
     Raises:
         InputError: a value cannot be used, or two contradict each other.
@@ -73,30 +69,23 @@ class TranslationDataModule(SequenceDataModule):
         seed: int = 1,
         num_workers: int = 0,
     ) -> None:
-        super().__init__(data if isinstance(data, str) else data[-1], seed, num_workers)
-        for name, value in {"max_tokens": max_tokens, "max_length": max_length, "min_count": min_count}.items():
-            if value < 1:
-                raise InputError(f"{name}={value} was given; expected at least 1")
+        name = data if isinstance(data, str) else data[-1]
+        sizes = {"max_tokens": max_tokens, "max_length": max_length}
+        super().__init__(name, tokenizer, vocab_size, min_count, seed, num_workers, **sizes)
         if source == target:
             raise InputError(f"source and target were both given as {source!r}; expected two languages")
         if layout not in get_args(Layout):
             raise InputError(f"layout={layout!r} was given; choose pair or joined")
         self.joint = joint or layout == "joined" or tokenizer == "byte" or isinstance(tokenizer, Tokenizer)
         self.wanted, self.languages, self.subset = data, (source, target), subset
-        self.wanted_tokenizer, self.vocab_size, self.min_count = tokenizer, vocab_size, min_count
         self.max_tokens, self.max_length, self.layout = max_tokens, max_length, layout
         self.val_fraction, self.bpe_dropout = val_fraction, bpe_dropout
         self._columns: dict[tuple[str, str], tuple[Tensor, TextFacts]] = {}
 
     @functools.cached_property
-    def corpus(self) -> ParallelCorpus:
-        """The sentences in their splits."""
+    def corpus(self) -> Corpus:  # type: ignore[override]  # read when it is first asked for
+        """The sentences in their splits: columns `source` and `target`."""
         return load_parallel(self.wanted, *self.languages, subset=self.subset, val_fraction=self.val_fraction)
-
-    @property
-    def origin(self) -> str:
-        """See `SequenceDataModule.origin`."""
-        return self.corpus.origin
 
     @property
     def extent(self) -> str:
@@ -105,16 +94,11 @@ class TranslationDataModule(SequenceDataModule):
         return f"{len(self.sentences('train')[0]) - self.dropped:,} pairs to train on{dropped}"
 
     def examples(self, split: str, count: int = 4) -> list[tuple[str, str]]:
-        """Some pairs of a split, from all over it."""
+        """Pairs of a split, evenly spaced."""
         rows = self.corpus.rows(split)
         count = min(count, len(rows))
-        places = [len(rows) * number // count for number in range(count)]
-        return [(rows[place]["source"], rows[place]["target"]) for place in places]
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """See `SequenceDataModule.splits`."""
-        return tuple(self.corpus.splits)
+        chosen = [rows[len(rows) * number // count] for number in range(count)]
+        return [(row["source"], row["target"]) for row in chosen]
 
     @property
     def size(self) -> int:
@@ -122,34 +106,18 @@ class TranslationDataModule(SequenceDataModule):
         return self.max_tokens
 
     @functools.cached_property
-    def tokenizer(self) -> Tokenizer:  # type: ignore[override]  # made when it is asked for
-        """That of the target, made from the training split where it has to be."""
-        return self._tokenizer(SIDES if self.joint else SIDES[1:])
+    def tokenizer(self) -> Tokenizer:  # type: ignore[override]  # made when it is first asked for
+        """The tokenizer of the target, trained on the training split unless it was given."""
+        return self.make_tokenizer(SIDES if self.joint else SIDES[1:], bpe_size=4096)
 
     @functools.cached_property
     def source_tokenizer(self) -> Tokenizer:
-        """That of the source; the same where the vocabulary is joint."""
-        return self.tokenizer if self.joint else self._tokenizer(SIDES[:1])
-
-    def _tokenizer(self, sides: tuple[str, ...]) -> Tokenizer:
-        kind = self.wanted_tokenizer
-        if isinstance(kind, Tokenizer):
-            return kind
-        if kind == "byte":
-            return Tokenizer.byte()
-        if kind not in TOKENIZERS:
-            return Tokenizer.from_file(kind)
-        texts = _texts(self.corpus.rows("train"), sides)
-        if kind == "char":
-            return Tokenizer.char(texts)
-        if kind == "word":
-            return Tokenizer.word(texts, self.vocab_size, self.min_count)
-        return Tokenizer.bpe(texts, self.vocab_size or 4096)
+        """The tokenizer of the source; with a joint vocabulary, that of the target."""
+        return self.tokenizer if self.joint else self.make_tokenizer(SIDES[:1], bpe_size=4096)
 
     def _column(self, split: str, side: str) -> tuple[Tensor, TextFacts]:
         if (split, side) not in self._columns:
-            rows = self.corpus.rows(split).select_columns([side])
-            rows = rows.rename_column(side, "text")
+            rows = self.corpus.rows(split).select_columns([side]).rename_column(side, "text")
             tokenizer = self.tokenizer if side == "target" else self.source_tokenizer
             with no_bars():
                 self._columns[split, side] = tokenize_column(marked(rows), tokenizer)
@@ -165,18 +133,18 @@ class TranslationDataModule(SequenceDataModule):
         return self._column(split, "target")[1]
 
     def kept(self, source: Sentences, target: Sentences) -> Tensor:
-        """Numbers of the pairs that are trained on, int64 (N,)."""
+        """Indices of the training pairs that are not dropped, int64 (N,)."""
         both = torch.stack([source.lengths, target.lengths])
         return ((both > 0) & (both <= self.max_length)).all(0).nonzero().squeeze(1)
 
     @property
     def dropped(self) -> int:
-        """How many pairs of the training split are not trained on."""
+        """Number of pairs of the training split that are not trained on."""
         source, target = self.sentences("train")
         return len(source) - len(self.kept(source, target))
 
     def training_batches(self, replica: Replica = Replica()) -> Buckets:  # noqa: B008 - immutable
-        """The batches that one rank trains on.
+        """The training batches of one rank.
 
         Raises:
             InputError: no pair is left, or one does not fit a batch.
@@ -196,14 +164,8 @@ class TranslationDataModule(SequenceDataModule):
         return Buckets(source, target, rows, self.max_tokens, self.layout, self.seed, replica)
 
     def scored_batches(self, split: str, replica: Replica = Replica()) -> Buckets:  # noqa: B008 - immutable
-        """The batches by which one rank scores a split: together, every pair exactly once."""
+        """The batches of a split that one rank scores; together, the ranks score every pair exactly once."""
         source, target = self.sentences(split)
         longest = int(torch.maximum(source.lengths + target.lengths, target.lengths).max()) + 2
         rows = torch.arange(len(source))
         return Buckets(source, target, rows, max(self.max_tokens, longest), self.layout, None, replica)
-
-
-def _texts(rows: datasets.Dataset, sides: tuple[str, ...]) -> Iterator[str]:
-    for batch in rows.iter(256):
-        for side in sides:
-            yield from batch[side]

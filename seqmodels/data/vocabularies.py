@@ -1,9 +1,7 @@
-"""Vocabularies under the special tokens: in what order, of which bytes, of which words.
+"""Vocabularies of bytes and words, and limits on tokenizers from files.
 
-A tokenizer as JSON, checked before the library that runs it reads it, and what that library does to texts, guarded.
-
-The library is compiled, and where memory does not suffice the whole process ends. So what would make it reserve
-memory by a few characters of a file is refused here: ids far apart, texts that a rule makes ever longer, and nesting.
+The tokenizers library is compiled: if it runs out of memory, the whole process ends. So a file that would make it
+reserve much memory by a few characters is refused here: ids far apart, rules that lengthen a text, deep nesting.
 """
 
 import contextlib
@@ -19,15 +17,25 @@ from seqmodels.batch import SPECIAL_TOKENS, UNK
 from seqmodels.errors import InputError
 from seqmodels.files import parse_json
 
+TOKENIZER_CHARACTERS = 64 << 20
+"""Most characters of a tokenizer's JSON."""
+FREE_IDS = 1 << 16
+"""Most unused ids below the largest one, beyond the number of tokens."""
+TOKENIZER_SETTING_CHARACTERS = 10_000
+"""Most characters of a string that is neither a token nor in one of `VOCABULARY_FIELDS`."""
+GROWTH = 1000
+"""Most times that all rules of a tokenizer together may lengthen a text."""
+VOCABULARY_FIELDS = ("vocab", "merges", "precompiled_charsmap", "added_tokens")
+
 
 def numbered(tokens: Iterable[str]) -> dict[str, int]:
-    """Ids for tokens, the special ones first."""
+    """Ids of tokens, behind the special ones."""
     return {token: number for number, token in enumerate([*SPECIAL_TOKENS, *tokens])}
 
 
 @functools.cache
 def _byte_of() -> dict[str, int]:
-    """Which byte each letter of the byte-level alphabet stands for (Radford et al. 2019).
+    """Bytes by the letters of the byte-level alphabet (Radford et al. 2019).
 
     Printable Latin-1 letters stand for themselves, the other bytes for the letters from U+0100 on.
     """
@@ -37,14 +45,14 @@ def _byte_of() -> dict[str, int]:
 
 
 def spelled_bytes(piece: str) -> bytes:
-    """The bytes that a token in the byte-level alphabet spells; one that is not in that alphabet stands for itself."""
+    """The bytes of a token in the byte-level alphabet; a token with other letters stands for itself."""
     if all(letter in _byte_of() for letter in piece):
         return bytes(_byte_of()[letter] for letter in piece)
     return piece.encode()
 
 
 def word_level(texts: Iterable[str], vocab_size: int | None, min_count: int) -> str:
-    """The JSON of a tokenizer of words, the most frequent first; see `Tokenizer.word`."""
+    """The JSON of a word tokenizer, the most frequent words first; see `Tokenizer.word`."""
     least = len(SPECIAL_TOKENS) + 2
     if (vocab_size is not None and vocab_size < least) or min_count < 1:
         raise InputError(
@@ -65,7 +73,7 @@ def word_level(texts: Iterable[str], vocab_size: int | None, min_count: int) -> 
     tokenizer.normalizer = normalizers.Replace(Regex(r"(?<!\S)<(?:pad|bos|eos)>(?!\S)"), SPECIAL_TOKENS[UNK])
     tokenizer.decoder = decoders.Sequence(
         [
-            decoders.WordPiece(prefix="\n\n", cleanup=False),  # a space before all but the first: no word begins so
+            decoders.WordPiece(prefix="\n\n", cleanup=False),  # a space before all words but the first
             decoders.Fuse(),
             decoders.Replace(Regex(" ?\n ?"), "\n"),
         ]
@@ -73,28 +81,16 @@ def word_level(texts: Iterable[str], vocab_size: int | None, min_count: int) -> 
     return tokenizer.to_str()
 
 
-LARGEST = 64 << 20
-"""Most characters of a tokenizer."""
-HOLES = 1 << 16
-"""Ids that may be free below the largest one, beside as many as there are tokens."""
-LONGEST = 10_000
-"""Most characters of a string that is neither a token nor a table."""
-GROWTH = 1000
-"""How much longer the rules of a tokenizer may make a text, all taken together."""
-TABLES = ("vocab", "merges", "precompiled_charsmap", "added_tokens")
-
-
 def check_tokenizer(json: str) -> None:
-    """Refuse a tokenizer that would need far more memory than it is large.
+    """Refuse a tokenizer that would need far more memory than its size.
 
-    Regular expressions are those of Oniguruma, which gives up on a text that it goes back and forth in for too long;
-    see `guarded`.
+    Regular expressions need no limit: Oniguruma gives up when it backtracks for too long; see `guarded`.
 
     Raises:
-        InputError: it would, or it is no tokenizer.
+        InputError: it exceeds a limit, or is no tokenizer.
     """
-    if len(json) > LARGEST:
-        raise InputError(f"the tokenizer has {len(json):,} characters; expected at most {LARGEST:,}")
+    if len(json) > TOKENIZER_CHARACTERS:
+        raise InputError(f"the tokenizer has {len(json):,} characters; expected at most {TOKENIZER_CHARACTERS:,}")
     found = parse_json(json, f"expected a tokenizer as JSON, and {json[:40]!r}...")
     model = found.get("model") if isinstance(found, dict) else None
     if not isinstance(model, dict):
@@ -104,7 +100,7 @@ def check_tokenizer(json: str) -> None:
     ids += [token.get("id") for token in added if isinstance(token, dict)] if isinstance(added, list) else [None]
     if not all(type(number) is int and number >= 0 for number in ids):
         raise InputError("the tokenizer has an id that is no number of at least 0")
-    if (largest := max(ids, default=0)) > 2 * len(ids) + HOLES:
+    if (largest := max(ids, default=0)) > 2 * len(ids) + FREE_IDS:
         raise InputError(f"the tokenizer has {len(ids):,} tokens and the id {largest:,}; expected few free ids below")
     growth = math.prod(_growths({name: part for name, part in found.items() if name != "added_tokens"}))
     if growth > GROWTH:
@@ -114,9 +110,12 @@ def check_tokenizer(json: str) -> None:
 
 
 def _growths(value: Any) -> Iterator[int]:
-    """By how much each rule makes a text longer; strings that are too long are refused on the way."""
-    if isinstance(value, str) and len(value) > LONGEST:
-        raise InputError(f"the tokenizer has a setting of {len(value):,} characters; expected at most {LONGEST:,}")
+    """The factor by which each rule can lengthen a text; strings that are too long are refused on the way."""
+    if isinstance(value, str) and len(value) > TOKENIZER_SETTING_CHARACTERS:
+        raise InputError(
+            f"the tokenizer has a setting of {len(value):,} characters; expected at most "
+            f"{TOKENIZER_SETTING_CHARACTERS:,}"
+        )
     if isinstance(value, list):
         for part in value:
             yield from _growths(part)
@@ -127,19 +126,19 @@ def _growths(value: Any) -> Iterator[int]:
         if "precompiled_charsmap" in value:
             yield 30
         for name, part in value.items():
-            if name not in TABLES:
+            if name not in VOCABULARY_FIELDS:
                 yield from _growths(part)
 
 
 @contextlib.contextmanager
 def guarded(what: str) -> Iterator[None]:
-    """Make an error of what the compiled library gives up on: a panic is no `Exception`, and has no public type.
+    """Turn failures of the compiled library into InputErrors: a panic is no `Exception`, and has no public type.
 
     Args:
-        what: what it was asked for.
+        what: the task of the library, for the message.
 
     Raises:
-        InputError: it gave up.
+        InputError: the library failed.
     """
     try:
         yield

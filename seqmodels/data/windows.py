@@ -1,8 +1,10 @@
-"""A token column as batches: sliding windows, or lanes whose state is carried. The only shift by one.
+"""Batches from a token column: sliding windows, or lanes whose state is carried.
 
-Each of these is a dataset of whole batches: `[epoch, k]` gathers batch k of an epoch at once, by one indexed
-read of a strided view. They differ in which positions they take; a task cannot tell them apart.
+Datasets of whole batches: `[epoch, k]` gathers batch k of an epoch by one indexed read of a strided view. The shift by
+one between inputs and targets is made in `shifted`, for every kind of text.
 """
+
+from abc import abstractmethod
 
 import torch
 from torch import Tensor
@@ -15,24 +17,24 @@ from seqmodels.errors import InputError
 def shifted(tokens: Tensor, continues: bool = False, goes_on: bool = False) -> Batch:
     """Inputs and targets from tokens (B, T + 1): the targets are the inputs one step later.
 
-    Nobody needs to predict that a document begins after another has ended, nor padding: BOS and PAD, the two
-    lowest ids, are never targets.
+    The beginning of another document cannot be predicted, and padding need not be: BOS and PAD, the two lowest ids,
+    are never targets.
     """
-    targets = torch.threshold(tokens[:, 1:].long(), BOS, IGNORE)  # what is not above BOS: PAD and BOS
+    targets = torch.threshold(tokens[:, 1:].long(), BOS, IGNORE)  # PAD and BOS are not above BOS
     return Batch(tokens[:, :-1].long(), targets, continues=continues, goes_on=goes_on)
 
 
-class Windows(Batches):
-    """Windows of `length` tokens, each read from a fresh state.
+class TrainingWindows(Batches):
+    """Windows of a token column for training, each read from the initial state.
 
     Args:
         column: token ids (N,).
         length: positions T of a window.
         batch_size: rows B on each rank.
-        stride: distance between the starts of neighbours.
-        shuffle: in random order, anew in each epoch, or as they come.
-        seed: what the order depends on.
-        replica: which rank this is.
+        stride: distance between the starts of neighbouring windows.
+        shuffle: random order, another one in each epoch, rather than that of the text.
+        seed: random seed of the order.
+        replica: rank and number of processes.
 
     Raises:
         InputError: the text is too short for one batch.
@@ -41,43 +43,65 @@ class Windows(Batches):
     def __init__(
         self, column: Tensor, length: int, batch_size: int, stride: int, shuffle: bool, seed: int, replica: Replica
     ) -> None:
-        together = batch_size * replica.world
-        if len(column) <= length:
+        self.column, self.length, self.batch_size, self.stride = column, length, batch_size, stride
+        self.shuffle, self.seed, self.replica = shuffle, seed, replica
+        self.count = self.find()
+        if self.count < batch_size * replica.world:
             raise InputError(
-                f"a window of length={length} does not fit a text of {len(column) - 1:,} tokens; "
-                "give a smaller length or more text"
+                f"a text of {len(column) - 1:,} tokens has {self.count} windows of length={length} at "
+                f"stride={stride}, fewer than a batch of {batch_size * replica.world}; give a smaller batch_size, "
+                "length or stride"
             )
-        self.view = column.unfold(0, length + 1, stride)  # (windows, T + 1), no copy
-        if len(self.view) < together:
-            raise InputError(
-                f"a text of {len(column) - 1:,} tokens has {len(self.view)} windows of length={length} at "
-                f"stride={stride}, fewer than a batch of {together}; give a smaller batch_size, length or stride"
-            )
-        self.batch_size, self.shuffle, self.seed, self.replica = batch_size, shuffle, seed, replica
+
+    @abstractmethod
+    def find(self) -> int:
+        """Find the windows; returns their number."""
+
+    @abstractmethod
+    def gather(self, rows: Tensor) -> Batch:
+        """The windows with these numbers, int64 (B,), as a batch."""
 
     def __len__(self) -> int:
-        return len(self.view) // (self.batch_size * self.replica.world)
+        return self.count // (self.batch_size * self.replica.world)
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
         epoch, step = place
         rows = examples(
-            len(self.view), self.batch_size, step, self.replica, seed=self.seed, epoch=epoch, shuffle=self.shuffle
+            self.count, self.batch_size, step, self.replica, seed=self.seed, epoch=epoch, shuffle=self.shuffle
         )
+        return self.gather(rows)
+
+
+class Windows(TrainingWindows):
+    """Windows of `length` tokens that run across documents; see `TrainingWindows`."""
+
+    def find(self) -> int:
+        """See `TrainingWindows.find`."""
+        if len(self.column) <= self.length:
+            raise InputError(
+                f"a window of length={self.length} does not fit a text of {len(self.column) - 1:,} tokens; "
+                "give a smaller length or more text"
+            )
+        self.view = self.column.unfold(0, self.length + 1, self.stride)  # (windows, T + 1), no copy
+        return len(self.view)
+
+    def gather(self, rows: Tensor) -> Batch:
+        """See `TrainingWindows.gather`."""
         return shifted(self.view.index_select(0, rows))
 
 
 class Lanes(Batches):
-    """The text cut into lanes that run side by side: row b of a batch goes on where row b of the last ended.
+    """The text cut into lanes that run side by side: row b of a batch continues row b of the previous one.
 
     Truncated BPTT: gradients reach back to the start of the batch, the state comes from before. Every epoch
-    begins at another of the first `length` tokens, so that chunks are cut elsewhere.
+    begins at another of the first `length` tokens, so that the text is cut into other chunks.
 
     Args:
         column: token ids (N,).
         length: positions T of a batch.
         batch_size: lanes B on each rank.
-        seed: what the beginnings depend on.
-        replica: which rank this is.
+        seed: random seed of the first tokens.
+        replica: rank and number of processes.
 
     Raises:
         InputError: the text is too short for that many lanes.
@@ -98,7 +122,7 @@ class Lanes(Batches):
         return self.width // self.length
 
     def lanes(self, epoch: int) -> Tensor:
-        """This rank's lanes in an epoch, (B, width + 1), each going one token into the next; a view."""
+        """This rank's lanes in an epoch, (B, width + 1), each overlapping the next by one token; a view."""
         if epoch != self._epoch:
             first = int(torch.randint(self.length, (), generator=generator(self.seed, epoch)))
             lanes = self.column[first:].unfold(0, self.width + 1, self.width)
@@ -118,8 +142,8 @@ class ScoredLanes(Batches):
     Args:
         column: token ids (N,); the first is context only.
         length: positions T of a batch.
-        lanes: how many lanes, over all ranks. Only the first token of a lane is scored without context.
-        replica: which rank this is.
+        lanes: number of lanes over all ranks. Only the first token of a lane is scored without context.
+        replica: rank and number of processes.
     """
 
     def __init__(self, column: Tensor, length: int, lanes: int, replica: Replica) -> None:
@@ -130,7 +154,7 @@ class ScoredLanes(Batches):
         self.rows, self.length = torch.zeros(len(starts), self.width + 1, dtype=column.dtype).fill_(PAD), length
         self.counts = [max(0, min(self.width, scored - int(start))) for start in starts]
         for row, start, count in zip(self.rows, starts.tolist(), self.counts, strict=True):
-            text = column[start : start + count + 1]  # empty where the text has ended before this lane
+            text = column[start : start + count + 1]  # empty if the text ends before this lane
             row[: len(text)] = text
 
     def __len__(self) -> int:
@@ -144,65 +168,62 @@ class ScoredLanes(Batches):
         return _without_end(batch, torch.tensor(self.counts) - first)
 
 
-class Sliding(Batches):
-    """What all windows have in common that slide along a text and score each token once.
+class SlidingWindows(Batches):
+    """Windows that slide along a text and score each token once.
 
-    The first window of a text scores all of its tokens, every other the last `stride` of them, which have at least
-    `length - stride` tokens of context.
+    The first window of a text scores all of its tokens, every other one the last `stride` of them, which have at least
+    `length - stride` tokens of context. The ranks take turns; no window is scored twice to make them equal.
 
     Args:
-        column: token ids (N,).
+        column: token ids (N,); the first is context only.
         length: positions T of a window.
         batch_size: rows of a batch.
-        stride: distance between the starts of neighbours; as long as a window where not given, so that they lie side
-            by side.
+        replica: rank and number of processes.
+        stride: distance between the starts of neighbouring windows; default: `length`, side by side.
 
     Raises:
         InputError: the stride is longer than a window, so that tokens between windows would never be scored.
     """
 
     first: Tensor
-    """Where this rank's windows begin, (W,). A rank without any has one that scores nothing: none waits."""
+    """Start of each of this rank's windows, (W,). A rank without any has one that scores nothing: none waits."""
 
-    def __init__(self, column: Tensor, length: int, batch_size: int, stride: int | None) -> None:
+    def __init__(
+        self, column: Tensor, length: int, batch_size: int, replica: Replica, stride: int | None = None
+    ) -> None:
         self.column, self.length, self.batch_size, self.stride = column, length, batch_size, stride or length
         if self.stride > length:
             raise InputError(f"stride={stride} was given for windows of length={length}; expected at most that")
+        self.find(replica)
+
+    @abstractmethod
+    def find(self, replica: Replica) -> None:
+        """Find the windows of a rank."""
 
     def __len__(self) -> int:
         return -(-len(self.first) // self.batch_size)
 
     def rows(self, step: int) -> slice:
-        """Which of the windows are in a batch."""
+        """The windows of a batch."""
         return slice(step * self.batch_size, (step + 1) * self.batch_size)
 
     def scored(self, batch: Batch, begins: Tensor) -> Batch:
-        """The batch without targets that are context only; `begins` (B,) says which windows are the first of a text."""
+        """The batch without targets that are context only; `begins` (B,) is true for the first window of a text."""
         if self.stride == self.length:
             return batch
         context = (torch.arange(batch.targets.shape[1]) < self.length - self.stride) & ~begins[:, None]
         return batch._replace(targets=batch.targets.masked_fill(context, IGNORE))
 
 
-class ScoredWindows(Sliding):
-    """Every token of a text scored exactly once, in windows that slide along it, each read from a fresh state.
+class ScoredWindows(SlidingWindows):
+    """Every token of a text scored exactly once, in windows that run across documents; see `SlidingWindows`."""
 
-    Args:
-        column: token ids (N,); the first is context only.
-        length: positions T of a window.
-        batch_size: rows of a batch.
-        replica: which rank this is; the ranks take turns, and nothing is scored twice to make them equal.
-        stride: see `Sliding`.
-    """
-
-    def __init__(
-        self, column: Tensor, length: int, batch_size: int, replica: Replica, stride: int | None = None
-    ) -> None:
-        super().__init__(column, length, batch_size, stride)
+    def find(self, replica: Replica) -> None:
+        """See `SlidingWindows.find`."""
         # As many as are needed for the last to reach the end.
-        count = 1 + max(0, -(-(len(column) - 1 - length) // self.stride))
+        count = 1 + max(0, -(-(len(self.column) - 1 - self.length) // self.stride))
         first = (torch.arange(count) * self.stride)[replica.rank :: replica.world]
-        self.first = first if len(first) else torch.tensor([len(column) - 1])
+        self.first = first if len(first) else torch.tensor([len(self.column) - 1])
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
         first = self.first[self.rows(place[1])]
@@ -213,6 +234,6 @@ class ScoredWindows(Sliding):
 
 
 def _without_end(batch: Batch, counts: Tensor) -> Batch:
-    """Targets from `counts` (B,) on are not scored: what stands there is no text."""
+    """The batch with targets from position `counts` (B,) on ignored: the text has ended there."""
     beyond = torch.arange(batch.targets.shape[1]) >= counts[:, None]
     return batch._replace(targets=batch.targets.masked_fill(beyond, IGNORE))

@@ -43,9 +43,9 @@ def test_chance_is_that_of_seed_epoch_and_number(tokenizer: Tokenizer) -> None:
 
 def test_more_dropout_cuts_finer(tokenizer: Tokenizer) -> None:
     lengths = []
-    for share in (0.0, 0.1, 0.5, 0.9):
-        cut = BpeDropout(tokenizer, share, 1)
-        lengths.append(sum(len(cut.cut("Ġthere", random.Random(seed))) for seed in range(200)))
+    for rate in (0.0, 0.1, 0.5, 0.9):
+        cut = BpeDropout(tokenizer, rate, 1)
+        lengths.append(sum(len(cut.segment("Ġthere", random.Random(seed))) for seed in range(200)))
     assert lengths == sorted(lengths)
     assert lengths[-1] > 3 * lengths[0]
 

@@ -109,17 +109,17 @@ def test_share_of_validation(text: str, text_file: Path, val_fraction: float) ->
     middle=st.floats(0, 1),
 )
 def test_pieces_put_together_are_the_files(texts: list[str], first: float, middle: float) -> None:
-    """Any two shares that meet hold every character once; starts and ends stand where documents do so."""
+    """Any two adjacent parts hold every character once; starts and ends stand where documents do so."""
     first, middle = sorted((first, middle))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_files, "PIECE", 7)
+        patch.setattr(text_files, "PIECE_CHARACTERS", 7)
         patch.setattr(text_files, "chunks", lambda path: texts[int(str(path))])  # a letter at a time
         names = [str(number) for number in range(len(texts))]
         whole, total = "".join(texts), sum(map(len, texts))
-        shares = [(a, b) for a, b in ((0.0, first), (first, middle), (middle, 1.0)) if int(a * total) < int(b * total)]
-        parts = [list(text_files.pieces(names, a, b, [])) for a, b in shares]
+        cuts = [(a, b) for a, b in ((0.0, first), (first, middle), (middle, 1.0)) if int(a * total) < int(b * total)]
+        parts = [list(text_files.file_rows(names, a, b, [])) for a, b in cuts]
     found = ["".join(str(row["text"]) for row in rows) for rows in parts]
-    assert found == [whole[int(a * total) : int(b * total)] for a, b in shares]
+    assert found == [whole[int(a * total) : int(b * total)] for a, b in cuts]
     assert "".join(found) == whole
     rows = [row for part in parts for row in part]
     assert all(row["text"] for row in rows)
@@ -139,7 +139,7 @@ def test_long_documents_come_in_pieces(tmp_path: Path) -> None:
     rows = load_corpus(str(tmp_path / "long.txt")).rows("whole")
     assert "".join(rows["text"]) == text
     assert len(rows) > 3
-    assert all(len(piece) <= text_files.PIECE + 100 and piece.endswith("\n") for piece in rows["text"])
+    assert all(len(piece) <= text_files.PIECE_CHARACTERS + 100 and piece.endswith("\n") for piece in rows["text"])
     assert list(rows["starts"]) == [True] + [False] * (len(rows) - 1)
     assert not any(rows["ends"])
 
@@ -153,8 +153,8 @@ def test_long_documents_come_in_pieces(tmp_path: Path) -> None:
 def test_where_a_text_is_cut_does_not_depend_on_how_it_is_read(text: str, piece: int, more: int, chunk: int) -> None:
     """And is where it was when texts were held as a whole, unless a line is too long for that."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_files, "PIECE", piece)
-        patch.setattr(text_files, "LONGEST", piece + more)
+        patch.setattr(text_files, "PIECE_CHARACTERS", piece)
+        patch.setattr(text_files, "MOST_PIECE_CHARACTERS", piece + more)
         found = list(text_files.cut(text[i : i + chunk] for i in range(0, len(text), chunk)))
         assert found == list(text_files.cut([text]))
     parts = [part for part, _ in found]
@@ -175,7 +175,7 @@ def test_a_file_is_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "text.txt").write_bytes(text.encode())
     (tmp_path / "text.gz").write_bytes(gzip.compress(text.encode()[:77]) + gzip.compress(text.encode()[77:]))
     for size in (1, 2, 3, 7, 1000):
-        monkeypatch.setattr(text_files, "CHUNK", size)
+        monkeypatch.setattr(text_files, "READ_BYTES", size)
         for name in ("text.txt", "text.gz"):
             found = list(text_files.chunks(tmp_path / name))
             assert "".join(found) == text
@@ -184,7 +184,7 @@ def test_a_file_is_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
 def test_the_line_of_a_bad_byte_is_named(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_files, "CHUNK", size)
+    monkeypatch.setattr(text_files, "READ_BYTES", size)
     for content, line, byte in ((b"a\n\nb\xe2\x82", 3, "0xe2"), (b"a\n\xe2\x82\nb", 2, "0xe2"), (b"\xff", 1, "0xff")):
         (tmp_path / "text.txt").write_bytes(content)
         with pytest.raises(InputError, match=f"line {line} has byte {byte}"):
@@ -196,7 +196,7 @@ def test_a_long_text_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     path, size = tmp_path / "long.txt.gz", 40_000_000
     path.write_bytes(gzip.compress(b"word " * (size // 5), compresslevel=1))
     tracemalloc.start()
-    read = sum(len(str(row["text"])) for row in text_files.pieces((str(path),), 0.0, 0.9, ("",)))
+    read = sum(len(str(row["text"])) for row in text_files.file_rows((str(path),), 0.0, 0.9, ("",)))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert read == size * 9 // 10

@@ -22,7 +22,7 @@ from seqmodels.data import (
     Windows,
 )
 from seqmodels.data.sampler import loader
-from seqmodels.data.targets import chosen
+from seqmodels.data.targets import choose_targets
 from seqmodels.errors import InputError
 
 
@@ -257,7 +257,7 @@ def test_documents_apart(tales: Path, eos: bool, world: int) -> None:
 def test_chosen_targets_in_training_only(text_file: Path, carry: bool, targets: str) -> None:
     data, whole = make(text_file, carry=carry, targets=targets), make(text_file, carry=carry)
     for mine, all_of_them in zip(data.train_dataloader(), whole.train_dataloader(), strict=True):
-        assert torch.equal(mine.targets, chosen(all_of_them.targets, targets))
+        assert torch.equal(mine.targets, choose_targets(all_of_them.targets, targets))
         assert torch.equal(mine.inputs, all_of_them.inputs)
         assert mine[2:] == all_of_them[2:]
     assert same(list(data.val_dataloader()), list(whole.val_dataloader()))
@@ -265,16 +265,16 @@ def test_chosen_targets_in_training_only(text_file: Path, carry: bool, targets: 
     assert same(list(asked.train_dataloader()), list(whole.train_dataloader()))
     in_rows = loader(whole.scored_batches("validation", piece=asked.length))  # of as many tokens as in training
     for mine, all_of_them in zip(asked.val_dataloader(), in_rows, strict=True):
-        assert torch.equal(mine.targets, chosen(all_of_them.targets, targets))
+        assert torch.equal(mine.targets, choose_targets(all_of_them.targets, targets))
 
 
 def test_nothing_left_to_predict(text_file: Path) -> None:
     make(text_file, targets="every:16").training_batches()
-    for share in (Replica(), Replica(1, 2)):
+    for replica in (Replica(), Replica(1, 2)):
         with pytest.raises(InputError, match="targets='every:17' leaves nothing to predict in this text"):
-            make(text_file, targets="every:17").training_batches(share)
+            make(text_file, targets="every:17").training_batches(replica)
         with pytest.raises(InputError, match="targets='every:17' leaves nothing to predict in this text"):
-            make(text_file, scored_targets="every:17").scored_batches("validation", share)
+            make(text_file, scored_targets="every:17").scored_batches("validation", replica)
 
 
 def test_nothing_is_read_before_it_is_asked_for() -> None:

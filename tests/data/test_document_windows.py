@@ -58,7 +58,7 @@ def test_windows(
     column = column_of(documents, dtype)
     wanted = windows_of(documents, length, stride)
     if len(wanted) < batch_size:
-        with pytest.raises(InputError, match=f"has {len(wanted)} windows of length={length} within its documents"):
+        with pytest.raises(InputError, match=f"has {len(wanted)} windows of length={length} at"):
             DocumentWindows(column, length, batch_size, stride, shuffle, 1, Replica())
         return
     windows = DocumentWindows(column, length, batch_size, stride, shuffle, 1, Replica())

@@ -81,7 +81,7 @@ def test_in_order_it_is_the_stored_text(
     kind: str, bos: bool, eos: bool, stride: int | None, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same batches, to the last of the first epoch."""
-    monkeypatch.setattr(text_files, "PIECE", 30)  # so that documents are of several rows
+    monkeypatch.setattr(text_files, "PIECE_CHARACTERS", 30)  # so that documents are of several rows
     options: dict[str, Any] = {"shuffle": False, "bos": bos, "eos": eos, "stride": stride}
     stored = make(folders[kind], stream=False, val_fraction=0.1, **options).training_batches()
     streamed = make(folders[kind], **options).training_batches()
@@ -143,13 +143,13 @@ def test_from_any_place_it_goes_on_to_the_bit(
     kind: str, stop: int, further: int, rank: int, shuffle: bool, folders: dict[str, Path]
 ) -> None:
     """Over borders of blocks, shards and epochs; the position is that of the batch, whatever was read ahead of it."""
-    data, share = make(folders[kind], shuffle=shuffle), Replica(rank, 2)
-    whole = data.training_batches(share)
+    data, replica = make(folders[kind], shuffle=shuffle), Replica(rank, 2)
+    whole = data.training_batches(replica)
     for step in range(stop):
         whole[0, step]
     ahead = [whole[0, step].inputs for step in range(stop, stop + 2)]
     position = json.loads(json.dumps(whole.position(stop)))
-    again = data.training_batches(share)
+    again = data.training_batches(replica)
     again.seek(position)
     for step in range(stop, stop + further):
         assert torch.equal(again[0, step].inputs, whole[0, step].inputs)
@@ -300,14 +300,14 @@ def test_rows_held_out_are_not_trained_on(held_out: int, left: int, folders: dic
 
 
 def test_long_rows_are_not_all_held_out(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_corpus, "HELD_OUT", 10)
+    monkeypatch.setattr(stream_corpus, "HELD_OUT_CHARACTERS", 10)
     data = make(folders["jsonl"].parent / "jsonl" / "train*")
     assert data.facts("validation").documents == 2
 
 
 def test_vocabulary_and_figures_are_of_a_sample(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes later and is not in it is unknown."""
-    monkeypatch.setattr(stream_corpus, "SAMPLE", 20)
+    monkeypatch.setattr(stream_corpus, "SAMPLE_CHARACTERS", 20)
     data = make(folders["parquet"], tokenizer="char", shuffle=False)
     assert data.facts("train").documents == 3
     assert data.tokenizer.unknown("0 of 1") == ""

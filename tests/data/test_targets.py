@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from seqmodels.batch import IGNORE
 from seqmodels.data import ChosenTargets, DocumentWindows, Lanes, Replica, Windows
-from seqmodels.data.targets import check_targets, chosen, rule
+from seqmodels.data.targets import check_targets, choose_targets, rule
 from seqmodels.errors import InputError
 
 ROWS = st.integers(1, 12).flatmap(
@@ -25,10 +25,10 @@ def test_against_a_loop(rows: list[list[int]], number: int) -> None:
         kept = there[number - 1 :: number]
         every.append([target if place in kept else IGNORE for place, target in enumerate(row)])
     targets = torch.tensor(rows)
-    assert chosen(targets, f"last:{number}").tolist() == last
-    assert chosen(targets, f"every:{number}").tolist() == every
-    assert chosen(targets, "last").equal(chosen(targets, "last:1"))
-    assert chosen(targets, "all") is targets
+    assert choose_targets(targets, f"last:{number}").tolist() == last
+    assert choose_targets(targets, f"every:{number}").tolist() == every
+    assert choose_targets(targets, "last").equal(choose_targets(targets, "last:1"))
+    assert choose_targets(targets, "all") is targets
     assert targets.tolist() == rows
 
 
@@ -46,7 +46,7 @@ def test_only_targets_change(choice: str) -> None:
         for k in range(len(batches)):
             mine, whole = some[2, k], batches[2, k]
             assert mine.inputs.equal(whole.inputs)
-            assert mine.targets.equal(chosen(whole.targets, choice))
+            assert mine.targets.equal(choose_targets(whole.targets, choice))
             assert (mine.continues, mine.goes_on) == (whole.continues, whole.goes_on)
             assert mine.mask is whole.mask or mine.mask.equal(whole.mask)
 

@@ -184,8 +184,8 @@ def test_changed_text_and_other_tokenizers_are_tokenized(tmp_path: Path, cache: 
 
 
 def test_another_layout_is_another_column(text_file: Path, cache: Path, encoded: list[str], monkeypatch: Any) -> None:
-    for layout in (token_column.LAYOUT, token_column.LAYOUT + 1):
-        monkeypatch.setattr(token_column, "LAYOUT", layout)
+    for layout in (token_column.COLUMN_VERSION, token_column.COLUMN_VERSION + 1):
+        monkeypatch.setattr(token_column, "COLUMN_VERSION", layout)
         of_file(text_file, Tokenizer.byte())
     assert len(encoded) == 2
 

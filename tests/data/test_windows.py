@@ -222,9 +222,9 @@ def test_more_lanes_than_a_text_allows() -> None:
 # The ranks
 
 MAKERS: dict[str, Callable[[Tensor, int, Replica], Batches]] = {
-    "windows": lambda column, batch_size, share: Windows(column, 5, batch_size, 3, True, 7, share),
-    "windows in order": lambda column, batch_size, share: Windows(column, 5, batch_size, 3, False, 7, share),
-    "lanes": lambda column, batch_size, share: Lanes(column, 5, batch_size, 7, share),
+    "windows": lambda column, batch_size, replica: Windows(column, 5, batch_size, 3, True, 7, replica),
+    "windows in order": lambda column, batch_size, replica: Windows(column, 5, batch_size, 3, False, 7, replica),
+    "lanes": lambda column, batch_size, replica: Lanes(column, 5, batch_size, 7, replica),
 }
 
 
@@ -314,6 +314,6 @@ def test_scored_windows(text: list[int], length: int, batch_size: int, world: in
 
 
 def test_ranks_take_turns_with_scored_windows() -> None:
-    shares = [len(ScoredWindows(numbered(101), 5, 1, Replica(rank, 3))) for rank in range(3)]
-    assert sum(shares) == 20
-    assert max(shares) - min(shares) <= 1
+    counts = [len(ScoredWindows(numbered(101), 5, 1, Replica(rank, 3))) for rank in range(3)]
+    assert sum(counts) == 20
+    assert max(counts) - min(counts) <= 1
