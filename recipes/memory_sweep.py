@@ -12,7 +12,7 @@ from seqmodels import GRU, LSTM, RNN
 from seqmodels.cli import command
 from seqmodels.experiments.data import MemoryDataModule
 from seqmodels.experiments.model import MemoryModel, small_start
-from seqmodels.experiments.results import columns_of, crossed, learn, seeded, show_success
+from seqmodels.experiments.results import grid, parse_lengths, seeded, train, write_success
 from seqmodels.experiments.sweep import sweep
 
 TANH, RELU = {"recurrent_init": "sparse"}, {"nonlinearity": "relu"}
@@ -60,20 +60,20 @@ def main(
         part: which of the experiments to do, 1/2 for every second one.
         runs: the folder in which results are kept.
     """
-    columns, folder = columns_of(task, lengths, shortest), Path(runs) / task
+    columns, folder = parse_lengths(task, lengths, shortest), Path(runs) / task
     together = 1 if shortest else seeds  # each at its own pace where examples become longer
-    experiments = crossed(METHODS, methods, columns)
+    experiments = grid(METHODS, methods, columns)
 
     def experiment(name: str, seed: int) -> dict[str, Any]:
         (network, shape, std, training), length = experiments[name]
         data = MemoryDataModule(task, length, seeds=list(range(seed, seed + together)), shortest=shortest)
         networks = seeded(lambda: small_start(network(data.task.inputs, hidden_size, **shape), std), data.seeds)
         model = MemoryModel(networks, data.task.outputs, seeds=data.seeds, **training)
-        return learn(model, data, max_steps=max_steps, max_minutes=max_minutes, accelerator=accelerator)
+        return train(model, data, max_steps=max_steps, max_minutes=max_minutes, accelerator=accelerator)
 
     settings = {"seeds": seeds, "hidden_size": hidden_size, "max_steps": max_steps, "shortest": shortest}
     results = sweep(experiment, list(experiments), range(1, seeds + 1, together), folder, part, settings)
-    print(show_success(results, columns, folder))
+    print(write_success(results, columns, folder))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Published experiments as data, task and table."""
+"""Published experiments on long memory and sweeps over seeds: problems, data, models, training and tables."""

@@ -1,4 +1,4 @@
-"""Problems of long memory as a data module."""
+"""A DataModule of long-memory problems, with batches for several seeds at once and a curriculum of lengths."""
 
 import math
 from collections.abc import Sequence
@@ -15,27 +15,26 @@ from seqmodels.errors import InputError
 from seqmodels.experiments.problems import memory_task
 
 EPOCH = 1000
-"""Batches in an epoch: examples never end, and are never seen twice."""
+"""Batches in an epoch; examples never repeat."""
 
 
 class MemoryDataModule(SequenceDataModule):
-    """Examples of a problem of long memory, made as they are needed.
+    """Examples of a long-memory problem, generated on demand.
 
-    Networks that learn side by side, one for each seed, find their rows in the batch in that order. Examples of a seed
-    do not depend on the others; those that networks are scored by are the same for all.
+    A batch holds the rows of all networks, in the order of their seeds. Training examples of a seed do not depend on
+    the other seeds; validation examples are the same for all.
 
     Args:
         task: temporal-order, adding, copying, random-permutation, sequential-digits, permuted-digits, sequential-mnist
             or permuted-mnist.
         length: positions T of an example.
-        batch_size: examples of a batch, for each network.
-        seeds: one for each network.
-        examples: by how many networks are scored.
-        shortest: positions of the first examples, where they are to become longer as they are learned, by `lengthen`,
-            until they have `length`; all have that from the start where not given.
+        batch_size: examples in a batch, for each network.
+        seeds: random seeds, one for each network.
+        examples: number of validation examples.
+        shortest: initial length of a curriculum, which `lengthen` increases up to `length`; default: no curriculum.
 
     Raises:
-        InputError: there is no such task, or its examples have another length.
+        InputError: the task is not known, or its examples cannot have this length.
     """
 
     size_argument = "batch_size"
@@ -59,16 +58,16 @@ class MemoryDataModule(SequenceDataModule):
         if self.shortest < self.task.shortest:
             raise InputError(f"shortest={shortest} was given with {task}; expected at least {self.task.shortest}")
         self.positions = self.shortest
-        """Of the examples, at present."""
+        """Current length of the examples."""
         for name, value in {"batch_size": batch_size, "examples": examples, "seeds": len(seeds)}.items():
             if value < 1:
                 raise InputError(f"{name} of {value} was given; expected at least 1")
-        if min(seeds) < 0:  # that before 0 draws the examples by which networks are scored
+        if min(seeds) < 0:  # the generator of validation examples comes before that of seed 0
             raise InputError(f"seeds={list(seeds)} were given; expected whole numbers from 0")
         self.batch_size, self.seeds, self.examples = batch_size, tuple(seeds), examples
 
     def lengthen(self) -> bool:
-        """Make examples longer by two fifths; False where they cannot become longer."""
+        """Increase the length of examples by 40 %; returns False if it is at its maximum."""
         before, self.positions = self.positions, min(self.longest, math.ceil(1.4 * self.positions))
         return self.positions > before
 
@@ -80,49 +79,43 @@ class MemoryDataModule(SequenceDataModule):
     @property
     def extent(self) -> str:
         """See `SequenceDataModule.extent`."""
-        return f"examples of {self.length} positions, without end"
+        return f"examples of {self.length} positions, unlimited"
 
     @property
     def size(self) -> int:
-        """Rows for each network."""
+        """Examples in a batch, for each network."""
         return self.batch_size
 
     def facts(self, split: str) -> TextFacts:
-        """There are none."""
+        """Not available: there is no text."""
         raise InputError(f"{self.data} has no text to count")
 
     def training_batches(self, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
         """See `SequenceDataModule.training_batches`."""
-        return _MadeUp(self, replica, EPOCH)
+        return _Training(self, replica)
 
     def scored_batches(self, split: str, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
-        """See `SequenceDataModule.scored_batches`; several hundred rows at a time."""
-        return _Scored(self)
+        """See `SequenceDataModule.scored_batches`."""
+        return _Validation(self)
 
 
-class _MadeUp(Batches):
-    """Batches of all seeds.
+class _Training(Batches):
+    """Batches with examples of their own for each seed and replica."""
 
-    Args:
-        data: what they are of.
-        replica: which rank asks.
-        count: batches in an epoch.
-    """
-
-    def __init__(self, data: MemoryDataModule, replica: Replica, count: int) -> None:
-        self.data, self.replica, self.count = data, replica, count
+    def __init__(self, data: MemoryDataModule, replica: Replica) -> None:
+        self.data, self.replica = data, replica
 
     def __len__(self) -> int:
-        return self.count
+        return EPOCH
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
-        data, number = self.data, (place[0] * self.count + place[1]) * self.replica.world + self.replica.rank
+        data, number = self.data, (place[0] * EPOCH + place[1]) * self.replica.world + self.replica.rank
         make = partial(data.task.make, data.positions, data.batch_size)
-        return _joined([make(generator(seed + 1, number), True) for seed in data.seeds])
+        return _concatenated([make(generator(seed + 1, number), True) for seed in data.seeds])
 
 
-class _Scored(Batches):
-    """The same examples for each seed."""
+class _Validation(Batches):
+    """Batches with the same examples for each seed."""
 
     rows = 500
 
@@ -135,9 +128,9 @@ class _Scored(Batches):
     def __getitem__(self, place: tuple[int, int]) -> Batch:
         data, first = self.data, place[1] * self.rows
         rows = min(self.rows, data.examples - first)
-        return _joined([data.task.make(data.positions, rows, generator(0, place[1]), False)] * len(data.seeds))
+        return _concatenated([data.task.make(data.positions, rows, generator(0, place[1]), False)] * len(data.seeds))
 
 
-def _joined(parts: list[tuple[Tensor, Tensor]]) -> Batch:
+def _concatenated(parts: list[tuple[Tensor, Tensor]]) -> Batch:
     inputs, targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     return Batch(inputs, targets)

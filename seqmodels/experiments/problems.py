@@ -1,9 +1,4 @@
-"""Pictures of handwritten digits, as rows of points.
-
-Problems of long memory: what was seen long ago decides, and nothing in between says so.
-
-Each makes examples as they are needed, from a random generator and nothing else.
-"""
+"""Long-memory problems, whose answer depends on inputs that were seen long ago; examples are generated on demand."""
 
 import functools
 from collections.abc import Callable
@@ -18,20 +13,17 @@ from seqmodels.batch import IGNORE
 from seqmodels.data.corpora import from_hub
 from seqmodels.errors import InputError
 
-DIGITS = 64
-"""Points of a picture that scikit-learn brings along, eight by eight."""
-
-HELD_OUT = 297
-"""Of its 1,797 pictures, those at the end, by which a network is scored."""
+TEST_DIGITS = 297
+"""The last of scikit-learn's 1,797 pictures of digits are the test set."""
 
 
 @functools.lru_cache(maxsize=4)
 def digits(mnist: bool, training: bool) -> tuple[Tensor, Tensor]:
-    """Points between 0 and 1, (N, points), and which digit each picture is, int64 (N,).
+    """Pixels between 0 and 1, (N, pixels), and the digit of each picture, int64 (N,).
 
     Args:
-        mnist: those of MNIST, from the hub, rather than those that scikit-learn brings along.
-        training: those to learn from, rather than those to be scored by.
+        mnist: MNIST, from the hub, rather than scikit-learn's pictures of eight by eight pixels.
+        training: the training set rather than the test set.
 
     Raises:
         InputError: scikit-learn is not installed, or the hub cannot be reached.
@@ -44,7 +36,7 @@ def digits(mnist: bool, training: bool) -> tuple[Tensor, Tensor]:
                 'these digits come with scikit-learn, which is not installed; pip install "seqmodels[digits]"'
             ) from error
         found = load_digits()
-        part = slice(None, -HELD_OUT) if training else slice(-HELD_OUT, None)
+        part = slice(None, -TEST_DIGITS) if training else slice(-TEST_DIGITS, None)
         return torch.from_numpy(found.data[part]).float() / 16, torch.from_numpy(found.target[part]).long()
     rows = from_hub("ylecun/mnist", None, built_in="sequential-digits")["train" if training else "test"]
     found = rows.with_format("numpy")[:]
@@ -52,40 +44,36 @@ def digits(mnist: bool, training: bool) -> tuple[Tensor, Tensor]:
 
 
 Examples = tuple[Tensor, Tensor]
-"""Inputs (B, T, D), and targets (B, T): classes, IGNORE where nothing is asked, or numbers, NaN where nothing is."""
+"""Inputs (B, T, D), and targets (B, T): classes, with IGNORE for none, or numbers, with NaN for none."""
 
 
 @dataclass(frozen=True)
 class MemoryTask:
-    """A problem as networks see it.
-
-    Attributes:
-        about: one line for people.
-        inputs: features D at each position.
-        outputs: classes, or 0 where the answer is a number.
-        make: examples of a length, so many rows, drawn from a generator; the last argument says whether they are to
-            learn from, or to be scored by.
-        solved: largest error of a network that has learned it: share of wrong answers, or mean squared error.
-        trivial: error of the best constant answer.
-        length: of every example, where there is one only.
-        shortest: length that makes sense.
-    """
+    """A long-memory problem."""
 
     about: str
+    """Description in one line."""
     inputs: int
+    """Features D at each position."""
     outputs: int
+    """Number of classes, or 0 for a number."""
     make: Callable[[int, int, Generator, bool], Examples]
+    """Draws examples, given length, rows, generator, and whether they are for training."""
     solved: float
+    """Error below which it counts as solved: fraction of wrong answers, or mean squared error."""
     trivial: float
+    """Error of the best constant answer."""
     length: int | None = None
+    """Length of all examples; None if it can be chosen."""
     shortest: int = 10
+    """Minimum length."""
 
 
 def temporal_order(length: int, rows: int, generator: Generator, training: bool = True) -> Examples:
-    """In which order two symbols came, among distractors (Hochreiter and Schmidhuber 1997, task 6a).
+    """The order of two symbols among distractors (Hochreiter and Schmidhuber 1997, task 6a).
 
-    Each of two positions, drawn from [T/10, 2T/10) and [4T/10, 5T/10), holds one of two symbols; all others one of four
-    distractors. The four classes are asked for at the end. Symbols are one-hot: D = 6.
+    Two positions, drawn from [T/10, 2T/10) and [4T/10, 5T/10), hold one of two symbols, all others one of four
+    distractors. The target at the end is one of four classes. Symbols are one-hot: D = 6.
     """
     tokens = torch.randint(2, 6, (rows, length), generator=generator)
     answers = torch.zeros(rows, dtype=torch.int64)
@@ -99,8 +87,8 @@ def temporal_order(length: int, rows: int, generator: Generator, training: bool 
 def adding(length: int, rows: int, generator: Generator, training: bool = True) -> Examples:
     """The sum of two marked numbers (Hochreiter and Schmidhuber 1997, task 4; as in Le, Jaitly and Hinton 2015).
 
-    Features are a number drawn evenly from [0, 1] and a marker, which is 1 at one position of the first half and one of
-    the second; the sum is asked for at the end. Always to answer 1 has a mean squared error of 1/6.
+    Features are a number drawn uniformly from [0, 1] and a marker, which is 1 at one position of each half; the target
+    at the end is the sum. The constant answer 1 has a mean squared error of 1/6.
     """
     numbers, markers = torch.rand(rows, length, generator=generator), torch.zeros(rows, length)
     for low, high in ((0, length // 2), (length // 2, length)):
@@ -110,10 +98,10 @@ def adding(length: int, rows: int, generator: Generator, training: bool = True) 
 
 
 def copying(length: int, rows: int, generator: Generator, training: bool = True, symbols: int = 10) -> Examples:
-    """Ten symbols are shown, and asked for after a wait (as in Arjovsky, Shah and Bengio 2016).
+    """Copying ten symbols after a delay (as in Arjovsky, Shah and Bengio 2016).
 
-    Ten symbols out of eight, `T - 20` blanks of which the last is a sign to begin, and ten more; the answer is blank,
-    then the ten symbols. D = 10, nine classes. Only the ten are asked for, since blanks are no matter of memory.
+    The inputs are ten of eight symbols, `T - 20` blanks, the last of which is a start signal, and ten blanks, whose
+    targets are the ten symbols. D = 10, nine classes. Blanks have no target, since they need no memory.
     """
     shown = torch.randint(8, (rows, symbols), generator=generator)
     tokens = torch.full((rows, length), 8)
@@ -125,10 +113,10 @@ def copying(length: int, rows: int, generator: Generator, training: bool = True,
 
 
 def random_permutation(length: int, rows: int, generator: Generator, training: bool = True) -> Examples:
-    """The last symbol is the first one, and all between are noise (Hochreiter and Schmidhuber 1997, task 2).
+    """The first symbol, after a long random sequence (Hochreiter and Schmidhuber 1997, task 2).
 
-    The first symbol is one of two, the others are drawn from 98. What comes next is asked for at the last position
-    only, where it is the first. D = 100, two classes.
+    The first symbol is one of two, the others are drawn from 98; the target at the end is the first. D = 100, two
+    classes.
     """
     tokens = torch.randint(2, 100, (rows, length), generator=generator)
     tokens[:, 0] = torch.randint(2, (rows,), generator=generator)
@@ -138,10 +126,9 @@ def random_permutation(length: int, rows: int, generator: Generator, training: b
 def sequential_digits(
     length: int, rows: int, generator: Generator, training: bool = True, permuted: bool = False, mnist: bool = False
 ) -> Examples:
-    """A picture of a handwritten digit, point by point (Le, Jaitly and Hinton 2015); which digit is asked at the end.
+    """The class of a handwritten digit, read pixel by pixel (Le, Jaitly and Hinton 2015).
 
-    Training draws from one part of the pictures, scoring from another; permuted, the points of all pictures come in one
-    random order.
+    Permuted, the pixels of all pictures are in the same random order.
     """
     pictures, classes = digits(mnist, training)
     if permuted:
@@ -155,7 +142,7 @@ def _places(rows: int, low: int, high: int, generator: Generator) -> Tensor:
 
 
 def _at_the_end(answers: Tensor, length: int) -> Tensor:
-    """Targets (B, T) of one answer a row."""
+    """Targets (B, T) with one answer per row."""
     nothing = float("nan") if answers.is_floating_point() else IGNORE
     targets = torch.full((len(answers), length), nothing, dtype=answers.dtype)
     targets[:, -1] = answers
@@ -164,31 +151,31 @@ def _at_the_end(answers: Tensor, length: int) -> Tensor:
 
 _PICTURES = {
     f"{'permuted' if permuted else 'sequential'}-{name}": MemoryTask(
-        f"{about}, a point at a time{' in a random order' if permuted else ''}",
-        1, 10, partial(sequential_digits, permuted=permuted, mnist=mnist), 0.05, 0.9, points, points,
+        f"{about}, pixel by pixel{' in a random order' if permuted else ''}",
+        1, 10, partial(sequential_digits, permuted=permuted, mnist=mnist), 0.05, 0.9, pixels, pixels,
     )
-    for name, about, mnist, points in (
-        ("digits", "scikit-learn's small pictures of digits", False, DIGITS),
+    for name, about, mnist, pixels in (
+        ("digits", "scikit-learn's small pictures of digits", False, 8 * 8),
         ("mnist", "MNIST's pictures of digits", True, 28 * 28),
     )
     for permuted in (False, True)
 }  # fmt: skip
 
 TASKS = {
-    "temporal-order": MemoryTask("in which order two symbols came", 6, 4, temporal_order, 0.01, 0.75),
+    "temporal-order": MemoryTask("the order of two symbols", 6, 4, temporal_order, 0.01, 0.75),
     "adding": MemoryTask("the sum of two marked numbers", 2, 0, adding, 0.01, 1 / 6),
-    "copying": MemoryTask("ten symbols, after a wait", 10, 9, copying, 0.01, 7 / 8, shortest=30),
+    "copying": MemoryTask("ten symbols, after a delay", 10, 9, copying, 0.01, 7 / 8, shortest=30),
     "random-permutation": MemoryTask("the first of many symbols", 100, 2, random_permutation, 0.01, 0.5),
     **_PICTURES,
 }
-"""All of them by name."""
+"""All long-memory problems by name."""
 
 
 def memory_task(name: str, length: int) -> MemoryTask:
-    """One of `TASKS`, where it can be that long.
+    """One of `TASKS`, checked for a length.
 
     Raises:
-        InputError: there is none of the name, or its examples have another length.
+        InputError: the name is not known, or its examples cannot have this length.
     """
     if name not in TASKS:
         raise InputError(f"the memory task {name!r} is not known; choose one of {', '.join(TASKS)}")

@@ -1,4 +1,4 @@
-"""A sweep: the same experiment for every network and seed; what is finished stays, and the table is made of that."""
+"""Sweeps: one experiment for several configurations and seeds, with results on disk and tables of means."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ from seqmodels.files import read_json, write_text
 from seqmodels.metrics import length_label
 
 Results = dict[str, list[dict[str, Any]]]
-"""Of each name, what its experiments returned, by seed."""
+"""Results of the experiments by name, one per seed."""
 
 
 def sweep(
@@ -25,39 +25,39 @@ def sweep(
     part: str = "1/1",
     settings: dict[str, Any] | None = None,
 ) -> Results:
-    """Do an experiment for every name and seed that has not been done.
+    """Run an experiment for every name and seed that has no result yet.
 
-    It can be stopped at any time: a result is a file in the folder, written when its experiment is finished, and what
-    has one is not done again. The first seed comes first, so that there is soon a whole table.
+    It can be stopped at any time: results are files in the folder, written when an experiment is finished. All names
+    are run with the first seed before the second, so that the table is soon complete.
 
     Args:
-        experiment: takes a name and a seed, and returns figures that JSON can hold.
-        names: of what is compared.
-        seeds: for each of them.
-        folder: where the results are kept.
-        part: which of the experiments to do, such as 1/2 and 2/2 for two processes that share them.
-        settings: of all experiments alike; kept with the results, so that those of others are not put beside them.
+        experiment: takes a name and a seed, and returns figures that JSON can represent.
+        names: of the configurations.
+        seeds: random seeds, for each of them.
+        folder: folder of the results.
+        part: the experiments to run, such as 1/2 and 2/2 for two processes that share them.
+        settings: settings of all experiments; stored with the results, which are not mixed with those of others.
 
     Returns:
-        All results there are, also those of other processes.
+        All results in the folder, those of other processes included.
 
     Raises:
-        InputError: the part is none, or the folder has results of other settings.
+        InputError: the part is malformed, or the folder has results with other settings.
     """
-    share, _, shares = part.partition("/")
-    if not (share.isdecimal() and shares.isdecimal() and 1 <= int(share) <= int(shares)):
+    number, _, parts = part.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
         raise InputError(f"part={part!r} was given; expected one such as 1/2, the first of two")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    every = [(name, seed, folder / f"{_plain(name)}-s{seed}.json") for seed, name in itertools.product(seeds, names)]
+    every = [(name, seed, folder / f"{_slug(name)}-s{seed}.json") for seed, name in itertools.product(seeds, names)]
     if len({path for *_, path in every}) < len(every):
-        raise InputError(f"some of the names are too much alike to name files: {', '.join(names)}")
-    _same_settings(folder / "settings.json", settings or {})
-    mine = every[int(share) - 1 :: int(shares)]
-    for number, (name, seed, path) in enumerate(mine, 1):
+        raise InputError(f"some of the names are too similar to name files: {', '.join(names)}")
+    _check_settings(folder / "settings.json", settings or {})
+    mine = every[int(number) - 1 :: int(parts)]
+    for index, (name, seed, path) in enumerate(mine, 1):
         if path.exists():
             continue
-        print(f"\n{number} of {len(mine)}: {name}, seed {seed}", flush=True)
+        print(f"\n{index} of {len(mine)}: {name}, seed {seed}", flush=True)
         began = time.perf_counter()
         figures = experiment(name, seed)
         facts = {"name": name, "seed": seed, **figures, "seconds": round(time.perf_counter() - began, 1)}
@@ -69,8 +69,8 @@ def sweep(
     return found
 
 
-def _same_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Keep the settings, or where there are results, see that they are those which were kept."""
+def _check_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Store the settings; if there are results, check that they were made with the same."""
     if not any(path.parent.glob("*-s*.json")):
         write_text(path, json.dumps(settings, indent=2) + "\n")
         return
@@ -80,23 +80,28 @@ def _same_settings(path: Path, settings: dict[str, Any]) -> None:
         raise InputError(f"{str(path.parent)!r} has results with {was}; give the same, or another folder")
 
 
-def _plain(name: str) -> str:
+def _slug(name: str) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in name)
 
 
-def table(results: Results, figures: dict[str, str], digits: int = 1) -> str:
-    """Mean, and in brackets the standard deviation over the seeds, as a table of Markdown.
+def markdown(rows: list[list[str]]) -> str:
+    """A Markdown table from its header and its rows."""
+    return "".join(f"| {' | '.join(row)} |\n" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:]))
+
+
+def table_of_means(results: Results, figures: dict[str, str], digits: int = 1) -> str:
+    """Means, with standard deviations over the seeds in brackets, as a Markdown table.
 
     Args:
-        results: what `sweep` returned.
-        figures: which figures, and how their columns are called.
-        digits: behind the decimal point.
+        results: the result of `sweep`.
+        figures: names of the figures, and the headers of their columns.
+        digits: decimals.
     """
-    rows = [["", *figures.values(), "runs"], ["---"] * (len(figures) + 2)]
+    rows = [["", *figures.values(), "runs"]]
     for name, runs in results.items():
         cells = [[run[figure] for run in runs] for figure in figures]
         rows.append([name, *(_mean(cell, digits) for cell in cells), str(len(runs))])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return markdown(rows)
 
 
 def _mean(figures: list[float], digits: int) -> str:
@@ -107,28 +112,28 @@ def _mean(figures: list[float], digits: int) -> str:
 
 
 def compare_translators(results: Results, folder: str | Path, name: str) -> str:
-    """Write what a sweep over translators has found.
+    """Write the scores of a sweep over translators, as a table of means and a plot of BLEU by sentence length.
 
     Args:
-        results: by name and run, scores as of `test_translations`.
-        folder: where `name.md` is written, a table of means and deviations over runs, and `name.png`.
+        results: scores as of `test_translations`, by name and run.
+        folder: folder of `name.md` and `name.png`.
         name: of the two files.
 
     Returns:
         The table, in Markdown.
     """
-    tables = {label: [_common(run["by_length"]) for run in runs] for label, runs in results.items() if runs}
+    tables = {label: [_frequent(run["by_length"]) for run in runs] for label, runs in results.items() if runs}
     flat = {
         label: [run | {length_label(row): row["bleu"] for row in run["by_length"]} for run in runs]
         for label, runs in results.items()
     }
     columns = {length_label(row): f"{length_label(row)} words" for row in next(iter(tables.values()))[0]}
-    page = table(flat, {"bleu": "BLEU", **columns, "chrf": "chrF", "seconds": "seconds"})
+    page = table_of_means(flat, {"bleu": "BLEU", **columns, "chrf": "chrF", "seconds": "seconds"})
     write_text(Path(folder, f"{name}.md"), page)
     draw_bleu_by_length(tables, Path(folder, f"{name}.png"))
     return page
 
 
-def _common(rows: ByLength) -> ByLength:
-    """The classes with enough sentences; all of them where none has."""
+def _frequent(rows: ByLength) -> ByLength:
+    """The length classes with enough sentences; all of them if none has."""
     return [row for row in rows if row["sentences"] >= LEAST] or rows

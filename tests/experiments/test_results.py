@@ -12,7 +12,7 @@ from seqmodels.batch import IGNORE, Batch
 from seqmodels.errors import InputError
 from seqmodels.experiments.data import MemoryDataModule
 from seqmodels.experiments.model import MemoryModel, small_start
-from seqmodels.experiments.results import columns_of, crossed, learn, seeded, show_success, success_table
+from seqmodels.experiments.results import grid, parse_lengths, seeded, success_table, train, write_success
 from seqmodels.nn import GRU, RNN, Backbone, Transformer
 from seqmodels.nn.unrolling import unroll
 from seqmodels.tasks.regularizers import gradient_change
@@ -111,12 +111,12 @@ def test_a_short_problem_is_learned_and_training_ends_then(tmp_path: Path) -> No
 
     data = MemoryDataModule("temporal-order", 10, seeds=[1, 2], examples=500)
     model = MemoryModel(seeded(make, data.seeds), data.task.outputs, "adam", lr=3e-3, omega=1.0)
-    found = learn(model, data, max_steps=1500, check_every=5)
+    found = train(model, data, max_steps=1500, check_every=5)
     assert all(step is not None and step % 5 == 0 and step > 5 for step in found["solved"])
     assert found["steps"] == max(found["solved"]) < 1500
     assert max(found["best"]) < 0.01
     results = {"RNN, 10": [found], "GRU, 10": []}
-    assert "| RNN | 2/2 after" in show_success(results, [10], tmp_path)
+    assert "| RNN | 2/2 after" in write_success(results, [10], tmp_path)
     assert (tmp_path / "success.md").read_text() == success_table(results, [10])
     assert (tmp_path / "success.png").stat().st_size > 0
 
@@ -129,13 +129,13 @@ def test_examples_lengthen_as_they_are_learned() -> None:
 
     data = MemoryDataModule("temporal-order", 14, seeds=[1, 2], examples=500, shortest=10)
     model = MemoryModel(seeded(make, data.seeds), data.task.outputs, "adam", lr=3e-3, omega=1.0)
-    early = learn(model, data, max_steps=10, check_every=5)
+    early = train(model, data, max_steps=10, check_every=5)
     assert (early["solved"], data.positions) == ([None, None], 10)
-    found = learn(model, data, max_steps=1500, check_every=5)
+    found = train(model, data, max_steps=1500, check_every=5)
     assert data.positions == 14
     assert found["steps"] == max(found["solved"]) < 1500
     fresh = MemoryModel(seeded(make, data.seeds), data.task.outputs, "adam", lr=3e-3, omega=1.0)
-    assert max(learn(fresh, data, max_steps=5, check_every=5)["best"]) > 0.5  # at 14 positions
+    assert max(train(fresh, data, max_steps=5, check_every=5)["best"]) > 0.5  # at 14 positions
 
 
 def test_what_was_solved_of_shorter_examples_is_not_solved() -> None:
@@ -143,13 +143,13 @@ def test_what_was_solved_of_shorter_examples_is_not_solved() -> None:
     data = MemoryDataModule("adding", 20, seeds=[1, 2], examples=10, shortest=10)
     model = MemoryModel([RNN(2, 4), RNN(2, 4)], 0)
     model.on_validation_epoch_end = lambda: setattr(model, "errors", [0.0, 0.5])  # type: ignore[method-assign]
-    found = learn(model, data, max_steps=10, check_every=5)
+    found = train(model, data, max_steps=10, check_every=5)
     assert (found["solved"], found["length"]) == ([None, None], 10)
     assert found["best"] == [data.task.trivial] * 2
     data = MemoryDataModule("adding", 10, seeds=[1, 2], examples=10)
     model = MemoryModel([RNN(2, 4), RNN(2, 4)], 0)
     model.on_validation_epoch_end = lambda: setattr(model, "errors", [0.0, 0.5])  # type: ignore[method-assign]
-    assert learn(model, data, max_steps=10, check_every=5)["solved"] == [5, None]
+    assert train(model, data, max_steps=10, check_every=5)["solved"] == [5, None]
 
 
 def test_answers_are_drawn_from_the_seed_alone() -> None:
@@ -165,7 +165,7 @@ def test_parameters_are_saved_once() -> None:
 
 def test_time_ends_training_too() -> None:
     data = MemoryDataModule("adding", 10, examples=10)
-    found = learn(MemoryModel([RNN(2, 4)], 0), data, max_steps=1000, max_minutes=1e-9, check_every=5)
+    found = train(MemoryModel([RNN(2, 4)], 0), data, max_steps=1000, max_minutes=1e-9, check_every=5)
     assert found["steps"] == 5
     assert found["solved"] == [None]
     json.dumps(found)
@@ -188,18 +188,18 @@ def test_table() -> None:
 
 
 def test_what_a_sweep_refuses() -> None:
-    assert columns_of("adding", "50,20") == [20, 50]
-    assert columns_of("permuted-digits", "50") == [64]
+    assert parse_lengths("adding", "50,20") == [20, 50]
+    assert parse_lengths("permuted-digits", "50") == [64]
     with pytest.raises(InputError, match="lengths='20;50' was given"):
-        columns_of("adding", "20;50")
+        parse_lengths("adding", "20;50")
     with pytest.raises(InputError, match="'addin' is not known"):
-        columns_of("addin", "20")
+        parse_lengths("addin", "20")
     with pytest.raises(InputError, match="expected at least 10"):
-        columns_of("adding", "2,20")
+        parse_lengths("adding", "2,20")
     with pytest.raises(InputError, match="shortest=15 was given with a length of 10"):
-        columns_of("adding", "10,20", 15)
-    with pytest.raises(InputError, match="'B' is not known; choose of A, C"):
-        crossed({"A": 1, "C": 2}, "A,B", [20])
+        parse_lengths("adding", "10,20", 15)
+    with pytest.raises(InputError, match="'B' is not known; choose from A, C"):
+        grid({"A": 1, "C": 2}, "A,B", [20])
     with pytest.raises(InputError, match="expected lr above 0"):
         MemoryModel([RNN(2, 4)], 0, lr=0)
     assert (batch_of("temporal-order", [1]).targets == IGNORE).any()
@@ -207,7 +207,7 @@ def test_what_a_sweep_refuses() -> None:
 
 def test_a_sweep_crosses_methods_and_lengths() -> None:
     methods = {"A": "a", "C": "c"}
-    assert crossed(methods, None, [20, 50]) == {
+    assert grid(methods, None, [20, 50]) == {
         "A, 20": ("a", 20), "C, 20": ("c", 20), "A, 50": ("a", 50), "C, 50": ("c", 50),
     }  # fmt: skip
-    assert list(crossed(methods, "C", [20])) == ["C, 20"]
+    assert list(grid(methods, "C", [20])) == ["C, 20"]

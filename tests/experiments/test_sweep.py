@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from seqmodels.errors import InputError
-from seqmodels.experiments.sweep import compare_translators, sweep, table
+from seqmodels.experiments.sweep import compare_translators, sweep, table_of_means
 
 
 def test_each_experiment_once(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_each_experiment_once(tmp_path: Path) -> None:
     results = sweep(experiment, names, (1, 2), tmp_path)
     assert done[5:] == [("b", 2), ("c, d", 2)]
     assert {name: [run["seed"] for run in runs] for name, runs in results.items()} == {key: [1, 2] for key in names}
-    assert "| c, d | 15.0 (7.1) | 2 |" in table(results, {"bleu": "BLEU"}).splitlines()
+    assert "| c, d | 15.0 (7.1) | 2 |" in table_of_means(results, {"bleu": "BLEU"}).splitlines()
 
 
 def test_parts_are_disjoint_and_all(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_part_that_is_none(tmp_path: Path, part: str) -> None:
 
 
 def test_names_that_one_file_would_have(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="too much alike"):
+    with pytest.raises(InputError, match="too similar"):
         sweep(lambda name, seed: {}, ["a b", "a_b"], [1], tmp_path)
 
 
