@@ -78,7 +78,7 @@ def embeddings(
         _print(f"{a} is to {b} as {c} is to", vectors.analogy(a, b, c, k))
     if questions is not None:
         for name, found in vectors.evaluate(questions, lowercase).items():
-            print(f"{name:<30} {found.share:6.1%} of {found.asked:,} right; {found.left_out:,} left out")
+            print(f"{name:<30} {found.fraction:6.1%} of {found.asked:,} right; {found.left_out:,} left out")
     if map is not None:
         arrows = list(zip((pairs or ())[::2], (pairs or ())[1::2], strict=True))
         chosen = _on_map(vectors, near or (), words or (), pairs or (), k)

@@ -8,7 +8,7 @@ from functools import partial
 import datasets
 
 from seqmodels.data.corpora import Corpus, Rows, local_files, of_files
-from seqmodels.data.stream_shards import Row, Shards, hub_shards, local_shards
+from seqmodels.data.stream_shards import Shards, TextRow, hub_shards, local_shards
 from seqmodels.errors import InputError
 
 SAMPLE_CHARACTERS = 1 << 24
@@ -35,7 +35,7 @@ class StreamedCorpus(Corpus):
     def __init__(self, origin: str, shards: Shards, others: Mapping[str, Rows], held_out: int) -> None:
         self.shards = shards
         splits = dict(others)
-        held: list[Row] = []
+        held: list[TextRow] = []
         self._first = [0] * len(shards.names)
         if "validation" not in others:
             held = self._hold_out(held_out)
@@ -49,9 +49,9 @@ class StreamedCorpus(Corpus):
         splits["train"] = self._sample
         super().__init__(origin, splits)
 
-    def _hold_out(self, count: int) -> list[Row]:
+    def _hold_out(self, count: int) -> list[TextRow]:
         """The first rows of the stream; `_first` becomes the first training row of each shard."""
-        held, characters = list[Row](), 0
+        held, characters = list[TextRow](), 0
         for number in range(len(self._first)):
             for row in self.shards.rows(number):
                 if len(held) == count or characters >= HELD_OUT_CHARACTERS:
@@ -65,7 +65,7 @@ class StreamedCorpus(Corpus):
         rows = itertools.chain.from_iterable(self.rows_of(number) for number in range(len(self.numbers)))
         return _stored(_up_to(rows, SAMPLE_CHARACTERS))
 
-    def rows_of(self, number: int, first: int = 0) -> Iterator[Row]:
+    def rows_of(self, number: int, first: int = 0) -> Iterator[TextRow]:
         """The training rows of shard `numbers[number]`, from row `first` on."""
         shard = self.numbers[number]
         return self.shards.rows(shard, self._first[shard] + first)
@@ -110,7 +110,7 @@ def _whole(shards: Shards) -> datasets.Dataset:
     return _stored(itertools.chain.from_iterable(shards.rows(number) for number in range(len(shards.names))))
 
 
-def _up_to(rows: Iterable[Row], characters: int) -> Iterator[Row]:
+def _up_to(rows: Iterable[TextRow], characters: int) -> Iterator[TextRow]:
     for row in rows:
         yield row
         characters -= len(row[0])
@@ -118,6 +118,6 @@ def _up_to(rows: Iterable[Row], characters: int) -> Iterator[Row]:
             return
 
 
-def _stored(rows: Iterable[Row]) -> datasets.Dataset:
+def _stored(rows: Iterable[TextRow]) -> datasets.Dataset:
     columns = zip(*rows, strict=True)
     return datasets.Dataset.from_dict(dict(zip(("text", "starts", "ends"), map(list, columns), strict=True)))

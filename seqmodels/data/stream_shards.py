@@ -18,7 +18,7 @@ from seqmodels.data.tables import READERS, check_columns, is_table, reader, unre
 from seqmodels.data.text_files import document, suffix
 from seqmodels.errors import InputError
 
-Row = tuple[str, bool, bool]
+TextRow = tuple[str, bool, bool]
 """A text, whether a document starts with it, and whether one ends."""
 
 ROWS_PER_READ = 64
@@ -39,7 +39,7 @@ class Shards(ABC):
     bytes: int | None = None
 
     @abstractmethod
-    def rows(self, shard: int, first: int = 0) -> Iterator[Row]:
+    def rows(self, shard: int, first: int = 0) -> Iterator[TextRow]:
         """The rows of a shard, from row `first` on.
 
         Raises:
@@ -64,7 +64,7 @@ class FileShards(Shards):
 class TextShards(FileShards):
     """Text files, each a document, in the same pieces as `text_files.file_rows`."""
 
-    def rows(self, shard: int, first: int = 0) -> Iterator[Row]:
+    def rows(self, shard: int, first: int = 0) -> Iterator[TextRow]:
         for text, opens, closes in itertools.islice(document(self.files[shard]), first, None):
             yield text, opens, closes and len(self.files) > 1
 
@@ -79,7 +79,7 @@ class TableShards(FileShards):
         if self.kind == "parquet":  # reads no other columns, and parts of row groups, which may be large
             self.settings = {"columns": [column], "batch_size": ROWS_PER_READ}
 
-    def rows(self, shard: int, first: int = 0) -> Iterator[Row]:
+    def rows(self, shard: int, first: int = 0) -> Iterator[TextRow]:
         file, passed = self.files[shard], 0
         try:
             if not file.stat().st_size:
@@ -108,7 +108,7 @@ class HubShards(Shards):
             self.names = [f"shard {number} of {count}" for number in range(count)]
         self.stamps = list(urls)  # which contain the revision
 
-    def rows(self, shard: int, first: int = 0) -> Iterator[Row]:
+    def rows(self, shard: int, first: int = 0) -> Iterator[TextRow]:
         name, passed = f"{self.name}, {self.names[shard]}", 0
         dataset = self.dataset.shard(num_shards=len(self.names), index=shard)
         try:

@@ -23,7 +23,7 @@ FREE_IDS = 1 << 16
 """Most unused ids below the largest one, beyond the number of tokens."""
 TOKENIZER_SETTING_CHARACTERS = 10_000
 """Most characters of a string that is neither a token nor in one of `VOCABULARY_FIELDS`."""
-GROWTH = 1000
+TEXT_GROWTH = 1000
 """Most times that all rules of a tokenizer together may lengthen a text."""
 VOCABULARY_FIELDS = ("vocab", "merges", "precompiled_charsmap", "added_tokens")
 
@@ -103,9 +103,9 @@ def check_tokenizer(json: str) -> None:
     if (largest := max(ids, default=0)) > 2 * len(ids) + FREE_IDS:
         raise InputError(f"the tokenizer has {len(ids):,} tokens and the id {largest:,}; expected few free ids below")
     growth = math.prod(_growths({name: part for name, part in found.items() if name != "added_tokens"}))
-    if growth > GROWTH:
+    if growth > TEXT_GROWTH:
         raise InputError(
-            f"the tokenizer's rules make a text up to {growth:.3g} times as long; expected {GROWTH} at most"
+            f"the tokenizer's rules make a text up to {growth:.3g} times as long; expected {TEXT_GROWTH} at most"
         )
 
 

@@ -15,7 +15,7 @@ from seqmodels.analysis import draw_map, map_of
 from seqmodels.cli.main import main
 from seqmodels.errors import InputError
 from seqmodels.interop.word_vectors import Accuracy, Subwords, WordVectors, byte_source, fasttext, selection, words_of
-from seqmodels.interop.word_vectors.questions import read_questions
+from seqmodels.interop.word_vectors.analogies import read_questions
 from seqmodels.interop.word_vectors.subwords import buckets_of
 
 WORDS = ["the", "king", "café", "火车", "</s>", "7", "."]
@@ -162,11 +162,11 @@ def test_more_requests_that_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
         WordVectors.read(tmp_path / "absent")
     with pytest.raises(InputError, match="an address"):
         WordVectors.read("https://example.org/vectors.txt")
-    monkeypatch.setattr(selection, "LARGEST", 20)
+    monkeypatch.setattr(selection, "VECTOR_BYTES", 20)
     with pytest.raises(InputError, match="give limit"):
         WordVectors.read(path)
     assert WordVectors.read(path, limit=1).words == ["king"]
-    monkeypatch.setattr(byte_source, "LINE", 8)
+    monkeypatch.setattr(byte_source, "LINE_BYTES", 8)
     with pytest.raises(InputError, match="vector 1 of 1 has more than 8 bytes"):
         WordVectors.read(written(tmp_path, b"1 2\n\1" + b"x" * 9000 + b" \0\0\0\0"), limit=1)
 
@@ -225,7 +225,7 @@ def test_fasttext_with_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     torch.testing.assert_close(found.vector("kings").double(), expected, atol=1e-6, rtol=0)
     assert "kings" not in found
     assert found.neighbours("kings", 1)[0].word in words
-    monkeypatch.setattr(fasttext, "PIECE", 1)  # a row at a time
+    monkeypatch.setattr(fasttext, "BLOCK_BYTES", 1)  # a row at a time
     some = WordVectors.read(path, words=["火", "café"])
     assert some.words == ["café", "火"]
     assert torch.equal(some.matrix, found.matrix[[1, 3]])
@@ -285,7 +285,7 @@ def test_analogies_against_brute_force(some: WordVectors) -> None:
 def test_questions_are_answered_as_analogies_are(
     some: WordVectors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seqmodels.interop.word_vectors.vectors.AT_ONCE", 60 * 4)  # several pieces
+    monkeypatch.setattr("seqmodels.interop.word_vectors.vectors.SCORES_AT_ONCE", 60 * 4)  # several pieces
     triples = [(f"w{i}", f"w{(3 * i + 1) % 60}", f"w{(7 * i + 5) % 60}") for i in range(0, 40, 3)]
     lines = [": right"] + [f"{a} {b} {c} {some.analogy(a, b, c, 1)[0].word}" for a, b, c in triples]
     lines += ["", ": wrong and unknown"] + [f"{a} {b} {c} {some.analogy(a, b, c, 2)[1].word}" for a, b, c in triples]
@@ -299,8 +299,8 @@ def test_questions_are_answered_as_analogies_are(
         "total": Accuracy(many, 2 * many, 2),
     }
     assert some.evaluate(path) == some.evaluate(read_questions(path)) == expected
-    assert expected["total"].share == 0.5
-    assert expected["nothing known"].share == 0
+    assert expected["total"].fraction == 0.5
+    assert expected["nothing known"].fraction == 0
     upper = written(tmp_path, "\n".join(lines).upper().encode(), "upper.txt")
     assert some.evaluate(upper)["total"] == Accuracy(0, 0, 2 * many + 2)
     assert some.evaluate(upper, lowercase=True)["total"] == expected["total"]

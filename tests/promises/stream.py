@@ -19,7 +19,7 @@ import torch
 from seqmodels.batch import Batch
 from seqmodels.data import Replica, Tokenizer
 from seqmodels.data.stream_corpus import StreamedCorpus
-from seqmodels.data.stream_shards import Row, Shards, TableShards
+from seqmodels.data.stream_shards import Shards, TableShards, TextRow
 from seqmodels.data.stream_windows import StreamedWindows
 from seqmodels.nn import LSTM
 from seqmodels.tasks import LanguageModel
@@ -42,7 +42,7 @@ class Passing(Shards):
         self.folder, self.characters = folder, characters
         self.names = self.stamps = [f"{number:05d}.parquet" for number in range(count)]
 
-    def rows(self, shard: int, first: int = 0) -> Iterator[Row]:
+    def rows(self, shard: int, first: int = 0) -> Iterator[TextRow]:
         """Write the shard, read it as any other, and delete it."""
         path = self.folder / self.names[shard]
         texts = documents(shard, self.characters)

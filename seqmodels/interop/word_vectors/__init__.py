@@ -1,7 +1,7 @@
-"""What other programs have made: word vectors."""
+"""Word vectors of word2vec, GloVe, fastText, and of trained models."""
 
+from seqmodels.interop.word_vectors.analogies import Accuracy
 from seqmodels.interop.word_vectors.subwords import Subwords
-from seqmodels.interop.word_vectors.token_words import words_of
-from seqmodels.interop.word_vectors.vectors import Accuracy, Filled, Neighbour, WordVectors
+from seqmodels.interop.word_vectors.vectors import Filled, Neighbour, WordVectors, words_of
 
 __all__ = ["Accuracy", "Filled", "Neighbour", "Subwords", "WordVectors", "words_of"]

@@ -1,4 +1,4 @@
-"""A file of vectors as a stream of lines and bytes, plain or gzipped, within limits."""
+"""A file of vectors, plain or gzipped, read by lines and bytes within limits."""
 
 import gzip
 import io
@@ -14,21 +14,21 @@ from rich.progress import Progress
 from seqmodels.errors import InputError
 from seqmodels.files import AnyPath, check_regular, local
 
-LINE = 1 << 20
+LINE_BYTES = 1 << 20
 """Most bytes of a line."""
-PIECE = 1 << 24
-"""Bytes that are read at a time where many are wanted, so that memory grows only with what is there."""
-RATIO = 64
-"""How many times its own size a gzipped file may unpack to; vectors as text shrink to a third."""
-LARGE = 1 << 25
-"""Bytes of a file from which on reading shows a bar, where there is a terminal."""
+BLOCK_BYTES = 1 << 24
+"""Most bytes that are read at a time, so that memory grows only with the bytes that exist."""
+UNPACKED_RATIO = 64
+"""Most times its own size that a gzipped file may unpack to; vectors as text shrink to a third."""
+PROGRESS_BYTES = 1 << 25
+"""Bytes of a file from which on reading shows a progress bar on a terminal."""
 
 
 class ByteSource:
     """An open file; a context manager.
 
     Args:
-        path: of this machine; gzipped or not, whatever its name says.
+        path: a local file; its content tells whether it is gzipped.
 
     Raises:
         InputError: it cannot be read, or it is a zip archive.
@@ -44,14 +44,14 @@ class ByteSource:
             raise InputError(f"cannot read {self.name}: {error.strerror or error}") from error
         start = self._raw.peek(4)[:4]
         zipped = start[:2] == b"\x1f\x8b"
-        self.most = self._size * RATIO if zipped else self._size
-        """Most bytes that it can hold, unpacked."""
+        self.most = self._size * UNPACKED_RATIO if zipped else self._size
+        """Most bytes that it can contain, unpacked."""
         self._file: BinaryIO = self._raw
         if zipped:
             self._file = cast(BinaryIO, io.BufferedReader(gzip.GzipFile(fileobj=self._raw), 1 << 16))
         self._taken = 0
         console = Console(stderr=True)
-        shown = self._size >= LARGE and console.is_terminal and sys.stderr.isatty()
+        shown = self._size >= PROGRESS_BYTES and console.is_terminal and sys.stderr.isatty()
         self._bar = Progress(console=console, transient=True, disable=not shown)
         self._row = self._bar.add_task(f"reading {self._size / 1e6:,.0f} MB", total=self._size)
         self._ticks = 0
@@ -71,40 +71,40 @@ class ByteSource:
         self._raw.close()
 
     def peek(self, count: int) -> bytes:
-        """Bytes that come next, some or all of as many, which are not taken yet."""
+        """Up to `count` of the next bytes, without taking them."""
         return self._guarded(lambda: cast(io.BufferedReader, self._file).peek(count)[:count])
 
     def line(self) -> bytes:
-        """The next line with what ends it; empty at the end of the file.
+        """The next line with its line end; empty at the end of the file.
 
         Raises:
-            InputError: it is longer than `LINE`, or the file is damaged.
+            InputError: it is longer than `LINE_BYTES`, or the file is damaged.
         """
-        found = self._guarded(lambda: self._file.readline(LINE + 1))
-        if len(found) > LINE:
-            raise InputError(f"{self.name} has a line of more than {LINE:,} bytes; expected a word and its numbers")
+        found = self._guarded(lambda: self._file.readline(LINE_BYTES + 1))
+        if len(found) > LINE_BYTES:
+            raise InputError(f"{self.name} has a line of more than {LINE_BYTES:,} bytes; expected a word and numbers")
         return self._took(found)
 
     def until(self, end: bytes, what: str) -> bytes:
-        """Bytes up to a certain one, which is taken and left out.
+        """The bytes before the next `end`, which is skipped.
 
         Raises:
-            InputError: it does not come within `LINE` bytes.
+            InputError: there is none within `LINE_BYTES` bytes.
         """
         found = bytearray()
-        while len(found) <= LINE:
+        while len(found) <= LINE_BYTES:
             ahead = self.peek(1 << 12)
             place = ahead.find(end)
             found += self.exactly(place + 1 if place >= 0 else max(1, len(ahead)), what)
             if place >= 0:
                 return bytes(found[:-1])
-        raise InputError(f"{self.name} is damaged: {what} has more than {LINE:,} bytes")
+        raise InputError(f"{self.name} is damaged: {what} has more than {LINE_BYTES:,} bytes")
 
     def exactly(self, count: int, what: str) -> bytes:
-        """So many bytes.
+        """The next `count` bytes.
 
         Raises:
-            InputError: the file ends before.
+            InputError: the file ends before that.
         """
         found = self._guarded(lambda: self._file.read(count))
         if len(found) < count:
@@ -112,7 +112,7 @@ class ByteSource:
         return self._took(found)
 
     def ends(self) -> bool:
-        """Whether nothing but white space is left."""
+        """Whether only white space is left."""
         ahead = self.peek(1 << 12)
         while ahead and not ahead.strip():
             self.exactly(len(ahead), "white space")
@@ -120,29 +120,29 @@ class ByteSource:
         return not ahead
 
     def many(self, count: int, what: str) -> bytearray:
-        """So many bytes, of which memory is asked for as they come.
+        """The next `count` bytes; memory is allocated as they are read.
 
         Raises:
-            InputError: the file ends before.
+            InputError: the file ends before that.
         """
         found = bytearray()
         while len(found) < count:
-            found += self.exactly(min(PIECE, count - len(found)), what)
+            found += self.exactly(min(BLOCK_BYTES, count - len(found)), what)
         return found
 
     def skip(self, count: int, what: str) -> None:
-        """Pass over so many bytes."""
+        """Skip `count` bytes."""
         while count > 0:
-            count -= len(self.exactly(min(PIECE, count), what))
+            count -= len(self.exactly(min(BLOCK_BYTES, count), what))
 
     def _took(self, found: bytes) -> bytes:
         self._taken += len(found)
         if self._taken > self.most:
             raise InputError(
-                f"{self.name} unpacks to more than {RATIO} times its size; vectors do not, so it is refused"
+                f"{self.name} unpacks to more than {UNPACKED_RATIO} times its size; vectors do not, so it is refused"
             )
         self._ticks += 1
-        if self._ticks % 4096 == 0 or len(found) >= PIECE:
+        if self._ticks % 4096 == 0 or len(found) >= BLOCK_BYTES:
             self._bar.update(self._row, completed=self._raw.tell())
         return found
 

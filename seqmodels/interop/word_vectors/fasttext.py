@@ -1,4 +1,4 @@
-"""The binary models of fastText: a dictionary, a vector for each word and for each bucket of n-grams."""
+"""Reading binary models of fastText: a dictionary, and vectors of its words and of buckets of n-grams."""
 
 import struct
 
@@ -6,14 +6,14 @@ import numpy as np
 import torch
 
 from seqmodels.errors import InputError
-from seqmodels.interop.word_vectors.byte_source import PIECE, ByteSource
-from seqmodels.interop.word_vectors.selection import WIDEST, Selection, check_room
+from seqmodels.interop.word_vectors.byte_source import BLOCK_BYTES, ByteSource
+from seqmodels.interop.word_vectors.selection import DIMENSIONS, Selection, check_room
 from seqmodels.interop.word_vectors.subwords import Subwords
 
 MAGIC = struct.pack("<i", 793712314)
-"""What a file begins with."""
-VERSION = 12
-LONGEST = 1000
+"""First bytes of a file."""
+FASTTEXT_VERSION = 12
+NGRAM_CHARACTERS = 1000
 """Most characters of an n-gram; models in use have six."""
 SETTINGS = struct.Struct("<12id")  # dim ws epoch min_count neg word_ngrams loss model bucket minn maxn lr_update t
 COUNTS = struct.Struct("<iiiqq")  # entries words labels tokens pruned
@@ -21,33 +21,33 @@ SHAPE = struct.Struct("<?qq")  # quantised rows columns
 
 
 def read_fasttext(source: ByteSource, selection: Selection) -> Subwords | None:
-    """Read a model as `fasttext` saves it, for its input vectors; what it predicts with is left.
+    """Read the input vectors of a model that `fasttext` saved.
 
     Args:
         source: the file, at its start.
-        selection: what takes words and vectors.
+        selection: takes words and vectors.
 
     Returns:
-        The n-grams, where the model has them.
+        The n-grams, if the model has them.
 
     Raises:
-        InputError: it is of another version, quantised, truncated, or its sizes do not fit one another.
+        InputError: it is of another version, quantised or truncated, or its sizes contradict each other.
     """
     version = struct.unpack("<4xi", source.exactly(8, "its version"))[0]
-    if version != VERSION:
-        raise InputError(f"{source.name} is of version {version} of fastText's format; expected {VERSION}")
+    if version != FASTTEXT_VERSION:
+        raise InputError(f"{source.name} is of version {version} of fastText's format; expected {FASTTEXT_VERSION}")
     dim, *_, buckets, shortest, longest, _, _ = SETTINGS.unpack(source.exactly(SETTINGS.size, "its settings"))
     entries, count, labels, _, pruned = COUNTS.unpack(source.exactly(COUNTS.size, "its counts"))
     if pruned > 0:
         raise InputError(f"{source.name} is a quantised model, which is not read; take the .bin it was made of")
     parts = longest > 0 and buckets > 0 and pruned < 0
-    fits = 1 <= dim <= WIDEST and min(count, labels, buckets) >= 0 and entries == count + labels
+    fits = 1 <= dim <= DIMENSIONS and min(count, labels, buckets) >= 0 and entries == count + labels
     if not fits or 10 * entries > source.most:
         raise InputError(
             f"{source.name} promises {count:,} words, {labels:,} labels and {buckets:,} buckets of {dim:,} numbers, "
             f"and the file can hold {source.most:,} bytes; it is damaged"
         )
-    if parts and not max(1, shortest) <= longest <= LONGEST:
+    if parts and not max(1, shortest) <= longest <= NGRAM_CHARACTERS:
         raise InputError(f"{source.name} has n-grams of {shortest} to {longest} characters; it is damaged")
     places, spelled = _read_dictionary(source, selection, entries, count)
     quantised, rows, columns = SHAPE.unpack(source.exactly(SHAPE.size, "the shape of its vectors"))
@@ -72,7 +72,7 @@ def read_fasttext(source: ByteSource, selection: Selection) -> Subwords | None:
 def _read_dictionary(
     source: ByteSource, selection: Selection, entries: int, count: int
 ) -> tuple[list[int], list[bytes]]:
-    """Places of the words that are kept, and how they are spelled."""
+    """Indices of the words that are kept, and the words in UTF-8."""
     places, spelled = list[int](), list[bytes]()
     for place in range(entries):
         what = f"entry {place + 1:,} of {entries:,} of its dictionary"
@@ -89,9 +89,9 @@ def _read_dictionary(
 
 
 def _read_own(source: ByteSource, selection: Selection, places: list[int], count: int, dim: int) -> None:
-    """The vectors of the words at these places, which rise, of all `count`."""
+    """Read the vectors of all `count` words, and keep those at the ascending indices `places`."""
     kept = np.array(places, np.int64)
-    together = max(1, PIECE // (4 * dim))
+    together = max(1, BLOCK_BYTES // (4 * dim))
     for first in range(0, count, together):
         height = min(together, count - first)
         block = np.frombuffer(source.exactly(4 * dim * height, "the vectors of words"), "<f4").reshape(height, dim)

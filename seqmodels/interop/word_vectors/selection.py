@@ -1,24 +1,24 @@
-"""Which words of a file are kept, and their vectors."""
+"""The words and vectors that are kept of a file."""
 
 from collections.abc import Collection
 
 from seqmodels.errors import InputError
 
-LARGEST = 8 << 30
-"""Most bytes of vectors that are kept: twice as many as three million words of 300 numbers have."""
-WIDEST = 1 << 16
-"""Most numbers of a vector."""
+VECTOR_BYTES = 8 << 30
+"""Most bytes of all vectors that are kept: twice those of three million words of 300 dimensions."""
+DIMENSIONS = 1 << 16
+"""Most dimensions of a vector."""
 
 
 class Selection:
     """Words that are kept, in the order they come in, each with its vector.
 
     Args:
-        limit: how many to keep at most.
-        words: which; None for all.
+        limit: most words to keep.
+        words: the words to keep; None for all.
 
     Raises:
-        InputError: there would be none.
+        InputError: the limit is below 1.
     """
 
     def __init__(self, limit: int | None, words: Collection[str] | None) -> None:
@@ -29,24 +29,24 @@ class Selection:
         self._most = min(most) if most else None
         self._known = set[str]()
         self.words = list[str]()
-        """Those kept."""
+        """Words that are kept."""
         self.rows = bytearray()
         """Their vectors, float32, one after the other."""
 
     def wants(self, word: str) -> bool:
-        """Whether to keep a word that comes now."""
+        """Whether to keep the next word."""
         return word not in self._known and (self._wanted is None or word in self._wanted)
 
     @property
     def full(self) -> bool:
-        """Whether nothing else will be kept."""
+        """Whether no more words will be kept."""
         return self._most is not None and len(self.words) >= self._most
 
     def add(self, word: str, row: bytes) -> None:
         """Keep a word.
 
         Raises:
-            InputError: it would be too much.
+            InputError: the vectors take too much memory.
         """
         self.name(word)
         self.rows += row
@@ -59,10 +59,6 @@ class Selection:
 
 
 def check_room(size: int) -> None:
-    """Refuse more bytes of vectors than `LARGEST`.
-
-    Raises:
-        InputError: there are more.
-    """
-    if size > LARGEST:
-        raise InputError(f"the vectors take more than {LARGEST >> 30} GiB; give limit, or the words that are needed")
+    """Raise an InputError for more bytes of vectors than `VECTOR_BYTES`."""
+    if size > VECTOR_BYTES:
+        raise InputError(f"the vectors take more than {VECTOR_BYTES >> 30} GiB; give limit, or the words needed")

@@ -1,4 +1,4 @@
-"""Vectors of parts of words, from which fastText makes those of words it has never seen."""
+"""Vectors of character n-grams, from which fastText makes those of unknown words."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-TOGETHER = 1 << 12
+WORDS_AT_ONCE = 1 << 12
 """Words whose vectors are made at a time."""
 
 
@@ -29,14 +29,14 @@ class Subwords:
         return self.rows[found].mean(0) if found else None
 
     def joined(self, words: Sequence[bytes], own: Tensor) -> Tensor:
-        """Means over words' own vectors and those of their n-grams, which is how fastText uses them.
+        """Means over the vectors of words and of their n-grams, which are fastText's vectors of the words.
 
         Args:
-            words: N words, as the file spells them; `</s>`, which ends a line, has no n-grams.
-            own: float32 (N, D), which is written over.
+            words: N words in UTF-8; `</s>`, the end of a line, has no n-grams.
+            own: their own vectors, float32 (N, D), which are overwritten.
         """
-        for first in range(0, len(words), TOGETHER):
-            piece = slice(first, first + TOGETHER)
+        for first in range(0, len(words), WORDS_AT_ONCE):
+            piece = slice(first, first + WORDS_AT_ONCE)
             found = [
                 [] if word == b"</s>" else buckets_of(word, self.shortest, self.longest, len(self.rows))
                 for word in words[piece]
@@ -49,16 +49,16 @@ class Subwords:
 
 
 def buckets_of(word: bytes, shortest: int, longest: int, buckets: int) -> list[int]:
-    """The numbers of the n-grams of a word.
+    """The buckets of the n-grams of a word.
 
-    The hash is FNV-1a of 32 bits over the bytes of UTF-8, with bytes from 128 on taken for negative numbers, as
-    fastText does. Marks alone are no n-grams of one character.
+    The hash is 32-bit FNV-1a over the bytes of UTF-8, which are taken as signed, as fastText does. The marks `<` and
+    `>` alone are no n-grams.
 
     Args:
         word: in UTF-8.
-        shortest: fewest characters.
+        shortest: fewest characters of an n-gram.
         longest: most characters.
-        buckets: how many numbers there are.
+        buckets: number of buckets.
     """
     letters = re.findall(rb"[^\x80-\xbf][\x80-\xbf]*", b"<" + word + b">")
     found = []

@@ -1,4 +1,4 @@
-"""Files of word vectors: word2vec as text or binary, GloVe, and fastText, told apart by what they hold."""
+"""Reading files of word vectors: word2vec as text or binary, GloVe, and fastText, told apart by their content."""
 
 import re
 from collections.abc import Collection
@@ -12,22 +12,22 @@ from seqmodels.errors import InputError
 from seqmodels.files import AnyPath
 from seqmodels.interop.word_vectors.byte_source import ByteSource
 from seqmodels.interop.word_vectors.fasttext import MAGIC, read_fasttext
-from seqmodels.interop.word_vectors.selection import WIDEST, Selection
+from seqmodels.interop.word_vectors.selection import DIMENSIONS, Selection
 from seqmodels.interop.word_vectors.subwords import Subwords
 
-FIRST = 20
-"""Lines without a header from which the number of dimensions is taken: a word with spaces looks like more of them."""
+DIMENSION_LINES = 20
+"""Lines that vote on the number of dimensions of a file without header: words with spaces make single lines longer."""
 
 
 class VectorFile(NamedTuple):
-    """What was read of a file."""
+    """Words and vectors of a file."""
 
     words: list[str]
-    """N words, in the order of the file, which by custom begins with the most frequent."""
+    """N words in the order of the file, by custom the most frequent first."""
     matrix: Tensor
     """Their vectors, float32 (N, D)."""
     subwords: Subwords | None
-    """Vectors of parts of words, where there are such."""
+    """Vectors of character n-grams, if the file has them."""
 
 
 def read_vectors(path: AnyPath, limit: int | None = None, words: Collection[str] | None = None) -> VectorFile:
@@ -35,18 +35,17 @@ def read_vectors(path: AnyPath, limit: int | None = None, words: Collection[str]
 
     Four formats are known: word2vec as text, a header with count and dimensions and then a word and its numbers on each
     line (Mikolov et al. 2013), also what fastText writes as `.vec`; the same without a header (GloVe, Pennington et al.
-    2014), where words may have spaces in them; word2vec as binary; and the model of fastText (Bojanowski et al. 2017),
-    version 12, whose vectors are means over a word and the parts of it. All may be gzipped. Of a word that is there
-    more than once, the first vector counts; bytes of a word that are not UTF-8 become U+FFFD.
+    2014), where words may contain spaces; word2vec as binary; and models of fastText (Bojanowski et al. 2017), version
+    12, whose vectors are means over a word and its n-grams. All may be gzipped. Of a word that occurs more than once,
+    the first vector is used; bytes of a word that are not UTF-8 become U+FFFD.
 
     Args:
         path: the file.
-        limit: read no more than so many words, the first.
+        limit: most words to read, the first of the file.
         words: read only these.
 
     Raises:
-        InputError: it is of no such format, truncated, not numbers, without vectors, or promises more than its size
-            allows; and there is none of the words.
+        InputError: it has another format, is damaged, promises more than its size allows, or has none of the words.
     """
     selection = Selection(limit, words)
     with ByteSource(path) as source:
@@ -77,10 +76,10 @@ def _read_word2vec_or_glove(source: ByteSource, selection: Selection) -> None:
     count, dim = int(header[1]), int(header[2])
     binary = not _is_text(rest)
     least = count * (4 * dim + 1 if binary else 2 * dim + 1)  # a space and a digit for each number
-    if not count or not 1 <= dim <= WIDEST or least > source.most:
+    if not count or not 1 <= dim <= DIMENSIONS or least > source.most:
         raise InputError(
             f"the header of {source.name} promises {count:,} vectors of {dim:,} numbers, and the file can hold "
-            f"{source.most:,} bytes; expected 1 to {WIDEST:,} numbers, and what fits: it is damaged, or no such file"
+            f"{source.most:,} bytes; expected 1 to {DIMENSIONS:,} numbers, and what fits: it is damaged"
         )
     if binary:
         _read_binary(source, selection, count, dim)
@@ -89,19 +88,19 @@ def _read_word2vec_or_glove(source: ByteSource, selection: Selection) -> None:
 
 
 def _is_text(start: bytes) -> bool:
-    """Whether bytes are without control characters, as numbers in binary never are for long."""
+    """Whether bytes have no control characters; binary numbers soon do."""
     return re.search(rb"[\x00-\x08\x0e-\x1f]", start) is None
 
 
 def _read_text(source: ByteSource, selection: Selection, count: int | None, dim: int | None) -> None:
-    """Lines with a word and its numbers; `count` and `dim` are None where no header says them."""
+    """Read lines of a word and its numbers; `count` and `dim` are None without a header."""
     ahead, told = list[bytes](), "as the header says"
     if dim is None:
-        ahead, told = [line for line in (source.line() for _ in range(FIRST)) if line], "as another line has"
+        ahead, told = [line for line in (source.line() for _ in range(DIMENSION_LINES)) if line], "as another line has"
         widths = [len(line.split()) for line in ahead if line.strip()]
-        dim = max(set(widths), key=widths.count, default=0) - 1  # that of most, for words may have spaces
-        if not 1 <= dim <= WIDEST:
-            raise InputError(f"{source.name} does not begin with a word and 1 to {WIDEST:,} numbers on each line")
+        dim = max(set(widths), key=widths.count, default=0) - 1  # of most lines, for words may contain spaces
+        if not 1 <= dim <= DIMENSIONS:
+            raise InputError(f"{source.name} does not begin with a word and 1 to {DIMENSIONS:,} numbers on each line")
     number, seen, following = int(count is not None), 0, iter(ahead)
     while not selection.full and (line := next(following, b"") or source.line()):
         number += 1
@@ -146,7 +145,7 @@ def _row(fields: list[bytes], number: int, name: str) -> bytes:
 
 
 def _read_binary(source: ByteSource, selection: Selection, count: int, dim: int) -> None:
-    """A word, a space and float32 numbers, little-endian; what word2vec itself writes has a line end behind them."""
+    """Read words, a space and float32 numbers, little-endian; word2vec itself writes a line end behind them."""
     for number in range(1, count + 1):
         if selection.full:
             return

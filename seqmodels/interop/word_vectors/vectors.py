@@ -1,4 +1,4 @@
-"""Word vectors: neighbours, analogies, and embeddings that begin with them."""
+"""Word vectors: neighbours, analogies, and initial embeddings of models."""
 
 import difflib
 import itertools
@@ -10,62 +10,50 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqmodels.batch import UNK
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.files import AnyPath
-from seqmodels.interop.word_vectors.questions import Question, read_questions
+from seqmodels.interop.word_vectors.analogies import Accuracy, Question, read_questions
 from seqmodels.interop.word_vectors.subwords import Subwords
-from seqmodels.interop.word_vectors.token_words import SENTENCE_END, numbered_words
 from seqmodels.interop.word_vectors.vector_files import read_vectors
 from seqmodels.tasks import LanguageModel, Translator
 
-SPELLED = 50_000
-"""Words, the most frequent, among which one is looked for that is spelled like one that is not there."""
-AT_ONCE = 1 << 24
+SENTENCE_END = "</s>"
+"""The end of a line in word2vec and fastText."""
+SUGGESTED_FROM = 50_000
+"""Number of most frequent words among which similar spellings of an unknown word are suggested."""
+SCORES_AT_ONCE = 1 << 24
 """Scores that are computed at a time."""
 
 
 class Neighbour(NamedTuple):
-    """A word that lies near."""
+    """A similar word."""
 
     word: str
     score: float
-    """Cosine; of an analogy, the sum of three, divided by the length of the vector that was searched for."""
-
-
-class Accuracy(NamedTuple):
-    """How many questions of a section were answered with the word that was expected."""
-
-    correct: int
-    asked: int
-    left_out: int
-    """Those with a word that has no vector."""
-
-    @property
-    def share(self) -> float:
-        """Of those asked, 0 where there were none."""
-        return self.correct / self.asked if self.asked else 0.0
+    """Cosine similarity to the word, or to b - a + c of an analogy."""
 
 
 class Filled(NamedTuple):
-    """What became of the words of a vocabulary."""
+    """The words of a vocabulary, after its embedding was filled."""
 
     found: int
-    """Those whose embedding is now their vector."""
+    """Number of words whose embedding is now their vector."""
     missing: list[str]
-    """The others, whose embedding is as it was."""
+    """Words without a vector, whose embedding is unchanged."""
 
 
 class WordVectors:
     """Words and their vectors.
 
     Args:
-        words: N distinct words; by custom, the most frequent first.
-        matrix: their vectors, float32 (N, D); it is not copied.
-        subwords: vectors of parts of words, from which those of other words are made.
+        words: N distinct words, by custom the most frequent first.
+        matrix: their vectors, float32 (N, D); not copied.
+        subwords: vectors of character n-grams, for words that have no vector.
 
     Raises:
-        InputError: the two do not fit, a word is there twice, or a number is not finite.
+        InputError: words and matrix do not fit, a word is given twice, or a number is not finite.
     """
 
     def __init__(self, words: Sequence[str], matrix: Tensor, subwords: Subwords | None = None) -> None:
@@ -85,13 +73,13 @@ class WordVectors:
     def read(
         cls, path: AnyPath, limit: int | None = None, words: Collection[str] | None = None, lowercase: bool = False
     ) -> "WordVectors":
-        """Those of a file: word2vec, GloVe or fastText; see `vector_files.read_vectors` for formats and errors.
+        """Read a file of word2vec, GloVe or fastText; see `vector_files.read_vectors` for formats and errors.
 
         Args:
-            path: the file, also gzipped.
-            limit: read no more than so many words, the first.
+            path: the file, plain or gzipped.
+            limit: most words to read, the first of the file.
             words: read only these, such as `words_of(tokenizer)`.
-            lowercase: of those, read what they are in lower case, too.
+            lowercase: read their lower-case forms, too.
         """
         if words is not None and lowercase:
             words = {*words, *(word.lower() for word in words)}
@@ -99,11 +87,11 @@ class WordVectors:
 
     @classmethod
     def of(cls, task: LanguageModel | Translator, limit: int | None = None) -> "WordVectors":
-        """Those that a model has learned for its tokens, as its embedding is now: a copy.
+        """A copy of a model's embedding of its tokens.
 
         Args:
-            task: the model; of a translator, the tokens that it writes.
-            limit: no more than so many, the first; a vocabulary of words begins with the most frequent.
+            task: the model; of a translator, the embedding of the target.
+            limit: most tokens to take, the first; a word vocabulary begins with the most frequent words.
         """
         if limit is not None and limit < 1:
             raise InputError(f"limit={limit} was given; expected at least 1")
@@ -124,10 +112,10 @@ class WordVectors:
         return norms
 
     def vector(self, word: str) -> Tensor:
-        """The vector of a word, (D,); of one that is not there, that of its parts, where the file had such.
+        """The vector of a word, (D,), or the mean of its n-grams if it has none and there are subwords.
 
         Raises:
-            InputError: there is none.
+            InputError: it has neither.
         """
         if word in self._places:
             return self.matrix[self._places[word]]
@@ -137,23 +125,23 @@ class WordVectors:
         return made
 
     def vectors(self, words: Iterable[str]) -> Tensor:
-        """Those of several words, (N, D)."""
+        """Vectors of several words, (N, D)."""
         return torch.stack([self.vector(word) for word in words])
 
     def _hint(self, word: str) -> str:
         cased = [form for form in (word.lower(), word.capitalize(), word.upper()) if form in self._places]
-        near = cased or difflib.get_close_matches(word, self.words[:SPELLED], 3)
+        near = cased or difflib.get_close_matches(word, self.words[:SUGGESTED_FROM], 3)
         return f"did you mean {' or '.join(near)}?" if near else f"choose one of the {len(self):,} words that have one"
 
     def neighbours(self, word: str | Tensor, k: int = 10) -> list[Neighbour]:
-        """The words nearest to a word, or to a vector, by cosine, the nearest first.
+        """The words nearest to a word or vector by cosine, the nearest first.
 
         Args:
-            word: a word, which is none of its own neighbours, or a vector (D,).
-            k: how many.
+            word: a word, which is not among its neighbours, or a vector (D,).
+            k: number of neighbours.
 
         Raises:
-            InputError: the word has no vector, or what was given is none.
+            InputError: the word has no vector, or the vector another shape.
         """
         if isinstance(word, str):
             return self._nearest(self.vector(word), [word], k)
@@ -162,16 +150,15 @@ class WordVectors:
         return self._nearest(word, [], k)
 
     def analogy(self, a: str, b: str, c: str, k: int = 10) -> list[Neighbour]:
-        """What is to `c` as `b` is to `a`: the words nearest to b - a + c, none of the three among them.
+        """Words that are to `c` as `b` is to `a`: the nearest to b - a + c, without the three themselves.
 
-        All vectors are scaled to length 1 first. This is the method of Mikolov, Yih and Zweig (2013), which Levy and
-        Goldberg (2014) call 3CosAdd.
+        All vectors are scaled to length 1 first (Mikolov, Yih and Zweig 2013; 3CosAdd in Levy and Goldberg 2014).
 
         Args:
             a: such as "man".
             b: such as "king".
             c: such as "woman".
-            k: how many.
+            k: number of words.
 
         Raises:
             InputError: a word has no vector.
@@ -189,19 +176,18 @@ class WordVectors:
         return [Neighbour(self.words[place], score) for score, place in zip(*map(Tensor.tolist, found), strict=True)]
 
     def _cosines(self, columns: Tensor) -> Tensor:
-        """Of all words with vectors of length 1 that are columns (D, M), (N, M)."""
+        """Cosines of all words with unit vectors, the columns of (D, M): (N, M)."""
         return self.matrix @ columns / self._norms.clamp(min=1e-12)[:, None]
 
     def evaluate(self, questions: AnyPath | list[Question], lowercase: bool = False) -> dict[str, Accuracy]:
         """Answer questions by analogy, as `analogy` does.
 
         Args:
-            questions: a file in the format of questions-words.txt (Mikolov et al. 2013): `: section`, and then four
-                words on each line; or what `read_questions` makes of one.
-            lowercase: take the questions in lower case, for vectors that know no other.
+            questions: a file in the format of questions-words.txt (Mikolov et al. 2013), or its questions.
+            lowercase: convert the questions to lower case, for vectors without capitals.
 
         Returns:
-            For each section its accuracy, and that of all as "total". Questions with a word that has no vector of its
+            The accuracy of each section, and that of all as "total". Questions with a word that has no vector of its
             own are left out and counted.
 
         Raises:
@@ -224,7 +210,7 @@ class WordVectors:
 
     def _answered(self, questions: list[Question]) -> list[bool]:
         right = list[bool]()
-        together = max(1, AT_ONCE // len(self))
+        together = max(1, SCORES_AT_ONCE // len(self))
         for first in range(0, len(questions), together):
             places = torch.tensor([[self._places[w] for w in one[1:]] for one in questions[first : first + together]])
             a, b, c = (F.normalize(self.matrix[column], dim=1) for column in places[:, :3].unbind(1))
@@ -240,22 +226,21 @@ class WordVectors:
         lowercase: bool = False,
         rescale: bool = False,
     ) -> Filled:
-        """Fill an embedding with the vectors of its words; those of words that have none stay as they are.
+        """Fill an embedding with the vectors of its words; rows of words without a vector stay unchanged.
 
-        The end of a line takes the vector of `</s>`, as word2vec and fastText call it. Where the softmax layer has the
-        same matrix (`tie_embeddings`), it begins with the vectors, too, and is frozen with them.
+        The end of a line takes the vector of `</s>`. If the softmax layer has the same matrix (`tie_embeddings`), it is
+        filled, and frozen, too.
 
         Args:
             target: a model, or an embedding (V, D).
-            tokenizer: what its rows stand for; a model has its own.
-            freeze: train these weights no further, those of missing words neither. It is not kept in checkpoints:
-                freeze again before a run is resumed.
-            lowercase: a word that has no vector takes that of its lower case.
-            rescale: multiply the vectors by one factor, so that their numbers are as large, in the mean square, as
-                those that were there.
+            tokenizer: the tokenizer of the embedding; a model has its own.
+            freeze: do not train the embedding, missing words included. Checkpoints do not keep this: freeze again
+                before a run is resumed.
+            lowercase: a word without a vector takes that of its lower-case form.
+            rescale: scale the vectors to the mean square of the embedding's numbers.
 
         Raises:
-            InputError: the dimensions differ, no word was found, or there is no tokenizer, or one of other size.
+            InputError: the dimensions differ, no word was found, or the tokenizer is missing or of another size.
         """
         embedding = target if isinstance(target, nn.Embedding) else target.embedding
         if not isinstance(target, nn.Embedding):
@@ -263,7 +248,7 @@ class WordVectors:
         rows, dim = embedding.weight.shape
         if tokenizer is None or tokenizer.vocab_size != rows:
             size = "none" if tokenizer is None else f"one of {tokenizer.vocab_size:,} tokens"
-            raise InputError(f"an embedding of {rows:,} rows needs the tokenizer that says what they are, got {size}")
+            raise InputError(f"an embedding of {rows:,} rows needs its tokenizer, got {size}")
         if dim != self.matrix.shape[1]:
             raise InputError(
                 f"the vectors have {self.matrix.shape[1]} numbers and the embedding has {dim}; give a network with "
@@ -288,3 +273,27 @@ class WordVectors:
             embedding.weight[found] = vectors.to(embedding.weight)
         embedding.weight.requires_grad_(not freeze)
         return Filled(len(found), missing)
+
+
+def words_of(tokenizer: Tokenizer) -> list[str]:
+    """The words of a vocabulary in the order of their ids, without special tokens; the end of a line as `</s>`, too."""
+    found = list(numbered_words(tokenizer))
+    return [*found, SENTENCE_END] if "\n" in found else found
+
+
+def numbered_words(tokenizer: Tokenizer) -> dict[str, int]:
+    """Ids by the text of the token, without the space before it if every token has one, as words do.
+
+    Tokens that are not valid UTF-8 are left out.
+    """
+    written = tokenizer.token_bytes
+    spaced = all(text.startswith(b" ") or text == b"\n" for text in written[UNK:] if text)
+    found: dict[str, int] = {}
+    for number, content in enumerate(written[UNK:], UNK):
+        text = content.removeprefix(b" ") if spaced else content
+        try:
+            found.setdefault(text.decode(), number)
+        except UnicodeDecodeError:
+            continue
+    found.pop("", None)
+    return found

@@ -1,4 +1,4 @@
-"""Questions by analogy, as questions-words.txt asks them."""
+"""Questions of word analogies, as in questions-words.txt, and the accuracy of the answers."""
 
 from typing import NamedTuple
 
@@ -16,11 +16,26 @@ class Question(NamedTuple):
     d: str
 
 
+class Accuracy(NamedTuple):
+    """Counts of the questions of a section."""
+
+    correct: int
+    """Those answered with the expected word."""
+    asked: int
+    left_out: int
+    """Those with a word that has no vector."""
+
+    @property
+    def fraction(self) -> float:
+        """Correct answers as a fraction of the questions asked, 0 if there were none."""
+        return self.correct / self.asked if self.asked else 0.0
+
+
 def read_questions(path: AnyPath) -> list[Question]:
-    """Questions of a file: a line `: section`, and then four words on each line.
+    """Read questions from a file: a line `: section`, and then four words on each line.
 
     Raises:
-        InputError: it cannot be read, a line has other than four words, or there is no question.
+        InputError: it cannot be read, a line does not have four words, or there is no question.
     """
     path = local(path)
     section, found = "questions", list[Question]()
