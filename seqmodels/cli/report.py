@@ -4,7 +4,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from seqmodels import report as pages
+import seqmodels.report as pages
 from seqmodels.errors import InputError
 
 
