@@ -139,14 +139,7 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
 class CorpusDataModule(SequenceDataModule):
     """Data of a corpus in splits. A tokenizer that is not given is trained on the training split.
 
-    Args:
-        data: name or path of the data.
-        tokenizer: char, byte, bpe or word, the path of a tokenizer.json, or a Tokenizer.
-        vocab_size: largest size of a bpe or word vocabulary, or None.
-        min_count: least number of occurrences of a word in a word vocabulary.
-        seed: random seed of the order.
-        num_workers: processes that load batches.
-        sizes: other arguments that must be at least 1.
+    Its subclasses explain the arguments; `sizes` are others that must be at least 1.
 
     Raises:
         InputError: a value cannot be used.
@@ -185,20 +178,16 @@ class CorpusDataModule(SequenceDataModule):
 
     @property
     def origin(self) -> str:
-        """See `SequenceDataModule.origin`."""
         return self.corpus.origin
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """See `SequenceDataModule.splits`."""
         return tuple(self.corpus.splits)
 
     def make_tokenizer(self, columns: Sequence[str], bpe_size: int) -> Tokenizer:
         """The tokenizer that was given, or one trained on columns of the training split.
 
-        Args:
-            columns: columns of the corpus.
-            bpe_size: size of a bpe vocabulary if `vocab_size` is None.
+        `bpe_size` is the size of a bpe vocabulary if `vocab_size` is None.
         """
         kind = self.wanted_tokenizer
         if isinstance(kind, Tokenizer):

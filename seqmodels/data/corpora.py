@@ -62,7 +62,7 @@ class Corpus:
 
 
 def check_val_fraction(val_fraction: float) -> None:
-    """Raise an InputError unless it is a fraction between 0 and 1."""
+    """Raise an InputError unless it is between 0 and 1."""
     if not 0 < val_fraction < 1:
         raise InputError(f"val_fraction={val_fraction} was given; expected a fraction between 0 and 1, such as 0.1")
 
@@ -73,11 +73,7 @@ def load_corpus(source: str, *, subset: str | None = None, column: str = "text",
     Files and folders named train, valid and test are the splits, also shards such as `train-00000-of-00002.parquet`.
     Each row of a table is one document; rows whose text is null are left out and counted in the origin of the corpus.
 
-    Args:
-        source: `data` of `TextDataModule`.
-        subset: configuration of a hub dataset.
-        column: text column of a table or hub dataset.
-        val_fraction: fraction of the end that validates if there is no validation split.
+    Args: `source` is `data` of `TextDataModule`, and the others are of the same names.
 
     Raises:
         InputError: there is no such file or dataset, or no text in it.
@@ -100,19 +96,19 @@ def of_files(origin: str, named: Mapping[str, list[Path]], column: str, val_frac
         with no_bars():
             tables = {split: read_tables(files, [column]) for split, files in named.items()}
             return _of_tables(origin, tables, column, val_fraction)
-    splits: dict[str, Rows] = {name: partial(_rows, paths) for name, paths in named.items()}
+
+    def part(files: list[Path], first: float = 0.0, last: float = 1.0) -> Rows:
+        return partial(generated, file_rows, files, first=first, last=last)
+
+    splits = {split: part(files) for split, files in named.items()}
     if "train" in splits and "validation" not in splits:
         files, border = named["train"], 1 - val_fraction
-        splits |= {"train": partial(_rows, files, 0.0, border), "validation": partial(_rows, files, border, 1.0)}
-        splits |= {"whole": partial(_rows, files)}
+        splits |= {"train": part(files, last=border), "validation": part(files, first=border), "whole": part(files)}
     return Corpus(origin, splits)
 
 
 def local_files(source: str) -> tuple[str, dict[str, list[Path]]] | None:
-    """Find local files by name.
-
-    Args:
-        source: see `load_corpus`.
+    """Find local files by the name of a corpus.
 
     Returns:
         Their origin, for people, and the files of each split; None if the name means a dataset on the hub.
@@ -194,19 +190,8 @@ def _of_tables(origin: str, loaded: Mapping[str, datasets.Dataset], column: str,
     return Corpus(origin, {split: partial(marked, rows) for split, rows in splits.items()})
 
 
-def _rows(files: list[Path], first: float = 0.0, last: float = 1.0) -> datasets.Dataset:
-    return generated(file_rows, files=files, first=first, last=last)
-
-
-def generated(
-    generator: Callable[..., Iterator[dict[str, Any]]], files: Sequence[Path], **others: Any
-) -> datasets.Dataset:
-    """The rows that a generator makes of files, cached on disk by size and time of the files.
-
-    Args:
-        generator: called with `files` as a tuple of paths, `stamps` of each file, and `others`.
-        files: paths.
-        others: other arguments of the generator.
+def generated(generator: Callable[..., Iterator[Any]], files: Sequence[Path], **others: Any) -> datasets.Dataset:
+    """The rows of a generator of `files`, `stamps` (size and time of each file) and `others`, cached on disk.
 
     Raises:
         InputError: the generator did.
@@ -223,12 +208,7 @@ def generated(
 
 
 def from_hub(name: str, subset: str | None, built_in: str = BUILT_IN) -> dict[str, datasets.Dataset]:
-    """Load a dataset from the hub: its tables by our names of splits.
-
-    Args:
-        name: name of the dataset.
-        subset: its configuration.
-        built_in: the corpus to recommend without network.
+    """Load a dataset from the hub: its tables by our names of splits. `built_in` is recommended without network.
 
     Raises:
         InputError: it cannot be loaded, or has no training split.

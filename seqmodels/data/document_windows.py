@@ -47,12 +47,10 @@ class DocumentWindows(TrainingWindows):
     """Windows within documents, padded on the right to `length`; see `TrainingWindows`."""
 
     def find(self) -> int:
-        """See `TrainingWindows.find`."""
         self.first, self.behind = document_windows(self.column, self.length, self.stride)
         return len(self.first)
 
     def gather(self, rows: Tensor) -> Batch:
-        """See `TrainingWindows.gather`."""
         return gather_windows(self.column, self.first[rows], self.behind[rows], self.length)
 
 
@@ -63,7 +61,6 @@ class ScoredDocuments(SlidingWindows):
     """
 
     def find(self, replica: Replica) -> None:
-        """See `SlidingWindows.find`."""
         found = document_windows(self.column, self.length, self.stride)
         first, behind = (each[replica.rank :: replica.world] for each in found)
         none = torch.tensor([len(self.column) - 1])

@@ -8,15 +8,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from seqmodels.data.corpora import (
-    Corpus,
-    Rows,
-    check_val_fraction,
-    from_hub,
-    generated,
-    looks_like_a_path,
-    split_of,
-)
+from seqmodels.data.corpora import Corpus, Rows, check_val_fraction, from_hub, generated, looks_like_a_path, split_of
 from seqmodels.data.tables import READERS, is_table, read_tables
 from seqmodels.data.text_files import read_text, suffix
 from seqmodels.errors import InputError
@@ -37,12 +29,7 @@ def load_parallel(
     If there is no validation split, all pairs of some sources validate, chosen by a hash of the source: a sentence seen
     in training with another translation would be no test.
 
-    Args:
-        data: `data` of `TranslationDataModule`.
-        source: language to translate from: the suffix of files, a column, or a key of the column "translation".
-        target: language to translate to, likewise.
-        subset: configuration of a hub dataset.
-        val_fraction: fraction of the sources that validate if there is no validation split.
+    Args: those of the same names of `TranslationDataModule`.
 
     Raises:
         InputError: there is nothing of that name, or no pairs in it.

@@ -50,14 +50,10 @@ class Drawn(NamedTuple):
 
 
 def phrases(source: str, target: str) -> tuple[str, dict[str, Callable[[], datasets.Dataset]]]:
-    """The origin of the phrases, and how to read each split, as `Corpus` takes them.
+    """The origin and splits of the phrases, as `Corpus` takes them, for languages such as en, fr, ja, pt_BR.
 
     All phrases of a twentieth of the compositions, such as the dates of a year or a number of a unit, are for
     validation, and those of another twentieth for test. No source is in two splits.
-
-    Args:
-        source: a language, such as en, fr, ja, pt_BR.
-        target: another.
 
     Raises:
         InputError: a language is not among Babel's.
@@ -71,24 +67,13 @@ def phrases(source: str, target: str) -> tuple[str, dict[str, Callable[[], datas
 
 
 def _rows(source: str, target: str, split: str) -> datasets.Dataset:
-    arguments = {
-        "source": source,
-        "target": target,
-        "split": split,
-        "made_by": f"{babel.__version__} {DRAWN_PHRASES} {PHRASES_VERSION}",
-    }
+    arguments = {"source": source, "target": target, "split": split}
+    arguments["made_by"] = f"{babel.__version__} {DRAWN_PHRASES} {PHRASES_VERSION}"
     return datasets.Dataset.from_generator(pairs, gen_kwargs=arguments)
 
 
 def pairs(source: str, target: str, split: str, made_by: str) -> Iterator[dict[str, str]]:
-    """The phrases of a split in both languages, the same in every call.
-
-    Args:
-        source: a language.
-        target: another.
-        split: train, validation or test.
-        made_by: versions and count; part of the key of the cached rows.
-    """
+    """The phrases of a split in both languages, the same in every call; `made_by` is part of the key of the cache."""
     locales = [babel.Locale.parse(name.replace("-", "_")) for name in (source, target)]
     rng = random.Random(0)
     splits: dict[str, str] = {}  # the first split of each source

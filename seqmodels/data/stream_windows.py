@@ -205,5 +205,4 @@ class StreamedWindows(Batches):
         return [block, *self._places[block]]
 
     def seek(self, position: list[int]) -> None:
-        """See `Batches.seek`."""
         self._places[position[0]] = Place(*position[1:])

@@ -131,7 +131,6 @@ class TextDataModule(CorpusDataModule):
 
     @property
     def extent(self) -> str:
-        """See `SequenceDataModule.extent`."""
         characters = f"{self.facts('train').characters:,} characters"
         if isinstance(self.corpus, StreamedCorpus):
             return f"{self.corpus.extent}; figures and vocabulary are of its first {characters}"
@@ -176,24 +175,17 @@ class TextDataModule(CorpusDataModule):
         return ChosenTargets(batches, self.targets)
 
     def _training(self, batch_size: int, replica: Replica) -> Batches:
+        sizes = (self.length, batch_size, self.stride)
         if isinstance(self.corpus, StreamedCorpus):
+            buffer = self.shuffle_buffer if self.shuffle else 0
             return StreamedWindows(
-                self.corpus,
-                self.tokenizer,
-                self.length,
-                batch_size,
-                self.stride,
-                self.shuffle_buffer if self.shuffle else 0,
-                self.seed,
-                replica,
-                self.bos,
-                self.eos,
+                self.corpus, self.tokenizer, *sizes, buffer, self.seed, replica, bos=self.bos, eos=self.eos
             )
         column = self.tokens("train")
         if self.carry:
             return Lanes(column, self.length, batch_size, self.seed, replica)
         kind = DocumentWindows if self.documents == "apart" else Windows
-        return kind(column, self.length, batch_size, self.stride, self.shuffle, self.seed, replica)
+        return kind(column, *sizes, self.shuffle, self.seed, replica)
 
     def scored_batches(
         self,

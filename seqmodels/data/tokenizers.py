@@ -186,15 +186,17 @@ class Tokenizer(Recorded):
         found = (self._unknown if i == UNK else i - self._shift for i in ids if i >= UNK)
         return [i for i in found if i is not None]
 
+    def _encoding(self, text: str) -> tokenizers.Encoding:
+        with guarded("cut a text into tokens"):
+            return self._tokenizer.encode(text, add_special_tokens=False)
+
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
-        with guarded("cut a text into tokens"):
-            return self._outer(list(self._tokenizer.encode(text, add_special_tokens=False).ids))
+        return self._outer(list(self._encoding(text).ids))
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Index of the first character of each token of `encode(text)`, and the index behind its last."""
-        with guarded("cut a text into tokens"):
-            return list(self._tokenizer.encode(text, add_special_tokens=False).offsets)
+        return list(self._encoding(text).offsets)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of several texts, on all cores."""
@@ -204,8 +206,7 @@ class Tokenizer(Recorded):
 
     def places(self, text: str) -> tuple[list[int], list[int]]:
         """Token ids of a text, and the index of the last character of each token."""
-        with guarded("cut a text into tokens"):
-            encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        encoding = self._encoding(text)
         return self._outer(list(encoding.ids)), [max(behind, 1) - 1 for _, behind in encoding.offsets]
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -245,7 +246,7 @@ class Tokenizer(Recorded):
         if self._words:
             pieces = {word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(text)} - {SPECIAL_TOKENS[UNK]}
             return " ".join(sorted(word for word in pieces if (self._tokenizer.token_to_id(word) or 0) < UNK))
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        encoding = self._encoding(text)
         places = zip(self._outer(encoding.ids), encoding.offsets, strict=True)
         return "".join(sorted({text[first:last] for i, (first, last) in places if i == UNK}))
 

@@ -89,7 +89,6 @@ class TranslationDataModule(CorpusDataModule):
 
     @property
     def extent(self) -> str:
-        """See `SequenceDataModule.extent`."""
         dropped = f", {self.dropped:,} empty or longer than {self.max_length} tokens left out" if self.dropped else ""
         return f"{len(self.sentences('train')[0]) - self.dropped:,} pairs to train on{dropped}"
 

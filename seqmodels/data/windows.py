@@ -76,7 +76,6 @@ class Windows(TrainingWindows):
     """Windows of `length` tokens that run across documents; see `TrainingWindows`."""
 
     def find(self) -> int:
-        """See `TrainingWindows.find`."""
         if len(self.column) <= self.length:
             raise InputError(
                 f"a window of length={self.length} does not fit a text of {len(self.column) - 1:,} tokens; "
@@ -86,7 +85,6 @@ class Windows(TrainingWindows):
         return len(self.view)
 
     def gather(self, rows: Tensor) -> Batch:
-        """See `TrainingWindows.gather`."""
         return shifted(self.view.index_select(0, rows))
 
 
@@ -96,12 +94,7 @@ class Lanes(Batches):
     Truncated BPTT: gradients reach back to the start of the batch, the state comes from before. Every epoch
     begins at another of the first `length` tokens, so that the text is cut into other chunks.
 
-    Args:
-        column: token ids (N,).
-        length: positions T of a batch.
-        batch_size: lanes B on each rank.
-        seed: random seed of the first tokens.
-        replica: rank and number of processes.
+    Args: see `TrainingWindows`; there are `batch_size` lanes B on each rank.
 
     Raises:
         InputError: the text is too short for that many lanes.
@@ -219,7 +212,6 @@ class ScoredWindows(SlidingWindows):
     """Every token of a text scored exactly once, in windows that run across documents; see `SlidingWindows`."""
 
     def find(self, replica: Replica) -> None:
-        """See `SlidingWindows.find`."""
         # As many as are needed for the last to reach the end.
         count = 1 + max(0, -(-(len(self.column) - 1 - self.length) // self.stride))
         first = (torch.arange(count) * self.stride)[replica.rank :: replica.world]
