@@ -51,7 +51,9 @@ class Work:
 
     def data(self, folder: Path) -> TranslationDataModule:
         """The sentences."""
-        return TranslationDataModule(str(folder), "en", "fr", tokenizer="word", joint=True, max_tokens=self.max_tokens)
+        return TranslationDataModule(
+            str(folder), "en", "fr", tokenizer="word", joint=True, batch_tokens=self.max_tokens
+        )
 
 
 WARM_UP = 3

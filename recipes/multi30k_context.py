@@ -63,7 +63,7 @@ def main(
         wandb: also track the run by Weights & Biases; WANDB_PROJECT and the like say as what.
     """
     pairs = TranslationDataModule(
-        data, source, target, tokenizer="bpe", vocab_size=vocab_size, joint=True, max_tokens=max_tokens, seed=seed
+        data, source, target, tokenizer="bpe", vocab_size=vocab_size, joint=True, batch_tokens=max_tokens, seed=seed
     )
     model = Translator(
         LSTM(size // 2, size), LSTM(size // 2, size), pairs.tokenizer, None, attention, input_feeding, bidirectional,

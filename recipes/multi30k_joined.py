@@ -58,7 +58,14 @@ def main(
         wandb: also track the run by Weights & Biases; WANDB_PROJECT and the like say as what.
     """
     pairs = TranslationDataModule(
-        data, source, target, tokenizer="bpe", vocab_size=vocab_size, layout="joined", max_tokens=max_tokens, seed=seed
+        data,
+        source,
+        target,
+        tokenizer="bpe",
+        vocab_size=vocab_size,
+        layout="joined",
+        batch_tokens=max_tokens,
+        seed=seed,
     )
     network = backbone or Transformer(256, num_layers=6, num_heads=4, context=512, dropout=dropout)
     model = LanguageModel(

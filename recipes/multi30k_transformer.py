@@ -62,7 +62,7 @@ def main(
         wandb: also track the run by Weights & Biases; WANDB_PROJECT and the like say as what.
     """
     pairs = TranslationDataModule(
-        data, source, target, tokenizer="bpe", vocab_size=vocab_size, joint=True, max_tokens=max_tokens, seed=seed
+        data, source, target, tokenizer="bpe", vocab_size=vocab_size, joint=True, batch_tokens=max_tokens, seed=seed
     )
     shape = {"input_size": size, "num_layers": num_layers, "num_heads": num_heads, "dropout": dropout}
     model = Translator(

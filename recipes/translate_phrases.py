@@ -55,7 +55,7 @@ def main(
         runs: the folder in which run folders are made.
         wandb: also track the run by Weights & Biases; WANDB_PROJECT and the like say as what.
     """
-    phrases = TranslationDataModule("phrases", source, target, tokenizer=tokenizer, max_tokens=max_tokens, seed=seed)
+    phrases = TranslationDataModule("phrases", source, target, tokenizer=tokenizer, batch_tokens=max_tokens, seed=seed)
     model = Translator(
         GRU(size, size), GRU(size, 2 * size), phrases.tokenizer, phrases.source_tokenizer, attention,
         dropout=dropout, optimizer=optimizer, lr=lr,

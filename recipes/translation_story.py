@@ -58,7 +58,7 @@ def main(
 
     def experiment(name: str, seed: int) -> dict[str, Any]:
         seed_everything(seed, verbose=False)
-        pairs = TranslationDataModule(data, "en", "fr", vocab_size=6000, joint=True, max_tokens=1024, seed=seed)
+        pairs = TranslationDataModule(data, "en", "fr", vocab_size=6000, joint=True, batch_tokens=1024, seed=seed)
         shape: dict[str, Any] = {"input_size": 256, "num_layers": 2, "dropout": 0.1}
         encoder, decoder = (
             (Transformer(**shape, causal=False), Transformer(**shape, memory_size=256))

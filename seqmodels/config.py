@@ -89,7 +89,7 @@ def construct(call: Call, base: type) -> Any:
     Raises:
         InputError: the record is malformed, or names a class that is not known.
     """
-    if not (_is_call(call) and isinstance(call["class_path"], str) and isinstance(call["init_args"], dict)):
+    if not (is_call(call) and isinstance(call["class_path"], str) and isinstance(call["init_args"], dict)):
         raise InputError(
             f"expected a constructor call with class_path and init_args for a {base.__name__}, got {call!r:.80}"
         )
@@ -107,14 +107,15 @@ def construct(call: Call, base: type) -> Any:
 
 
 def _rebuilt(value: Any) -> Any:
-    if _is_call(value):
+    if is_call(value):
         return construct(value, Recorded)
     if isinstance(value, list):
         return [_rebuilt(item) for item in value]
     return {key: _rebuilt(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-def _is_call(value: Any) -> bool:
+def is_call(value: Any) -> bool:
+    """Whether a value has the form of a recorded constructor call."""
     return isinstance(value, dict) and value.keys() == {"class_path", "init_args"}
 
 
@@ -157,6 +158,49 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{name} holds no settings; expected lines such as 'lr: 0.003', as config.yaml of a run has them"
         )
+    return found
+
+
+SECTIONS = ("task", "data", "fit")
+"""Of the `config.yaml` of a run: constructor calls of its task and its data, and arguments of `fit`."""
+
+
+def read_run(path: str | Path) -> dict[str, dict[str, Any]]:
+    """The settings of a run by section; a file that people write may leave sections, classes and arguments out.
+
+    Raises:
+        InputError: there are others; or see `read_settings`.
+    """
+    found, name = read_settings(path), repr(str(local(path)))
+    if others := [key for key in found if key not in SECTIONS]:
+        raise InputError(
+            f"{name} has {others[0]!r:.100} in no section; expected the sections task, data and fit, as "
+            "config.yaml of a run has them"
+        )
+    for section, settings in found.items():
+        inner = settings if section == "fit" else {"init_args": {}, **settings} if isinstance(settings, dict) else None
+        arguments = inner if section == "fit" or inner is None else inner.pop("init_args")
+        if not isinstance(arguments, dict) or not all(isinstance(key, str) for key in arguments):
+            expected = "names and values" if section == "fit" else "class_path and init_args"
+            raise InputError(f"{name} has {settings!r:.100} in the section {section}; expected {expected}")
+        if section != "fit" and (others := [key for key in inner or () if key != "class_path"]):
+            raise InputError(
+                f"{name} has {others[0]!r:.100} in the section {section}; expected class_path and init_args"
+            )
+    return found
+
+
+def by_flag(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run by the names of their flags; whatever else a damaged file holds stays where it is."""
+    found: dict[str, Any] = {}
+    for section, content in settings.items():
+        if section not in SECTIONS or not isinstance(content, dict):
+            found[section] = content
+            continue
+        if isinstance(content.get("class_path"), str):
+            found["data_module" if section == "data" else section] = content["class_path"].rpartition(".")[2]
+        inner = content if section == "fit" else content.get("init_args")
+        found |= inner if isinstance(inner, dict) else {}
     return found
 
 

@@ -285,30 +285,51 @@ TOKENIZERS: dict[str, str] = {
     "NaN": "NaN",
 }  # fmt: skip
 
+
+def task(backbone: str) -> str:
+    """Settings with a network of their own."""
+    return f"task: {{init_args: {{backbone: {backbone}}}}}"
+
+
 SETTINGS: dict[str, str] = {
     "a tag that runs": f"!!python/object/apply:os.system ['{COMMAND}']",
-    "a tag that runs, inside": f"lr: !!python/object/apply:os.system ['{COMMAND}']",
-    "a tag of a name": "lr: !!python/name:os.system",
-    "a tag of a module": "lr: !!python/module:antigravity",
+    "a tag that runs, inside": f"task: {{init_args: {{lr: !!python/object/apply:os.system ['{COMMAND}']}}}}",
+    "a tag of a name": "fit: !!python/name:os.system",
+    "a tag of a module": "fit: !!python/module:antigravity",
     "laughs": "a: &a [x,x]\n"
     + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [" + f"*{chr(97 + i)}," * 9 + "]\n" for i in range(20)),
-    "nested lists": "lr: " + "[" * 100_000,
+    "nested lists": "fit: " + "[" * 100_000,
     "nested blocks": "".join(" " * i + f"a{i}:\n" for i in range(300)),
     "a list": "- 1",
     "a list in itself": "&a [*a]",
-    "a program as network": f"backbone: {{class_path: os.system, init_args: {{command: {COMMAND}}}}}",
-    "a module as network": "backbone: canary_module.Network",
-    "a file as network": "backbone: /etc/passwd",
-    "megabytes": "prompt: " + "a" * 2_000_000,
-    "digits": "lr: " + "9" * 50_000,
-    "null": "seed: null",
-    "null for a share": "val_fraction: null",
-    "null in a network": "backbone: {class_path: LSTM, init_args: {forget_bias: null}}",
-    "a billion layers": "backbone: {class_path: LSTM, init_args: {hidden_size: 1, num_layers: 1000000000}}",
-    "a trillion units": "backbone: {class_path: LSTM, init_args: {hidden_size: 1000000000000}}",
-    "a seed without end": "seed: 1000000000000000000000000",
-    "two documents": "lr: 1\n---\nlr: 2\n",
-    "NUL": "lr: \0",
+    "a flat file": "lr: 0.1",
+    "a section that there is not": "model: {}",
+    "a section that is a list": "fit: [1]",
+    "a section with a name of its own": "task: {lr: 0.1}",
+    "arguments that are none": "data: {init_args: 3}",
+    "a name that is none": "fit: {1: 2}",
+    "an argument that there is not": "fit: {max_stepz: 2}",
+    "an argument of another section": "fit: {lr: 0.1}",
+    "a network where there is none": "fit: {max_tokens: {class_path: LSTM, init_args: {}}}",
+    "a program as task": "task: {class_path: os.system}",
+    "a module as task": "task: {class_path: canary_module.Network}",
+    "a network as task": "task: {class_path: seqmodels.LSTM}",
+    "a task as data": "data: {class_path: seqmodels.LanguageModel}",
+    "a program as network": task(f"{{class_path: os.system, init_args: {{command: {COMMAND}}}}}"),
+    "a module as network": task("canary_module.Network"),
+    "a file as network": task("/etc/passwd"),
+    "megabytes": "fit: {prompt: " + "a" * 2_000_000 + "}",
+    "digits": "fit: {max_steps: " + "9" * 50_000 + "}",
+    "null": "data: {init_args: {seed: null}}",
+    "null for a fraction": "data: {init_args: {val_fraction: null}}",
+    "null in a network": task("{class_path: LSTM, init_args: {forget_bias: null}}"),
+    "null as arguments": task("{class_path: LSTM, init_args: null}"),
+    "a billion layers": task("{class_path: LSTM, init_args: {hidden_size: 1, num_layers: 1000000000}}"),
+    "a trillion units": task("{class_path: LSTM, init_args: {hidden_size: 1000000000000}}"),
+    "a seed without end": "data: {init_args: {seed: 1000000000000000000000000}}",
+    "no number": "task: {init_args: {lr: .nan}}",
+    "two documents": "fit: {}\n---\nfit: {}\n",
+    "NUL": "fit: \0",
     "a binary": "\x7fELF",
 }
 

@@ -63,7 +63,7 @@ def model(folder: Path, processes: int, network: str, carry: bool = False, **set
 
 
 def translator(folder: Path, processes: int, attends: bool, joint: bool = True) -> Built:
-    data = TranslationDataModule(str(folder), "en", "fr", tokenizer="word", max_tokens=400 // processes, joint=joint)
+    data = TranslationDataModule(str(folder), "en", "fr", tokenizer="word", batch_tokens=400 // processes, joint=joint)
     seeded()
     if not joint:
         return Translator(GRU(16, 16), GRU(16, 32), data.tokenizer, data.source_tokenizer, "general", lr=2e-2), data

@@ -14,7 +14,7 @@ import pytest
 import test_laws
 import torch
 
-from seqmodels.cli import fit, help, main
+from seqmodels.cli import help, main
 from seqmodels.nn import Backbone
 
 ROOT = Path(__file__).parents[1]
@@ -101,7 +101,7 @@ def known_flags(words: list[str]) -> set[str]:
         if name == "--help":
             return {"--help"}
         assert name in main.COMMANDS, f"there is no command {name!r}"
-        page = fit._fit_help() if name == "fit" else main._help(name)
+        page = main.page(name, words)
     else:
         recipe = ROOT / words[1]
         assert recipe.is_file(), f"there is no recipe {words[1]!r}"

@@ -1,5 +1,5 @@
 """The command line: one file a command, over all of the package."""
 
-from seqmodels.cli.main import command
+from seqmodels.cli.program import command, recipe
 
-__all__ = ["command"]
+__all__ = ["command", "recipe"]

@@ -6,10 +6,13 @@ constructors and functions say themselves.
 
 import ast
 import functools
+import inspect
 import re
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from seqmodels.imports import exports
 
@@ -26,6 +29,117 @@ class Option:
     type: str
     default: str
     meaning: str
+
+    @property
+    def is_network(self) -> bool:
+        """Whether it is a network, whose own options follow a dot."""
+        return "Backbone" in self.type
+
+
+def of_fit(words: Sequence[str] = ()) -> str:
+    """The page of `seqmodels fit`, for the task and the data module that a command line names."""
+    chosen = dict(
+        re.findall(r"^--(task|data.module)[= ](\S+)", "\n".join(words).replace("\n", " ").replace(" --", "\n--"), re.M)
+    )
+    task = chosen.get("task", "LanguageModel")
+    data = chosen.get("data-module", "TranslationDataModule" if task == "Translator" else "TextDataModule")
+    sections = _sections(task, data)
+    about = options(PACKAGE / "training" / "fit.py", "fit")[0]
+    return "\n\n".join(
+        [
+            f"usage: seqmodels fit [options]\n\n{about}",
+            f"task and data, here {task} and {data}, with --help for their options:\n"
+            "  --task NAME                     LanguageModel, Translator, or your own with --import MODULE\n"
+            "  --data-module NAME              TextDataModule, TranslationDataModule, or your own; by default that\n"
+            "                                  of the task\n"
+            "  --config PATH                   settings from a file, such as the config.yaml of an earlier run",
+            *(f"{title}:\n{render(found)}" for title, found in sections.items()),
+            _networks_of(task),
+        ]
+    )
+
+
+def of_recipe(about: str, task: str, data: str, defaults: dict[str, Any]) -> str:
+    """The page of a recipe: its docstring, and the options of which it has defaults of its own."""
+    found = [
+        replace(option, default=_shown(defaults[option.name]))
+        for section in (*_sections(task, data).values(), _network_options(task))
+        for option in section
+        if option.name in defaults
+    ]
+    return (
+        f"{about.strip()}\n\noptions with defaults of this recipe:\n{render(found)}\n\n"
+        f"All options of `seqmodels fit --task {task} --data-module {data}` work, too; add --help to that for a list."
+    )
+
+
+def of_command(file: Path, name: str) -> str:
+    """The page of a command, whose required arguments have no flags."""
+    about, found = options(file, name)
+    positional = [option for option in found if not option.default]
+    optional = found[len(positional) :]
+    lines = "\n".join(f"  {option.name.upper():<32}{option.meaning}" for option in positional)
+    rest = f"\n\noptions:\n{render(optional)}" if optional else ""
+    usage = " ".join([option.name.upper() for option in positional] + ["[options]"] * bool(optional))
+    return f"usage: seqmodels {name} {usage}\n\n{about}\n\n{lines}{rest}"
+
+
+def of_function(file: Path, name: str, program: str) -> str:
+    """The page of a function that is a program, all of whose arguments have flags."""
+    about, found = options(file, name)
+    plain = [option for option in found if not option.is_network]
+    page = f"usage: {program} [options]\n\n{about}\n\noptions:\n{render(plain)}"
+    return page if plain == found else f"{page}\n\n{networks()}"
+
+
+def _sections(task: str, data: str) -> dict[str, list[Option]]:
+    """The options of `fit` by section; networks have one of their own."""
+    return {
+        "run": options(PACKAGE / "training" / "fit.py", "fit", ("task", "data", "callbacks"))[1],
+        f"data ({data})": options(*_home("data", "SequenceDataModule", data))[1],
+        f"task ({task})": [option for option in _task(task) if not option.is_network],
+    }
+
+
+def _task(name: str) -> list[Option]:
+    return options(*_home("tasks", "SequenceTask", name), ("tokenizer", "source_tokenizer"))[1]
+
+
+def _network_options(task: str) -> list[Option]:
+    return [option for option in _task(task) if option.is_network]
+
+
+def _networks_of(task: str) -> str:
+    names = [option.name for option in _network_options(task)]
+    page = networks() if names else ""
+    if names in ([], ["backbone"]):
+        return page
+    others = "".join(f"  --{name} NAME, with the same options behind --{name}.\n" for name in names[1:])
+    return f"{page.replace('backbone', names[0])}\n{others}".rstrip()
+
+
+def _home(folder: str, base: str, name: str) -> tuple[Path, str]:
+    """The file that defines a class of this package, or the imported one of that name, and its name there."""
+    for file in sorted((PACKAGE / folder).glob("*.py")):
+        if re.search(rf"^class {name}\b", file.read_text(encoding="utf-8"), re.MULTILINE):
+            return file, name
+    from seqmodels.cli.parser import named
+    from seqmodels.data import SequenceDataModule
+    from seqmodels.tasks import SequenceTask
+
+    cls = named({"SequenceTask": SequenceTask, "SequenceDataModule": SequenceDataModule}[base], name)
+    cls = next(one for one in cls.__mro__ if "__init__" in vars(one))
+    return Path(inspect.getfile(cls)), cls.__name__
+
+
+def _shown(value: Any) -> str:
+    """A default as people type it; of a network, the arguments that differ from its own defaults."""
+    call = getattr(value, "constructor_call", None)
+    if call is None:
+        return str(value)
+    usual = inspect.signature(type(value)).parameters
+    own = [f"{name}={given}" for name, given in call["init_args"].items() if given != usual[name].default]
+    return f"{type(value).__name__}({', '.join(own)})"
 
 
 def options(file: Path, name: str, skip: tuple[str, ...] = ()) -> tuple[str, list[Option]]:

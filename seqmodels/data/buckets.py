@@ -105,7 +105,7 @@ class Buckets(Batches):
         source: source sentences.
         target: their translations.
         rows: indices of the pairs to be used, int64 (N,).
-        max_tokens: most tokens of a batch, padding included: pairs times the longest sentence of either side. A batch
+        batch_tokens: most tokens of a batch, padding included: pairs times the longest sentence of either side. A batch
             of W times as many is split among W ranks, of which one may get a pair more than another. Tokens that
             BPE-dropout adds are not counted.
         layout: see `pair_batch`.
@@ -121,7 +121,7 @@ class Buckets(Batches):
         source: Sentences,
         target: Sentences,
         rows: Tensor,
-        max_tokens: int,
+        batch_tokens: int,
         layout: Layout,
         seed: int | None,
         replica: Replica,
@@ -133,13 +133,13 @@ class Buckets(Batches):
         widths = sources + targets + 1 if layout == "joined" else torch.maximum(sources, targets)
         if len(rows) < replica.world:
             raise InputError(f"{len(rows)} pairs are fewer than the {replica.world} processes that read them")
-        if int(widths.max()) > max_tokens:
+        if int(widths.max()) > batch_tokens:
             raise InputError(
-                f"a pair is {int(widths.max())} tokens long, and max_tokens={max_tokens} was given for a batch; give "
-                "more, or a smaller max_length"
+                f"a pair is {int(widths.max())} tokens long, and batch_tokens={batch_tokens} was given for a batch; "
+                "give more, or a smaller max_length"
             )
         self._epoch, self._sorted = -1, (rows, rows)  # the order of the epoch read last
-        self.cuts = _cuts(widths[self.keys.argsort(stable=True)].tolist(), max_tokens * replica.world, replica.world)
+        self.cuts = _cuts(widths[self.keys.argsort(stable=True)].tolist(), batch_tokens * replica.world, replica.world)
 
     def __len__(self) -> int:
         return len(self.cuts) - 1

@@ -35,7 +35,7 @@ class TranslationDataModule(CorpusDataModule):
         vocab_size: largest size of a bpe or word vocabulary; default: 4096 for bpe, all words for word.
         min_count: least number of occurrences of a word in a word vocabulary.
         joint: one vocabulary for both sides, so that names and numbers have the same tokens.
-        max_tokens: most tokens of a batch on each device, padding included: pairs times the longest side.
+        batch_tokens: most tokens of a batch on each device, padding included: pairs times the longest side.
         max_length: most tokens of a side of a training pair.
         layout: pair, source and target apart, for an encoder and a decoder; or joined, both in one row with BOS
             between and the loss on the target alone, for a language model.
@@ -48,8 +48,8 @@ class TranslationDataModule(CorpusDataModule):
         InputError: a value cannot be used, or two contradict each other.
     """
 
-    size_argument = "max_tokens"
-    order = ("source", "target", "joint", "max_tokens", "max_length", "layout", "bpe_dropout", "seed")
+    size_argument = "batch_tokens"
+    order = ("source", "target", "joint", "batch_tokens", "max_length", "layout", "bpe_dropout", "seed")
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class TranslationDataModule(CorpusDataModule):
         vocab_size: int | None = None,
         min_count: int = 1,
         joint: bool = False,
-        max_tokens: int = 2048,
+        batch_tokens: int = 2048,
         max_length: int = 100,
         layout: Layout = "pair",
         bpe_dropout: float = 0.0,
@@ -70,7 +70,7 @@ class TranslationDataModule(CorpusDataModule):
         num_workers: int = 0,
     ) -> None:
         name = data if isinstance(data, str) else data[-1]
-        sizes = {"max_tokens": max_tokens, "max_length": max_length}
+        sizes = {"batch_tokens": batch_tokens, "max_length": max_length}
         super().__init__(name, tokenizer, vocab_size, min_count, seed, num_workers, **sizes)
         if source == target:
             raise InputError(f"source and target were both given as {source!r}; expected two languages")
@@ -78,7 +78,7 @@ class TranslationDataModule(CorpusDataModule):
             raise InputError(f"layout={layout!r} was given; choose pair or joined")
         self.joint = joint or layout == "joined" or tokenizer == "byte" or isinstance(tokenizer, Tokenizer)
         self.wanted, self.languages, self.subset = data, (source, target), subset
-        self.max_tokens, self.max_length, self.layout = max_tokens, max_length, layout
+        self.batch_tokens, self.max_length, self.layout = batch_tokens, max_length, layout
         self.val_fraction, self.bpe_dropout = val_fraction, bpe_dropout
         self._columns: dict[tuple[str, str], tuple[Tensor, TextFacts]] = {}
 
@@ -102,7 +102,7 @@ class TranslationDataModule(CorpusDataModule):
     @property
     def size(self) -> int:
         """Tokens of a batch."""
-        return self.max_tokens
+        return self.batch_tokens
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:  # type: ignore[override]  # made when it is first asked for
@@ -160,11 +160,11 @@ class TranslationDataModule(CorpusDataModule):
                 BpeDropout(tokenizer, self.bpe_dropout, self.seed)
                 for tokenizer in (self.source_tokenizer, self.tokenizer)
             )
-        return Buckets(source, target, rows, self.max_tokens, self.layout, self.seed, replica)
+        return Buckets(source, target, rows, self.batch_tokens, self.layout, self.seed, replica)
 
     def scored_batches(self, split: str, replica: Replica = Replica()) -> Buckets:  # noqa: B008 - immutable
         """The batches of a split that one rank scores; together, the ranks score every pair exactly once."""
         source, target = self.sentences(split)
         longest = int(torch.maximum(source.lengths + target.lengths, target.lengths).max()) + 2
         rows = torch.arange(len(source))
-        return Buckets(source, target, rows, max(self.max_tokens, longest), self.layout, None, replica)
+        return Buckets(source, target, rows, max(self.batch_tokens, longest), self.layout, None, replica)

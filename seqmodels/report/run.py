@@ -13,7 +13,7 @@ from seqmodels.analysis.learning_curves import read_metrics
 from seqmodels.batch import BOS, Batch
 from seqmodels.checkpoints.load import checkpoint_path, read_checkpoint
 from seqmodels.checkpoints.rebuild import rebuild
-from seqmodels.config import construct, read_settings
+from seqmodels.config import by_flag, construct, read_settings
 from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
 from seqmodels.data.windows import shifted
 from seqmodels.errors import InputError
@@ -160,7 +160,7 @@ def open_run(path: str | Path, data: Sequence[str] | None = None, cache: DataCac
         why = "there is no such folder" if not folder.exists() else "it has no files of a run"
         raise InputError(f"{str(path)!r} was given, and {why}; expected a run folder, such as one below runs/")
     run = Run(folder, folder.resolve().name)
-    run.settings = _read(run, "config.yaml", read_settings, {})
+    run.settings = by_flag(_read(run, "config.yaml", read_settings, {}))
     run.environment = _read(run, "env.json", read_json, {})
     run.result = _read(run, "result.json", read_json, {})
     run.metrics = _read(run, "metrics.csv", read_metrics, [])

@@ -229,11 +229,13 @@ def fit(
 
 
 def configuration(task: SequenceTask, data: SequenceDataModule, settings: dict[str, Any]) -> dict[str, Any]:
-    """All arguments of a run by name: what `seqmodels fit --config` reads to do it again."""
-    model = dict(task.constructor_call["init_args"])
-    for name in ("tokenizer", "source_tokenizer"):
-        model.pop(name, None)
-    return {**data.constructor_call["init_args"], **model, **settings}
+    """All arguments of a run by section, from which `seqmodels fit --config` does it again.
+
+    Tokenizers of the task are left out: they come from the data.
+    """
+    call = task.constructor_call
+    arguments = {k: v for k, v in call["init_args"].items() if k not in ("tokenizer", "source_tokenizer")}
+    return {"task": {**call, "init_args": arguments}, "data": data.constructor_call, "fit": settings}
 
 
 def _writes(folder: Path, data: SequenceDataModule, prompt: str) -> pl.Callback:

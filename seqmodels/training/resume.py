@@ -14,7 +14,7 @@ from typing import Any
 from seqmodels.analysis.csv_table import filter_rows
 from seqmodels.checkpoints.load import checkpoint_path, read_checkpoint
 from seqmodels.checkpoints.schema import check_progress
-from seqmodels.config import construct, read_settings
+from seqmodels.config import construct, read_run
 from seqmodels.data import SequenceDataModule
 from seqmodels.environment import is_other_rank
 from seqmodels.errors import DamagedError, InputError
@@ -136,9 +136,9 @@ def rebuild(
 
 
 def settings_of(origin: Origin) -> dict[str, Any]:
-    """The configuration of the run that a checkpoint lies in; empty where it lies in none."""
+    """The arguments of `fit` of the run that a checkpoint lies in; empty where it lies in none."""
     path = origin.path.parent.parent / "config.yaml"
-    return read_settings(path) if path.is_file() else {}
+    return read_run(path).get("fit", {}) if path.is_file() else {}
 
 
 def check_same(

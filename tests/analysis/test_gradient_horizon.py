@@ -361,7 +361,7 @@ def test_rewound(tmp_path: Path) -> None:
 
 
 def test_runs_of_translators_are_watched(tmp_path: Path) -> None:
-    data = TranslationDataModule(str(write_pairs(tmp_path)), "en", "fr", tokenizer="word", max_tokens=400)
+    data = TranslationDataModule(str(write_pairs(tmp_path)), "en", "fr", tokenizer="word", batch_tokens=400)
     task = Translator(GRU(8, 8), RNN(8, 8), data.tokenizer, data.source_tokenizer)
     run = fit(task, data, max_steps=3, validations=1, runs=str(tmp_path / "runs"))
     assert list(read_horizon(run / "gradient_horizon.csv")[3]) == ["x", "source"]

@@ -29,7 +29,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def module(files: Path, **others: object) -> TranslationDataModule:
-    arguments = {"tokenizer": "word", "max_tokens": 200} | others
+    arguments = {"tokenizer": "word", "batch_tokens": 200} | others
     return TranslationDataModule(str(files), "en", "fr", **arguments)  # type: ignore[arg-type]
 
 

@@ -23,10 +23,10 @@ def some(count: int, seed: int = 0) -> tuple[Sentences, Sentences, Tensor]:
     return sentences(source.tolist(), 10), sentences(target.tolist(), 10_000), torch.arange(count)
 
 
-def buckets(count: int = 500, max_tokens: int = 300, replica: Replica = Replica(), **others: object) -> Buckets:  # noqa: B008
+def buckets(count: int = 500, batch_tokens: int = 300, replica: Replica = Replica(), **others: object) -> Buckets:  # noqa: B008
     source, target, rows = some(count)
     arguments = {"layout": "pair", "seed": 1} | others
-    return Buckets(source, target, rows, max_tokens, replica=replica, **arguments)  # type: ignore[arg-type]
+    return Buckets(source, target, rows, batch_tokens, replica=replica, **arguments)  # type: ignore[arg-type]
 
 
 def numbers(batches: Buckets, epoch: int) -> list[list[int]]:
@@ -112,7 +112,7 @@ def test_what_a_batch_of_joined_pairs_holds() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(InputError, match=r"tokens long, and max_tokens=10 was given for a batch"):
-        buckets(max_tokens=10)
+    with pytest.raises(InputError, match=r"tokens long, and batch_tokens=10 was given for a batch"):
+        buckets(batch_tokens=10)
     with pytest.raises(InputError, match="2 pairs are fewer than the 3 processes"):
         buckets(2, replica=Replica(0, 3))

@@ -11,7 +11,7 @@ from promises.forks import forked, tail
 from promises.runs import Kind, checkpoint, content, only, train, write_data
 
 from seqmodels import LanguageModel, Translator, load
-from seqmodels.cli.main import _guarded
+from seqmodels.cli.program import guarded
 
 
 class Spoils(pl.Callback):
@@ -73,7 +73,7 @@ def skipped(folder: Path, kind: Kind, what: str) -> tuple[str, str]:
             told = f"three bad steps: code {code}, {len(lines)} lines: {tail(log)}"
     always: dict[str, Any] = {"steps": 400, "validations": 20, "save_minutes": 1e-9}  # saved after each step
     endless = partial(train, kind, folder, folder / "lasting", callbacks=(Spoils(what, 44, 1000),), **always)
-    code = forked(lambda: _guarded(endless), log)
+    code = forked(lambda: guarded(endless), log)
     if code != 1 or "not finite for 10 steps in a row" not in log.read_text():
         told = told or f"for good: code {code}: {tail(log)}"
     steps = {}

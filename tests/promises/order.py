@@ -50,7 +50,7 @@ def lost_or_repeated(folder: Path) -> dict[str, str]:
 def _module(layout: str, folder: Path, world: int) -> SequenceDataModule:
     size = TOGETHER[layout] // world
     if layout == "pairs":
-        return TranslationDataModule(str(folder), "en", "fr", tokenizer="word", max_tokens=size)
+        return TranslationDataModule(str(folder), "en", "fr", tokenizer="word", batch_tokens=size)
     return TextDataModule(str(folder / "text.txt"), length=LENGTH, batch_size=size, carry=layout == "lanes")
 
 

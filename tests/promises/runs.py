@@ -93,7 +93,7 @@ def built(kind: Kind, folder: Path) -> tuple[SequenceTask, TextDataModule | Tran
     learning: dict[str, Any] = {"dropout": 0.2, "lr": 1e-2, "optimizer": kind.optimizer}
     if kind.layout == "pairs":
         pairs = TranslationDataModule(
-            str(folder), "en", "fr", tokenizer="word", max_tokens=100, joint=True, num_workers=kind.workers
+            str(folder), "en", "fr", tokenizer="word", batch_tokens=100, joint=True, num_workers=kind.workers
         )
         networks = NETWORKS[kind.network](), NETWORKS[kind.network]()
         return Translator(*networks, pairs.tokenizer, **learning), pairs

@@ -130,7 +130,7 @@ def translators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name in ("general", "none", "transformer", "joined"):
         torch.manual_seed(0)
         layout = "joined" if name == "joined" else "pair"
-        data = TranslationDataModule(str(folder), "en", "fr", tokenizer="char", max_tokens=200, layout=layout)
+        data = TranslationDataModule(str(folder), "en", "fr", tokenizer="char", batch_tokens=200, layout=layout)
         model = (
             LanguageModel(Transformer(8, num_layers=1, num_heads=2, context=256), data.tokenizer)
             if name == "joined"

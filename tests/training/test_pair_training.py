@@ -25,7 +25,7 @@ def test_resume(files: Path, tmp_path: Path, stop: int, settings: dict[str, obje
 
     def begun() -> tuple[TranslationDataModule, Translator]:
         torch.manual_seed(0)
-        arguments = {"tokenizer": "word", "max_tokens": 400, "joint": True} | settings
+        arguments = {"tokenizer": "word", "batch_tokens": 400, "joint": True} | settings
         data = TranslationDataModule(str(files), "en", "fr", **arguments)  # type: ignore[arg-type]
         return data, Translator(GRU(8, 8), GRU(8, 16), data.tokenizer, dropout=0.2, r_drop=1.0)
 

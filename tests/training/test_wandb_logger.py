@@ -145,7 +145,7 @@ def test_what_is_tracked(text_file: Path, tmp_path: Path, capsys: pytest.Capture
 
 def test_translations_and_what_they_attended_to(tmp_path: Path) -> None:
     """A table with the sentences of each validation, and a picture of each, the earlier ones kept."""
-    data = TranslationDataModule(str(write_pairs(tmp_path)), "en", "fr", tokenizer="word", joint=True, max_tokens=200)
+    data = TranslationDataModule(str(write_pairs(tmp_path)), "en", "fr", tokenizer="word", joint=True, batch_tokens=200)
     torch.manual_seed(0)
     model = Translator(GRU(16, 16), GRU(16, 32), data.tokenizer, lr=2e-2)
     run = fit(model, data, max_steps=60, validations=2, runs=str(tmp_path), wandb=True)
@@ -479,6 +479,7 @@ def test_sweep_runs_the_recipe(
     assert sweep["metric"]["goal"] == "minimize"
     assert any(sweep["metric"]["name"] in row for row in history(found))
     recorded = yaml.safe_load((run / "config.yaml").read_text())
-    assert recorded["backbone"]["init_args"]["hidden_size"] == values["backbone.hidden-size"]
-    assert recorded["backbone"]["init_args"]["weight_dropout"] == values["backbone.weight-dropout"]
-    assert (recorded["lr"], recorded["dropout"]) == (values["lr"], values["dropout"])
+    task = recorded["task"]["init_args"]
+    assert task["backbone"]["init_args"]["hidden_size"] == values["backbone.hidden-size"]
+    assert task["backbone"]["init_args"]["weight_dropout"] == values["backbone.weight-dropout"]
+    assert (task["lr"], task["dropout"]) == (values["lr"], values["dropout"])

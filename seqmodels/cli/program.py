@@ -1,0 +1,124 @@
+"""Functions and recipes as programs, with errors in one line."""
+
+import errno
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqmodels.cli import help as pages
+from seqmodels.errors import DivergedError, InputError
+
+if TYPE_CHECKING:
+    from seqmodels.data import SequenceDataModule
+    from seqmodels.tasks import SequenceTask
+
+
+def command(function: Callable[..., Any]) -> None:
+    """Make a typed function a program: every argument is a flag, `--help` shows its docstring.
+
+    With an argument `seed`, torch is seeded with it before anything is built. A script ends with
+    `if __name__ == "__main__": command(main)`.
+    """
+    words = sys.argv[1:]
+
+    def run() -> None:
+        if "-h" in words or "--help" in words:
+            print(pages.of_function(Path(inspect.getfile(function)), function.__name__, f"python {sys.argv[0]}"))
+            return
+        from seqmodels.cli.parser import called
+
+        called(function, imported(words))
+
+    guarded(run)
+
+
+def recipe(
+    about: str,
+    task: "type[SequenceTask]",
+    data: "type[SequenceDataModule]",
+    *,
+    report: bool = False,
+    **defaults: Any,
+) -> None:
+    """Make a script a program that is `seqmodels fit` with defaults of its own.
+
+    Every flag of `seqmodels fit --task TASK` works, `--help` shows the defaults, and the `config.yaml` of the run does
+    it again.
+
+    Args:
+        about: the docstring of the script.
+        task: the class of the task.
+        data: the class of its data.
+        report: end with a report of the run.
+        defaults: by the name of the option, of the task, the data or `fit` alike; networks as objects.
+    """
+    words = sys.argv[1:]
+
+    def run() -> None:
+        from seqmodels.cli.fit import fit, layer
+
+        if "-h" in words or "--help" in words:
+            print(pages.of_recipe(about, task.__name__, data.__name__, defaults))
+            return
+        folder = fit(imported(words), layer(task, data, defaults))
+        if report:
+            from seqmodels.report import end_with_report
+
+            end_with_report(folder)
+
+    guarded(run)
+
+
+def guarded(action: Callable[[], None]) -> None:
+    """Run a program; it exits with code 2, after a line that says why, where the user can put something right."""
+    try:
+        action()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except DivergedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.stderr.close()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+            raise
+        where = f" {error.filename!r}" if error.filename else ""
+        print(
+            f"error: cannot write{where}: {error.strerror}; make room or give another folder; what was saved is whole",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if not isinstance(error, MemoryError) and not re.search(r"can't allocate memory|out of memory", str(error)):
+            raise
+        asked = re.search(r"tried to allocate ([\d.]+ ?\w+)", str(error))
+        more = f" ({asked[1]} were asked for)" if asked else ""
+        print(
+            f"error: the memory does not suffice{more}; give smaller sizes or a smaller --batch-size", file=sys.stderr
+        )
+        sys.exit(2)
+
+
+def imported(words: list[str]) -> list[str]:
+    """Import the modules named by --import, which may define networks, tasks and data, and leave the other words.
+
+    Raises:
+        InputError: there is no such module.
+    """
+    while "--import" in words[:-1]:
+        place = words.index("--import")
+        sys.path.insert(0, str(Path.cwd()))
+        try:
+            import_module(words[place + 1])
+        except ImportError as error:
+            raise InputError(f"--import {words[place + 1]}: {error}; expected a module found from here") from error
+        words = words[:place] + words[place + 2 :]
+    return words
