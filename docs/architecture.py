@@ -47,7 +47,7 @@ def table() -> str:
     """Floors from top to bottom, each folder with its sentence."""
     rows = ["| Floor | Folder | Purpose |", "|---|---|---|"]
     for name, floor in sorted(FLOORS.items(), key=lambda item: -item[1]):
-        if name not in LOOSE:
+        if name not in (*LOOSE, "__main__"):
             rows.append(f"| {floor} | [`{name}/`](#{name}) | {first_line(PACKAGE / name / '__init__.py')} |")
     return "\n".join([*rows, "| 1 | [loose files](#loose-files) | The little that everything shares. |"])
 
@@ -67,7 +67,7 @@ def page() -> str:
     parts = [INTRODUCTION.rstrip(), "## Floors", table()]
     parts += ["## Loose files", listed([PACKAGE / f"{name}.py" for name in LOOSE], PACKAGE)]
     for name in sorted(FLOORS, key=FLOORS.__getitem__):
-        if name not in LOOSE:
+        if name not in (*LOOSE, "__main__"):
             folder = PACKAGE / name
             parts += [f"## {name}", first_line(folder / "__init__.py"), listed(sorted(folder.rglob("*.py")), folder)]
     return "\n\n".join(parts) + "\n"

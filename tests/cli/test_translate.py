@@ -127,7 +127,7 @@ def test_weights_of_eight_bits_translate_alike(
 ) -> None:
     with pytest.raises(InputError, match="no linear layer of this model has 65,536 weights"):
         load_translators([str(run)], int8=True)
-    monkeypatch.setattr(quantization, "LEAST", 1)
+    monkeypatch.setattr(quantization, "MIN_WEIGHTS", 1)
     assert translated(run, b"big bird and cat\n", capsys, "--int8") == ["chat et oiseau grand"]
     (eight,) = load_translators([str(run)], int8=True)
     assert any(isinstance(part, quantization.Int8Linear) for part in eight.modules())  # type: ignore[attr-defined]
