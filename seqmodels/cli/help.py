@@ -181,7 +181,8 @@ def _chain(file: Path, name: str) -> list[tuple[Definition, Path]]:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
             bases = [base.id for base in getattr(node, "bases", ()) if isinstance(base, ast.Name)]
             return [(node, file), *(link for base in bases for link in _chain(file, base))]
-        if isinstance(node, ast.ImportFrom) and node.module and any(name == (alias.asname or alias.name) for alias in node.names):
+        names = [alias.asname or alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom) and node.module and name in names:
             module = PACKAGE.parent.joinpath(*node.module.split("."))
             home = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
             return _chain(home, name) if home.exists() else []
