@@ -133,7 +133,7 @@ class TextDataModule(CorpusDataModule):
     def extent(self) -> str:
         characters = f"{self.facts('train').characters:,} characters"
         if isinstance(self.corpus, StreamedCorpus):
-            return f"{self.corpus.extent}; figures and vocabulary are of its first {characters}"
+            return f"{self.corpus.extent}; counts and vocabulary are of its first {characters}"
         return f"{characters} to train on"
 
     @property

@@ -237,7 +237,7 @@ def test_fit(folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFix
         weights.append(model.state_dict())
     for name, tensor in weights[0].items():
         assert_close(weights[1][name], tensor, rtol=0, atol=0, msg=name)
-    assert "a stream of 5 shards of 0.0 MB; figures and vocabulary are of its first" in capsys.readouterr().out
+    assert "a stream of 5 shards of 0.0 MB; counts and vocabulary are of its first" in capsys.readouterr().out
     data = make(folders["jsonl"])
     with pytest.raises(InputError, match="another text"):
         fit(small_model(data), data, max_steps=30, runs=str(tmp_path), resume=run)
@@ -312,7 +312,7 @@ def test_vocabulary_and_figures_are_of_a_sample(folders: dict[str, Path], monkey
     assert data.facts("train").documents == 3
     assert data.tokenizer.unknown("0 of 1") == ""
     assert data.tokenizer.unknown("x7") == "7"
-    assert "figures and vocabulary are of its first 2" in data.extent
+    assert "counts and vocabulary are of its first 2" in data.extent
 
 
 def test_fingerprint(folders: dict[str, Path], tmp_path: Path) -> None:
