@@ -73,12 +73,10 @@ class MemoryDataModule(SequenceDataModule):
 
     @property
     def origin(self) -> str:
-        """See `SequenceDataModule.origin`."""
         return f"{self.data}: {self.task.about}"
 
     @property
     def extent(self) -> str:
-        """See `SequenceDataModule.extent`."""
         return f"examples of {self.length} positions, unlimited"
 
     @property
@@ -91,11 +89,9 @@ class MemoryDataModule(SequenceDataModule):
         raise InputError(f"{self.data} has no text to count")
 
     def training_batches(self, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
-        """See `SequenceDataModule.training_batches`."""
         return _Training(self, replica)
 
     def scored_batches(self, split: str, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
-        """See `SequenceDataModule.scored_batches`."""
         return _Validation(self)
 
 

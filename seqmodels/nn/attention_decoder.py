@@ -73,16 +73,6 @@ class Alignment(nn.Module):
         return context.view(*shape, -1), weights.view(*shape, -1)
 
 
-def check_attention(kind: str) -> None:
-    """Check the name of an attention.
-
-    Raises:
-        InputError: it is not known.
-    """
-    if kind not in get_args(Attention):
-        raise InputError(f"attention={kind!r} was given; choose one of {', '.join(get_args(Attention))}")
-
-
 class Encoded(NamedTuple):
     """The memory of a decoder."""
 
@@ -119,11 +109,11 @@ class Attentive(Backbone):
         self, network: Backbone, memory_size: int, attention: Attention = "additive", input_feeding: bool = False
     ) -> None:
         super().__init__()
-        check_attention(attention)
+        if attention not in get_args(Attention):
+            raise InputError(f"attention={attention!r} was given; choose one of {', '.join(get_args(Attention))}")
         if not network.causal or network.memory_size is not None:
             raise InputError(f"Attentive expects a causal network without a memory of its own, got {network!r:.80}")
-        starts = isinstance(network, RecurrentStack)
-        if attention in ("none", "mean") and not starts and not input_feeding:
+        if attention in ("none", "mean") and not isinstance(network, RecurrentStack) and not input_feeding:
             raise InputError(
                 f"{type(network).__name__} cannot start from a vector, and with attention={attention!r} would see "
                 "nothing of the source; give input_feeding=True or another attention"
@@ -150,7 +140,6 @@ class Attentive(Backbone):
         return self.align is not None and self.feed is not None
 
     def remember(self, source: Tensor, mask: Tensor, summary: Tensor) -> State:
-        """See `Backbone.remember`."""
         if self.attention == "mean":
             summary = (source * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
         start: State = ()
@@ -162,7 +151,6 @@ class Attentive(Backbone):
     def forward(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State]:
-        """See `Backbone.forward`."""
         y, state, _ = self._decode(x, state, mask, memory)
         return y, state
 

@@ -39,7 +39,6 @@ class Bidirectional(Backbone):
     def forward(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State]:
-        """See `Backbone.forward`."""
         self._check_start(x, state, mask, memory)
         forwards, backwards = self.ways
         y, _ = forwards(x, mask=mask)

@@ -75,22 +75,14 @@ _ACTIVATIONS: dict[str, type[FeedForward]] = {"gelu": GELU, "swiglu": SwiGLU}
 
 
 def make_norm(name: Norm, size: int) -> nn.Module:
-    """Layer norm (Ba et al. 2016) or RMS norm (Zhang and Sennrich 2019).
-
-    Raises:
-        InputError: the name is not known.
-    """
+    """Layer norm (Ba et al. 2016) or RMS norm (Zhang and Sennrich 2019)."""
     if name not in _NORMS:
         raise InputError(f"the norm {name!r} is not known; choose {' or '.join(_NORMS)}")
     return _NORMS[name](size)
 
 
 def make_feed_forward(name: Activation, size: int) -> FeedForward:
-    """`GELU` or `SwiGLU`.
-
-    Raises:
-        InputError: the name is not known.
-    """
+    """`GELU` or `SwiGLU`."""
     if name not in _ACTIVATIONS:
         raise InputError(f"the activation {name!r} is not known; choose {' or '.join(_ACTIVATIONS)}")
     return _ACTIVATIONS[name](size)

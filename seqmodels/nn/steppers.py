@@ -63,11 +63,6 @@ class RecurrentStepper(Stepper):
     """A stack of recurrent layers.
 
     `Cell.read` of the first layer needs no state: for a small vocabulary it is computed once for all tokens.
-
-    Args:
-        stack: in evaluation mode.
-        inputs: the embedding of each token, (V, D).
-        state: the state before the first step.
     """
 
     def __init__(self, stack: RecurrentStack, inputs: Tensor, state: State) -> None:
@@ -81,7 +76,6 @@ class RecurrentStepper(Stepper):
         self._inputs, self._are_read = (self._cells[0].read(inputs), True) if few else (inputs, False)
 
     def step(self, tokens: Tensor) -> Tensor:
-        """See `Stepper`."""
         x = self._inputs[tokens]
         for number, (cell, weights) in enumerate(zip(self._cells, self._weights, strict=True)):
             z = x if number == 0 and self._are_read else cell.read(x)
@@ -95,7 +89,6 @@ class RecurrentStepper(Stepper):
         return x
 
     def select(self, rows: Tensor) -> None:
-        """See `Stepper`."""
         self._states = [cast(CellState, select(state, rows)) for state in self._states]
 
 
@@ -104,7 +97,7 @@ def column_major(weight: Tensor) -> Tensor:
     return weight.mT.contiguous().mT if weight.ndim == 2 else weight
 
 
-GROWTH = 128
+CACHE_GROWTH = 128
 """Positions by which a cache grows."""
 
 
@@ -139,7 +132,7 @@ class KeyCache:
         return moved
 
     def _more(self, kept: int) -> int:
-        return GROWTH
+        return CACHE_GROWTH
 
     def begin(self) -> None:
         """Start a step, in which each layer writes once and reads once."""
@@ -166,7 +159,6 @@ class RecordableKeyCache(KeyCache):
     """
 
     def reserve(self) -> bool:
-        """See `KeyCache`."""
         moved = super().reserve()
         if moved:
             self._slots = torch.arange(self._layers[0].shape[2], device=self._layers[0].device)
@@ -174,20 +166,17 @@ class RecordableKeyCache(KeyCache):
         return moved
 
     def _more(self, kept: int) -> int:
-        return max(GROWTH, kept)
+        return max(CACHE_GROWTH, kept)
 
     def begin(self) -> None:
-        """See `KeyCache`."""
         self._next += 1
         slots = self._slots[None]  # (1, S), as a mask for the one query of each row
         self._seen = (slots <= self._next) & (slots > self._next - self._context)
 
     def write(self, layer: int, heads: Tensor) -> None:
-        """See `KeyCache`."""
         self._layers[layer].index_copy_(2, self._next, heads.unsqueeze(2))
 
     def visible(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """See `KeyCache`."""
         k, v = self._layers[layer].chunk(2, 1)
         return k, v, self._seen
 
@@ -229,9 +218,9 @@ class CachedStepper(Stepper):
     them, and keys are written into a preallocated cache.
 
     Args:
-        stack: in evaluation mode, without a memory.
-        inputs: the embedding of each token, (V, D).
-        state: the state before the first step.
+        stack: without a memory; this and the others as in `Stepper`.
+        inputs: see there.
+        state: see there.
         recordable: make steps recordable as a CUDA graph; a single step takes longer.
     """
 
@@ -249,7 +238,6 @@ class CachedStepper(Stepper):
         self._rotation = inputs.new_empty(2, 0, 0)  # cosine and sine at positions from `_first` on
 
     def prepare(self) -> bool:
-        """See `Stepper`."""
         moved = self._cache.reserve()
         if moved:
             self._first = self._seen
@@ -262,7 +250,6 @@ class CachedStepper(Stepper):
         return moved
 
     def step(self, tokens: Tensor) -> Tensor:
-        """See `Stepper`."""
         self._at += 1
         self._cache.begin()
         x = self._inputs[tokens]
@@ -280,7 +267,6 @@ class CachedStepper(Stepper):
         return cast(Tensor, self._stack.norm(x))
 
     def select(self, rows: Tensor) -> None:
-        """See `Stepper`."""
         self._cache.select(rows)
 
 

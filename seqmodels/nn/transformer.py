@@ -38,23 +38,23 @@ class PreNormStack(Backbone):
         norm: layer (Ba et al. 2016) or rms (Zhang and Sennrich 2019).
         activation: gelu or swiglu.
         dropout: dropout probability of the inputs and of each residual branch.
-        causal: attend to earlier positions only.
+        causal: whether positions attend to earlier positions only.
         memory_size: features of a memory that each block attends to, such as an encoded source.
     """
 
     def __init__(
         self,
-        input_size: int,
-        num_layers: int,
-        num_heads: int,
-        num_kv_heads: int | None,
-        context: int,
-        positions: Literal["rotary", "learned"],
-        norm: Norm,
-        activation: Activation,
-        dropout: float,
-        causal: bool,
-        memory_size: int | None,
+        input_size: int = 128,
+        num_layers: int = 4,
+        num_heads: int = 4,
+        num_kv_heads: int | None = None,
+        context: int = 256,
+        positions: Literal["rotary", "learned"] = "rotary",
+        norm: Norm = "layer",
+        activation: Activation = "gelu",
+        dropout: float = 0.0,
+        causal: bool = True,
+        memory_size: int | None = None,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -125,7 +125,6 @@ class PreNormStack(Backbone):
     def forward(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State]:
-        """See `Backbone.forward`."""
         return self._run(x, state, mask, memory, None)
 
     def traced(
@@ -248,25 +247,6 @@ class Transformer(PreNormStack):
     With a `memory_size` each block attends to a memory as well: the decoder of an encoder-decoder network. Arguments:
     see `PreNormStack`.
     """
-
-    def __init__(
-        self,
-        input_size: int = 128,
-        num_layers: int = 4,
-        num_heads: int = 4,
-        num_kv_heads: int | None = None,
-        context: int = 256,
-        positions: Literal["rotary", "learned"] = "rotary",
-        norm: Norm = "layer",
-        activation: Activation = "gelu",
-        dropout: float = 0.0,
-        causal: bool = True,
-        memory_size: int | None = None,
-    ) -> None:
-        super().__init__(
-            input_size, num_layers, num_heads, num_kv_heads, context, positions, norm, activation, dropout, causal,
-            memory_size,
-        )  # fmt: skip
 
     def _mixer(self, number: int) -> nn.Module:
         return self._attention()

@@ -147,7 +147,7 @@ def _(cell: RNNCell, z: Tensor, state: CellState, weights: tuple[Tensor, ...], d
 def unroll_elman(
     cell: Cell, x: Tensor, z: Tensor, state: CellState, weights: tuple[Tensor, ...], relu: bool
 ) -> Unrolled:
-    """A vanilla layer in one kernel, or N of them in one batch.
+    """A vanilla layer in one kernel, or N of them in one batch. Their states can be differentiated once.
 
     Args:
         cell: the cell of the layer.
@@ -160,27 +160,12 @@ def unroll_elman(
     recurrent, bias = weights
     N, H = bias.shape
     z = z + bias.repeat_interleave(len(z) // N, 0).unsqueeze(1)
-    h = elman(z.view(N, -1, *z.shape[1:]), state[0].view(N, -1, H), recurrent, relu).flatten(0, 1)
-    return _Elman(cell, x, z, h, recurrent)
+    h = _Elman.apply(z.view(N, -1, *z.shape[1:]), state[0].view(N, -1, H), recurrent, relu)  # type: ignore[no-untyped-call]
+    return _ElmanLayer(cell, x, z, h.flatten(0, 1), recurrent)
 
 
-def elman(z: Tensor, start: Tensor, weights: Tensor, relu: bool) -> Tensor:
-    """`h_t = f(W h_{t-1} + z_t)` for N networks with B rows each.
-
-    Args:
-        z: the part of the step that needs no state, (N, B, T, H).
-        start: the state before the first step, (N, B, H).
-        weights: W of each network, (N, H, H).
-        relu: whether f is ReLU rather than the hyperbolic tangent.
-
-    Returns:
-        All states, (N, B, T, H). They can be differentiated once.
-    """
-    return _Kernel.apply(z, start, weights, relu)  # type: ignore[no-any-return,no-untyped-call]
-
-
-class _Elman(Unrolled):
-    """A layer that was run by `elman`: gradients of its states follow from the one of `z`, what enters `f`."""
+class _ElmanLayer(Unrolled):
+    """A layer that was run by `_Elman`: gradients of its states follow from the gradient of `z`."""
 
     def __init__(self, cell: Cell, inputs: Tensor, z: Tensor, h: Tensor, weights: Tensor) -> None:
         states: list[CellState] = [(state,) for state in h.unbind(1)]
@@ -200,7 +185,9 @@ class _Elman(Unrolled):
         return (direct + F.pad(later, (0, 0, 0, 1)),)
 
 
-class _Kernel(torch.autograd.Function):
+class _Elman(torch.autograd.Function):
+    """`h_t = f(W h_{t-1} + z_t)`: `z` (N, B, T, H), initial states (N, B, H) and W (N, H, H) to states (N, B, T, H)."""
+
     @staticmethod
     def forward(ctx: Any, z: Tensor, start: Tensor, weights: Tensor, relu: bool) -> Tensor:
         states = torch.cat((start.unsqueeze(0), z.permute(2, 0, 1, 3)))  # time first: (T + 1, N, B, H), a copy

@@ -28,7 +28,6 @@ class Predictor:
         return self.step(tokens)
 
     def step(self, tokens: Tensor) -> Tensor:
-        """See `Stepper.step`."""
         return self._head(self._stepper.step(tokens))
 
     def select(self, rows: Tensor) -> None:

@@ -8,7 +8,7 @@ from seqmodels.batch import IGNORE
 from seqmodels.data import Tokenizer
 from seqmodels.decoding import Sampling
 from seqmodels.nn import GRU, LSTM, RNN, Backbone, Transformer
-from seqmodels.nn.steppers import GROWTH
+from seqmodels.nn.steppers import CACHE_GROWTH
 from seqmodels.state import select
 from seqmodels.tasks import LanguageModel
 from seqmodels.tasks.losses import linear_nats
@@ -21,7 +21,7 @@ NETWORKS = {
     "GRU": lambda: GRU(16, 16),
     "RNN": lambda: RNN(16, 16),
     "rotary": lambda: Transformer(16, 2, 4, 2, context=50),
-    "learned": lambda: Transformer(16, 2, 4, context=4 * GROWTH, positions="learned"),
+    "learned": lambda: Transformer(16, 2, 4, context=4 * CACHE_GROWTH, positions="learned"),
 }
 
 
@@ -42,13 +42,13 @@ def test_recorded_steps_are_those_of_the_network(name: str) -> None:
     assert isinstance(steps, GraphedPredictor)
     generator = torch.Generator().manual_seed(1)
     rows = 3
-    for number in range(2 * GROWTH + 20):
+    for number in range(2 * CACHE_GROWTH + 20):
         tokens = torch.randint(4, model.tokenizer.vocab_size, (rows,), generator=generator).cuda()
         logits, state = model.step(tokens, state)
         found = steps(tokens)
         kept = ~found.isneginf().all(0)
         assert_close(found[:, kept], logits[:, kept], rtol=1e-9, atol=1e-9)
-        if number == GROWTH + 7:
+        if number == CACHE_GROWTH + 7:
             places = torch.tensor([2, 0]).cuda()
             steps.select(places)
             state, rows = select(state, places), 2

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from seqmodels.data import Tokenizer
 from seqmodels.nn import LSTM, Backbone, Transformer
-from seqmodels.nn.steppers import GROWTH, CachedStepper, RecurrentStepper, Stepper, make_stepper
+from seqmodels.nn.steppers import CACHE_GROWTH, CachedStepper, RecurrentStepper, Stepper, make_stepper
 from seqmodels.state import map_state, select
 from seqmodels.tasks import LanguageModel
 
@@ -57,27 +57,27 @@ def test_all_networks(name: str, read: int) -> None:
 def test_transformers(positions: str, activation: str, norm: str, kv_heads: int) -> None:
     """Of all kinds, and long enough for their caches to grow."""
     torch.manual_seed(0)
-    network = Transformer(16, 2, 4, kv_heads, GROWTH + 9, positions, norm, activation)  # type: ignore[arg-type]
+    network = Transformer(16, 2, 4, kv_heads, CACHE_GROWTH + 9, positions, norm, activation)  # type: ignore[arg-type]
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     inputs = torch.randn(V, 16, dtype=torch.float64)
     assert isinstance(make_stepper(network, inputs, None, 1), CachedStepper)
-    steps(network, inputs, GROWTH + 5, read=3)
+    steps(network, inputs, CACHE_GROWTH + 5, read=3)
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("context", [7, 2 * GROWTH + 60])
+@pytest.mark.parametrize("context", [7, 2 * CACHE_GROWTH + 60])
 @pytest.mark.parametrize("positions", ["rotary", "learned"])
 def test_recordable(positions: str, context: int) -> None:
     """By what a tensor on the device knows, through two growths."""
-    if positions == "learned" and context < 3 * GROWTH:
-        context = 3 * GROWTH  # where they end
+    if positions == "learned" and context < 3 * CACHE_GROWTH:
+        context = 3 * CACHE_GROWTH  # where they end
     torch.manual_seed(0)
     network = Transformer(16, 2, 4, 2, context, positions)  # type: ignore[arg-type]
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     inputs = torch.randn(V, 16, dtype=torch.float64)
-    steps(network, inputs, 2 * GROWTH + 40, read=3, recordable=True)
+    steps(network, inputs, 2 * CACHE_GROWTH + 40, read=3, recordable=True)
 
 
 @torch.inference_mode()
@@ -85,11 +85,11 @@ def test_prepare_tells_when_memory_is_another() -> None:
     network, inputs = Transformer(8, 1, 2, context=1000).eval(), torch.randn(V, 8)
     stepper = CachedStepper(network, inputs, network.initial_state(1), recordable=True)
     moved = []
-    for number in range(3 * GROWTH):
+    for number in range(3 * CACHE_GROWTH):
         if stepper.prepare():
             moved.append(number)
         stepper.step(torch.tensor([1]))
-    assert moved == [0, GROWTH, 2 * GROWTH]
+    assert moved == [0, CACHE_GROWTH, 2 * CACHE_GROWTH]
 
 
 @torch.inference_mode()
@@ -97,11 +97,11 @@ def test_what_is_out_of_sight_is_forgotten() -> None:
     torch.manual_seed(0)
     network = Transformer(8, 1, 2, context=5)
     inputs = torch.randn(V, 8, dtype=torch.float64)
-    steps(network, inputs, 2 * GROWTH + 7)
+    steps(network, inputs, 2 * CACHE_GROWTH + 7)
     stepper = make_stepper(network, inputs, None, 1)
-    for _ in range(3 * GROWTH):
+    for _ in range(3 * CACHE_GROWTH):
         stepper(torch.tensor([1]))
-    assert stepper._cache._layers[0].shape[2] < GROWTH + 5  # type: ignore[attr-defined]
+    assert stepper._cache._layers[0].shape[2] < CACHE_GROWTH + 5  # type: ignore[attr-defined]
 
 
 def test_padding_and_mixed_precision_take_the_long_way() -> None:
