@@ -11,7 +11,10 @@ PACKAGE = ROOT / "seqmodels"
 PAGE = DOCS / "architecture.md"
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from test_floors import FLOORS, LOOSE  # noqa: E402
+from test_floors import FLOORS  # noqa: E402
+
+FOLDERS = sorted((name for name in FLOORS if (PACKAGE / name).is_dir()), key=FLOORS.__getitem__)
+LOOSE = [name for name in FLOORS if name not in FOLDERS]
 
 INTRODUCTION = """\
 # Architecture
@@ -46,9 +49,8 @@ def first_line(file: Path) -> str:
 def table() -> str:
     """Floors from top to bottom, each folder with its sentence."""
     rows = ["| Floor | Folder | Purpose |", "|---|---|---|"]
-    for name, floor in sorted(FLOORS.items(), key=lambda item: -item[1]):
-        if name not in (*LOOSE, "__main__"):
-            rows.append(f"| {floor} | [`{name}/`](#{name}) | {first_line(PACKAGE / name / '__init__.py')} |")
+    for name in reversed(FOLDERS):
+        rows.append(f"| {FLOORS[name]} | [`{name}/`](#{name}) | {first_line(PACKAGE / name / '__init__.py')} |")
     return "\n".join([*rows, "| 1 | [loose files](#loose-files) | The little that everything shares. |"])
 
 
@@ -66,10 +68,9 @@ def page() -> str:
     """Text of `architecture.md`."""
     parts = [INTRODUCTION.rstrip(), "## Floors", table()]
     parts += ["## Loose files", listed([PACKAGE / f"{name}.py" for name in LOOSE], PACKAGE)]
-    for name in sorted(FLOORS, key=FLOORS.__getitem__):
-        if name not in (*LOOSE, "__main__"):
-            folder = PACKAGE / name
-            parts += [f"## {name}", first_line(folder / "__init__.py"), listed(sorted(folder.rglob("*.py")), folder)]
+    for name in FOLDERS:
+        folder = PACKAGE / name
+        parts += [f"## {name}", first_line(folder / "__init__.py"), listed(sorted(folder.rglob("*.py")), folder)]
     return "\n\n".join(parts) + "\n"
 
 
