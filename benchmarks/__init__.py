@@ -1,5 +1,5 @@
 """This package beside plain torch and Hugging Face datasets, in one run, as ratios.
 
-Absolute figures move with the machine and the hour; a ratio of two programs that take turns moves far less.
+Absolute figures change with the machine and the hour; the ratio of two programs that take turns changes far less.
 `python -m benchmarks` runs everything, `python -m benchmarks trainer` one topic.
 """

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import batches, beam, cells, gpu, safety, sampling, scale, trainer, translation, watching
 from benchmarks.ceiling import ceiling
-from benchmarks.measure import Comparison
+from benchmarks.measure import Topic
 from benchmarks.page import write_page
 from seqmodels.environment import describe_environment
 
@@ -21,19 +21,19 @@ TOPICS = (*ON_CPU, "gpu")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the topics that are asked for, print a line for each comparison, and write them down where asked to."""
+    """Run topics, print a line for each comparison, and write the results to files if asked to."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="This package beside plain torch.")
     which = f"{', '.join(TOPICS)}; all but gpu where none is given"
     parser.add_argument("topics", nargs="*", metavar="topic", help=which)
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the results there too")
-    parser.add_argument("--page", type=Path, metavar="FOLDER", help="write speed.md and speed.png there")
-    parser.add_argument("--rounds", type=_positive, default=5, help="how often each program runs (default: 5)")
-    parser.add_argument("--steps", type=_positive, default=6, help="steps a round of the large trainer (default: 6)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the results to this file")
+    parser.add_argument("--page", type=Path, metavar="FOLDER", help="write speed.md and speed.png to this folder")
+    parser.add_argument("--rounds", type=_positive, default=5, help="number of runs of each program (default: 5)")
+    parser.add_argument("--steps", type=_positive, default=6, help="steps per round of the large trainer (default: 6)")
     parser.add_argument("--small", action="store_true", help="tiny sizes: shows that it works, measures nothing")
     given = parser.parse_args(arguments)
     if unknown := [topic for topic in given.topics if topic not in TOPICS]:
         parser.error(f"there is no topic {unknown[0]!r}; choose from {', '.join(TOPICS)}")
-    programs: dict[str, Callable[..., Iterator[Comparison]]] = {
+    programs: dict[str, Topic] = {
         "trainer": partial(trainer.run, steps=given.steps),
         "batches": batches.run,
         "cells": cells.run,
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for comparison in programs[topic](rounds=given.rounds, small=given.small):
             print(comparison.line(most), flush=True)
             results[topic].append(comparison.record(most))
-            if given.json is not None:  # each time, for it takes long to come this far
+            if given.json is not None:  # each time: a run takes long
                 given.json.write_text(json.dumps(content, indent=2) + "\n")
     if given.page is not None:
         print(f"\n{write_page(given.page, results, f'{about}; {most.line()}')}")

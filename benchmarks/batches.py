@@ -1,7 +1,7 @@
-"""Batches per second: gathered at once from a token column, against rows of a dataset collated one by one.
+"""Batches per second: gathered at once from a token column, beside rows of a dataset collated one by one.
 
 Both sides give int64 inputs and targets (B, T) of the same windows, shuffled, or of lanes in their order. The rival
-is what the libraries' own parts make: rows of T + 1 tokens in a `datasets.Dataset` in torch format, and a DataLoader
+is made of parts of the libraries: rows of T + 1 tokens in a `datasets.Dataset` in torch format, and a DataLoader
 with `default_collate`.
 """
 
@@ -20,12 +20,7 @@ from seqmodels.data import Batches, TextDataModule
 
 
 def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
-    """All comparisons of this topic, one after the other.
-
-    Args:
-        rounds: how often each program runs.
-        small: tiny sizes and few batches, to see that it works.
-    """
+    """All comparisons of this topic; see `Topic`."""
     batch_size, length = (4, 16) if small else (64, 256)
     with made_up_text(5_000 if small else 4_000_000) as text:
         for carry, count, target in ((False, 4_000, 10_000), (True, 20_000, 50_000)):
@@ -51,13 +46,13 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
 
 
 def _gather(batches: Batches, count: int) -> None:
-    """Batches by number, through as many epochs as it takes."""
+    """Batches by number, over as many epochs as needed."""
     for number in range(count):
         batches[divmod(number, len(batches))]
 
 
 def _load(loader: DataLoader[Any], count: int) -> None:
-    """The same through the loader that a trainer is given."""
+    """The same through the DataLoader of the Trainer."""
     sampler = loader.sampler
     assert isinstance(sampler, DistributedSampler)
     for epoch in itertools.count():
@@ -68,7 +63,7 @@ def _load(loader: DataLoader[Any], count: int) -> None:
 
 
 def _rows(column: Tensor, length: int) -> datasets.Dataset:
-    """A row for each window: its tokens and the one that follows."""
+    """A row for each window: its tokens and the next one."""
     return datasets.Dataset.from_dict({"tokens": column.unfold(0, length + 1, length).numpy()}).with_format("torch")
 
 
@@ -77,13 +72,13 @@ def _windows(rows: datasets.Dataset, batch_size: int) -> DataLoader[Any]:
 
 
 def _lanes(rows: datasets.Dataset, batch_size: int) -> DataLoader[Any]:
-    """Row b of every batch goes on where row b of the batch before ended."""
+    """Row b of every batch continues row b of the batch before."""
     width = len(rows) // batch_size
     order = [[lane * width + step for lane in range(batch_size)] for step in range(width)]
     return DataLoader(rows, batch_sampler=order, collate_fn=default_collate)
 
 
 def _collate(loader: DataLoader[Any], count: int) -> None:
-    """Inputs and targets of so many batches, through as many epochs as it takes."""
+    """Inputs and targets of `count` batches, over as many epochs as needed."""
     for batch in itertools.islice(itertools.chain.from_iterable(itertools.repeat(loader)), count):
         batch["tokens"][:, :-1], batch["tokens"][:, 1:]

@@ -1,9 +1,9 @@
-"""Sentences per second of beam search, against CTranslate2 with the same weights.
+"""Sentences per second of beam search, beside CTranslate2 with the same weights.
 
     python -m benchmarks.beam RUN SOURCE TARGET
 
-RUN is a trained translator of two Transformers. Both programs translate the file SOURCE with a beam of five, from text
-to text, and BLEU against the file TARGET tells whether they find the same. Needs `pip install ctranslate2`.
+RUN is a trained translator of two Transformers. Both programs translate the file SOURCE with beam size 5, from text
+to text, and BLEU against the file TARGET tells whether they translate equally well. Needs `pip install ctranslate2`.
 """
 
 import argparse
@@ -31,14 +31,14 @@ from seqmodels.tasks import Translator
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a line with the speed of both, and the BLEU of each."""
+    """Print the speed and BLEU of both."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.beam", description=__doc__.splitlines()[0])
     parser.add_argument("run", help="a run folder of a translator of two Transformers")
     parser.add_argument("source", type=Path, help="a text file with a sentence a line, plain or gzipped")
     parser.add_argument("target", type=Path, help="its translation")
-    parser.add_argument("--size", type=int, default=5, help="of the beam (default: 5)")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each program runs (default: 5)")
-    parser.add_argument("--sentences", type=int, default=1000, help="how many are translated (default: 1000)")
+    parser.add_argument("--size", type=int, default=5, help="beam size (default: 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of runs of each program (default: 5)")
+    parser.add_argument("--sentences", type=int, default=1000, help="number of sentences (default: 1000)")
     given = parser.parse_args(arguments)
     model = load(given.run).eval()
     if not isinstance(model, Translator):
@@ -53,13 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
-    """Random weights and made-up sentences, each translated into as many tokens as it may have.
+    """Random weights and made-up sentences; arguments as of `Topic`.
 
-    A network that has learned nothing hardly ever ends a sentence, so both programs make as many steps.
-
-    Args:
-        rounds: how often each program runs.
-        small: tiny sizes, to see that it works.
+    An untrained network hardly ever ends a sentence, so both programs decode up to the same maximal length.
     """
     count, size, words = (4, 16, 20) if small else (1_000, 256, 6_000)
     source = random.Random(1)
@@ -82,10 +78,10 @@ def of_run(
 
     Args:
         model: of two Transformers.
-        sources: to be translated.
+        sources: sentences to translate.
         references: their translations.
-        size: of the beam.
-        rounds: how often each program runs.
+        size: beam size.
+        rounds: number of runs of each program.
 
     Returns:
         The speeds, and BLEU by program.
@@ -96,7 +92,7 @@ def of_run(
 
 
 def _programs(model: Translator, sources: list[str], beam: Beam) -> dict[str, Callable[[int], list[str]]]:
-    """What translates so many of the sentences: ours in fp32, with weights of sixteen and of eight bits, and theirs."""
+    """Programs that translate the first sentences, by name: ours in fp32, bf16 and int8, and CTranslate2."""
     with tempfile.TemporaryDirectory() as folder:
         converted(model, Path(folder) / "model")
         theirs = ctranslate2.Translator(

@@ -1,4 +1,4 @@
-"""What the machine could do at best: a product of large matrices, and a copy of much memory."""
+"""Limits of a machine, measured: a product of large matrices, and a copy of much memory."""
 
 import time
 from collections.abc import Callable
@@ -10,12 +10,12 @@ import torch
 
 @dataclass(frozen=True)
 class Ceiling:
-    """Measured on all threads, or on a GPU.
+    """Limits on all threads, or of a GPU.
 
     Attributes:
-        flops: floating-point operations a second in a product of single precision.
+        flops: floating-point operations per second of a product in single precision.
         flops_bf16: the same in bfloat16.
-        bytes: read and written in a second by a copy.
+        bytes: bytes per second read and written by a copy.
     """
 
     flops: float
@@ -23,31 +23,31 @@ class Ceiling:
     bytes: float
 
     def line(self) -> str:
-        """For people."""
+        """One line of text."""
         return (
             f"ceiling: {self.flops / 1e9:,.0f} GFLOP/s in fp32, {self.flops_bf16 / 1e9:,.0f} in bf16, "
             f"{self.bytes / 1e9:,.1f} GB/s"
         )
 
-    def share(self, per_second: float, cost: "Cost") -> float:
-        """How much of it something takes that is done so often in a second."""
+    def fraction(self, per_second: float, cost: "Cost") -> float:
+        """The fraction of the limit that a rate reaches."""
         return per_second * cost.amount / float(getattr(self, cost.of))
 
 
 class Cost(NamedTuple):
-    """What something takes at least."""
+    """Minimal cost of a unit of work."""
 
     amount: float
     of: Literal["flops", "flops_bf16", "bytes"]
 
 
 def ceiling(size: int = 1024, numbers: int = 2**26, times: int = 5, device: str = "cpu") -> Ceiling:
-    """Measure it; the best of several times counts.
+    """Measure the limits; the best of several runs counts.
 
     Args:
-        size: of the square matrices; on a GPU eight times as large.
-        numbers: that are copied, of four bytes each.
-        times: how often.
+        size: rows of the square matrices; on a GPU eight times as many.
+        numbers: numbers that are copied, of four bytes each; on a GPU eight times as many.
+        times: number of runs.
         device: cpu or cuda.
     """
     gpu = device != "cpu"

@@ -1,4 +1,4 @@
-"""Tokens per second through recurrent layers, forwards and backwards, beside torch's fused LSTM of equal width."""
+"""Tokens per second of recurrent layers, forward and backward, beside torch's fused LSTM of equal width."""
 
 import time
 from collections.abc import Iterator
@@ -12,12 +12,7 @@ from seqmodels.nn import LSTM, Backbone, MinGRU, MinLSTM, MultiplicativeLSTM, Mu
 
 
 def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
-    """All comparisons of this topic, one after the other.
-
-    Args:
-        rounds: how often each program runs.
-        small: tiny sizes, to see that it works.
-    """
+    """All comparisons of this topic; see `Topic`."""
     size, rows, length = (8, 2, 16) if small else (512, 8, 512)
     x = torch.randn(rows, length, size)
     rival = partial(_tokens_per_second, nn.LSTM(size, size, batch_first=True), x)
@@ -40,7 +35,7 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
 
 
 def _tokens_per_second(network: nn.Module, x: torch.Tensor) -> float:
-    """Of one pass forwards and backwards."""
+    """Of one forward and backward pass."""
     network.zero_grad()
     began = time.perf_counter()
     network(x)[0].sum().backward()

@@ -13,11 +13,11 @@ from seqmodels.tasks import Translator
 
 
 def converted(model: Translator, folder: Path) -> None:
-    """Write a translator for CTranslate2; its tokens are called by their numbers.
+    """Write a translator for CTranslate2; tokens are named by their ids.
 
     Args:
         model: encoder and decoder are Transformers with rotary positions, layer norm and GELU.
-        folder: where to, not there yet.
+        folder: a new folder.
     """
     encoder, decoder = model.encoder, model.decoder
     assert isinstance(encoder, Transformer)
@@ -83,13 +83,13 @@ def _array(weight: Any) -> Any:
 def translated(
     translator: ctranslate2.Translator, sources: list[list[int]], size: int, max_length: int = 200
 ) -> list[list[int]]:
-    """The likeliest translations by a beam of some size, as token ids.
+    """The best hypotheses of beam search, as token ids.
 
     Args:
-        translator: of a model that `converted` has written.
+        translator: a model that `converted` wrote.
         sources: token ids without BOS and EOS.
-        size: of the beam.
-        max_length: most tokens of a translation.
+        size: beam size.
+        max_length: maximal number of tokens of a hypothesis.
     """
     found = translator.translate_batch(
         [[str(number) for number in ids] for ids in sources],

@@ -20,11 +20,11 @@ def gpt2(vocab_size: int, size: int, layers: int, heads: int, context: int) -> G
     """GPT-2 of a size, with random weights and without dropout.
 
     Args:
-        vocab_size: how many tokens there are.
+        vocab_size: number of tokens.
         size: features.
-        layers: how many.
-        heads: of each layer.
-        context: positions at most.
+        layers: number of layers.
+        heads: attention heads of a layer.
+        context: maximal number of positions.
     """
     ends: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": None, "pad_token_id": 0}
     return GPT2LMHeadModel(
@@ -39,11 +39,11 @@ def seconds_of_steps(model: GPT2LMHeadModel, batches: Batches, rows: int, steps:
     """Times at which the steps of its Trainer ended, in seconds.
 
     Args:
-        model: what is trained.
-        batches: the batches of the first epoch, the rows of which are what it is given, as often as needed.
-        rows: of a batch.
-        steps: how many.
-        bf16: whether to train in mixed precision.
+        model: the model to train.
+        batches: the rows of the first epoch are the examples, repeated as needed.
+        rows: rows of a batch.
+        steps: number of steps.
+        bf16: train in mixed precision.
     """
     examples = [
         {"input_ids": row, "labels": row}
@@ -68,14 +68,14 @@ def seconds_of_steps(model: GPT2LMHeadModel, batches: Batches, rows: int, steps:
 
 @torch.inference_mode()
 def written(model: GPT2LMHeadModel, tokens: Tensor, count: int, draw: bool = True, cache: str = "") -> Tensor:
-    """So many tokens more for each row, with its cache of keys and values, (B, 1 + count).
+    """Generate tokens with its cache of keys and values; returns (B, 1 + count).
 
     Args:
-        model: which writes.
-        tokens: int64 (B, 1), what to begin with.
-        count: how many.
-        draw: at random; otherwise the likeliest.
-        cache: which one, by its name there; what it takes by itself where not given.
+        model: the model that generates.
+        tokens: int64 (B, 1), first tokens.
+        count: number of tokens for each row.
+        draw: sample; otherwise take the likeliest token.
+        cache: name of its cache implementation; its default if empty.
     """
     mask = torch.ones_like(tokens)
     settings: dict[str, Any] = {"max_new_tokens": count, "min_new_tokens": count, "do_sample": draw}

@@ -1,4 +1,4 @@
-"""Two programs take turns; what is reported is the median of their ratios, and how far the rounds lie apart."""
+"""Two programs take turns; the median of their ratios is reported, with the range over the rounds."""
 
 import contextlib
 import gc
@@ -19,33 +19,33 @@ import datasets
 from benchmarks.ceiling import Ceiling, Cost
 
 Side = Callable[[], float]
-"""One program: does its work once and returns the figure that it reached."""
+"""One program: does its work once and returns its figure."""
 
 Run = Callable[[Side], tuple[float, float | None]]
-"""Runs a program; returns its figure and, where that is measured, its memory at the peak in MiB."""
+"""Runs a program; returns its figure and, if measured, its peak memory in MiB."""
 
 
 def plainly(side: Side) -> tuple[float, None]:
-    """Here and now."""
+    """In this process, without measuring memory."""
     return side(), None
 
 
 KINDS = {"flops": "fp32", "flops_bf16": "bf16", "bytes": "the bandwidth"}
-"""Limits of a machine, for people."""
+"""Names of the limits of a machine."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two programs reached, round by round.
+    """The figures of two programs, round by round.
 
     Attributes:
-        what: the work, for people.
-        unit: of the figures of both.
-        target: what was hoped for, for people.
+        what: the work.
+        unit: of both figures.
+        target: the aim.
         ours_by_round: figures of this package.
-        rival_by_round: figures of the other program in the same rounds; empty where there is none.
-        cost: what one unit takes at least, where that is known, to tell how near the machine's limit ours is.
-        memory: peak of both in MiB, where it was measured.
+        rival_by_round: figures of the other program in the same rounds; empty if there is none.
+        cost: minimal cost of one unit, if known, to tell how close ours is to the limit of the machine.
+        memory: peak memory of both in MiB, if measured.
     """
 
     what: str
@@ -87,10 +87,10 @@ class Comparison:
         return statistics.median(ours - rival for ours, rival in pairs)
 
     def line(self, most: Ceiling | None = None) -> str:
-        """One line for people.
+        """One line of text.
 
         Args:
-            most: what the machine could do, for the share of it.
+            most: limits of the machine, to tell the fraction reached.
         """
         text = f"{self.what:<58} ours {_short(self.ours)}"
         if self.rival is not None:
@@ -101,13 +101,13 @@ class Comparison:
         if self.rival is not None and self.unit.startswith("ms/"):
             text += f"  {self.difference:+.2f} ms"
         if most is not None and self.cost is not None:
-            text += f"  {100 * most.share(self.ours, self.cost):.0f} % of {KINDS[self.cost.of]}"
+            text += f"  {100 * most.fraction(self.ours, self.cost):.0f} % of {KINDS[self.cost.of]}"
         if self.memory:
             text += f"  {' and '.join(f'{one:,.0f}' for one in self.memory)} MiB"
         return text + (f"  target {self.target}" if self.target else "")
 
     def record(self, most: Ceiling | None = None) -> dict[str, Any]:
-        """All of it as plain data; argument as of `line`."""
+        """The same as plain data; argument as of `line`."""
         return {
             "what": self.what,
             "unit": self.unit,
@@ -117,12 +117,20 @@ class Comparison:
             "ratio": self.ratio,
             "spread": [min(self.ratios), max(self.ratios)] if self.ratios else None,
             "difference": self.difference,
-            "share": None if most is None or self.cost is None else most.share(self.ours, self.cost),
+            "fraction": None if most is None or self.cost is None else most.fraction(self.ours, self.cost),
             "limit": None if self.cost is None else KINDS[self.cost.of],
             "memory": list(self.memory),
             "ours_by_round": list(self.ours_by_round),
             "rival_by_round": list(self.rival_by_round),
         }
+
+
+Topic = Callable[..., Iterator[Comparison]]
+"""A topic of the command, the function `run` of its module, with these keyword arguments:
+
+rounds: number of runs of each program (default: 5).
+small: tiny sizes and few steps, which show that it works and measure nothing.
+"""
 
 
 def compare(
@@ -140,19 +148,19 @@ def compare(
 ) -> Comparison:
     """Let two programs take turns.
 
-    Who goes first changes from round to round, so that a machine which grows slower or faster favours neither.
+    The order alternates from round to round, so that a machine that becomes slower or faster favours neither.
 
     Args:
-        what: the work, for people.
+        what: the work.
         ours: this package.
-        rival: the other program, where there is one.
-        unit: of what both return.
-        rounds: how often each of them runs.
-        warm_up: run both once before the first round; False where they do so themselves.
-        target: what is hoped for, for people.
-        cost: what one unit takes at least.
-        run: how a program is run: `plainly`, or as one of `benchmarks.peak`, which tells its memory, too.
-        weigh: one of those, by which each runs once more for its memory.
+        rival: the other program, if there is one.
+        unit: of both figures.
+        rounds: number of runs of each.
+        warm_up: run both once before the first round; False if they do so themselves.
+        target: the aim.
+        cost: minimal cost of one unit.
+        run: runs a program: `plainly`, or a function of `benchmarks.peak`, which measures memory, too.
+        weigh: a function of `benchmarks.peak`, by which each runs once more for its memory.
     """
     sides = [ours] if rival is None else [ours, rival]
     figures: list[list[float]] = [[] for _ in sides]
@@ -162,7 +170,7 @@ def compare(
             side()
     for number in range(rounds):
         for place in range(len(sides)) if number % 2 == 0 else reversed(range(len(sides))):
-            gc.collect()  # neither pays for what the other has left behind
+            gc.collect()  # neither pays for garbage of the other
             figure, peak = run(sides[place])
             figures[place].append(figure)
             peaks[place] += [] if peak is None else [peak]
@@ -174,7 +182,7 @@ def compare(
 
 
 def per_second(work: Callable[[int], object], count: int) -> Side:
-    """A program whose figure is how many of `count` pieces of work it does in a second."""
+    """A program whose figure is its rate, in pieces of work per second, over `count` of them."""
 
     def side() -> float:
         began = time.perf_counter()
@@ -186,11 +194,11 @@ def per_second(work: Callable[[int], object], count: int) -> Side:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A directory that disappears afterwards, with what `datasets` has cached meanwhile."""
+    """A temporary directory, which is the cache of `datasets` meanwhile."""
     already = datasets.config.HF_DATASETS_CACHE
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         datasets.config.HF_DATASETS_CACHE = Path(folder) / "cache"
-        with mock.patch.dict(os.environ, HF_DATASETS_CACHE=f"{folder}/cache"):  # for processes that are started
+        with mock.patch.dict(os.environ, HF_DATASETS_CACHE=f"{folder}/cache"):
             try:
                 yield Path(folder)
             finally:
@@ -199,7 +207,7 @@ def scratch() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def made_up_text(characters: int) -> Iterator[Path]:
-    """A directory of random text to train on and a little to validate on, which disappears afterwards.
+    """A temporary directory of random text for training, and a little for validation.
 
     It has 65 characters, as many as Tiny Shakespeare.
     """
@@ -216,11 +224,11 @@ def made_up_text(characters: int) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def made_up_words(words: int, count: int) -> Iterator[Path]:
-    """A directory of random words to train on and a few to validate on, which disappears afterwards.
+    """A temporary directory of random words for training, and a few for validation.
 
     Args:
-        words: of the vocabulary, each of which is there.
-        count: words of the text beside those.
+        words: size of the vocabulary, all of which occurs.
+        count: further words of the text.
     """
     vocabulary = [f"w{number}" for number in range(words)]
     source = random.Random(1)

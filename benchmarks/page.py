@@ -7,14 +7,14 @@ from typing import Any
 from benchmarks import scale
 
 Results = Mapping[str, Sequence[Mapping[str, Any]]]
-"""By topic, what `Comparison.record` returns."""
+"""Results of `Comparison.record`, by topic."""
 
 
 def write_page(folder: Path, results: Results, about: str) -> str:
-    """Write `speed.md`, `speed.png` and where sizes were tried `scale.png` into a folder; returns the table.
+    """Write `speed.md`, `speed.png` and, if sizes were tried, `scale.png` into a folder; returns the table.
 
     Args:
-        folder: made where it is not there.
+        folder: created if missing.
         results: of each topic.
         about: the machine, versions and commit.
     """
@@ -28,14 +28,15 @@ def write_page(folder: Path, results: Results, about: str) -> str:
 
 
 def table(results: Results) -> str:
-    """One row for each comparison, without those that the pictures of `scale` show."""
+    """One row for each comparison, except those that the picture of `scale` shows."""
     lines = ["| Work | Ours | Rival | | Ratio | Of the limit | MiB, ours and rival's | Aim |", "|---" * 8 + "|"]
     for topic, comparisons in results.items():
         for found in comparisons:
             if topic == "scale" and found["rival"] is None:
                 continue
-            cells = [found["what"], *(_short(found[side]) for side in ("ours", "rival")), found["unit"], _ratio(found)]
-            cells.append(f"{100 * found['share']:.0f} % of {found['limit']}" if found["share"] is not None else "")
+            of_limit = "" if found["fraction"] is None else f"{100 * found['fraction']:.0f} % of {found['limit']}"
+            sides = (_short(found[side]) for side in ("ours", "rival"))
+            cells = [found["what"], *sides, found["unit"], _ratio(found), of_limit]
             cells += [" and ".join(f"{one:,.0f}" for one in found["memory"]), found["target"]]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""The networks that a user would write in plain torch, which ours are compared with."""
+"""Rivals: the networks that a user would write in plain torch."""
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,9 @@ class PlainLSTM(nn.Module):
     """A language model in three lines of torch.
 
     Args:
-        vocab_size: how many tokens V there are.
+        vocab_size: number of tokens V.
         size: features of embedding and layers.
-        layers: how many.
+        layers: number of layers.
     """
 
     def __init__(self, vocab_size: int, size: int, layers: int) -> None:
@@ -30,15 +30,15 @@ class PlainLSTM(nn.Module):
 
 
 class PlainGPT(nn.Module):
-    """The Transformer of GPT-2 (Radford et al. 2019), as most tutorials write it: pre-norm, learned positions, the
-    softmax layer tied to the embedding.
+    """The Transformer of GPT-2 (Radford et al. 2019), as most tutorials write it: pre-norm, learned positions, tied
+    embeddings.
 
     Args:
-        vocab_size: how many tokens V there are.
+        vocab_size: number of tokens V.
         size: features D.
-        layers: how many.
-        heads: of each layer; D is divisible by it.
-        context: positions at most.
+        layers: number of layers.
+        heads: attention heads of a layer; they divide D.
+        context: maximal number of positions.
     """
 
     def __init__(self, vocab_size: int, size: int, layers: int, heads: int, context: int) -> None:

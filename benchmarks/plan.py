@@ -1,10 +1,10 @@
-"""What a model needs on each device, and tokens per second to be expected: computed, before anything is rented.
+"""Memory of a model on each device, and expected tokens per second: computed, before a machine is rented.
 
     python -m benchmarks.plan
     python -m benchmarks.plan --peak-tflops 312 --mfu 0.35 --bandwidth 25 --markdown
 
-Parameters are counted in the real classes, and activations are those that `tests/test_plan.py` measures. Everything is
-for bf16-mixed and AdamW, as `fit` trains: weights, gradients and both moments in single precision.
+Parameters are counted in the real classes, and activations are verified by `tests/test_plan.py`. All figures are
+for bf16-mixed and AdamW, as in `fit`: weights, gradients and both moments in single precision.
 """
 
 import argparse
@@ -27,18 +27,18 @@ GPUS = (1, 8, 16, 64)
 
 @functools.lru_cache
 def characters(vocab_size: int) -> Tokenizer:
-    """A vocabulary of that many tokens, PAD, BOS, EOS and UNK among them."""
+    """A vocabulary of some size, PAD, BOS, EOS and UNK included."""
     return Tokenizer.char([chr(0x10000 + number) for number in range(vocab_size - 4)])
 
 
 @dataclass(frozen=True)
 class Size:
-    """A language model with tied embeddings, and what a device reads of it at a time.
+    """A language model with tied embeddings, and the batch of a device.
 
     Attributes:
-        name: what it is called.
+        name: of the size.
         network: Transformer or LSTM.
-        layers: how many.
+        layers: number of layers.
         width: features D of each.
         vocab_size: tokens V.
         rows: rows B on each device.
@@ -55,7 +55,7 @@ class Size:
 
     @cached_property
     def model(self) -> LanguageModel:
-        """The model itself, without memory for its weights."""
+        """The model on the meta device."""
         with torch.device("meta"):
             network: Backbone
             if self.network == "LSTM":
@@ -71,17 +71,17 @@ class Size:
 
     @cached_property
     def parameters(self) -> int:
-        """All of them, counted."""
+        """Number of parameters."""
         return sum(p.numel() for p in self.model.parameters())
 
     @cached_property
     def unit(self) -> int:
-        """Parameters of the largest part that is gathered at a time."""
+        """Parameters of the largest FSDP unit."""
         return max(sum(p.numel() for p in part.parameters()) for part in sharded_units(self.model.network))
 
     @cached_property
     def rest(self) -> int:
-        """Parameters that are in no such part: embedding and softmax layer."""
+        """Parameters outside the FSDP units: embedding and softmax layer."""
         return self.parameters - sum(p.numel() for part in sharded_units(self.model.network) for p in part.parameters())
 
     @property
@@ -90,13 +90,13 @@ class Size:
         return self.rows * self.length
 
     def activations(self, mixed: bool = True) -> int:
-        """Bytes that the layers keep for the backward pass, copies of weights apart.
+        """Bytes that the layers keep for the backward pass, without copies of weights.
 
-        A block of the Transformer keeps, in multiples of D: what enters its two norms (2), what leaves them (2),
-        queries, keys and values (3), the first two once more after they were turned (2), what attention returns, before
-        and after its heads are put together (2), and the layer inside the feed-forward part before and after GELU (8).
-        Under autocast the first two are in single precision. An LSTM layer keeps its output and 16 in the kernel, as
-        measured with oneDNN; cuDNN's may keep less.
+        A block of the Transformer keeps, in multiples of D: inputs (2) and outputs (2) of its two norms, queries, keys
+        and values (3), rotated queries and keys (2), outputs of attention before and after the heads are concatenated
+        (2), and the hidden layer of the feed-forward part before and after GELU (8). Under autocast the first two are
+        in single precision. An LSTM layer keeps its output and 16 in the kernel, as measured with oneDNN; cuDNN may
+        keep less.
         """
         if self.network == "LSTM":
             return (48 if mixed else 68) * self.width * self.layers * self.tokens
@@ -105,39 +105,39 @@ class Size:
         return (each + statistics) * self.layers * self.tokens
 
     def logits(self) -> int:
-        """Bytes around the softmax at the peak: logits, log-probabilities and the gradient, in single precision."""
+        """Peak bytes of the softmax: logits, log-probabilities and the gradient, in single precision."""
         return 12 * self.vocab_size * self.tokens
 
     def states(self, gpus: int = 1, sharded: bool = False) -> int:
-        """Bytes of weights, gradients and moments on one device, and of copies and buffers of them.
+        """Bytes of weights, gradients and moments on one device, and of their copies and buffers.
 
-        Under DDP, autocast's copies of the weights and, with several devices, the buckets in which gradients are
-        summed. Under FSDP, its share; embeddings and their gradient whole; and two layers in half precision, of which
-        one has gradients that are summed in single precision.
+        With DDP, autocast's copies of the weights and, with several devices, the buckets in which gradients are
+        summed. With FSDP, its shard; embeddings and their gradient whole; and two units in half precision, one of
+        which has gradients that are summed in single precision.
         """
         if not sharded:
             return 16 * self.parameters + 2 * self.parameters + (4 * self.parameters if gpus > 1 else 0)
         return 16 * self.parameters // gpus + (4 + 4 + 2) * self.rest + (2 * 2 + 2 + 4) * self.unit
 
     def memory(self, gpus: int, sharded: bool = False) -> float:
-        """All of it, in GiB on each device."""
+        """Total memory in GiB on each device."""
         return (self.states(gpus, sharded) + self.activations() + self.logits()) / GIB
 
     def operations(self) -> int:
-        """Of a token, forwards and backwards: 6 for each weight it is multiplied with, and causal attention."""
+        """Operations of a token, forward and backward: 6 for each weight, and causal attention."""
         attention = 0 if self.network == "LSTM" else 6 * self.layers * self.width * self.length
         return 6 * self.parameters + attention
 
     def sent(self, gpus: int, sharded: bool = False) -> float:
-        """Bytes that each device sends in a step, by rings.
+        """Bytes that each device sends in a step, with ring algorithms.
 
-        DDP sums gradients in single precision. FSDP gathers layers in half precision twice and embeddings in single
-        precision once, and hands gradients to those whose share they are.
+        DDP sums gradients in single precision. FSDP gathers units in half precision twice and embeddings in single
+        precision once, and reduces gradients to the device that owns their shard.
         """
-        share = (gpus - 1) / gpus
+        others = (gpus - 1) / gpus
         if not sharded:
-            return 2 * 4 * self.parameters * share
-        return (2 * 2 * (self.parameters - self.rest) + 4 * self.rest + 4 * self.parameters) * share
+            return 2 * 4 * self.parameters * others
+        return (2 * 2 * (self.parameters - self.rest) + 4 * self.rest + 4 * self.parameters) * others
 
 
 SIZES = (
@@ -155,26 +155,26 @@ SIZES = (
 
 
 class Machines(NamedTuple):
-    """What they can do."""
+    """Speed and memory of the devices."""
 
     peak_tflops: float
     mfu: float
     inside: float
-    """GB/s that a device sends to others of its machine, of eight."""
+    """GB/s that a device sends to others of its machine, which has eight."""
     between: float
     """GB/s that it sends to other machines."""
     memory: float
     """GiB of a device."""
 
     def rate(self, size: Size, gpus: int, sharded: bool) -> tuple[float, float]:
-        """Tokens per second of all devices: where they compute and send by turns, and where both go on together."""
+        """Tokens per second of all devices: without and with overlap of computation and communication."""
         compute = size.operations() * size.tokens / (self.peak_tflops * 1e12 * self.mfu)
         send = size.sent(gpus, sharded) / (1e9 * (self.inside if gpus <= 8 else self.between))
         return gpus * size.tokens / (compute + send), gpus * size.tokens / max(compute, send)
 
 
 def rows(machines: Machines) -> Iterator[list[str]]:
-    """The lines of the table, the first of them its heading."""
+    """The rows of the table, its heading first."""
     kinds = [(gpus, sharded) for sharded in (False, True) for gpus in GPUS if gpus > 1 or not sharded]
     names = [f"{'fsdp' if sharded else 'ddp'} {gpus}" if gpus > 1 else "1 GPU" for gpus, sharded in kinds]
     yield ["model", "layers x width", "parameters", *(f"GiB, {name}" for name in names)] + [
@@ -197,7 +197,7 @@ def rows(machines: Machines) -> Iterator[list[str]]:
 
 
 def short(number: float) -> str:
-    """A number of three digits or so, in thousands or millions."""
+    """A number of three digits, in thousands or millions."""
     return f"{number / 1e6:.3g} M" if number >= 1e6 else f"{number / 1e3:.3g} k"
 
 
@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.plan", description="Memory and speed, computed.")
     parser.add_argument("--peak-tflops", type=float, default=989.0, help="of a device in bf16 (default: 989, an H100)")
-    parser.add_argument("--mfu", type=float, default=0.4, help="share of it that is reached (default: 0.4)")
+    parser.add_argument("--mfu", type=float, default=0.4, help="fraction of it that is reached (default: 0.4)")
     parser.add_argument("--bandwidth", type=float, default=50.0, help="GB/s per device between machines (default: 50)")
     parser.add_argument("--inside", type=float, default=450.0, help="GB/s per device inside one (default: 450)")
     parser.add_argument("--memory", type=float, default=80.0, help="GiB of a device (default: 80)")
@@ -215,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name != "markdown" and value <= 0:
             parser.error(f"--{name.replace('_', '-')} {value} was given; expected more than 0")
     if given.mfu > 1:
-        parser.error(f"--mfu {given.mfu} was given; expected a share of at most 1")
+        parser.error(f"--mfu {given.mfu} was given; expected a fraction of at most 1")
     table = list(rows(Machines(given.peak_tflops, given.mfu, given.inside, given.bandwidth, given.memory)))
     if given.markdown:
         table.insert(1, ["---"] * len(table[0]))

@@ -1,4 +1,4 @@
-"""The cost of what keeps a run safe: steps of one run with and without it, and how long a save holds training up."""
+"""The cost of safety: steps with and without checks and checkpoints, and the time that a save blocks training."""
 
 import contextlib
 import io
@@ -25,12 +25,7 @@ EVERY = 200
 
 
 def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
-    """Steps of a model of the main recipe's size, and saves of a checkpoint of some 270 MB.
-
-    Args:
-        rounds: how often steps are timed, hundreds of them each, and how many checkpoints are saved.
-        small: tiny sizes and few steps, to see that it works.
-    """
+    """Steps of a model of the main recipe's size, and saves of a checkpoint of some 270 MB."""
     with made_up_text(2_000 if small else 100_000) as text:
         yield steps(text, 12 if small else 240 * rounds)
         yield saves(text, rounds, 64 if small else 1672)
@@ -134,7 +129,7 @@ def saves(text: Path, count: int, size: int) -> Comparison:
 
     Args:
         text: a directory of text.
-        count: how many checkpoints are saved.
+        count: number of checkpoints.
         size: inputs and units of an LSTM.
     """
     data = TextDataModule(str(text), length=8, batch_size=2, carry=True)

@@ -1,8 +1,8 @@
-"""Tokens per second while writing: an LSTM against the loop that calls `nn.LSTM` for each token, a Transformer against
+"""Tokens per second of generation: an LSTM beside a loop that calls `nn.LSTM` for each token, a Transformer beside
 `generate` of `transformers` with its cache.
 
-The two LSTMs have the same weights and draw in the same way; drawing the likeliest token, they write the same text,
-which is checked before anything is timed. The Transformers are of one shape and have random weights.
+The two LSTMs have the same weights and sample in the same way; with greedy decoding they write the same text, which is
+checked before anything is timed. The Transformers have the same shape and random weights.
 """
 
 import copy
@@ -28,22 +28,17 @@ GREEDY, RANDOM = Sampling(temperature=0), Sampling()
 
 
 def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
-    """All comparisons of this topic, one after the other.
-
-    Args:
-        rounds: how often each program runs.
-        small: tiny sizes and few tokens, to see that it works.
-    """
+    """All comparisons of this topic; see `Topic`."""
     how = {} if small else {"weigh": in_process}
     size, tokens = (16, 5) if small else (512, 200)
     lstm = made(LSTM(size, size, num_layers=2))
     plain = plain_twin(lstm)
-    exact = copy.deepcopy(lstm).double()  # in which rounding makes no token likelier than another
+    exact = copy.deepcopy(lstm).double()  # so that rounding changes no greedy choice
     for rows, target in ((1, 10), (16, 3)):
         if write(exact, rows, GREEDY, tokens) != write_plainly(plain_twin(exact).double(), rows, GREEDY, tokens):
             raise RuntimeError(f"with {rows} rows, the two programs write different texts")
-        # In processes of their own: `nn.LSTM` lays its weights out anew for each token, and how long that takes depends
-        # on what the process has done with its memory before.
+        # In fresh processes: `nn.LSTM` repacks its weights for each token, and the time of that depends on the memory
+        # that the process has allocated and freed before.
         apart: dict[str, Run] = {} if small else {"run": in_process}
         yield beside_plain(f"LSTM 2x{size}", lstm, plain, rows, tokens, rounds, apart, f"ratio >= {target}")
     letters, little = 65, (16, 4, 4, 32) if small else (128, 4, 4, 256)
@@ -56,7 +51,7 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
         for rows, tokens, target in zip((1, 16), (5, 5) if small else lengths, targets, strict=True):
             yield beside_generate(name, ours, theirs, rows, tokens, rounds, how, f"ratio >= {target}")
     wide, _ = transformers_of(letters, (256, 2, 4, 32)) if small else (ours, None)
-    to_int8(wide)  # which cannot be given to another process
+    to_int8(wide)  # cannot be pickled for another process
     for rows, tokens in ((1, 5), (16, 5)) if small else ((1, 64), (16, 32)):
         yield beside_generate(f"{name}, ours in int8, theirs in fp32", wide, theirs, rows, tokens, rounds, {}, "")
 
@@ -86,19 +81,19 @@ def beside_plain(
 
 
 GPT2 = 768, 12, 12, 1024
-"""Features, layers, heads and context of its smallest (Radford et al. 2019)."""
+"""Features, layers, heads and context of the smallest model (Radford et al. 2019)."""
 LETTERS = 50_253
 """With special tokens, as many as GPT-2 has."""
 
 
 def transformers_of(vocabulary: int, shape: tuple[int, int, int, int]) -> tuple[LanguageModel, Any]:
-    """Ours and that of `transformers`, of one shape and with random weights.
+    """Our model and that of `transformers`, of the same shape, with random weights.
 
     Args:
-        vocabulary: how many letters.
+        vocabulary: number of characters.
         shape: features, layers, heads and context.
     """
-    from benchmarks import hugging_face  # seconds, only where it is needed
+    from benchmarks import hugging_face  # takes seconds to import
 
     size, layers, heads, context = shape
     ours = made(Transformer(size, layers, heads, context=context, positions="learned"), vocabulary)
@@ -116,18 +111,18 @@ def beside_generate(
     target: str,
     cache: str = "",
 ) -> Comparison:
-    """One of ours, and one of `transformers`, on one device.
+    """Our model beside that of `transformers`, on one device.
 
     Args:
-        name: of both, for people.
+        name: of both.
         ours: our model.
-        theirs: theirs.
-        rows: how many texts at a time.
-        tokens: of each.
-        rounds: how often each program runs.
-        how: each of them is run and weighed, see `compare`.
-        target: what is hoped for.
-        cache: of theirs, by its name there; what it takes by itself where not given.
+        theirs: their model.
+        rows: texts at a time.
+        tokens: tokens of each.
+        rounds: number of runs of each program.
+        how: how they are run and weighed, see `compare`.
+        target: the aim.
+        cache: name of their cache implementation; the default if empty.
     """
     from benchmarks import hugging_face
 
@@ -147,14 +142,14 @@ def beside_generate(
 
 @torch.inference_mode()
 def write(model: LanguageModel, rows: int, sampling: Sampling, count: int) -> list[list[int]]:
-    """So many tokens for each row, as this package draws them."""
+    """Sample `count` tokens for each row with this package."""
     chance = RowGenerators(1, [(row,) for row in range(rows)], model.device)
     return list(stream(model.steps(None, rows), torch.full((rows,), BOS, device=model.device), sampling, count, chance))
 
 
 @torch.inference_mode()
 def write_plainly(model: PlainLSTM, rows: int, sampling: Sampling, count: int) -> list[list[int]]:
-    """The same by a call of the whole network for each token."""
+    """The same with a call of the whole network for each token."""
     device = model.head.weight.device
     chance = RowGenerators(1, [(row,) for row in range(rows)], device)
     tokens, state, text = torch.full((rows,), BOS, device=device), None, []
@@ -166,7 +161,7 @@ def write_plainly(model: PlainLSTM, rows: int, sampling: Sampling, count: int) -
 
 
 def plain_twin(model: LanguageModel) -> PlainLSTM:
-    """Plain torch with the weights of an LSTM language model."""
+    """A plain LSTM with the weights of a language model."""
     assert isinstance(model.backbone, LSTM)
     cells = [dict(cell.kernel.named_parameters()) for cell in model.backbone.layers]  # type: ignore[union-attr]
     twin = PlainLSTM(model.tokenizer.vocab_size, model.backbone.input_size, len(cells))
@@ -175,7 +170,7 @@ def plain_twin(model: LanguageModel) -> PlainLSTM:
     weights = {name.replace("_l0", f"_l{k}"): p for k, cell in enumerate(cells) for name, p in cell.items()}
     twin.lstm.load_state_dict(weights)
     with torch.no_grad():
-        twin.head.bias[list(NEVER)] = -torch.inf  # ours never writes them
+        twin.head.bias[list(NEVER)] = -torch.inf  # ours never samples them
     return twin.eval()
 
 
@@ -188,7 +183,7 @@ def made(backbone: Backbone, characters: int = 65) -> LanguageModel:
 
 
 def _cost(model: LanguageModel, rows: int) -> Cost | None:
-    """Of a token: all weights that multiply it are read once for all rows. Nothing is said of those of eight bits."""
+    """Cost of a token: all weight matrices are read once for all rows. Not known for int8."""
     if any(isinstance(part, Int8Linear) for part in model.modules()):
         return None
     parts = [*model.backbone.named_parameters(), *model.head.named_parameters()]
@@ -197,7 +192,7 @@ def _cost(model: LanguageModel, rows: int) -> Cost | None:
 
 
 def _rate(work: Callable[[int], object], rows: int, tokens: int) -> float:
-    """Tokens of all rows in a second, after a few that do not count."""
+    """Tokens per second of all rows, after a short warm-up."""
     work(min(tokens, 8))
     began = time.perf_counter()
     work(tokens)

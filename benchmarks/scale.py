@@ -1,4 +1,4 @@
-"""How the cost of a training step grows with each size by itself, and what a second process gains."""
+"""The cost of a training step as one size grows, and the gain of a second process."""
 
 import os
 import statistics
@@ -28,19 +28,14 @@ FACTORS = {
     "layers": (1, 2, 4, 8),
     "vocabulary": (100, 1_000, 10_000, 50_000),
 }
-"""What is made larger, all else being as in `USUAL`."""
+"""Sizes that are varied one at a time, the others as in `USUAL`."""
 USUAL = {"length": 64, "lanes": 16, "width": 128, "layers": 2, "vocabulary": 1_000}
 LEAST = 0.3
-"""Seconds of a round at least."""
+"""Minimal seconds of a round."""
 
 
 def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
-    """Tokens per second by size, and of two processes by twice one.
-
-    Args:
-        rounds: how often each is measured.
-        small: two sizes of each and few steps, to see that it works.
-    """
+    """Tokens per second by size, and of two processes by twice one."""
     for network in ("LSTM", "Transformer"):
         for factor, values in FACTORS.items():
             for value in values[:2] if small else values:
@@ -94,7 +89,7 @@ def _rate(step: Callable[[], None], tokens: int, least: float) -> float:
 
 
 def _of_processes(text: Path, processes: int, steps: int) -> float:
-    """Tokens of all processes in a second, one thread and one batch each; by the log of the run."""
+    """Tokens per second of all processes, with one thread and one batch each, from the log of the run."""
     with tempfile.TemporaryDirectory() as runs:
         command = [
             str(Path(sys.executable).with_name("seqmodels")), "fit",
@@ -113,7 +108,7 @@ def draw(records: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Tokens per second by each size, a line for each network.
 
     Args:
-        records: what `Comparison.record` returns of this topic; those with a rival are passed over.
+        records: results of `Comparison.record` in this topic; those with a rival are skipped.
         path: the picture.
     """
     from matplotlib.figure import Figure

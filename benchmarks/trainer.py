@@ -1,9 +1,9 @@
-"""The whole Trainer, as `seqmodels.fit` sets it up, against the shortest loop that trains the same network.
+"""The whole Trainer, as `seqmodels.fit` sets it up, beside the shortest loop that trains the same network.
 
 Ours has logging, progress bar, checkpoints, schedule and budget; the loop has none of them. Both train fresh weights
 of the same sizes on the same batches, gathered by the same code, in the same precision. A step lasts from the end of
-the one before to its own end. The only validation comes after the last step, the first sample only at step 100, so
-neither is counted; figures are means over the steps, for a step that writes to the log is slower and counts too.
+the previous step to its own end. The only validation follows the last step, the first sample is due at step 100, so
+neither counts; figures are means over the steps, so that a step that writes to the log counts, too.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ from seqmodels.tasks import LanguageModel
 from seqmodels.training.fit import fit
 
 LITTLE = 80, 19
-"""Steps of a small network that count, four of which write to the log, and steps before those: no sample is due."""
+"""Timed steps of a small network, four of which write to the log, and warm-up steps: no sample is due."""
 
 Precision = Literal["32-true", "bf16-mixed"]
 Side = Callable[["Work", Path], float]
@@ -42,24 +42,24 @@ Side = Callable[["Work", Path], float]
 
 @dataclass(frozen=True)
 class Work:
-    """What is trained, and for how long.
+    """A training.
 
     Attributes:
-        name: of the network, for people.
-        network: makes ours.
-        plain: makes the rival's from the size of the vocabulary; called with tokens and state, it returns logits and
+        name: of the network.
+        network: makes our network.
+        plain: makes the rival's model from the vocabulary size; called with tokens and state, it returns logits and
             state.
         batch_size: rows of a batch.
         length: tokens of a row.
-        steps: how many count.
-        warm_up: how many come before those, at least one.
+        steps: number of timed steps.
+        warm_up: number of steps before them, at least one.
         precision: of both programs.
         tokenizer: of the text.
-        carry: whether the state goes from batch to batch.
-        fused: whether the rival's AdamW is torch's fused one, rather than what it is by default.
+        carry: the state is carried from batch to batch.
+        fused: the rival uses torch's fused AdamW rather than its default.
         device: cpu or cuda.
-        compiled: whether both compile what they can.
-        tied: whether ours has one matrix for embedding and softmax layer.
+        compiled: both use `torch.compile`.
+        tied: ours has tied embeddings.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Work:
         return f"Train {self.name}, {self.batch_size}x{self.length}, {kind}"
 
     def cost(self, vocab_size: int) -> Cost:
-        """Operations of a token: six for each weight that it is multiplied with, and those of causal attention."""
+        """Operations of a token: six for each weight of a matrix, and those of causal attention."""
         with torch.device("meta"):
             network = self.network()
         matrices = [p for name, p in network.named_parameters() if p.ndim == 2 and "position" not in name]
@@ -92,7 +92,7 @@ class Work:
         return Cost(6.0 * weights, "flops_bf16" if self.precision == "bf16-mixed" else "flops")
 
     def time(self, steps: int) -> float:
-        """The time after so many steps: a GPU is waited for where those that count begin and end, and not between."""
+        """The time after some steps; synchronised with a GPU at the beginning and end of the timed steps only."""
         if self.device != "cpu" and steps in (self.warm_up, self.warm_up + self.steps):
             torch.cuda.synchronize()
         return time.perf_counter()
@@ -105,19 +105,13 @@ class Work:
 
 
 def run(*, rounds: int = 5, steps: int = 6, small: bool = False) -> Iterator[Comparison]:
-    """All comparisons of this topic, one after the other.
-
-    Args:
-        rounds: how often each program runs.
-        steps: steps of the large network that count in a round; below 100, where the first sample is due.
-        small: tiny sizes and few steps, to see that it works.
-    """
+    """All comparisons of this topic; see `Topic`."""
     how = plainly if small else in_process
     with made_up_text(20_000 if small else 1_000_000) as text:
         size, rows, length = (16, 4, 8) if small else (512, 64, 128)
         work = _lstm(size, 2, rows, length, steps)
         yield rates(work, rival, text, rounds, how, ">= 0.98")
-        if has_bf16_lstm():  # the loop would fail on other processors
+        if has_bf16_lstm():  # the plain loop fails on other processors
             half = replace(work, precision="bf16-mixed")
             yield rates(half, rival, text, rounds, how, ">= 0.98")
         size, rows, length = (8, 2, 8) if small else (64, 12, 64)
@@ -155,16 +149,16 @@ def _transformer(size: int, rows: int, length: int, steps: int, warm_up: int) ->
 
 
 def rates(work: Work, other: Side, text: Path, rounds: int, how: Run, target: str, whom: str = "") -> Comparison:
-    """Tokens of both in a second.
+    """Tokens per second of both.
 
     Args:
-        work: what is trained.
+        work: the training.
         other: the other program.
         text: a directory of text.
-        rounds: how often each program runs.
-        how: each of them is run.
-        target: what is hoped for.
-        whom: what the other program is called, where it is no plain loop.
+        rounds: number of runs of each program.
+        how: how each is run.
+        target: the aim.
+        whom: name of the other program, if it is not the plain loop.
     """
     return compare(
         f"{work} beside {whom}" if whom else str(work),
@@ -233,7 +227,7 @@ def rival(work: Work, text: Path) -> float:
 
 def hugging_face_trainer(work: Work, text: Path) -> float:
     """Seconds of a step of GPT-2, of the size of a plain one, in the Trainer of `transformers`."""
-    from benchmarks import hugging_face  # seconds, only where it is needed
+    from benchmarks import hugging_face  # takes seconds to import
 
     data = work.data(text)
     plain = work.plain(data.tokenizer.vocab_size)
@@ -247,14 +241,14 @@ def hugging_face_trainer(work: Work, text: Path) -> float:
 
 
 def seconds_per_step(ends: Sequence[float], work: Work) -> float:
-    """The mean over the steps that count, from the times at which all steps ended."""
+    """The mean over the timed steps, from the end times of all steps."""
     if len(ends) != work.warm_up + work.steps:
         raise RuntimeError(f"expected {work.warm_up + work.steps} steps, got {len(ends)}")
     return (ends[-1] - ends[work.warm_up - 1]) / work.steps
 
 
 class Clock(pl.Callback):
-    """Remembers when every step ended."""
+    """Records the end time of every step."""
 
     def __init__(self, work: Work) -> None:
         self.work, self.ends = work, list[float]()
@@ -264,7 +258,7 @@ class Clock(pl.Callback):
 
 
 class Screen(io.StringIO):
-    """Takes what a run prints, and passes for a terminal, so that the progress bar is drawn."""
+    """Takes the output of a run; claims to be a terminal, so that the progress bar is drawn."""
 
     def isatty(self) -> bool:
         return True

@@ -1,9 +1,8 @@
-"""Target tokens per second while a Transformer learns to translate, against the loop around torch's own Transformer.
+"""Target tokens per second of training a translator, beside a plain loop around `nn.Transformer`.
 
-Ours is the whole Trainer, in the precision that it chooses by itself. The loop is what one would write first:
-`nn.Transformer` of the same size, sentences in random order, as many in a batch as the same budget of tokens allows
-with padding, cross-entropy, AdamW. Sentences are made up; their lengths are spread like those of Multi30k in subwords.
-What counts are tokens of the target without padding.
+Ours is the whole Trainer with `precision="auto"`. The loop is the simplest one: `nn.Transformer` of the same size,
+sentences in random order, batches filled up to the same number of tokens with padding, cross-entropy, AdamW. Sentences
+are made up; their lengths are distributed like those of Multi30k in subwords. Targets without padding are counted.
 """
 
 import contextlib
@@ -33,14 +32,14 @@ from seqmodels.training.fit import fit
 
 @dataclass(frozen=True)
 class Work:
-    """What is trained, and for how long.
+    """A training.
 
     Attributes:
         size: features of embedding and layers.
         layers: of the encoder, and of the decoder.
-        words: of the vocabulary.
-        max_tokens: budget of a batch.
-        steps: how many count, after three that do not.
+        words: size of the vocabulary.
+        max_tokens: maximal tokens of a batch.
+        steps: number of timed steps.
     """
 
     size: int
@@ -57,16 +56,11 @@ class Work:
 
 
 WARM_UP = 3
-"""Steps that do not count."""
+"""Steps before the timed ones."""
 
 
 def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
-    """All comparisons of this topic, one after the other.
-
-    Args:
-        rounds: how often each program runs.
-        small: tiny sizes and few steps, to see that it works.
-    """
+    """All comparisons of this topic; see `Topic`."""
     work = Work(16, 1, 20, 200, 2) if small else Work(256, 3, 6_000, 2048, 30)
     with made_up_pairs(300 if small else 29_000, work.words) as folder:
         yield compare(
@@ -82,7 +76,7 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
 
 @contextlib.contextmanager
 def made_up_pairs(count: int, words: int) -> Iterator[Path]:
-    """A directory of pairs, which disappears afterwards; about 15 tokens a side, a pair of about one length."""
+    """A temporary directory of sentence pairs of similar lengths, about 15 tokens per side."""
     source = random.Random(1)
     vocabulary = [f"w{number}" for number in range(words)]
     with scratch() as folder:
@@ -96,7 +90,7 @@ def made_up_pairs(count: int, words: int) -> Iterator[Path]:
 
 
 class Clock(pl.Callback):
-    """Remembers when every step ended, and how many targets it had."""
+    """Records the end time and the number of targets of every step."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -108,12 +102,12 @@ class Clock(pl.Callback):
         self.tick(batch)
 
     def tick(self, batch: Batch) -> None:
-        """A step is over."""
+        """Record a step."""
         self.ends.append(time.perf_counter())
         self.targets.append(int((batch.targets != IGNORE).sum()))
 
     def rate(self) -> float:
-        """Targets per second of the steps that count."""
+        """Targets per second of the timed steps."""
         return sum(self.targets[WARM_UP:]) / (self.ends[-1] - self.ends[WARM_UP - 1])
 
 
@@ -163,7 +157,7 @@ class PlainTransformer(nn.Module):
     """A translator around `nn.Transformer`.
 
     Args:
-        vocab_size: how many tokens V there are.
+        vocab_size: number of tokens V.
         size: features of embedding and layers.
         layers: of the encoder, and of the decoder.
     """

@@ -1,4 +1,4 @@
-"""What it costs to look at a model while it learns: looks at random steps, as a share of the steps of the same run."""
+"""The cost of analyses during training: timed at random steps, in percent of the steps of the same run."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ from seqmodels.analysis.callbacks import Recurring
 from seqmodels.nn import Backbone
 
 STEPS = 3000
-"""Of the run that the share is told of."""
+"""Steps of the run that the percentage is computed for."""
 
 NETWORKS: dict[str, Callable[[], Backbone]] = {
     "LSTM of 512 units": lambda: LSTM(64, 512),
@@ -28,44 +28,44 @@ NETWORKS: dict[str, Callable[[], Backbone]] = {
 }
 
 
-def run(rounds: int, small: bool) -> Iterator[Comparison]:
-    """Each kind of look, so many times, at the models of the main recipe's size and others."""
+def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
+    """Gradient horizon and spectra of models of the main recipe's size and others; see `Topic`."""
     with made_up_text(20_000 if small else 200_000) as text:
         for name, network in NETWORKS.items():
-            looks: list[Recurring] = [GradientHorizon(), Spectra()]
+            analyses: list[Recurring] = [GradientHorizon(), Spectra()]
             length = 8 if small else 64
             data = TextDataModule(str(text), length=length, batch_size=16, carry=True)
             torch.manual_seed(1)
             model = LanguageModel(network(), data.tokenizer)
-            watch = _Looks(looks, rounds)
+            clock = _Clock(analyses, rounds)
             with contextlib.redirect_stdout(io.StringIO()):
                 fit(
                     model, data, max_steps=10 * rounds + 5, validations=1, runs=str(text.parent / "runs"),
-                    callbacks=(watch,), watch=False,
+                    callbacks=(clock,), watch=False,
                 )  # fmt: skip
-            for look in looks:
-                shares = tuple(share(seconds, watch.steps) for seconds in watch.seconds[look])
-                yield Comparison(f"{type(look).__name__}, {name}", f"% of {STEPS:,} steps", "under 1 %", shares)
+            for analysis in analyses:
+                costs = tuple(percent(seconds, clock.steps) for seconds in clock.seconds[analysis])
+                yield Comparison(f"{type(analysis).__name__}, {name}", f"% of {STEPS:,} steps", "under 1 %", costs)
 
 
-def share(seconds: float, steps: Sequence[float]) -> float:
-    """What all looks of a run take, in percent of its steps: at step 100, 200, 400 and so on, and at the end.
+def percent(seconds: float, steps: Sequence[float]) -> float:
+    """Cost of an analysis at steps 100, 200, 400 and so on, and at the end, in percent of the steps of a run.
 
     Args:
-        seconds: of one look.
+        seconds: of one analysis.
         steps: seconds of some steps.
     """
-    looks = 1 + math.ceil(math.log2(STEPS / 100))
-    return 100 * looks * seconds / (STEPS * statistics.mean(steps))
+    times = 1 + math.ceil(math.log2(STEPS / 100))
+    return 100 * times * seconds / (STEPS * statistics.mean(steps))
 
 
-class _Looks(pl.Callback):
-    """Looks at a tenth of all steps, drawn at random, and times looks and steps."""
+class _Clock(pl.Callback):
+    """Runs analyses after a tenth of all steps, drawn at random, and times analyses and steps."""
 
-    def __init__(self, looks: list[Recurring], rounds: int) -> None:
-        self.looks, self.chosen = looks, set(random.Random(0).sample(range(5, 10 * rounds + 5), rounds))
+    def __init__(self, analyses: list[Recurring], rounds: int) -> None:
+        self.analyses, self.chosen = analyses, set(random.Random(0).sample(range(5, 10 * rounds + 5), rounds))
         self.steps: list[float] = []
-        self.seconds: dict[Recurring, list[float]] = {look: [] for look in looks}
+        self.seconds: dict[Recurring, list[float]] = {analysis: [] for analysis in analyses}
         self._began = 0.0
 
     def on_train_batch_start(self, *args: Any) -> None:
@@ -73,12 +73,12 @@ class _Looks(pl.Callback):
         self._began = time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """A step has ended; look, if it is one of those."""
+        """A step has ended; run the analyses, if it is a chosen one."""
         took = time.perf_counter() - self._began
         if trainer.global_step > 5:  # the first ones warm up
             self.steps.append(took)
         if trainer.global_step in self.chosen:
-            for look in self.looks:
+            for analysis in self.analyses:
                 began = time.perf_counter()
-                look.look(trainer, pl_module, batch)
-                self.seconds[look].append(time.perf_counter() - began)
+                analysis.look(trainer, pl_module, batch)
+                self.seconds[analysis].append(time.perf_counter() - began)

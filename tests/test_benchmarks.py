@@ -104,9 +104,9 @@ def test_the_rival_reads_the_same_batches() -> None:
         assert torch.equal(first["tokens"][:, -1], second["tokens"][:, 0])
 
 
-def test_share_of_looks() -> None:
-    """Five at growing steps up to 1,600 and one at the end, each as long as two steps: 12 of 3,000."""
-    assert watching.share(2.0, [0.5, 1.5]) == pytest.approx(0.4)
+def test_cost_of_analyses() -> None:
+    """Five at doubling steps up to 1,600 and one at the end, each as long as two steps: 12 of 3,000."""
+    assert watching.percent(2.0, [0.5, 1.5]) == pytest.approx(0.4)
 
 
 def test_the_plain_network_is_as_large() -> None:

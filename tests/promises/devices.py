@@ -20,7 +20,8 @@ def killed(folder: Path, layout: str) -> dict[str, str]:
     """SIGTERM to the first process alone, and SIGKILL to both, at each point; resumed by two processes."""
     write_data(folder)
     whole, results = folder / "whole", {}
-    _pair(folder, whole, layout)
+    code, told = _pair(folder, whole, layout)
+    assert code == 0, told
     for point in POINTS:
         for number, wanted in EXIT_CODES.items():
             part = folder / f"{point}-{number.name}"
