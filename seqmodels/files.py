@@ -59,7 +59,9 @@ def read_small(path: Path, most: int = SMALL) -> str:
         InputError: it cannot be read, is larger, or is not UTF-8.
     """
     if (size := check_regular(path)) > most:
-        raise InputError(f"{str(path)!r} has {size:,} bytes; expected at most {most:,}, so it is not what it should be")
+        raise InputError(
+            f"{str(path)!r} has {size:,} bytes; expected at most {most:,}, so it is another file, or damaged"
+        )
     try:
         with path.open("rb") as file:
             return file.read(most + 1).decode()

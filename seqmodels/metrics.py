@@ -1,6 +1,6 @@
 """Metrics of language models and translations, as sums that are divided once at the end.
 
-Only sums are added over batches and ranks, however unequal these are, so the figures are those of the text as a whole.
+Only sums are added over batches and ranks, however unequal these are, so the metrics are those of the whole text.
 Bits per byte compare models of different vocabularies, nats per token do not. BLEU, chrF and TER are sacrebleu's, of
 the corpus.
 """

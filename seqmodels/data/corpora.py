@@ -31,7 +31,7 @@ SPLITS = {
 """Splits by the names that files, folders and the hub have for them."""
 
 ROWS_VERSION = 2
-"""Increased when the rows made of the same files change, so that nothing stale is found in the cache."""
+"""Increased when the rows of the same files change, so that no stale ones are found in the cache."""
 
 Rows = Callable[[], datasets.Dataset]
 
@@ -73,7 +73,7 @@ def load_corpus(source: str, *, subset: str | None = None, column: str = "text",
     Files and folders named train, valid and test are the splits, also shards such as `train-00000-of-00002.parquet`.
     Each row of a table is one document; rows whose text is null are left out and counted in the origin of the corpus.
 
-    Args: `source` is `data` of `TextDataModule`, and the others are of the same names.
+    Args: as for `TextDataModule`, where `source` is called `data`.
 
     Raises:
         InputError: there is no such file or dataset, or no text in it.
@@ -155,7 +155,7 @@ def _named(name: str, root: Path, files: list[Path]) -> tuple[str, dict[str, lis
     for file in files:
         split = split_of(file.relative_to(root) if file.is_relative_to(root) else Path(file.name))
         (named.setdefault(split, []) if split else others).append(file)
-    if "train" not in named and others:  # what is named for validation or test is not trained on
+    if "train" not in named and others:  # files named for validation or test are not trained on
         named["train"] = others
     used = [file for paths in named.values() for file in paths]
     tables = [file for file in used if is_table(file)]

@@ -29,7 +29,7 @@ def load_parallel(
     If there is no validation split, all pairs of some sources validate, chosen by a hash of the source: a sentence seen
     in training with another translation would be no test.
 
-    Args: those of the same names of `TranslationDataModule`.
+    Args: as for `TranslationDataModule`.
 
     Raises:
         InputError: there is nothing of that name, or no pairs in it.

@@ -83,7 +83,7 @@ class TableShards(FileShards):
         file, passed = self.files[shard], 0
         try:
             if not file.stat().st_size:
-                raise InputError(f"{str(file)!r} is empty; mend the shard, or take it away")
+                raise InputError(f"{str(file)!r} is empty; repair or remove the shard")
             if self.kind == "parquet":
                 check_columns(str(file), [self.column], pa.parquet.read_schema(file).names)
             # Not through load_dataset, which requests the hub for each file.
@@ -94,7 +94,7 @@ class TableShards(FileShards):
             raise
         except Exception as error:  # readers raise errors of several libraries
             line = f"line {found:,}" if (found := _bad_line(file)) else f"behind row {passed:,}"
-            raise InputError(f"{unreadable([file], error)} ({line}); mend the shard, or take it away") from error
+            raise InputError(f"{unreadable([file], error)} ({line}); repair or remove the shard") from error
 
 
 class HubShards(Shards):
@@ -141,7 +141,7 @@ def column_texts(name: str, dataset: datasets.IterableDataset, column: str, firs
         yield from there.slice(first).to_pylist()
         first = max(0, first - len(there))
     if empty:
-        raise InputError(f"{name!r} has no text in column {column!r}; take the shard away, or name another column")
+        raise InputError(f"{name!r} has no text in column {column!r}; remove the shard, or name another column")
 
 
 def _bad_line(path: Path) -> int | None:

@@ -86,7 +86,7 @@ def _header(path: Path) -> list[str]:
 
 
 def check_columns(name: str, wanted: Sequence[str], columns: Sequence[str]) -> None:
-    """Check that a table has its text column, or those of sentences and their translations.
+    """Check that a table has its text column, or the columns of sentences and translations.
 
     Raises:
         InputError: one is missing; the message lists the columns of the table.

@@ -39,7 +39,7 @@ class TextDataModule(CorpusDataModule):
         batch_size: rows B of a batch on each device.
         carry: carry the state from batch to batch along lanes through the text (truncated BPTT).
         stride: distance between the starts of neighbouring windows without carry; default: length.
-        shuffle: shuffle windows, anew in every epoch; default: true without carry.
+        shuffle: shuffle windows in every epoch; default: true without carry.
         documents: joined, so that windows run across documents, or apart, so that none does; short ones are padded.
         bos: begin each document with a start token; the text as a whole begins with one in any case.
         eos: end each document with an end token.

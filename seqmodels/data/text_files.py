@@ -63,7 +63,7 @@ def standard_library() -> list[Path]:
     root = Path(sysconfig.get_paths()["stdlib"])
     files = list[Path]()
     for folder, below, names in os.walk(root):
-        below[:] = set(below) - EXCLUDED_FOLDERS  # and what is below them, thousands of files
+        below[:] = set(below) - EXCLUDED_FOLDERS  # and thousands of files below them
         files += [Path(folder, name) for name in names if name.endswith(".py")]
     files.sort()
     files = [path for path in files if (content := path.read_bytes()).isascii() and content.strip()]

@@ -17,7 +17,7 @@ from seqmodels.config import Recorded
 from seqmodels.data.vocabularies import (
     TOKENIZER_CHARACTERS,
     check_tokenizer,
-    guarded,
+    library_errors,
     numbered,
     spelled_bytes,
     word_level,
@@ -56,7 +56,7 @@ class Tokenizer(Recorded):
     def __init__(self, json: str) -> None:
         self.json = json
         check_tokenizer(json)
-        with guarded("be made of its JSON"):
+        with library_errors("be made of its JSON"):
             self._tokenizer = tokenizers.Tokenizer.from_str(json)
         self._tokenizer.encode_special_tokens = True  # "<eos>" in a text is five characters
         self._tokenizer.no_padding()
@@ -83,8 +83,8 @@ class Tokenizer(Recorded):
             return cls(read_small(path, TOKENIZER_CHARACTERS))
         except InputError as error:
             raise InputError(
-                f"{str(path)!r} is no tokenizer.json of the tokenizers library: {error}; expected what its "
-                "Tokenizer.save writes"
+                f"{str(path)!r} is no tokenizer.json of the tokenizers library: {error}; expected the output "
+                "of its Tokenizer.save"
             ) from error
 
     @classmethod
@@ -187,7 +187,7 @@ class Tokenizer(Recorded):
         return [i for i in found if i is not None]
 
     def _encoding(self, text: str) -> tokenizers.Encoding:
-        with guarded("cut a text into tokens"):
+        with library_errors("cut a text into tokens"):
             return self._tokenizer.encode(text, add_special_tokens=False)
 
     def encode(self, text: str) -> list[int]:
@@ -200,7 +200,7 @@ class Tokenizer(Recorded):
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of several texts, on all cores."""
-        with guarded("cut texts into tokens"):
+        with library_errors("cut texts into tokens"):
             found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [self._outer(encoding.ids) for encoding in found]
 
@@ -213,7 +213,7 @@ class Tokenizer(Recorded):
         """The text of token ids, without special tokens."""
         if self._plain:
             return b"".join(self.token_bytes[i] for i in ids).decode("utf-8", errors="replace")
-        with guarded("write a text"):
+        with library_errors("write a text"):
             return str(self._tokenizer.decode(self._inner(ids), skip_special_tokens=True))
 
     def writer(self, before: Iterable[int] = ()) -> Callable[[int], bytes]:
@@ -263,7 +263,7 @@ class Tokenizer(Recorded):
         elif self._plain:
             content = [piece.encode() for piece in pieces]
         else:
-            with guarded("write its tokens"):
+            with library_errors("write its tokens"):
                 once, twice = (self._tokenizer.decode_batch([[i] * n for i in range(count)]) for n in (1, 2))
             content = [two[len(one) :].encode() for one, two in zip(once, twice, strict=True)]
             if self._model.get("byte_fallback"):  # "<0xE4>", which alone is no character

@@ -84,7 +84,7 @@ def word_level(texts: Iterable[str], vocab_size: int | None, min_count: int) -> 
 def check_tokenizer(json: str) -> None:
     """Refuse a tokenizer that would need far more memory than its size.
 
-    Regular expressions need no limit: Oniguruma gives up when it backtracks for too long; see `guarded`.
+    Regular expressions need no limit: Oniguruma gives up when it backtracks for too long; see `library_errors`.
 
     Raises:
         InputError: it exceeds a limit, or is no tokenizer.
@@ -131,7 +131,7 @@ def _growths(value: Any) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def guarded(what: str) -> Iterator[None]:
+def library_errors(what: str) -> Iterator[None]:
     """Turn failures of the compiled library into InputErrors: a panic is no `Exception`, and has no public type.
 
     Args:

@@ -23,7 +23,7 @@ from seqmodels.batch import UNK
 from seqmodels.checkpoints.export import share
 from seqmodels.checkpoints.load import read_checkpoint
 from seqmodels.cli.main import main
-from seqmodels.data.vocabularies import guarded
+from seqmodels.data.vocabularies import library_errors
 from seqmodels.errors import DamagedError
 
 SECONDS, MEMORY = 10, 1 << 30
@@ -133,7 +133,7 @@ def test_a_pattern_that_goes_back_and_forth() -> None:
 
 
 def test_a_stop_by_the_user_is_no_failure_of_the_library() -> None:
-    with pytest.raises(KeyboardInterrupt), guarded("work"):
+    with pytest.raises(KeyboardInterrupt), library_errors("work"):
         raise KeyboardInterrupt
 
 

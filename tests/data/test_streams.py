@@ -372,7 +372,7 @@ def other_column(path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "damage", "message"),
     [
-        ("parquet", damaged, r"train-2-of-5\.parquet' cannot be read as parquet.*take it away"),
+        ("parquet", damaged, r"train-2-of-5\.parquet' cannot be read as parquet.*remove the shard"),
         ("jsonl.gz", damaged, r"train-2-of-5\.jsonl\.gz' cannot be read as jsonl.*\(line \d+\)"),
         ("jsonl", bad_line, r"train-2-of-5\.jsonl' cannot be read as jsonl.*\(line 8\)"),
         ("parquet", other_column, r"train-2-of-5\.parquet' has columns \['body'\]; expected the text in column 'text'"),

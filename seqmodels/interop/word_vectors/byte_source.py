@@ -83,7 +83,7 @@ class ByteSource:
         found = self._guarded(lambda: self._file.readline(LINE_BYTES + 1))
         if len(found) > LINE_BYTES:
             raise InputError(f"{self.name} has a line of more than {LINE_BYTES:,} bytes; expected a word and numbers")
-        return self._took(found)
+        return self._counted(found)
 
     def until(self, end: bytes, what: str) -> bytes:
         """The bytes before the next `end`, which is skipped.
@@ -109,7 +109,7 @@ class ByteSource:
         found = self._guarded(lambda: self._file.read(count))
         if len(found) < count:
             raise InputError(f"{self.name} ends in the midst of {what}; it is truncated: fetch it again")
-        return self._took(found)
+        return self._counted(found)
 
     def ends(self) -> bool:
         """Whether only white space is left."""
@@ -135,7 +135,7 @@ class ByteSource:
         while count > 0:
             count -= len(self.exactly(min(BLOCK_BYTES, count), what))
 
-    def _took(self, found: bytes) -> bytes:
+    def _counted(self, found: bytes) -> bytes:
         self._taken += len(found)
         if self._taken > self.most:
             raise InputError(

@@ -23,7 +23,7 @@ class Selection:
 
     def __init__(self, limit: int | None, words: Collection[str] | None) -> None:
         if limit is not None and limit < 1:
-            raise InputError(f"limit={limit} was given; expected how many words to read, at least 1")
+            raise InputError(f"limit={limit} was given; expected a number of words, at least 1")
         self._wanted = None if words is None else frozenset(words)
         most = [size for size in (limit, None if self._wanted is None else len(self._wanted)) if size is not None]
         self._most = min(most) if most else None

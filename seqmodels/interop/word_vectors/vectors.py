@@ -168,7 +168,7 @@ class WordVectors:
 
     def _nearest(self, vector: Tensor, without: list[str], k: int) -> list[Neighbour]:
         if k < 1:
-            raise InputError(f"k={k} was given; expected how many words to find, at least 1")
+            raise InputError(f"k={k} was given; expected a number of words, at least 1")
         scores = self._cosines(F.normalize(vector.to(self.matrix), dim=0)[:, None]).squeeze(1)
         places = [self._places[word] for word in without if word in self._places]
         scores[places] = -torch.inf
