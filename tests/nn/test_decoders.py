@@ -124,7 +124,6 @@ def test_padding_of_the_source_changes_nothing(decoder: Backbone) -> None:
     x = randn(B, T, 6)
     sources = [randn(1, n, M).requires_grad_() for n in (5, 2, 3)]
     weights = randn(B, T, decoder.output_size)
-    alone = torch.cat([decoder(x[i : i + 1], memory=memory_of(decoder, s))[0] for i, s in enumerate(sources)])
     together = torch.full((B, S + 1, M), 7.0, dtype=torch.float64)
     mask = torch.zeros(B, S + 1, dtype=torch.bool)
     for row, (source, first) in enumerate(zip(sources, (1, 0, 2), strict=True)):
@@ -137,7 +136,6 @@ def test_padding_of_the_source_changes_nothing(decoder: Backbone) -> None:
     wanted = [decoder(x[i : i + 1], memory=decoder.remember(s, torch.ones(1, s.shape[1]).bool(), s.amax(1)))[0]
               for i, s in enumerate(sources)]  # fmt: skip
     assert_close(padded, torch.cat(wanted))
-    del alone
     parameters = list(decoder.parameters())
     ours = torch.autograd.grad((padded * weights).sum(), [together, *parameters], allow_unused=True)
     theirs = torch.autograd.grad((torch.cat(wanted) * weights).sum(), [*sources, *parameters], allow_unused=True)

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
 from seqmodels.nn import GRU, LSTM, RNN, Cell, RecurrentStack
-from seqmodels.nn.dropout import dropout, variational_dropout, weight_dropout
+from seqmodels.nn.dropout import dropout, evaluating, variational_dropout, weight_dropout
 
 
 def test_same_features_at_every_position() -> None:
@@ -78,3 +79,12 @@ def test_single_numbers_are_dropped_and_the_mean_stays() -> None:
             assert_close((near[..., 1:] & near[..., :-1]).float().mean(), torch.tensor(p * p), rtol=0, atol=0.01)
         (slope,) = torch.autograd.grad(y.sum(), x)
         assert_close(slope, (~dropped).float() / (1 - p))
+
+
+def test_every_part_goes_back_to_its_own_mode() -> None:
+    model = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.5)))
+    model[1].eval()
+    modes = [part.training for part in model.modules()]
+    with evaluating(model):
+        assert not any(part.training for part in model.modules())
+    assert [part.training for part in model.modules()] == modes == [True, True, False, False]
