@@ -2,10 +2,9 @@
 
     python recipes/gradient_horizons.py
 
-A plain network, one with ReLU that begins with the identity, an LSTM, a GRU and a Transformer of like sizes read the
-source of Python's standard library for equally many steps. What comes out is `comparison.html`, which puts them side by
-side, and `horizons.png`: the norm of the gradient by distance, after training, on held-out text. A network that is
-finished is not trained again.
+An RNN, an IRNN, an LSTM, a GRU and a Transformer of similar sizes learn the source of Python's standard library for the
+same number of steps. The results are `comparison.html` and `horizons.png`, the norm of the gradient by distance after
+training, on held-out text. A finished network is not trained again.
 """
 
 from collections.abc import Callable
@@ -23,20 +22,16 @@ from seqmodels.report import compare
 
 
 def main(
-    data: str = "python",
-    size: int = 128,
-    length: int = 128,
-    max_steps: int = 600,
-    runs: str = "runs/horizons",
+    data: str = "python", size: int = 128, length: int = 128, max_steps: int = 600, runs: str = "runs/horizons"
 ) -> None:
-    """Train five networks and look at their gradients.
+    """Train five networks and measure how far back their gradients reach.
 
     Args:
         data: "python" for the standard library, a text file or directory, or a hub name.
         size: units of each layer.
-        length: characters in a row, the furthest that a gradient can reach.
-        max_steps: steps of each network.
-        runs: the folder in which run folders are made, and the page and the picture.
+        length: characters of a row, the longest distance.
+        max_steps: training steps of each network.
+        runs: the folder of the runs, the page and the picture.
     """
     networks: dict[str, Callable[[], Backbone]] = {
         "RNN": lambda: RNN(64, size),

@@ -1,10 +1,9 @@
-"""A tiny network learns the word "hello", and that what follows an "l" depends on what came before it.
+"""A tiny network learns the word "hello": the same input has two answers, because the state differs.
 
     python recipes/hello.py
 
-Four characters go in, and after each the network says how likely every character is to come next. After the first `l`
-that is another `l`, after the second an `o`: the same input, and two answers, because the state differs. It takes a few
-seconds, and it is the smallest use of everything that the other recipes use.
+After each of four characters, the network says how likely every character is to come next: after the first `l` another
+`l`, after the second an `o`. It takes a few seconds.
 """
 
 from pathlib import Path
@@ -16,35 +15,27 @@ from seqmodels.cli import command
 from seqmodels.nn import Backbone
 
 
-def main(
-    word: str = "hello",
-    backbone: Backbone | None = None,
-    max_steps: int = 200,
-    lr: float = 2e-2,
-    seed: int = 1,
-    runs: str = "runs",
-) -> None:
-    """Teach a word to a tiny network, and print what it expects after each character.
+def main(word: str = "hello", backbone: Backbone | None = None, max_steps: int = 200, runs: str = "runs") -> None:
+    """Teach a word to a tiny network, and print its probabilities after each character.
 
     Args:
-        word: what to learn, at least two characters.
-        backbone: any network; an RNN of 8 units where not given.
-        max_steps: how many steps to train.
-        lr: highest learning rate.
-        seed: what chance depends on.
+        word: the word, at least two characters.
+        backbone: any network; by default an RNN of 8 units.
+        max_steps: number of training steps.
         runs: the folder in which run folders are made.
     """
+    torch.manual_seed(1)
     path = Path(runs) / "hello.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{word}\n" * 100)
-    text = TextDataModule(str(path), length=len(word) + 1, batch_size=4, stride=len(word) + 1, seed=seed)
+    text = TextDataModule(str(path), length=len(word) + 1, batch_size=4, stride=len(word) + 1)
     network = backbone or RNN(input_size=8, hidden_size=8)
-    run = fit(LanguageModel(network, text.tokenizer, lr=lr), text, max_steps=max_steps, validations=1, runs=runs)
+    run = fit(LanguageModel(network, text.tokenizer, lr=2e-2), text, max_steps=max_steps, validations=1, runs=runs)
     show(load(run), word)
 
 
 def show(model: LanguageModel, word: str) -> None:
-    """A line for each character of a word: what the model expects after it."""
+    """Print a line for each character of a word, with the probabilities of the next."""
     shown = sorted(set(word))
     ids = [model.tokenizer.encode(character)[0] for character in shown]
     print("\nread so far   next: " + "".join(f"{character:>8}" for character in shown))

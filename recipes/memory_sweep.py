@@ -1,8 +1,8 @@
-"""How long networks remember: a problem of long memory at growing lengths, for every kind of recurrent network.
+"""How long networks remember: a long-memory problem at growing lengths, for every kind of recurrent network.
 
     python recipes/memory_sweep.py
 
-Each tries with several seeds. Results are kept, and not made again; it leaves `success.md` and `success.png`.
+Each is trained with several random seeds. Finished results are kept; `success.md` and `success.png` show them.
 """
 
 from pathlib import Path
@@ -29,36 +29,28 @@ METHODS: dict[str, tuple[Any, dict[str, Any], float, dict[str, Any]]] = {
     "LSTM": (LSTM, {"forget_bias": 4.0}, 0.0, ADAM | {"lr": 3e-3}),
     "GRU": (GRU, {}, 0.0, ADAM | {"lr": 3e-3}),
 }
-"""Network, its settings, how large the weights of its inputs are at first, and how it is trained."""
+"""Network, its arguments, standard deviation of the initial input weights, and arguments of training."""
 
 
 def main(
-    task: str = "temporal-order",
-    lengths: str = "20,50,100,200",
-    shortest: int | None = None,
-    methods: str | None = None,
-    seeds: int = 5,
-    hidden_size: int = 50,
-    max_steps: int = 100_000,
-    max_minutes: float | None = None,
-    accelerator: str = "cpu",
-    part: str = "1/1",
-    runs: str = "runs/memory",
-) -> None:
-    """Let networks learn a problem of long memory.
+    task: str = "temporal-order", lengths: str = "20,50,100,200", shortest: int | None = None,
+    methods: str | None = None, seeds: int = 5, hidden_size: int = 50, max_steps: int = 100_000,
+    max_minutes: float | None = None, accelerator: str = "cpu", part: str = "1/1", runs: str = "runs/memory",
+) -> None:  # fmt: skip
+    """Train networks on a long-memory problem.
 
     Args:
         task: temporal-order, adding, copying, random-permutation, sequential-digits, permuted-digits (or -mnist).
-        lengths: positions of the examples; those of digits have one length.
-        shortest: positions of the first examples, which become longer as they are learned; no others where not given.
-        methods: which networks, by their names in this file with commas between; all where not given.
-        seeds: how many of each.
-        hidden_size: units of each.
-        max_steps: steps of an experiment at most.
-        max_minutes: minutes of an experiment at most, where given.
-        accelerator: cpu, or gpu, where long sequences are much faster.
+        lengths: lengths of the examples, separated by commas; digits have one length.
+        shortest: length of the first examples, which grow as they are learned; by default all have the full length.
+        methods: names from the table in this file, separated by commas; all by default.
+        seeds: networks of each kind.
+        hidden_size: units of each network.
+        max_steps: maximum number of steps of an experiment.
+        max_minutes: maximum duration of an experiment.
+        accelerator: cpu, or gpu, which is much faster on long sequences.
         part: which of the experiments to do, 1/2 for every second one.
-        runs: the folder in which results are kept.
+        runs: the folder of the results.
     """
     columns, folder = parse_lengths(task, lengths, shortest), Path(runs) / task
     together = 1 if shortest else seeds  # each at its own pace where examples become longer

@@ -2,9 +2,9 @@
 
     python recipes/translation_story.py --data DIRECTORY
 
-Every network translates English into French after equally many steps, with several seeds. The command can be stopped at
-any time, and goes on where it was; `--part 1/2` and `--part 2/2` share the work between two processes. It leaves
-`story.md`, BLEU on the test split with its deviation, and `story.png`. Data as for `multi30k_attention.py`.
+Every network learns English to French for the same number of steps, with several random seeds. Stopped, the command
+continues with the next unfinished run; `--part 1/2` and `--part 2/2` split the work between two processes. `story.md`
+has BLEU on the test split with its deviation, `story.png` BLEU by length. Data as for `multi30k_attention.py`.
 """
 
 from typing import Any
@@ -37,22 +37,18 @@ STORY: dict[str, dict[str, Any]] = {
 
 
 def main(
-    data: str,
-    seeds: int = 3,
-    max_steps: int = 1000,
-    precision: Precision = "auto",
-    part: str = "1/1",
+    data: str, seeds: int = 3, max_steps: int = 1000, precision: Precision = "auto", part: str = "1/1",
     runs: str = "runs/translation_story",
-) -> None:
+) -> None:  # fmt: skip
     """Train every network of the story.
 
     Args:
         data: the sentences: a directory or a hub name.
-        seeds: how many runs of each network.
-        max_steps: how many steps to train each.
-        precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the hardware computes in it.
+        seeds: runs of each network.
+        max_steps: training steps of each run.
+        precision: 32-true, bf16-mixed, or auto for the faster one.
         part: which of the runs to do, 1/2 for every second one.
-        runs: the folder in which run folders are made, and results kept.
+        runs: the folder of the runs and results.
     """
     settings = {"data": data, "max_steps": max_steps, "precision": precision}
 

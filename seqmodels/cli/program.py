@@ -39,7 +39,8 @@ def command(function: Callable[..., Any]) -> None:
 def recipe(
     about: str,
     task: "type[SequenceTask]",
-    data: "type[SequenceDataModule]",
+    module: "type[SequenceDataModule]",
+    /,
     *,
     report: bool = False,
     **defaults: Any,
@@ -52,7 +53,7 @@ def recipe(
     Args:
         about: the docstring of the script.
         task: the class of the task.
-        data: the class of its data.
+        module: the class of its data module.
         report: end with a report of the run.
         defaults: by the name of the option, of the task, the data or `fit` alike; networks as objects.
     """
@@ -62,9 +63,9 @@ def recipe(
         from seqmodels.cli.fit import fit, layer
 
         if "-h" in words or "--help" in words:
-            print(pages.of_recipe(about, task.__name__, data.__name__, defaults))
+            print(pages.of_recipe(about, task.__name__, module.__name__, defaults))
             return
-        folder = fit(imported(words), layer(task, data, defaults))
+        folder = fit(imported(words), layer(task, module, defaults))
         if report:
             from seqmodels.report import end_with_report
 
