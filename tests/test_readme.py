@@ -105,7 +105,11 @@ def known_flags(words: list[str]) -> set[str]:
     else:
         recipe = ROOT / words[1]
         assert recipe.is_file(), f"there is no recipe {words[1]!r}"
-        page = help.render(help.options(recipe, "main")[1]) + "\n" + help.networks()
+        called = re.search(r"recipe\(\s*__doc__, (\w+), (\w+)", recipe.read_text(encoding="utf-8"))
+        if called is None:
+            page = help.of_function(recipe, "main", words[1])
+        else:
+            page = main.page("fit", ["--task", called[1], "--data-module", called[2]])
     flags = set(re.findall(r"^ +(--[\w.-]+)", page, re.MULTILINE))
     switches = re.findall(r"^ +(--[\w.-]+)(?: {2,}|$)", page, re.MULTILINE)
     return flags | {f"--no-{flag[2:]}" for flag in switches} | {"--help"}

@@ -62,7 +62,9 @@ def of_fit(words: Sequence[str] = ()) -> str:
 def of_recipe(about: str, task: str, data: str, defaults: dict[str, Any]) -> str:
     """The page of a recipe: its docstring, and the options of which it has defaults of its own."""
     found = [
-        replace(option, default=_shown(defaults[option.name]))
+        replace(
+            option, default=_shown(defaults[option.name]), meaning=re.sub(r" *\(default: .*?\)", "", option.meaning)
+        )
         for section in (*_sections(task, data).values(), _network_options(task))
         for option in section
         if option.name in defaults
