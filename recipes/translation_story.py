@@ -12,6 +12,7 @@ from typing import Any
 from lightning import seed_everything
 
 from seqmodels import GRU, Transformer, TranslationDataModule, Translator, fit
+from seqmodels.checkpoints.load import load_with_origin
 from seqmodels.cli import command
 from seqmodels.cli.test import test_translations
 from seqmodels.decoding import Beam
@@ -63,7 +64,9 @@ def main(
         )
         model = Translator(encoder, decoder, pairs.tokenizer, **STORY[name], **ALL)
         run = str(fit(model, pairs, max_steps=max_steps, validations=2, precision=precision, watch=False, runs=runs))
-        return test_translations(run, None, None, None, Beam(), bf16=False, int8=False, json=False) | {"run": run}
+        return test_translations(
+            run, load_with_origin(run), None, None, None, Beam(), bf16=False, int8=False, json=False
+        ) | {"run": run}
 
     results = sweep(experiment, list(STORY), range(1, seeds + 1), runs, part, settings)
     print(compare_translators(results, runs, "story"))

@@ -10,12 +10,17 @@ import random
 import re
 import struct
 import tarfile
+import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
+
+from seqmodels.checkpoints.safetensors_io import write
 
 COMMAND = "touch canary"
 
@@ -27,159 +32,139 @@ class Canary:
         return os.system, (COMMAND,)
 
 
-PICKLES: dict[str, bytes] = {
-    **{f"protocol {number}": pickle.dumps(Canary(), number) for number in range(6)},
-    "global": b"\x80\x02cos\nsystem\nX\x0c\0\0\0" + COMMAND.encode() + b"\x85R.",
-    "stack global": b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x0c" + COMMAND.encode() + b"\x85R.",
-    "instance": b"(S'" + COMMAND.encode() + b"'\nios\nsystem\n.",
-    "object": b"(cos\nsystem\nS'" + COMMAND.encode() + b"'\no.",
-    "getattr": b"\x80\x02c__builtin__\ngetattr\ncos\nsystem\nX\x06\0\0\0__call__\x86R.",
-    "builds attributes": b"\x80\x02ccollections\nOrderedDict\n)R}X\x05\0\0\0itemscos\nsystem\nsb.",
-    "extension": b"\x80\x02\x82\x01.",
-    "evaluates": b"\x80\x02c__builtin__\neval\nX\x01\0\0\x001\x85R.",
+START = b'{"__metadata__":{"checksum":"'
+
+
+def crafted(header: dict[str, Any] | bytes, data: bytes = b"") -> bytes:
+    """A file whose header has the right checksum, as by someone who knows the format."""
+    text = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    assert text.startswith(START + b'"')
+    length = struct.pack("<Q", len(text) + 8)
+    end = text[len(START) :]
+    return length + START + b"%08x" % zlib.crc32(end, zlib.crc32(length)) + end + data
+
+
+def described(content: Any, table: dict[str, Any] | None = None, data: bytes = b"") -> bytes:
+    """A file that holds this content, JSON or text, and such a table of tensors."""
+    table = table or {}
+    checksums = []
+    for entry in table.values():
+        start, stop = entry["data_offsets"]
+        checksums.append(zlib.crc32(data[max(0, int(start)) : max(0, int(stop))]))
+    metadata = {
+        "checksum": "",
+        "checksums": "".join(f"{checksum:08x}" for checksum in checksums),
+        "content": content if isinstance(content, str) else json.dumps(content),
+        "format": "pt",
+    }
+    return crafted({"__metadata__": metadata, **table}, data)
+
+
+def _entry(dtype: str, shape: list[Any], *offsets: int) -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": list(offsets)}
+
+
+REFERENCE = {"seqmodels": {"format": 1, "task": {}}, "state_dict": {"a": {"$tensor": "a"}}}
+HEADERS: dict[str, bytes] = {
+    "exabytes": struct.pack("<Q", 1 << 60) + START + b'00000000"}}',
+    "longer than the file": struct.pack("<Q", 1000) + START + b'00000000"}}',
+    "nothing behind the checksum": crafted(START + b'"'),
+    "no JSON": crafted(START + b'" import os'),
+    "a list for metadata": crafted(START + b'"},"a":[]}'),
+    "nested deeply": crafted(START + b'"},"a":' + b'{"a":' * 100_000),
+    "a field twice": crafted(START + b'"},"a":1,"a":2}'),
+    "three million values": crafted(START + b'"},"a":[' + b"{}," * 3_000_000 + b"{}]}"),
+    "content that is no JSON": described("import os"),
+    "content that is a list": described([REFERENCE]),
+    "content nested deeply": described('{"seqmodels":' + "[" * 100_000),
+    "content with a field twice": described('{"seqmodels":1,"seqmodels":2}'),
+    "content of three million values": described('{"seqmodels":[' + "0," * 3_000_000 + "0]}"),
+    "a number of a million digits": described('{"seqmodels":' + "9" * 1_000_000 + "}"),
+    "a tensor that is missing": described(REFERENCE),
+    "a mark that is not known": described({"seqmodels": {"$code": COMMAND}}),
+    "a mark with more beside it": described({"seqmodels": {"$tuple": [], "$list": []}}),
+    "a float that is none": described({"seqmodels": {"$float": "1"}}),
+    "keys that are lists": described({"seqmodels": {"$dict": [[[1], 2]]}}),
+    "keys twice": described({"seqmodels": {"$dict": [[1, 2], [1, 3]]}}),
+    "pairs of three": described({"seqmodels": {"$dict": [[1, 2, 3]]}}),
+    "no checksum for a tensor": described(REFERENCE, {"a": _entry("F32", [4], 0, 16)}, bytes(16)).replace(
+        b"checksums", b"checksumz"
+    ),
+    **{
+        f"tensors: {name}": described(REFERENCE, table, bytes(size))
+        for name, (table, size) in {
+            "beyond the end": ({"a": _entry("F32", [8], 0, 32)}, 16),
+            "a terabyte": ({"a": _entry("F32", [1 << 38], 0, 1 << 40)}, 16),
+            "overlapping": ({"a": _entry("F32", [4], 0, 16), "b": _entry("F32", [4], 8, 24)}, 24),
+            "apart": ({"a": _entry("F32", [4], 0, 16), "b": _entry("F32", [4], 24, 40)}, 40),
+            "not to the end": ({"a": _entry("F32", [4], 0, 16)}, 24),
+            "another type": ({"a": _entry("F64", [4], 0, 16)}, 16),
+            "a type that is none": ({"a": _entry("os.system", [4], 0, 16)}, 16),
+            "backwards": ({"a": _entry("F32", [4], 16, 0)}, 16),
+            "sizes below zero": ({"a": _entry("F32", [-4], 0, 16)}, 16),
+            "sizes below zero twice": ({"a": _entry("F32", [-2, -2], 0, 16)}, 16),
+            "half a size": ({"a": _entry("F32", [2.0, 2], 0, 16)}, 16),
+            "a size that is true": ({"a": _entry("F32", [4, True], 0, 16)}, 16),
+            "sizes that overflow": ({"a": _entry("F32", [1 << 47, 1 << 47, 0], 0, 0)}, 0),
+            "a hundred dimensions": ({"a": _entry("F32", [1] * 100, 0, 4)}, 4),
+        }.items()
+    },
 }
-"""Outlines that run something, or would in a careless reader."""
+"""Files in the format of checkpoints, with right checksums, that no program of good will writes."""
 
 
-def doubled(opening: bytes, closing: bytes, levels: int) -> bytes:
-    """A list of two of the same list of two of ..., by references."""
-    made = b"\x80\x02" + opening + b"q\x00"
-    for level in range(levels):
-        made += b"]q" + bytes([level + 1]) + b"(h" + bytes([level]) + b"h" + bytes([level]) + b"e"
-    return made + closing + b"."
-
-
-BOMBS: dict[str, bytes] = {
-    "a terabyte of bytes": b"\x80\x02c__builtin__\nbytearray\n\x8a\x06" + (1 << 40).to_bytes(6, "little") + b"\x85R.",
-    "a large tensor": b"\x80\x02ctorch\nFloatTensor\n\x8a\x06" + (1 << 40).to_bytes(6, "little") + b"\x85R.",
-    "references that double": doubled(b"]", b"", 60),
-    "a list in itself": b"\x80\x02]q\x00h\x00a.",
-    "nested deeply": b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".",
-    "nested tuples": b"\x80\x02)" + b"\x85" * 100_000 + b".",
-    "copies of a dict": b"\x80\x02}q\x00(" + b"".join(
-        b"J" + struct.pack("<i", i) + b"N" for i in range(1000)
-    ) + b"u0(" + b"ccollections\nOrderedDict\nh\x00\x85R" * 1000 + b"l.",
-    "keys that collide": b"\x80\x02}(" + b"".join(
-        b"\x8a\x0b" + (i * ((1 << 61) - 1)).to_bytes(11, "little") + b"N" for i in range(20_000)
-    ) + b"u.",
-    "steps without end": b"\x80\x02](" + b"N" * 1_000_000 + b"e.",
-    "a string longer than the file": b"\x80\x02X\xff\xff\xff\xff.",
-    "nothing on the stack": b"\x80\x02R.",
-    "no end": b"\x80\x02}",
-}  # fmt: skip
-"""Outlines that would need more memory or time than anyone has."""
-
-
-def container(outline: bytes, root: str = "archive", **entries: bytes) -> bytes:
-    """A container as torch has it, without compression."""
+def saved_by_torch(content: Any, **settings: Any) -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as made:
-        made.writestr(f"{root}/data.pkl", outline)
-        for name, content in {"byteorder": b"little", **entries, "version": b"3\n"}.items():
-            made.writestr(f"{root}/{name.replace('__', '/')}", content)
+    torch.save(content, file, **settings)
     return file.getvalue()
 
 
-def tensor(
-    key: str, count: int, offset: int = 0, shape: tuple[int, ...] = (1,), stride: tuple[int, ...] = (1,)
-) -> bytes:
-    """The outline of a checkpoint with one weight, whatever it says of its size."""
-
-    def number(value: int) -> bytes:
-        return b"\x8a\x10" + value.to_bytes(16, "little", signed=True)
-
-    def string(text: str) -> bytes:
-        return b"X" + struct.pack("<I", len(text)) + text.encode()
-
-    def numbers(values: tuple[int, ...]) -> bytes:
-        return b"(" + b"".join(map(number, values)) + b"t"
-
-    storage = b"(" + string("storage") + b"ctorch\nFloatStorage\n" + string(key) + string("cpu") + number(count) + b"tQ"
-    view = number(offset) + numbers(shape) + numbers(stride) + b"\x89ccollections\nOrderedDict\n)R"
-    made = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + view + b"tR"
-    return b"\x80\x02}(" + string("state_dict") + b"}" + string("weight") + made + b"su."
-
-
-SIZES: dict[str, bytes] = {
-    name: container(outline, data__0=bytes(16))
-    for name, outline in {
-        "more elements than bytes": tensor("0", 1 << 40),
-        "fewer elements than bytes": tensor("0", 3),
-        "a negative number of elements": tensor("0", -4),
-        "an entry that is not there": tensor("1", 4),
-        "an entry that climbs": tensor("../../data/0", 4),
-        "a view beyond the end": tensor("0", 4, 3, (2,), (1,)),
-        "a view before the start": tensor("0", 4, -4, (2,), (1,)),
-        "one element a trillion times": tensor("0", 4, 0, (1 << 40,), (0,)),
-        "a stride of petabytes": tensor("0", 4, 0, (2,), (1 << 50,)),
-        "sizes that overflow": tensor("0", 4, 0, (1 << 62, 8), (1, 1)),
-        "a hundred dimensions": tensor("0", 4, 0, (1,) * 100, (1,) * 100),
-    }.items()
-}
-"""Checkpoints that lie about their tensors."""
-
-
-def deflated(content: bytes) -> bytes:
-    """A container with compressed entries."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made:
-        made.writestr("archive/data.pkl", content)
-        made.writestr("archive/version", b"3\n")
-    return file.getvalue()
-
-
-def tarred() -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as made:
-        made.addfile(info := tarfile.TarInfo("../canary"), io.BytesIO(bytes(info.size)))
-    return file.getvalue()
-
-
-def legacy(content: Any) -> bytes:
-    file = io.BytesIO()
-    torch.save(content, file, _use_new_zipfile_serialization=False)
-    return file.getvalue()
-
-
-def containers() -> dict[str, bytes]:
-    """Containers that are not as torch writes them."""
-    plain = container(b"\x80\x02}.")
-    end = len(plain) - 22
-    start = struct.unpack_from("<I", plain, end + 16)[0]
-    twice = io.BytesIO()
-    with zipfile.ZipFile(twice, "w") as made:
-        for name in ("data.pkl", "version", "DATA.PKL"):
-            made.writestr(f"archive/{name}", b"\x80\x02}." if name != "version" else b"3\n")
+def _foreign() -> dict[str, bytes]:
+    doubling: list[Any] = []
+    for _ in range(60):
+        doubling = [doubling, doubling]
+    in_itself: list[Any] = []
+    in_itself.append(in_itself)
+    deflated, tarred = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(deflated, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("archive/data.pkl", bytes(1 << 28))
+    with tarfile.open(fileobj=tarred, mode="w") as tar:
+        tar.addfile(info := tarfile.TarInfo("../canary"), io.BytesIO(bytes(info.size)))
+    record = {"format": 1, "task": {"class_path": "seqmodels.LanguageModel", "init_args": {}}}
+    canaries = {
+        "instead of all": Canary(),
+        "in the record": {"seqmodels": Canary(), "state_dict": {}},
+        "in the weights": {"seqmodels": record, "state_dict": {"more": Canary()}},
+        "in the optimizer": {"seqmodels": record, "state_dict": {}, "optimizer_states": [Canary()]},
+    }
     return {
-        "a compressed gigabyte": deflated(bytes(1 << 28)),
-        "names that climb": container(b"\x80\x02}.", root=".."),
-        "an absolute name": container(b"\x80\x02}.", root="/tmp"),
-        "an entry that climbs": container(b"\x80\x02}.", **{"..__..__canary": b""}),
-        "a program": container(b"\x80\x02}.", code__module=b"import os", **{"constants.pkl": b"\x80\x02)."}),
-        "names that differ in case": twice.getvalue(),
-        "another byte order": container(b"\x80\x02}.").replace(b"little", b"BIGBIG"),
-        "four billion entries": plain[: end + 8] + b"\xff" * 4 + plain[end + 12 :],
-        "a table of four gigabytes": plain[: end + 12] + b"\xff" * 4 + plain[end + 16 :],
-        "a table elsewhere": plain[: end + 16] + b"\xf0\xff\xff\xff" + plain[end + 20 :],
-        "an entry of four gigabytes": plain[: start + 20] + b"\xfe\xff\xff\xff" * 2 + plain[start + 28 :],
-        "something before": b"PK\3\4" + bytes(96) + plain,
-        "a comment": plain[:-2] + b"\4\0PK\5\6",
-        "two ends": plain + plain[-22:],
-        "a tar file": tarred(),
-        "a legacy file": legacy({"state_dict": {}}),
-        "a legacy canary": legacy(Canary()),
-        "a compressed pickle": gzip.compress(PICKLES["global"]),
+        **{f"a canary {place}": saved_by_torch(content) for place, content in canaries.items()},
+        **{f"a pickle, protocol {number}": pickle.dumps(Canary(), number) for number in range(6)},
+        "a canary of old": saved_by_torch(Canary(), _use_new_zipfile_serialization=False),
+        "references that double": saved_by_torch({"seqmodels": record | {"data": doubling}, "state_dict": {}}),
+        "a list in itself": saved_by_torch({"seqmodels": in_itself, "state_dict": {}}),
+        "a compressed gigabyte": deflated.getvalue(),
+        "a tar file": tarred.getvalue(),
+        "a compressed pickle": gzip.compress(pickle.dumps(Canary())),
+        "weights of another program": safetensors.torch.save({"a": torch.zeros(4)}, {"format": "pt"}),
+        "the beginning of a zip file": b"PK\3\4" + bytes(100),
         "zeros": bytes(5000),
         "nothing": b"",
     }
 
 
+FOREIGN = _foreign()
+"""Files of other programs, with and without code."""
+
+
 def edited(content: dict[str, Any], change: Callable[[dict[str, Any]], object]) -> bytes:
     """A checkpoint that is whole, and says something else."""
-    file, content = io.BytesIO(), copy.deepcopy(content)
+    content = copy.deepcopy(content)
     change(content)
-    torch.save(content, file)
-    return file.getvalue()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "edited"
+        write(path, content)
+        return path.read_bytes()
 
 
 def _setting(name: str, value: Any) -> Callable[[dict[str, Any]], object]:
@@ -205,8 +190,6 @@ def _one_for_all(content: dict[str, Any]) -> None:
 
 
 CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
-    "a canary for an optimiser": lambda content: content.update(optimizer_states=[Canary()]),
-    "a canary for a weight": lambda content: content["state_dict"].update(more=Canary()),
     "ten million units": _setting("hidden_size", 10**7),
     "a trillion units": _setting("hidden_size", 10**12),
     "a number without end": _setting("hidden_size", 10**100),
@@ -331,33 +314,6 @@ SETTINGS: dict[str, str] = {
     "two documents": "fit: {}\n---\nfit: {}\n",
     "NUL": "fit: \0",
     "a binary": "\x7fELF",
-}
-
-
-def safetensors(header: Any, content: bytes = b"") -> bytes:
-    """A file of weights with a header that says what one likes."""
-    written = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(written)) + written + content
-
-
-def _entry(dtype: str, shape: list[int], *offsets: int) -> dict[str, Any]:
-    return {"dtype": dtype, "shape": shape, "data_offsets": list(offsets)}
-
-
-WEIGHTS: dict[str, bytes] = {
-    "a header of exabytes": struct.pack("<Q", 1 << 60) + b"{}",
-    "a header longer than the file": struct.pack("<Q", 1000) + b"{}",
-    "offsets beyond the end": safetensors({"a": _entry("F32", [4], 0, 16)}),
-    "a terabyte": safetensors({"a": _entry("F32", [1 << 38], 0, 1 << 40)}, bytes(16)),
-    "offsets that overlap": safetensors({"a": _entry("F32", [4], 0, 16), "b": _entry("F32", [4], 8, 24)}, bytes(24)),
-    "another type": safetensors({"a": _entry("F64", [4], 0, 16)}, bytes(16)),
-    "a type that is none": safetensors({"a": _entry("os.system", [4], 0, 16)}, bytes(16)),
-    "offsets backwards": safetensors({"a": _entry("F32", [4], 16, 0)}, bytes(16)),
-    "sizes below zero": safetensors({"a": _entry("F32", [-4], 0, 16)}, bytes(16)),
-    "nested": safetensors(b'{"a":' * 100_000),
-    "a field twice": safetensors(b'{"a":1,"a":2}'),
-    "no JSON": safetensors(b"import os"),
-    "nothing": b"",
 }
 
 

@@ -115,7 +115,7 @@ def run(name: str, folder: Path, processes: int, resume: Path | None = None) -> 
     task, data = case.build(folder, processes)
     settings = {"strategy": "fsdp"} if name.startswith("fsdp") and processes > 1 else {}
     runs = folder / f"{processes}{'-resumed' if resume else ''}"
-    half = Record(STEPS // 2, runs / f"{name}.ckpt")
+    half = Record(STEPS // 2, runs / f"{name}.safetensors")
     return fit(
         task, data, max_steps=STEPS, validations=1, devices=processes, accelerator="cpu", runs=str(runs / name),
         watch=name in WATCHED, callbacks=(half, Held(folder / "held" / name)), resume=resume, **settings,
@@ -133,7 +133,7 @@ def figures(folder: Path) -> dict[str, float]:
 
 def main(folder: Path) -> None:
     runs = {name: str(run(name, folder, 2)) for name in CASES}
-    runs["resumed"] = str(run("fsdp-lstm", folder, 2, resume=folder / "1" / "fsdp-lstm.ckpt"))
+    runs["resumed"] = str(run("fsdp-lstm", folder, 2, resume=folder / "1" / "fsdp-lstm.safetensors"))
     (folder / f"runs-{torch.distributed.get_rank()}.json").write_text(json.dumps(runs))
 
 

@@ -142,7 +142,9 @@ def test_nothing_read_from_a_file_is_run() -> None:
             assert settings.get("weights_only") in (None, "True"), f"{file}: {called}"
             assert settings.get("allow_pickle") in (None, "False"), f"{file}: {called}"
             if called == "torch.load":
-                assert name_of(file) == "seqmodels.checkpoints.load", f"{file}: there is one loader, and it is not this"
+                assert name_of(file) == "seqmodels.checkpoints.safetensors_io", (
+                    f"{file}: there is one loader, and it is not this"
+                )
                 assert settings.get("weights_only") == "True", f"{file}: say weights_only=True"
             if called == "np.load":
                 assert settings.get("allow_pickle") == "False", f"{file}: say allow_pickle=False"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqmodels import LSTM, LanguageModel, TextDataModule
 from seqmodels.batch import Batch
+from seqmodels.checkpoints.safetensors_io import SafetensorsCheckpointIO
 from seqmodels.data import Batches
 from seqmodels.data.sampler import loader
 from seqmodels.environment import quiet
@@ -51,6 +52,7 @@ def trainer(steps: int, *callbacks: pl.Callback, **settings: Any) -> pl.Trainer:
                 "enable_progress_bar": False,
                 "enable_model_summary": False,
                 "limit_val_batches": 0,
+                "plugins": [SafetensorsCheckpointIO()],
             }
             | settings
         )

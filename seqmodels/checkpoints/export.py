@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
-from torch import Tensor
-
-from seqmodels.checkpoints.load import read_checkpoint
+from seqmodels.checkpoints.load import CONFIG, TOKENIZERS, WEIGHTS, read_checkpoint
 from seqmodels.checkpoints.rebuild import rebuild
-from seqmodels.checkpoints.shared import CONFIG, FORMAT, TOKENIZERS, WEIGHTS
+from seqmodels.checkpoints.safetensors_io import write
+from seqmodels.checkpoints.schema import FORMAT
 from seqmodels.config import class_path
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
@@ -40,47 +38,38 @@ def share(path: str | Path, folder: str | Path) -> Path:
     Raises:
         InputError: there is no such model, or the folder is there already, or cannot be made.
     """
-    content, folder = read_checkpoint(path), local(folder)
+    content, folder = read_checkpoint(path, keys=(RECORD, "state_dict")), local(folder)
     record, weights = content[RECORD], content["state_dict"]
-    task = rebuild(record["task"], weights)  # what cannot be loaded is not given away
-    files = _files(record, weights) | {"README.md": _card(task, local(path) / "result.json").encode()}
+    task = rebuild(record["task"], weights)  # a model that cannot be loaded is not given away
+    files = _files(record) | {"README.md": _card(task, local(path) / "result.json")}
     try:
         folder.mkdir(parents=True)
+        for name, text in files.items():
+            (folder / name).write_bytes(text.encode())
+        write(folder / WEIGHTS, {"state_dict": weights}, prefix="state_dict.")
     except FileExistsError as error:
         raise InputError(f"{str(folder)!r} is there already, and nothing is written over; give a new folder") from error
     except OSError as error:
         raise InputError(f"cannot make {str(folder)!r}: {error.strerror or error}; give another folder") from error
-    for name, written in files.items():
-        (folder / name).write_bytes(written)
     return folder
 
 
-def _files(record: Mapping[str, Any], weights: Mapping[str, Tensor]) -> dict[str, bytes]:
-    """Everything that `load` reads."""
-    files, arguments = dict[str, bytes](), dict(record["task"]["init_args"])
+def _files(record: Mapping[str, Any]) -> dict[str, str]:
+    """Everything that `load` reads beside the weights."""
+    files, arguments = dict[str, str](), dict(record["task"]["init_args"])
     for name, file in TOKENIZERS.items():
         call = arguments.get(name)
-        if call is not None and call == record["task"]["init_args"]["tokenizer"] and name != "tokenizer":
-            file = TOKENIZERS["tokenizer"]
-        if isinstance(call, dict) and call["class_path"] == class_path(Tokenizer):
-            files[file] = call["init_args"]["json"].encode()
-            arguments[name] = {"file": file}
-    owner, tied = dict[tuple[Any, ...], str](), dict[str, str]()
-    for name, tensor in weights.items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-        if tensor.numel() and owner.setdefault(place, name) != name:
-            tied[name] = owner[place]
-    once = {name: tensor.clone().contiguous() for name, tensor in weights.items() if name not in tied}
-    files[WEIGHTS] = save(once, metadata={"format": "pt"})
+        if isinstance(call, dict) and call.get("class_path") == class_path(Tokenizer):
+            text = call["init_args"]["json"]
+            file = next((other for other, written in files.items() if written == text), file)
+            files[file], arguments[name] = text, {"file": file}
     config = {
         "format": FORMAT,
         "task": {"class_path": record["task"]["class_path"], "init_args": arguments},
         "data": _reading(record.get("data")),
-        "tied": tied,
-        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        "sha256": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()},
     }
-    files[CONFIG] = (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode()
-    return files
+    return files | {CONFIG: json.dumps(config, indent=2, ensure_ascii=False) + "\n"}
 
 
 def _reading(data: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -1,94 +1,50 @@
 """A run folder, a shared folder or a checkpoint becomes a task again, from the files alone."""
 
+import hashlib
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-import torch
-
-from seqmodels.checkpoints.archive import check_archive
-from seqmodels.checkpoints.outline import check_outline
 from seqmodels.checkpoints.rebuild import rebuild
-from seqmodels.checkpoints.schema import check_record
-from seqmodels.checkpoints.shared import WEIGHTS, is_shared, read_shared
+from seqmodels.checkpoints.safetensors_io import read
+from seqmodels.checkpoints.schema import FORMAT, check_record
+from seqmodels.config import Call, class_path
+from seqmodels.data import Tokenizer
+from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS
 from seqmodels.errors import DamagedError, InputError
-from seqmodels.files import check_regular, local
+from seqmodels.files import check_regular, local, read_json, read_small
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.training_state import RECORD
 
-LARGEST = 256 << 20
-"""Bytes of the part of a checkpoint that is no tensor: the tokenizers, most of all."""
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+TOKENIZERS = {"tokenizer": "tokenizer.json", "source_tokenizer": "source_tokenizer.json"}
+"""Files of a shared folder; those of tokenizers by the argument of the task."""
 
 
-def checkpoint_path(path: str | Path, which: Literal["best", "last"] = "best") -> Path:
-    """The checkpoint meant by a path: the file itself, or the best or the last one of a run folder.
+class Loaded(NamedTuple):
+    """A trained model and its origin.
 
-    Of a folder that `share` made, it is the file of weights; there is no last one to go on from.
-
-    Raises:
-        InputError: there is none.
+    Attributes:
+        task: in evaluation mode, on the CPU.
+        data: the constructor call of the data module that it was trained with; None where it is not known.
+        step: optimizer steps that it was trained for; None where it is not known.
     """
-    path = local(path)
-    if path.exists() and not path.is_dir():
-        check_regular(path)
-        return path
-    if not path.exists():
-        raise InputError(f"there is no {str(path)!r}; expected a run folder (such as one below runs/) or a checkpoint")
-    if (found := path / "checkpoints" / f"{which}.ckpt").is_file():
-        return found
-    if is_shared(path / WEIGHTS):
-        if which == "best":
-            return path / WEIGHTS
-        raise InputError(f"{str(path)!r} is a shared model, without what training needs to go on; resume from its run")
-    hint = (
-        "; a run that ended within its first step is begun anew, with --config"
-        if (path / "config.yaml").exists()
-        else ""
-    )
-    raise InputError(
-        f"{str(path)!r} holds no checkpoints/{which}.ckpt; expected a run folder that training has left{hint}"
-    )
 
+    task: SequenceTask
+    data: Call | None
+    step: int | None
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint: tensors and plain data, never code.
-
-    Every checksum of the file is verified, and what its outline would build is known before anything is built.
-
-    Args:
-        path: a run folder, of which the best checkpoint is taken, a shared folder, or a checkpoint.
-
-    Returns:
-        What Lightning saved; of a shared folder, the weights and the record of this package alone.
-
-    Raises:
-        DamagedError: the file is truncated, or its bits have changed.
-        InputError: there is no such file, or it was not written by this package.
-    """
-    path = checkpoint_path(path)
-    if is_shared(path):
-        content = read_shared(path.parent)
-    else:
-        archive = check_archive(path, LARGEST)
-        try:
-            check_outline(archive.outline, archive.sizes)
-        except InputError as error:
-            raise InputError(f"{str(path)!r} cannot be read as a checkpoint: {error}") from error
-        content = _loaded(path)
-    check_record(content, str(path))
-    return content
-
-
-def _loaded(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the outline is right, and so it is the container, of which torch knows one thing more
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DamagedError(f"{str(path)!r} cannot be read: it is damaged ({why}); take another checkpoint") from error
-    return dict(content) if isinstance(content, dict) else {}
+    @property
+    def data_arguments(self) -> dict[str, Any]:
+        """The arguments of the data module; empty where they are not known."""
+        return {} if self.data is None else dict(self.data["init_args"])
 
 
 def load(path: str | Path) -> SequenceTask:
     """Load a trained model, ready to use, on the CPU.
+
+    Its weights are mapped from the file, which must not be written over in place while the model is used.
 
     Args:
         path: a run folder, of which the best checkpoint is taken; a folder that `share` made; or a checkpoint.
@@ -100,9 +56,89 @@ def load(path: str | Path) -> SequenceTask:
         DamagedError: the file is truncated, or its bits have changed.
         InputError: there is no such file, or it is foreign.
     """
-    content = read_checkpoint(path)
+    return load_with_origin(path).task
+
+
+def load_with_origin(path: str | Path) -> Loaded:
+    """The same, with the data and the step that the model comes from: the file is read once."""
+    content = read_checkpoint(path, keys=(RECORD, "state_dict", "global_step"))
+    record, step = content[RECORD], content.get("global_step")
     try:
-        task = rebuild(content[RECORD]["task"], content["state_dict"])
+        task = rebuild(record["task"], content["state_dict"])
     except InputError as error:
         raise InputError(f"{str(path)!r} does not fit the network it describes: {error}") from error
-    return task.eval()
+    return Loaded(task.eval(), record.get("data"), step if isinstance(step, int) else None)
+
+
+def checkpoint_path(path: str | Path, which: Literal["best", "last"] = "best") -> Path:
+    """The checkpoint meant by a path: the file itself, or the best or the last one of a run folder.
+
+    In a folder that `share` made, it is the file of weights; there is no last one to resume.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = local(path)
+    if path.exists() and not path.is_dir():
+        check_regular(path)
+        return path
+    if not path.exists():
+        raise InputError(f"there is no {str(path)!r}; expected a run folder (such as one below runs/) or a checkpoint")
+    if (found := path / "checkpoints" / f"{which}.safetensors").is_file():
+        return found
+    if (path / WEIGHTS).is_file():
+        if which == "best":
+            return path / WEIGHTS
+        raise InputError(f"{str(path)!r} is a shared model, without its optimizer state; resume from its run")
+    hint = (
+        "; a run that ended within its first step is begun anew, with --config"
+        if (path / "config.yaml").exists()
+        else ""
+    )
+    raise InputError(
+        f"{str(path)!r} holds no checkpoints/{which}.safetensors; expected a run folder that training has left{hint}"
+    )
+
+
+def read_checkpoint(path: str | Path, keys: Collection[str] | None = None) -> dict[str, Any]:
+    """The content of a checkpoint: tensors and plain data, never code; verified, and its record checked.
+
+    Args:
+        path: a run folder, of which the best checkpoint is taken, a shared folder, or a checkpoint.
+        keys: those of the content that are read, the record and the weights among them; None for all.
+
+    Returns:
+        The content as Lightning saved it; of a shared folder, the weights and the record of this package alone.
+
+    Raises:
+        DamagedError: the file is truncated, or its bits have changed.
+        InputError: there is no such file, or it was not written by this package.
+    """
+    path = checkpoint_path(path)
+    content = read(path, keys)
+    if RECORD not in content and (path.parent / CONFIG).is_file():
+        content[RECORD] = _shared_record(path.parent)
+    check_record(content, str(path))
+    return content
+
+
+def _shared_record(folder: Path) -> dict[str, Any]:
+    """The record of a shared folder, with its tokenizers."""
+    name, config = str(folder / CONFIG), read_json(folder / CONFIG)
+    if config.keys() != {"format", "task", "data", "sha256"} or config["format"] != FORMAT:
+        raise InputError(
+            f"{name!r} has format {config.get('format')!r:.40} and fields {', '.join(config):.200}; expected a file "
+            f"that `seqmodels share` wrote, of format {FORMAT}"
+        )
+    task, checksums = config["task"], config["sha256"]
+    if not (isinstance(task, dict) and isinstance(task.get("init_args"), dict) and isinstance(checksums, dict)):
+        raise InputError(f"{name!r} cannot be used: task or sha256 has an unexpected type")
+    arguments = dict(task["init_args"])
+    for argument in TOKENIZERS:
+        for file in TOKENIZERS.values():  # no other name in it is ever opened
+            if arguments.get(argument) == {"file": file}:
+                text = read_small(folder / file, TOKENIZER_CHARACTERS)
+                if hashlib.sha256(text.encode()).hexdigest() != checksums.get(file):
+                    raise DamagedError(f"{str(folder / file)!r} is not the file that was shared; fetch it again")
+                arguments[argument] = {"class_path": class_path(Tokenizer), "init_args": {"json": text}}
+    return {"format": FORMAT, "task": {**task, "init_args": arguments}, "data": config["data"]}

@@ -26,38 +26,61 @@ LONGEST = 10_000
 
 
 def rebuild(call: Call, weights: dict[str, Tensor]) -> SequenceTask:
-    """Make the model that a call describes, with weights that are given.
+    """Make the model that a call describes, with given weights.
 
     Args:
         call: of the constructor.
         weights: by name, as in `Module.state_dict`.
 
     Returns:
-        The model on the CPU.
+        The model on the CPU. The weights of a model of this package are the given tensors, not copies.
 
     Raises:
         InputError: the call is malformed, or the weights are not those of its model.
     """
     call = _with_tokenizers(call)
     _check_settings(call)
-    with at_most(2 * len(weights) + 16), torch.device("meta"):
-        outline = _outline(call)
-    if outline is not None:
-        _check_fit(outline, weights)
-    with at_most(2 * len(weights) + 16):
-        try:
+    most, own = 2 * len(weights) + 16, all(path.startswith("seqmodels.") for path in _classes(call))
+    try:
+        with at_most(most), torch.device("meta"):
+            outline = _outline(call, own)
+        if outline is not None:
+            _check_fit(outline, weights)
+        with at_most(most, on_meta=own):
             task: SequenceTask = construct(call, SequenceTask)
+        if own:
+            _assign(task, weights)
+        else:
             task.load_state_dict(weights)
-        except InputError:
-            raise
-        except Exception as error:  # a constructor that is given what it was not made for
-            raise _unfit(error) from error
+    except InputError:
+        raise
+    except Exception as error:  # a constructor that is given other arguments than it was made for
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"it cannot be made as it is described: {why}") from error
     return task
 
 
-def _unfit(error: Exception) -> InputError:
-    why = next(iter(str(error).splitlines()), type(error).__name__)
-    return InputError(f"it cannot be made as it is described: {why}")
+def _outline(call: Call, own: bool) -> SequenceTask | None:
+    """The model without memory; None for a network from elsewhere whose constructor reads its initial weights."""
+    try:
+        return construct(call, SequenceTask)  # type: ignore[no-any-return]
+    except InputError:
+        raise
+    except RuntimeError:  # NotImplementedError, too, which torch raises
+        if own:
+            raise
+        return None
+
+
+def _assign(task: SequenceTask, weights: dict[str, Tensor]) -> None:
+    """Put weights into a model whose parameters have no memory yet; tied parameters stay tied."""
+    first = dict[int, str]()
+    tied = [(name, first.setdefault(id(old), name)) for name, old in task.named_parameters(remove_duplicate=False)]
+    expected = task.state_dict()
+    task.load_state_dict({name: weights[name].to(old.dtype) for name, old in expected.items()}, assign=True)
+    for name, owner in tied:
+        module, _, own_name = name.rpartition(".")
+        setattr(task.get_submodule(module), own_name, task.get_parameter(owner))
 
 
 def _with_tokenizers(call: Call) -> Call:
@@ -84,40 +107,33 @@ def _check_settings(value: Any) -> None:
 
 
 @contextlib.contextmanager
-def at_most(count: int = 4_000) -> Iterator[None]:
+def at_most(count: int = 4_000, on_meta: bool = False) -> Iterator[None]:
     """Stop a constructor of this thread that makes more parameters than that, such as one of a billion layers.
 
-    A Transformer of 300 layers has 4,000.
+    Args:
+        count: how many; a Transformer of 300 layers has 4,000.
+        on_meta: take the memory of parameters away as soon as they are made, before they are initialized.
 
     Raises:
         InputError: from inside the constructor.
     """
     mine, left = threading.get_ident(), [count]
 
-    def count_down(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
-        if threading.get_ident() == mine:
-            left[0] -= 1
-            if left[0] < 0:
-                raise InputError(f"it would have more than {count:,} parameters; expected fewer layers")
+    def count_down(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter | None:
+        if threading.get_ident() != mine:
+            return None
+        left[0] -= 1
+        if left[0] < 0:
+            raise InputError(f"it would have more than {count:,} parameters; expected fewer layers")
+        if on_meta and not parameter.is_meta:
+            return nn.Parameter(parameter.to("meta"), parameter.requires_grad)
+        return None
 
-    hook = register_module_parameter_registration_hook(count_down)
+    hook = register_module_parameter_registration_hook(count_down)  # type: ignore[arg-type]
     try:
         yield
     finally:
         hook.remove()
-
-
-def _outline(call: Call) -> SequenceTask | None:
-    """The model without memory; None for a network from elsewhere whose constructor reads what it has drawn."""
-    try:
-        return construct(call, SequenceTask)  # type: ignore[no-any-return]
-    except InputError:
-        raise
-    except Exception as error:  # a constructor that is given what it was not made for
-        elsewhere = not all(path.startswith("seqmodels.") for path in _classes(call))
-        if elsewhere and isinstance(error, RuntimeError):  # NotImplementedError, too, which torch raises
-            return None
-        raise _unfit(error) from error
 
 
 def _classes(value: Any) -> Iterator[str]:

@@ -1,6 +1,5 @@
-"""What a checkpoint holds beside its tensors, checked field by field before anything is made of it."""
+"""The fields of a checkpoint and their types, checked before anything is made of them."""
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -10,18 +9,101 @@ from seqmodels.files import check_depth
 from seqmodels.tasks.training_state import RECORD
 
 FORMAT = 1
-"""Of the record; a later one may mean something else by the same fields."""
+"""Of the record; a later one may give the same fields another meaning."""
+
+
+def fits(value: Any, form: Any) -> bool:
+    """Whether a value has a form.
+
+    Args:
+        value: plain data and tensors.
+        form: a type, whose subclasses do not fit, or None; a tuple of forms, of which one fits; a list of one form, for
+            any number of items, or of several, for as many items; a dict of forms by key, where other keys may be
+            there, or `{str: form}` for any keys; or a function of the value.
+    """
+    match form:
+        case None:
+            return value is None
+        case type():
+            return isinstance(value, Tensor) if form is Tensor else type(value) is form
+        case tuple():
+            return any(fits(value, one) for one in form)
+        case [one]:
+            return isinstance(value, list) and all(fits(part, one) for part in value)
+        case list():
+            return isinstance(value, list) and len(value) == len(form) and all(map(fits, value, form))
+        case dict() if str in form:
+            return isinstance(value, dict) and all(type(key) is str and fits(value[key], form[str]) for key in value)
+        case dict():
+            return isinstance(value, dict) and all(key in value and fits(value[key], form[key]) for key in form)
+        case _:
+            return bool(form(value))
+
+
+def is_count(value: Any) -> bool:
+    """A whole number of at least 0."""
+    return type(value) is int and value >= 0
+
+
+def is_plain(value: Any) -> bool:
+    """What JSON can say."""
+    return fits(value, (None, bool, int, float, str, [is_plain], {str: is_plain}))
+
+
+def is_state(value: Any) -> bool:
+    """Nested tuples of tensors."""
+    return isinstance(value, Tensor) or (isinstance(value, tuple) and all(map(is_state, value)))
+
+
+CALL = {"class_path": str, "init_args": {str: is_plain}}
+FIELDS: dict[str, Any] = {
+    "task": CALL,
+    "data": (None, CALL),
+    "rows": (None, is_count),
+    "batches": (None, is_count),
+    "text": (None, str),
+    "accumulate": is_count,
+    "tokens_seen": is_count,
+    "skipped_in_a_row": is_count,
+    "recent": lambda value: isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] == 2,
+    "carried": (None, is_state),
+    "random": [
+        {
+            "python": [int, Tensor, (None, float)],
+            "numpy": [str, Tensor, int, int, float],
+            "torch": Tensor,
+            "cuda": (None, Tensor),
+        }
+    ],
+}
+"""The record of this package. Fields that only a resumed run needs are missing where a model is shared."""
+
+PROGRESS: dict[str, Any] = {
+    "global_step": is_count,
+    "epoch": is_count,
+    "loops": {
+        "fit_loop": {
+            "epoch_progress": dict,
+            "epoch_loop.batch_progress": dict,
+            "epoch_loop.automatic_optimization.optim_progress": dict,
+        }
+    },
+    "callbacks": {str: dict},
+    "optimizer_states": [dict],
+    "lr_schedulers": [dict],
+}
+"""The fields of Lightning that a resumed run needs."""
 
 
 def check_record(content: dict[str, Any], name: str) -> None:
-    """Refuse content that this package did not write, or not as it is read today.
+    """Refuse content that this package did not write, or that this version of it cannot use.
 
     Args:
         content: of a checkpoint.
-        name: what to call the file.
+        name: of the file.
 
     Raises:
-        InputError: it is foreign, of another format, or a field is not what it should be.
+        InputError: it is foreign, of another format, or a field has another type.
     """
     record, weights = content.get(RECORD), content.get("state_dict")
     if not (isinstance(record, dict) and "task" in record and isinstance(weights, dict)):
@@ -30,13 +112,13 @@ def check_record(content: dict[str, Any], name: str) -> None:
         raise InputError(
             f"{name!r} has format {version!r:.40}, and this version of the package reads {FORMAT}: update it"
         )
-    wrong = [field for field, fits in FIELDS.items() if field in record and not fits(record[field])]
-    if not all(type(key) is str and isinstance(tensor, Tensor) for key, tensor in weights.items()):
+    wrong = [field for field, form in FIELDS.items() if field in record and not fits(record[field], form)]
+    if not fits(weights, {str: Tensor}):
         wrong.append("state_dict")
-    if not _are_versions(getattr(weights, "_metadata", {})):
-        wrong.append("the versions of modules")
+    if not fits(getattr(weights, "_metadata", {}), {str: {str: int}}):
+        wrong.append("versions of modules")
     if wrong:
-        raise InputError(f"{name!r} has a record that cannot be used: {', '.join(wrong)} is not what it should be")
+        raise InputError(f"{name!r} has a record that cannot be used: {', '.join(wrong)} has an unexpected type")
     check_depth(record["task"], f"the model in {name!r}")
 
 
@@ -45,108 +127,14 @@ def check_progress(content: dict[str, Any], name: str) -> None:
 
     Args:
         content: of a checkpoint whose record was checked.
-        name: what to call the file.
+        name: of the file.
 
     Raises:
-        InputError: it has weights alone, or a part of Lightning's is not what it should be.
+        InputError: it has weights alone, or a field of Lightning's has another type.
     """
     if "optimizer_states" not in content:
-        raise InputError(f"{name!r} has weights alone, no optimiser to go on with; expected last.ckpt of a run")
-    if wrong := [field for field, fits in PROGRESS.items() if not fits(content.get(field))]:
+        raise InputError(f"{name!r} has weights alone, no optimizer state; expected last.safetensors of a run")
+    if wrong := [field for field, form in PROGRESS.items() if not fits(content.get(field), form)]:
         raise InputError(
-            f"{name!r} cannot be gone on with: {', '.join(wrong)} is not what it should be; take another checkpoint"
+            f"{name!r} cannot be resumed: {', '.join(wrong)} has an unexpected type; take another checkpoint"
         )
-
-
-def _is_call(value: Any) -> bool:
-    """A constructor call of plain data."""
-    return (
-        isinstance(value, dict)
-        and value.keys() == {"class_path", "init_args"}
-        and isinstance(value["class_path"], str)
-        and isinstance(value["init_args"], dict)
-        and _is_plain(value["init_args"])
-    )
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(type(key) is str and _is_plain(part) for key, part in value.items())
-    if isinstance(value, list):
-        return all(_is_plain(part) for part in value)
-    return value is None or type(value) in (bool, int, float, str)
-
-
-def _are_versions(value: Any) -> bool:
-    """What torch keeps beside weights: numbers by their names, for each module."""
-    return isinstance(value, dict) and all(
-        isinstance(part, dict) and all(type(number) is int for number in part.values()) for part in value.values()
-    )
-
-
-def _is_state(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return all(_is_state(part) for part in value)
-    return isinstance(value, Tensor)
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _are_random_states(value: Any) -> bool:
-    """Of each rank, those of all generators; what is in them, the generators check themselves."""
-    return isinstance(value, list) and all(
-        isinstance(states, dict)
-        and states.keys() == {"python", "numpy", "torch", "cuda"}
-        and _are_parts(states["python"], int, Tensor, float | None)
-        and _are_parts(states["numpy"], str, Tensor, int, int, float)
-        and isinstance(states["torch"], Tensor)
-        and isinstance(states["cuda"], Tensor | None)
-        for states in value
-    )
-
-
-def _are_parts(value: Any, *kinds: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == len(kinds)
-        and all(isinstance(part, kind) for part, kind in zip(value, kinds, strict=True))
-    )
-
-
-FIELDS: dict[str, Callable[[Any], bool]] = {
-    "task": _is_call,
-    "data": lambda value: value is None or _is_call(value),
-    "rows": lambda value: value is None or _is_count(value),
-    "batches": lambda value: value is None or _is_count(value),
-    "text": lambda value: value is None or isinstance(value, str),
-    "accumulate": _is_count,
-    "tokens_seen": _is_count,
-    "skipped_in_a_row": _is_count,
-    "recent": lambda value: isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] == 2,
-    "carried": lambda value: value is None or _is_state(value),
-    "random": _are_random_states,
-}
-"""What each field may be. What only a resumed run needs is missing where a model is shared."""
-
-
-def _are_loops(value: Any) -> bool:
-    fit = value.get("fit_loop") if isinstance(value, dict) else None
-    parts = ("epoch_progress", "epoch_loop.batch_progress", "epoch_loop.automatic_optimization.optim_progress")
-    return isinstance(fit, dict) and all(isinstance(fit.get(part), dict) for part in parts)
-
-
-def _are_records(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(part, dict) for part in value)
-
-
-PROGRESS: dict[str, Callable[[Any], bool]] = {
-    "global_step": _is_count,
-    "epoch": _is_count,
-    "loops": _are_loops,
-    "callbacks": lambda value: isinstance(value, dict) and all(isinstance(part, dict) for part in value.values()),
-    "optimizer_states": _are_records,
-    "lr_schedulers": _are_records,
-}
-"""What the fields of Lightning may be that a resumed run needs."""

@@ -1,15 +1,13 @@
 """Translation on the command line: a stream of lines through a model, and the scores of a text."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from seqmodels.checkpoints.load import load, read_checkpoint
+from seqmodels.checkpoints.load import Loaded, load, load_with_origin
 from seqmodels.errors import InputError
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 from seqmodels.tasks.batch_translation import Translates
 from seqmodels.tasks.inference import for_use
 from seqmodels.tasks.prefix_lm import PrefixLM
-from seqmodels.tasks.training_state import RECORD
 
 
 def load_translators(
@@ -31,36 +29,33 @@ def load_translators(
     Raises:
         InputError: a run is no translator, or one of other languages.
     """
-    found: list[Translates] = []
-    for run in runs:
-        task, trained = load(run), trained_on(run)
-        task = for_use(task, bf16=bf16, int8=int8)
-        for side, wanted in (("source", source), ("target", target)):
-            if wanted is not None and trained.get(side) not in (None, wanted):
-                raise InputError(
-                    f"{run!r} translates from {trained['source']!r} to {trained['target']!r}, and {side}={wanted!r} "
-                    "was asked for; take another run, or leave the language out"
-                )
-        if isinstance(task, Translator):
-            found.append(task)
-        elif isinstance(task, LanguageModel) and trained.get("layout") == "joined":
-            found.append(PrefixLM(task))
-        else:
+    return [as_translator(run, load_with_origin(run), source, target, bf16, int8) for run in runs]
+
+
+def as_translator(
+    run: str,
+    model: Loaded,
+    source: str | None = None,
+    target: str | None = None,
+    bf16: bool = False,
+    int8: bool = False,
+) -> Translates:
+    """A loaded model as a translator; see `load_translators`."""
+    task, trained = for_use(model.task, bf16=bf16, int8=int8), model.data_arguments
+    for side, wanted in (("source", source), ("target", target)):
+        if wanted is not None and trained.get(side) not in (None, wanted):
             raise InputError(
-                f"{run!r} is a {type(task).__name__} that was not trained to translate; expected a run of a "
-                "Translator, or of a LanguageModel with layout='joined'"
+                f"{run!r} translates from {trained['source']!r} to {trained['target']!r}, and {side}={wanted!r} "
+                "was asked for; take another run, or leave the language out"
             )
-    return found
-
-
-def trained_on(run: str) -> dict[str, Any]:
-    """The arguments of the data module that a run was trained with; empty where they are not known."""
-    return dict((read_checkpoint(run)[RECORD]["data"] or {"init_args": {}})["init_args"])
-
-
-def translates(run: str) -> bool:
-    """Whether a run is of a translator, of either kind."""
-    return "layout" in trained_on(run)
+    if isinstance(task, Translator):
+        return task
+    if isinstance(task, LanguageModel) and trained.get("layout") == "joined":
+        return PrefixLM(task)
+    raise InputError(
+        f"{run!r} is a {type(task).__name__} that was not trained to translate; expected a run of a "
+        "Translator, or of a LanguageModel with layout='joined'"
+    )
 
 
 def _language_model(run: str) -> LanguageModel:

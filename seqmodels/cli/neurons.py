@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import track
@@ -14,14 +14,13 @@ from seqmodels.analysis.activations import Activations, Read, activations, untra
 from seqmodels.analysis.character_labels import Label, Labels, chosen, labels, labels_of
 from seqmodels.analysis.coloured_text import Passage, coloured_page, coloured_text, passage
 from seqmodels.analysis.unit_probes import Neuron, halves, rank, typical
-from seqmodels.checkpoints.load import load, read_checkpoint
+from seqmodels.checkpoints.load import Loaded, load_with_origin
 from seqmodels.config import class_path
 from seqmodels.data import TextDataModule
 from seqmodels.environment import choose_accelerator
 from seqmodels.errors import InputError
 from seqmodels.files import write_text
-from seqmodels.tasks import LanguageModel, SequenceTask
-from seqmodels.tasks.training_state import RECORD
+from seqmodels.tasks import LanguageModel
 
 
 def neurons(
@@ -56,10 +55,11 @@ def neurons(
         raise InputError(f"--characters was given {characters}; expected at least 2")
     if html is not None:
         _check_page(html)
-    task: SequenceTask = load(run)
+    model = load_with_origin(run)
+    task = model.task
     if not isinstance(task, LanguageModel):
         raise InputError(f"{run!r} is a {type(task).__name__}; expected a language model, whose states follow one text")
-    texts, origin = _held_out(run, task, data, split, characters)
+    texts, origin = _held_out(run, model, data, split, characters)
     task.to("cuda" if choose_accelerator("auto", 1) == "gpu" else "cpu")
     known = labels(texts, _chosen(label, labels_of(texts)))
     found = activations(task, texts, unit, watch=partial(_watched, "reading"))
@@ -93,17 +93,15 @@ def _write_page(path: str, page: str) -> None:
     print(f"coloured text: {path}", file=sys.stderr)
 
 
-def _held_out(
-    run: str, task: LanguageModel, data: str | None, split: str | None, characters: int
-) -> tuple[list[str], str]:
+def _held_out(run: str, model: Loaded, data: str | None, split: str | None, characters: int) -> tuple[list[str], str]:
     """Documents that were not trained on, unless a split was chosen, and what they are."""
-    call: Mapping[str, Any] = read_checkpoint(run)[RECORD]["data"] or {}
-    arguments = dict(call.get("init_args", {})) if call.get("class_path") == class_path(TextDataModule) else {}
+    known = model.data is not None and model.data["class_path"] == class_path(TextDataModule)
+    arguments = model.data_arguments if known else {}
     if data is not None:
         arguments = {"data": data}
     elif "data" not in arguments:
         raise InputError(f"{run!r} does not say what text it was trained on; give --data")
-    corpus = TextDataModule(**arguments | {"tokenizer": task.tokenizer}).corpus
+    corpus = TextDataModule(**arguments | {"tokenizer": model.task.tokenizer}).corpus
     usual = ("whole", "validation", "test", "train") if data else ("validation", "test", "train")
     part = split or next(name for name in usual if name in corpus.splits)
     texts = list[str]()

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import track
 
 from seqmodels.analysis.translation_scores import draw_bleu_by_length
-from seqmodels.checkpoints.load import load, read_checkpoint
-from seqmodels.cli.models import load_translators, trained_on, translates
+from seqmodels.checkpoints.load import Loaded, load_with_origin
+from seqmodels.cli.models import as_translator
 from seqmodels.cli.parser import given_of
 from seqmodels.cli.translate import PART
 from seqmodels.data import TextDataModule, TranslationDataModule
@@ -21,7 +21,6 @@ from seqmodels.files import read_json, write_text
 from seqmodels.metrics import bleu_by_length, corpus_scores, length_label
 from seqmodels.tasks.batch_translation import translations
 from seqmodels.tasks.dynamic_evaluation import Dynamic
-from seqmodels.tasks.training_state import RECORD
 from seqmodels.training.evaluate import Reading, evaluate
 
 
@@ -72,7 +71,8 @@ def test(
     if speed and not dynamic:
         raise InputError(f"--dynamic-{next(iter(speed))} is for dynamic evaluation; give --dynamic, too")
     reading = Reading(lanes, stride, Dynamic(**speed) if dynamic else None, dynamic_piece)
-    translator = translates(run)
+    model = load_with_origin(run)
+    translator = "layout" in model.data_arguments
     of_text = {"column": column, "carry": carry, "lanes": lanes, "length": length, "stride": stride}
     of_pairs = {"beam": beam, "bf16": bf16 or None, "int8": int8 or None}
     useless = of_text | {"dynamic": dynamic or None} if translator else of_pairs
@@ -82,10 +82,10 @@ def test(
             f"--{next(iter(given))} was given, and {run!r} is {kind}, which has no use for it; leave it out"
         )
     if translator:
-        return test_translations(run, data, subset, split, Beam(**given_of({"size": beam})), bf16, int8, json)
+        return test_translations(run, model, data, subset, split, Beam(**given_of({"size": beam})), bf16, int8, json)
     if data is not None and len(data) > 1:
         raise InputError(f"--data was given {len(data)} names, and {run!r} is a language model; expected one")
-    return test_text(run, data[0] if data else None, subset, column, split, carry, length, reading, json)
+    return test_text(run, model, data[0] if data else None, subset, column, split, carry, length, reading, json)
 
 
 def validate(run: str) -> dict[str, Any]:
@@ -104,6 +104,7 @@ UNITS = {"char": "characters", "byte": "bytes", "bpe": "subwords", "word": "word
 
 def test_text(
     run: str,
+    model: Loaded,
     data: str | None,
     subset: str | None,
     column: str | None,
@@ -116,8 +117,7 @@ def test_text(
     """Score a text and print the figures; arguments as of the subcommand `test`."""
     if data is None and (subset is not None or column is not None):
         raise InputError("--subset and --column are of the text that --data names; give that, too")
-    task = load(run)
-    trained_on = dict(read_checkpoint(run)[RECORD]["data"] or {"init_args": {}})["init_args"]
+    task, trained_on = model.task, model.data_arguments
     if "data" not in trained_on and (data is None or reading.dynamic is not None):
         need = "give --data" if data is None else "--dynamic needs it, and is for runs"
         raise InputError(f"{run!r} does not say what it was trained on; {need}")
@@ -150,6 +150,7 @@ def test_text(
 
 def test_translations(
     run: str,
+    model: Loaded,
     data: Sequence[str] | None,
     subset: str | None,
     split: str | None,
@@ -159,8 +160,7 @@ def test_translations(
     json: bool,
 ) -> dict[str, Any]:
     """Translate a text, compare, and print and keep the figures; arguments as of the subcommand `test`."""
-    (task,) = load_translators([run], bf16=bf16, int8=int8)
-    trained = trained_on(run)
+    task, trained = as_translator(run, model, bf16=bf16, int8=int8), model.data_arguments
     if data is None and "data" not in trained:
         raise InputError(f"{run!r} does not say what it was trained on; give --data")
     if data is not None:

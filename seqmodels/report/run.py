@@ -11,15 +11,13 @@ import torch
 from seqmodels.analysis.csv_table import MAX_BYTES
 from seqmodels.analysis.learning_curves import read_metrics
 from seqmodels.batch import BOS, Batch
-from seqmodels.checkpoints.load import checkpoint_path, read_checkpoint
-from seqmodels.checkpoints.rebuild import rebuild
+from seqmodels.checkpoints.load import load_with_origin
 from seqmodels.config import by_flag, construct, read_settings
 from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
 from seqmodels.data.windows import shifted
 from seqmodels.errors import InputError
 from seqmodels.files import local, read_json, read_small
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
-from seqmodels.tasks.training_state import RECORD
 
 FILES = ("config.yaml", "metrics.csv", "result.json", "env.json", "checkpoints", "model.safetensors")
 """A folder with one of these is a run or an exported model."""
@@ -165,13 +163,12 @@ def open_run(path: str | Path, data: Sequence[str] | None = None, cache: DataCac
     run.result = _read(run, "result.json", read_json, {})
     run.metrics = _read(run, "metrics.csv", read_metrics, [])
     try:
-        content = read_checkpoint(checkpoint or checkpoint_path(folder))
-        run._task = rebuild(content[RECORD]["task"], content["state_dict"]).eval()
+        run._task, trained_on, _ = load_with_origin(checkpoint or folder)
     except InputError as error:
         run.missing["model"] = run.missing["data"] = f"the run has no model that can be loaded: {error}"
         return run
     try:
-        run._data = _open_data(content[RECORD].get("data"), run._task, data, {} if cache is None else cache)
+        run._data = _open_data(trained_on, run._task, data, {} if cache is None else cache)
     except InputError as error:
         run.missing["data"] = f"the text of the run cannot be read: {error}; give its path with --data"
     return run

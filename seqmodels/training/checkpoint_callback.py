@@ -9,10 +9,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from seqmodels.checkpoints.load import read_checkpoint
+from seqmodels.checkpoints.safetensors_io import SafetensorsCheckpointIO, write
 from seqmodels.files import atomic_writer, sync_folder
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.fsdp import own_part
@@ -21,36 +21,30 @@ from seqmodels.training.interruption import Signals, Stopped
 from seqmodels.training.resume import NEWEST_FIRST
 
 
-class WholeFiles(CheckpointIO):
-    """Checkpoints as files that are whole or not there, read as tensors and plain data.
+class RunCheckpointIO(SafetensorsCheckpointIO):
+    """Checkpoints of a run, whose processes wait for the one that writes.
+
+    Args:
+        origin: the content of the checkpoint that the run is resumed from, which was read already.
 
     Attributes:
         failed: why the last one could not be written. It is no exception, since the other ranks wait for this one.
     """
 
-    failed: str | None = None
+    def __init__(self, origin: dict[str, Any] | None = None) -> None:
+        self.origin, self.failed = origin, ""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write one; where it cannot be, what was there before is still there."""
-        path = Path(path)
-        self.failed = None
+        """Write a checkpoint; where that fails, the one of this name before is still there."""
+        self.failed = ""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_writer(path) as file:
-                torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:  # torch raises the second where the first was raised inside of it
-            cause = error if isinstance(error, OSError) else error.__context__
-            if not isinstance(cause, OSError):
-                raise
-            self.failed = cause.strerror or str(cause)
+            write(Path(path), checkpoint)
+        except OSError as error:
+            self.failed = error.strerror or str(error)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read one, see `read_checkpoint`."""
-        return read_checkpoint(path)
-
-    def remove_checkpoint(self, path: Any) -> None:
-        """Delete one."""
-        Path(path).unlink(missing_ok=True)
+        """The one that the run is resumed from."""
+        return read_checkpoint(path) if self.origin is None else dict(self.origin)
 
 
 class Checkpoints(Checkpoint):
@@ -61,7 +55,7 @@ class Checkpoints(Checkpoint):
     finite; and where steps are skipped, the last of before is kept.
 
     Args:
-        folder: `last.ckpt`, `previous.ckpt` and `best.ckpt` lie there.
+        folder: `last.safetensors`, `previous.safetensors` and `best.safetensors` lie there.
         files: what writes them; the trainer's plugin.
         signals: what was received.
         budget: what says when a validation comes.
@@ -73,7 +67,7 @@ class Checkpoints(Checkpoint):
     def __init__(
         self,
         folder: Path,
-        files: WholeFiles,
+        files: RunCheckpointIO,
         signals: Signals,
         budget: Budget,
         newest: Path | None = None,
@@ -136,7 +130,7 @@ class Checkpoints(Checkpoint):
         if figures[self.monitor] < best and self._at == trainer.global_step:
             self.best = figures
             if trainer.is_global_zero and self.newest is not None:
-                _copy(self.newest, self.folder / "best.ckpt")
+                _copy(self.newest, self.folder / "best.safetensors")
 
     def save(self, trainer: pl.Trainer) -> None:
         """Save, if there is something good to save; the one before stays beside it."""

@@ -17,7 +17,7 @@ from seqmodels.errors import InputError
 from seqmodels.files import write_text
 from seqmodels.tasks import SequenceTask
 from seqmodels.training.budget import Budget
-from seqmodels.training.checkpoint_callback import Checkpoints, WholeFiles
+from seqmodels.training.checkpoint_callback import Checkpoints, RunCheckpointIO
 from seqmodels.training.csv_logger import CSVLog
 from seqmodels.training.interruption import Signals, Stopped, early_end, requeue, run_of_this_job
 from seqmodels.training.nonfinite_steps import BadSteps
@@ -160,7 +160,8 @@ def fit(
             stack.enter_context(held(folder))
         elif origin is not None and not is_other_rank():
             rewind(folder, origin.content["global_step"], origin.due)
-        path, files = None if origin is None else origin.path, WholeFiles()
+        path = None if origin is None else origin.path
+        files = RunCheckpointIO(None if origin is None else origin.content)
         signals = Signals()
         stack.callback(signals.disarm)
         checkpoints = Checkpoints(folder / "checkpoints", files, signals, budget, path, save_minutes)

@@ -17,14 +17,14 @@ from seqmodels.checkpoints.schema import check_progress
 from seqmodels.config import construct, read_run
 from seqmodels.data import SequenceDataModule
 from seqmodels.environment import is_other_rank
-from seqmodels.errors import DamagedError, InputError
+from seqmodels.errors import InputError
 from seqmodels.files import local, read_json, write_text
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.training_state import RECORD
 from seqmodels.training.run_folder import held
 from seqmodels.training.weight_averaging import Average
 
-NEWEST_FIRST = ("next.ckpt", "last.ckpt", "previous.ckpt")
+NEWEST_FIRST = ("next.safetensors", "last.safetensors", "previous.safetensors")
 """What a run can be resumed from. The first is there only where a process died between two renames."""
 
 
@@ -77,9 +77,9 @@ def find_origin(path: str | Path, quietly: bool = False) -> Origin:
     for place, found in enumerate(there, 1):
         try:
             return Origin(found, _resumable(found), path)
-        except DamagedError as error:
+        except InputError as error:
             if place == len(there):
-                raise DamagedError(f"{error}, such as --resume {path}/checkpoints/best.ckpt") from error
+                raise type(error)(f"{error}, such as --resume {path}/checkpoints/best.safetensors") from error
             if quietly or is_other_rank():
                 continue
             print(f"warning: {error}; going on from {there[place].name}, the one before it", file=sys.stderr)
@@ -196,7 +196,7 @@ def rewind(folder: Path, step: int, due: bool) -> None:
         step: how many steps the checkpoint had seen.
         due: whether the validation after that step is to be done again.
     """
-    for half in folder.glob("checkpoints/.*.ckpt.*"):  # of a process that died while it wrote
+    for half in folder.glob("checkpoints/.*.safetensors.*"):  # of a process that died while it wrote
         half.unlink()
     # Lines of a log are numbered by the steps before theirs, and the last of them may be those of a validation.
     filter_rows(folder / "metrics.csv", lambda at, row: at < step - (due and bool(row.get("val/nats_per_token"))))

@@ -80,14 +80,14 @@ def finish(
         print(f"note     no curves.png: {error}")
     for logger in trainer.loggers:
         if isinstance(logger, Tracker) and ending is None:
-            logger.log_result(folder / "checkpoints" / "best.ckpt", result)
+            logger.log_result(folder / "checkpoints" / "best.safetensors", result)
     if best:
         print(f"best     {_figures(best)} on validation text")
     print(f"trained  {task.tokens_seen:,} tokens, {trainer.global_step:,} steps, {seconds:,.0f} s")
     if isinstance(ending, Stopped):
         print(f"stopped  by {ending.signal.name}; to go on: seqmodels fit --resume {folder}{_own(task)}")
-    if (folder / "checkpoints" / "best.ckpt").exists():
-        print(f"model    {folder}/checkpoints/best.ckpt")
+    if (folder / "checkpoints" / "best.safetensors").exists():
+        print(f"model    {folder}/checkpoints/best.safetensors")
         print(f"next     seqmodels {task.command} {folder}{_own(task)}")
     else:
         print("model    no best one yet, since nothing was validated")

@@ -13,7 +13,6 @@ from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
 from torch import distributed
 from torch.optim import Optimizer
 
-from seqmodels.checkpoints.load import read_checkpoint
 from seqmodels.errors import InputError
 from seqmodels.nn.transformer import PreNormStack
 from seqmodels.tasks import SequenceTask
@@ -49,7 +48,7 @@ class FSDPStrategy(ModelParallelStrategy):
 
         assert self.model is not None
         options = whole.StateDictOptions(full_state_dict=True)
-        content = read_checkpoint(checkpoint_path)
+        content = self.checkpoint_io.load_checkpoint(checkpoint_path)
         whole.set_model_state_dict(self.model, content["state_dict"], options=options)
         called = {parameter: name for name, parameter in self.model.named_parameters()}
         for optimizer, kept in zip(self.optimizers, content["optimizer_states"], strict=True):

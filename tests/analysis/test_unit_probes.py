@@ -287,7 +287,7 @@ def test_mistakes(run: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=message):
             neurons(str(run), **arguments)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"holds no checkpoints/best.ckpt"):
+    with pytest.raises(InputError, match=r"holds no checkpoints/best.safetensors"):
         neurons(str(tmp_path))
 
 
@@ -302,7 +302,7 @@ def test_mistakes_on_the_command_line(
         ([str(run), "--import", "wrong_labels", "--label", "wrong_labels.first"], "gave 1 values for a text of"),
         ([str(run), "--label", "quotaton"], "did you mean quotation"),
         ([str(run), "--unit", "1.c.999"], "no unit '1.c.999' in this network"),
-        ([str(bare)], "holds no checkpoints/best.ckpt"),
+        ([str(bare)], "holds no checkpoints/best.safetensors"),
     ):
         with pytest.raises(SystemExit) as stop:
             main(["neurons", *words])

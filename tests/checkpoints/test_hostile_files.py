@@ -14,6 +14,7 @@ from typing import Any
 import hostile
 import pytest
 import torch
+from checkpoints.test_safetensors_io import same
 from networks import NETWORKS
 from torch.testing import assert_close
 from trainers import small_model, small_module, train
@@ -22,6 +23,7 @@ from seqmodels import InputError, Tokenizer, load
 from seqmodels.batch import UNK
 from seqmodels.checkpoints.export import share
 from seqmodels.checkpoints.load import read_checkpoint
+from seqmodels.checkpoints.safetensors_io import read
 from seqmodels.cli.main import main
 from seqmodels.data.vocabularies import library_errors
 from seqmodels.errors import DamagedError
@@ -33,7 +35,7 @@ SECONDS, MEMORY = 10, 1 << 30
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Path:
     """A checkpoint as training leaves it, with an optimiser's state."""
-    path = tmp_path_factory.mktemp("good") / "model.ckpt"
+    path = tmp_path_factory.mktemp("good") / "model.safetensors"
     data = small_module(text_file, True)
     train(small_model(data, NETWORKS["LSTM"]()), data, 2).save_checkpoint(path)
     return path
@@ -41,7 +43,7 @@ def good(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def content(good: Path) -> dict[str, Any]:
-    found: dict[str, Any] = torch.load(good, weights_only=True)
+    found: dict[str, Any] = read(good)
     return found
 
 
@@ -78,22 +80,20 @@ def exits(capsys: pytest.CaptureFixture[str], *words: str) -> None:
 def run_folder(checkpoint: bytes) -> Path:
     Path("run/checkpoints").mkdir(parents=True)
     for name in ("best", "last"):
-        Path(f"run/checkpoints/{name}.ckpt").write_bytes(checkpoint)
+        Path(f"run/checkpoints/{name}.safetensors").write_bytes(checkpoint)
     return Path("run")
 
 
-FILES: dict[str, bytes] = {
-    **{f"plain: {name}": outline for name, outline in {**hostile.PICKLES, **hostile.BOMBS}.items()},
-    **{f"outline: {name}": hostile.container(bad) for name, bad in {**hostile.PICKLES, **hostile.BOMBS}.items()},
-    **{f"size: {name}": file for name, file in hostile.SIZES.items()},
-    **{f"container: {name}": file for name, file in hostile.containers().items()},
+FILES = {
+    **{f"header: {name}": file for name, file in hostile.HEADERS.items()},
+    **{f"foreign: {name}": file for name, file in hostile.FOREIGN.items()},
 }
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_checkpoints(name: str) -> None:
     folder = run_folder(FILES[name])
-    for path in (folder, folder / "checkpoints" / "last.ckpt"):
+    for path in (folder, folder / "checkpoints" / "last.safetensors"):
         refused(lambda path=path: load(path))  # type: ignore[misc]
         refused(lambda path=path: read_checkpoint(path))  # type: ignore[misc]
 
@@ -104,7 +104,13 @@ def test_checkpoints_that_are_whole(name: str, content: dict[str, Any]) -> None:
     refused(lambda: load(folder))
 
 
-@pytest.mark.parametrize("name", ["plain: global", "outline: global", "container: a legacy canary", "container: zeros"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "header: content nested deeply", "header: tensors: overlapping", "foreign: a canary in the weights",
+        "foreign: a pickle, protocol 2", "foreign: zeros",
+    ],
+)  # fmt: skip
 def test_commands(name: str, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = str(run_folder(FILES[name]))
     for command in ("generate", "score", "translate", "test", "validate"):
@@ -146,15 +152,10 @@ def test_settings(name: str, text_file: Path, capsys: pytest.CaptureFixture[str]
     assert not Path("imported").exists()
 
 
-@pytest.mark.parametrize("name", hostile.WEIGHTS)
-def test_weights(name: str, good: Path) -> None:
+@pytest.mark.parametrize("name", ["exabytes", "tensors: a terabyte", "a tensor that is missing"])
+def test_shared_weights(name: str, good: Path) -> None:
     folder = share(good, "shared")
-    weights = folder / "model.safetensors"
-    weights.write_bytes(hostile.WEIGHTS[name])
-    assert "is not the file that was shared" in refused(lambda: load(folder))
-    config = json.loads((folder / "config.json").read_text())
-    config["sha256"]["model.safetensors"] = hashlib.sha256(weights.read_bytes()).hexdigest()
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(hostile.HEADERS[name])
     refused(lambda: load(folder))
 
 
@@ -175,51 +176,17 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     refused(lambda: load("a\0b"))
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two checkpoints hold the same."""
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
-    if isinstance(one, dict):
-        return isinstance(other, dict) and list(one) == list(other) and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return type(one) is type(other) and len(one) == len(other) and all(map(same, one, other))
-    return type(one) is type(other) and one == other
-
-
-def test_torch_alone_does_not_see_a_bit_that_flipped(good: Path, content: dict[str, Any]) -> None:
-    """Why the checksums are verified here."""
-    damaged = bytearray(good.read_bytes())
-    weight = content["state_dict"]["embedding.weight"]
-    place = damaged.index(weight.numpy().tobytes())
-    damaged[place + 3] ^= 1 << 6
-    Path("damaged.ckpt").write_bytes(damaged)
-    loaded = torch.load("damaged.ckpt", weights_only=True)["state_dict"]["embedding.weight"]
-    assert not torch.equal(loaded, weight)
-    with pytest.raises(DamagedError, match="checksum of 'archive/data/"):
-        read_checkpoint("damaged.ckpt")
-
-
 def test_every_bit_is_guarded(good: Path, content: dict[str, Any]) -> None:
-    """A bit that flipped is found, or was one that means nothing."""
-    whole = good.read_bytes()
-    chance = random.Random(0)
-    table = whole.rindex(b"PK\6\6") - 2200
-    places = [chance.randrange(len(whole)) for _ in range(100)]
-    places += [
-        *range(80),
-        *(chance.randrange(table, len(whole)) for _ in range(100)),
-        *range(len(whole) - 98, len(whole)),
-    ]
-    found = 0
+    whole, chance = good.read_bytes(), random.Random(0)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    places = [*range(100), *(chance.randrange(header) for _ in range(100)), *range(header - 5, header + 5)]
+    places += [*(chance.randrange(header, len(whole)) for _ in range(100)), *range(len(whole) - 10, len(whole))]
     for place in places:
         damaged = bytearray(whole)
         damaged[place] ^= 1 << chance.randrange(8)
-        Path("damaged.ckpt").write_bytes(damaged)
-        try:
-            assert same(read_checkpoint("damaged.ckpt"), content), place
-        except DamagedError:
-            found += 1
-    assert found > 200
+        Path("damaged").write_bytes(damaged)
+        with pytest.raises(DamagedError):
+            read_checkpoint("damaged")
 
 
 def test_truncated_or_longer(good: Path) -> None:
@@ -230,9 +197,9 @@ def test_truncated_or_longer(good: Path) -> None:
         whole + whole,
         b"\0" * len(whole),
     ):
-        Path("damaged.ckpt").write_bytes(changed)
+        Path("damaged").write_bytes(changed)
         with pytest.raises(DamagedError):
-            read_checkpoint("damaged.ckpt")
+            read_checkpoint("damaged")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -240,9 +207,9 @@ def test_whole_checkpoints_are_taken(name: str, text_file: Path) -> None:
     """Of every network: with all that training keeps, and through a shared folder to the bit."""
     data = small_module(text_file, name not in ("Transformer-learned",))
     model = small_model(data, NETWORKS[name]())
-    train(model, data, 1).save_checkpoint("model.ckpt")
-    folder = share("model.ckpt", "shared")
-    for loaded in (load("model.ckpt"), load(folder)):
+    train(model, data, 1).save_checkpoint("model")
+    folder = share("model", "shared")
+    for loaded in (load("model"), load(folder)):
         assert same(dict(loaded.state_dict()), dict(model.state_dict()))
         assert loaded.constructor_call == model.constructor_call
 
@@ -282,7 +249,7 @@ def test_mutations(kind: str, good: Path) -> None:
     """A model is loaded, or what is wrong is told; nothing else happens."""
     chance = random.Random(1)
     folder = share(good, "shared")
-    path = Path("model.ckpt") if kind == "checkpoint" else folder / kind
+    path = Path("model") if kind == "checkpoint" else folder / kind
     whole = (good if kind == "checkpoint" else path).read_bytes()
     config = (folder / "config.json").read_text()
     loaded = 0

@@ -60,9 +60,9 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_a_run_leaves(run: Path) -> None:
     names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     assert names == {
-        ".lock", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "checkpoints/previous.ckpt", "config.yaml",
-        "curves.png", "env.json", "gradient_horizon.csv", "gradient_horizon.png", "metrics.csv", "result.json",
-        "samples.md", "spectra.csv", "spectra.png", "spectral_radius.png",
+        ".lock", "checkpoints/best.safetensors", "checkpoints/last.safetensors", "checkpoints/previous.safetensors",
+        "config.yaml", "curves.png", "env.json", "gradient_horizon.csv", "gradient_horizon.png", "metrics.csv",
+        "result.json", "samples.md", "spectra.csv", "spectra.png", "spectral_radius.png",
     }  # fmt: skip
     assert re.fullmatch(r"gru-text-s1-\d{8}-\d{6}", run.name)
     assert run.parent.name == "language_model"
@@ -174,8 +174,8 @@ def test_mistakes_with_data(capsys: pytest.CaptureFixture[str], text_file: Path,
     assert "holds no text" in refused(capsys, "fit", "--data", str(tmp_path / "folder"))
     (tmp_path / "latin.txt").write_bytes("Caf\xe9 ".encode("latin-1") * 1000)
     assert "not UTF-8" in refused(capsys, "fit", "--data", str(tmp_path / "latin.txt"))
-    (tmp_path / "bad.ckpt").write_bytes(b"PK nonsense")
-    assert "truncated" in refused(capsys, "fit", "--resume", str(tmp_path / "bad.ckpt"))
+    (tmp_path / "bad.safetensors").write_bytes(b"PK nonsense")
+    assert "truncated" in refused(capsys, "fit", "--resume", str(tmp_path / "bad.safetensors"))
     assert "--resum is not known; did you mean --resume?" in refused(capsys, "fit", "--resum", "run")
     assert "--lr is no option of a run that is resumed" in refused(
         capsys, "fit", "--resume", str(tmp_path), "--lr", "1"
@@ -190,8 +190,8 @@ def test_mistakes_with_data(capsys: pytest.CaptureFixture[str], text_file: Path,
 def test_mistakes_with_a_run(capsys: pytest.CaptureFixture[str], run: Path, tmp_path: Path) -> None:
     assert "'☃'" in refused(capsys, "generate", str(run), "--prompt", "the ☃")
     assert "missing.txt" in refused(capsys, "test", str(run), "--data", "missing.txt")
-    cut = tmp_path / "cut.ckpt"
-    cut.write_bytes((run / "checkpoints" / "best.ckpt").read_bytes()[:5000])
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes((run / "checkpoints" / "best.safetensors").read_bytes()[:5000])
     assert "truncated" in refused(capsys, "generate", str(cut))
 
 

@@ -52,7 +52,7 @@ def test_it_learns_and_leaves_what_a_run_leaves(run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     assert result["val/exact_match"] > 0.9
     assert result["val/bleu"] > 90
-    for name in ("config.yaml", "metrics.csv", "translations.md", "attention.png", "checkpoints/best.ckpt"):
+    for name in ("config.yaml", "metrics.csv", "translations.md", "attention.png", "checkpoints/best.safetensors"):
         assert (run / name).stat().st_size > 0
     assert (run / "translations.md").read_text().count("## step") == 2
 

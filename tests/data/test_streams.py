@@ -21,6 +21,7 @@ from torch.testing import assert_close
 from trainers import Record, small_model, train
 
 from seqmodels import TextDataModule, fit
+from seqmodels.checkpoints.safetensors_io import read
 from seqmodels.data import Replica, stream_corpus, text_files
 from seqmodels.data.sampler import permutation
 from seqmodels.data.stream_windows import Place
@@ -191,7 +192,7 @@ def test_shards_that_were_read_are_not_opened_again(folders: dict[str, Path]) ->
 @pytest.mark.parametrize("stop", [1, 4, 23, 24, 90])
 def test_resumed_run(kind: str, stop: int, folders: dict[str, Path], tmp_path: Path) -> None:
     """The same batches follow under Lightning, and the same weights come out."""
-    steps, path = stop + 9, tmp_path / "part.ckpt"
+    steps, path = stop + 9, tmp_path / "part.safetensors"
     whole = Record(stop, path)
     data = make(folders[kind])
     model = small_model(data, dropout=0.2)
@@ -264,13 +265,13 @@ def test_two_processes_resume_each_at_its_own_place(folders: dict[str, Path], tm
         arguments = [str(tmp_path / "two.py"), str(folders["parquet"]), str(tmp_path / name), str(steps), *resume]
         paths = {"PYTHONPATH": str(Path(__file__).parents[2])}
         subprocess.run([sys.executable, *arguments], env={**os.environ, **paths}, check=True)
-        (path,) = (tmp_path / name).rglob("last.ckpt")
-        found: dict[str, Any] = torch.load(path, weights_only=True)
+        (path,) = (tmp_path / name).rglob("last.safetensors")
+        found: dict[str, Any] = read(path)
         return found
 
     whole = run("whole", 19)
     run("part", 10)
-    resumed = run("rest", 19, str(next((tmp_path / "part").rglob("last.ckpt"))))
+    resumed = run("rest", 19, str(next((tmp_path / "part").rglob("last.safetensors"))))
     assert resumed["TextDataModule"] == whole["TextDataModule"]
     assert len(whole["TextDataModule"]["positions"]) == 2
     for name, tensor in whole["state_dict"].items():

@@ -39,6 +39,7 @@ from seqmodels import (
     load,
 )
 from seqmodels.checkpoints.export import share
+from seqmodels.checkpoints.safetensors_io import write
 from seqmodels.cli.main import main
 
 SECONDS = 60
@@ -70,9 +71,9 @@ def prepare(folder: Path) -> None:
     ]
     checkpoints = [checkpoint(run)]
     for number, model in enumerate(models):
-        path = folder / f"{number}.ckpt"
+        path = folder / f"{number}.safetensors"
         record = {"format": 1, "task": model.constructor_call, "data": None}
-        torch.save({"seqmodels": record, "state_dict": model.state_dict()}, path)
+        write(path, {"seqmodels": record, "state_dict": model.state_dict()})
         checkpoints.append(path)
     for number, path in enumerate(checkpoints):
         good = folder / "good" / str(number)
@@ -97,7 +98,7 @@ def _opened(kind: str, good: Path, changed: bytes, chance: random.Random, text: 
     for path in good.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     (folder / kind).write_bytes(changed)
-    if kind in ("model.safetensors", "tokenizer.json") and chance.random() < 0.7:  # by one who knows of the checksums
+    if kind == "tokenizer.json" and chance.random() < 0.7:  # by one who knows of the checksums
         config = json.loads((folder / "config.json").read_text())
         config["sha256"][kind] = hashlib.sha256(changed).hexdigest()
         (folder / "config.json").write_text(json.dumps(config))

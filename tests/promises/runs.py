@@ -15,6 +15,7 @@ import torch
 from pairs import WORDS, write_pairs
 
 from seqmodels import LanguageModel, TextDataModule, TranslationDataModule, Translator, fit
+from seqmodels.checkpoints.safetensors_io import read
 from seqmodels.nn import (
     GRU,
     LSTM,
@@ -121,12 +122,12 @@ def only(runs: Path) -> Path:
 
 def checkpoint(run: Path, name: str = "last") -> Path:
     """A checkpoint of a run: best, last or previous."""
-    return run / "checkpoints" / f"{name}.ckpt"
+    return run / "checkpoints" / f"{name}.safetensors"
 
 
 def content(run: Path, name: str = "last") -> dict[str, Any]:
     """The content of a checkpoint; arguments as of `checkpoint`."""
-    return torch.load(checkpoint(run, name), weights_only=True)  # type: ignore[no-any-return]
+    return read(checkpoint(run, name))
 
 
 class Ends(pl.Callback):

@@ -220,7 +220,7 @@ def test_run_without_a_checkpoint_says_so(run: Path) -> None:
     page = Page(report(run))
     check(page)
     assert "no model that can be loaded" in page.texts["attention"]
-    assert "checkpoints/best.ckpt" in page.texts["attention"]
+    assert "checkpoints/best.safetensors" in page.texts["attention"]
     assert "million tokens" in page.texts["curves"]
 
 

@@ -240,7 +240,7 @@ def test_the_model_is_left_as_it_was_found(text_file: Path) -> None:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> str:
-    path = tmp_path_factory.mktemp("checkpoint") / "model.ckpt"
+    path = tmp_path_factory.mktemp("checkpoint") / "model.safetensors"
     data = small_module(text_file, True)
     train(small_model(data), data, 1, Record(1, path))
     return str(path)

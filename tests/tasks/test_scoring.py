@@ -119,7 +119,7 @@ def test_the_model_is_left_as_it_was_found(text_file: Path) -> None:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> str:
-    path = tmp_path_factory.mktemp("checkpoint") / "model.ckpt"
+    path = tmp_path_factory.mktemp("checkpoint") / "model.safetensors"
     data = small_module(text_file, True)
     train(small_model(data), data, 1, Record(1, path))
     return str(path)
@@ -206,7 +206,7 @@ def test_command_mistakes(
     assert "there is no" in refused(capsys, "score", "missing")
     give(monkeypatch, b"the\n" * 300 + b"caf\xe9\n")
     assert "line 301 of standard input is not UTF-8" in refused(capsys, "score", checkpoint)
-    path, data = tmp_path / "model.ckpt", TextDataModule(str(text_of(tmp_path)), length=8, batch_size=2)
+    path, data = tmp_path / "model.safetensors", TextDataModule(str(text_of(tmp_path)), length=8, batch_size=2)
     model = small_model(data, Transformer(8, 1, 2, context=8, positions="learned"))
     train(model, data, 1, Record(1, path))
     give(monkeypatch, b"abc\n" * 300 + b"abcabcabc\n")

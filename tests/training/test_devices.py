@@ -63,7 +63,7 @@ def test_two_processes_are_one(runs: Runs, folder: Path, name: str) -> None:
 
 
 def content(run: Path) -> dict[str, Any]:
-    return read_checkpoint(run / "checkpoints" / "last.ckpt")
+    return read_checkpoint(run / "checkpoints" / "last.safetensors")
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith("fsdp")])
@@ -93,7 +93,7 @@ def test_each_process_holds_its_part(runs: Runs, folder: Path) -> None:
 def test_resumed_by_another_number_of_processes(runs: Runs, folder: Path) -> None:
     """Two with parts of the weights go on from what one has saved, and one from what two have."""
     alone, together = runs
-    resumed = shared_work.run("fsdp-lstm", folder, 1, resume=folder / "2" / "fsdp-lstm.ckpt")
+    resumed = shared_work.run("fsdp-lstm", folder, 1, resume=folder / "2" / "fsdp-lstm.safetensors")
     whole = content(alone["fsdp-lstm"])["state_dict"]
     for run in (resumed, together["resumed"]):
         assert_close(content(run)["state_dict"], whole, rtol=1e-3, atol=1e-4)

@@ -35,7 +35,7 @@ def test_resume(files: Path, tmp_path: Path, stop: int, settings: dict[str, obje
             trainer(16, record).fit(model, datamodule=data, ckpt_path=resume, weights_only=True)
         return model
 
-    path = tmp_path / "part.ckpt"
+    path = tmp_path / "part.safetensors"
     whole, rest = Record(stop, path), Record()
     model = train(whole)
     resumed = train(rest, path)

@@ -21,7 +21,7 @@ def test_resume(text_file: Path, tmp_path: Path, carry: bool, optimizer: str, st
     assert epoch > 6
     steps = 2 * epoch + 3
     place = stop if isinstance(stop, int) else epoch + (stop == "first of an epoch")
-    whole, path = Record(place, tmp_path / "part.ckpt"), tmp_path / "part.ckpt"
+    whole, path = Record(place, tmp_path / "part.safetensors"), tmp_path / "part.safetensors"
     model = small_model(data, optimizer=optimizer, dropout=0.2)
     train(model, data, steps, whole)
 

@@ -15,6 +15,7 @@ from torch.testing import assert_close
 from trainers import small_model, small_module
 
 from seqmodels import DamagedError, InputError, TextDataModule, fit, load
+from seqmodels.checkpoints.safetensors_io import read, write
 from seqmodels.cli.main import main
 from seqmodels.data import Replica
 from seqmodels.training.interruption import Stopped
@@ -48,7 +49,7 @@ def run(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def weights(run: Path, which: str = "last") -> dict[str, torch.Tensor]:
-    return torch.load(run / "checkpoints" / f"{which}.ckpt", weights_only=True)["state_dict"]
+    return read(run / "checkpoints" / f"{which}.safetensors")["state_dict"]
 
 
 def test_ctrl_c_saves_and_is_gone_on_with_from_the_command_line(text_file: Path, tmp_path: Path, run: Path) -> None:
@@ -57,7 +58,7 @@ def test_ctrl_c_saves_and_is_gone_on_with_from_the_command_line(text_file: Path,
     (stopped,) = tmp_path.glob("*/*")
     result = json.loads((stopped / "result.json").read_text())
     assert (result["steps"], result["ended"]) == (8, "SIGINT")
-    assert torch.load(stopped / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 8
+    assert read(stopped / "checkpoints" / "last.safetensors")["global_step"] == 8
     main(["fit", "--resume", str(stopped)])
     for which in ("last", "best"):
         for name, tensor in weights(run, which).items():
@@ -92,10 +93,10 @@ def test_longer_in_the_same_folder_and_a_branch_in_another(text_file: Path, tmp_
     run = begun(text_file, tmp_path)
     with pytest.raises(InputError, match="has spent this budget"):
         begun(text_file, tmp_path, resume=run)
-    best = (run / "checkpoints" / "best.ckpt").read_bytes()
-    branch = begun(text_file, tmp_path, max_steps=18, resume=run / "checkpoints" / "best.ckpt")
+    best = (run / "checkpoints" / "best.safetensors").read_bytes()
+    branch = begun(text_file, tmp_path, max_steps=18, resume=run / "checkpoints" / "best.safetensors")
     assert branch != run
-    assert (run / "checkpoints" / "best.ckpt").read_bytes() == best
+    assert (run / "checkpoints" / "best.safetensors").read_bytes() == best
     longer = begun(text_file, tmp_path, max_steps=18, resume=run)
     assert longer == run
     with (run / "metrics.csv").open(newline="") as file:
@@ -110,20 +111,20 @@ def test_only_one_at_a_time(text_file: Path, run: Path) -> None:
 
 def test_damaged_newest(text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = begun(text_file, tmp_path)
-    path = run / "checkpoints" / "last.ckpt"
+    path = run / "checkpoints" / "last.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     origin = find_origin(run)
-    assert origin.path.name == "previous.ckpt"
+    assert origin.path.name == "previous.safetensors"
     assert origin.content["global_step"] == 6
     warning = capsys.readouterr().err
     assert str(path) in warning
-    assert "previous.ckpt, the one before it" in warning
+    assert "previous.safetensors, the one before it" in warning
     begun(text_file, tmp_path, max_steps=18, resume=run)
     assert find_origin(run).content["global_step"] == 18
     assert capsys.readouterr().err.count("warning") == 1
     for name in ("last", "previous"):
-        (run / "checkpoints" / f"{name}.ckpt").write_bytes(b"")
-    with pytest.raises(DamagedError, match=r"previous\.ckpt"):
+        (run / "checkpoints" / f"{name}.safetensors").write_bytes(b"")
+    with pytest.raises(DamagedError, match=r"previous\.safetensors"):
         find_origin(run)
 
 
@@ -131,22 +132,22 @@ def test_what_a_killed_process_leaves(text_file: Path, tmp_path: Path) -> None:
     """Between two renames, and in the midst of writing."""
     run = begun(text_file, tmp_path)
     folder = run / "checkpoints"
-    (folder / "last.ckpt").rename(folder / "next.ckpt")
-    (folder / ".next.ckpt.123").write_bytes(b"half")
+    (folder / "last.safetensors").rename(folder / "next.safetensors")
+    (folder / ".next.safetensors.123").write_bytes(b"half")
     origin = find_origin(run)
-    assert (origin.path.name, origin.content["global_step"]) == ("next.ckpt", 12)
+    assert (origin.path.name, origin.content["global_step"]) == ("next.safetensors", 12)
     begun(text_file, tmp_path, max_steps=18, resume=run)
-    assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
+    assert sorted(path.stem for path in folder.iterdir()) == ["best", "last", "previous"]
     assert find_origin(run).content["global_step"] == 18
 
 
 def test_weights_alone_are_not_gone_on_with(text_file: Path, run: Path, tmp_path: Path) -> None:
-    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    content = read(run / "checkpoints" / "last.safetensors")
     del content["optimizer_states"]
-    torch.save(content, tmp_path / "weights.ckpt")
-    load(tmp_path / "weights.ckpt")
-    with pytest.raises(InputError, match="no optimiser to go on with"):
-        begun(text_file, tmp_path, resume=tmp_path / "weights.ckpt")
+    write(tmp_path / "weights.safetensors", content)
+    load(tmp_path / "weights.safetensors")
+    with pytest.raises(InputError, match="no optimizer state"):
+        begun(text_file, tmp_path, resume=tmp_path / "weights.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -200,10 +201,10 @@ def test_rewind(tmp_path: Path) -> None:
 )
 def test_crafted_parts_of_a_whole_file(text_file: Path, run: Path, tmp_path: Path, part: str, content: Any) -> None:
     """What neither checksums nor the record of this package tell."""
-    whole = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
-    torch.save(whole | {part: content}, tmp_path / "crafted.ckpt")
-    with pytest.raises(InputError, match=r"crafted\.ckpt"):
-        begun(text_file, tmp_path / "runs", max_steps=18, resume=tmp_path / "crafted.ckpt")
+    whole = read(run / "checkpoints" / "last.safetensors")
+    write(tmp_path / "crafted.safetensors", whole | {part: content})
+    with pytest.raises(InputError, match=r"crafted\.safetensors"):
+        begun(text_file, tmp_path / "runs", max_steps=18, resume=tmp_path / "crafted.safetensors")
 
 
 def test_skipped_step_and_a_signal(text_file: Path, tmp_path: Path) -> None:
@@ -222,13 +223,13 @@ def test_skipped_step_and_a_signal(text_file: Path, tmp_path: Path) -> None:
     origin = find_origin(stopped)
     assert origin.content["global_step"] == 8
     assert origin.content["seqmodels"]["skipped_in_a_row"] == 1
-    assert find_origin(stopped / "checkpoints" / "previous.ckpt").content["global_step"] == 6
+    assert find_origin(stopped / "checkpoints" / "previous.safetensors").content["global_step"] == 6
 
 
 def test_what_is_reported_is_what_was_saved(text_file: Path, tmp_path: Path) -> None:
     run = begun(text_file, tmp_path)
     result = json.loads((run / "result.json").read_text())
-    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["global_step"]
+    best = read(run / "checkpoints" / "best.safetensors")["global_step"]
     with (run / "metrics.csv").open(newline="") as file:
         figures = {int(row["step"]) + 1: row["val/nats_per_token"] for row in csv.DictReader(file)}
     assert result["val/nats_per_token"] == pytest.approx(float(figures[best]))

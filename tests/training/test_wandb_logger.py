@@ -131,7 +131,7 @@ def test_what_is_tracked(text_file: Path, tmp_path: Path, capsys: pytest.Capture
 
     (model,) = [artifact for artifact in of_kind(found, "artifact") if artifact.type == "model"]
     assert json.loads(model.metadata) == result
-    assert [entry.local_path for entry in model.manifest.contents] == [str(run / "checkpoints" / "best.ckpt")]
+    assert [entry.local_path for entry in model.manifest.contents] == [str(run / "checkpoints" / "best.safetensors")]
     assert "best" in model.aliases
     for artifact in of_kind(found, "artifact"):
         assert all(Path(entry.local_path).is_relative_to(run) for entry in artifact.manifest.contents)
@@ -197,7 +197,7 @@ def test_resumed_run_is_the_same_run(text_file: Path, tmp_path: Path, monkeypatc
     ours = of_kind(records(first), "run")[0]
     second = track(text_file, tmp_path, 8, resume=first)
     again = of_kind(records(second), "run")[0]
-    other = track(text_file, tmp_path, 12, resume=first / "checkpoints" / "best.ckpt", wandb_project="other")
+    other = track(text_file, tmp_path, 12, resume=first / "checkpoints" / "best.safetensors", wandb_project="other")
     apart = of_kind(records(other), "run")[0]
     assert (second, len(list(first.glob("wandb/*run-*")))) == (first, 2)
     assert other != first

@@ -41,9 +41,9 @@ def test_moving_average_is_what_is_saved_and_used(text_file: Path, tmp_path: Pat
         decay = min(0.5, (1 + number) / (10 + number))  # whole from the ninth step on
         average = decay * average + (1 - decay) * weights
     assert_close(flat(model), average)
-    assert_close(flat(load(run / "checkpoints" / "last.ckpt")), average)
+    assert_close(flat(load(run / "checkpoints" / "last.safetensors")), average)
     assert not torch.allclose(average, seen.weights[-1])
-    kept = read_checkpoint(run / "checkpoints" / "last.ckpt")["current_model_state"]  # to go on from
+    kept = read_checkpoint(run / "checkpoints" / "last.safetensors")["current_model_state"]  # to go on from
     assert_close(kept["head.bias"], seen.weights[-1][-len(kept["head.bias"]) :])
 
 
@@ -88,7 +88,7 @@ class Validations(pl.Callback):
 def test_resumed_with_its_average(
     text_file: Path, tmp_path: Path, average: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From a validation that was not the best: `last.ckpt` is of that one, and the mean of `stalled` has begun."""
+    """From a validation that was not the best: the last checkpoint is of that one; the mean of `stalled` has begun."""
     monkeypatch.setattr(StalledAverage.__init__, "__defaults__", ("val/nats_per_token", 1))
     settings = {"max_steps": 48, "validations": 16, "average": average, "clip": 0, "watch": False}
     settings["runs"] = str(tmp_path)
@@ -104,7 +104,7 @@ def test_resumed_with_its_average(
     worse = [n for n in range(2, 16) if whole.figures[n - 1] > min(whole.figures[: n - 1])]
     stop = worse[2]  # by then the mean has begun
     _, run = trained(Validations(stop))
-    record = read_checkpoint(run / "checkpoints" / "last.ckpt")
+    record = read_checkpoint(run / "checkpoints" / "last.safetensors")
     assert record["global_step"] == 3 * stop
     assert read_checkpoint(run)["global_step"] < 3 * stop
     assert int(record["averaging_state"]["n_averaged"]) > 1

@@ -1,0 +1,366 @@
+"""The one file format of checkpoints: safetensors, with everything that is no tensor as JSON in the metadata.
+
+A file is the length of the header (8 bytes), the header (JSON), and the bytes of all tensors:
+
+    {"__metadata__": {"checksum": ..., "checksums": ..., "content": ..., "format": "pt"}, NAME: {"dtype": ...}, ...}
+
+`checksum` is the CRC-32 of the length and of the header behind it, `checksums` has one for each tensor, so that whoever
+reads only the weights verifies only their bytes. `content` is the checkpoint as JSON, which refers to tensors by name.
+Nothing in a file is code, and a file from anywhere is read within limits.
+"""
+
+import json
+import math
+import mmap
+import re
+import struct
+import zipfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import torch
+from lightning.fabric.plugins import CheckpointIO
+from torch import Tensor
+
+from seqmodels.errors import DamagedError, InputError, one_line
+from seqmodels.files import DEPTH, atomic_writer, check_depth, check_regular, local, parse_json
+
+HEADER = 100_000_000
+"""Most bytes of a header, as in the safetensors library."""
+VALUES = 1_000_000
+"""Most values in the JSON of a header; a large Transformer with its optimizer has 50,000."""
+ALIGNMENT = 64
+"""Bytes. Matrix kernels may round differently where a tensor begins elsewhere."""
+ZIP_OUTLINE = 64 << 20
+"""Most bytes of what is no tensor in a file that `torch.save` wrote."""
+
+START = b'{"__metadata__":{"checksum":"'
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3":
+    torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64, "I64": torch.int64, "I32": torch.int32,
+    "I16": torch.int16, "I8": torch.int8, "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16,
+    "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+class SafetensorsCheckpointIO(CheckpointIO):
+    """Lightning's checkpoints in this format: `Trainer(plugins=[SafetensorsCheckpointIO()])`.
+
+    A file appears under its name only when all of it is on the disk. Checkpoints that Lightning itself wrote are read,
+    too, as far as they hold nothing but tensors and plain data.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            InputError: it cannot be written, or holds something else than tensors and plain data.
+        """
+        try:
+            write(local(path), checkpoint)
+        except OSError as error:
+            why = error.strerror or error
+            raise InputError(f"the checkpoint {str(path)!r} could not be saved ({why}); make room there") from error
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a whole checkpoint, on the CPU; see `read`."""
+        return read(local(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Delete a checkpoint."""
+        local(path).unlink(missing_ok=True)
+
+
+def write(path: Path, content: dict[str, Any], prefix: str = "") -> None:
+    """Write tensors and plain data, whole or not at all.
+
+    Args:
+        path: the file.
+        content: nested dicts, lists and tuples of tensors, None, bool, int, float and str. A tensor that occurs twice
+            is stored once.
+        prefix: left out at the beginning of the tensors' names, which are their paths such as `state_dict.head.bias`.
+
+    Raises:
+        InputError: something in it is none of these.
+        OSError: the disk is full, or the folder cannot be written to.
+    """
+    if wrong := [key for key in content if type(key) is not str]:
+        raise InputError(f"{wrong[0]!r:.80} is no name of a part of a checkpoint; expected str")
+    packing = _Packing(prefix)
+    packed = {key: packing.pack(value, (key,)) for key, value in content.items()}
+    # The more factors of two a size has, the earlier: so all large tensors begin at multiples of 64 bytes.
+    tensors = sorted(packing.tensors.items(), key=lambda item: -_alignment(item[1].nbytes))
+    metadata = {"checksum": "", "checksums": "", "content": json.dumps(packed, separators=(",", ":")), "format": "pt"}
+    table, place = dict[str, Any](), 0
+    for name, tensor in tensors:
+        offsets = [place, place := place + tensor.nbytes]
+        table[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
+
+    def header(checksums: list[int]) -> bytes:
+        metadata["checksums"] = "".join(f"{checksum:08x}" for checksum in checksums)
+        made = json.dumps({"__metadata__": metadata, **table}, separators=(",", ":")).encode()
+        end = made[len(START) :] + b" " * (-(len(made) + 16) % ALIGNMENT)
+        length = struct.pack("<Q", len(START) + 8 + len(end))
+        return length + START + b"%08x" % zlib.crc32(end, zlib.crc32(length)) + end
+
+    size = len(empty := header([0] * len(tensors)))
+    if size > HEADER or any(map(_has_too_many, (empty[8:].decode(), metadata["content"]))):
+        raise InputError(
+            f"beside its tensors, the checkpoint has {size:,} bytes; expected at most {HEADER:,}, and {VALUES:,} values"
+        )
+    check_depth(packed, "the checkpoint")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_writer(path) as file:
+        file.seek(size)
+        checksums = []
+        for _, tensor in tensors:
+            there = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+            data = there.reshape(-1).view(torch.uint8).numpy().data
+            checksums.append(zlib.crc32(data))
+            file.write(data)
+        file.seek(0)
+        file.write(header(checksums))
+
+
+def _alignment(size: int) -> int:
+    return min(size & -size, ALIGNMENT) or ALIGNMENT
+
+
+class _Packing:
+    """Content on its way to JSON.
+
+    Attributes:
+        tensors: by name, each once.
+        values: how many values there are so far, tensors included.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix, self.values = prefix, 0
+        self.tensors: dict[str, Tensor] = {}
+        self._names: dict[Any, str] = {}
+
+    def pack(self, value: Any, path: tuple[Any, ...]) -> Any:
+        """JSON for a value; see `_unpack`."""
+        self.values += 1
+        if len(path) > DEPTH or self.values > VALUES:
+            raise InputError(f"{_dotted(path):.80} is nested too deeply, or there are more than {VALUES:,} values")
+        kind = type(value)
+        if value is None or kind in (bool, int, str):
+            return value
+        if kind is float:
+            return value if math.isfinite(value) else {"$float": repr(value)}
+        if isinstance(value, Tensor):
+            return {"$tensor": self._named(value, path)}
+        if kind in (list, tuple):
+            parts = [self.pack(part, (*path, number)) for number, part in enumerate(value)]
+            return parts if kind is list else {"$tuple": parts}
+        if kind in (dict, OrderedDict):
+            packed: Any = {key: self.pack(part, (*path, key)) for key, part in value.items()}
+            if any(type(key) is not str or key.startswith("$") for key in packed):
+                packed = {"$dict": [[self.pack(key, (*path, key)), part] for key, part in packed.items()]}
+            if kind is OrderedDict:  # torch keeps the versions of modules beside their weights
+                packed = {"$ordered": [packed, self.pack(getattr(value, "_metadata", None), (*path, "_metadata"))]}
+            return packed
+        raise InputError(
+            f"{_dotted(path):.200} is a {kind.__name__}, which a checkpoint cannot hold; expected a tensor, None, "
+            "bool, int, float or str, or a list, tuple or dict of them"
+        )
+
+    def _named(self, tensor: Tensor, path: tuple[Any, ...]) -> str:
+        if tensor.layout is not torch.strided or tensor.is_meta or tensor.dtype not in NAMES:
+            raise InputError(
+                f"{_dotted(path):.200} is a tensor of {tensor.dtype}, {tensor.layout}, on {tensor.device}, which a "
+                "checkpoint cannot hold; expected a dense one of numbers"
+            )
+        place: Any = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        if place not in self._names or not tensor.numel():
+            name = _dotted(path).removeprefix(self.prefix).encode(errors="replace").decode()
+            while name in self.tensors or name == "__metadata__":
+                name += "+"
+            self._names[place], self.tensors[name] = name, tensor
+        return self._names[place]
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    return one_line(".".join(map(str, path)))
+
+
+class _Entry(NamedTuple):
+    """A tensor in the table of a file."""
+
+    dtype: torch.dtype
+    shape: list[int]
+    start: int
+    stop: int
+    checksum: int
+
+
+def read(path: Path, keys: Collection[str] | None = None) -> dict[str, Any]:
+    """Read tensors and plain data, verified, never code.
+
+    Args:
+        path: the file, one of this format or one that `torch.save` wrote; its first bytes say which.
+        keys: those of the content that are read; None for all. Tensors below other keys are not touched.
+
+    Returns:
+        The content. Tensors are on the CPU; those of this format are mapped from the file, copied when written to.
+
+    Raises:
+        DamagedError: the file is truncated, or its bits have changed.
+        InputError: it is not of this format, or asks for more than it holds.
+    """
+    size = check_regular(path)
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(4096)
+            if not beginning.strip(b"\0"):
+                raise DamagedError("it is empty, or zeros")
+            if beginning.startswith(b"PK\3\4"):
+                return _read_zip(path, size, keys)
+            file.seek(0)
+            header = _read_header(file, size)
+            mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
+        content, table = _parse_header(header, size)
+        tensors: dict[str, Tensor] = {}
+
+        def tensor(name: str) -> Tensor:
+            if name not in tensors:
+                entry = table[name]
+                if zlib.crc32(memoryview(mapped)[entry.start : entry.stop]) != entry.checksum:
+                    raise DamagedError(f"the checksum of {name!r:.80} is wrong")
+                tensors[name] = _tensor(mapped, entry)
+            return tensors[name]
+
+        return {key: _unpack(value, tensor) for key, value in content.items() if keys is None or key in keys}
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
+    except DamagedError as error:
+        raise DamagedError(
+            f"{str(path)!r} cannot be read: it is truncated or damaged, since {error}; take another checkpoint of its "
+            "run, or an older copy"
+        ) from error
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+        why = one_line(str(error)) if isinstance(error, InputError) else "its parts do not fit one another"
+        raise InputError(
+            f"{str(path)!r} cannot be read as a checkpoint: {why:.300}; expected checkpoints/best.safetensors or "
+            "last.safetensors of a run"
+        ) from error
+
+
+def _read_header(file: BinaryIO, size: int) -> bytes:
+    """The header of an open file, its checksum verified."""
+    length, start = file.read(8), file.read(len(START))
+    if sum(one != other for one, other in zip(start, START, strict=False)) > 4:
+        raise InputError("it was not written by this package")
+    there = struct.unpack("<Q", length)[0] if start == START else 0
+    if not len(START) + 8 <= there <= size - 8:
+        raise DamagedError("its header does not lie within it")
+    if there > HEADER:
+        raise InputError(f"its header has {there:,} bytes, and at most {HEADER:,} are read")
+    checksum, end = file.read(8), file.read(there - len(START) - 8)
+    if checksum != b"%08x" % zlib.crc32(end, zlib.crc32(length)):
+        raise DamagedError("the checksum of its header is wrong")
+    return start + checksum + end
+
+
+def _parse_header(header: bytes, size: int) -> tuple[dict[str, Any], dict[str, _Entry]]:
+    """The content as it is packed, and the table of tensors, which lie one behind the other to the end of the file."""
+    table = _json(header.decode(), "its header")
+    metadata = table.pop("__metadata__")
+    content, checksums = _json(metadata["content"], "its content"), bytes.fromhex(metadata["checksums"])
+    if not isinstance(content, dict) or len(checksums) != 4 * len(table):
+        raise InputError("its content is no object, or there is not one checksum for each tensor")
+    first, place, entries = 8 + len(header), 0, dict[str, _Entry]()
+    for (name, found), (checksum,) in zip(table.items(), struct.iter_unpack(">I", checksums), strict=True):
+        dtype, shape, (start, stop) = DTYPES[found["dtype"]], found["shape"], found["data_offsets"]
+        numbers = (*shape, start, stop)
+        if len(numbers) > 32 or not all(type(number) is int and 0 <= number < 1 << 48 for number in numbers):
+            raise InputError(f"{name!r:.80} has a shape or place that no tensor has")
+        if start != place or stop - start != math.prod(shape) * dtype.itemsize:
+            raise InputError(f"{name!r:.80} does not lie behind the tensor before it, or has another size")
+        place = stop
+        entries[name] = _Entry(dtype, shape, first + start, first + stop, checksum)
+    if first + place != size:
+        raise DamagedError(f"its tensors end at byte {first + place:,}, and it has {size:,}")
+    return content, entries
+
+
+def _json(text: str, name: str) -> Any:
+    """JSON that takes little more memory than its text."""
+    if _has_too_many(text):
+        raise InputError(f"{name} has more than {VALUES:,} values")
+    return parse_json(text, name)
+
+
+def _has_too_many(text: str) -> bool:
+    """Whether JSON has more than `VALUES` values; those within strings, such as a tokenizer, do not count."""
+
+    def count(text: str) -> int:
+        return sum(map(text.count, "[{,"))
+
+    return count(text) > VALUES and count(re.sub(r'"[^"\\]*(?:\\.[^"\\]*)*"', "", text)) > VALUES
+
+
+def _tensor(mapped: mmap.mmap, entry: _Entry) -> Tensor:
+    """A tensor in a mapped file; copied where it begins at a place that torch would not have chosen."""
+    if entry.start == entry.stop:
+        return torch.empty(entry.shape, dtype=entry.dtype)
+    raw = torch.frombuffer(mapped, dtype=torch.uint8, count=entry.stop - entry.start, offset=entry.start)
+    return (raw.clone() if raw.data_ptr() % ALIGNMENT else raw).view(entry.dtype).reshape(entry.shape)
+
+
+def _unpack(value: Any, tensor: Callable[[str], Tensor]) -> Any:
+    """What `_Packing.pack` made JSON of."""
+    if isinstance(value, list):
+        return [_unpack(part, tensor) for part in value]
+    if not isinstance(value, dict):
+        return value
+    match value:
+        case {"$tensor": str(name), **rest} if not rest:
+            return tensor(name)
+        case {"$float": "nan" | "inf" | "-inf" as name, **rest} if not rest:
+            return float(name)
+        case {"$tuple": list(parts), **rest} if not rest:
+            return tuple(_unpack(part, tensor) for part in parts)
+        case {"$dict": list(pairs), **rest} if not rest:
+            made = {_unpack(key, tensor): _unpack(part, tensor) for key, part in pairs}
+            if len(made) == len(pairs) and not any(isinstance(key, Tensor) for key in made):
+                return made
+        case {"$ordered": [dict(parts), versions], **rest} if not rest:
+            ordered = OrderedDict(_unpack(parts, tensor))
+            if versions is not None:
+                ordered._metadata = _unpack(versions, tensor)  # type: ignore[attr-defined]
+            return ordered
+        case _ if not any(key.startswith("$") for key in value):
+            return {key: _unpack(part, tensor) for key, part in value.items()}
+    raise InputError(f"its content has {str(value)!r:.80}, which is not known")
+
+
+def _read_zip(path: Path, size: int, keys: Collection[str] | None) -> dict[str, Any]:
+    """The content of a file that `torch.save` wrote, within limits."""
+    try:
+        with zipfile.ZipFile(path) as container:
+            entries = container.infolist()
+            if any(entry.compress_type for entry in entries) or sum(entry.file_size for entry in entries) > size:
+                raise InputError("it is compressed, or has entries larger than the file")
+            if any(entry.file_size > ZIP_OUTLINE for entry in entries if entry.filename.endswith("data.pkl")):
+                raise InputError(f"it has more than {ZIP_OUTLINE:,} bytes beside its tensors")
+            if (bad := container.testzip()) is not None:
+                raise DamagedError(f"the checksum of {bad!r:.80} is wrong")
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (InputError, OSError):
+        raise
+    except zipfile.BadZipFile as error:
+        raise DamagedError("its table of contents cannot be read") from error
+    except Exception as error:
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        raise InputError(f"it holds more than tensors and plain data{(code and f', {code[1]}') or ''}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"it holds a {type(content).__name__}")
+    content = {key: value for key, value in content.items() if keys is None or key in keys}
+    _Packing().pack(content, ())  # which refuses all but plain data, and parts that hold themselves
+    return content
