@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from benchmarks import batches, beam, cells, gpu, safety, sampling, scale, trainer, translation, watching
+from benchmarks import batches, beam, cells, diagnostics, gpu, safety, sampling, scale, trainer, translation
 from benchmarks.ceiling import ceiling
 from benchmarks.measure import Topic
 from benchmarks.page import write_page
 from seqmodels.environment import describe_environment
 
-ON_CPU = ("trainer", "batches", "cells", "sampling", "translation", "beam", "watching", "safety", "scale")
+ON_CPU = ("trainer", "batches", "cells", "sampling", "translation", "beam", "diagnostics", "safety", "scale")
 TOPICS = (*ON_CPU, "gpu")
 
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "sampling": sampling.run,
         "translation": translation.run,
         "beam": beam.run,
-        "watching": watching.run,
+        "diagnostics": diagnostics.run,
         "safety": safety.run,
         "scale": scale.run,
         "gpu": gpu.run,

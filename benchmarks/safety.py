@@ -18,7 +18,7 @@ from benchmarks.measure import Comparison, made_up_text
 from seqmodels import LSTM, LanguageModel, TextDataModule, fit
 from seqmodels.checkpoints.load import checkpoint_path
 from seqmodels.training.checkpoint_callback import Checkpoints
-from seqmodels.training.nonfinite_steps import BadSteps
+from seqmodels.training.nonfinite_steps import NonfiniteSteps
 
 EVERY = 200
 """Steps between two checkpoints: of the main recipe ten seconds, where ten minutes are usual."""
@@ -96,7 +96,7 @@ class _Turns(pl.Callback):
         with (
             _timed_saves(self.saves),
             mock.patch.object(Checkpoints, "on_train_batch_end", self._in_turns(Checkpoints.on_train_batch_end)),
-            mock.patch.object(BadSteps, "on_train_batch_end", self._in_turns(BadSteps.on_train_batch_end)),
+            mock.patch.object(NonfiniteSteps, "on_train_batch_end", self._in_turns(NonfiniteSteps.on_train_batch_end)),
         ):
             yield
 

@@ -96,7 +96,8 @@ def _of_processes(text: Path, processes: int, steps: int) -> float:
             "--data", str(text), "--tokenizer", "char", "--carry",
             "--batch-size", "16", "--length", "64", "--backbone", "LSTM", "--backbone.input-size", "128",
             "--backbone.hidden-size", "256", "--backbone.num-layers", "2", "--max-steps", str(steps),
-            "--validations", "1", "--devices", str(processes), "--accelerator", "cpu", "--no-watch", "--runs", runs,
+            "--validations", "1", "--devices", str(processes), "--accelerator", "cpu", "--no-diagnostics",
+            "--runs", runs,
         ]  # fmt: skip
         subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         (log,) = Path(runs).rglob("metrics.csv")

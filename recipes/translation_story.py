@@ -63,7 +63,9 @@ def main(
             else (GRU(256, 256 if STORY[name].get("bidirectional") is False else 128), GRU(256, 256))
         )
         model = Translator(encoder, decoder, pairs.tokenizer, **STORY[name], **ALL)
-        run = str(fit(model, pairs, max_steps=max_steps, validations=2, precision=precision, watch=False, runs=runs))
+        run = str(
+            fit(model, pairs, max_steps=max_steps, validations=2, precision=precision, diagnostics=False, runs=runs)
+        )
         return test_translations(
             run, load_with_origin(run), None, None, None, Beam(), bf16=False, int8=False, json=False
         ) | {"run": run}

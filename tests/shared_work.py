@@ -31,7 +31,7 @@ from seqmodels.data import SequenceDataModule
 from seqmodels.tasks import SequenceTask
 
 STEPS = 20
-WATCHED = ("fsdp-lstm", "fsdp-attends")
+WITH_DIAGNOSTICS = ("fsdp-lstm", "fsdp-attends")
 """Cases whose gradients and spectra are looked at, which takes longer than training."""
 Built = tuple[SequenceTask, SequenceDataModule]
 
@@ -118,7 +118,7 @@ def run(name: str, folder: Path, processes: int, resume: Path | None = None) -> 
     half = Record(STEPS // 2, runs / f"{name}.safetensors")
     return fit(
         task, data, max_steps=STEPS, validations=1, devices=processes, accelerator="cpu", runs=str(runs / name),
-        watch=name in WATCHED, callbacks=(half, Held(folder / "held" / name)), resume=resume, **settings,
+        diagnostics=name in WITH_DIAGNOSTICS, callbacks=(half, Held(folder / "held" / name)), resume=resume, **settings,
         **case.settings,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from benchmarks import batches, beam, cells, ctranslate, gpu, safety, sampling, scale, trainer, translation, watching
+from benchmarks import batches, beam, cells, ctranslate, gpu, safety, sampling, scale, trainer, translation, diagnostics
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, compare, made_up_text, per_second
 from seqmodels.batch import BOS, EOS, IGNORE, Batch
@@ -36,7 +36,7 @@ TOPICS = {
     "cells": (cells.run, 5, 5),
     "sampling": (sampling.run, 8, 8),
     "translation": (translation.run, 1, 1),
-    "watching": (watching.run, 6, 0),
+    "diagnostics": (diagnostics.run, 6, 0),
     "safety": (safety.run, 2, 2),
     "beam": (beam.run, 1 + multiplies_bf16("cpu"), 1 + multiplies_bf16("cpu")),
     "scale": (scale.run, 2 * 5 * 2 + 1, 1),
@@ -106,7 +106,7 @@ def test_the_rival_reads_the_same_batches() -> None:
 
 def test_cost_of_analyses() -> None:
     """Five at doubling steps up to 1,600 and one at the end, each as long as two steps: 12 of 3,000."""
-    assert watching.percent(2.0, [0.5, 1.5]) == pytest.approx(0.4)
+    assert diagnostics.percent(2.0, [0.5, 1.5]) == pytest.approx(0.4)
 
 
 def test_the_plain_network_is_as_large() -> None:

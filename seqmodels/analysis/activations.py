@@ -95,7 +95,7 @@ def activations(
     most: int = MOST,
     span: int = SPAN,
     context: int = CONTEXT,
-    watch: Callable[[list[list[Read]]], Iterable[list[Read]]] = iter,
+    progress: Callable[[list[list[Read]]], Iterable[list[Read]]] = iter,
 ) -> Activations:
     """Read texts, each from its start, and keep what the units do.
 
@@ -110,7 +110,7 @@ def activations(
         most: how many activations to keep at most.
         span: into how many tokens a text is cut that is read side by side; with fewer, a short text is read faster.
         context: how many tokens before them are read for their state.
-        watch: called with the batches to be read; gives them one by one, and may show how far it is.
+        progress: wraps the batches that are read, such as by a progress bar.
 
     Raises:
         InputError: there is no such unit, or no text.
@@ -125,7 +125,7 @@ def activations(
     kept, names, values = torch.tensor([]), tuple[str, ...](), torch.tensor([])
     columns: Tensor | None = None
     with evaluating(task):
-        for batch in watch(_batches([ids for ids, _ in encoded], task.backbone.max_length, span, context)):
+        for batch in progress(_batches([ids for ids, _ in encoded], task.backbone.max_length, span, context)):
             for own, states, found in _read(task, batch, device):
                 if not names:
                     names = tuple(f"{name}.{number}" for name, wide in found for number in range(wide))

@@ -62,9 +62,9 @@ def neurons(
     texts, origin = _held_out(run, model, data, split, characters)
     task.to("cuda" if choose_accelerator("auto", 1) == "gpu" else "cpu")
     known = labels(texts, _chosen(label, labels_of(texts)))
-    found = activations(task, texts, unit, watch=partial(_watched, "reading"))
+    found = activations(task, texts, unit, progress=partial(_progress, "reading"))
     ranking = rank(found, known)
-    fresh = activations(untrained(task), texts, unit, watch=partial(_watched, "reading, untrained"))
+    fresh = activations(untrained(task), texts, unit, progress=partial(_progress, "reading, untrained"))
     console = Console(highlight=False)
     console.print(f"{origin}, {sum(map(len, texts)):,} characters, {len(found.units):,} units")
     console.print(_table(ranking, rank(fresh, known)))
@@ -135,10 +135,10 @@ def _imported(name: str) -> Label | None:
     return label
 
 
-def _watched(what: str, batches: list[list[Read]]) -> Iterable[list[Read]]:
+def _progress(label: str, batches: list[list[Read]]) -> Iterable[list[Read]]:
     """A bar where there is a terminal."""
     console = Console(file=sys.stderr)
-    return track(batches, what, console=console, transient=True, disable=not sys.stderr.isatty())
+    return track(batches, label, console=console, transient=True, disable=not sys.stderr.isatty())
 
 
 def _table(ranking: Mapping[str, list[Neuron]], untrained: Mapping[str, list[Neuron]]) -> Table:

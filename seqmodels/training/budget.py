@@ -1,4 +1,4 @@
-"""How long a run may take, how much of that is over, and when it is time to validate."""
+"""The budget of a training in minutes, steps or tokens, and the validations within it."""
 
 import sys
 import time
@@ -13,32 +13,31 @@ from seqmodels.tasks.training_state import RECORD
 
 
 def between_steps(trainer: pl.Trainer) -> bool:
-    """Whether the batch that has just been trained on completed a step: no gradient waits for others to join it."""
+    """Whether the last batch completed a step, so that no accumulated gradients are pending."""
     progress = trainer.fit_loop.epoch_loop.batch_progress
     return progress.is_last_batch or progress.current.ready % trainer.accumulate_grad_batches == 0
 
 
 class Budget(pl.Callback):
-    """Ends a run after minutes, steps or tokens, whichever comes first, and validates at even shares of it.
+    """Ends a training after minutes, steps or tokens, whichever comes first, with validations at even distances.
 
-    The task is told the share that is spent, which its learning rate follows. Minutes are those of rank 0 from the
-    first step on, validation and samples included, so that all ranks stop, validate and slow down at the same step; a
-    resumed run goes on from the time that was spent, and where a validation was due or had not ended, begins with it.
-    The trainer needs `val_check_interval=Budget.NEVER` and `check_val_every_n_epoch=None`, which leaves validation to
-    the budget.
+    The learning rate follows the fraction that is spent. Minutes are measured on rank 0 from the first step on,
+    validation and samples included, so that all ranks stop and validate at the same step. A resumed run continues with
+    the time spent, and begins with a validation that was due. The trainer needs `val_check_interval=Budget.NEVER` and
+    `check_val_every_n_epoch=None`.
 
     Args:
-        minutes: how long to train; None for as long as it takes.
-        steps: how many steps of the optimiser; None for as many as there is time for.
-        tokens: how many tokens to train on, over all ranks; None for as many as there is time for.
-        validations: how often to validate; the last time is at the end.
+        minutes: of training; None for no limit.
+        steps: of the optimizer; None for no limit.
+        tokens: of all ranks; None for no limit.
+        validations: their number; the last one is at the end.
 
     Raises:
-        InputError: neither minutes nor steps nor tokens are given, or something is not positive.
+        InputError: there is no limit, or a number is not positive.
     """
 
     NEVER = sys.maxsize
-    """Batches between validations that Lightning starts by itself."""
+    """Batches between validations that Lightning starts."""
 
     def __init__(
         self, minutes: float | None = None, steps: int | None = None, tokens: int | None = None, validations: int = 1
@@ -56,45 +55,46 @@ class Budget(pl.Callback):
         self.spent = 0.0
         self.validated = 0
         self.due = False
-        """Whether a validation is to come before the next step."""
+        """Whether a validation comes before the next step."""
         self._began = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self._began = time.monotonic() - self.spent
-        share = self._tell(trainer, pl_module)
-        self.validated = int(share * self.validations)  # as a resumed run has
-        if share >= 1:
+        fraction = self._update(pl_module)
+        self.validated = int(fraction * self.validations)  # by a resumed run
+        if fraction >= 1:
             trainer.should_stop = True
 
     def catch_up(self, trainer: pl.Trainer) -> None:
-        """Do the validation that a resumed run begins with, if it does; once all callbacks have begun."""
+        """Validate if a resumed run begins with it; called once all callbacks have begun."""
         if self.due:
             _validate(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Read the clock, tell the task, and see what is due."""
+        """Update the budget; stop or validate if it is time."""
         self.spent = time.monotonic() - self._began
         if trainer.world_size > 1 and self.seconds < float("inf"):
-            shared = torch.tensor(self.spent, device=trainer.strategy.root_device)
-            torch.distributed.broadcast(shared, src=0)
-            self.spent = float(shared)
-        share = self._tell(trainer, pl_module)
+            seconds = torch.tensor(self.spent, device=trainer.strategy.root_device)
+            torch.distributed.broadcast(seconds, src=0)
+            self.spent = float(seconds)
+        fraction = self._update(pl_module)
         trainer.val_check_batch = self.NEVER
         if not between_steps(trainer):
             return
-        if share >= 1:
+        if fraction >= 1:
             trainer.should_stop = True  # Lightning validates once more before it stops
-        if share * self.validations >= self.validated + 1:
-            self.validated = int(share * self.validations)
+        if fraction * self.validations >= self.validated + 1:
+            self.validated = int(fraction * self.validations)
             self.due = True
             trainer.val_check_batch = trainer.fit_loop.epoch_loop.total_batch_idx + 1  # which this batch completes
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """It is no longer due."""
+        """The validation is no longer due."""
         self.due = False
 
-    def _tell(self, trainer: pl.Trainer, task: pl.LightningModule) -> float:
+    def _update(self, task: pl.LightningModule) -> float:
+        """Tell the task the budget; returns the fraction that is spent."""
         assert isinstance(task, SequenceTask)
         task.budget = self.spent / self.seconds, self.steps, self.tokens
         return task.run_fraction
@@ -105,13 +105,13 @@ class Budget(pl.Callback):
         pl_module.budget = None
 
     def is_spent(self, checkpoint: dict[str, Any]) -> bool:
-        """Whether a run that goes on from a checkpoint has nothing left to train."""
+        """Whether a run that resumes a checkpoint has nothing left to train."""
         spent = checkpoint["callbacks"].get(self.state_key, {}).get("spent", 0.0)
         tokens = checkpoint[RECORD]["tokens_seen"]
         return bool(spent >= self.seconds or checkpoint["global_step"] >= self.steps or tokens >= self.tokens)
 
     def spent_by(self, checkpoint: dict[str, Any]) -> str:
-        """What a checkpoint has taken of it, for people."""
+        """Steps, tokens and minutes of a checkpoint in words."""
         minutes = checkpoint["callbacks"].get(self.state_key, {}).get("spent", 0.0) / 60
         return (
             f"{checkpoint['global_step']:,} steps, {checkpoint[RECORD]['tokens_seen']:,} tokens, {minutes:,.1f} minutes"
@@ -122,12 +122,12 @@ class Budget(pl.Callback):
         return {"spent": self.spent, "due": self.due}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore them."""
         self.spent, self.due = state_dict["spent"], state_dict["due"]
 
 
 def _validate(trainer: pl.Trainer) -> None:
-    """Validate outside of an epoch, as at the end of the step before."""
+    """Validate between two epochs or steps."""
     loop = trainer.fit_loop.epoch_loop.val_loop
     loop.restarting = False  # from its first batch
     trainer.validating = True

@@ -1,4 +1,4 @@
-"""Scoring a text with a trained model: how it is read, and the figures with all that is needed to compare them."""
+"""Evaluation of language models on a text: in lanes or windows, with or without dynamic evaluation."""
 
 import itertools
 import sys
@@ -16,23 +16,21 @@ from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.dynamic_evaluation import Dynamic, dynamic_evaluation
 
 LANES, PIECE = 8, 20
-"""In how many lanes a text is read where the state is carried, and how many tokens dynamic evaluation learns from."""
+"""Default number of lanes with a carried state, and of tokens that dynamic evaluation learns from at a time."""
 
 STATISTICS = 200
-"""Batches of the training text from which dynamic evaluation learns how large gradients are."""
+"""Batches of the training text from which dynamic evaluation estimates the size of gradients."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a text is read that is scored; every token is scored once in any case.
+    """How a text is read to be scored; every token is scored once in any case.
 
     Attributes:
-        lanes: with the state carried, in how many lanes; the first token of each has no context.
-        stride: in windows, how many tokens each scores but the first; those before them are context.
-        dynamic: the model learns from the text after each piece was scored, in a single lane or window after window.
-        piece: with dynamic and the state carried, how many tokens it learns from at a time.
-
-    None stands for the usual: 8 lanes, windows side by side, 20 tokens a piece.
+        lanes: with a carried state, the number of lanes; the first token of each has no context. Default 8.
+        stride: with windows, the tokens that each scores but the first; earlier ones are context. Default: all.
+        dynamic: the model learns from each piece after it was scored, in a single lane or window after window.
+        piece: with dynamic evaluation and a carried state, the tokens it learns from at a time. Default 20.
 
     Raises:
         InputError: a number is not positive.
@@ -49,12 +47,12 @@ class Reading:
                 raise InputError(f"{name}={value} was given; expected at least 1")
 
     def batches(self, data: TextDataModule, split: str) -> Batches:
-        """The batches in which a split is read."""
+        """The batches of a split."""
         for given, name, use, remedy in (
             (data.carry and self.stride, "stride", "windows, and here the state is carried", "--no-carry"),
             (not data.carry and self.lanes, "lanes", "a state that is carried, and here are windows", "--carry"),
             (not data.carry and self.piece, "dynamic_piece", "a state that is carried", "--stride"),
-            (self.dynamic and self.lanes, "lanes", "a text read side by side, and dynamic reads it as one", "no lanes"),
+            (self.dynamic and self.lanes, "lanes", "parallel lanes, and dynamic evaluation reads one", "no lanes"),
             (not self.dynamic and self.piece, "dynamic_piece", "dynamic evaluation", "--dynamic"),
         ):
             if given:
@@ -64,7 +62,7 @@ class Reading:
         return data.scored_batches(split, lanes=1, stride=self.stride, piece=self.piece or PIECE, rows=1)
 
     def describe(self, data: TextDataModule) -> str:
-        """What the model sees before a token, in words."""
+        """The context of a token, in words."""
         stride = self.stride or data.length
         if data.carry:
             lanes = 1 if self.dynamic else self.lanes or LANES
@@ -83,10 +81,10 @@ def evaluate(
 
     Args:
         task: the model.
-        data: the text, and with its `carry` and `length` how it is read.
-        split: which part of the text.
-        reading: how it is read.
-        trained_on: for dynamic evaluation, the data of its training.
+        data: the text; its `carry` and `length` apply.
+        split: of the text.
+        reading: see `Reading`.
+        trained_on: the training data, for dynamic evaluation.
 
     Raises:
         InputError: the reading does not fit the data, or dynamic evaluation diverged.
@@ -107,7 +105,7 @@ def evaluate(
         named = {name.removeprefix("test/"): float(figure) for name, figure in figures.items()}
         return _of_text(data, split, {**named, "tokens": int(task.scores.tokens)})
     if trained_on is None:
-        raise InputError("dynamic evaluation needs the text of training to know how large gradients are")
+        raise InputError("dynamic evaluation needs the training text to estimate the size of gradients")
     task.to("cuda" if accelerator == "gpu" else "cpu")
     statistics = itertools.islice(loader(trained_on.training_batches(Replica())), STATISTICS)
     scores = None
@@ -123,14 +121,14 @@ def evaluate(
     assert scores is not None
     if not scores.nats.isfinite():
         raise InputError(
-            f"the model lost itself as it learned from the text, at lr={reading.dynamic.lr}; give a lower --dynamic-lr"
+            f"the model diverged as it learned from the text, at lr={reading.dynamic.lr}; give a lower --dynamic-lr"
         )
     named = {name: float(figure) for name, figure in scores.compute().items()}
     return _of_text(data, split, {**named, "tokens": int(scores.tokens)})
 
 
 def _of_text(data: TextDataModule, split: str, figures: dict[str, float]) -> dict[str, float]:
-    """Bits by the length of the text itself where all of it was scored: words leave out some of its white space."""
+    """Figures with bits per byte of the whole text, since tokens of words leave out some white space."""
     if data.scored_targets != "all":
         return figures
     facts, nats = data.facts(split), figures["nats_per_token"] * figures["tokens"]

@@ -20,14 +20,14 @@ from seqmodels.training.budget import Budget
 from seqmodels.training.checkpoint_callback import Checkpoints, RunCheckpointIO
 from seqmodels.training.csv_logger import CSVLog
 from seqmodels.training.interruption import Signals, Stopped, early_end, requeue, run_of_this_job
-from seqmodels.training.nonfinite_steps import BadSteps
+from seqmodels.training.nonfinite_steps import NonfiniteSteps
 from seqmodels.training.precision import choose_precision
 from seqmodels.training.progress import ProgressLine
 from seqmodels.training.resume import check_batches, check_same, held_origin, rewind
 from seqmodels.training.run_folder import held, known_to_all, make_folder
 from seqmodels.training.run_summary import announce, describe, finish, size
 from seqmodels.training.strategy import StrategyName, compile_steps, leave_group, make_strategy
-from seqmodels.training.wandb_logger import settle, tracked
+from seqmodels.training.wandb_logger import plan_tracking, tracking
 from seqmodels.training.weight_averaging import Average, make_average
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
@@ -42,7 +42,7 @@ def fit(
     max_tokens: int | None = None,
     validations: int = 6,
     save_minutes: float = 10.0,
-    max_bad_steps: int = 10,
+    max_nonfinite_steps: int = 10,
     average: Average = "none",
     ema_decay: float = 0.999,
     clip: float = 1.0,
@@ -55,7 +55,7 @@ def fit(
     strategy: StrategyName = "auto",
     accelerator: str = "auto",
     prompt: str = "",
-    watch: bool = True,
+    diagnostics: bool = True,
     runs: str = "runs",
     resume: str | Path | None = None,
     wandb: bool = False,
@@ -79,7 +79,7 @@ def fit(
         max_tokens: how many tokens to train on at most.
         validations: how often to validate on the way, at even distances; the last time is at the end.
         save_minutes: how often to save a checkpoint on the way between validations, each of which begins with one.
-        max_bad_steps: a step whose loss or gradient is not finite is skipped, and after so many in a row training ends.
+        max_nonfinite_steps: steps whose loss or gradient is not finite are skipped; so many in a row end training.
         average: what is validated and saved: none for the last weights, ema for a moving average of them, stalled for
             their mean since validation stopped improving (with sgd and a constant schedule, that of AWD-LSTM).
         ema_decay: of the moving average; it reaches back over about 1 / (1 - decay) steps, and over a tenth of those
@@ -96,7 +96,7 @@ def fit(
             and of what AdamW keeps; auto for ddp where there are several devices.
         accelerator: cpu or gpu; auto for a GPU where there is one.
         prompt: what the samples continue.
-        watch: whether to measure, at growing steps, how far back gradients reach, and the spectra of recurrent maps.
+        diagnostics: log the gradient horizon and the spectra of recurrent matrices after steps 100, 200, 400, ...
         runs: the folder in which run folders are made.
         resume: a run folder, which goes on from its newest checkpoint that is whole, or a checkpoint, from which a run
             in a folder of its own begins; to the end of the budget given here.
@@ -122,7 +122,7 @@ def fit(
     budget = Budget(max_minutes, max_steps, max_tokens, validations)
     averages = make_average(average, ema_decay, validations)
     positive = {"accumulate": accumulate, "devices": devices, "nodes": nodes}
-    for name, value in {**positive, "save_minutes": save_minutes, "max_bad_steps": max_bad_steps}.items():
+    for name, value in {**positive, "save_minutes": save_minutes, "max_nonfinite_steps": max_nonfinite_steps}.items():
         if value <= 0:
             raise InputError(f"{name}={value} was given; expected more than 0")
     if clip < 0:
@@ -154,7 +154,7 @@ def fit(
         task.check(data, prompt)
         folder = origin.folder if origin else None
         # A single checkpoint begins a run of its own, in W&B too.
-        plan = settle(wandb_project, wandb_name, wandb_group, wandb_tags, folder) if wandb else None
+        plan = plan_tracking(wandb_project, wandb_name, wandb_group, wandb_tags, folder) if wandb else None
         if folder is None:
             folder = make_folder(Path(runs), type(task).__name__, task.name, data.data, data.seed)
             stack.enter_context(held(folder))
@@ -172,7 +172,7 @@ def fit(
             before = origin.folder if origin else None
             precision, why = choose_precision(task, batches[0, 0], accelerator, before, devices * nodes)
         stack.enter_context(quiet())
-        trackers = stack.enter_context(tracked(plan, folder, recorded | {"parameters": size(task)}))
+        trackers = stack.enter_context(tracking(plan, folder, recorded | {"parameters": size(task)}))
         trainer = pl.Trainer(
             default_root_dir=folder,
             max_epochs=-1,
@@ -192,9 +192,9 @@ def fit(
             callbacks=[
                 budget,
                 *averages,
-                BadSteps(folder / "bad_steps.jsonl", max_bad_steps),
+                NonfiniteSteps(folder / "nonfinite_steps.jsonl", max_nonfinite_steps),
                 _writes(folder, data, prompt),
-                *_watches(watch, callbacks),
+                *_diagnostics(diagnostics, callbacks),
                 ProgressLine(facts.tokens / facts.characters),
                 *callbacks,
                 checkpoints,
@@ -246,7 +246,7 @@ def _writes(folder: Path, data: SequenceDataModule, prompt: str) -> pl.Callback:
     return Samples(folder / "samples.md", prompt)
 
 
-def _watches(watch: bool, given: tuple[pl.Callback, ...]) -> list[pl.Callback]:
-    """What looks at the model while it learns; what the user gave takes the place of ours."""
-    ours: list[pl.Callback] = [GradientHorizon(), Spectra()] if watch else []
+def _diagnostics(wanted: bool, given: tuple[pl.Callback, ...]) -> list[pl.Callback]:
+    """Callbacks for diagnostics, unless the user gave some of the same class."""
+    ours: list[pl.Callback] = [GradientHorizon(), Spectra()] if wanted else []
     return [callback for callback in ours if type(callback) not in {type(other) for other in given}]

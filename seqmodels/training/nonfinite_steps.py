@@ -1,4 +1,4 @@
-"""Steps that were skipped, since a loss or gradient was not finite: which batches they were, and when it is enough."""
+"""Steps that are skipped because a loss or gradient is not finite: their batches, and the end after too many."""
 
 import json
 import math
@@ -15,16 +15,16 @@ from seqmodels.tasks.base import SequenceTask
 from seqmodels.training.budget import between_steps
 
 
-class BadSteps(pl.Callback):
-    """Writes down the batches of steps that the task skipped, and ends a training in which there are only such.
+class NonfiniteSteps(pl.Callback):
+    """Records the batches of steps that the task skipped, and stops a training after too many in a row.
 
-    A line of JSON for each batch of a skipped step: `step`, `epoch` and `batch`, by which
-    `data.training_batches()[epoch, batch]` is that batch again, the `rank` that read it, its `loss`, the norm of the
-    step's `gradient`, and the token ids of its `inputs`.
+    Each batch of a skipped step is a line of JSON: `step`, `epoch` and `batch`, with which
+    `data.training_batches()[epoch, batch]` is that batch, the `rank` that read it, its `loss`, the norm of the
+    `gradient` of the step, and the token ids of its `inputs`.
 
     Args:
-        path: where they are written.
-        limit: after how many skipped steps in a row training ends.
+        path: the file of these lines.
+        limit: the number of skipped steps in a row that ends the training.
 
     Raises:
         InputError: the limit is not positive.
@@ -32,17 +32,17 @@ class BadSteps(pl.Callback):
 
     def __init__(self, path: Path, limit: int) -> None:
         if limit < 1:
-            raise InputError(f"max_bad_steps={limit} was given; expected at least 1")
+            raise InputError(f"max_nonfinite_steps={limit} was given; expected at least 1")
         self.path, self.limit = path, limit
         self._batches: list[tuple[dict[str, int], float | torch.Tensor, Batch]] = []
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Once a step is complete, see whether it was skipped.
+        """Check a complete step.
 
         Raises:
-            DivergedError: it was the last of too many.
+            DivergedError: too many steps were skipped in a row.
         """
         assert isinstance(pl_module, SequenceTask)
         place = {"epoch": trainer.current_epoch, "batch": batch_idx, "rank": trainer.global_rank}
@@ -54,14 +54,13 @@ class BadSteps(pl.Callback):
         if not skipped:
             return
         step, norm = trainer.global_step, float(pl_module.gradient_norm)
-        lines = [_line(step, place, loss, norm, batch) for place, loss, batch in batches]
-        every = [lines]
+        lines = [_line(step, place, float(loss), norm, batch) for place, loss, batch in batches]
+        of_ranks = [lines] * trainer.world_size
         if trainer.world_size > 1:
-            every = [[] for _ in range(trainer.world_size)]
-            torch.distributed.all_gather_object(every, lines)
+            torch.distributed.all_gather_object(of_ranks, lines)
         if trainer.is_global_zero:
             with self.path.open("a", encoding="utf-8") as file:
-                file.writelines(line for lines in every for line in lines)
+                file.writelines(line for lines in of_ranks for line in lines)
             if skipped == 1:
                 place = batches[-1][0]
                 print(
@@ -72,16 +71,12 @@ class BadSteps(pl.Callback):
         if skipped >= self.limit:
             raise DivergedError(
                 f"loss or gradient were not finite for {skipped:,} steps in a row, up to step {step:,}, so training "
-                f"was stopped; what was saved is of before, and {str(self.path)!r} names the batches; begin anew "
+                f"was stopped; checkpoints are from before, and {str(self.path)!r} lists the batches; begin anew "
                 "with a smaller --lr, a longer --warmup or --clip 1"
             )
 
 
-def _line(step: int, place: dict[str, int], loss: Any, norm: float, batch: Batch) -> str:
-    figures = {"loss": _figure(float(loss)), "gradient": _figure(norm)}
-    return json.dumps({"step": step, **place, **figures, "inputs": batch.inputs.tolist()}) + "\n"
-
-
-def _figure(value: float) -> float | str:
-    """JSON has no numbers that are not finite."""
-    return value if math.isfinite(value) else str(value)
+def _line(step: int, place: dict[str, int], loss: float, norm: float, batch: Batch) -> str:
+    figures = {"loss": loss, "gradient": norm}
+    finite = {name: value if math.isfinite(value) else str(value) for name, value in figures.items()}  # as JSON needs
+    return json.dumps({"step": step, **place, **finite, "inputs": batch.inputs.tolist()}) + "\n"

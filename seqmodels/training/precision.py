@@ -1,4 +1,4 @@
-"""Which precision a training computes in where nobody says: the one that is faster."""
+"""The faster precision of a training, if the user chose none."""
 
 import contextlib
 import time
@@ -15,32 +15,33 @@ from seqmodels.tasks import SequenceTask
 
 Mixed = Literal["32-true", "bf16-mixed"]
 
-LEAST = 0.3
-"""Seconds that are measured at least, in each precision."""
+MIN_SECONDS = 0.3
+"""Seconds of measurement in each precision, at least."""
 
 
 def choose_precision(
     task: SequenceTask, batch: Batch, accelerator: str, before: Path | None, ranks: int
 ) -> tuple[Mixed, str]:
-    """bf16-mixed where the hardware multiplies matrices in it and that is faster, else 32-true.
+    """bf16-mixed if the hardware multiplies matrices in bfloat16 and it is faster, else 32-true.
 
     On a CPU it depends on the network: large recurrent layers gain half, small Transformers lose a fifth. So a few
-    steps are timed in both. Several processes would not find the same, and a GPU always gains: neither is timed.
+    steps are timed in both. Neither is timed on a GPU, which always gains, nor with several processes, which could
+    disagree.
 
     Args:
-        task: what is to be trained; it stays as it is, and so does chance.
+        task: the model; it is not changed, and neither is the random state.
         batch: of its data.
         accelerator: cpu or gpu.
-        before: folder of the run that goes on, whose precision is kept.
-        ranks: processes that share the work.
+        before: folder of the resumed run, whose precision is kept.
+        ranks: the number of processes.
 
     Returns:
-        The precision, and why, in words.
+        The precision, and the reason in words.
     """
     if not multiplies_bf16("cuda" if accelerator == "gpu" else "cpu"):
         return "32-true", "the hardware has no bfloat16"
-    if before is not None and (known := _of(before)):
-        return known, "as before"
+    if before is not None and (known := _recorded(before)):
+        return known, "as before the run was resumed"
     if accelerator == "gpu" or ranks > 1:
         return "bf16-mixed", "the hardware has it"
     single, half = (seconds_per_step(task, batch, mixed) for mixed in (False, True))
@@ -49,16 +50,16 @@ def choose_precision(
 
 
 def seconds_per_step(task: SequenceTask, batch: Batch, mixed: bool) -> float:
-    """How long a pass forwards and backwards takes on the CPU, the first one left out.
+    """Mean time of a forward and a backward pass on the CPU, without the first; gradients are set to None.
 
     Args:
-        task: which computes; it is left without gradients.
-        batch: on what.
+        task: the model.
+        batch: of its data.
         mixed: in bfloat16, else in single precision.
     """
     times: list[float] = []
     with torch.random.fork_rng(devices=[]):
-        while len(times) < 2 or sum(times[1:]) < LEAST:
+        while len(times) < 2 or sum(times[1:]) < MIN_SECONDS:
             began = time.perf_counter()
             with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
                 losses = task.losses(task.prepared(batch), None)
@@ -70,8 +71,8 @@ def seconds_per_step(task: SequenceTask, batch: Batch, mixed: bool) -> float:
     return sum(times[1:]) / (len(times) - 1)
 
 
-def _of(folder: Path) -> Mixed | None:
-    """What a run computed in, as its env.json says."""
+def _recorded(folder: Path) -> Mixed | None:
+    """The precision of a run, by its `env.json`."""
     with contextlib.suppress(InputError):
         known = read_json(folder / "env.json").get("precision")
         return next((mixed for mixed in get_args(Mixed) if mixed == known), None)

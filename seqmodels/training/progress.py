@@ -1,4 +1,4 @@
-"""What a person sees while a model trains."""
+"""The progress bar of a training, or a line for each validation outside a terminal."""
 
 import math
 import sys
@@ -13,10 +13,10 @@ from seqmodels.tasks import SequenceTask
 
 
 class ProgressLine(pl.Callback):
-    """A bar with loss, bits per character and tokens per second; where there is no terminal, a line at validation.
+    """A bar with loss, bits per character and tokens per second, and a line for each validation.
 
     Args:
-        tokens_per_character: of the training text, which turns nats per token into bits per character.
+        tokens_per_character: of the training text, to convert nats per token into bits per character.
         every: seconds between updates of the bar.
     """
 
@@ -30,44 +30,41 @@ class ProgressLine(pl.Callback):
         """Show the bar."""
         console = Console(file=sys.stdout)
         if trainer.is_global_zero and console.is_terminal:
-            columns = (
-                BarColumn(24),
-                TextColumn("{task.percentage:>3.0f} %"),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[figures]}"),
-            )
+            percent, figures = TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[figures]}")
+            columns = (BarColumn(24), percent, TimeElapsedColumn(), figures)
             self._bar = Progress(*columns, console=console, transient=True, auto_refresh=False)
             self._row = self._bar.add_task("training", total=1.0, figures="")
             self._bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Move the bar, a few times a second at most."""
-        if self._bar is not None and (now := time.monotonic()) >= self._due:
-            self._due = now + self.every
-            self._show(trainer, pl_module)
-
-    def _show(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        assert self._bar is not None
-        assert isinstance(task, SequenceTask)
+        if self._bar is None or (now := time.monotonic()) < self._due:
+            return
+        self._due = now + self.every
+        assert isinstance(pl_module, SequenceTask)
+        figures = pl_module.figures
         parts = [f"step {trainer.global_step:,}"]
-        if task.figures:
-            nats = float(task.figures["train/nats_per_token"])
+        if figures:
+            nats = float(figures["train/nats_per_token"])
             parts += [f"loss {nats:.3f}", f"{nats / math.log(2) * self.tokens_per_character:.2f} bits/char"]
-        if "train/tokens_per_second" in task.figures:
-            parts.append(f"{float(task.figures['train/tokens_per_second']):,.0f} tokens/s")
+        if "train/tokens_per_second" in figures:
+            parts.append(f"{float(figures['train/tokens_per_second']):,.0f} tokens/s")
         if "val/nats_per_token" in trainer.callback_metrics:
             parts.append(f"val {trainer.callback_metrics['val/nats_per_token']:.3f}")
-        self._bar.update(self._row, completed=task.run_fraction, figures=" · ".join(parts))
+        self._show(" · ".join(parts), pl_module.run_fraction)
+
+    def _show(self, figures: str, completed: float | None = None) -> None:
+        assert self._bar is not None
+        self._bar.update(self._row, completed=completed, figures=figures)
         self._bar.refresh()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say why the bar stands still."""
+        """Show that the model is validated."""
         if self._bar is not None:
-            self._bar.update(self._row, figures="validating")
-            self._bar.refresh()
+            self._show("validating")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """One line for each validation, which stays."""
+        """Print a line."""
         if trainer.state.fn != "fit" or not trainer.is_global_zero:  # Lightning prints once for each machine
             return
         assert isinstance(pl_module, SequenceTask)
@@ -80,11 +77,11 @@ class ProgressLine(pl.Callback):
         )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Leave the terminal as it was."""
+        """Remove the bar."""
         self.on_train_end(trainer, pl_module)

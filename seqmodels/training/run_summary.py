@@ -1,4 +1,4 @@
-"""What a run says at its beginning and at its end."""
+"""The lines that a run prints at its beginning and end, `env.json` and `result.json`."""
 
 import json
 import time
@@ -18,7 +18,7 @@ from seqmodels.training.wandb_logger import Tracker
 
 
 def announce(task: SequenceTask, data: SequenceDataModule, folder: Path, origin: Origin | None, precision: str) -> None:
-    """What is about to happen, in a few lines."""
+    """Print text, network, precision and folder of a run that begins."""
     facts = data.facts("train")
     print(f"text     {data.origin}: {data.extent}")
     print(f"network  {task.name}, {size(task):,} parameters, vocabulary of {data.tokenizer.vocab_size:,}")
@@ -32,14 +32,7 @@ def announce(task: SequenceTask, data: SequenceDataModule, folder: Path, origin:
 
 
 def describe(folder: Path, trainer: pl.Trainer, data: SequenceDataModule, step: int) -> None:
-    """What the run ran on, as `env.json`; where it was resumed, what it ran on from which step.
-
-    Args:
-        folder: of the run.
-        trainer: what will train it.
-        data: what it is trained on.
-        step: how many steps there were before.
-    """
+    """Write software, hardware and data to `env.json`; of a resumed run, also the step at which it was resumed."""
     path = folder / "env.json"
     surroundings = describe_environment(trainer.strategy.root_device)
     surroundings |= {"job": job(), "began": time.strftime("%F %T%z")}
@@ -60,15 +53,15 @@ def finish(
     best: dict[str, float],
     ending: BaseException | None,
 ) -> None:
-    """Final figures, curves, and what to do next.
+    """Write `result.json` and the curves, and print the results and the next command.
 
     Args:
         folder: of the run.
-        task: what was trained.
-        trainer: what trained it.
-        seconds: how long.
-        best: the figures of the best checkpoint.
-        ending: why training ended before its budget did, if it did.
+        task: the trained model.
+        trainer: of the training.
+        seconds: of training.
+        best: figures of the best checkpoint.
+        ending: the exception that ended the training early, if any.
     """
     spent = {"steps": trainer.global_step, "tokens": task.tokens_seen, "seconds": round(seconds, 1)}
     ended = "budget" if ending is None else ending.signal.name if isinstance(ending, Stopped) else "diverged"
@@ -85,24 +78,23 @@ def finish(
         print(f"best     {_figures(best)} on validation text")
     print(f"trained  {task.tokens_seen:,} tokens, {trainer.global_step:,} steps, {seconds:,.0f} s")
     if isinstance(ending, Stopped):
-        print(f"stopped  by {ending.signal.name}; to go on: seqmodels fit --resume {folder}{_own(task)}")
+        print(f"stopped  by {ending.signal.name}; to go on: seqmodels fit --resume {folder}{_import_flag(task)}")
     if (folder / "checkpoints" / "best.safetensors").exists():
         print(f"model    {folder}/checkpoints/best.safetensors")
-        print(f"next     seqmodels {task.command} {folder}{_own(task)}")
+        print(f"next     seqmodels {task.command} {folder}{_import_flag(task)}")
     else:
-        print("model    no best one yet, since nothing was validated")
+        print("model    no best checkpoint yet, since nothing was validated")
 
 
 def _figures(best: dict[str, float]) -> str:
-    """The figures of a validation that people look for."""
     shown = [f"{best['val/nats_per_token']:.4f} nats per token"]
     if "val/bleu" in best:
-        return ", ".join([*shown, f"BLEU {best['val/bleu']:.2f}", f"{best['val/exact_match']:.1%} to the letter"])
+        return ", ".join([*shown, f"BLEU {best['val/bleu']:.2f}", f"{best['val/exact_match']:.1%} exact matches"])
     return ", ".join([*shown, f"{best['val/bits_per_byte']:.3f} bits per byte"])
 
 
-def _own(task: SequenceTask) -> str:
-    """The flag that makes a command know networks from elsewhere."""
+def _import_flag(task: SequenceTask) -> str:
+    """The flag that imports a network of the user's own."""
     arguments = task.constructor_call["init_args"].values()
     paths = [call["class_path"] for call in arguments if isinstance(call, dict) and "class_path" in call]
     modules = dict.fromkeys(path.rpartition(".")[0] for path in paths if not path.startswith("seqmodels."))
@@ -110,5 +102,5 @@ def _own(task: SequenceTask) -> str:
 
 
 def size(task: SequenceTask) -> int:
-    """How many parameters there are."""
+    """The number of parameters."""
     return sum(parameter.numel() for parameter in task.parameters())

@@ -1,7 +1,4 @@
-"""Whether Weights & Biases can be used online: a key that it takes, and a server that answers, found out in seconds.
-
-Tracking of runs by Weights & Biases, through Lightning's logger; without a key or a network it goes on offline.
-"""
+"""Tracking of runs by Weights & Biases through Lightning's logger; without a key or a network, it continues offline."""
 
 import contextlib
 import io
@@ -29,41 +26,125 @@ from seqmodels.errors import InputError
 from seqmodels.files import read_json
 from seqmodels.training.csv_logger import RepeatedRows
 
-ADVICE = "give another with WANDB_API_KEY or `wandb login --relogin`, or set WANDB_MODE=offline"
+PROJECT = "seqmodels"
+"""The project, if nobody names one."""
+RECORD = "wandb.json"
+"""A file of the run folder: the project and id of the run at W&B, and the rows of its table of samples."""
+MAX_BYTES = 64 << 20
+"""Of that file."""
+COLUMNS: list[str | int] = ["step", "tokens", "nats", "prompt", "text"]
+"""Of the table of samples."""
+ANSWER_TIMEOUT, KEY_TIMEOUT, START_TIMEOUT, FINISH_TIMEOUT = 3, 4, 20, 600
+"""Seconds for the server to answer at all, to check the key, to start a run, and to take the rest of the data."""
+KEY_ADVICE = "give another with WANDB_API_KEY or `wandb login --relogin`, or set WANDB_MODE=offline"
+QUIET: dict[str, Any] = {
+    "silent": True, "quiet": True, "console": "off", "symlink": False,
+    "disable_git": True, "disable_code": True, "save_code": False, "disable_job_creation": True,
+    "x_disable_meta": True, "x_save_requirements": False,  # the command line and the like may hold secrets
+}  # fmt: skip
+"""W&B prints nothing; beside the data that it is given it records only the name and the load of the machine."""
 
-TO_ANSWER, TO_CHECK = 3, 4
-"""Seconds for the server to answer at all, and to check the key."""
+
+@dataclass(frozen=True)
+class TrackingPlan:
+    """How a run is tracked, decided before anything is written.
+
+    Args:
+        settings: `wandb.Settings` of the run.
+        online: whether the server is used.
+        why_offline: the reason, if the user did not ask for it.
+        samples: the rows of the table of samples of a resumed run.
+    """
+
+    settings: Any
+    online: bool
+    why_offline: str = ""
+    samples: tuple[list[Any], ...] = ()
 
 
-def why_offline(server: str) -> str:
-    """Why there is no way to be online; empty where there is. The plain client would try for a minute and a half.
+def plan_tracking(
+    project: str | None = None,
+    name: str | None = None,
+    group: str | None = None,
+    tags: str = "",
+    resume: Path | None = None,
+) -> TrackingPlan | None:
+    """Decide how a run is tracked, from the arguments and the user's settings, key and network.
+
+    A key that W&B refuses is an error, since its owner expects to find the run online; a missing key or network is not.
+
+    Args:
+        project: the project; by default that of the resumed run, WANDB_PROJECT or "seqmodels".
+        name: of the run; by default W&B makes one up.
+        group: of runs that belong together.
+        tags: separated by commas.
+        resume: the run folder that is resumed; its run at W&B is continued.
+
+    Returns:
+        None if nothing is tracked: WANDB_MODE is disabled, or this is not rank 0.
 
     Raises:
-        InputError: the key is refused, by its form or by the server.
+        InputError: W&B refuses the key or a name.
     """
+    if getattr(rank_zero_only, "rank", 0):
+        return None
     import wandb
 
-    with silenced():
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # W&B's own error reports may fail
+    with _silenced():
+        user = wandb.setup().settings
+    record = _read_record(resume)
+    if project not in (None, record.get("project")):
+        record = {}  # an id belongs to its project
+    try:
+        settings = wandb.Settings(
+            project=project or record.get("project") or user.project or PROJECT,
+            entity=record.get("entity"),
+            run_id=record.get("id"),
+            run_name=name,
+            run_group=group,
+            run_tags=tuple(tag.strip() for tag in tags.split(",") if tag.strip()) or None,
+            run_job_type="fit",
+            init_timeout=START_TIMEOUT,
+            finish_timeout=user.finish_timeout or FINISH_TIMEOUT,
+            finish_timeout_raises=True,
+            **QUIET,
+        )
+    except (wandb.errors.Error, ValueError) as error:
+        raise InputError(f"W&B does not take a name that was given: {_reason(error)}; give another") from error
+    mode = os.environ.get("WANDB_MODE") or user.mode
+    if mode == "disabled":
+        return None
+    offline = mode in ("offline", "dryrun")
+    why = "" if offline else _why_offline(user.base_url)
+    return TrackingPlan(settings, not (offline or why), why, tuple(record.get("samples", ())))
+
+
+def _why_offline(server: str) -> str:
+    """Why the server cannot be used, within seconds; W&B's client alone would try for a minute and a half."""
+    import wandb
+
+    with _silenced():
         try:
             if wandb.run is None and not wandb.login(prompt=False, verify=False):
                 return "has no key (WANDB_API_KEY, or `wandb login`)"
         except wandb.errors.Error as error:
-            raise InputError(f"W&B cannot use the key it was given: {in_a_line(error)}; {ADVICE}") from error
+            raise InputError(f"W&B cannot use the key it was given: {_reason(error)}; {KEY_ADVICE}") from error
         if not _answers(server):
             return f"cannot be reached ({server})"
         began = time.monotonic()
         try:
-            wandb.Api(timeout=TO_CHECK)  # checks the key
+            wandb.Api(timeout=KEY_TIMEOUT)  # checks the key
         except wandb.errors.Error as error:
-            if time.monotonic() - began < TO_CHECK:  # a refusal comes at once; anything else it tries again
-                raise InputError(f"W&B refuses the key it was given: {in_a_line(error)}; {ADVICE}") from error
+            if time.monotonic() - began < KEY_TIMEOUT:  # a refusal comes at once; after other errors it tries again
+                raise InputError(f"W&B refuses the key it was given: {_reason(error)}; {KEY_ADVICE}") from error
             return f"does not answer ({server})"
     return ""
 
 
 @contextlib.contextmanager
-def silenced() -> Iterator[None]:
-    """Without the client's notes on where it found settings and key, for which it would even ask the server."""
+def _silenced() -> Iterator[None]:
+    """Without the client's notes on its settings and key, for which it would ask the server."""
     import wandb
 
     with contextlib.redirect_stderr(io.StringIO()):
@@ -76,145 +157,46 @@ def silenced() -> Iterator[None]:
 
 
 def _answers(server: str) -> bool:
-    """Whether a server answers in time, whatever it says; through a proxy where the environment names one."""
+    """Whether a server answers in time, directly or through the proxy of the environment."""
     answers: list[bool] = []
 
     def ask() -> None:
         try:
-            urllib.request.urlopen(server, timeout=TO_ANSWER).close()
+            urllib.request.urlopen(server, timeout=ANSWER_TIMEOUT).close()
         except urllib.error.HTTPError as error:
             error.close()
         except (OSError, HTTPException, ValueError) as error:
-            if not isinstance(getattr(error, "reason", None), ssl.SSLError):  # with these W&B's client may be at ease
+            if not isinstance(getattr(error, "reason", None), ssl.SSLError):  # W&B's client may accept the certificate
                 return
         answers.append(True)
 
-    asking = threading.Thread(target=ask, daemon=True)  # since looking up a name has no time limit of its own
-    asking.start()
-    asking.join(TO_ANSWER + 0.5)
+    thread = threading.Thread(target=ask, daemon=True)  # looking up a name has no time limit of its own
+    thread.start()
+    thread.join(ANSWER_TIMEOUT + 0.5)
     return bool(answers)
 
 
-def in_a_line(error: Exception) -> str:
-    """What an error of W&B says, in one line: of those of pydantic, the reason."""
+def _reason(error: Exception) -> str:
+    """The message of an error of W&B in one line; for pydantic's errors, the reason alone."""
     reason = re.search(r"Value error, (.*?) \[type=", str(error), re.DOTALL)
     return " ".join((reason[1] if reason else str(error)).split()).rstrip(".")
 
 
-PROJECT = "seqmodels"
-RECORD = "wandb.json"
-"""The file of a run folder that says which run of W&B it is, and what its table of samples holds."""
-
-COLUMNS: list[str | int] = ["step", "tokens", "nats", "prompt", "text"]
-
-MOST = 64 << 20
-"""Bytes of that file."""
-
-TO_START, TO_FINISH = 20, 600
-"""Seconds for W&B's server to start a run, and to take what is still to be sent at its end."""
-
-QUIET: dict[str, Any] = {
-    "silent": True, "quiet": True, "console": "off", "symlink": False,
-    "disable_git": True, "disable_code": True, "save_code": False, "disable_job_creation": True,
-    "x_disable_meta": True, "x_save_requirements": False,  # the command line and its like may hold secrets
-}  # fmt: skip
-"""W&B prints nothing, and records nothing that it was not given but the machine's name and load."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a run will be tracked, settled before anything is written.
-
-    Args:
-        settings: `wandb.Settings` of the run.
-        mode: online or offline.
-        why: why it is offline though the user did not say so.
-        samples: rows of the table so far, of a resumed run.
-    """
-
-    settings: Any
-    mode: str
-    why: str = ""
-    samples: tuple[list[Any], ...] = ()
-
-
-def settle(
-    project: str | None = None,
-    name: str | None = None,
-    group: str | None = None,
-    tags: str = "",
-    resume: Path | None = None,
-) -> Plan | None:
-    """Settle how a run is tracked: what was asked for, as the user's own settings, key and network allow.
-
-    A key that W&B refuses is an error, since someone who gave one expects to find the run online; no key at all, or no
-    network, is not.
-
-    Args:
-        project: the project; None for the one of the resumed run, else of WANDB_PROJECT, else "seqmodels".
-        name: of the run; None for one that W&B makes up.
-        group: runs that belong together.
-        tags: with commas between them.
-        resume: the run folder that is gone on with; its run is continued where it was tracked.
-
-    Returns:
-        None where nothing is to be tracked: WANDB_MODE is disabled, or another rank does it.
-
-    Raises:
-        InputError: the key is refused, or W&B does not take a name.
-    """
-    if getattr(rank_zero_only, "rank", 0):
-        return None
-    import wandb
-
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # in which W&B's own error reports fail aloud
-    with silenced():
-        users = wandb.setup().settings
-    record = _read_record(resume)
-    if project not in (None, record.get("project")):
-        record = {}  # an id means something in its project only
-    wanted: dict[str, Any] = {
-        "project": project or record.get("project") or users.project or PROJECT,
-        "entity": record.get("entity"),
-        "run_id": record.get("id"),
-        "run_name": name,
-        "run_group": group,
-        "run_tags": tuple(tag.strip() for tag in tags.split(",") if tag.strip()) or None,
-        "run_job_type": "fit",
-        "init_timeout": TO_START,
-        "finish_timeout": users.finish_timeout or TO_FINISH,
-        "finish_timeout_raises": True,
-    }
-    try:
-        settings = wandb.Settings(**wanted, **QUIET)
-    except (wandb.errors.Error, ValueError) as error:
-        raise InputError(f"W&B does not take a name that was given: {in_a_line(error)}; give another") from error
-    mode = os.environ.get("WANDB_MODE") or users.mode
-    if mode == "disabled":
-        return None
-    why = "" if mode in ("offline", "dryrun") else why_offline(users.base_url)
-    online = not why and mode not in ("offline", "dryrun")
-    return Plan(settings, "online" if online else "offline", why, tuple(record.get("samples", ())))
-
-
 def _read_record(folder: Path | None) -> dict[str, Any]:
-    """What the run in a folder is to W&B; empty where it was not tracked."""
+    """The content of `wandb.json`; empty if the run was not tracked."""
     path = folder / RECORD if folder else None
     if path is None or not path.exists():
         return {}
     try:
-        record = read_json(path, MOST)
-        named = all(isinstance(record[name], str) for name in ("project", "id"))
-        if not (named and _is_table(record.get("samples", []))):
+        record = read_json(path, MAX_BYTES)
+        valid = all(isinstance(record[name], str) for name in ("project", "id"))
+        rows = record.get("samples", [])
+        valid &= isinstance(rows, list) and all(isinstance(row, list) and len(row) == len(COLUMNS) for row in rows)
+        if not valid:
             raise KeyError("samples")
     except (InputError, KeyError) as error:
         raise InputError(f"{str(path)!r} is damaged; delete it to track a new run instead of continuing it") from error
     return record
-
-
-def _is_table(rows: Any) -> bool:
-    """Whether these are rows of the table of samples."""
-    return isinstance(rows, list) and all(isinstance(row, list) and len(row) == len(COLUMNS) for row in rows)
 
 
 class Tracker(WandbLogger):
@@ -222,8 +204,8 @@ class Tracker(WandbLogger):
 
     Args:
         run: the run of W&B, already started.
-        folder: the run folder; whatever W&B writes lies below it.
-        samples: rows of the table so far.
+        folder: the run folder; all files of W&B lie in it.
+        samples: the first rows of the table of samples.
     """
 
     def __init__(self, run: Any, folder: Path, samples: tuple[list[Any], ...] = ()) -> None:
@@ -238,24 +220,23 @@ class Tracker(WandbLogger):
         self._write_record()
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration is what the run was started with, and no other attribute is recorded."""
+        """Nothing: the run was started with its configuration."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """One row of figures, unless it was there."""
-        if self._repeated.is_one(metrics):
-            return
-        with self._safely():
-            super().log_metrics(metrics, step)
+        """Log a row of figures, unless it repeats the last one."""
+        if not self._repeated.is_one(metrics):
+            with self._safely():
+                super().log_metrics(metrics, step)
 
     def log_sample(self, step: int, tokens: int, nats: float | None, prompt: str, text: str) -> None:
-        """Add a row to the table, which is logged whole: steps double between samples, so it stays short."""
+        """Add a row to the table of samples and log all of it; with doubling steps it stays short."""
         self.table.add_data(step, tokens, nats, prompt, text)
         self._write_record()
         with self._safely():
             self.experiment.log({"samples": self.table, "train/tokens": tokens, "trainer/global_step": step})
 
     def log_picture(self, step: int, tokens: int, name: str, path: Path) -> None:
-        """Add a picture, of which W&B makes a copy; earlier ones of the name stay, too."""
+        """Log a picture, which W&B copies; earlier pictures of the name are kept."""
         import wandb
 
         with self._safely():
@@ -263,20 +244,20 @@ class Tracker(WandbLogger):
             self.experiment.log({name: picture, "train/tokens": tokens, "trainer/global_step": step})
 
     def log_result(self, checkpoint: Path, figures: dict[str, Any]) -> None:
-        """Final figures as the run's summary, and a checkpoint, if it is there, as its model."""
+        """Log the final figures as summary, and the checkpoint, if it exists, as an artifact."""
         import wandb
 
         with self._safely():
             self.experiment.summary.update(figures)
             if checkpoint.exists():
                 artifact = wandb.Artifact(f"model-{self.experiment.id}", type="model", metadata=figures)
-                # Neither copied nor cached: nothing will change it any more.
+                # Neither copied nor cached, since it does not change any more.
                 artifact.add_file(str(checkpoint.absolute()), policy="immutable", skip_cache=True)
                 self.experiment.log_artifact(artifact, aliases=["best"])
 
     def close(self, exit_code: int) -> None:
-        """End the run of W&B, when all is sent; failed where the code is not 0."""
-        with self._safely(), silenced():
+        """End the run of W&B once all is sent; a code other than 0 means that it failed."""
+        with self._safely(), _silenced():
             self.experiment.finish(exit_code=exit_code)
 
     def _write_record(self) -> None:
@@ -286,38 +267,38 @@ class Tracker(WandbLogger):
 
     @contextlib.contextmanager
     def _safely(self) -> Iterator[None]:
-        """Training goes on whatever happens to W&B, such as a network that goes away; the first failure is told.
+        """Training continues if W&B fails, for example without a network; the first failure is printed.
 
-        Copies that wait for upload lie in the run folder, too, where no variable of the user says otherwise.
+        Files that wait for upload lie in the run folder, too, unless WANDB_DATA_DIR is set.
         """
-        mine = "WANDB_DATA_DIR" not in os.environ
+        unset = "WANDB_DATA_DIR" not in os.environ
         os.environ.setdefault("WANDB_DATA_DIR", str(self.folder / "wandb"))
         try:
             yield
-        except Exception as error:  # the client asks the server here and there, which fails in many ways
+        except Exception as error:  # the client asks the server in many places, with many kinds of errors
             if not self.failed:
-                why = in_a_line(error) or type(error).__name__
+                why = _reason(error) or type(error).__name__
                 print(f"warning: W&B may miss a part of this run ({why}); to send it: {self.sync}", file=sys.stderr)
             self.failed = True
         finally:
-            if mine:
+            if unset:
                 del os.environ["WANDB_DATA_DIR"]
 
 
 @contextlib.contextmanager
-def tracked(plan: Plan | None, folder: Path, configuration: dict[str, Any]) -> Iterator[list[Tracker]]:
-    """A run of W&B as long as the block lasts; it counts as failed where the block raises.
+def tracking(plan: TrackingPlan | None, folder: Path, configuration: dict[str, Any]) -> Iterator[list[Tracker]]:
+    """A run of W&B for the duration of the block; it counts as failed if the block raises.
 
     Args:
-        plan: what `settle` made; None for no tracking.
+        plan: of `plan_tracking`; None for no tracking.
         folder: the run folder.
-        configuration: all that is recorded of it.
+        configuration: recorded with the run.
 
     Yields:
-        The logger, or no logger.
+        A list with the logger, or an empty list.
 
     Raises:
-        InputError: W&B refuses the run, such as in a project of others.
+        InputError: W&B refuses the run, for example in the project of another user.
     """
     if plan is None:
         yield []
@@ -326,15 +307,15 @@ def tracked(plan: Plan | None, folder: Path, configuration: dict[str, Any]) -> I
 
     folder = folder.absolute()
     start: dict[str, Any] = {"settings": plan.settings, "dir": folder, "config": configuration, "reinit": "create_new"}
-    run, why = None, plan.why
-    if plan.mode == "online":
+    run, why = None, plan.why_offline
+    if plan.online:
         began = time.monotonic()
         try:
             run = wandb.init(mode="online", resume="allow" if plan.settings.run_id else None, **start)
         except wandb.errors.Error as error:
-            if time.monotonic() - began < TO_START:
+            if time.monotonic() - began < START_TIMEOUT:
                 raise InputError(
-                    f"W&B refuses the run: {in_a_line(error)}; check --wandb-project and WANDB_ENTITY, or set "
+                    f"W&B refuses the run: {_reason(error)}; check --wandb-project and WANDB_ENTITY, or set "
                     "WANDB_MODE=offline"
                 ) from error
             why = "does not answer any more"
@@ -343,7 +324,7 @@ def tracked(plan: Plan | None, folder: Path, configuration: dict[str, Any]) -> I
     tracker, exit_code = Tracker(run, folder, plan.samples), 1
     if why:
         print(f"warning: W&B {why}, so this run is tracked offline; to send it: {tracker.sync}", file=sys.stderr)
-    elif plan.mode == "online":
+    elif plan.online:
         print(f"wandb    {run.url}")
     try:
         yield [tracker]

@@ -1,4 +1,4 @@
-"""Averages of the weights over training, with which a model is validated, saved and used."""
+"""Averages of the weights over training, with which a model is validated and saved."""
 
 from functools import partial
 from typing import Any, Literal
@@ -15,22 +15,22 @@ Average = Literal["none", "ema", "stalled"]
 
 
 def make_average(name: Average, decay: float, validations: int) -> list[pl.Callback]:
-    """The callbacks that average weights: none, or one.
+    """The callback that averages weights, if any.
 
     Args:
         name: none; ema, an exponential moving average; stalled, see `StalledAverage`.
         decay: of the moving average.
-        validations: how many there will be.
+        validations: of the whole training.
 
     Raises:
-        InputError: the name is not known, the decay is no share, or there are too few validations to see one stall.
+        InputError: unknown name, decay outside (0, 1), or too few validations for `StalledAverage`.
     """
     if not 0 < decay < 1:
-        raise InputError(f"ema_decay={decay} was given; expected a share between 0 and 1, such as 0.999")
+        raise InputError(f"ema_decay={decay} was given; expected a number between 0 and 1, such as 0.999")
     if name == "none":
         return []
     if name == "ema":
-        return [OnDevice(use_buffers=False, multi_avg_fn=partial(_follow, decay))]
+        return [DeviceAverage(use_buffers=False, multi_avg_fn=partial(_update, decay))]
     if name == "stalled":
         stalled = StalledAverage()
         if validations < stalled.patience + 3:
@@ -43,34 +43,34 @@ def make_average(name: Average, decay: float, validations: int) -> list[pl.Callb
 
 
 @torch.no_grad()
-def _follow(decay: float, average: list[Tensor], weights: list[Tensor], averaged: Tensor) -> None:
-    """An exponential moving average that reaches back over a tenth of the run at most.
+def _update(decay: float, average: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
+    """Update a moving average, whose window is at most about a tenth of the steps so far.
 
-    With the whole decay from the start, the first weights would be a third of it after `1 / (1 - decay)` steps, and a
-    run of not many more than that would be validated and saved with weights that have hardly learned.
+    With the full decay from the start, the initial weights would make up a third of the average after `1 / (1 - decay)`
+    steps, and short runs would be validated and saved with hardly trained weights.
     """
-    number = float(averaged)
+    number = float(updates)
     torch._foreach_lerp_(average, weights, 1 - min(decay, (1 + number) / (10 + number)))
 
 
-class OnDevice(WeightAveraging):
-    """Lightning's average of the weights, beside the weights themselves: it is made before these move to a GPU."""
+class DeviceAverage(WeightAveraging):
+    """Lightning's weight averaging on the device of the model; Lightning makes the average before the model moves."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Follow them."""
+        """Move the average."""
         assert self._average_model is not None
         self._average_model.to(pl_module.device)
 
 
-class StalledAverage(OnDevice):
-    """The mean of all weights since validation stopped improving: the trigger of AWD-LSTM (Merity et al. 2018, alg. 1).
+class StalledAverage(DeviceAverage):
+    """The mean of the weights since validation stopped improving: the trigger of AWD-LSTM (Merity et al. 2018, alg. 1).
 
     It begins at the first validation that is not better than the best of those more than `patience` before it. With SGD
-    at a constant rate this is averaged SGD; until then the weights are those of the last step.
+    at a constant learning rate this is averaged SGD; before, the weights are the current ones.
 
     Args:
-        monitor: the figure that should fall.
-        patience: how many validations may pass without a new best.
+        monitor: the figure that should decrease.
+        patience: validations without a new best.
     """
 
     def __init__(self, monitor: str = "val/nats_per_token", patience: int = 5) -> None:
@@ -80,14 +80,14 @@ class StalledAverage(OnDevice):
         self.began = False
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Add the weights to the mean, or begin it anew where it has not begun."""
+        """Add the weights to the mean, or restart it before the trigger."""
         assert self._average_model is not None
         if not self.began:
             self._average_model.n_averaged.zero_()  # the next update copies
         super().on_train_batch_end(trainer, pl_module, *args)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """See whether it is time to begin."""
+        """Check the trigger."""
         if trainer.state.fn != "fit" or self.began:
             return
         figure = float(trainer.callback_metrics[self.monitor])
@@ -96,10 +96,10 @@ class StalledAverage(OnDevice):
         self.figures.append(figure)
 
     def state_dict(self) -> dict[str, Any]:
-        """Figures so far, and whether the mean has begun."""
+        """The figures so far, and whether the mean has begun."""
         return super().state_dict() | {"figures": self.figures, "began": self.began}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore them."""
         super().load_state_dict(state_dict)
         self.figures, self.began = list(state_dict["figures"]), state_dict["began"]

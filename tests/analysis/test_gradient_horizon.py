@@ -292,14 +292,14 @@ class Kept(pl.Callback):
 
 
 @pytest.mark.parametrize("name", ["LSTM-2-learned-start", "Hybrid"])
-def test_watching_changes_nothing(text_file: Path, tmp_path: Path, name: str) -> None:
+def test_measuring_changes_nothing(text_file: Path, tmp_path: Path, name: str) -> None:
     weights, kept = [], []
-    for watched in (False, True):
+    for measured in (False, True):
         data = small_module(text_file, carry=True)
         torch.manual_seed(0)
         task = small_model(data, NETWORKS[name](), dropout=0.3)
         keeps = Kept()
-        train(task, data, 12, *([GradientHorizon(every=3, folder=tmp_path)] if watched else []), keeps)
+        train(task, data, 12, *([GradientHorizon(every=3, folder=tmp_path)] if measured else []), keeps)
         weights.append(task.state_dict())
         kept.append(keeps.seen)
     assert set(read_horizon(tmp_path / "gradient_horizon.csv")) == {3, 6, 9, 12}
@@ -311,8 +311,8 @@ def test_watching_changes_nothing(text_file: Path, tmp_path: Path, name: str) ->
 
 def test_steps_that_double(text_file: Path, tmp_path: Path) -> None:
     data = small_module(text_file, carry=True)
-    watch = GradientHorizon(first=2)
-    run = fit(small_model(data), data, max_steps=11, validations=1, runs=str(tmp_path), callbacks=(watch,))
+    callback = GradientHorizon(first=2)
+    run = fit(small_model(data), data, max_steps=11, validations=1, runs=str(tmp_path), callbacks=(callback,))
     found = read_horizon(run / "gradient_horizon.csv")
     assert list(found) == [2, 4, 8, 11]
     assert list(found[4]) == ["x", "1.h", "1.c"]
@@ -330,16 +330,16 @@ def test_killed_and_resumed(text_file: Path, tmp_path: Path) -> None:
     found = []
     for end in (None, 7):
         data, runs = small_module(text_file, carry=True), tmp_path / str(end)
-        watch = GradientHorizon(first=3), Spectra(first=3)
+        callbacks = GradientHorizon(first=3), Spectra(first=3)
         settings: dict[str, Any] = {"max_steps": 13, "validations": 1, "runs": str(runs)}
         if end:
             with pytest.raises(SystemExit):
-                fit(small_model(data), data, callbacks=(*watch, Kept(end)), **settings)
+                fit(small_model(data), data, callbacks=(*callbacks, Kept(end)), **settings)
             (settings["resume"],) = runs.glob("*/*")
             before = read_horizon(settings["resume"] / "gradient_horizon.csv")
             assert list(before) == [3, 6]
-            data, watch = small_module(text_file, carry=True), (GradientHorizon(first=3), Spectra(first=3))
-        run = fit(small_model(data), data, callbacks=watch, **settings)
+            data, callbacks = small_module(text_file, carry=True), (GradientHorizon(first=3), Spectra(first=3))
+        run = fit(small_model(data), data, callbacks=callbacks, **settings)
         found.append([(run / name).read_text() for name in ("gradient_horizon.csv", "spectra.csv")])
         assert list(read_horizon(run / "gradient_horizon.csv")) == [3, 6, 12, 13]
         assert [at.step for at in read_radii(run / "spectra.csv")["1.f"]] == [3, 6, 12, 13]
@@ -360,7 +360,7 @@ def test_rewound(tmp_path: Path) -> None:
     assert path.read_text().splitlines() == [header.strip(), "100,x,0,0.5", "200,x,0,0.25"]
 
 
-def test_runs_of_translators_are_watched(tmp_path: Path) -> None:
+def test_runs_of_translators_are_measured(tmp_path: Path) -> None:
     data = TranslationDataModule(str(write_pairs(tmp_path)), "en", "fr", tokenizer="word", batch_tokens=400)
     task = Translator(GRU(8, 8), RNN(8, 8), data.tokenizer, data.source_tokenizer)
     run = fit(task, data, max_steps=3, validations=1, runs=str(tmp_path / "runs"))

@@ -122,11 +122,11 @@ def test_figures() -> None:
     assert_close(torch.as_tensor(points.data), torch.view_as_real(found["1.f"].eigenvalues).double())
 
 
-def test_watched_in_training(text_file: Path, tmp_path: Path) -> None:
+def test_measured_in_training(text_file: Path, tmp_path: Path) -> None:
     data = small_module(text_file, carry=False)
-    watch = Spectra(every=4, largest=16)
+    callback = Spectra(every=4, largest=16)
     model = small_model(data, GRU(8, 16))
-    run = fit(model, data, max_steps=10, validations=1, runs=str(tmp_path), callbacks=(watch,))
+    run = fit(model, data, max_steps=10, validations=1, runs=str(tmp_path), callbacks=(callback,))
     radii = read_radii(run / "spectra.csv")
     steps = {name: [at.step for at in of_map] for name, of_map in radii.items()}
     assert steps == {name: [4, 8, 10] for name in ("1.r", "1.z", "1.n")}
@@ -146,9 +146,9 @@ def test_large_maps_wait_for_the_end_and_larger_ones_are_left_out(text_file: Pat
     for largest, steps in ((16, [4]), (15, [])):
         folder = tmp_path / str(largest)
         folder.mkdir()
-        watch = Spectra(every=2, largest=8, largest_at_end=largest, folder=folder)
-        settings = {"max_steps": 4, "validations": 1, "watch": False}
-        fit(small_model(data, RNN(8, 16)), data, runs=str(tmp_path), callbacks=(watch,), **settings)
+        callback = Spectra(every=2, largest=8, largest_at_end=largest, folder=folder)
+        settings = {"max_steps": 4, "validations": 1, "diagnostics": False}
+        fit(small_model(data, RNN(8, 16)), data, runs=str(tmp_path), callbacks=(callback,), **settings)
         found = read_radii(folder / "spectra.csv")["1.h"] if steps else []
         assert [at.step for at in found] == steps
         assert (folder / "spectra.png").exists() == bool(steps)

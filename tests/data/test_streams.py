@@ -229,7 +229,7 @@ def test_fit(folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFix
     for stop in (None, 10):
         data = make(folders["parquet"])
         model = small_model(data)
-        budget: dict[str, Any] = {"max_steps": 20, "validations": 2, "runs": str(tmp_path), "watch": False}
+        budget: dict[str, Any] = {"max_steps": 20, "validations": 2, "runs": str(tmp_path), "diagnostics": False}
         run = fit(model, data, **budget, callbacks=(Stop(stop),))
         if stop:
             data = make(folders["parquet"])

@@ -88,7 +88,7 @@ def test_the_command_takes_fewer_bits(text_file: Path, tmp_path: Path, capsys: p
     data = TextDataModule(str(text_file), length=8, batch_size=2)
     model = LanguageModel(LSTM(8, 8), data.tokenizer)
     with contextlib.redirect_stdout(io.StringIO()):
-        run = fit(model, data, max_steps=1, runs=str(tmp_path / "runs"), watch=False)
+        run = fit(model, data, max_steps=1, runs=str(tmp_path / "runs"), diagnostics=False)
     given: list[dict[str, bool]] = []
 
     def noted(task: LanguageModel, **how: bool) -> LanguageModel:

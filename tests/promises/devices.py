@@ -49,7 +49,7 @@ def spoilt(folder: Path) -> str:
     write_data(folder)
     runs = folder / "runs"
     code, told = _pair(folder, runs, "lanes", "--spoil")
-    path = only(runs) / "bad_steps.jsonl"
+    path = only(runs) / "nonfinite_steps.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     seen = [(line["step"], line["rank"], line["loss"] == "nan") for line in lines]
     wanted = [(step, rank, rank == 1) for step in (15, 16, 17) for rank in (0, 1)]

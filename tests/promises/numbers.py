@@ -68,7 +68,9 @@ def skipped(folder: Path, kind: Kind, what: str) -> tuple[str, str]:
     told = ""
     if what != "weights":  # which stay as they are
         code = forked(partial(train, kind, folder, folder / "passing", callbacks=(Spoils(what, 14, 3),)), log)
-        lines = [json.loads(line) for line in (only(folder / "passing") / "bad_steps.jsonl").read_text().splitlines()]
+        lines = [
+            json.loads(line) for line in (only(folder / "passing") / "nonfinite_steps.jsonl").read_text().splitlines()
+        ]
         if code or [line["step"] for line in lines] != [15, 16, 17] or not all(line["inputs"] for line in lines):
             told = f"three bad steps: code {code}, {len(lines)} lines: {tail(log)}"
     always: dict[str, Any] = {"steps": 400, "validations": 20, "save_minutes": 1e-9}  # saved after each step

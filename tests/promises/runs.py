@@ -110,7 +110,7 @@ def train(
     """A run of `fit`; returns its folder."""
     task, data = built(kind, folder)
     given = {key: value for key, value in asdict(kind).items() if key in ("precision", "accumulate", "average")}
-    given |= {"max_steps": steps, "validations": 4, "runs": str(runs), "watch": False}
+    given |= {"max_steps": steps, "validations": 4, "runs": str(runs), "diagnostics": False}
     return fit(task, data, **given | settings, callbacks=callbacks)
 
 

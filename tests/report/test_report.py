@@ -118,7 +118,7 @@ def runs(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         torch.manual_seed(0)
         data = TextDataModule(str(text_file), length=16, batch_size=4)
         model = LanguageModel(made_new(), data.tokenizer)
-        made[name] = fit(model, data, max_steps=3, validations=1, watch=name == "LSTM", runs=str(folder))
+        made[name] = fit(model, data, max_steps=3, validations=1, diagnostics=name == "LSTM", runs=str(folder))
     return made
 
 
@@ -143,7 +143,7 @@ def translators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             if name == "transformer"
             else Translator(GRU(8, 8), GRU(8, 8), data.tokenizer, data.source_tokenizer, name)
         )
-        made[name] = fit(model, data, max_steps=1, validations=1, watch=False, runs=str(folder / "runs"))
+        made[name] = fit(model, data, max_steps=1, validations=1, diagnostics=False, runs=str(folder / "runs"))
     return made
 
 

@@ -47,7 +47,7 @@ def test_run_resumed_at_a_validation(text_file: Path, tmp_path: Path, carry: boo
     for stop in (None, 12):
         data = small_module(text_file, carry)
         model = small_model(data, dropout=0.2)
-        settings: dict[str, Any] = {"max_steps": 24, "validations": 2, "runs": str(tmp_path), "watch": False}
+        settings: dict[str, Any] = {"max_steps": 24, "validations": 2, "runs": str(tmp_path), "diagnostics": False}
         run = fit(model, data, **settings, callbacks=(Stop(stop),))
         if stop is not None:
             data = small_module(text_file, carry)

@@ -39,7 +39,7 @@ def kill(number: int) -> Any:
 
 def begun(text: Path, runs: Path, **settings: Any) -> Path:
     data = small_module(text, True)
-    given = {"max_steps": 12, "validations": 2, "runs": str(runs), "watch": False} | settings
+    given = {"max_steps": 12, "validations": 2, "runs": str(runs), "diagnostics": False} | settings
     return fit(small_model(data, dropout=0.2), data, **given)
 
 
@@ -288,7 +288,7 @@ def test_error_of_a_callback_is_its_own(text_file: Path, run: Path) -> None:
         begun(text_file, run.parent.parent, max_steps=18, resume=run, callbacks=(Fails(),))
 
 
-@pytest.mark.parametrize("setting", ["save_minutes", "max_bad_steps", "accumulate"])
+@pytest.mark.parametrize("setting", ["save_minutes", "max_nonfinite_steps", "accumulate"])
 def test_settings_are_refused_before_there_is_a_folder(text_file: Path, tmp_path: Path, setting: str) -> None:
     with pytest.raises(InputError, match=f"{setting}=0 was given"):
         begun(text_file, tmp_path, **{setting: 0})

@@ -28,7 +28,7 @@ from seqmodels import GRU, TranslationDataModule, Translator, fit
 from seqmodels.cli.main import main
 from seqmodels.environment import without_secrets
 from seqmodels.errors import InputError
-from seqmodels.training.wandb_logger import settle
+from seqmodels.training.wandb_logger import plan_tracking
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 ROOT = Path(__file__).parents[2]
@@ -348,7 +348,7 @@ def test_key_that_the_server_refuses(
 @pytest.mark.parametrize("names", [{"project": "a/b"}, {"tags": "a," + "b" * 65}])
 def test_names_that_are_refused(names: dict[str, str]) -> None:
     with pytest.raises(InputError, match="W&B does not take a name") as error:
-        settle(**names)  # type: ignore[arg-type]
+        plan_tracking(**names)  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
 
 
@@ -375,10 +375,10 @@ def test_key_without_network(
         monkeypatch.setenv("WANDB_BASE_URL", address)
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         began = time.monotonic()
-        plan = settle()
+        plan = plan_tracking()
         assert time.monotonic() - began < 9
         assert plan is not None
-        assert plan.mode == "offline"
+        assert not plan.online
         run = track(text_file, tmp_path, 4) if trouble == "closed" else None
     over.set()
     if run:

@@ -90,7 +90,7 @@ def test_resumed_with_its_average(
 ) -> None:
     """From a validation that was not the best: the last checkpoint is of that one; the mean of `stalled` has begun."""
     monkeypatch.setattr(StalledAverage.__init__, "__defaults__", ("val/nats_per_token", 1))
-    settings = {"max_steps": 48, "validations": 16, "average": average, "clip": 0, "watch": False}
+    settings = {"max_steps": 48, "validations": 16, "average": average, "clip": 0, "diagnostics": False}
     settings["runs"] = str(tmp_path)
 
     def trained(seen: Validations, **others: Any) -> tuple[Tensor, Path]:

@@ -15,7 +15,7 @@ import torch
 from benchmarks.measure import Comparison, made_up_text
 from seqmodels import GRU, LSTM, LanguageModel, TextDataModule, Transformer, fit
 from seqmodels.analysis import GradientHorizon, Spectra
-from seqmodels.analysis.callbacks import Recurring
+from seqmodels.analysis.callbacks import ScheduledCallback
 from seqmodels.nn import Backbone
 
 STEPS = 3000
@@ -32,7 +32,7 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
     """Gradient horizon and spectra of models of the main recipe's size and others; see `Topic`."""
     with made_up_text(20_000 if small else 200_000) as text:
         for name, network in NETWORKS.items():
-            analyses: list[Recurring] = [GradientHorizon(), Spectra()]
+            analyses: list[ScheduledCallback] = [GradientHorizon(), Spectra()]
             length = 8 if small else 64
             data = TextDataModule(str(text), length=length, batch_size=16, carry=True)
             torch.manual_seed(1)
@@ -41,7 +41,7 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
             with contextlib.redirect_stdout(io.StringIO()):
                 fit(
                     model, data, max_steps=10 * rounds + 5, validations=1, runs=str(text.parent / "runs"),
-                    callbacks=(clock,), watch=False,
+                    callbacks=(clock,), diagnostics=False,
                 )  # fmt: skip
             for analysis in analyses:
                 costs = tuple(percent(seconds, clock.steps) for seconds in clock.seconds[analysis])
@@ -62,10 +62,10 @@ def percent(seconds: float, steps: Sequence[float]) -> float:
 class _Clock(pl.Callback):
     """Runs analyses after a tenth of all steps, drawn at random, and times analyses and steps."""
 
-    def __init__(self, analyses: list[Recurring], rounds: int) -> None:
+    def __init__(self, analyses: list[ScheduledCallback], rounds: int) -> None:
         self.analyses, self.chosen = analyses, set(random.Random(0).sample(range(5, 10 * rounds + 5), rounds))
         self.steps: list[float] = []
-        self.seconds: dict[Recurring, list[float]] = {analysis: [] for analysis in analyses}
+        self.seconds: dict[ScheduledCallback, list[float]] = {analysis: [] for analysis in analyses}
         self._began = 0.0
 
     def on_train_batch_start(self, *args: Any) -> None:
@@ -80,5 +80,5 @@ class _Clock(pl.Callback):
         if trainer.global_step in self.chosen:
             for analysis in self.analyses:
                 began = time.perf_counter()
-                analysis.look(trainer, pl_module, batch)
+                analysis.measure(trainer, pl_module, batch)
                 self.seconds[analysis].append(time.perf_counter() - began)
