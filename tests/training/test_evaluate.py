@@ -160,7 +160,7 @@ def test_command_says_how_the_text_was_read(
         (["--no-carry", "--stride", "17"], "at most that"),
         (["--lanes", "0"], "at least 1"),
         (["--no-carry", "--lanes", "2"], "lanes=2 is for a state that is carried"),
-        (["--dynamic", "--lanes", "2"], "dynamic reads it as one"),
+        (["--dynamic", "--lanes", "2"], "dynamic evaluation reads one"),
         (["--dynamic-piece", "5"], "--dynamic"),
         (["--dynamic-lr", "1e-3"], "--dynamic"),
         (["--column", "body"], "--data"),

@@ -60,4 +60,4 @@ def test_a_run_says_what_was_chosen_and_keeps_it(
     able[True] = 1.0  # another hour, another figure
     data = small_module(text_file, True)
     fit(small_model(data), data, max_steps=4, validations=1, precision="auto", resume=run)
-    assert "computes in 32-true, as before" in capsys.readouterr().out
+    assert "computes in 32-true, as before the run was resumed" in capsys.readouterr().out
