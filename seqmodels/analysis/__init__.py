@@ -1,4 +1,4 @@
-"""Looking at a model while it learns; nothing here changes what it learns."""
+"""Measures and draws the inside of trained and training models, without changing them."""
 
 from seqmodels.analysis.attention import AlignmentMap, alignment, draw_alignment
 from seqmodels.analysis.callbacks import GradientHorizon, Spectra

@@ -1,7 +1,7 @@
-"""What the units of a network do while it reads a text.
+"""Activations of the units of a network that reads a text.
 
-The activation that belongs to a token is the one after the network has read it, so it may know the token. It is that of
-the last character of the token, whatever the tokenizer: of a word of seven letters, six have none.
+The activation of a token is the one after the network has read it. It belongs to the last character of the token; the
+other characters have none.
 """
 
 import math
@@ -20,25 +20,25 @@ from seqmodels.state import State
 from seqmodels.tasks import LanguageModel
 
 SPAN, CONTEXT = 4096, 512
-"""Into how many tokens a text is cut that is read side by side, and how many before them are read for their state."""
+"""Tokens of a piece of a long text, and tokens that are read before it for its state."""
 LANES, CHUNK = 32, 128
-"""How many such pieces are read side by side, and how many tokens at a time."""
-MOST = 2**25
-"""Most activations that are kept: 128 MiB."""
+"""Pieces that are read in parallel, and tokens at a time."""
+MAX_ACTIVATIONS = 2**25
+"""128 MiB."""
 
 Read = tuple[Tensor, Tensor, Tensor]
-"""Tokens of a piece with those before it; numbers of its own tokens, and where these are in the piece."""
+"""Tokens of a piece with those before it; numbers of its own tokens in all texts, and their places in the piece."""
 
 
 @dataclass(frozen=True)
 class Activations:
-    """Units at N positions of some texts, in the order of the texts.
+    """Activations of U units at N positions of texts, in their order.
 
     Attributes:
-        units: names of the U units, such as "1.c.123": number 123 of the cell states of the first layer.
+        units: names, such as "1.c.123": number 123 of the cell states of the first layer.
         values: float32 (N, U).
-        texts: number of the text, int64 (N,).
-        characters: number of the character in its text that had been read last, int64 (N,).
+        texts: numbers of the texts, int64 (N,).
+        characters: numbers of the last characters read, int64 (N,).
     """
 
     units: tuple[str, ...]
@@ -47,41 +47,32 @@ class Activations:
     characters: Tensor
 
     def labelled(self, labels: Labels) -> Tensor:
-        """The values of a label at these positions, float32 (N,)."""
+        """A label at these positions, float32 (N,)."""
         starts = torch.tensor([0, *map(len, labels.values)]).cumsum(0)
         return torch.cat(labels.values)[starts[self.texts] + self.characters]
 
     def unit(self, name: str) -> Tensor:
-        """What one unit did, float32 (N,).
-
-        Raises:
-            InputError: there is no such unit.
-        """
+        """Values of a unit, float32 (N,); an `InputError` if there is no such unit."""
         return self.values[:, place(name, self.units)]
 
 
 def place(name: str, units: Sequence[str]) -> int:
-    """Where a unit is among all of them.
+    """The index of a unit.
 
     Raises:
         InputError: there is no such unit.
     """
     if name in units:
         return units.index(name)
-    groups = {unit.rpartition(".")[0]: unit.rpartition(".")[2] for unit in units}  # the last of each
+    groups = {unit.rpartition(".")[0]: unit.rpartition(".")[2] for unit in units}
     known = ", ".join(f"{group}.0 to {group}.{last}" for group, last in groups.items())
     raise InputError(f"there is no unit {name!r} in this network; choose one of {known}")
 
 
 def untrained(task: LanguageModel, seed: int = 0) -> LanguageModel:
-    """A model of the same constructor call whose weights have learned nothing, to compare with.
-
-    Args:
-        task: the model; it stays as it is.
-        seed: from which the weights are drawn. The random state of torch stays as it is, too.
-    """
+    """An untrained model of the same constructor call, with weights drawn from a seed; no random state changes."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # that of other devices stays as it is, too
+        torch.default_generator.manual_seed(seed)  # the generators of other devices are not touched
         fresh: LanguageModel = construct(task.constructor_call, type(task))
     return fresh.to(task.embedding.weight.device).train(task.training)
 
@@ -92,24 +83,23 @@ def activations(
     texts: Sequence[str],
     units: Sequence[str] | None = None,
     *,
-    most: int = MOST,
+    most: int = MAX_ACTIVATIONS,
     span: int = SPAN,
     context: int = CONTEXT,
     progress: Callable[[list[list[Read]]], Iterable[list[Read]]] = iter,
 ) -> Activations:
-    """Read texts, each from its start, and keep what the units do.
+    """Activations of units on texts, each read from its start.
 
-    Long texts are cut into pieces that are read side by side, each with a part of what is before it, in which its state
-    becomes what it would be (nearly so, where a unit remembers longer than that). What is kept is bounded: of more
-    positions than there is room for, every second, third and so on.
+    Long texts are split into pieces that are read in parallel, each after some tokens before it, which gives nearly the
+    state of reading the whole text. If there are too many positions, every second, third and so on is kept.
 
     Args:
-        task: the model; in evaluation mode while it reads.
+        task: the model; in evaluation mode meanwhile.
         texts: documents.
-        units: names of those to keep; None for all.
-        most: how many activations to keep at most.
-        span: into how many tokens a text is cut that is read side by side; with fewer, a short text is read faster.
-        context: how many tokens before them are read for their state.
+        units: names; None for all.
+        most: activations at most.
+        span: tokens of a piece; smaller pieces make a short text faster.
+        context: tokens before a piece that are read for its state.
         progress: wraps the batches that are read, such as by a progress bar.
 
     Raises:
@@ -143,7 +133,7 @@ def activations(
 
 
 def _batches(texts: Sequence[list[int]], max_length: int | None, span: int, context: int) -> list[list[Read]]:
-    """The pieces of all texts, those of like lengths in one batch."""
+    """The pieces of all texts, in batches of similar lengths."""
     if max_length is not None:
         context = min(context, max_length // 2)
         span = min(span, max_length - context)
@@ -152,7 +142,7 @@ def _batches(texts: Sequence[list[int]], max_length: int | None, span: int, cont
         tokens = torch.tensor([BOS, *ids])
         for first in range(0, len(ids), span):
             behind = min(first + span, len(ids))
-            begin = max(0, first + 1 - context)  # in tokens, where the start stands before the first
+            begin = max(0, first + 1 - context)  # BOS is token 0
             own = torch.arange(first, behind)
             pieces.append((tokens[begin : behind + 1], before + own, own + 1 - begin))
         before += len(ids)
@@ -163,12 +153,10 @@ def _batches(texts: Sequence[list[int]], max_length: int | None, span: int, cont
 def _read(
     task: LanguageModel, batch: list[Read], device: torch.device
 ) -> Iterable[tuple[Tensor, Tensor, list[tuple[str, int]]]]:
-    """Read some pieces side by side.
-
-    Padding is on the right, where a network does not see it before it has read all that is real.
+    """Read a batch of pieces, padded on the right.
 
     Yields:
-        Numbers of tokens (M,), the units after each of them (M, U), and for each group of units its name and size.
+        Numbers of tokens (M,), their activations (M, U), and the name and size of each group of units.
     """
     width = max(len(tokens) for tokens, _, _ in batch)
     inputs = torch.full((len(batch), width), PAD)

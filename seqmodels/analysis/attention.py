@@ -1,7 +1,4 @@
-"""What a translator looked at: how much each token of a translation attended to each of its source.
-
-Alignments as a page: a table for each sentence, without scripts and without anything from elsewhere.
-"""
+"""Attention of translations to their sources (alignments): measured, drawn, and as HTML tables without scripts."""
 
 import html
 import warnings
@@ -19,31 +16,30 @@ from seqmodels.nn.dropout import evaluating
 from seqmodels.tasks import Translator
 
 FONTS = "DejaVu Sans", "Noto Sans CJK JP", "Noto Sans", "Hiragino Sans", "Yu Gothic", "Microsoft YaHei"
-"""Where letters are looked for, in this order, as far as they are installed; matplotlib brings the first along."""
+"""Fonts for glyphs, in this order, if installed; matplotlib brings the first."""
 
 
 class AlignmentMap(NamedTuple):
-    """One sentence and its translation."""
+    """Attention weights of a translation, (T, S); each row sums to one."""
 
     source: list[str]
-    """Text of each token, S of them, the end among them."""
+    """Texts of S tokens, with the end."""
     target: list[str]
-    """Text of each token, T of them, the end among them."""
+    """Texts of T tokens, with the end."""
     weights: torch.Tensor
-    """Of each source token for each target token, (T, S); each row sums to one."""
 
 
 @torch.inference_mode()
 def alignment(task: Translator, source: str, target: str) -> AlignmentMap:
-    """Where a translator looks while it writes a given translation.
+    """Attention weights of a translator for a given translation.
 
     Args:
         task: the translator.
         source: a sentence.
-        target: its translation, by the model or by a person.
+        target: its translation, by the model or a reference.
 
     Raises:
-        InputError: this translator's decoder looks at nothing in particular.
+        InputError: the decoder has no attention.
     """
     device = task.embedding.weight.device
     reading = [*task.source_tokenizer.encode(source), EOS]
@@ -53,7 +49,7 @@ def alignment(task: Translator, source: str, target: str) -> AlignmentMap:
         inputs = torch.tensor([[BOS, *writing[:-1]]], device=device)
         _, _, weights = aligned(task.decoder, task.embedding(inputs), memory=memory)
     if weights is None:
-        raise InputError("this translator has no attention to show: its decoder sees one vector for the whole source")
+        raise InputError("this translator has no attention: its decoder reads one vector for the whole source")
     return AlignmentMap(
         _pieces(task.source_tokenizer, reading), _pieces(task.tokenizer, writing), weights[0].float().cpu()
     )
@@ -64,9 +60,9 @@ def _pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
 
 
 def draw_alignment(found: AlignmentMap, path: Path) -> None:
-    """A heat map as a picture: the source above, the translation on the left, dark where attention was.
+    """Write a heat map: the source above, the translation on the left, dark for large weights.
 
-    Letters that no installed font has are drawn as boxes; a page of attention leaves them to the browser.
+    Glyphs that no installed font has are drawn as boxes; `attention_page` leaves them to the browser.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure  # half a second, only where a picture is made
@@ -93,7 +89,7 @@ table.attention { border-collapse: collapse; font-size: .9em; }
 .attention tr:hover th { color: var(--accent); }
 .attention td:hover { outline: 1px solid var(--accent); outline-offset: -1px; }
 """
-"""How the tables look, in colours that the page around them has: `--heat`, three numbers, `--paper` and `--accent`."""
+"""CSS of the tables; the page defines the colours `--heat` (three numbers), `--paper` and `--accent`."""
 
 STYLE = f"""
 :root {{ color-scheme: light dark; --heat: 20, 70, 120; --text: #1c1c1c; --quiet: #777; --paper: #fff;
@@ -108,20 +104,17 @@ figcaption {{ margin-bottom: .5rem; }} figcaption span {{ color: var(--quiet); }
 {TABLE_STYLE}"""
 
 SEEN = 0.005
-"""Weights below this are shown as none: half of the last digit that is shown of the others."""
+"""Smaller weights are shown as zero: half of the last digit shown."""
 
 
-def attention_page(maps: Iterable[AlignmentMap], title: str = "What was attended to") -> str:
-    """A page with a table for each sentence: the source above, the translation on the left, colour where attention was.
-
-    Pointing at a cell shows the two tokens and the weight.
-    """
+def attention_page(maps: Iterable[AlignmentMap], title: str = "Attention") -> str:
+    """A page with a table for each sentence."""
     tables = "\n".join(attention_figure(found) for found in maps)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
         f'<meta name="viewport" content="width=device-width">\n<style>{STYLE}</style>\n</head>\n<body>\n'
         f"<h1>{html.escape(title)}</h1>\n<p>Each row is a token of the translation; the stronger the colour of "
-        "a cell, the more the model attended to the token of the source above it while it wrote that one.</p>\n"
+        "a cell, the larger the attention weight of the source token above it.</p>\n"
         f"{tables}\n</body>\n</html>\n"
     )
 
@@ -136,10 +129,7 @@ def attention_figure(found: AlignmentMap) -> str:
 
 
 def attention_table(found: AlignmentMap) -> str:
-    """A row for each token that looks, a column for each that is looked at, colour for the weight.
-
-    Pointing at a cell shows the two tokens and the weight. The table has the class `attention`, see `TABLE_STYLE`.
-    """
+    """A table of weights with the class `attention`, see `TABLE_STYLE`; pointing at a cell shows tokens and weight."""
     head = "".join(f'<th scope="col">{_shown(token)}</th>' for token in found.source)
     rows = []
     for token, weights in zip(found.target, found.weights.tolist(), strict=True):

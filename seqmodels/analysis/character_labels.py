@@ -1,8 +1,8 @@
-r"""What a person knows of a text, for each character: whether it is in a string, how deep in brackets, and so on.
+r"""Labels for each character of a text: inside a quotation, depth of brackets, position in the line, and so on.
 
-A value says what holds once its character has been read, so that it compares with the state of a network that has read
-it: the inside of a string begins with its opening quotation mark and ends with its closing one; the position in a line
-is 0 at "\n" and 1 at the first character of the next line. Where nothing can be said, the value is NaN.
+A label holds after its character has been read, like the state of a network: the inside of a string begins with its
+opening quotation mark and ends before its closing one; the position is 0 at "\n" and 1 at the next character. Undefined
+values are NaN.
 """
 
 import difflib
@@ -19,16 +19,16 @@ from seqmodels.analysis import python_labels
 from seqmodels.errors import InputError
 
 Label = Callable[[str], Sequence[float | bool]]
-"""A function of a text: one value for each of its characters, bools (or NaN) for yes and no, otherwise numbers."""
+"""A function from a text to a value for each character: bools (or NaN), or numbers."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """One label of several texts.
+    """A label of several texts.
 
     Attributes:
-        values: for each text float32 (characters,), 0 and 1 for no and yes, NaN where nothing can be said.
-        binary: whether it says yes or no rather than how much.
+        values: for each text float32 (characters,); a binary label is 0, 1 or NaN.
+        binary: whether it is true or false rather than a number.
     """
 
     values: list[Tensor]
@@ -36,23 +36,16 @@ class Labels:
 
 
 def labels_of(texts: Sequence[str]) -> dict[str, Label]:
-    """The labels that there are of some texts: `SOURCE` where most of them is source code of Python, `PROSE` otherwise.
-
-    Args:
-        texts: documents, each as a whole.
-    """
+    """The labels of whole documents: `SOURCE` if most of the text is Python source code, otherwise `PROSE`."""
     return SOURCE if python_labels.is_python(texts) else PROSE
 
 
 def labels(texts: Sequence[str], known: Mapping[str, Label] | None = None) -> dict[str, Labels]:
-    """Some texts with labels.
+    """Labels of texts, by name.
 
     Args:
-        texts: documents, each as a whole.
-        known: functions by name, your own or others; those of `labels_of` where not given.
-
-    Returns:
-        Labels by name.
+        texts: whole documents.
+        known: functions by name; by default `labels_of(texts)`.
 
     Raises:
         InputError: a function does not give a bool or number for each character.
@@ -62,12 +55,12 @@ def labels(texts: Sequence[str], known: Mapping[str, Label] | None = None) -> di
 
 
 def labelled(name: str, label: Label, texts: Sequence[str]) -> Labels:
-    """One label of some texts.
+    """A label of texts.
 
     Args:
         name: of the label, for errors.
         label: the function.
-        texts: documents, each as a whole.
+        texts: whole documents.
 
     Raises:
         InputError: the function does not give a bool or number for each character.
@@ -91,10 +84,10 @@ def _values(name: str, label: Label, text: str) -> list[float | bool]:
 
 
 def chosen(names: Sequence[str], known: Mapping[str, Label]) -> dict[str, Label]:
-    """Some of the labels.
+    """Labels by their names.
 
     Raises:
-        InputError: one is not known; the nearest is offered.
+        InputError: a name is not known.
     """
     for name in names:
         if name not in known:
@@ -105,7 +98,7 @@ def chosen(names: Sequence[str], known: Mapping[str, Label]) -> dict[str, Label]
 
 
 def position(text: str) -> list[float]:
-    """How many characters of the line have been read."""
+    """Characters of the line that have been read."""
     found, place = list[float](), 0
     for letter in text:
         place = 0 if letter == "\n" else place + 1
@@ -120,10 +113,10 @@ def boundary(text: str) -> list[bool]:
 
 
 def quotation(text: str) -> list[bool]:
-    """Inside a quotation, by its marks: “ and « open, ” and » close, a straight " in turns within a paragraph."""
+    """Inside a quotation: “ and « open, ” and » close, a straight " alternates within a paragraph."""
     found, straight, depth = list[bool](), False, 0
     for before, letter in itertools.pairwise(" " + text):
-        if before == letter == "\n":  # a mark that was forgotten does no harm beyond its paragraph
+        if before == letter == "\n":  # a missing mark has no effect beyond its paragraph
             straight, depth = False, 0
         straight ^= letter == '"'
         depth = max(0, depth + TYPOGRAPHIC.get(letter, 0))
@@ -132,7 +125,7 @@ def quotation(text: str) -> list[bool]:
 
 
 def brackets(text: str) -> list[float]:
-    """How many brackets are open in a paragraph; those that close what was not opened do not count."""
+    """Open brackets in a paragraph; unmatched closing brackets do not count."""
     found, depth = list[float](), 0
     for before, letter in itertools.pairwise(" " + text):
         depth = 0 if before == letter == "\n" else max(0, depth + (letter in "([{") - (letter in ")]}"))
@@ -141,7 +134,7 @@ def brackets(text: str) -> list[float]:
 
 
 def indentation(text: str) -> list[float]:
-    """White space that the line began with, in characters; not defined within it, and where there is nothing else."""
+    """Leading white space of the line, in characters; undefined within it."""
     found = list[float]()
     for line in re.findall(r"[^\n]*\n|[^\n]+", text):
         width = len(line) - len(line.lstrip())
@@ -158,7 +151,7 @@ PROSE: dict[str, Label] = {
     "position": position,
     "boundary": boundary,
 }
-"""Labels of any text, by simple rules."""
+"""Labels of any text."""
 
 SOURCE: dict[str, Label] = {
     "quotation": python_labels.quotation,
@@ -172,4 +165,4 @@ SOURCE: dict[str, Label] = {
     "position": position,
     "boundary": boundary,
 }
-"""Labels of source code of Python, by its tokenizer."""
+"""Labels of Python source code, by its tokenizer."""

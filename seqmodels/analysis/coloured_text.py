@@ -1,7 +1,6 @@
-"""Text coloured by what a unit does, from blue for low over white to red for high: as HTML and in a terminal.
+"""Text coloured by the values of a unit, from blue (low) over white to red (high), as HTML and in a terminal.
 
-Blue and red are told apart by the colour-blind, too, and letters stay legible on either. The page has no scripts:
-pointing at a letter shows its value by a rule of its style.
+Blue and red are distinct for the colour-blind, too. HTML has no scripts: pointing at a letter shows its value by CSS.
 """
 
 import html
@@ -22,24 +21,22 @@ Colours = dict[str, tuple[int, int, int]]
 
 LIGHT: Colours = {"low": (90, 150, 215), "high": (240, 120, 95), "ink": (20, 20, 20), "page": (255, 255, 255)}
 DARK: Colours = {"low": (35, 95, 165), "high": (165, 50, 40), "ink": (240, 240, 240), "page": (21, 24, 28)}
-"""Colours on light and on dark paper, red, green and blue from 0 to 255."""
+"""Colours of the light and the dark theme: red, green and blue from 0 to 255."""
 
-SEEN = 1_000_000
-"""Values by which colours are found."""
-OUTER = 0.01
-"""Share of values at either end that are drawn as if they were no farther out."""
+SCALE_VALUES, OUTLIERS = 1_000_000, 0.01
+"""Most values that the scale of colours is computed from, and the fraction of outliers at either end."""
 
 
 @dataclass(frozen=True)
 class Passage:
-    """A piece of text and what one unit did on it.
+    """A piece of text and the values of a unit.
 
     Attributes:
-        title: what it is, for people.
-        pieces: the text, cut behind each character of which there is a value.
-        values: as many.
+        title: shown above the text.
+        pieces: the text, split after each character with a value.
+        values: of the pieces.
         low: the value of the strongest blue.
-        high: that of the strongest red.
+        high: the value of the strongest red.
     """
 
     title: str
@@ -56,24 +53,23 @@ class Passage:
 
 
 def passage(title: str, text: str, characters: Sequence[int], values: Tensor, scale: Tensor | None = None) -> Passage:
-    """A text cut where there are values.
+    """A text split where there are values.
 
     Args:
-        title: what it is, for people.
-        text: what was read.
-        characters: numbers of the characters that have values, rising; those before them have the same, as the letters
-            of a word before its last.
+        title: shown above the text.
+        text: the text.
+        characters: increasing numbers of the characters with values; those before them have the same value.
         values: of the unit, (N,).
-        scale: values from which the colours are found, such as those of a longer text; these where not given.
+        scale: values for the scale of colours, such as those of a longer text; by default `values`.
 
     Raises:
-        InputError: there is not one value for each of the characters, or no value.
+        InputError: the numbers of values and characters differ, or are zero.
     """
     if len(characters) != len(values) or not len(values):
         raise InputError(f"{len(values)} values were given for {len(characters)} characters; expected one for each")
     around = values if scale is None else scale
-    around = around[:: max(1, len(around) // SEEN)].double()
-    low, high = around.quantile(torch.tensor([OUTER, 1 - OUTER], dtype=torch.float64)).tolist()
+    around = around[:: max(1, len(around) // SCALE_VALUES)].double()
+    low, high = around.quantile(torch.tensor([OUTLIERS, 1 - OUTLIERS], dtype=torch.float64)).tolist()
     known: dict[int, float] = dict(zip(characters, values.tolist(), strict=True))  # of several bytes, the last
     borders = [0, *(character + 1 for character in known)]
     borders[-1] = len(text)
@@ -81,22 +77,22 @@ def passage(title: str, text: str, characters: Sequence[int], values: Tensor, sc
     return Passage(title, pieces, list(known.values()), low, high)
 
 
-def coloured_page(passages: Iterable[Passage], title: str = "What single units do") -> str:
-    """A page of its own with coloured passages, of nothing from elsewhere; see `coloured_html`."""
+def coloured_page(passages: Iterable[Passage], title: str = "Units") -> str:
+    """A page with coloured passages."""
     name = html.escape(title)
     body = "\n".join(coloured_html(each) for each in passages)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{name}</title>\n'
         f'<meta name="viewport" content="width=device-width">\n<style>{PAGE}{STYLE}</style>\n</head>\n<body>\n'
-        f"<h1>{name}</h1>\n<p>The colour of a letter is what the unit did once it had read it. Point at one "
+        f"<h1>{name}</h1>\n<p>The colour of a letter is the value of the unit after reading it. Point at a letter "
         f"for the value.</p>\n{body}\n</body>\n</html>\n"
     )
 
 
 def coloured_html(shown: Passage) -> str:
-    """A passage as a part of a page that has the rules of `STYLE`: a span for each run of letters with one value."""
+    """A passage as HTML for a page with `STYLE`: a span for each run of letters with the same value."""
     spans = []
-    for (strength, value), run in itertools.groupby(zip(shown.pieces, shown.values, strict=True), _look(shown)):
+    for (strength, value), run in itertools.groupby(zip(shown.pieces, shown.values, strict=True), _appearance(shown)):
         letters = html.escape("".join(piece for piece, _ in run), quote=True)
         side = "high" if strength > 0 else "low"
         colour = f' class="{side}" style="--s:{abs(strength):.2f}"' if strength else ""
@@ -109,30 +105,25 @@ def coloured_html(shown: Passage) -> str:
 
 
 def coloured_text(shown: Passage) -> "Text":
-    """A passage for a terminal, as `rich` writes it: black letters on colours between white, blue and red."""
+    """A passage for a terminal: black letters on colours between white, blue and red."""
     from rich.text import Text
 
     text = Text(no_wrap=False)
-    for (strength, _), run in itertools.groupby(zip(shown.pieces, shown.values, strict=True), _look(shown)):
+    for (strength, _), run in itertools.groupby(zip(shown.pieces, shown.values, strict=True), _appearance(shown)):
         red, green, blue = mixed(strength, LIGHT)
         text.append("".join(piece for piece, _ in run), style=f"rgb(20,20,20) on rgb({red},{green},{blue})")
     return text
 
 
 def mixed(strength: float, colours: Colours) -> tuple[int, int, int]:
-    """The colour behind a letter, between that of the page and the strongest blue or red.
-
-    Args:
-        strength: from -1, low, to 1, high.
-        colours: `LIGHT` or `DARK`.
-    """
+    """The colour behind a letter, for a strength from -1 (low) to 1 (high) in `LIGHT` or `DARK`."""
     end = colours["high" if strength > 0 else "low"]
     red, green, blue = (round(p + (e - p) * abs(strength)) for p, e in zip(colours["page"], end, strict=True))
     return red, green, blue
 
 
-def _look(shown: Passage) -> Callable[[tuple[str, float]], tuple[float, str]]:
-    """What of a piece and its value can be seen: how strong the colour is, and the value in figures."""
+def _appearance(shown: Passage) -> Callable[[tuple[str, float]], tuple[float, str]]:
+    """The visible part of a piece and its value: strength of the colour, and the value as text."""
     return lambda pair: (round(shown.strength(pair[1]), 2), f"{pair[1]:.2f}")
 
 
@@ -151,7 +142,7 @@ STYLE = f"""
 .coloured pre span:hover::after {{ content: attr(data-value); position: absolute; left: 0; top: 100%; z-index: 1;
   padding: 0 .4em; font-size: 12px; white-space: nowrap; color: rgb(var(--page)); background: rgb(var(--ink)); }}
 """
-"""Rules for `coloured_html`, which touch nothing else on a page."""
+"""CSS for `coloured_html`; it affects nothing else on a page."""
 
 PAGE = f"""
 :root {{ color-scheme: light dark; {_palette(LIGHT)} }}
@@ -159,4 +150,4 @@ PAGE = f"""
 body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
   color: rgb(var(--ink)); background: rgb(var(--page)); }}
 """
-"""Rules for a page that has nothing else on it."""
+"""CSS for `coloured_page`."""

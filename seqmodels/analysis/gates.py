@@ -1,4 +1,4 @@
-"""Gates of a network while it reads: how open they are, how often they are saturated, and how long units remember."""
+"""Gates of a network on a text: their values, saturation, and the memory of units."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SHUT, OPEN = 0.1, 0.9
+CLOSED, OPEN = 0.1, 0.9
 """Below and above which a gate counts as saturated (Karpathy, Johnson and Li 2016)."""
 
 BINS = 40
@@ -25,31 +25,29 @@ BINS = 40
 
 
 class Gate(NamedTuple):
-    """One gate of a layer, over all positions of a text; D units."""
+    """A gate of D units, over all positions of a text."""
 
     mean: Tensor
-    """Of its values, (D,)."""
-    shut: Tensor
-    """Share of positions at which it is below 0.1, (D,)."""
+    """Mean value, (D,)."""
+    closed: Tensor
+    """Fraction of positions with a value below 0.1, (D,)."""
     open: Tensor
-    """Share of positions at which it is above 0.9, (D,)."""
+    """Fraction of positions with a value above 0.9, (D,)."""
     histogram: Tensor
-    """Share of all units and positions with a value in each of 40 equal bins from 0 to 1, (40,)."""
+    """Fractions of units and positions in 40 equal bins from 0 to 1, (40,)."""
     memory: Tensor | None
-    """In steps, (D,), of a gate that scales the state from step to step, else None: how long it takes until a value
-    has fallen to 1/e of itself, `-1 / mean(log f)`. The logarithms are averaged since what is left of a value is the
-    product of the gate's values: their geometric mean to the power of the steps. One position at which the gate is shut
-    is then enough to forget, as it is in the network; -1 / log of the mean would not see it. Zero where a gate was 0,
-    infinite where it was 1 throughout."""
+    """Steps until a value has decayed to 1/e, `-1 / mean(log f)`, (D,), of a gate that scales the state; else None.
+    Logarithms are averaged since a value decays by the product of the gate's values, so that one position with a closed
+    gate is enough to forget, as it is in the network. Zero where a gate was 0, infinite where it was always 1."""
 
 
 def gates(task: LanguageModel, batch: Batch, state: State | None = None) -> dict[str, Gate]:
-    """Statistics of all gates of a network while it reads a batch, without dropout.
+    """Statistics of all gates of a network on a batch, without dropout.
 
     Args:
-        task: a model of a network with gates; it is in evaluation mode meanwhile.
+        task: a model with gates; in evaluation mode meanwhile.
         batch: B rows of T positions; padding does not count.
-        state: where the rows go on from; None for the start.
+        state: initial state; None for that of the network.
 
     Returns:
         By layer and gate: `1.i`, `1.f` and `1.o` of an LSTM's first layer, `1.r` and `1.z` of a GRU's.
@@ -60,22 +58,22 @@ def gates(task: LanguageModel, batch: Batch, state: State | None = None) -> dict
     with evaluating(task), torch.no_grad():
         _, _, trace = task.traced(batch, state)
     if not trace.gates:
-        raise InputError(f"{task.name} has no gates to look at; take a network that has, such as an LSTM or a GRU")
+        raise InputError(f"{task.name} has no gates; take a network with gates, such as an LSTM or a GRU")
     return of_trace(trace, batch.mask)
 
 
 def of_trace(trace: Trace, mask: Tensor | None = None) -> dict[str, Gate]:
-    """The same from what a network had inside.
+    """Statistics of the gates of a trace.
 
     Args:
         trace: its `gates` are (B, T, D).
-        mask: bool (B, T), False at padding; None where all is real.
+        mask: bool (B, T), False at padding; None without padding.
 
     Raises:
         InputError: all is padding.
     """
     if mask is not None and not mask.any():
-        raise InputError("a batch of nothing but padding was given; expected one position at least that is real")
+        raise InputError("a batch with nothing but padding was given; expected at least one token")
     found = {}
     for name, values in trace.gates.items():
         values = (values.flatten(0, 1) if mask is None else values[mask]).detach().double().cpu()
@@ -83,7 +81,7 @@ def of_trace(trace: Trace, mask: Tensor | None = None) -> dict[str, Gate]:
         memory = 1 / values.log().mean(0).abs() if name in trace.highways else None
         found[name] = Gate(
             values.mean(0),
-            (values < SHUT).double().mean(0),
+            (values < CLOSED).double().mean(0),
             (values > OPEN).double().mean(0),
             counts / values.numel(),
             memory,
@@ -92,13 +90,13 @@ def of_trace(trace: Trace, mask: Tensor | None = None) -> dict[str, Gate]:
 
 
 def draw_gates(found: Mapping[str, Gate]) -> "Figure":
-    """Two panels for each gate, and a third for those that scale the state from step to step.
+    """Two panels for each gate, and a third for those that scale the state.
 
-    First, how often it has which value; second, a point for each unit with the shares of positions at which it is shut
-    and open, as Karpathy, Johnson and Li (2016) draw them, on the diagonal where it is always one or the other; third,
-    how many units remember for how long.
+    First, the distribution of values; second, a point for each unit, by the fractions of positions at which it is
+    closed and open (Karpathy, Johnson and Li 2016), on the diagonal if it is always one of both; third, a histogram of
+    memory.
     """
-    from matplotlib.figure import Figure  # half a second, only where a picture is made
+    from matplotlib.figure import Figure
 
     wide = 3 if any(gate.memory is not None for gate in found.values()) else 2
     figure = Figure(figsize=(2.6 * wide, 2.1 * len(found)), layout="constrained")
@@ -107,20 +105,20 @@ def draw_gates(found: Mapping[str, Gate]) -> "Figure":
         edges = torch.linspace(0, 1, BINS + 1)
         values.stairs((gate.histogram * BINS).numpy(), edges.numpy(), fill=True, alpha=0.7)
         values.set(xlim=(0, 1), ylabel=f"gate {name}", yticks=[])
-        saturation.scatter(gate.shut.numpy(), gate.open.numpy(), s=6, linewidths=0, alpha=0.6)
+        saturation.scatter(gate.closed.numpy(), gate.open.numpy(), s=6, linewidths=0, alpha=0.6)
         saturation.plot([0, 1], [1, 0], color="#808080", linewidth=0.8, linestyle=":")
-        saturation.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), ylabel="share open")
+        saturation.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), ylabel="fraction open")
         for axes in rest:
             _draw_memory(axes, gate.memory)
     grid[0][0].set_title("values", fontsize="medium")
     grid[0][1].set_title("saturation", fontsize="medium")
     grid[-1][0].set_xlabel("value")
-    grid[-1][1].set_xlabel("share shut")
+    grid[-1][1].set_xlabel("fraction closed")
     return figure
 
 
 def _draw_memory(axes: "Axes", memory: Tensor | None) -> None:
-    """How many units remember for how long, over logarithmic time; those of no end at its end."""
+    """A histogram of memory over logarithmic time; infinite memory is in the last bin."""
     if memory is None:
         axes.set_visible(False)
         return

@@ -1,7 +1,4 @@
-"""How far back gradients reach: the norm of `dL_t/dx_{t-k}` by distance `k`, for any network.
-
-Norms of gradients by distance, kept in a file and drawn.
-"""
+"""The gradient horizon: norms of `dL_t/dx_{t-k}` by distance `k` for any network, as tensors, files and figures."""
 
 import contextlib
 from collections.abc import Iterable, Mapping
@@ -27,10 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EMBEDDINGS = {"embedding": "x", "source_embedding": "source"}
-"""What tasks call the parts whose outputs their networks read, and what gradients of these outputs are called."""
+"""Submodules of tasks whose outputs are the inputs of networks, and the names of gradients with respect to them."""
 
 FRACTION = 0.01
-"""Of the norm at distance 0; the gradient's horizon is where it becomes smaller than that."""
+"""The horizon is the distance at which the norm falls below this fraction of the norm at distance 0."""
 
 
 def gradient_norms(
@@ -41,31 +38,29 @@ def gradient_norms(
     generator: torch.Generator | None = None,
     states: bool = False,
 ) -> dict[str, Tensor]:
-    """How much the loss at a position depends on what was read so many positions before it.
+    """Mean norms of the gradient of the loss at a position with respect to earlier inputs, by distance.
 
     `||dL_t/dx_{t-k}||`, where `L_t` is the cross-entropy of the target at position t in nats and `x` are the embedded
-    inputs, averaged over rows and positions t. All networks have such inputs, so that an LSTM and a Transformer are
-    measured alike. The batch is read from no state and without dropout; padding is neither measured nor counted. Rows
-    know nothing of each other, so that one backward pass serves a position in each of them. Gradients of parameters
-    and the global random state stay as they are.
+    inputs, averaged over rows and positions t. All networks have such inputs, so an LSTM and a Transformer are
+    measured alike. The batch is read from the initial state, without dropout; padding does not count. Rows are
+    independent, so one backward pass serves a position in each of them. Gradients of parameters and the global random
+    state are not changed.
 
     Args:
-        task: any; it is in evaluation mode meanwhile.
-        batch: B rows of T positions; its targets say which positions have a loss.
-        passes: how many positions of each row are looked at; the row is cut into so many parts of one size, and one
-            is drawn from each. None for all of them.
-        generator: what draws them, on the CPU; None for a new one with seed 0.
-        states: also by the states of recurrent layers; the network is then unrolled by the equations of its cells.
-            The gradient by a cell state is the whole one, by way of the hidden state at the same position, too.
+        task: any; in evaluation mode meanwhile.
+        batch: B rows of T positions, with targets where there is a loss.
+        passes: number of positions t in each row, one drawn from each of so many equal parts; None for all positions.
+        generator: that draws them, on the CPU; None for a new one with seed 0.
+        states: also with respect to the states of recurrent layers, which are unrolled by the equations of their cells;
+            the gradient of a cell state includes the path through the hidden state of the same position.
 
     Returns:
-        Norms by what the gradient is taken of: `x` for the inputs; `source` for those of a translator's encoder, at
-        the distance that they would have if the source stood before the target in one row; `1.h`, `1.c` and so on for
-        the states of layer 1. Each (K,), in double precision and on the CPU, with the norm at distance k at place k;
-        NaN where no two positions are so far apart.
+        Norms by name: `x` for the inputs; `source` for those of a translator's encoder, at the distance that they would
+        have if the source preceded the target in one row; `1.h`, `1.c` and so on for the states of layer 1. Each (K,),
+        float64 on the CPU, indexed by distance; NaN where no two positions are that far apart.
 
     Raises:
-        InputError: no position has a loss, or there are no states to look at.
+        InputError: no position has a loss, or `states` is set and the network has none.
     """
     batch = batch._replace(continues=False, goes_on=False)
     real = _real(batch.mask, batch.inputs)
@@ -77,7 +72,7 @@ def gradient_norms(
         )
     with evaluating(task), torch.enable_grad():
         logits, leaves = _unrolled(task, batch, real) if states else _embedded(task, batch)
-        found = {name: _Found() for name in leaves}
+        found = {name: _Norms() for name in leaves}
         tensors = [tensor for leaf in leaves.values() for tensor in leaf.tensors]
         places, rows = real.cumsum(1) - 1, torch.arange(len(real), device=real.device)
         positions = _positions(scored, passes, generator or torch.Generator().manual_seed(0))
@@ -95,19 +90,17 @@ def gradient_norms(
 
 
 def gradient_horizon(norms: Tensor, fraction: float = FRACTION) -> int:
-    """The distance from which on the norm of the gradient is below a share of that at distance 0.
-
-    It is a whole number, without interpolation.
+    """The distance beyond which the norm of the gradient stays below a fraction of that at distance 0.
 
     Args:
-        norms: by distance, (K,), as of `gradient_norms`; NaN is passed over.
-        fraction: see there.
+        norms: by distance, (K,), of `gradient_norms`; NaN is ignored.
+        fraction: of the norm at distance 0.
 
     Returns:
-        From 1 to K; K stands for "further than was measured".
+        An integer from 1 to K; K means "beyond the measured distances".
 
     Raises:
-        InputError: there is no gradient at distance 0 to compare with.
+        InputError: the norm at distance 0 is zero or not finite.
     """
     if not (len(norms) and norms[0] > 0 and torch.isfinite(norms[0])):
         raise InputError(
@@ -118,42 +111,42 @@ def gradient_horizon(norms: Tensor, fraction: float = FRACTION) -> int:
 
 
 class _Leaf(NamedTuple):
-    """What gradients are taken of: tensors (B, D) for each of S places in turn, or one of (B, S, D)."""
+    """Tensors that gradients are taken with respect to: (B, D) for each of S places, or one of (B, S, D)."""
 
     tensors: list[Tensor]
     places: Tensor
-    """Int64 (B, S): which of its row's real positions it stands at; less than zero before the first."""
+    """Int64 (B, S): number among the positions of the row that are not padding; negative before the first."""
     real: Tensor
     """Bool (B, S), False at padding."""
 
 
-class _Found:
-    """Norms and their distances, over several backward passes."""
+class _Norms:
+    """Norms and their distances, of several backward passes."""
 
     def __init__(self) -> None:
         self.norms: list[Tensor] = []
         self.distances: list[Tensor] = []
 
     def add(self, norms: Tensor, distances: Tensor, counted: Tensor) -> None:
-        """Those (B, S) of one pass, where they are counted."""
+        """Add norms (B, S) of one pass where `counted`."""
         self.norms.append(norms[counted].double().cpu())
         self.distances.append(distances[counted].cpu())
 
     def mean_by_distance(self) -> Tensor:
-        """The mean norm at every distance from 0 on; NaN where there is none."""
+        """The mean norm by distance; NaN without any."""
         distances, norms = torch.cat(self.distances), torch.cat(self.norms)
         return distances.bincount(norms) / distances.bincount()
 
 
 def _real(mask: Tensor | None, like: Tensor) -> Tensor:
-    """Where positions are no padding, (B, T), in a batch that begins with the shape of another tensor."""
+    """The mask of a batch, or all True, (B, T)."""
     return torch.ones(like.shape[:2], dtype=torch.bool, device=like.device) if mask is None else mask
 
 
 def _positions(scored: Tensor, passes: int | None, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
-    """For each pass, a position (B,) of each row that has a loss, and whether there is one (B,)."""
+    """For each pass, a position with a loss in each row (B,), and whether the row has one (B,)."""
     counts = scored.sum(1)
-    order = scored.logical_not().to(torch.uint8).argsort(dim=1, stable=True)  # those with a loss in front
+    order = scored.logical_not().to(torch.uint8).argsort(dim=1, stable=True)  # positions with a loss first
     chosen = []
     for number in range(int(counts.max()) if passes is None else passes):
         if passes is None:
@@ -167,41 +160,41 @@ def _positions(scored: Tensor, passes: int | None, generator: torch.Generator) -
 
 
 def _embedded(task: SequenceTask, batch: Batch) -> tuple[Tensor, dict[str, _Leaf]]:
-    """Logits, and the embedded inputs that they were computed from."""
+    """Logits and the embedded inputs."""
     leaves: dict[str, Tensor] = {}
     with contextlib.ExitStack() as stack:
         for part, module in task.named_children():
 
-            def cut(module: nn.Module, inputs: Any, output: Tensor, name: str = EMBEDDINGS.get(part, "")) -> Tensor:
+            def detach(module: nn.Module, inputs: Any, output: Tensor, name: str = EMBEDDINGS.get(part, "")) -> Tensor:
                 leaves[name] = output.detach().requires_grad_()
                 return leaves[name]
 
             if part in EMBEDDINGS:
-                stack.callback(module.register_forward_hook(cut).remove)
+                stack.callback(module.register_forward_hook(detach).remove)
         logits, _ = task(batch)
     found = {}
     for name in [name for name in EMBEDDINGS.values() if name in leaves]:
         real = _real(batch.mask if name == "x" else batch.source_mask, leaves[name])
         places = real.cumsum(1) - 1
-        if name == "source":  # its last position stands before the first of the target
+        if name == "source":  # its last position precedes the first of the target
             places = places - real.sum(1, keepdim=True)
-            if isinstance(task, Translator) and task.reverse:  # it is read from its end
+            if isinstance(task, Translator) and task.reverse:  # read from its end
                 real, places = real.flip(1), places.flip(1)
         found[name] = _Leaf([leaves[name]], places, real)
     return logits, found
 
 
 def has_states(task: SequenceTask) -> TypeGuard[LanguageModel]:
-    """Whether there are states that follow from one another at every step, of which gradients can be measured."""
+    """Whether the network is recurrent, so that gradients with respect to its states can be measured."""
     return isinstance(task, LanguageModel) and isinstance(task.backbone, RecurrentStack)
 
 
 def _unrolled(task: SequenceTask, batch: Batch, real: Tensor) -> tuple[Tensor, dict[str, _Leaf]]:
-    """Logits, the embedded inputs, and the states of recurrent layers that they were computed through."""
+    """Logits, the embedded inputs, and the states of recurrent layers."""
     if not has_states(task):
         raise InputError(
-            f"{task.name} in a {type(task).__name__} has no states that follow from one another at every step; "
-            "measure its inputs, with states=False, or a LanguageModel of a recurrent network"
+            f"{task.name} in a {type(task).__name__} has no recurrent states; give states=False, or a "
+            "LanguageModel of a recurrent network"
         )
     x = task.embedding(batch.inputs).detach().requires_grad_()
     y, layers = unroll(task.backbone, x, mask=batch.mask)
@@ -224,10 +217,10 @@ class Curve(NamedTuple):
 
 
 def thinned(norms: Tensor) -> Curve:
-    """Norms at all distances up to 16, then at about eight to each doubling; those that are NaN are left out.
+    """Norms at all distances up to 16, then at about eight for each doubling, without NaN.
 
     Args:
-        norms: by distance, (K,), as of `gradient_norms`.
+        norms: by distance, (K,), of `gradient_norms`.
     """
     grown = [round(16 * 2 ** (place / 8)) for place in range(8 * 40)]
     distances = torch.tensor(sorted({*range(16), *grown}))
@@ -237,13 +230,7 @@ def thinned(norms: Tensor) -> Curve:
 
 
 def append_horizon(path: Path, step: int, norms: Mapping[str, Tensor]) -> None:
-    """Add what was measured at a step to a CSV file with columns step, kind, distance and norm, thinned.
-
-    Args:
-        path: of the file.
-        step: how many steps there were before.
-        norms: what `gradient_norms` returned.
-    """
+    """Append thinned norms of `gradient_norms` at a step to a CSV table with columns step, kind, distance and norm."""
     rows: Iterable[Row] = (
         {"step": step, "kind": kind, "distance": int(distance), "norm": float(norm)}
         for kind, values in norms.items()
@@ -253,10 +240,10 @@ def append_horizon(path: Path, step: int, norms: Mapping[str, Tensor]) -> None:
 
 
 def read_horizon(path: Path) -> dict[int, dict[str, Curve]]:
-    """What `append_horizon` wrote: curves by step, then by what the gradient is taken of.
+    """Curves of such a table, by step and kind.
 
     Raises:
-        InputError: the file is not there, or is damaged.
+        InputError: the file is missing or damaged.
     """
     points: dict[int, dict[str, list[tuple[int, float]]]] = {}
     for step, kind, distance, norm in read_table(path, COLUMNS):
@@ -268,12 +255,10 @@ def read_horizon(path: Path) -> dict[int, dict[str, Curve]]:
 
 
 def draw_horizon(steps: Mapping[int, Mapping[str, Curve]]) -> "Figure":
-    """How gradients reached back while a model learned: norm by distance, from early steps, dark, to late ones.
-
-    A panel for what the gradient is taken of: `x` inputs, `source` those of an encoder, `1.h` and `1.c` states.
+    """Norms by distance at several steps of a training, from dark (early) to bright (late), a panel for each kind.
 
     Args:
-        steps: curves by step and by what the gradient is taken of.
+        steps: curves by step and kind.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
@@ -285,7 +270,7 @@ def draw_horizon(steps: Mapping[int, Mapping[str, Curve]]) -> "Figure":
     figure = Figure(figsize=(1.4 + 2.8 * max(wide, 2), 0.8 + 2.6 * high), layout="constrained")
     grid = figure.subplots(high, wide, sharey=True, squeeze=False).ravel()
     ends = sorted({max(1, step) for step in steps})
-    colors = ScalarMappable(LogNorm(ends[0], ends[-1] + 1), _between())
+    colors = ScalarMappable(LogNorm(ends[0], ends[-1] + 1), _middle_of_viridis())
     tones = dict(zip(ends, colors.to_rgba(np.array(ends)), strict=True))
     for axes, kind in zip(grid, kinds, strict=False):
         for step, curves in sorted(steps.items()):
@@ -305,11 +290,11 @@ def draw_horizon(steps: Mapping[int, Mapping[str, Curve]]) -> "Figure":
 
 
 def draw_horizons(curves: Mapping[str, Curve], fraction: float = FRACTION) -> "Figure":
-    """Horizons of several models side by side: norms relative to that at distance 0, and the share that ends them.
+    """Norms by distance of several models, relative to distance 0, and the fraction that defines the horizon.
 
     Args:
         curves: by the names of the models, at most twenty.
-        fraction: where the line is drawn below which a gradient counts as vanished.
+        fraction: drawn as a line.
     """
     from matplotlib.figure import Figure  # half a second, only where a picture is made
 
@@ -319,28 +304,27 @@ def draw_horizons(curves: Mapping[str, Curve], fraction: float = FRACTION) -> "F
         relative = Curve(curve.distances, curve.norms / curve.norms[0])
         _line(axes, relative, color=f"C{number % 10}", linestyle="--" if number >= 10 else "-", label=name)
     axes.axhline(fraction, color="#808080", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="distance in positions", ylabel="norm of the gradient, by that at distance 0")
+    axes.set(xlabel="distance in positions", ylabel="norm of the gradient, relative to distance 0")
     axes.grid(alpha=0.3)
     for words in axes.legend().get_texts():
-        words.set_parse_math(False)  # names are anything
+        words.set_parse_math(False)  # a name may have any characters
     return figure
 
 
 def _title(kind: str) -> str:
-    """What the gradient is taken of, in words."""
     layer, dot, state = kind.partition(".")
     return f"{state} of layer {layer}" if dot else {"x": "inputs"}.get(kind, kind)
 
 
 def _line(axes: "Axes", curve: Curve, **style: Any) -> None:
-    """One curve over a linear distance and a logarithmic norm, where what decays evenly is straight."""
+    """A curve with a logarithmic norm, where an exponential decay is a straight line."""
     axes.set_yscale("log", nonpositive="mask")
-    axes.minorticks_off()  # norms span many powers of ten; ticks between them take half of the time and show nothing
+    axes.minorticks_off()  # they take half of the time and show nothing
     axes.plot(curve.distances.numpy(), curve.norms.numpy(), **style)
 
 
-def _between() -> "Colormap":
-    """Colours of viridis that are seen on light paper and on dark."""
+def _middle_of_viridis() -> "Colormap":
+    """Colours that are visible on white and on black."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 

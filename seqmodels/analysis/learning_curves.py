@@ -1,4 +1,4 @@
-"""The curves of a run, read from its `metrics.csv` and drawn."""
+"""Learning curves and the best validation of a run, from its `metrics.csv`."""
 
 import math
 from pathlib import Path
@@ -23,12 +23,12 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def best_figures(path: Path) -> dict[str, float]:
-    """The validation figures at the place of the lowest nats per token; empty where nothing was validated."""
+    """The figures of the validation with the lowest nats per token; empty without any validation."""
     return best_of(read_metrics(path)) if path.exists() else {}
 
 
 def best_of(rows: list[dict[str, float]]) -> dict[str, float]:
-    """The same, of rows of a `metrics.csv`."""
+    """The best figures of rows of a `metrics.csv`."""
     rows = [row for row in rows if math.isfinite(row.get("val/nats_per_token", math.nan))]
     if not rows:
         return {}
@@ -37,7 +37,7 @@ def best_of(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def draw_curves(folder: Path) -> Path | None:
-    """Loss over tokens, in training and validation, as `curves.png`; None where there is nothing to draw."""
+    """Draw training and validation loss over tokens as `curves.png`; None if there are none."""
     path = folder / "metrics.csv"
     rows = read_metrics(path) if path.exists() else []
     if not any("train/nats_per_token" in row or "val/nats_per_token" in row for row in rows):

@@ -1,4 +1,4 @@
-"""A map of vectors: two dimensions of many, as a picture."""
+"""Maps of vectors: projections to two dimensions, by PCA or t-SNE, as a picture."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 
 Method = Literal["pca", "tsne"]
 GREY, BLUE, RED = "0.5", "#4a90d9", "#d9664a"
-"""Colours that read on light paper and on dark."""
+"""Colours that are visible on white and on black."""
 LETTER = 0.62, 1.3
-"""About the width and the height of a letter, in sizes of the font."""
+"""Approximate width and height of a letter, relative to the font size."""
 
 
 def map_of(vectors: Tensor, method: Method = "pca", seed: int = 0) -> Tensor:
     """Points in the plane for vectors.
 
-    Principal components keep differences: where pairs lie the same way apart, so do their points, as far as the plane
-    shows it. The largest weight of each axis is positive, so that the map is the same every time. t-SNE (van der Maaten
-    and Hinton 2008) keeps neighbours, of vectors scaled to length 1: only what lies near means something.
+    PCA keeps differences between vectors, as far as two dimensions can; the largest weight of each axis is positive, so
+    that the map is unique. t-SNE (van der Maaten and Hinton 2008) keeps neighbours of vectors scaled to length 1: only
+    small distances have a meaning.
 
     Args:
         vectors: (N, D), N of at least 3, or 5 for t-SNE.
         method: pca or tsne.
-        seed: what t-SNE depends on.
+        seed: random seed of t-SNE.
 
     Returns:
         float64 (N, 2).
 
     Raises:
-        InputError: there are too few, or t-SNE is asked for without scikit-learn.
+        InputError: there are too few vectors, or scikit-learn is missing for t-SNE.
     """
     least = 5 if method == "tsne" else 3
     if vectors.ndim != 2 or len(vectors) < least or vectors.shape[1] < 2:
@@ -68,18 +68,18 @@ def draw_map(
     pairs: Iterable[tuple[str, str]] = (),
     inches: tuple[float, float] = (9, 7),
 ) -> "Figure":
-    """A map as a picture: a dot for each word, its name where there is room, arrows from one of a pair to the other.
+    """A map as a picture: a dot for each word, labels where there is room, and an arrow for each pair.
 
-    Names come in the order of the words, and those of pairs first; one that would lie upon another is left out.
+    Words of pairs are labelled first, then the others in their order; a label that would overlap another is left out.
 
     Args:
-        points: (N, 2), as `map_of` makes them.
-        words: N of them.
+        points: of `map_of`, (N, 2).
+        words: N words.
         pairs: such as ("sister", "brother").
         inches: width and height of the picture.
 
     Raises:
-        InputError: there are not as many words as points, or a word of a pair is none of them.
+        InputError: the numbers of words and points differ, or a word of a pair is missing.
     """
     from matplotlib.figure import Figure
 
@@ -101,7 +101,7 @@ def draw_map(
             arrowprops={"arrowstyle": "->", "color": RED, "linewidth": 1.2, "shrinkA": 3, "shrinkB": 3},
         )  # fmt: skip
     axes.margins(0.1, 0.05)
-    axes.autoscale_view()  # settles where points are drawn, which is asked for next
+    axes.autoscale_view()  # fixes the positions that are used next
     size = 9.0
     order = list(dict.fromkeys([*(places[word] for pair in arrows for word in pair), *range(len(words))]))
     at = torch.from_numpy(axes.transData.transform(points.numpy())) * 72 / figure.dpi
@@ -114,7 +114,7 @@ def draw_map(
 
 
 def _with_room(at: Tensor, words: Sequence[str], order: list[int], size: float) -> list[int]:
-    """Those whose names lie upon none before them; `at` is in points (N, 2)."""
+    """The words whose labels overlap no earlier one; `at` is in points (N, 2)."""
     width = torch.tensor([LETTER[0] * size * len(word) for word in words], dtype=at.dtype)
     shown: list[int] = []
     for place in order:

@@ -1,6 +1,6 @@
-"""Labels of source code of Python, by its own tokenizer; see `labels` for what a label is.
+"""Labels of Python source code, by its tokenizer; see `character_labels`.
 
-Where a text stops being Python, as where a file was cut in two, its labels are NaN from there on.
+Where a text stops being valid Python, for example in a file that was split, labels are NaN from there on.
 """
 
 import ast
@@ -16,7 +16,7 @@ from typing import NamedTuple
 OPENING, CLOSING = "([{", ")]}"
 STARTS = tuple(getattr(tokenize, name) for name in ("FSTRING_START", "TSTRING_START") if hasattr(tokenize, name))
 ENDS = tuple(getattr(tokenize, name) for name in ("FSTRING_END", "TSTRING_END") if hasattr(tokenize, name))
-"""Where Python 3.12 cuts f-strings into tokens; before, each is one string."""
+"""Tokens of f-strings since Python 3.12; before, an f-string is one token."""
 SILENT = (tokenize.INDENT, tokenize.DEDENT, tokenize.NL, tokenize.COMMENT, tokenize.ENDMARKER)
 """Tokens that begin no statement."""
 
@@ -31,13 +31,13 @@ class Token(NamedTuple):
 
 
 def is_python(texts: Sequence[str]) -> bool:
-    """Whether most of the texts, by their length, are source code of the running Python."""
+    """Whether most of the texts, by length, are source code of the running Python version."""
     return 2 * sum(len(text) for text in texts if _parses(text)) > sum(map(len, texts))
 
 
 @contextlib.contextmanager
-def _unheeded() -> Iterator[None]:
-    """Without what Python has to say of the text as a program, such as that an escape in a string is none."""
+def _without_warnings() -> Iterator[None]:
+    """Without warnings of Python about the text, such as invalid escapes."""
     with warnings.catch_warnings():
         for kind in (SyntaxWarning, DeprecationWarning):
             warnings.simplefilter("ignore", kind)
@@ -45,7 +45,7 @@ def _unheeded() -> Iterator[None]:
 
 
 def _parses(text: str) -> bool:
-    with _unheeded():
+    with _without_warnings():
         try:
             return bool(ast.parse(text).body)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -53,23 +53,23 @@ def _parses(text: str) -> bool:
 
 
 def quotation(text: str) -> list[float | bool]:
-    """Inside a string, a docstring or an f-string: from its opening marks to before the last of the closing ones."""
+    """Inside a string, docstring or f-string: from its opening marks to before its last closing mark."""
     tokens = _tokens(text)
     return _inside(text, tokens, [(first, behind) for _, first, behind in _strings(tokens)])
 
 
 def single_quoted(text: str) -> list[float | bool]:
-    """Inside a string that stands between '."""
+    """Inside a single-quoted string."""
     return _quoted(text, "'")
 
 
 def double_quoted(text: str) -> list[float | bool]:
-    """Inside a string that stands between "."""
+    """Inside a double-quoted string."""
     return _quoted(text, '"')
 
 
 def triple_quoted(text: str) -> list[float | bool]:
-    """Inside a string between three marks of either kind, as docstrings are."""
+    """Inside a triple-quoted string, such as a docstring."""
     return _quoted(text, "'''", '"""')
 
 
@@ -79,9 +79,9 @@ def _quoted(text: str, *marks: str) -> list[float | bool]:
 
 
 def _strings(tokens: list[Token]) -> list[tuple[str, int, int]]:
-    """Of each string the opening marks, where they have been read, and where the last of the closing ones stands.
+    """Opening marks of each string, the index of the last of them, and that of the last closing mark.
 
-    A string in a replacement field is a part of the one that the field is in, as it is before Python 3.12.
+    A string in a replacement field belongs to the string around it, as before Python 3.12.
     """
     found, depth, mark, begin = list[tuple[str, int, int]](), 0, "", 0
     for kind, string, first, behind in tokens:
@@ -106,7 +106,7 @@ def comment(text: str) -> list[float | bool]:
 
 
 def comment_or_string(text: str) -> list[float | bool]:
-    """Inside a comment or a string of any kind: where there is no code."""
+    """Inside a comment or a string."""
     tokens = _tokens(text)
     strings = [(first, behind) for _, first, behind in _strings(tokens)]
     return _inside(text, tokens, _comments(tokens) + strings)
@@ -117,7 +117,7 @@ def _comments(tokens: list[Token]) -> list[tuple[int, int]]:
 
 
 def brackets(text: str) -> list[float]:
-    """How many brackets are open; those in strings and comments do not count."""
+    """Open brackets, without those in strings and comments."""
     tokens = _tokens(text)
     changes, strings = [0] * _end(text, tokens), 0
     for kind, string, first, _ in tokens:
@@ -128,10 +128,7 @@ def brackets(text: str) -> list[float]:
 
 
 def indentation(text: str) -> list[float]:
-    """In how many blocks a statement stands, from its first letter to the end of its last line.
-
-    It is not defined before the first letter, in empty lines, and in lines of comments: nothing is said there yet.
-    """
+    """Nested blocks around a statement, from its first character to the end of its last line; elsewhere undefined."""
     found = [float("nan")] * len(text)
     depth, begin = 0, -1
     for kind, _, first, behind in _tokens(text):
@@ -153,28 +150,28 @@ def _inside(text: str, tokens: list[Token], spans: list[tuple[int, int]]) -> lis
 
 
 def _end(text: str, tokens: list[Token]) -> int:
-    """How many characters are Python."""
+    """The number of characters that are valid Python."""
     return len(text) if tokens and tokens[-1].kind == tokenize.ENDMARKER else tokens[-1].behind if tokens else 0
 
 
-@functools.lru_cache(16)  # label after label asks for them, of the same few texts
+@functools.lru_cache(16)  # shared by all labels
 def _tokens(text: str) -> list[Token]:
-    """The tokens of a text, to the first place where it is no Python."""
+    """The tokens of a text up to the first error."""
     found = list[Token]()
-    with _unheeded():
+    with _without_warnings():
         try:
-            for token in _told(text):
+            for token in _positioned(text):
                 if token.kind == tokenize.ERRORTOKEN and token.string.strip(" "):
                     break
                 found.append(token)
         except (tokenize.TokenError, SyntaxError):
-            pass  # what was told before it stands
+            pass  # tokens before the error are kept
     return found
 
 
-def _told(text: str) -> Iterator[Token]:
+def _positioned(text: str) -> Iterator[Token]:
     starts = [0, *itertools.accumulate(len(line) for line in io.StringIO(text, newline="\n"))]
-    starts += [len(text)] * 2  # where the tokenizer adds the end of a line that the text lacks
+    starts += [len(text)] * 2  # the tokenizer adds a missing last newline
     for token in tokenize.generate_tokens(io.StringIO(text, newline="\n").readline):
         first, behind = (min(starts[line - 1] + column, len(text)) for line, column in (token.start, token.end))
         yield Token(token.type, token.string, first, behind)

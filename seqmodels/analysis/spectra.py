@@ -1,7 +1,7 @@
-"""Spectra of recurrent maps: what a gradient is multiplied by at each step back in time.
+"""Spectra of recurrent matrices, which multiply the gradient at each step back in time.
 
-Where a network is linear, a gradient that goes back k steps is multiplied by the map to the power of k: for a spectral
-radius of 1.1, a hundred steps multiply it by 13,780, and for 0.9 by 0.0000265.
+In a linear network, a gradient k steps back is multiplied by the k-th power of the matrix: with a spectral radius of
+1.1, by 13,780 after a hundred steps, and with 0.9 by 0.0000265.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,17 +36,17 @@ class Spectrum(NamedTuple):
 
     @property
     def radius(self) -> float:
-        """The spectral radius: the size of the largest eigenvalue, by which repeated steps grow in the end."""
+        """The spectral radius: the largest absolute eigenvalue, the asymptotic growth per step."""
         return float(self.eigenvalues[0].abs())
 
     @property
     def norm(self) -> float:
-        """The spectral norm: the largest singular value, by which one step grows at most."""
+        """The spectral norm: the largest singular value, the largest growth in one step."""
         return float(self.singular_values[0])
 
 
 class Radius(NamedTuple):
-    """Spectral radius and spectral norm of a map after so many steps."""
+    """Spectral radius and spectral norm of a matrix at a step."""
 
     step: int
     radius: float
@@ -54,15 +54,15 @@ class Radius(NamedTuple):
 
 
 def recurrent_maps(task: SequenceTask | Backbone) -> dict[str, Tensor]:
-    """The matrices that hidden states are multiplied by, each (D, D).
+    """The matrices that multiply hidden states, each (D, D).
 
     Args:
         task: a model, or a network by itself.
 
     Returns:
-        Maps by layer and what they compute: `1.h` of an RNN, `2.f` for the forget gate of an LSTM's second layer, `1.m`
+        Matrices by layer and gate: `1.h` of an RNN, `2.f` for the forget gate of an LSTM's second layer, `1.m`
         for the factors of a multiplicative network. Where a model has several networks, `encoder 1.h` and so on. Empty
-        for networks without such maps, as Transformers and those whose gates do not see the state.
+        for Transformers, and for networks whose gates do not depend on the state.
     """
     networks: list[tuple[str, nn.Module]] = [("", task)]
     if not isinstance(task, Backbone):
@@ -125,18 +125,16 @@ def _(cell: MultiplicativeCell) -> dict[str, Tensor]:
 
 
 def spectrum(matrix: Tensor) -> Spectrum:
-    """Eigenvalues and singular values, in the matrix's own precision, and at least in single precision.
+    """Eigenvalues and singular values, in single or double precision.
 
     Args:
-        matrix: (D, D), of real numbers.
+        matrix: real, (D, D).
 
     Raises:
-        InputError: it is not square, or has numbers that are not finite.
+        InputError: it is not square or not finite.
     """
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not torch.isfinite(matrix).all():
-        raise InputError(
-            f"a matrix of shape {tuple(matrix.shape)} was given; expected (D, D), and all of its numbers finite"
-        )
+        raise InputError(f"a matrix of shape {tuple(matrix.shape)} was given; expected (D, D), all finite")
     matrix = matrix.detach().cpu()
     matrix = matrix if matrix.dtype == torch.float64 else matrix.float()
     eigenvalues = torch.linalg.eigvals(matrix)
@@ -145,20 +143,20 @@ def spectrum(matrix: Tensor) -> Spectrum:
 
 
 def spectra(task: SequenceTask | Backbone) -> dict[str, Spectrum]:
-    """The spectrum of every recurrent map, by the names of `recurrent_maps`.
+    """The spectrum of each recurrent matrix, by the names of `recurrent_maps`.
 
     Raises:
-        InputError: there is none, or one has numbers that are not finite.
+        InputError: there is none, or one is not finite.
     """
     maps = recurrent_maps(task)
     if not maps:
         name = task.name if isinstance(task, SequenceTask) else type(task).__name__
-        raise InputError(f"{name} has no recurrent map that a state is multiplied by; take an RNN, an LSTM or a GRU")
+        raise InputError(f"{name} has no recurrent matrix; take an RNN, an LSTM or a GRU")
     return {name: spectrum(matrix) for name, matrix in maps.items()}
 
 
 def append_radii(path: Path, step: int, found: Mapping[str, Spectrum]) -> None:
-    """Add the spectral radius and norm of maps after so many steps to a CSV file: step, map, radius, norm."""
+    """Append spectral radii and norms at a step to a CSV table with columns step, map, radius and norm."""
     rows: Iterable[Row] = (
         {"step": step, "map": name, "radius": one.radius, "norm": one.norm} for name, one in found.items()
     )
@@ -166,10 +164,10 @@ def append_radii(path: Path, step: int, found: Mapping[str, Spectrum]) -> None:
 
 
 def read_radii(path: Path) -> dict[str, list[Radius]]:
-    """What `append_radii` wrote, by the name of the map.
+    """Radii of such a table, by matrix.
 
     Raises:
-        InputError: the file is not there, or is damaged.
+        InputError: the file is missing or damaged.
     """
     found: dict[str, list[Radius]] = {}
     for step, name, radius, norm in read_table(path, COLUMNS):
@@ -178,7 +176,7 @@ def read_radii(path: Path) -> dict[str, list[Radius]]:
 
 
 def draw_spectra(found: Mapping[str, Spectrum]) -> "Figure":
-    """Eigenvalues in the complex plane around the unit circle, a panel for each map."""
+    """Eigenvalues in the complex plane around the unit circle, a panel for each matrix."""
     from matplotlib.figure import Figure  # half a second, only where a picture is made
 
     wide = min(len(found), 4)
@@ -199,7 +197,7 @@ def draw_spectra(found: Mapping[str, Spectrum]) -> "Figure":
 
 
 def draw_radii(found: Mapping[str, list[Radius]]) -> "Figure":
-    """Spectral radius of each map over the steps of training, and 1, where states neither grow nor fade."""
+    """Spectral radius of each matrix over the steps of training."""
     from matplotlib.figure import Figure  # half a second, only where a picture is made
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -219,7 +217,6 @@ def draw_radii(found: Mapping[str, list[Radius]]) -> "Figure":
 
 
 def _circle(axes: "Axes") -> None:
-    """The unit circle."""
     from matplotlib.patches import Circle
 
     axes.add_patch(Circle((0, 0), 1, fill=False, color="#808080", linewidth=0.8, linestyle=":"))

@@ -1,4 +1,4 @@
-"""Translators side by side: a table of their scores, and a picture of what becomes of them with length."""
+"""BLEU of translators by the length of the source, as a picture."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,18 +6,18 @@ from statistics import mean
 from typing import Any
 
 ByLength = list[dict[str, Any]]
-"""What `bleu_by_length` returns."""
+"""The result of `bleu_by_length`."""
 LEAST = 10
-"""Classes of lengths with fewer sentences are left out of comparisons: their BLEU is chance."""
+"""Fewer sentences of a length are left out of comparisons, since their BLEU varies by chance."""
 LINES, MARKERS = ("-", "--", ":"), ("o", "s", "^")
-"""What tells the lines of a picture apart beside their colours, of which there are ten."""
+"""Line styles and markers, since there are ten colours only."""
 
 
 def draw_bleu_by_length(tables: Mapping[str, Sequence[ByLength]], path: str | Path) -> None:
     """BLEU over the length of the source, a line for each model.
 
     Args:
-        tables: of each model what `bleu_by_length` returned of one or several runs, whose mean is drawn.
+        tables: results of `bleu_by_length` by model, of one or several runs, whose mean is drawn.
         path: the picture, PNG or SVG.
     """
     from matplotlib.figure import Figure  # half a second, only where a picture is made

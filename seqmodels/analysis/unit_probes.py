@@ -1,7 +1,7 @@
-"""Single units that can be read: how well each alone predicts what a person knows of a text.
+"""Probes of single units: how well each of them predicts a label of the text.
 
-A unit is chosen on one half of the texts and scored on the other, so that the best of a thousand is no luck. A network
-of the same shape with random weights says how much of the score needs no learning.
+Units are chosen on one half of the texts and scored on the other, so that the best of a thousand is not chance. An
+untrained network of the same shape shows how much of the score needs no learning.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ from seqmodels.analysis.activations import Activations
 from seqmodels.analysis.character_labels import Labels
 
 AT_A_TIME = 64
-"""Units whose values are sorted together, which bounds the memory."""
+"""Units that are sorted together, which bounds the memory."""
 
 SHOWN = 700
-"""About how many characters of a text are coloured."""
+"""Characters of a coloured text, about."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,9 @@ class Neuron:
 
     Attributes:
         unit: its name.
-        score: on the half where it was not chosen: the area under the curve (AUC, 0.5 for chance) where the label says
-            yes or no, and otherwise the share of the variance that is explained (R²; 0 for a constant guess, and less
-            for a worse one).
-        chosen_by: the same on the half where it was.
+        score: on the half where it was not chosen: the area under the curve (AUC, 0.5 is chance) for a binary label,
+            otherwise the fraction of explained variance (R², 0 for a constant prediction, negative for worse ones).
+        chosen_by: the score on the half where it was chosen.
         binary: whether the score is an AUC.
     """
 
@@ -40,7 +39,7 @@ class Neuron:
 
     @property
     def measure(self) -> str:
-        """What the score is."""
+        """The name of the score."""
         return "AUC" if self.binary else "R²"
 
     @property
@@ -50,18 +49,17 @@ class Neuron:
 
 
 def rank(found: Activations, labels: Mapping[str, Labels], best: int = 5) -> dict[str, list[Neuron]]:
-    """The units that alone predict each label best, best first, by one half of the texts; see `halves`.
+    """The best units for each label, best first, chosen on one half of the texts and scored on the other; see `halves`.
 
-    Either sign of a unit is as good; which one it is, is found on the first half, as is the line from its value to a
-    number. All is used on the second half as it was found on the first.
+    The sign of a unit, and the line from its value to a number, are fitted on the first half.
 
     Args:
-        found: what the units did.
-        labels: what to predict, of the same texts.
-        best: how many units to give for each.
+        found: activations of the units.
+        labels: of the same texts.
+        best: units for each label.
 
     Returns:
-        By label; nothing for one that says the same at all positions of a half.
+        Units by label; none for a label that is constant on a half.
     """
     ranking: dict[str, list[Neuron]] = {}
     here = halves(found.texts)
@@ -94,9 +92,9 @@ def rank(found: Activations, labels: Mapping[str, Labels], best: int = 5) -> dic
 
 
 def _curves(values: Tensor, here: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The area under the curve of all units for each of some labels, by the positions `here` where it says something.
+    """AUC of all units for each label at the positions `here` where it is defined.
 
-    Labels that say something at the same positions are done together, for sorting is what takes time.
+    Labels that are defined at the same positions share the sorting, which takes most of the time.
     """
     together: list[tuple[Tensor, list[str]]] = []
     for name, target in targets.items():
@@ -114,10 +112,10 @@ def _curves(values: Tensor, here: Tensor, targets: Mapping[str, Tensor]) -> dict
 
 
 def halves(texts: Tensor) -> Tensor:
-    """Which positions are in the first half, where units are chosen: whole texts, about half of all positions.
+    """Positions of the first half, on which units are chosen: whole texts with about half of all positions.
 
-    The longest are dealt first, each to the half that has less. Where most of it is a single text, all is cut in its
-    middle.
+    Texts are assigned from the longest to the shortest, each to the smaller half. If most positions are of one text,
+    all positions are split in the middle.
 
     Args:
         texts: the number of its text for each position, int64 (N,).
@@ -128,26 +126,26 @@ def halves(texts: Tensor) -> Tensor:
     sizes = texts.bincount()
     if 4 * int(sizes.max()) > 3 * len(texts):
         return torch.arange(len(texts)) < len(texts) // 2
-    mine, shares = torch.zeros(len(sizes), dtype=torch.bool), [0, 0]
+    first, sizes_of_halves = torch.zeros(len(sizes), dtype=torch.bool), [0, 0]
     for number in sizes.argsort(descending=True, stable=True).tolist():
-        side = int(shares[1] < shares[0])
-        shares[side] += int(sizes[number])
-        mine[number] = side == 0
-    return mine[texts]
+        side = int(sizes_of_halves[1] < sizes_of_halves[0])
+        sizes_of_halves[side] += int(sizes[number])
+        first[number] = side == 0
+    return first[texts]
 
 
 def auc(values: Tensor, positive: Tensor) -> Tensor:
-    """Area under the receiver operating characteristic, for many predictors at once.
+    """Area under the receiver operating characteristic of many predictors.
 
-    It is the probability that a position where the label is true has the higher value than one where it is false, with
-    a half for equal values (Mann and Whitney 1947).
+    The probability that a position with a true label has a higher value than one with a false label; ties count as one
+    half (Mann and Whitney 1947).
 
     Args:
         values: (N, U).
         positive: bool (N,), or (L, N) for several labels.
 
     Returns:
-        Float64 (U,), or (L, U); NaN where a label says the same everywhere.
+        Float64 (U,), or (L, U); NaN for a constant label.
     """
     positive = positive.double()
     sums = torch.cat([positive @ midranks(part) for part in torch.split(values, AT_A_TIME, 1)], -1)
@@ -156,7 +154,7 @@ def auc(values: Tensor, positive: Tensor) -> Tensor:
 
 
 def midranks(values: Tensor) -> Tensor:
-    """The place of each value in its column, counted from 1, and for equal values the mean of their places.
+    """Ranks of values in their columns, from 1; equal values have the mean of their ranks.
 
     Args:
         values: (N, U).
@@ -169,22 +167,21 @@ def midranks(values: Tensor) -> Tensor:
     new = torch.ones_like(ordered, dtype=torch.bool)
     new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     first = torch.where(new, places, 0).cummax(1).values
-    closes = new.roll(-1, 1)  # the next one is another, or there is none
+    closes = new.roll(-1, 1)  # the next value differs, or there is none
     last = torch.where(closes, places, places.shape[1]).flip(1).cummin(1).values.flip(1)
     return torch.empty(ordered.shape, dtype=torch.float64).scatter(1, order, (first + last).double() / 2 + 1).T
 
 
 def r_squared(values: Tensor, target: Tensor, scored: Tensor, scored_target: Tensor) -> Tensor:
-    """Share of the variance of a number that a line from each predictor explains.
+    """R² of the line of least squares from each predictor, fitted to some positions and scored at others.
 
-    The line of least squares is that of the first values, R² = 1 - (sum of squared errors) / (sum of squares about the
-    mean) that of the scored ones; a predictor that never changes predicts the mean.
+    R² = 1 - (sum of squared errors) / (sum of squares about the mean); a constant predictor predicts the mean.
 
     Args:
-        values: (N, U), to which the lines are fitted.
+        values: (N, U), for the fit.
         target: (N,).
-        scored: (M, U), which may be the same.
-        scored_target: (M,), not all alike.
+        scored: (M, U), for the score.
+        scored_target: (M,), not constant.
 
     Returns:
         Float64 (U,).
@@ -203,13 +200,13 @@ def r_squared(values: Tensor, target: Tensor, scored: Tensor, scored_target: Ten
 
 
 def typical(label: Labels, begins: Mapping[int, int], texts: Sequence[str], size: int = SHOWN) -> tuple[int, int, int]:
-    """Whole lines in which a label varies as much as everywhere: the text's number, where they begin and end.
+    """Whole lines in which a label varies as much as in all texts: number of the text, first and last character.
 
     Args:
         label: of all texts.
-        begins: numbers of the texts from which to take, and from which character on.
+        begins: the first character by the number of each text that may be chosen.
         texts: all of them.
-        size: about how many characters.
+        size: in characters, about.
     """
     usual = torch.cat(label.values)
     usual = usual[~usual.isnan()].var(correction=0)

@@ -1,8 +1,8 @@
-"""Vectors of words in their context, and whether they tell the senses of a word apart.
+"""Contextual vectors of words, and how well they separate the senses of a word.
 
-The vector of a word in context is what a layer of a trained model holds when it has read the word (Peters et al. 2018).
-A causal network knows only what stands before; put what tells the sense in front of the word. A model that was trained
-on one long stream has hardly seen a beginning; some sentences in front bring its state to where it was trained.
+The contextual vector of a word is the output of a layer after the model has read the word (Peters et al. 2018). A
+causal network knows only the text before, so put the context that decides the sense in front of the word. A model that
+was trained on one long stream has hardly seen a beginning; put some sentences in front.
 """
 
 import re
@@ -26,37 +26,36 @@ Pooling = Literal["last", "mean"]
 
 
 class Occurrence(NamedTuple):
-    """A word at one place in a text."""
+    """A word at a place in a text, and its vector."""
 
     first: int
-    """Place of its first character."""
+    """Index of its first character."""
     tokens: tuple[str, ...]
-    """The tokens it is made of, as the vocabulary spells them."""
+    """Its tokens, as spelled in the vocabulary."""
     layer: str
-    """Whose vector it is."""
+    """The layer of the vector."""
     vector: Tensor
-    """What the layer held there, float32 (D,)."""
+    """Float32 (D,)."""
 
 
 @torch.inference_mode()
 def contextual(
     task: LanguageModel, text: str, word: str, layer: str | None = None, pooling: Pooling = "last"
 ) -> list[Occurrence]:
-    """The vectors of a word wherever it stands in a text, which is read as a document from its start.
+    """The vectors of all occurrences of a word in a text, which is read as a document from its start.
 
     Args:
         task: a trained model.
-        text: what is read.
-        word: what is looked for, between characters that belong to no word; upper and lower case differ.
-        layer: a name of the network's trace, such as "1.h" or "2"; the last layer's where not given.
-        pooling: of several tokens that the word is made of, take the vector at the last, when all of it was read, or
-            the mean.
+        text: the text.
+        word: a whole word; upper and lower case differ.
+        layer: a name of the network's trace, such as "1.h" or "2"; by default the last layer.
+        pooling: for a word of several tokens, the vector of the last token or the mean.
 
     Returns:
-        One for each occurrence, in their order; none where the word is not there.
+        The occurrences in their order.
 
     Raises:
-        InputError: there is no such layer, or the text is longer than what the network can read.
+        InputError: there is no such layer, or the text is too long for the network.
     """
     if pooling not in ("last", "mean"):
         raise InputError(f"pooling={pooling!r} was given; choose last or mean")
@@ -80,7 +79,7 @@ def contextual(
 
 
 def chosen_layer(names: Sequence[str], layer: str | None) -> str:
-    """A name of a trace: the one that is asked for, or the first that the last layer has.
+    """A name of a trace, by default the first of the last layer.
 
     Raises:
         InputError: there is no such layer.
@@ -95,14 +94,14 @@ def chosen_layer(names: Sequence[str], layer: str | None) -> str:
 
 @dataclass(frozen=True)
 class Senses:
-    """Occurrences of a word, of several senses, compared with each other.
+    """Cosines between occurrences of a word in several senses.
 
     Attributes:
         word: the word.
-        layer: whose vectors were compared.
-        senses: of each of N occurrences the sense.
-        sentences: what it stands in.
-        cosines: of each with each, (N, N).
+        layer: the layer of the vectors.
+        senses: of the N occurrences.
+        sentences: of the N occurrences.
+        cosines: of all pairs, (N, N).
     """
 
     word: str
@@ -117,7 +116,7 @@ class Senses:
 
     @property
     def within(self) -> float:
-        """Mean cosine of two occurrences of the same sense; not a number where no sense has two."""
+        """Mean cosine of two occurrences of the same sense; NaN if no sense has two."""
         return float(self.cosines[self._alike & ~torch.eye(len(self.senses), dtype=torch.bool)].mean())
 
     @property
@@ -127,7 +126,7 @@ class Senses:
 
     @property
     def nearest(self) -> float:
-        """Share of occurrences whose nearest other is of the same sense, of those that have such another."""
+        """Fraction of occurrences whose nearest neighbour has the same sense, among senses with several occurrences."""
         others = self.cosines.clone().fill_diagonal_(-torch.inf).argmax(1)
         shared = [place for place, sense in enumerate(self.senses) if self.senses.count(sense) > 1]
         right = sum(self.senses[int(others[place])] == self.senses[place] for place in shared)
@@ -142,16 +141,16 @@ def compare_senses(
     pooling: Pooling = "last",
     centred: bool = False,
 ) -> Senses:
-    """Compare a word in sentences where it has one sense with those where it has another.
+    """Compare the vectors of a word in sentences with different senses.
 
     Args:
         task: a trained model.
-        sentences: for each sense, sentences with the word; each is read by itself.
+        sentences: by sense; each is read by itself.
         word: the word.
         layer: see `contextual`.
         pooling: see there.
-        centred: take the mean over all occurrences away first: what the states of a network have in common makes all
-            cosines large (Ethayarajh 2019).
+        centred: subtract the mean of all occurrences, since the common part of states makes all cosines large
+            (Ethayarajh 2019).
 
     Raises:
         InputError: there are fewer than two senses, or a sentence lacks the word; and see `contextual`.
@@ -175,7 +174,7 @@ def compare_senses(
 
 
 def draw_senses(found: Senses) -> "Figure":
-    """Cosines of each occurrence with each as a picture, with lines between the senses."""
+    """The cosines of all pairs as a picture, with lines between the senses."""
     from matplotlib.figure import Figure
 
     count = len(found.senses)
@@ -204,7 +203,7 @@ def draw_senses(found: Senses) -> "Figure":
 
 
 def _around(text: str, word: str, most: int = 40) -> str:
-    """A text, or so many of its characters, most of them before the word."""
+    """At most so many characters of a text, most of them before the word."""
     if len(text) <= most:
         return text
     last = min(len(text), text.find(word) + len(word) + most // 4)

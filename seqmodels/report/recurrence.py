@@ -144,7 +144,13 @@ def gates_section(run: Run) -> Section:
     drawn = dict(list(found.items())[:MAX_GATES])
     label = f"Values, saturation and memory of {len(drawn)} gates: " + ", ".join(map(in_words, drawn))
     rows = [
-        [in_words(name), f"{gate.mean.mean():.2f}", f"{gate.shut.mean():.0%}", f"{gate.open.mean():.0%}", _memory(gate)]
+        [
+            in_words(name),
+            f"{gate.mean.mean():.2f}",
+            f"{gate.closed.mean():.0%}",
+            f"{gate.open.mean():.0%}",
+            _memory(gate),
+        ]
         for name, gate in found.items()
     ]
     head = ("gate", "mean", "closed, below 0.1", "open, above 0.9", "memory in steps: median, 90th percentile")

@@ -28,7 +28,7 @@ def test_by_hand() -> None:
     found = of_trace(Trace(gates={"1.f": values, "1.i": values}, highways=["1.f"]), mask)
     gate = found["1.f"]
     assert_close(gate.mean, torch.tensor([0.5, 1.97 / 3], dtype=torch.float64))
-    assert_close(gate.shut, torch.tensor([0.0, 1 / 3], dtype=torch.float64))
+    assert_close(gate.closed, torch.tensor([0.0, 1 / 3], dtype=torch.float64))
     assert_close(gate.open, torch.tensor([0.0, 2 / 3], dtype=torch.float64))
     assert gate.histogram.sum() == pytest.approx(1)
     assert gate.histogram[[2, 20, 38]].tolist() == pytest.approx([1 / 6, 3 / 6, 2 / 6])
@@ -93,7 +93,7 @@ def test_from_a_state() -> None:
 
 @pytest.mark.parametrize("name", ["RNN-tanh", "Transformer", "MultiplicativeRNN"])
 def test_networks_without_gates(name: str) -> None:
-    with pytest.raises(InputError, match="has no gates to look at"):
+    with pytest.raises(InputError, match="has no gates"):
         gates(LanguageModel(NETWORKS[name](), TOKENIZER), batch())
 
 

@@ -82,9 +82,9 @@ def test_gates_have_the_maps_that_their_names_say() -> None:
 
 
 def test_networks_without_maps() -> None:
-    with pytest.raises(InputError, match="Transformer has no recurrent map"):
+    with pytest.raises(InputError, match="Transformer has no recurrent matrix"):
         spectra(Transformer(8, 1, 2))
-    with pytest.raises(InputError, match="MinGRU has no recurrent map"):
+    with pytest.raises(InputError, match="MinGRU has no recurrent matrix"):
         spectra(LanguageModel(NETWORKS["MinGRU-2"](), TOKENIZER))
 
 
