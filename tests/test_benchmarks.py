@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from benchmarks import batches, beam, cells, ctranslate, gpu, safety, sampling, scale, trainer, translation, diagnostics
+from benchmarks import batches, beam, cells, ctranslate, diagnostics, gpu, safety, sampling, scale, trainer, translation
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, compare, made_up_text, per_second
 from seqmodels.batch import BOS, EOS, IGNORE, Batch
