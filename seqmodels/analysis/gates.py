@@ -38,7 +38,7 @@ class Gate(NamedTuple):
     memory: Tensor | None
     """Steps until a value has decayed to 1/e, `-1 / mean(log f)`, (D,), of a gate that scales the state; else None.
     Logarithms are averaged since a value decays by the product of the gate's values, so that one position with a closed
-    gate is enough to forget, as it is in the network. Zero where a gate was 0, infinite where it was always 1."""
+    gate is enough to forget. Zero where a gate was 0, infinite where it was always 1."""
 
 
 def gates(task: LanguageModel, batch: Batch, state: State | None = None) -> dict[str, Gate]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from seqmodels.errors import InputError
 from seqmodels.report import training
 from seqmodels.report.figures import draw_lines, inline
-from seqmodels.report.page import NONE, Log, Part, Section, duration, number, render, short, silent, write_page
+from seqmodels.report.page import NONE, Log, Part, Section, duration, macro, number, short, silent, write_page
 from seqmodels.report.recurrence import HORIZON, held_out_norms, horizon_body
 from seqmodels.report.run import DataCache, Run, open_run
 
@@ -65,7 +65,7 @@ def compare(
 def distinct_names(runs: Runs) -> list[str]:
     """A name for each run: its network, and up to two settings in which runs of the same network differ."""
     networks = [training.network(run) for run in runs]
-    settings = [training.flat(run.settings) for run in runs]
+    settings = [training.flat_settings(run.settings) for run in runs]
     names = []
     for mine, name in zip(settings, networks, strict=True):
         rivals = [other for other, other_name in zip(settings, networks, strict=True) if other_name == name]
@@ -91,7 +91,7 @@ def compared_results(runs: Runs) -> Section:
         "The best validation of each run. Nats per token and perplexity compare runs with the same tokens; bits per "
         "byte compare all runs on the same text."
     )
-    return Section("results", "Results", lead, render("table", head, rows, numeric=True))
+    return Section("results", "Results", lead, macro("table", head, rows, numeric=True))
 
 
 def compared_curves(runs: Runs) -> Section:
@@ -122,14 +122,14 @@ def compared_horizons(runs: Runs) -> Section:
         raise InputError("; ".join(f"{name}: {why}" for name, why in missing.items()))
     body = horizon_body("run", norms, "compared-horizon")
     for name, why in missing.items():
-        body += render("note", f"{name} is missing: {why}")
+        body += macro("note", f"{name} is missing: {why}")
     return Section("horizon", "Gradient horizon", HORIZON, body)
 
 
 def compared_samples(runs: Runs) -> Section:
     """The last sample of each run."""
-    blocks = [render("heading", run.name) + _last_sample(run) for run in runs]
-    return Section("samples", "Samples", "The last sample of each run.", render("grid", "side-by-side", blocks))
+    blocks = [macro("heading", run.name) + _last_sample(run) for run in runs]
+    return Section("samples", "Samples", "The last sample of each run.", macro("grid", "side-by-side", blocks))
 
 
 def _last_sample(run: Run) -> Markup:
@@ -141,13 +141,13 @@ def _last_sample(run: Run) -> Markup:
             samples = training.read_samples(run.file("samples.md"))
             text = samples[-1][1] if samples else ""
     except InputError as error:
-        return render("missing", error)
-    return render("sample", text, SAMPLE_SIZE) if text else render("missing", "there are no samples")
+        return macro("missing", error)
+    return macro("sample", text, SAMPLE_SIZE) if text else macro("missing", "there are no samples")
 
 
 def compared_settings(runs: Runs) -> Section:
     """The settings in which the runs differ."""
-    settings = [training.flat(run.settings) for run in runs]
+    settings = [training.flat_settings(run.settings) for run in runs]
     names = list(dict.fromkeys(name for one in settings for name in one))
     differ = [name for name in names if len({training.setting(one.get(name)) for one in settings}) > 1]
     if not differ:
@@ -155,7 +155,7 @@ def compared_settings(runs: Runs) -> Section:
     rows = [["folder", *(run.folder.resolve().name for run in runs)]]
     rows += [[name, *(training.setting(one[name]) if name in one else "" for one in settings)] for name in differ]
     lead = f"The settings that differ; {len(names) - len(differ)} others are equal in all runs."
-    table = render("table", ["setting", *(run.name for run in runs)], rows)
+    table = macro("table", ["setting", *(run.name for run in runs)], rows)
     return Section("settings", "Settings", lead, table)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from seqmodels.report.page import printable, render
+from seqmodels.report.page import macro, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -85,7 +85,7 @@ def inline(figure: "Figure", label: str, key: str) -> Markup:
     with rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the browser has other fonts
         figure.savefig(buffer, format="svg", transparent=True, metadata=no_metadata, dpi=DOTS_PER_INCH)
-    return render("drawing", Markup(_element(buffer.getvalue(), key, label)))
+    return macro("drawing", Markup(_element(buffer.getvalue(), key, label)))
 
 
 def _quieten(figure: "Figure") -> None:

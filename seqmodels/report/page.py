@@ -93,9 +93,9 @@ def write_page(
     return path
 
 
-def render(macro: str, *values: object, **options: object) -> Markup:
+def macro(name: str, *values: object, **options: object) -> Markup:
     """HTML of a macro of `macros.html`, which escapes all text that is not `Markup`."""
-    return Markup(getattr(_macros(), macro)(*values, **options))
+    return Markup(getattr(_macros(), name)(*values, **options))
 
 
 @cache

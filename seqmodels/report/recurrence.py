@@ -16,7 +16,7 @@ from seqmodels.analysis.gradient_horizon import (
 from seqmodels.analysis.spectra import Spectrum, draw_radii, draw_spectra, read_radii, recurrent_maps, spectrum
 from seqmodels.errors import InputError
 from seqmodels.report.figures import inline
-from seqmodels.report.page import NONE, Section, render
+from seqmodels.report.page import NONE, Section, macro
 from seqmodels.report.run import Run
 
 HORIZON_BATCH, TARGETS = (8, 128), 8
@@ -83,12 +83,12 @@ def horizon_section(run: Run) -> Section:
     """The gradient horizon of the trained model, and how it changed during training."""
     norms = {in_words(kind): of_kind for kind, of_kind in held_out_norms(run, states=True).items()}
     body = horizon_body("gradient with respect to", norms, "horizon-now")
-    body += render(
+    body += macro(
         "note", f"Measured on {HORIZON_BATCH[0]} rows of held-out text, from the initial state, without dropout."
     )
     if (path := run.folder / "gradient_horizon.csv").exists() and len(steps := read_horizon(path)) > 1:
         label = f"The gradient norms at {len(steps)} steps, on training text"
-        body += render("heading", "During training") + inline(draw_horizon(steps), label, "horizon-then")
+        body += macro("heading", "During training") + inline(draw_horizon(steps), label, "horizon-then")
     return Section("horizon", "Gradient horizon", HORIZON, body)
 
 
@@ -98,7 +98,7 @@ def horizon_body(kind: str, norms: dict[str, Tensor], key: str) -> Markup:
     words = "; ".join(f"{name} {words}" for name, words in reached.items())
     figure = draw_horizons({name: thinned(of_name) for name, of_name in norms.items()})
     label = f"Norm of the gradient by distance; it falls below one per cent: {words}"
-    return inline(figure, label, key) + render("table", (kind, f"below {FRACTION:.0%} from"), list(reached.items()))
+    return inline(figure, label, key) + macro("table", (kind, f"below {FRACTION:.0%} from"), list(reached.items()))
 
 
 def spectra_section(run: Run) -> Section:
@@ -111,14 +111,14 @@ def spectra_section(run: Run) -> Section:
     label = f"Eigenvalues of {len(found)} recurrent matrices in the complex plane; spectral radii: {radii}"
     rows = [[f"{name}, {in_words(name)}", f"{one.radius:.3f}", f"{one.norm:.3f}"] for name, one in found.items()]
     body = inline(draw_spectra(found), label, "spectra-now")
-    body += render("table", ("matrix", "spectral radius", "spectral norm"), rows, numeric=True)
+    body += macro("table", ("matrix", "spectral radius", "spectral norm"), rows, numeric=True)
     if len(found) < len(maps):
-        body += render("note", f"{len(found)} of {len(maps)} matrices, since eigenvalues of large ones take long.")
+        body += macro("note", f"{len(found)} of {len(maps)} matrices, since eigenvalues of large ones take long.")
     if (path := run.folder / "spectra.csv").exists():
         over_time = {in_words(name): radii_of_map for name, radii_of_map in read_radii(path).items()}
         if any(len(radii_of_map) > 1 for radii_of_map in over_time.values()):
             label = f"Spectral radii of {len(over_time)} matrices over the steps of the training"
-            body += render("heading", "During training") + inline(draw_radii(over_time), label, "spectra-then")
+            body += macro("heading", "During training") + inline(draw_radii(over_time), label, "spectra-then")
     lead = (
         "The eigenvalues of the matrices that multiply the hidden state at every step. Components inside the dotted "
         "unit circle shrink from step to step, those outside grow; the spectral radius is the largest absolute value. "
@@ -154,8 +154,8 @@ def gates_section(run: Run) -> Section:
         for name, gate in found.items()
     ]
     head = ("gate", "mean", "closed, below 0.1", "open, above 0.9", "memory in steps: median, 90th percentile")
-    body = inline(draw_gates(drawn), label, "gates") + render("table", head, rows, numeric=True)
-    body += render(
+    body = inline(draw_gates(drawn), label, "gates") + macro("table", head, rows, numeric=True)
+    body += macro(
         "note",
         "Closed and open: fractions of all units and tokens. The memory of a unit is the number of steps after which a "
         "value has decayed to 1/e if nothing is added, from the geometric mean of its gate.",

@@ -40,7 +40,7 @@ def report(run: str | Path, data: Sequence[str] | None = None, to: str | Path | 
         InputError: there is no such run, or the file cannot be written.
     """
     opened = open_run(run, data)
-    note = training.early_end(opened)
+    note = training.ending_note(opened)
     return write_page(
         to or opened.folder / "report.html", PARTS, opened, log, kind="Report of a run", about=opened.folder,
         title=f"{training.network(opened)} on {training.origin(opened)}", tiles=training.tiles(opened),

@@ -14,7 +14,7 @@ from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.interop.word_vectors.vectors import WordVectors
 from seqmodels.report.figures import HEAT, inline, new_figure
-from seqmodels.report.page import Section, evenly_spaced, render
+from seqmodels.report.page import Section, evenly_spaced, macro
 from seqmodels.report.run import Run
 from seqmodels.tasks import LanguageModel, Translator
 
@@ -105,10 +105,10 @@ def _of_translator(task: Translator, source: str, target: str) -> list[Attention
 
 
 def _alignments(task: Translator, pairs: list[tuple[str, str]]) -> Markup:
-    body = render("heading", "From source to translation")
+    body = macro("heading", "From source to translation")
     for pair in pairs:
-        body += render("scroll", Markup(attention_figure(alignment(task, *pair))))
-    return body + render("note", "Held-out sentences; the decoder reads the reference translation.")
+        body += macro("scroll", Markup(attention_figure(alignment(task, *pair))))
+    return body + macro("note", "Held-out sentences; the decoder reads the reference translation.")
 
 
 def _overview(maps: list[AttentionMap]) -> Markup:
@@ -135,7 +135,7 @@ def _overview(maps: list[AttentionMap]) -> Markup:
         "token that all attend to."
     )
     overview = inline(figure, label, "attention-overview")
-    return render("heading", "Layers and heads") + overview + render("note", remark)
+    return macro("heading", "Layers and heads") + overview + macro("note", remark)
 
 
 def _colors(weights: Tensor) -> Tensor:
@@ -150,11 +150,11 @@ def _tables(maps: list[AttentionMap]) -> Markup:
     chosen = [heads[place] for place in evenly_spaced(len(heads), MAX_TABLES)]
     sharpest = max(range(len(chosen)), key=lambda place: _sharpness(chosen[place][0].weights[chosen[place][1]]))
     fewer = f", {len(chosen)} of {len(heads)}" if len(chosen) < len(heads) else ""
-    body = render("heading", f"Head by head{fewer}")
+    body = macro("heading", f"Head by head{fewer}")
     for place, (found, head) in enumerate(chosen):
         table = Markup(attention_table(AlignmentMap(found.keys, found.queries, found.weights[head])))
         name = f"{found.name[:1].upper()}{found.name[1:]}, head {head + 1}"
-        body += render("details", name, render("scroll", table), place == sharpest)
+        body += macro("details", name, macro("scroll", table), place == sharpest)
     return body
 
 
@@ -187,7 +187,7 @@ def embeddings_section(run: Run) -> Section:
         "by the first two principal components; tokens that are used alike tend to lie close together. Below, the "
         "nearest tokens by cosine similarity."
     )
-    return Section("embeddings", "Embeddings", lead, body + render("table", ("token", "nearest"), rows))
+    return Section("embeddings", "Embeddings", lead, body + macro("table", ("token", "nearest"), rows))
 
 
 def _frequent(run: Run) -> list[str]:

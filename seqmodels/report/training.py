@@ -10,7 +10,7 @@ from markupsafe import Markup
 from seqmodels.analysis.learning_curves import best_of
 from seqmodels.errors import InputError
 from seqmodels.report.figures import draw_lines, inline, new_figure
-from seqmodels.report.page import NONE, Section, duration, evenly_spaced, number, render, short
+from seqmodels.report.page import NONE, Section, duration, evenly_spaced, macro, number, short
 from seqmodels.report.run import Run
 
 POINTS = 600
@@ -91,7 +91,7 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
     return tiles
 
 
-def early_end(run: Run) -> str | None:
+def ending_note(run: Run) -> str | None:
     """A sentence where the run has not reached the end of its budget."""
     if not run.result:
         return "The run has not ended: there is no result.json. The page shows its files so far."
@@ -123,7 +123,7 @@ def curves_section(run: Run) -> Section:
     ends = ", ".join(f"{label} from {y[0]:.3f} to {y[-1]:.3f}" for label, (_, y) in curves.items())
     body = inline(drawing, f"Nats per token over training tokens: {ends}", "curves-loss")
     others = [_small_curve(run, *other) for other in OTHER_CURVES if len(curve(run.metrics, other[0])[0]) > 1]
-    body += render("grid", "small-multiples", others) if others else ""
+    body += macro("grid", "small-multiples", others) if others else ""
     if rows := [row for row in run.metrics if "val/nats_per_token" in row]:
         rows = rows[:: -(-len(rows) // MAX_ROWS)]
         columns = [name for name in dict.fromkeys(name for row in rows for name in row) if name.startswith("val/")]
@@ -132,7 +132,7 @@ def curves_section(run: Run) -> Section:
             [number(row.get("train/tokens", 0) / 1e6), *(number(row[name]) if name in row else "" for name in columns)]
             for row in rows
         ]
-        body += render("details", f"The figures of {len(rows)} validations", render("table", head, cells, True))
+        body += macro("details", f"The figures of {len(rows)} validations", macro("table", head, cells, True))
     lead = (
         "The loss of the next token, in nats, over the tokens trained on; lower is better. If validation rises while "
         "training falls, the model overfits."
@@ -171,11 +171,11 @@ def samples_section(run: Run) -> Section:
     """Samples of a language model, or translations of a translator."""
     if (run.folder / "translations.md").exists():
         entries = read_translations(run.file("translations.md"))
-        blocks = [(head, render("translations", rows[:20])) for head, rows in entries]
+        blocks = [(head, macro("translations", rows[:20])) for head, rows in entries]
         title = "Translations over time"
         lead = "Held-out sentences during training, the latest first: source, translation of the model, reference."
     else:
-        blocks = [(head, render("sample", text, 1_500)) for head, text in read_samples(run.file("samples.md"))]
+        blocks = [(head, macro("sample", text, 1_500)) for head, text in read_samples(run.file("samples.md"))]
         title = "Samples over time"
         lead = (
             "Text that the model generated during training, the latest first: early samples have about the right "
@@ -184,20 +184,20 @@ def samples_section(run: Run) -> Section:
     if not blocks:
         raise InputError(f"{title.split()[0].lower()}.md has no entries")
     chosen = [blocks[place] for place in evenly_spaced(len(blocks), MAX_SAMPLES)][::-1]
-    body = Markup().join(render("details", head, block, place == 0) for place, (head, block) in enumerate(chosen))
+    body = Markup().join(macro("details", head, block, place == 0) for place, (head, block) in enumerate(chosen))
     return Section("samples", title, lead, body)
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by dotted names; an object is named by its class, as `backbone`."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, dict) and isinstance(value.get("class_path"), str):
             found[f"{prefix}{name}"] = value["class_path"].rpartition(".")[2]
             inner = value.get("init_args")
-            found |= flat(inner if isinstance(inner, dict) else {}, f"{prefix}{name}.")
+            found |= flat_settings(inner if isinstance(inner, dict) else {}, f"{prefix}{name}.")
         elif isinstance(value, dict) and value:
-            found |= flat(value, f"{prefix}{name}.")
+            found |= flat_settings(value, f"{prefix}{name}.")
         else:
             found[f"{prefix}{name}"] = value
     return found
@@ -218,14 +218,14 @@ def configuration_section(run: Run) -> Section:
     """All settings, those that are empty or off folded away."""
     if not run.settings:
         raise InputError(run.missing.get("config.yaml", "config.yaml is empty"))
-    settings = dict(list(flat(run.settings).items())[:MAX_SETTINGS])
+    settings = dict(list(flat_settings(run.settings).items())[:MAX_SETTINGS])
     given = {name: setting(value) for name, value in settings.items() if value not in (None, "", False)}
     empty = {name: setting(value) for name, value in settings.items() if name not in given}
     command = run.environment.get("command")
     again = command if isinstance(command, str) else f"seqmodels fit --config {run.folder}/config.yaml"
-    body = render("command", again) + render("facts", given)
+    body = macro("command", again) + macro("facts", given)
     if empty:
-        body += render("details", f"{len(empty)} settings that are empty or off", render("facts", empty))
+        body += macro("details", f"{len(empty)} settings that are empty or off", macro("facts", empty))
     return Section("configuration", "Configuration", "The command of the run and all settings.", body)
 
 
@@ -233,14 +233,14 @@ def environment_section(run: Run) -> Section:
     """Versions, commit, command and device."""
     if not run.environment:
         raise InputError(run.missing.get("env.json", "env.json is empty"))
-    facts = flat({name: value for name, value in run.environment.items() if name != "resumed"})
+    facts = flat_settings({name: value for name, value in run.environment.items() if name != "resumed"})
     facts = {name.replace("versions.", ""): setting(value) for name, value in list(facts.items())[:MAX_SETTINGS]}
-    body = render("facts", facts)
+    body = macro("facts", facts)
     resumed = run.environment.get("resumed")
     if isinstance(resumed, list) and resumed:
         names = ("step", "began", "device", "commit")
         rows = [[setting(one.get(name)) for name in names] for one in resumed[:MAX_SETTINGS] if isinstance(one, dict)]
-        table = render("table", ("at step", "began", "device", "commit"), rows)
-        body += render("details", f"Resumed {len(resumed)} times", table, True)
+        table = macro("table", ("at step", "began", "device", "commit"), rows)
+        body += macro("details", f"Resumed {len(resumed)} times", table, True)
     lead = "Software, hardware and time of the run: the place to search when two equal runs differ."
     return Section("environment", "Environment", lead, body)

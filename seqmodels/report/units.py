@@ -14,7 +14,7 @@ from seqmodels.analysis.coloured_text import coloured_html, passage
 from seqmodels.analysis.unit_probes import Neuron, halves, rank, typical
 from seqmodels.batch import BOS, Batch
 from seqmodels.errors import InputError
-from seqmodels.report.page import NONE, Section, evenly_spaced, render
+from seqmodels.report.page import NONE, Section, evenly_spaced, macro
 from seqmodels.report.run import Run
 from seqmodels.tasks import LanguageModel
 
@@ -53,17 +53,17 @@ def units_section(run: Run) -> Section:
     texts = documents(run)
     known = labels(texts, labels_of(texts))
     chosen = excerpts(texts, max(MIN_EXCERPTS, min(MAX_EXCERPTS, UNITS_TIMES_EXCERPTS // units)))
-    found = read(model, texts, chosen)
+    found = read_excerpts(model, texts, chosen)
     ranked = _thinned(found)
     ranking = {name: best for name, best in rank(ranked, known).items() if best}
     if not ranking:
         raise InputError("every label is constant in the held-out text, so no unit can follow it")
-    fresh = rank(_thinned(read(untrained(model), texts, chosen, most=4 * RANKED * units)), known)
+    fresh = rank(_thinned(read_excerpts(untrained(model), texts, chosen, most=4 * RANKED * units)), known)
     rows = []
     for name, (best, *_) in ranking.items():
         scores = [f"{units[0].score:.3f}" if units else NONE for units in (ranking[name], fresh[name])]
         rows.append([MEANINGS.get(name, name), best.unit, best.measure, *scores])
-    body = render("table", ("label", "unit", "measure", "score", "untrained network"), rows, numeric=True)
+    body = macro("table", ("label", "unit", "measure", "score", "untrained network"), rows, numeric=True)
     unseen = _unseen(chosen, ranked)
     for name, (best, *_) in ranking.items():
         body += _coloured(name, best, texts, unseen, found, known[name])
@@ -75,7 +75,7 @@ def units_section(run: Run) -> Section:
         "perfect). An untrained network shows how much of the score needs no learning. Below, text coloured by the "
         "units, from blue for low values to red for high ones; point at a letter for its value."
     )
-    return Section("neurons", "Neurons", lead, body + render("note", remark))
+    return Section("neurons", "Neurons", lead, body + macro("note", remark))
 
 
 def documents(run: Run, characters: int = DOCUMENTS_SIZE) -> list[str]:
@@ -125,7 +125,7 @@ def excerpts(texts: Sequence[str], most: int, size: int = EXCERPT_SIZE) -> list[
     return [pieces[place] for place in evenly_spaced(len(pieces), most)]
 
 
-def read(
+def read_excerpts(
     model: LanguageModel, texts: Sequence[str], chosen: Sequence[Excerpt], most: int = MAX_ACTIVATIONS
 ) -> Activations:
     """Activations in excerpts, with the numbers of documents and of characters in them.

@@ -35,12 +35,20 @@ from seqmodels.nn import Backbone
 from seqmodels.report import compare, report
 from seqmodels.report.comparison import distinct_names
 from seqmodels.report.figures import draw_lines, inline, new_figure
-from seqmodels.report.page import build, evenly_spaced, number, render
+from seqmodels.report.page import build, evenly_spaced, macro, number
 from seqmodels.report.recurrence import nearest, reach
 from seqmodels.report.run import open_run
 from seqmodels.report.single_run import PARTS
 from seqmodels.report.tokens import attention_section
-from seqmodels.report.training import early_end, flat, network, origin, read_samples, read_translations, tiles
+from seqmodels.report.training import (
+    ending_note,
+    flat_settings,
+    network,
+    origin,
+    read_samples,
+    read_translations,
+    tiles,
+)
 
 NETWORKS: dict[str, Callable[[], Backbone]] = {
     "LSTM": lambda: LSTM(8, 12, num_layers=2),
@@ -247,7 +255,7 @@ def test_files_that_are_missing_or_nonsense(run: Path, name: str) -> None:
         subject = open_run(run)
         assert tiles(subject)
         assert all(isinstance(say(subject), str) for say in (origin, network))
-        assert (early_end(subject) is None) == (name != "result.json")
+        assert (ending_note(subject) is None) == (name != "result.json")
         made = [build(part, subject) for part in PARTS if part[0] in sections.values()]
         assert [part.key for part in made if part.missing] == ([sections[name]] if name in sections else []), content
     check(Page(report(run)))
@@ -406,16 +414,16 @@ def test_no_horizon_without_a_gradient() -> None:
 
 
 def test_text_is_escaped_printable_and_limited() -> None:
-    assert "&lt;a&gt;��" in render("note", "<a>\x00\u202e")
+    assert "&lt;a&gt;��" in macro("note", "<a>\x00\u202e")
     spaced = "10\u00a0%\u3000👩\u200d💻 co\u00adop"  # spaces, and characters that join or separate letters
-    assert spaced in render("note", spaced)
-    assert f">{'x' * 10}…<" in render("sample", "x" * 30, 10)
-    assert f">{'x' * 20_000}…<" in render("note", "x" * 30_000)
-    assert render("note", render("heading", "a")) == '<p class="note"><h3>a</h3></p>'
+    assert spaced in macro("note", spaced)
+    assert f">{'x' * 10}…<" in macro("sample", "x" * 30, 10)
+    assert f">{'x' * 20_000}…<" in macro("note", "x" * 30_000)
+    assert macro("note", macro("heading", "a")) == '<p class="note"><h3>a</h3></p>'
 
 
 def test_numbers_and_settings_as_text() -> None:
     assert [number(value) for value in (3, 12345.0, 2.50781, float("inf"))] == ["3", "12,345", "2.508", "inf"]
-    assert flat({"a": 1, "b": {"class_path": "m.C", "init_args": {"d": 2}}, "e": {"f": 3}}) == {
+    assert flat_settings({"a": 1, "b": {"class_path": "m.C", "init_args": {"d": 2}}, "e": {"f": 3}}) == {
         "a": 1, "b": "C", "b.d": 2, "e.f": 3,
     }  # fmt: skip

@@ -11,7 +11,7 @@ from seqmodels.analysis.character_labels import labels
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.report.run import Run
-from seqmodels.report.units import CONTEXT, Excerpt, documents, excerpts, read, within
+from seqmodels.report.units import CONTEXT, Excerpt, documents, excerpts, read_excerpts, within
 
 TEXTS = ["def f(x):\n    return 'ä'\n" * 4, "", "(b)\n" * 30, "x" * 90]
 
@@ -40,7 +40,7 @@ def test_pieces_are_read_as_the_whole(model: LanguageModel, size: int) -> None:
     assert max(map(len, TEXTS)) < CONTEXT  # so that all that is before a piece is read with it
     whole = activations(model, TEXTS)
     chosen = excerpts(TEXTS, 9, size)
-    found = read(model, TEXTS, chosen)
+    found = read_excerpts(model, TEXTS, chosen)
     assert len(found.values) == sum(piece.stop - piece.start for piece in chosen)
     where = torch.stack([within(whole, piece) for piece in chosen]).any(0)
     torch.testing.assert_close(found.values, whole.values[where])
@@ -53,7 +53,7 @@ def test_pieces_are_read_as_the_whole(model: LanguageModel, size: int) -> None:
 def test_only_some_of_what_is_before_is_read(model: LanguageModel) -> None:
     text = "(b)\n" * 500
     piece = Excerpt(0, 1600, 1640)
-    found = read(model, [text], [piece]).values
+    found = read_excerpts(model, [text], [piece]).values
     begin = piece.start - CONTEXT
     torch.testing.assert_close(found, activations(model, [text[begin : piece.stop]]).values[CONTEXT:])
 
