@@ -1,8 +1,9 @@
-"""A run: one training in one folder, with all that it leaves there."""
+"""One training in one run folder: prepare, build, train."""
 
 import atexit
 import contextlib
 import signal
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from seqmodels.training.interruption import Signals, Stopped, early_end, requeue
 from seqmodels.training.nonfinite_steps import NonfiniteSteps
 from seqmodels.training.precision import choose_precision
 from seqmodels.training.progress import ProgressLine
-from seqmodels.training.resume import check_batches, check_same, held_origin, rewind
+from seqmodels.training.resume import Origin, check_batches, check_same, held_origin, rewind
 from seqmodels.training.run_folder import held, known_to_all, make_folder
 from seqmodels.training.run_summary import announce, describe, finish, size
 from seqmodels.training.strategy import StrategyName, compile_steps, leave_group, make_strategy
@@ -67,166 +68,240 @@ def fit(
 ) -> Path:
     """Train, and leave a run folder: configuration, figures, checkpoints, samples, curves.
 
-    The arguments of W&B are flat, since that makes them flags and lines of `config.yaml` as they stand. They tell one
-    run from another; for all else, and where they are not given, W&B's own variables hold, such as WANDB_ENTITY.
-
     Args:
-        task: what to train.
-        data: what to train on.
-        max_minutes: how long to train, with validation on the way. (default: 3, unless max_steps or
-            max_tokens is given)
-        max_steps: how many steps to train at most.
-        max_tokens: how many tokens to train on at most.
-        validations: how often to validate on the way, at even distances; the last time is at the end.
-        save_minutes: how often to save a checkpoint on the way between validations, each of which begins with one.
-        max_nonfinite_steps: steps whose loss or gradient is not finite are skipped; so many in a row end training.
-        average: what is validated and saved: none for the last weights, ema for a moving average of them, stalled for
-            their mean since validation stopped improving (with sgd and a constant schedule, that of AWD-LSTM).
-        ema_decay: of the moving average; it reaches back over about 1 / (1 - decay) steps, and over a tenth of those
-            that have been made where that is less.
-        clip: largest norm of the gradient, or with clip_by value largest size of any number in it; 0 for no limit.
-        clip_by: norm, which scales a longer gradient down, or value, which cuts off each number by itself.
-        accumulate: batches whose gradients make one step.
-        precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the processor or GPU computes in it, and,
-            on a processor, a few steps show that it is faster.
-        compile: compile layers of attention and the loss, which takes half a minute; on a GPU, steps are faster then.
-        devices: how many GPUs, or processes on the CPU, share the work; each reads a batch of its own.
-        nodes: how many machines have so many devices each; torchrun or SLURM starts their processes.
-        strategy: ddp, where every device has all weights; fsdp, where each has a part of every one, of its gradient
-            and of what AdamW keeps; auto for ddp where there are several devices.
+        task: the task to train.
+        data: the data module to train on.
+        max_minutes: duration of training, validation included. (default: 3, unless max_steps or max_tokens is given)
+        max_steps: maximum number of optimizer steps.
+        max_tokens: maximum number of training tokens.
+        validations: number of validations, evenly spaced, the last one at the end.
+        save_minutes: minutes between checkpoints; each validation saves one, too.
+        max_nonfinite_steps: steps with a loss or gradient that is not finite are skipped; after so many in a row
+            training ends.
+        average: weights that are validated and saved: none, the current ones; ema, their exponential moving average;
+            stalled, their mean since validation stopped improving (AWD-LSTM, with sgd and a constant schedule).
+        ema_decay: decay of the moving average, less in the first steps, so that it covers a tenth of the run so far.
+        clip: maximum norm of the gradient, or with clip_by value maximum size of its elements; 0 for no clipping.
+        clip_by: norm, or value.
+        accumulate: batches per optimizer step.
+        precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the hardware has it and, on a CPU, where
+            it is faster in a short measurement.
+        compile: compile attention layers and the loss; it takes half a minute and pays on GPUs.
+        devices: number of GPUs, or of processes on the CPU; each reads batches of its own.
+        nodes: number of machines with so many devices each; torchrun or SLURM starts their processes.
+        strategy: ddp, a whole model on each device; fsdp, weights, gradients and optimizer state split among devices
+            (FSDP2); auto for ddp where there are several devices.
         accelerator: cpu or gpu; auto for a GPU where there is one.
-        prompt: what the samples continue.
-        diagnostics: log the gradient horizon and the spectra of recurrent matrices after steps 100, 200, 400, ...
+        prompt: prompt of the samples.
+        diagnostics: log the gradient horizon and the spectra of recurrent matrices at steps 100, 200, 400 and so on.
         runs: the folder in which run folders are made.
-        resume: a run folder, which goes on from its newest checkpoint that is whole, or a checkpoint, from which a run
-            in a folder of its own begins; to the end of the budget given here.
-        wandb: also track the run by Weights & Biases; offline where it has no key or network.
-        wandb_project: the project it belongs to. (default: that of the resumed run, WANDB_PROJECT, or seqmodels)
-        wandb_name: what it is called there.
-        wandb_group: what it is grouped with, such as the same with other seeds.
-        wandb_tags: words to find it by, with commas between them.
-        callbacks: more callbacks of Lightning; from Python only.
+        resume: a run folder, which continues from its newest intact checkpoint; or a checkpoint, from which a new run
+            begins. The budget is that of the whole run.
+        wandb: track the run by Weights & Biases, offline where it has no key or network; its environment variables,
+            such as WANDB_ENTITY, apply.
+        wandb_project: W&B project. (default: that of the resumed run, WANDB_PROJECT, or seqmodels)
+        wandb_name: W&B name of the run.
+        wandb_group: W&B group of the run.
+        wandb_tags: W&B tags, separated by commas.
+        callbacks: further Lightning callbacks; from Python only.
 
     Returns:
         The run folder.
 
     Raises:
         InputError: a setting cannot be used here.
-        DivergedError: loss or gradient were not finite for too long.
-        Stopped: SIGTERM or SIGUSR1 came. It is a SystemExit with code 143; the run can be resumed.
-        KeyboardInterrupt: Ctrl-C came, likewise.
+        DivergedError: loss or gradient were not finite for too many steps in a row.
+        Stopped: SIGTERM or SIGUSR1 came; a SystemExit with code 143. The run can be resumed.
+        KeyboardInterrupt: Ctrl-C came. The run can be resumed.
     """
     settings = {k: v for k, v in locals().items() if k not in ("task", "data", "resume", "callbacks")}
-    if max_minutes is None and max_steps is None and max_tokens is None:
-        max_minutes = 3.0
-    budget = Budget(max_minutes, max_steps, max_tokens, validations)
-    averages = make_average(average, ema_decay, validations)
-    positive = {"accumulate": accumulate, "devices": devices, "nodes": nodes}
-    for name, value in {**positive, "save_minutes": save_minutes, "max_nonfinite_steps": max_nonfinite_steps}.items():
-        if value <= 0:
-            raise InputError(f"{name}={value} was given; expected more than 0")
-    if clip < 0:
-        raise InputError(f"clip={clip} was given; expected a norm above 0, or 0 for no limit")
-    if clip_by not in ("norm", "value"):
-        raise InputError(f"clip_by={clip_by!r} was given; choose norm or value")
-    accelerator = choose_accelerator(accelerator, devices)
-    sharing = make_strategy(strategy, devices, nodes, task, average, precision, compile)
-    if compile:
-        compile_steps(task)
-    recorded = configuration(task, data, settings)
     with contextlib.ExitStack() as stack:
-        begun = run_of_this_job(Path(runs), recorded)
-        origin = None
-        if resume := begun or resume:
-            origin = stack.enter_context(held_origin(resume))  # a bad one is refused before anything is written
-            check_same(origin, task, data, devices * nodes, accumulate, average)
-            if budget.is_spent(origin.content) and (origin.ended or not origin.due):
-                if begun:
-                    return begun
-                raise InputError(
-                    f"{str(origin.path)!r} has spent this budget, {budget.spent_by(origin.content)}; give more "
-                    "--max-minutes, --max-steps or --max-tokens"
-                )
-        facts = data.facts("train")  # tokenized here, once; other processes find it in the cache
-        batches = data.training_batches(Replica(0, devices * nodes))
-        if origin is not None:
-            check_batches(origin, len(batches))
-        task.check(data, prompt)
-        folder = origin.folder if origin else None
-        # A single checkpoint begins a run of its own, in W&B too.
-        plan = plan_tracking(wandb_project, wandb_name, wandb_group, wandb_tags, folder) if wandb else None
-        if folder is None:
-            folder = make_folder(Path(runs), type(task).__name__, task.name, data.data, data.seed)
-            stack.enter_context(held(folder))
-        elif origin is not None and not is_other_rank():
-            rewind(folder, origin.content["global_step"], origin.due)
-        path = None if origin is None else origin.path
-        files = RunCheckpointIO(None if origin is None else origin.content)
-        signals = Signals()
-        stack.callback(signals.disarm)
-        checkpoints = Checkpoints(folder / "checkpoints", files, signals, budget, path, save_minutes)
-        keep_freed_memory()
-        keep_compiled_kernels()
-        why = ""
-        if precision == "auto":
-            before = origin.folder if origin else None
-            precision, why = choose_precision(task, batches[0, 0], accelerator, before, devices * nodes)
-        stack.enter_context(quiet())
-        trackers = stack.enter_context(tracking(plan, folder, recorded | {"parameters": size(task)}))
-        trainer = pl.Trainer(
-            default_root_dir=folder,
-            max_epochs=-1,
-            val_check_interval=Budget.NEVER,  # the budget decides
-            check_val_every_n_epoch=None,
-            gradient_clip_val=clip or None,
-            gradient_clip_algorithm=clip_by,
-            accumulate_grad_batches=accumulate,
-            precision=precision,
-            devices=devices,
-            num_nodes=nodes,
-            strategy=sharing,
-            inference_mode=strategy != "fsdp",  # weights gathered in it could not be trained again
-            accelerator=accelerator,
-            plugins=[files],
-            logger=[CSVLog(folder), *trackers],
-            callbacks=[
-                budget,
-                *averages,
-                NonfiniteSteps(folder / "nonfinite_steps.jsonl", max_nonfinite_steps),
-                _writes(folder, data, prompt),
-                *_diagnostics(diagnostics, callbacks),
-                ProgressLine(facts.tokens / facts.characters),
-                *callbacks,
-                checkpoints,
-            ],
-            log_every_n_steps=20,
-            num_sanity_val_steps=0,
-            enable_progress_bar=False,
-            enable_model_summary=False,
+        run = _prepare(stack, task, data, settings, resume)
+        if isinstance(run, Path):
+            return run
+        return _train(run, _build(stack, run, callbacks))
+
+
+@dataclass
+class _Run:
+    """A run that is about to begin.
+
+    Attributes:
+        task: see `fit`.
+        data: see `fit`.
+        settings: arguments of `fit`, with the accelerator and precision that were chosen.
+        configuration: content of config.yaml.
+        budget: minutes, steps and tokens.
+        averages: callbacks that average the weights.
+        strategy: Lightning strategy.
+        origin: checkpoint that the run resumes; None for a new run.
+        folder: the run folder.
+        tracking: W&B settings; None for no tracking.
+        precision: the precision and the reason for it; empty where it was given.
+    """
+
+    task: SequenceTask
+    data: SequenceDataModule
+    settings: dict[str, Any]
+    configuration: dict[str, Any]
+    budget: Budget
+    averages: list[pl.Callback]
+    strategy: Any
+    origin: Origin | None
+    folder: Path
+    tracking: Any
+    precision: str
+
+    def __post_init__(self) -> None:
+        self.files = RunCheckpointIO(None if self.origin is None else self.origin.content)
+        self.signals = Signals()
+        path = None if self.origin is None else self.origin.path
+        minutes = self.settings["save_minutes"]
+        self.checkpoints = Checkpoints(
+            self.folder / "checkpoints", self.files, self.signals, self.budget, path, minutes
         )
-        if trainer.is_global_zero:
-            write_text(folder / "config.yaml", yaml.safe_dump(recorded, sort_keys=False, allow_unicode=True))
-            describe(folder, trainer, data, origin.content["global_step"] if origin else 0)
-            announce(task, data, folder, origin, f"{precision}, {why}" if why else "")
-        task.tokens_seen = task.skipped_in_a_row = 0  # of another run before, if any
-        signals.arm()
-        atexit.register(leave_group)
-        with known_to_all(folder):
-            train = partial(trainer.fit, task, datamodule=data, ckpt_path=path, weights_only=True)
-            ending = early_end(train, path, lambda: checkpoints.began)
-        if trainer.is_global_zero:
-            finish(folder, task, trainer, budget.spent, checkpoints.best, ending)
-        if isinstance(ending, Stopped):
-            requeue(trainer, ending)
-            if ending.signal == signal.SIGINT:
-                raise KeyboardInterrupt
-        if ending is not None:
-            raise ending
-        if failed := trainer.strategy.broadcast(files.failed):
+
+
+def _prepare(
+    stack: contextlib.ExitStack,
+    task: SequenceTask,
+    data: SequenceDataModule,
+    settings: dict[str, Any],
+    resume: str | Path | None,
+) -> _Run | Path:
+    """Check everything before anything is written, then make or rewind the run folder.
+
+    Returns:
+        The run; or the folder of a run that a restarted SLURM job had finished.
+    """
+    recorded = configuration(task, data, settings)
+    _check(settings)
+    budget = _budget(settings)
+    averages = make_average(settings["average"], settings["ema_decay"], settings["validations"])
+    ranks = settings["devices"] * settings["nodes"]
+    accelerator = choose_accelerator(settings["accelerator"], settings["devices"])
+    strategy = make_strategy(
+        settings["strategy"], settings["devices"], settings["nodes"], task, settings["average"], settings["precision"],
+        settings["compile"],
+    )  # fmt: skip
+    if settings["compile"]:
+        compile_steps(task)
+    restarted = run_of_this_job(Path(settings["runs"]), recorded)
+    origin = None
+    if resume := restarted or resume:
+        origin = stack.enter_context(held_origin(resume))
+        check_same(origin, task, data, ranks, settings["accumulate"], settings["average"])
+        if budget.is_spent(origin.content) and (origin.ended or not origin.due):
+            if restarted:
+                return restarted
             raise InputError(
-                f"the last checkpoint could not be saved ({failed}); make room, and resume {str(folder)!r}"
+                f"{str(origin.path)!r} has spent this budget, {budget.spent_by(origin.content)}; give more "
+                "--max-minutes, --max-steps or --max-tokens"
             )
-        return Path(trainer.strategy.broadcast(str(folder)))  # torchrun's and SLURM's other processes do not know it
+    data.facts("train")  # tokenized here, once; other processes find it in the cache
+    batches = data.training_batches(Replica(0, ranks))
+    if origin is not None:
+        check_batches(origin, len(batches))
+    task.check(data, settings["prompt"])
+    folder = origin.folder if origin else None  # None for a single checkpoint, from which a new run begins
+    names = (settings[f"wandb_{name}"] for name in ("project", "name", "group", "tags"))
+    plan = plan_tracking(*names, folder) if settings["wandb"] else None
+    if folder is None:
+        folder = make_folder(Path(settings["runs"]), type(task).__name__, task.name, data.data, data.seed)
+        stack.enter_context(held(folder))
+    elif origin is not None and not is_other_rank():
+        rewind(folder, origin.content["global_step"], origin.due)
+    keep_freed_memory()
+    keep_compiled_kernels()
+    precision, why = settings["precision"], ""
+    if precision == "auto":
+        before = origin.folder if origin else None
+        precision, why = choose_precision(task, batches[0, 0], accelerator, before, ranks)
+        why = f"{precision}, {why}"
+    settings = {**settings, "accelerator": accelerator, "precision": precision}
+    return _Run(task, data, settings, recorded, budget, averages, strategy, origin, folder, plan, why)
+
+
+def _check(settings: dict[str, Any]) -> None:
+    for name in ("accumulate", "devices", "nodes", "save_minutes", "max_nonfinite_steps"):
+        if settings[name] <= 0:
+            raise InputError(f"{name}={settings[name]} was given; expected more than 0")
+    if settings["clip"] < 0:
+        raise InputError(f"clip={settings['clip']} was given; expected a norm above 0, or 0 for no clipping")
+    if settings["clip_by"] not in ("norm", "value"):
+        raise InputError(f"clip_by={settings['clip_by']!r} was given; choose norm or value")
+
+
+def _budget(settings: dict[str, Any]) -> Budget:
+    limits = [settings[name] for name in ("max_minutes", "max_steps", "max_tokens")]
+    return Budget(*limits if any(limit is not None for limit in limits) else (3.0, None, None), settings["validations"])
+
+
+def _build(stack: contextlib.ExitStack, run: _Run, callbacks: tuple[pl.Callback, ...]) -> pl.Trainer:
+    """Lightning's trainer with everything that a run needs; `stack` ends it in order."""
+    settings, folder = run.settings, run.folder
+    stack.callback(run.signals.disarm)
+    stack.enter_context(quiet())
+    trackers = stack.enter_context(tracking(run.tracking, folder, run.configuration | {"parameters": size(run.task)}))
+    facts = run.data.facts("train")
+    return pl.Trainer(
+        default_root_dir=folder,
+        max_epochs=-1,
+        val_check_interval=Budget.NEVER,  # the budget decides
+        check_val_every_n_epoch=None,
+        gradient_clip_val=settings["clip"] or None,
+        gradient_clip_algorithm=settings["clip_by"],
+        accumulate_grad_batches=settings["accumulate"],
+        precision=settings["precision"],
+        devices=settings["devices"],
+        num_nodes=settings["nodes"],
+        strategy=run.strategy,
+        inference_mode=settings["strategy"] != "fsdp",  # weights gathered in it could not be trained again
+        accelerator=settings["accelerator"],
+        plugins=[run.files],
+        logger=[CSVLog(folder), *trackers],
+        callbacks=[
+            run.budget,
+            *run.averages,
+            NonfiniteSteps(folder / "nonfinite_steps.jsonl", settings["max_nonfinite_steps"]),
+            _samples(folder, run.data, settings["prompt"]),
+            *_diagnostics(settings["diagnostics"], callbacks),
+            ProgressLine(facts.tokens / facts.characters),
+            *callbacks,
+            run.checkpoints,
+        ],
+        log_every_n_steps=20,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _train(run: _Run, trainer: pl.Trainer) -> Path:
+    """Train to the end of the budget, or until something ends it; write the final figures in any case."""
+    task, data, folder, origin = run.task, run.data, run.folder, run.origin
+    if trainer.is_global_zero:
+        write_text(folder / "config.yaml", yaml.safe_dump(run.configuration, sort_keys=False, allow_unicode=True))
+        describe(folder, trainer, data, origin.content["global_step"] if origin else 0)
+        announce(task, data, folder, origin, run.precision)
+    task.tokens_seen = task.skipped_in_a_row = 0  # of another run before, if any
+    run.signals.arm()
+    atexit.register(leave_group)
+    path = None if origin is None else origin.path
+    with known_to_all(folder):
+        train = partial(trainer.fit, task, datamodule=data, ckpt_path=path, weights_only=True)
+        ending = early_end(train, path, lambda: run.checkpoints.began)
+    if trainer.is_global_zero:
+        finish(folder, task, trainer, run.budget.spent, run.checkpoints.best, ending)
+    if isinstance(ending, Stopped):
+        requeue(trainer, ending)
+        if ending.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+    if ending is not None:
+        raise ending
+    if failed := trainer.strategy.broadcast(run.files.failed):
+        raise InputError(f"the last checkpoint could not be saved ({failed}); make room, and resume {str(folder)!r}")
+    return Path(trainer.strategy.broadcast(str(folder)))  # other processes of torchrun and SLURM do not know it
 
 
 def configuration(task: SequenceTask, data: SequenceDataModule, settings: dict[str, Any]) -> dict[str, Any]:
@@ -239,8 +314,8 @@ def configuration(task: SequenceTask, data: SequenceDataModule, settings: dict[s
     return {"task": {**call, "init_args": arguments}, "data": data.constructor_call, "fit": settings}
 
 
-def _writes(folder: Path, data: SequenceDataModule, prompt: str) -> pl.Callback:
-    """What writes text while the model learns."""
+def _samples(folder: Path, data: SequenceDataModule, prompt: str) -> pl.Callback:
+    """The callback that logs samples of the task."""
     if isinstance(data, TranslationDataModule):
         return Translations(folder, data.examples("validation"))
     return Samples(folder / "samples.md", prompt)
