@@ -204,8 +204,8 @@ def _prepare(
         check_batches(origin, len(batches))
     task.check(data, settings["prompt"])
     folder = origin.folder if origin else None  # None for a single checkpoint, from which a new run begins
-    names = (settings[f"wandb_{name}"] for name in ("project", "name", "group", "tags"))
-    plan = plan_tracking(*names, folder) if settings["wandb"] else None
+    names = {name: settings[f"wandb_{name}"] for name in ("project", "name", "group", "tags")}
+    plan = plan_tracking(**names, resume=folder) if settings["wandb"] else None
     if folder is None:
         folder = make_folder(Path(settings["runs"]), type(task).__name__, task.name, data.data, data.seed)
         stack.enter_context(held(folder))
@@ -233,8 +233,10 @@ def _check(settings: dict[str, Any]) -> None:
 
 
 def _budget(settings: dict[str, Any]) -> Budget:
-    limits = [settings[name] for name in ("max_minutes", "max_steps", "max_tokens")]
-    return Budget(*limits if any(limit is not None for limit in limits) else (3.0, None, None), settings["validations"])
+    minutes, steps, tokens = (settings[name] for name in ("max_minutes", "max_steps", "max_tokens"))
+    if minutes is steps is tokens is None:
+        minutes = 3.0
+    return Budget(minutes, steps, tokens, settings["validations"])
 
 
 def _build(stack: contextlib.ExitStack, run: _Run, callbacks: tuple[pl.Callback, ...]) -> pl.Trainer:
