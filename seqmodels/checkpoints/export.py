@@ -1,4 +1,4 @@
-"""A trained model as a folder for others: weights that are nothing but numbers, and JSON that anyone can read."""
+"""Exports a trained model as a folder for others: weights as safetensors, all else as JSON."""
 
 import hashlib
 import json
@@ -18,15 +18,14 @@ from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.training_state import RECORD
 
 READ_BY = ("layout", "source", "target", "documents", "targets", "scored_targets")
-"""Words among the arguments of the data that say how a model reads; others may be names of files."""
+"""Arguments of the data that say how a model reads text; other strings may be names of files."""
 UNITS = ("char", "byte", "bpe", "word")
 
 
 def share(path: str | Path, folder: str | Path) -> Path:
-    """Write a trained model into a folder of its own, to be given to others; `load` takes it in place of a run.
+    """Export a trained model into a folder to be given to others; `load` takes it in place of a run.
 
-    It holds what the model is and how it reads, and nothing of where it was made: no state of the optimiser, no names
-    of files.
+    It holds the model and how it reads text, and no trace of its origin: neither optimizer state nor names of files.
 
     Args:
         path: a run folder, of which the best checkpoint is taken, or a checkpoint.
@@ -73,7 +72,7 @@ def _files(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _reading(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """How the model reads a text, of the arguments of its data: numbers and known words, no paths."""
+    """The data's arguments that say how the model reads text: numbers and known words, no paths."""
     if data is None:
         return None
     kept = {
@@ -86,7 +85,7 @@ def _reading(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _card(task: SequenceTask, result: Path) -> str:
-    """A page about the model: what it is, its figures, how to load it."""
+    """A page about the model: its kind, its figures, how to load it."""
     size = sum(parameter.numel() for parameter in task.parameters())
     kind = "translator" if task.command == "translate" else "language model"
     use = 'model.translate(["..."])' if task.command == "translate" else '"".join(model.generate("", max_tokens=100))'
@@ -94,20 +93,18 @@ def _card(task: SequenceTask, result: Path) -> str:
     figures = read_json(result) if result.is_file() else {}
     rows = [f"| {name} | {value:g} |" for name, value in figures.items() if isinstance(value, int | float)]
     table = ["| Figure of its training | |", "|---|---|", *rows, ""] if rows else []
-    lines = [
-        f"# {task.name}, a {kind}",
-        "",
-        f"A {kind} of the package seqmodels: {size:,} parameters, a vocabulary of {task.tokenizer.vocab_size:,}.",
-        "",
-        *own,
-        *table,
-        "```python",
-        "from seqmodels import load",
-        "",
-        'model = load("the folder of this file")',
-        f"print({use})",
-        "```",
-        "",
-        "Nothing in this folder is run when it is loaded: `model.safetensors` holds numbers, all else is JSON.",
-    ]
-    return "\n".join(lines) + "\n"
+    about = "\n".join([*own, *table])
+    return f"""# {task.name}, a {kind}
+
+A {kind} of the package seqmodels: {size:,} parameters, a vocabulary of {task.tokenizer.vocab_size:,}.
+
+{about}
+```python
+from seqmodels import load
+
+model = load("the folder of this file")
+print({use})
+```
+
+Nothing in this folder is run when it is loaded: `model.safetensors` holds numbers, all else is JSON.
+"""

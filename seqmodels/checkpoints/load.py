@@ -23,12 +23,8 @@ TOKENIZERS = {"tokenizer": "tokenizer.json", "source_tokenizer": "source_tokeniz
 
 
 class Loaded(NamedTuple):
-    """A trained model and its origin.
-
-    Attributes:
-        task: in evaluation mode, on the CPU.
-        data: the constructor call of the data module that it was trained with; None where it is not known.
-        step: optimizer steps that it was trained for; None where it is not known.
+    """A trained model in evaluation mode, the constructor call of its data module, and its number of optimizer steps;
+    None where they are not known.
     """
 
     task: SequenceTask
@@ -90,18 +86,12 @@ def checkpoint_path(path: str | Path, which: Literal["best", "last"] = "best") -
         if which == "best":
             return path / WEIGHTS
         raise InputError(f"{str(path)!r} is a shared model, without its optimizer state; resume from its run")
-    hint = (
-        "; a run that ended within its first step is begun anew, with --config"
-        if (path / "config.yaml").exists()
-        else ""
-    )
-    raise InputError(
-        f"{str(path)!r} holds no checkpoints/{which}.safetensors; expected a run folder that training has left{hint}"
-    )
+    hint = "; a run that ended within its first step is repeated with --config" * (path / "config.yaml").exists()
+    raise InputError(f"{str(path)!r} holds no checkpoints/{which}.safetensors; expected a finished run folder{hint}")
 
 
 def read_checkpoint(path: str | Path, keys: Collection[str] | None = None) -> dict[str, Any]:
-    """The content of a checkpoint: tensors and plain data, never code; verified, and its record checked.
+    """The content of a checkpoint, verified: tensors and plain data, never code.
 
     Args:
         path: a run folder, of which the best checkpoint is taken, a shared folder, or a checkpoint.

@@ -19,9 +19,9 @@ from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.tasks import SequenceTask
 
-LARGEST = 1 << 40
+INTEGER = 1 << 40
 """No setting of a model is a larger whole number."""
-LONGEST = 10_000
+CHARACTERS = 10_000
 """No setting is a longer string."""
 
 
@@ -39,13 +39,21 @@ def rebuild(call: Call, weights: dict[str, Tensor]) -> SequenceTask:
         InputError: the call is malformed, or the weights are not those of its model.
     """
     call = _with_tokenizers(call)
-    _check_settings(call)
-    most, own = 2 * len(weights) + 16, all(path.startswith("seqmodels.") for path in _classes(call))
+    own = True
+    for name, value in _settings(call):
+        own = own and (name != "class_path" or str(value).startswith("seqmodels."))
+        if isinstance(value, int) and abs(value) > INTEGER:
+            raise InputError(f"the model is said to have a setting of {value:.3g}; expected less than {INTEGER:,}")
+        if isinstance(value, str) and len(value) > CHARACTERS:
+            raise InputError(f"the model is said to have a setting of {len(value):,} characters; expected a name")
+    most = 2 * len(weights) + 16
     try:
-        with at_most(most), torch.device("meta"):
-            outline = _outline(call, own)
-        if outline is not None:
-            _check_fit(outline, weights)
+        try:
+            with at_most(most), torch.device("meta"):
+                _check_fit(construct(call, SequenceTask), weights)
+        except RuntimeError:  # a network from elsewhere whose constructor reads its initial weights
+            if own:
+                raise
         with at_most(most, on_meta=own):
             task: SequenceTask = construct(call, SequenceTask)
         if own:
@@ -60,29 +68,6 @@ def rebuild(call: Call, weights: dict[str, Tensor]) -> SequenceTask:
     return task
 
 
-def _outline(call: Call, own: bool) -> SequenceTask | None:
-    """The model without memory; None for a network from elsewhere whose constructor reads its initial weights."""
-    try:
-        return construct(call, SequenceTask)  # type: ignore[no-any-return]
-    except InputError:
-        raise
-    except RuntimeError:  # NotImplementedError, too, which torch raises
-        if own:
-            raise
-        return None
-
-
-def _assign(task: SequenceTask, weights: dict[str, Tensor]) -> None:
-    """Put weights into a model whose parameters have no memory yet; tied parameters stay tied."""
-    first = dict[int, str]()
-    tied = [(name, first.setdefault(id(old), name)) for name, old in task.named_parameters(remove_duplicate=False)]
-    expected = task.state_dict()
-    task.load_state_dict({name: weights[name].to(old.dtype) for name, old in expected.items()}, assign=True)
-    for name, owner in tied:
-        module, _, own_name = name.rpartition(".")
-        setattr(task.get_submodule(module), own_name, task.get_parameter(owner))
-
-
 def _with_tokenizers(call: Call) -> Call:
     """The call with its tokenizers made, once for all that is built of it."""
     if not isinstance(call.get("init_args"), dict):
@@ -95,15 +80,13 @@ def _with_tokenizers(call: Call) -> Call:
     return {**call, "init_args": made}
 
 
-def _check_settings(value: Any) -> None:
-    """Refuse numbers and names that no model has, before a constructor meets them."""
+def _settings(value: Any, name: Any = "") -> Iterator[tuple[Any, Any]]:
+    """All names and values of a call, those of calls within it included."""
     if isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            _check_settings(part)
-    elif isinstance(value, int) and abs(value) > LARGEST:
-        raise InputError(f"the model is said to have a setting of {value:.3g}; expected less than {LARGEST:,}")
-    elif isinstance(value, str) and len(value) > LONGEST:
-        raise InputError(f"the model is said to have a setting of {len(value):,} characters; expected a name")
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _settings(part, key)
+    else:
+        yield name, value
 
 
 @contextlib.contextmanager
@@ -112,39 +95,28 @@ def at_most(count: int = 4_000, on_meta: bool = False) -> Iterator[None]:
 
     Args:
         count: how many; a Transformer of 300 layers has 4,000.
-        on_meta: take the memory of parameters away as soon as they are made, before they are initialized.
+        on_meta: free the memory of a parameter as soon as it is made, before it is initialized.
 
     Raises:
         InputError: from inside the constructor.
     """
     mine, left = threading.get_ident(), [count]
 
-    def count_down(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter | None:
+    def count_down(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter:
         if threading.get_ident() != mine:
-            return None
+            return parameter
         left[0] -= 1
         if left[0] < 0:
             raise InputError(f"it would have more than {count:,} parameters; expected fewer layers")
-        if on_meta and not parameter.is_meta:
-            return nn.Parameter(parameter.to("meta"), parameter.requires_grad)
-        return None
+        if on_meta and not parameter.is_meta:  # a tied one stays the same parameter
+            parameter = nn.Parameter(parameter.to("meta"), parameter.requires_grad)
+        return parameter
 
     hook = register_module_parameter_registration_hook(count_down)  # type: ignore[arg-type]
     try:
         yield
     finally:
         hook.remove()
-
-
-def _classes(value: Any) -> Iterator[str]:
-    """Every class that a call names."""
-    if isinstance(value, dict):
-        if isinstance(path := value.get("class_path"), str):
-            yield path
-        value = list(value.values())
-    if isinstance(value, list):
-        for part in value:
-            yield from _classes(part)
 
 
 def _check_fit(outline: SequenceTask, weights: dict[str, Tensor]) -> None:
@@ -161,3 +133,14 @@ def _check_fit(outline: SequenceTask, weights: dict[str, Tensor]) -> None:
     held = sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in storages.values())
     if needed > held:
         raise InputError(f"the network needs {needed:,} weights, and the file holds {held:,}: some are given twice")
+
+
+def _assign(task: SequenceTask, weights: dict[str, Tensor]) -> None:
+    """Put weights into a model whose parameters have no memory yet; tied parameters stay tied."""
+    first = dict[int, str]()
+    tied = [(name, first.setdefault(id(old), name)) for name, old in task.named_parameters(remove_duplicate=False)]
+    kinds = {name: old.dtype for name, old in task.state_dict().items()}
+    task.load_state_dict({name: tensor.to(kinds[name]) for name, tensor in weights.items()}, assign=True)
+    for name, owner in tied:
+        module, _, own_name = name.rpartition(".")
+        setattr(task.get_submodule(module), own_name, task.get_parameter(owner))

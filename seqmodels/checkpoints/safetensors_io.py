@@ -1,12 +1,12 @@
-"""The one file format of checkpoints: safetensors, with everything that is no tensor as JSON in the metadata.
+"""The file format of checkpoints: safetensors, with everything that is no tensor as JSON in its metadata.
 
 A file is the length of the header (8 bytes), the header (JSON), and the bytes of all tensors:
 
     {"__metadata__": {"checksum": ..., "checksums": ..., "content": ..., "format": "pt"}, NAME: {"dtype": ...}, ...}
 
-`checksum` is the CRC-32 of the length and of the header behind it, `checksums` has one for each tensor, so that whoever
-reads only the weights verifies only their bytes. `content` is the checkpoint as JSON, which refers to tensors by name.
-Nothing in a file is code, and a file from anywhere is read within limits.
+`checksum` is the CRC-32 of the length and of the header behind it; `checksums` has one for each tensor, so that who
+reads the weights verifies their bytes alone. `content` is the checkpoint as JSON, which refers to tensors by name.
+Nothing in a file is code, and a file of any origin is read within limits.
 """
 
 import json
@@ -19,7 +19,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import torch
 from lightning.fabric.plugins import CheckpointIO
@@ -29,13 +29,11 @@ from seqmodels.errors import DamagedError, InputError, one_line
 from seqmodels.files import DEPTH, atomic_writer, check_depth, check_regular, local, parse_json
 
 HEADER = 100_000_000
-"""Most bytes of a header, as in the safetensors library."""
+"""Most bytes of a header, as in the safetensors library, and of the pickled part of a checkpoint of Lightning's."""
 VALUES = 1_000_000
 """Most values in the JSON of a header; a large Transformer with its optimizer has 50,000."""
 ALIGNMENT = 64
 """Bytes. Matrix kernels may round differently where a tensor begins elsewhere."""
-ZIP_OUTLINE = 64 << 20
-"""Most bytes of what is no tensor in a file that `torch.save` wrote."""
 
 START = b'{"__metadata__":{"checksum":"'
 DTYPES = {
@@ -50,8 +48,8 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 class SafetensorsCheckpointIO(CheckpointIO):
     """Lightning's checkpoints in this format: `Trainer(plugins=[SafetensorsCheckpointIO()])`.
 
-    A file appears under its name only when all of it is on the disk. Checkpoints that Lightning itself wrote are read,
-    too, as far as they hold nothing but tensors and plain data.
+    A file appears under its name only when all of it is on the disk. Checkpoints of Lightning's own format are read,
+    too, if they hold nothing but tensors and plain data.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -82,19 +80,18 @@ def write(path: Path, content: dict[str, Any], prefix: str = "") -> None:
         path: the file.
         content: nested dicts, lists and tuples of tensors, None, bool, int, float and str. A tensor that occurs twice
             is stored once.
-        prefix: left out at the beginning of the tensors' names, which are their paths such as `state_dict.head.bias`.
+        prefix: removed from the names of tensors, which are their paths, such as `state_dict.head.bias`.
 
     Raises:
         InputError: something in it is none of these.
         OSError: the disk is full, or the folder cannot be written to.
     """
-    if wrong := [key for key in content if type(key) is not str]:
-        raise InputError(f"{wrong[0]!r:.80} is no name of a part of a checkpoint; expected str")
     packing = _Packing(prefix)
-    packed = {key: packing.pack(value, (key,)) for key, value in content.items()}
-    # The more factors of two a size has, the earlier: so all large tensors begin at multiples of 64 bytes.
-    tensors = sorted(packing.tensors.items(), key=lambda item: -_alignment(item[1].nbytes))
-    metadata = {"checksum": "", "checksums": "", "content": json.dumps(packed, separators=(",", ":")), "format": "pt"}
+    packed = packing.pack(content, ())
+    check_depth(packed, "the checkpoint")
+    metadata = {"checksum": "", "checksums": "", "content": json.dumps(packed), "format": "pt"}
+    # The more factors of two a size has, the earlier: so large tensors begin at multiples of 64 bytes.
+    tensors = sorted(packing.tensors.items(), key=lambda item: -(item[1].nbytes & -item[1].nbytes or ALIGNMENT))
     table, place = dict[str, Any](), 0
     for name, tensor in tensors:
         offsets = [place, place := place + tensor.nbytes]
@@ -108,43 +105,32 @@ def write(path: Path, content: dict[str, Any], prefix: str = "") -> None:
         return length + START + b"%08x" % zlib.crc32(end, zlib.crc32(length)) + end
 
     size = len(empty := header([0] * len(tensors)))
-    if size > HEADER or any(map(_has_too_many, (empty[8:].decode(), metadata["content"]))):
-        raise InputError(
-            f"beside its tensors, the checkpoint has {size:,} bytes; expected at most {HEADER:,}, and {VALUES:,} values"
-        )
-    check_depth(packed, "the checkpoint")
+    _check_count(empty[8:].decode(), "the checkpoint")
+    if size > HEADER:
+        raise InputError(f"the checkpoint has {size:,} bytes beside its tensors; expected at most {HEADER:,}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_writer(path) as file:
         file.seek(size)
         checksums = []
         for _, tensor in tensors:
-            there = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
-            data = there.reshape(-1).view(torch.uint8).numpy().data
+            dense = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+            data = dense.reshape(-1).view(torch.uint8).numpy().data
             checksums.append(zlib.crc32(data))
             file.write(data)
         file.seek(0)
         file.write(header(checksums))
 
 
-def _alignment(size: int) -> int:
-    return min(size & -size, ALIGNMENT) or ALIGNMENT
-
-
 class _Packing:
-    """Content on its way to JSON.
-
-    Attributes:
-        tensors: by name, each once.
-        values: how many values there are so far, tensors included.
-    """
+    """Makes JSON of content, and collects its tensors by name, each once."""
 
     def __init__(self, prefix: str = "") -> None:
         self.prefix, self.values = prefix, 0
         self.tensors: dict[str, Tensor] = {}
-        self._names: dict[Any, str] = {}
+        self.names: dict[Any, str] = {}
 
     def pack(self, value: Any, path: tuple[Any, ...]) -> Any:
-        """JSON for a value; see `_unpack`."""
+        """JSON of a value, given its path; see `_unpack`."""
         self.values += 1
         if len(path) > DEPTH or self.values > VALUES:
             raise InputError(f"{_dotted(path):.80} is nested too deeply, or there are more than {VALUES:,} values")
@@ -153,8 +139,6 @@ class _Packing:
             return value
         if kind is float:
             return value if math.isfinite(value) else {"$float": repr(value)}
-        if isinstance(value, Tensor):
-            return {"$tensor": self._named(value, path)}
         if kind in (list, tuple):
             parts = [self.pack(part, (*path, number)) for number, part in enumerate(value)]
             return parts if kind is list else {"$tuple": parts}
@@ -165,53 +149,44 @@ class _Packing:
             if kind is OrderedDict:  # torch keeps the versions of modules beside their weights
                 packed = {"$ordered": [packed, self.pack(getattr(value, "_metadata", None), (*path, "_metadata"))]}
             return packed
+        what = ""
+        if isinstance(value, Tensor):
+            if value.layout is torch.strided and not value.is_meta and value.dtype in NAMES:
+                return {"$tensor": self._name(value, path)}
+            what = f" of {value.dtype}, {value.layout}, on {value.device}"
         raise InputError(
-            f"{_dotted(path):.200} is a {kind.__name__}, which a checkpoint cannot hold; expected a tensor, None, "
-            "bool, int, float or str, or a list, tuple or dict of them"
+            f"{_dotted(path):.200} is a {kind.__name__}{what}, which a checkpoint cannot hold; expected dense tensors, "
+            "None, bool, int, float or str, or lists, tuples or dicts of them"
         )
 
-    def _named(self, tensor: Tensor, path: tuple[Any, ...]) -> str:
-        if tensor.layout is not torch.strided or tensor.is_meta or tensor.dtype not in NAMES:
-            raise InputError(
-                f"{_dotted(path):.200} is a tensor of {tensor.dtype}, {tensor.layout}, on {tensor.device}, which a "
-                "checkpoint cannot hold; expected a dense one of numbers"
-            )
+    def _name(self, tensor: Tensor, path: tuple[Any, ...]) -> str:
+        """The name that a tensor is stored under."""
         place: Any = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
-        if place not in self._names or not tensor.numel():
+        if place not in self.names or not tensor.numel():
             name = _dotted(path).removeprefix(self.prefix).encode(errors="replace").decode()
             while name in self.tensors or name == "__metadata__":
                 name += "+"
-            self._names[place], self.tensors[name] = name, tensor
-        return self._names[place]
+            self.names[place], self.tensors[name] = name, tensor
+        return self.names[place]
 
 
 def _dotted(path: tuple[Any, ...]) -> str:
     return one_line(".".join(map(str, path)))
 
 
-class _Entry(NamedTuple):
-    """A tensor in the table of a file."""
-
-    dtype: torch.dtype
-    shape: list[int]
-    start: int
-    stop: int
-    checksum: int
-
-
 def read(path: Path, keys: Collection[str] | None = None) -> dict[str, Any]:
     """Read tensors and plain data, verified, never code.
 
     Args:
-        path: the file, one of this format or one that `torch.save` wrote; its first bytes say which.
+        path: the file, of this format or of `torch.save`; its first bytes say which.
         keys: those of the content that are read; None for all. Tensors below other keys are not touched.
 
     Returns:
-        The content. Tensors are on the CPU; those of this format are mapped from the file, copied when written to.
+        The content. Tensors are on the CPU, mapped from the file, and copied when written to.
 
     Raises:
         DamagedError: the file is truncated, or its bits have changed.
-        InputError: it is not of this format, or asks for more than it holds.
+        InputError: it is not of these formats, or asks for more than it holds.
     """
     size = check_regular(path)
     try:
@@ -221,21 +196,17 @@ def read(path: Path, keys: Collection[str] | None = None) -> dict[str, Any]:
                 raise DamagedError("it is empty, or zeros")
             if beginning.startswith(b"PK\3\4"):
                 return _read_zip(path, size, keys)
-            file.seek(0)
-            header = _read_header(file, size)
+            content, table = _read_header(file, size)
             mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
-        content, table = _parse_header(header, size)
         tensors: dict[str, Tensor] = {}
 
         def tensor(name: str) -> Tensor:
             if name not in tensors:
-                entry = table[name]
-                if zlib.crc32(memoryview(mapped)[entry.start : entry.stop]) != entry.checksum:
-                    raise DamagedError(f"the checksum of {name!r:.80} is wrong")
-                tensors[name] = _tensor(mapped, entry)
+                tensors[name] = _map_tensor(mapped, name, *table[name])
             return tensors[name]
 
-        return {key: _unpack(value, tensor) for key, value in content.items() if keys is None or key in keys}
+        wanted = {key: value for key, value in content.items() if keys is None or key in keys}
+        return _unpack(wanted, tensor)  # type: ignore[no-any-return]
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
     except DamagedError as error:
@@ -251,8 +222,12 @@ def read(path: Path, keys: Collection[str] | None = None) -> dict[str, Any]:
         ) from error
 
 
-def _read_header(file: BinaryIO, size: int) -> bytes:
-    """The header of an open file, its checksum verified."""
+def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], dict[str, tuple[Any, ...]]]:
+    """The packed content, and dtype, shape, start, stop and checksum of each tensor.
+
+    The checksum of the header is verified, and that the tensors lie one behind the other up to the end of the file.
+    """
+    file.seek(0)
     length, start = file.read(8), file.read(len(START))
     if sum(one != other for one, other in zip(start, START, strict=False)) > 4:
         raise InputError("it was not written by this package")
@@ -264,79 +239,74 @@ def _read_header(file: BinaryIO, size: int) -> bytes:
     checksum, end = file.read(8), file.read(there - len(START) - 8)
     if checksum != b"%08x" % zlib.crc32(end, zlib.crc32(length)):
         raise DamagedError("the checksum of its header is wrong")
-    return start + checksum + end
-
-
-def _parse_header(header: bytes, size: int) -> tuple[dict[str, Any], dict[str, _Entry]]:
-    """The content as it is packed, and the table of tensors, which lie one behind the other to the end of the file."""
-    table = _json(header.decode(), "its header")
+    table = _parse((start + checksum + end).decode(), "its header")
     metadata = table.pop("__metadata__")
-    content, checksums = _json(metadata["content"], "its content"), bytes.fromhex(metadata["checksums"])
+    content, checksums = _parse(metadata["content"], "its content"), bytes.fromhex(metadata["checksums"])
     if not isinstance(content, dict) or len(checksums) != 4 * len(table):
         raise InputError("its content is no object, or there is not one checksum for each tensor")
-    first, place, entries = 8 + len(header), 0, dict[str, _Entry]()
-    for (name, found), (checksum,) in zip(table.items(), struct.iter_unpack(">I", checksums), strict=True):
-        dtype, shape, (start, stop) = DTYPES[found["dtype"]], found["shape"], found["data_offsets"]
-        numbers = (*shape, start, stop)
-        if len(numbers) > 32 or not all(type(number) is int and 0 <= number < 1 << 48 for number in numbers):
-            raise InputError(f"{name!r:.80} has a shape or place that no tensor has")
-        if start != place or stop - start != math.prod(shape) * dtype.itemsize:
-            raise InputError(f"{name!r:.80} does not lie behind the tensor before it, or has another size")
-        place = stop
-        entries[name] = _Entry(dtype, shape, first + start, first + stop, checksum)
+    first, place, entries = 8 + there, 0, dict[str, tuple[Any, ...]]()
+    for (name, entry), (number,) in zip(table.items(), struct.iter_unpack(">I", checksums), strict=True):
+        dtype, shape, offsets = DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+        sizes = all(type(size) is int and 0 <= size < 1 << 48 for size in (*shape, *offsets)) and len(shape) < 32
+        if not sizes or offsets != [place, place + math.prod(shape) * dtype.itemsize]:
+            raise InputError(f"{name!r:.80} has no valid shape, or does not lie behind the tensor before it")
+        entries[name] = (dtype, shape, first + place, first + offsets[1], number)
+        place = offsets[1]
     if first + place != size:
         raise DamagedError(f"its tensors end at byte {first + place:,}, and it has {size:,}")
     return content, entries
 
 
-def _json(text: str, name: str) -> Any:
+def _parse(text: str, name: str) -> Any:
     """JSON that takes little more memory than its text."""
-    if _has_too_many(text):
-        raise InputError(f"{name} has more than {VALUES:,} values")
+    _check_count(text, name)
     return parse_json(text, name)
 
 
-def _has_too_many(text: str) -> bool:
-    """Whether JSON has more than `VALUES` values; those within strings, such as a tokenizer, do not count."""
+def _check_count(text: str, name: str) -> None:
+    """Refuse JSON with more than `VALUES` values; commas within strings, such as a tokenizer, do not count."""
+    if sum(map(text.count, "[{,")) > VALUES:
+        text = re.sub(r'"[^"\\]*(?:\\.[^"\\]*)*"', "", text)
+        if sum(map(text.count, "[{,")) > VALUES:
+            raise InputError(f"{name} has more than {VALUES:,} values")
 
-    def count(text: str) -> int:
-        return sum(map(text.count, "[{,"))
 
-    return count(text) > VALUES and count(re.sub(r'"[^"\\]*(?:\\.[^"\\]*)*"', "", text)) > VALUES
-
-
-def _tensor(mapped: mmap.mmap, entry: _Entry) -> Tensor:
-    """A tensor in a mapped file; copied where it begins at a place that torch would not have chosen."""
-    if entry.start == entry.stop:
-        return torch.empty(entry.shape, dtype=entry.dtype)
-    raw = torch.frombuffer(mapped, dtype=torch.uint8, count=entry.stop - entry.start, offset=entry.start)
-    return (raw.clone() if raw.data_ptr() % ALIGNMENT else raw).view(entry.dtype).reshape(entry.shape)
+def _map_tensor(
+    mapped: mmap.mmap, name: str, dtype: torch.dtype, shape: list[int], start: int, stop: int, checksum: int
+) -> Tensor:
+    """A tensor of a mapped file, verified; copied where it begins at a place that torch would not have chosen."""
+    if zlib.crc32(memoryview(mapped)[start:stop]) != checksum:
+        raise DamagedError(f"the checksum of {name!r:.80} is wrong")
+    if start == stop:
+        return torch.empty(shape, dtype=dtype)
+    raw = torch.frombuffer(mapped, dtype=torch.uint8, count=stop - start, offset=start)
+    return (raw.clone() if raw.data_ptr() % ALIGNMENT else raw).view(dtype).reshape(shape)
 
 
 def _unpack(value: Any, tensor: Callable[[str], Tensor]) -> Any:
-    """What `_Packing.pack` made JSON of."""
+    """The value that `_Packing.pack` made JSON of."""
     if isinstance(value, list):
         return [_unpack(part, tensor) for part in value]
     if not isinstance(value, dict):
         return value
-    match value:
-        case {"$tensor": str(name), **rest} if not rest:
+    match list(value.items()):
+        case [("$tensor", str(name))]:
             return tensor(name)
-        case {"$float": "nan" | "inf" | "-inf" as name, **rest} if not rest:
+        case [("$float", "nan" | "inf" | "-inf" as name)]:
             return float(name)
-        case {"$tuple": list(parts), **rest} if not rest:
+        case [("$tuple", list(parts))]:
             return tuple(_unpack(part, tensor) for part in parts)
-        case {"$dict": list(pairs), **rest} if not rest:
+        case [("$dict", list(pairs))]:
             made = {_unpack(key, tensor): _unpack(part, tensor) for key, part in pairs}
             if len(made) == len(pairs) and not any(isinstance(key, Tensor) for key in made):
                 return made
-        case {"$ordered": [dict(parts), versions], **rest} if not rest:
+        case [("$ordered", [dict(parts), versions])]:
             ordered = OrderedDict(_unpack(parts, tensor))
             if versions is not None:
                 ordered._metadata = _unpack(versions, tensor)  # type: ignore[attr-defined]
             return ordered
-        case _ if not any(key.startswith("$") for key in value):
-            return {key: _unpack(part, tensor) for key, part in value.items()}
+        case items if not any(key.startswith("$") for key, _ in items):
+            return {key: _unpack(part, tensor) for key, part in items}
     raise InputError(f"its content has {str(value)!r:.80}, which is not known")
 
 
@@ -347,8 +317,8 @@ def _read_zip(path: Path, size: int, keys: Collection[str] | None) -> dict[str, 
             entries = container.infolist()
             if any(entry.compress_type for entry in entries) or sum(entry.file_size for entry in entries) > size:
                 raise InputError("it is compressed, or has entries larger than the file")
-            if any(entry.file_size > ZIP_OUTLINE for entry in entries if entry.filename.endswith("data.pkl")):
-                raise InputError(f"it has more than {ZIP_OUTLINE:,} bytes beside its tensors")
+            if any(entry.file_size > HEADER for entry in entries if entry.filename.endswith("data.pkl")):
+                raise InputError(f"it has more than {HEADER:,} bytes beside its tensors")
             if (bad := container.testzip()) is not None:
                 raise DamagedError(f"the checksum of {bad!r:.80} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -358,9 +328,7 @@ def _read_zip(path: Path, size: int, keys: Collection[str] | None) -> dict[str, 
         raise DamagedError("its table of contents cannot be read") from error
     except Exception as error:
         code = re.search(r"GLOBAL (\S+)", str(error))
-        raise InputError(f"it holds more than tensors and plain data{(code and f', {code[1]}') or ''}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"it holds a {type(content).__name__}")
-    content = {key: value for key, value in content.items() if keys is None or key in keys}
-    _Packing().pack(content, ())  # which refuses all but plain data, and parts that hold themselves
+        raise InputError(f"it holds more than tensors and plain data: {code[1] if code else 'no dict'}") from error
+    content = {key: value for key, value in dict(content).items() if keys is None or key in keys}
+    _Packing().pack(content, ())  # refuses all but plain data, and lists that hold themselves
     return content

@@ -13,13 +13,9 @@ FORMAT = 1
 
 
 def fits(value: Any, form: Any) -> bool:
-    """Whether a value has a form.
-
-    Args:
-        value: plain data and tensors.
-        form: a type, whose subclasses do not fit, or None; a tuple of forms, of which one fits; a list of one form, for
-            any number of items, or of several, for as many items; a dict of forms by key, where other keys may be
-            there, or `{str: form}` for any keys; or a function of the value.
+    """Whether a value has a form: a type, of which subclasses do not fit, or None; a tuple of forms, one of which fits;
+    a list of one form for any number of items, or of several for as many; a dict of forms by key, beside which others
+    may be there, or `{str: form}` for any keys; or a function of the value.
     """
     match form:
         case None:
@@ -40,54 +36,45 @@ def fits(value: Any, form: Any) -> bool:
             return bool(form(value))
 
 
-def is_count(value: Any) -> bool:
-    """A whole number of at least 0."""
+def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
-def is_plain(value: Any) -> bool:
-    """What JSON can say."""
-    return fits(value, (None, bool, int, float, str, [is_plain], {str: is_plain}))
+def _is_plain(value: Any) -> bool:
+    return fits(value, (None, bool, int, float, str, [_is_plain], {str: _is_plain}))
 
 
-def is_state(value: Any) -> bool:
-    """Nested tuples of tensors."""
-    return isinstance(value, Tensor) or (isinstance(value, tuple) and all(map(is_state, value)))
+def _is_state(value: Any) -> bool:
+    return isinstance(value, Tensor) or (isinstance(value, tuple) and all(map(_is_state, value)))
 
 
-CALL = {"class_path": str, "init_args": {str: is_plain}}
+CALL = {"class_path": str, "init_args": {str: _is_plain}}
+RANDOM_STATES = {
+    "python": [int, Tensor, (None, float)],
+    "numpy": [str, Tensor, int, int, float],
+    "torch": Tensor,
+    "cuda": (None, Tensor),
+}
 FIELDS: dict[str, Any] = {
     "task": CALL,
     "data": (None, CALL),
-    "rows": (None, is_count),
-    "batches": (None, is_count),
+    "rows": (None, _is_count),
+    "batches": (None, _is_count),
     "text": (None, str),
-    "accumulate": is_count,
-    "tokens_seen": is_count,
-    "skipped_in_a_row": is_count,
+    "accumulate": _is_count,
+    "tokens_seen": _is_count,
+    "skipped_in_a_row": _is_count,
     "recent": lambda value: isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] == 2,
-    "carried": (None, is_state),
-    "random": [
-        {
-            "python": [int, Tensor, (None, float)],
-            "numpy": [str, Tensor, int, int, float],
-            "torch": Tensor,
-            "cuda": (None, Tensor),
-        }
-    ],
+    "carried": (None, _is_state),
+    "random": [RANDOM_STATES],
 }
 """The record of this package. Fields that only a resumed run needs are missing where a model is shared."""
 
+LOOPS = ("epoch_progress", "epoch_loop.batch_progress", "epoch_loop.automatic_optimization.optim_progress")
 PROGRESS: dict[str, Any] = {
-    "global_step": is_count,
-    "epoch": is_count,
-    "loops": {
-        "fit_loop": {
-            "epoch_progress": dict,
-            "epoch_loop.batch_progress": dict,
-            "epoch_loop.automatic_optimization.optim_progress": dict,
-        }
-    },
+    "global_step": _is_count,
+    "epoch": _is_count,
+    "loops": {"fit_loop": dict.fromkeys(LOOPS, dict)},
     "callbacks": {str: dict},
     "optimizer_states": [dict],
     "lr_schedulers": [dict],
@@ -134,7 +121,8 @@ def check_progress(content: dict[str, Any], name: str) -> None:
     """
     if "optimizer_states" not in content:
         raise InputError(f"{name!r} has weights alone, no optimizer state; expected last.safetensors of a run")
-    if wrong := [field for field, form in PROGRESS.items() if not fits(content.get(field), form)]:
+    wrong = [field for field, form in PROGRESS.items() if not fits(content.get(field), form)]
+    if wrong := wrong + [field for field in FIELDS if field not in content[RECORD]]:
         raise InputError(
             f"{name!r} cannot be resumed: {', '.join(wrong)} has an unexpected type; take another checkpoint"
         )

@@ -1,7 +1,4 @@
-"""What a checkpoint holds beside weights, optimiser and loops: how to build the model again, and what to go on from.
-
-The states of all generators of random numbers that a process draws from, as tensors and plain data.
-"""
+"""The record of this package in a checkpoint: constructor calls, carried state and random states."""
 
 import random
 from typing import Any, Protocol
@@ -15,11 +12,11 @@ from seqmodels.data import SequenceDataModule
 from seqmodels.state import State, map_state
 
 RECORD = "seqmodels"
-"""Key of this package's part of a checkpoint."""
+"""Key of the record in a checkpoint."""
 
 
 class InTraining(Protocol):
-    """What a task is to its record."""
+    """A task, as far as its record needs it."""
 
     constructor_call: Call
     tokens_seen: int
@@ -27,26 +24,29 @@ class InTraining(Protocol):
 
     @property
     def trainer(self) -> Any:
-        """Lightning's trainer."""
+        """The trainer of Lightning."""
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
 
     def all_gather(self, data: Any) -> Any:
-        """The same of all ranks."""
+        """The tensors of all ranks, stacked."""
 
 
 def make_record(task: InTraining, carried: State | None, recent: Tensor) -> dict[str, Any]:
-    """Tensors and plain data, the same on all ranks.
+    """The record as tensors and plain data, the same on all ranks.
 
     Args:
-        task: in training; where it is not, there is nothing to go on from.
+        task: in training.
         carried: the state of this rank's lanes.
-        recent: sums since the last line of the log, of this rank.
+        recent: this rank's nats and targets since the last line of the log.
     """
     trainer = task.trainer
     world = trainer.world_size
+    states: list[Any] = [random_states(task.device)] * world
+    if world > 1:
+        torch.distributed.all_gather_object(states, states[0])
     if carried is not None and world > 1:
         carried = map_state(lambda tensor: task.all_gather(tensor).flatten(0, 1), carried)
     data = trainer.datamodule
@@ -63,17 +63,17 @@ def make_record(task: InTraining, carried: State | None, recent: Tensor) -> dict
         "skipped_in_a_row": task.skipped_in_a_row,
         "recent": task.all_gather(recent).reshape(world, -1),
         "carried": carried,
-        "random": gathered(random_states(task.device), world),
+        "random": states,
     }
 
 
 def rows_of(carried: State, rank: int, world: int) -> State:
-    """A rank's rows of a state that holds those of all ranks."""
+    """The rows of one rank in a state of all ranks."""
     return map_state(lambda tensor: tensor.chunk(world)[rank], carried)
 
 
 def random_states(device: torch.device) -> dict[str, Any]:
-    """States of Python's, numpy's and torch's generators, and of that of a GPU."""
+    """The states of the generators of Python, numpy, torch and a GPU."""
     version, numbers, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
@@ -84,8 +84,9 @@ def random_states(device: torch.device) -> dict[str, Any]:
     }
 
 
-def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
-    """Go on drawing from there."""
+def restore_rank(ranks: list[dict[str, Any]], rank: int, device: torch.device) -> None:
+    """Restore the random states of a rank; an additional rank gets those of another, reseeded."""
+    states = ranks[rank % len(ranks)]
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers.tolist()), gauss))
     kind, keys, *rest = states["numpy"]
@@ -93,19 +94,5 @@ def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
     torch.set_rng_state(states["torch"])
     if states["cuda"] is not None and device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)
-
-
-def gathered(states: dict[str, Any], world: int) -> list[dict[str, Any]]:
-    """The states of all ranks, in their order, on each of them."""
-    if world == 1:
-        return [states]
-    every: list[Any] = [None] * world
-    torch.distributed.all_gather_object(every, states)
-    return every
-
-
-def restore_rank(states: list[dict[str, Any]], rank: int, device: torch.device) -> None:
-    """Restore those of a rank; where there were fewer ranks, from those of another, and apart from it."""
-    restore_random_states(states[rank % len(states)], device)
-    if rank >= len(states):
+    if rank >= len(ranks):
         torch.manual_seed(int(torch.randint(1 << 62, ())) + rank)

@@ -1,4 +1,4 @@
-"""Writing the checkpoints of a run: the last two and the best, each whole or not there."""
+"""Saves the checkpoints of a run: the last two and the best."""
 
 import os
 import shutil
@@ -22,20 +22,20 @@ from seqmodels.training.resume import NEWEST_FIRST
 
 
 class RunCheckpointIO(SafetensorsCheckpointIO):
-    """Checkpoints of a run, whose processes wait for the one that writes.
+    """Checkpoint files of a run. A failed save is no exception, since all other ranks wait for the one that writes.
 
     Args:
-        origin: the content of the checkpoint that the run is resumed from, which was read already.
+        origin: the content of the checkpoint that the run is resumed from, already read.
 
     Attributes:
-        failed: why the last one could not be written. It is no exception, since the other ranks wait for this one.
+        failed: why the last checkpoint could not be written; empty where it was.
     """
 
     def __init__(self, origin: dict[str, Any] | None = None) -> None:
         self.origin, self.failed = origin, ""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint; where that fails, the one of this name before is still there."""
+        """Write a checkpoint, or note why it could not be."""
         self.failed = ""
         try:
             write(Path(path), checkpoint)
@@ -43,25 +43,25 @@ class RunCheckpointIO(SafetensorsCheckpointIO):
             self.failed = error.strerror or str(error)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """The one that the run is resumed from."""
+        """The checkpoint that the run is resumed from."""
         return read_checkpoint(path) if self.origin is None else dict(self.origin)
 
 
 class Checkpoints(Checkpoint):
-    """Keeps the last two checkpoints of a run and its best, and ends the run where a signal asks for it.
+    """Keeps the last two checkpoints of a run and its best, and ends the run after a signal.
 
-    One is saved after the first step; before each validation, so that a process may die in it; every so many minutes;
-    and where a signal came. It becomes the best where the validation says so. None is saved of weights that are not
-    finite; and where steps are skipped, the last of before is kept.
+    One is saved after the first step, before each validation, every `minutes`, and after a signal. It becomes the best
+    if its validation is. Weights that are not finite are not saved; where steps are skipped, the last one before them
+    is kept.
 
     Args:
-        folder: `last.safetensors`, `previous.safetensors` and `best.safetensors` lie there.
-        files: what writes them; the trainer's plugin.
-        signals: what was received.
-        budget: what says when a validation comes.
+        folder: of `last.safetensors`, `previous.safetensors` and `best.safetensors`.
+        files: the trainer's plugin that writes them.
+        signals: signals received so far.
+        budget: schedules the validations.
         newest: the checkpoint that the run is resumed from.
-        minutes: time between two, where no validation comes before.
-        monitor: the figure of which the lowest is the best.
+        minutes: longest time between two.
+        monitor: the metric whose lowest value is the best.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class Checkpoints(Checkpoint):
         self.folder, self.files, self.signals, self.budget = folder, files, signals, budget
         self.newest, self.seconds, self.monitor = newest, 60 * minutes, monitor
         self.best: dict[str, float] = {}
-        """The figures of the best validation whose weights are saved."""
+        """Metrics of the best validation whose weights are saved."""
         self.began = False
-        """Whether training did: all that it goes on from was taken up."""
+        """Whether training began, so that all of the checkpoint was restored."""
         self._saved, self._at = time.monotonic(), -1  # when, and at which step the newest was
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -87,14 +87,14 @@ class Checkpoints(Checkpoint):
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Heed signals in Lightning's place, start the clock, and catch up on a validation."""
+        """Handle signals in Lightning's place, start the clock, and catch up on a validation."""
         self.began = True
         self.signals.arm()
         self._saved = time.monotonic()
         self.budget.catch_up(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Between two steps, save if it is time or a signal came, and after a signal end.
+        """Between two steps, save if it is time or a signal came; after a signal, end.
 
         Raises:
             Stopped: a signal came, on this rank or another.
@@ -122,7 +122,7 @@ class Checkpoints(Checkpoint):
             raise Stopped(self.signals.received)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep what was validated as the best, if it is."""
+        """Keep the validated checkpoint as the best, if it is."""
         if trainer.state.fn != "fit":
             return
         figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
@@ -133,7 +133,7 @@ class Checkpoints(Checkpoint):
                 _copy(self.newest, self.folder / "best.safetensors")
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Save, if there is something good to save; the one before stays beside it."""
+        """Save if the weights are finite; the previous checkpoint is kept."""
         self._saved = time.monotonic()
         if not self._is_finite(trainer):
             return
@@ -169,7 +169,7 @@ class Checkpoints(Checkpoint):
         return trainer.strategy.reduce_boolean_decision(finite, all=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Signals end the process again, since nothing can be lost any more."""
+        """Signals end the process again."""
         self.signals.disarm()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -179,20 +179,20 @@ class Checkpoints(Checkpoint):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """The one that is gone on with is that of its step."""
+        """The newest checkpoint is the one of this step."""
         self._at = checkpoint["global_step"]
 
     def state_dict(self) -> dict[str, Any]:
-        """The best figures."""
+        """The best metrics."""
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the best metrics."""
         self.best = state_dict["best"]
 
 
 def _copy(path: Path, target: Path) -> None:
-    """Give a file that will not be written to any more a second name, or where the disk cannot do that, copy it."""
+    """Hard-link a file that is not written to any more, or copy it where the disk has no hard links."""
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     beside.unlink(missing_ok=True)
     try:

@@ -1,7 +1,4 @@
-"""What a run goes on from: the newest checkpoint that is whole, of the same model on the same data.
-
-A run folder as it was at a checkpoint: what was logged after it is logged again by the resumed run.
-"""
+"""Finds the checkpoint that a run is resumed from, checks that it fits, and resets the run folder to its step."""
 
 import contextlib
 import re
@@ -25,18 +22,17 @@ from seqmodels.training.run_folder import held
 from seqmodels.training.weight_averaging import Average
 
 NEWEST_FIRST = ("next.safetensors", "last.safetensors", "previous.safetensors")
-"""What a run can be resumed from. The first is there only where a process died between two renames."""
+"""Files to resume from. The first is there only where a process died between two renames."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a run is resumed from.
+    """The checkpoint that a run is resumed from.
 
     Attributes:
-        path: the checkpoint.
-        content: of it.
-        folder: the run folder that the run goes on in; None where a single checkpoint was named, from which a run of
-            its own begins.
+        path: its file.
+        content: of the file.
+        folder: the run folder to continue in; None for a single checkpoint, which starts a run in a new folder.
     """
 
     path: Path
@@ -45,12 +41,12 @@ class Origin:
 
     @property
     def due(self) -> bool:
-        """Whether a validation at its step comes first."""
+        """Whether the validation of its step is to be done first."""
         return any(state.get("due", False) for state in self.content["callbacks"].values())
 
     @property
     def ended(self) -> bool:
-        """Whether the run came to its end there, the last validation included."""
+        """Whether the run ended with this checkpoint, the last validation included."""
         path = self.path.parent.parent / "result.json"
         if not path.is_file():
             return False
@@ -59,14 +55,14 @@ class Origin:
 
 
 def find_origin(path: str | Path, quietly: bool = False) -> Origin:
-    """The newest checkpoint of a run folder that is whole, or the one that is named.
+    """The newest checkpoint of a run folder that can be read, or a given one.
 
     Args:
         path: the folder, or the checkpoint.
-        quietly: without the warning for a damaged one that is passed over.
+        quietly: without a warning for a damaged one.
 
     Raises:
-        InputError: there is none, or it is not one to go on from.
+        InputError: there is none, or training cannot be resumed from it.
     """
     path = local(path)
     if not path.is_dir():
@@ -82,16 +78,16 @@ def find_origin(path: str | Path, quietly: bool = False) -> Origin:
                 raise type(error)(f"{error}, such as --resume {path}/checkpoints/best.safetensors") from error
             if quietly or is_other_rank():
                 continue
-            print(f"warning: {error}; going on from {there[place].name}, the one before it", file=sys.stderr)
+            print(f"warning: {error}; resuming from {there[place].name}, the one before it", file=sys.stderr)
     raise AssertionError
 
 
 @contextlib.contextmanager
 def held_origin(path: str | Path) -> Iterator[Origin]:
-    """The same, of a run folder that no other run trains in meanwhile.
+    """`find_origin`, with the run folder locked against other runs.
 
     Raises:
-        InputError: one does; or see `find_origin`.
+        InputError: it is locked already; or see `find_origin`.
     """
     folder = local(path)
     with held(folder) if folder.is_dir() else contextlib.nullcontext():
@@ -107,17 +103,15 @@ def _resumable(path: Path) -> dict[str, Any]:
 def rebuild(
     origin: Origin, devices: int, moved: Sequence[str] | None = None
 ) -> tuple[SequenceTask, SequenceDataModule]:
-    """The model and the data of a run as its checkpoint describes them, for any number of devices.
-
-    Together, these read the batches that those of the run did: each a smaller or larger share.
+    """The model and the data of a run, so that any number of devices together read the same batches.
 
     Args:
-        origin: what the run is resumed from.
-        devices: how many.
-        moved: where the text lies now, if not where it did: one name, or those of two files.
+        origin: the checkpoint.
+        devices: their number.
+        moved: new paths of the text: one, or two for a translator.
 
     Raises:
-        InputError: they cannot be shared alike, or the checkpoint does not know its data.
+        InputError: the batches cannot be divided among them, or the checkpoint does not name its data.
     """
     record = origin.content[RECORD]
     if record["data"] is None:
@@ -127,16 +121,16 @@ def rebuild(
         call = {**call, "init_args": {**call["init_args"], "data": moved[0] if len(moved) == 1 else list(moved)}}
     data = construct(call, SequenceDataModule)
     if data.size * devices != record["rows"]:
-        share, left = divmod(record["rows"], devices)
+        size, left = divmod(record["rows"], devices)
         if left:
-            raise InputError(f"batches of {record['rows']} cannot be shared alike by devices={devices}; give a divisor")
-        sized = {**call, "init_args": {**call["init_args"], data.size_argument: share}}
+            raise InputError(f"batches of {record['rows']} cannot be divided by devices={devices}; give a divisor")
+        sized = {**call, "init_args": {**call["init_args"], data.size_argument: size}}
         data = construct(sized, SequenceDataModule)
     return construct(record["task"], SequenceTask), data
 
 
 def settings_of(origin: Origin) -> dict[str, Any]:
-    """The arguments of `fit` of the run that a checkpoint lies in; empty where it lies in none."""
+    """The arguments of `fit` of the run that a checkpoint belongs to; empty without one."""
     path = origin.path.parent.parent / "config.yaml"
     return read_run(path).get("fit", {}) if path.is_file() else {}
 
@@ -144,10 +138,10 @@ def settings_of(origin: Origin) -> dict[str, Any]:
 def check_same(
     origin: Origin, task: SequenceTask, data: SequenceDataModule, devices: int, accumulate: int, average: Average
 ) -> None:
-    """Refuse a checkpoint of another model, or of other data, with which its place would mean something else.
+    """Refuse a checkpoint of another model or of other data.
 
     Raises:
-        InputError: it names what differs.
+        InputError: it names the difference.
     """
     record, wrong = origin.content[RECORD], []
     for call, theirs, names in (
@@ -170,16 +164,16 @@ def check_same(
         )
     if record["text"] not in (None, data.facts("train").sha256):
         raise InputError(
-            f"{str(origin.path)!r} was trained on another text than that of {data.origin} now, so that its place would "
-            "mean something else; give --data the text as it was, or begin a new run"
+            f"{str(origin.path)!r} was trained on another text than that of {data.origin} now; give --data the text as "
+            "it was, or begin a new run"
         )
 
 
 def check_batches(origin: Origin, count: int) -> None:
-    """Refuse to go on where an epoch is cut into batches otherwise than before, as a number of processes may do.
+    """Refuse to resume with another number of batches an epoch, which depends on the number of processes.
 
     Raises:
-        InputError: it is.
+        InputError: it is another one.
     """
     if (before := origin.content[RECORD]["batches"]) not in (None, count):
         raise InputError(
@@ -189,14 +183,14 @@ def check_batches(origin: Origin, count: int) -> None:
 
 
 def rewind(folder: Path, step: int, due: bool) -> None:
-    """Leave out what a run wrote after a checkpoint.
+    """Remove everything that a run logged after a checkpoint.
 
     Args:
         folder: of the run.
-        step: how many steps the checkpoint had seen.
+        step: of the checkpoint.
         due: whether the validation after that step is to be done again.
     """
-    for half in folder.glob("checkpoints/.*.safetensors.*"):  # of a process that died while it wrote
+    for half in folder.glob("checkpoints/.*.safetensors.*"):  # of a process that died while writing
         half.unlink()
     # Lines of a log are numbered by the steps before theirs, and the last of them may be those of a validation.
     filter_rows(folder / "metrics.csv", lambda at, row: at < step - (due and bool(row.get("val/nats_per_token"))))
@@ -207,7 +201,7 @@ def rewind(folder: Path, step: int, due: bool) -> None:
 
 
 def _rewind_text(path: Path, step: int) -> None:
-    """Leave out what stands under the heading of a later step."""
+    """Remove sections with the heading of a later step."""
     if not path.exists():
         return
     parts = re.split(r"^(?=## step [\d,]+)", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)

@@ -1,7 +1,4 @@
-"""How several devices share the work: alike, or each with a part of the weights.
-
-Parts of a training step that are compiled.
-"""
+"""Strategies for several devices (DDP, FSDP), and the parts of a training step that are compiled."""
 
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,15 +19,15 @@ StrategyName = Literal["auto", "ddp", "fsdp"]
 
 
 class FSDPStrategy(ModelParallelStrategy):
-    """Lightning's FSDP2, with checkpoints that one process writes and reads alike.
+    """Lightning's FSDP2, with the checkpoints of a single process.
 
-    Lightning's own number what the optimiser keeps in the order of the module's parameters. Torch numbers it in the
-    order of the optimiser's groups, which is another where matrices and vectors have groups of their own.
+    Lightning numbers the optimizer's states in the order of the module's parameters, torch in that of the optimizer's
+    groups, which differs where matrices and vectors have groups of their own. Here they are numbered as in torch.
     """
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """What it keeps, whole and numbered as torch does, on the first device; empty on the others."""
-        from torch.distributed.checkpoint import state_dict as whole  # half a second, only where weights are shared
+        """The full state on the first device; an empty one on the others."""
+        from torch.distributed.checkpoint import state_dict as whole  # takes half a second
 
         assert self.model is not None
         plain = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
@@ -43,8 +40,8 @@ class FSDPStrategy(ModelParallelStrategy):
         return _renamed(kept, {name: number for number, name in enumerate(names)})
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Weights and what the optimiser keeps, each device its parts; and the rest of the file."""
-        from torch.distributed.checkpoint import state_dict as whole  # see `optimizer_state`
+        """Restore this device's part of weights and optimizer states; returns the whole content."""
+        from torch.distributed.checkpoint import state_dict as whole
 
         assert self.model is not None
         options = whole.StateDictOptions(full_state_dict=True)
@@ -59,7 +56,7 @@ class FSDPStrategy(ModelParallelStrategy):
 
 
 def _renamed(kept: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
-    """What an optimiser keeps, under other names of its parameters."""
+    """The state of an optimizer under other names of its parameters."""
     return {
         "state": {names[name]: state for name, state in kept["state"].items()},
         "param_groups": [
@@ -69,10 +66,9 @@ def _renamed(kept: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
 
 
 def leave_group() -> None:
-    """Let go of the other processes, if there are any.
+    """Leave the process group, if there is one.
 
-    At the end of a process, Lightning does so for GPUs alone; on CPUs, threads of the group would outlive the rest of
-    the program, and now and then abort it.
+    Lightning does so for GPUs alone; on CPUs, threads of the group outlive the program, and now and then abort it.
     """
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
@@ -87,20 +83,10 @@ def make_strategy(
     precision: str,
     compile: bool = False,
 ) -> Strategy | str:
-    """What Lightning's trainer takes for a strategy.
-
-    Args:
-        sharing: ddp, where every device has all weights; fsdp, where each has a part of every one and of what the
-            optimiser keeps (FSDP2); auto for ddp where there are several devices.
-        devices: how many on each machine.
-        nodes: how many machines.
-        task: what is trained.
-        average: of the weights.
-        precision: see `fit`.
-        compile: see there.
+    """The strategy for Lightning's trainer; arguments as of `fit`.
 
     Raises:
-        InputError: it is not known, or does not go together with the rest, or torchrun or SLURM has started another
+        InputError: it is not known or does not support the other settings, or torchrun or SLURM has started another
             number of processes.
     """
     for environment in (TorchElasticEnvironment, SLURMEnvironment):
@@ -127,14 +113,14 @@ def make_strategy(
 
 
 MANY = 4096
-"""Tokens of a vocabulary whose logits take a time that is worth compiling for."""
+"""Smallest vocabulary for which compiling the loss is worth its time."""
 
 
 def compile_steps(task: SequenceTask) -> None:
-    """Compile what gains by it where a model learns: layers of attention, and what is done to many logits.
+    """Compile layers of attention and the loss of a large vocabulary.
 
     Raises:
-        InputError: there is neither; the kernels of recurrent layers are as fast as they get.
+        InputError: there is neither; compiling does not speed up the kernels of recurrent layers.
     """
     stacks = [part for part in task.modules() if isinstance(part, PreNormStack)]
     if not stacks and task.tokenizer.vocab_size < MANY:

@@ -127,7 +127,6 @@ class Own:
         ({"a": torch.empty(2, device="meta")}, "on meta"),
         ({"a": torch.ones(2, 2).to_sparse()}, "torch.sparse_coo"),
         ({"a": torch.ones(2, dtype=torch.complex128)}, "complex128"),
-        ({1: "a"}, "1 is no name"),
     ],
 )
 def test_what_cannot_be_stored(tmp_path: Path, content: dict[Any, Any], message: str) -> None:

@@ -167,7 +167,7 @@ def test_other_numbers_of_processes(run: Path) -> None:
         assert isinstance(data, TextDataModule)
         assert data.batch_size == rows
         check_batches(origin, len(data.training_batches(Replica(0, devices))))
-    with pytest.raises(InputError, match="batches of 4 cannot be shared alike by devices=3"):
+    with pytest.raises(InputError, match="batches of 4 cannot be divided by devices=3"):
         rebuild(origin, 3)
     with pytest.raises(InputError, match="some examples would be read twice"):
         check_batches(origin, 7)
