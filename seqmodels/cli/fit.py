@@ -16,7 +16,7 @@ from seqmodels.cli.parser import (
     named,
     options_of,
     over,
-    read,
+    read_flags,
     seed_all,
     unknown,
 )
@@ -26,7 +26,7 @@ from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 from seqmodels.training import fit as training
-from seqmodels.training.resume import find_origin, rebuild, settings_of
+from seqmodels.training.resume import find_origin, rebuild_run, settings_of
 
 OF_PYTHON = ("task", "data", "callbacks")
 """Parameters of `training.fit.fit` that are no options."""
@@ -60,7 +60,7 @@ def fit(words: Sequence[str], recipe: dict[str, Any] | None = None) -> Path:
     module = module or (TranslationDataModule if issubclass(task, Translator) else TextDataModule)
     options = options_by_section(task, module)
     every = {name: option for section in options.values() for name, option in section.items()}
-    given = read(rest, every)
+    given = read_flags(rest, every)
     arguments = {}
     for section, own in options.items():
         settings = _usual(section, task, module, own)
@@ -179,7 +179,7 @@ def _resume(words: Sequence[str], chosen: dict[str, str | None]) -> Path:
             f"{others[0]} is no option of a run that is resumed, whose task and data are those of its checkpoint; "
             "leave it out, or give --config RUN/config.yaml before --resume RUN to change what can be"
         )
-    given = read(words, {**options, "data": from_data})
+    given = read_flags(words, {**options, "data": from_data})
     moved = given.pop("data", None)
     origin = find_origin(given["resume"], quietly=True)
     settings = settings_of(origin)
@@ -187,5 +187,7 @@ def _resume(words: Sequence[str], chosen: dict[str, str | None]) -> Path:
         settings |= dict.fromkeys(BUDGET)
     arguments = converted(settings | given, options)
     defaults = {name: option.default for name, option in options.items()} | arguments
-    task, data = rebuild(origin, defaults["devices"] * defaults["nodes"], [moved] if isinstance(moved, str) else moved)
+    task, data = rebuild_run(
+        origin, defaults["devices"] * defaults["nodes"], [moved] if isinstance(moved, str) else moved
+    )
     return training.fit(task, data, **arguments)

@@ -87,7 +87,7 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def read(words: Sequence[str], options: Options, *, positional: bool = False) -> Settings:
+def read_flags(words: Sequence[str], options: Options, *, positional: bool = False) -> Settings:
     """The settings on a command line, as text.
 
     Flags may have dashes or underscores; switches stand alone, `--carry` and `--no-carry`, or have a value,
@@ -329,7 +329,7 @@ def called(function: Callable[..., Any], words: Sequence[str], *, positional: bo
         InputError: an option or a value is not known.
     """
     options = options_of(function)
-    arguments = converted(read(words, options, positional=positional), options)
+    arguments = converted(read_flags(words, options, positional=positional), options)
     check_complete(arguments, options, positional=positional)
     seed_all(arguments.get("seed", options["seed"].default if "seed" in options else None))
     networks = {

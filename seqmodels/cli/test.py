@@ -182,7 +182,7 @@ def test_translations(
         outputs += [best[0].text if best else "" for best in found]
     scores = corpus_scores(outputs, references)
     scores["by_length"] = bleu_by_length(sources, outputs, references)
-    report(run, f"{module.origin}, {part}", scores, json)
+    print_scores(run, f"{module.origin}, {part}", scores, json)
     return scores
 
 
@@ -197,7 +197,7 @@ def _are_tests(tests: Any) -> bool:
     )
 
 
-def report(run: str, name: str, scores: dict[str, Any], json: bool) -> None:
+def print_scores(run: str, name: str, scores: dict[str, Any], json: bool) -> None:
     """Print the scores, and keep them in the run folder where one was given.
 
     They stand under the name of the text, and the picture of BLEU by length has a line for each.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from seqmodels.errors import InputError
 
-BLOCK = 256
+AHEAD = 256
 """Numbers generated at a time for each row."""
 
 
@@ -33,15 +33,15 @@ class RowGenerators:
         self._rows = [
             np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy, spawn_key=key))) for key in keys
         ]
-        self._device, self._place = device, BLOCK
+        self._device, self._place = device, AHEAD
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def next(self) -> Tensor:
         """The next number of every row, float64 (B,)."""
-        if self._place == BLOCK:
-            numbers = np.array([row.random(BLOCK) for row in self._rows])
+        if self._place == AHEAD:
+            numbers = np.array([row.random(AHEAD) for row in self._rows])
             self._block, self._place = torch.from_numpy(numbers).to(self._device), 0
         self._place += 1
         return self._block[:, self._place - 1]
@@ -49,5 +49,5 @@ class RowGenerators:
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows, in the order given, each at most once."""
         self._rows = [self._rows[row] for row in rows]
-        if self._place < BLOCK:
+        if self._place < AHEAD:
             self._block = self._block[list(rows)]

@@ -16,9 +16,9 @@ from seqmodels.nn import Backbone
 from seqmodels.nn.dropout import evaluating
 from seqmodels.state import State
 
-LOGITS = 2**25
+MAX_LOGITS = 2**25
 """Logits held at a time, about, which bounds the size of a batch."""
-POSITIONS = 2**12
+MAX_POSITIONS = 2**12
 """Maximum number of positions of a batch, padding included."""
 
 
@@ -138,7 +138,7 @@ def _batches(lengths: list[int], vocab_size: int) -> Iterator[list[int]]:
 
 
 def _room(vocab_size: int) -> int:
-    return max(1, min(POSITIONS, LOGITS // vocab_size))
+    return max(1, min(MAX_POSITIONS, MAX_LOGITS // vocab_size))
 
 
 def _lost(logits: Tensor, targets: Tensor) -> Tensor:

@@ -100,7 +100,7 @@ def _resumable(path: Path) -> dict[str, Any]:
     return content
 
 
-def rebuild(
+def rebuild_run(
     origin: Origin, devices: int, moved: Sequence[str] | None = None
 ) -> tuple[SequenceTask, SequenceDataModule]:
     """The model and the data of a run, so that any number of devices together read the same batches.

@@ -28,7 +28,7 @@ from seqmodels.training.csv_logger import RepeatedRows
 
 PROJECT = "seqmodels"
 """The project, if nobody names one."""
-RECORD = "wandb.json"
+RUN_FILE = "wandb.json"
 """A file of the run folder: the project and id of the run at W&B, and the rows of its table of samples."""
 MAX_BYTES = 64 << 20
 """Of that file."""
@@ -184,7 +184,7 @@ def _reason(error: Exception) -> str:
 
 def _read_record(folder: Path | None) -> dict[str, Any]:
     """The content of `wandb.json`; empty if the run was not tracked."""
-    path = folder / RECORD if folder else None
+    path = folder / RUN_FILE if folder else None
     if path is None or not path.exists():
         return {}
     try:
@@ -263,7 +263,7 @@ class Tracker(WandbLogger):
     def _write_record(self) -> None:
         run = self.experiment
         record = {"project": run.project, "entity": run.entity or None, "id": run.id, "samples": self.table.data}
-        (self.folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (self.folder / RUN_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @contextlib.contextmanager
     def _safely(self) -> Iterator[None]:

@@ -51,7 +51,7 @@ def test_sums_of_single_steps(name: str, eos: bool, monkeypatch: pytest.MonkeyPa
     model = varied(NETWORKS[name]())
     wanted = [by_steps(model, text, eos) for text in TEXTS]
     for positions in (2**14, 50, 1):  # all in one batch, a few in each, and token by token
-        monkeypatch.setattr(scoring, "POSITIONS", positions)
+        monkeypatch.setattr(scoring, "MAX_POSITIONS", positions)
         scores = model.score(TEXTS, eos=eos)
         assert [score.nats for score in scores] == pytest.approx(wanted, rel=1e-12)
         assert [score.tokens for score in scores] == [len(text) + eos for text in TEXTS]
@@ -62,7 +62,7 @@ def test_batches_are_of_similar_length(monkeypatch: pytest.MonkeyPatch) -> None:
     model = varied(LSTM(6, 8))
     read: list[tuple[int, ...]] = []
     model.backbone.register_forward_pre_hook(lambda _, args: read.append(tuple(args[0].shape[:2])))
-    monkeypatch.setattr(scoring, "POSITIONS", 40)
+    monkeypatch.setattr(scoring, "MAX_POSITIONS", 40)
     model.score([letter * n for letter, n in zip("abcdefg", (20, 1, 13, 2, 1, 12, 90), strict=True)])
     assert read == [(3, 2), (2, 13), (1, 20), (1, 40), (1, 40), (1, 10)]
 
@@ -71,7 +71,7 @@ def test_few_logits_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     model = varied(LSTM(6, 8))
     held = []
     model.head.register_forward_hook(lambda *args: held.append(args[2].numel()))
-    monkeypatch.setattr(scoring, "LOGITS", 600)
+    monkeypatch.setattr(scoring, "MAX_LOGITS", 600)
     model.score(["bad " * 200, *["abc"] * 30])
     assert max(held) <= 600
     assert sum(held) < 1.2 * 600 * len(held)

@@ -19,7 +19,7 @@ from seqmodels.checkpoints.safetensors_io import read, write
 from seqmodels.cli.main import main
 from seqmodels.data import Replica
 from seqmodels.training.interruption import Stopped
-from seqmodels.training.resume import check_batches, find_origin, rebuild, rewind
+from seqmodels.training.resume import check_batches, find_origin, rebuild_run, rewind
 
 
 class At(pl.Callback):
@@ -163,12 +163,12 @@ def test_other_settings(text_file: Path, run: Path, settings: dict[str, Any], wh
 def test_other_numbers_of_processes(run: Path) -> None:
     origin = find_origin(run)
     for devices, rows in ((1, 4), (2, 2), (4, 1)):
-        task, data = rebuild(origin, devices)
+        task, data = rebuild_run(origin, devices)
         assert isinstance(data, TextDataModule)
         assert data.batch_size == rows
         check_batches(origin, len(data.training_batches(Replica(0, devices))))
     with pytest.raises(InputError, match="batches of 4 cannot be divided by devices=3"):
-        rebuild(origin, 3)
+        rebuild_run(origin, 3)
     with pytest.raises(InputError, match="some examples would be read twice"):
         check_batches(origin, 7)
     assert type(task) is type(load(run))
