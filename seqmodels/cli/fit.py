@@ -1,15 +1,14 @@
 """The command `fit`, and recipes, which are the same command with other defaults."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from seqmodels.checkpoints.rebuild import at_most
 from seqmodels.cli.parser import (
     REQUIRED,
-    Options,
+    Option,
     Settings,
-    check_complete,
     converted,
     flag,
     flat,
@@ -28,70 +27,59 @@ from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 from seqmodels.training import fit as training
 from seqmodels.training.resume import find_origin, rebuild_run, settings_of
 
-OF_PYTHON = ("task", "data", "callbacks")
+PYTHON_ONLY = ("task", "data", "callbacks")
 """Parameters of `training.fit.fit` that are no options."""
 FROM_DATA = ("tokenizer", "source_tokenizer")
-"""Arguments of a task that its data knows."""
+"""Arguments of a task that come from its data."""
 BUDGET = ("max_minutes", "max_steps", "max_tokens")
 
 
-def fit(words: Sequence[str], recipe: dict[str, Any] | None = None) -> Path:
-    """Train as a command line says.
+def fit(
+    words: Sequence[str],
+    task: type[SequenceTask] | None = None,
+    module: type[SequenceDataModule] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> Path:
+    """Train with the settings of a command line, over those of a file, over the defaults of a recipe.
 
     Args:
         words: of the command line.
-        recipe: defaults by section, as `config.yaml` has them.
+        task: class of the task, by default LanguageModel.
+        module: class of the data module, by default that of the task.
+        defaults: of a recipe, by the name of the option; networks as objects.
 
     Returns:
         The run folder.
 
     Raises:
-        InputError: an option or a value is not known.
+        InputError: an option is unknown, or its value is not of its type.
     """
-    chosen, rest = {}, list(words)
+    chosen, rest = dict[str, str | None](), list(words)
     for name in ("config", "task", "data_module"):
         chosen[name], rest = taken(rest, flag(name))
-    resumed, _ = taken(rest, "--resume")
-    if resumed is not None and chosen["config"] is None:
+    if chosen["config"] is None and taken(rest, "--resume")[0] is not None:
         return _resume(rest, chosen)
-    layers = [layer for layer in (recipe, chosen["config"] and read_run(chosen["config"])) if layer]
-    task = _class(SequenceTask, "task", chosen["task"], layers) or LanguageModel
-    module = _class(SequenceDataModule, "data_module", chosen["data_module"], layers)
+    config = read_run(chosen["config"]) if chosen["config"] else {}
+    task = _class(SequenceTask, "task", chosen, config) or task or LanguageModel
+    module = _class(SequenceDataModule, "data_module", chosen, config) or module
     module = module or (TranslationDataModule if issubclass(task, Translator) else TextDataModule)
-    options = options_by_section(task, module)
-    every = {name: option for section in options.values() for name, option in section.items()}
-    given = read_flags(rest, every)
-    arguments = {}
-    for section, own in options.items():
-        settings = _usual(section, task, module, own)
-        for layer in layers:
-            found = layer.get(section, {})
-            settings = over(settings, flat(found if section == "fit" else found.get("init_args", {})))
-        mine = {name: value for name, value in given.items() if name.partition(".")[0] in own}
-        arguments[section] = converted(over(settings, mine), own)
-        check_complete(arguments[section], own)
-    return training.fit(*_built(task, module, arguments), **arguments["fit"])
-
-
-def layer(task: type[SequenceTask], module: type[SequenceDataModule], defaults: Settings) -> dict[str, Any]:
-    """Defaults of a recipe by section, as `config.yaml` has them.
-
-    Raises:
-        InputError: one is no option.
-    """
-    options = options_by_section(task, module)
-    found: dict[str, Any] = {section: {} for section in options}
-    for name, value in defaults.items():
-        section = next((section for section, own in options.items() if name in own), None)
-        if section is None:
-            raise unknown(name, {name: option for own in options.values() for name, option in own.items()})
-        found[section][name] = value.constructor_call if isinstance(value, Recorded) else value
-    calls = {"task": task, "data": module}
-    return found | {name: {"class_path": class_path(cls), "init_args": found[name]} for name, cls in calls.items()}
+    sections = options_by_section(task, module)
+    options = {name: option for section in sections.values() for name, option in section.items()}
+    calls = {n: v.constructor_call if isinstance(v, Recorded) else v for n, v in (defaults or {}).items()}
+    settings = over(_usual(task, module, options), flat(calls))
+    for section, own in sections.items():
+        arguments = config.get(section, {})
+        arguments = flat(arguments if section == "fit" else arguments.get("init_args", {}))
+        if others := [name for name in arguments if name.partition(".")[0] not in own]:
+            raise unknown(others[0], own)
+        settings = over(settings, arguments)
+    found = converted(over(settings, read_flags(rest, options)), options)
+    by_section = {section: {name: found[name] for name in own if name in found} for section, own in sections.items()}
+    return training.fit(*_built(task, module, by_section), **by_section["fit"])
 
 
 def taken(words: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
-    """The value of a flag on a command line, the last one where there are several, and the other words."""
+    """The last value of a flag on a command line, and the other words."""
     value, rest, waiting = None, list[str](), list(words)
     while waiting:
         name, equals, text = (word := waiting.pop(0)).partition("=")
@@ -104,55 +92,50 @@ def taken(words: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
     return value, rest
 
 
-def options_by_section(task: type[SequenceTask], module: type[SequenceDataModule]) -> dict[str, Options]:
+def options_by_section(task: type[SequenceTask], module: type[SequenceDataModule]) -> dict[str, dict[str, Option]]:
     """The options of a task, its data and its training, whose names differ.
 
     Raises:
         InputError: two have the same name.
     """
-    options: dict[str, Options] = {
+    sections = {
         "task": options_of(task, FROM_DATA),
         "data": options_of(module),
-        "fit": options_of(training.fit, OF_PYTHON),
+        "fit": options_of(training.fit, PYTHON_ONLY),
     }
-    names = [name for section in options.values() for name in section]
+    names = [name for own in sections.values() for name in own]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(
-            f"{flag(twice[0])} is an argument of two of {task.__name__}, {module.__name__} and fit, so that the flag "
-            "says nothing; rename it in one of them"
+            f"{flag(twice[0])} is an argument of two of {task.__name__}, {module.__name__} and fit; rename it in one"
         )
-    return options
+    return sections
 
 
-def _class(base: type[Any], name: str, given: str | None, layers: Sequence[Any]) -> type[Any] | None:
-    """The class of a section: the one that is named, and then that of a file or a recipe, which has to be the same."""
-    section, found = name.partition("_")[0], None
-    for layer in layers:
-        if path := layer.get(section, {}).get("class_path"):
-            found = named(base, path)
-    chosen = found if given is None else named(base, given)
-    if found not in (None, chosen):
+def _class(
+    base: type[Any], name: str, chosen: Mapping[str, str | None], config: Mapping[str, Settings]
+) -> type[Any] | None:
+    """The class that a flag names, or a file."""
+    classes = [named(base, given) for given in (chosen[name], config.get(name[:4], {}).get("class_path")) if given]
+    if len(set(classes)) > 1:
         raise InputError(
-            f"{flag(name)} {given} was given, and the settings are of {found.__name__}; leave one of them out"
+            f"{flag(name)} {chosen[name]} was given, and the file is of a {classes[1].__name__}; leave one of them out"
         )
-    return chosen
+    return classes[0] if classes else None
 
 
-def _usual(section: str, task: type[SequenceTask], module: type[SequenceDataModule], options: Options) -> Settings:
-    """Defaults of the command line: networks, and pairs in one row for tasks that read no other."""
-    if section == "data" and issubclass(module, TranslationDataModule) and not issubclass(task, Translator):
-        return {"layout": "joined"}
-    networks = [name for name, option in options.items() if option.base is Backbone and option.default is REQUIRED]
-    return dict.fromkeys(networks, "LSTM")
+def _usual(task: type[SequenceTask], module: type[SequenceDataModule], options: Mapping[str, Option]) -> Settings:
+    """Defaults of the command line: networks, and pairs in one row for tasks other than translators."""
+    needed = [name for name, option in options.items() if option.base is Backbone and option.default is REQUIRED]
+    joined = issubclass(module, TranslationDataModule) and not issubclass(task, Translator)
+    return dict.fromkeys(needed, "LSTM") | ({"layout": "joined"} if joined else {})
 
 
 def _built(
-    task: type[SequenceTask], module: type[SequenceDataModule], arguments: dict[str, Settings]
+    task: type[SequenceTask], module: type[SequenceDataModule], arguments: Mapping[str, Settings]
 ) -> tuple[SequenceTask, SequenceDataModule]:
     """The task and its data; weights are drawn from the seed of the data."""
-    data: SequenceDataModule = construct(
-        {"class_path": class_path(module), "init_args": arguments["data"]}, SequenceDataModule
-    )
+    call = {"class_path": class_path(module), "init_args": arguments["data"]}
+    data: SequenceDataModule = construct(call, SequenceDataModule)
     seed_all(data.seed)
     tokenizers = {name: getattr(data, name) for name in FROM_DATA if name in options_of(task)}
     if tokenizers.get("source_tokenizer") is tokenizers.get("tokenizer"):
@@ -167,27 +150,24 @@ def _built(
         raise InputError(f"a setting cannot be used: {' '.join(str(error).split())[:200]}") from error
 
 
-def _resume(words: Sequence[str], chosen: dict[str, str | None]) -> Path:
-    """Go on with a run: task and data are those of its checkpoint, settings that are not given those of its folder."""
-    options = options_of(training.fit, OF_PYTHON)
-    from_data = options_of(TranslationDataModule)["data"]
-    others = [flag(name) for name, value in chosen.items() if value is not None]
-    flags = [word.partition("=")[0] for word in words if word.startswith("--")]
-    others += [word for word in flags if word[2:].replace("-", "_").removeprefix("no_") not in {*options, "data"}]
-    if others:
+def _resume(words: Sequence[str], chosen: Mapping[str, str | None]) -> Path:
+    """Continue a run: task and data come from its checkpoint, settings that are not given from its folder."""
+    options = options_of(training.fit, PYTHON_ONLY)
+    known = options | {"data": options_of(TranslationDataModule)["data"]}
+    flags = [word.partition("=")[0][2:].replace("-", "_") for word in words if word.startswith("--")]
+    others = [name for name, value in chosen.items() if value is not None]
+    if others := others + [name for name in flags if name.removeprefix("no_") not in known]:
         raise InputError(
-            f"{others[0]} is no option of a run that is resumed, whose task and data are those of its checkpoint; "
-            "leave it out, or give --config RUN/config.yaml before --resume RUN to change what can be"
+            f"{flag(others[0])} is no option of a run that is resumed: task and data come from its checkpoint; leave "
+            "it out, or give --config RUN/config.yaml before --resume RUN to change what can be"
         )
-    given = read_flags(words, {**options, "data": from_data})
+    given = read_flags(words, known)
     moved = given.pop("data", None)
     origin = find_origin(given["resume"], quietly=True)
     settings = settings_of(origin)
     if any(name in given for name in BUDGET):  # one that is given is the whole of it
         settings |= dict.fromkeys(BUDGET)
     arguments = converted(settings | given, options)
-    defaults = {name: option.default for name, option in options.items()} | arguments
-    task, data = rebuild_run(
-        origin, defaults["devices"] * defaults["nodes"], [moved] if isinstance(moved, str) else moved
-    )
+    devices, nodes = (arguments.get(name, options[name].default) for name in ("devices", "nodes"))
+    task, data = rebuild_run(origin, devices * nodes, [moved] if isinstance(moved, str) else moved)
     return training.fit(task, data, **arguments)

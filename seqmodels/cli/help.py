@@ -1,8 +1,4 @@
-"""Help pages, read from signatures and docstrings without importing what they describe.
-
-Importing torch takes seconds; parsing a few source files takes milliseconds. What the pages say is what the
-constructors and functions say themselves.
-"""
+"""Help pages, read from signatures and docstrings without importing torch, which takes seconds."""
 
 import ast
 import functools
@@ -11,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,38 +33,33 @@ class Option:
         return "Backbone" in self.type
 
 
+CHOICES = """task and data, here {task} and {data}, with --help for their options:
+  --task NAME                     LanguageModel, Translator, or your own with --import MODULE
+  --data-module NAME              TextDataModule, TranslationDataModule, or your own; by default that of the task
+  --config PATH                   settings from a file, such as the config.yaml of an earlier run"""
+
+
 def of_fit(words: Sequence[str] = ()) -> str:
     """The page of `seqmodels fit`, for the task and the data module that a command line names."""
-    chosen = dict(
-        re.findall(r"^--(task|data.module)[= ](\S+)", "\n".join(words).replace("\n", " ").replace(" --", "\n--"), re.M)
-    )
+    chosen = dict(re.findall(r"--(task|data.module)[= ](\S+)", " ".join(words)))
     task = chosen.get("task", "LanguageModel")
     data = chosen.get("data-module", "TranslationDataModule" if task == "Translator" else "TextDataModule")
-    sections = _sections(task, data)
-    about = options(PACKAGE / "training" / "fit.py", "fit")[0]
-    return "\n\n".join(
-        [
-            f"usage: seqmodels fit [options]\n\n{about}",
-            f"task and data, here {task} and {data}, with --help for their options:\n"
-            "  --task NAME                     LanguageModel, Translator, or your own with --import MODULE\n"
-            "  --data-module NAME              TextDataModule, TranslationDataModule, or your own; by default that\n"
-            "                                  of the task\n"
-            "  --config PATH                   settings from a file, such as the config.yaml of an earlier run",
-            *(f"{title}:\n{render(found)}" for title, found in sections.items()),
-            _networks_of(task),
-        ]
-    )
+    about, sections = _fit_options(task, data)
+    names = [option.name for option in sections.pop("networks")]
+    page = networks().replace("backbone", names[0]) if names else ""
+    page += "".join(f"\n  --{name} NAME, with the same options behind --{name}." for name in names[1:])
+    shown = [f"{title}:\n{render(found)}" for title, found in sections.items()]
+    head = f"usage: seqmodels fit [options]\n\n{about}"
+    return "\n\n".join([head, CHOICES.format(task=task, data=data), *shown, page]).rstrip()
 
 
 def of_recipe(about: str, task: str, data: str, defaults: dict[str, Any]) -> str:
     """The page of a recipe: its docstring, and the options of which it has defaults of its own."""
+    every = [option for section in _fit_options(task, data)[1].values() for option in section]
     found = [
-        replace(
-            option, default=_shown(defaults[option.name]), meaning=re.sub(r" *\(default: .*?\)", "", option.meaning)
-        )
-        for section in (*_sections(task, data).values(), _network_options(task))
-        for option in section
-        if option.name in defaults
+        replace(one, default=_shown(defaults[one.name]), meaning=re.sub(r" *\(default: .*?\)", "", one.meaning))
+        for one in every
+        if one.name in defaults
     ]
     return (
         f"{about.strip()}\n\noptions with defaults of this recipe:\n{render(found)}\n\n"
@@ -94,42 +86,26 @@ def of_function(file: Path, name: str, program: str) -> str:
     return page if plain == found else f"{page}\n\n{networks()}"
 
 
-def _sections(task: str, data: str) -> dict[str, list[Option]]:
-    """The options of `fit` by section; networks have one of their own."""
-    return {
-        "run": options(PACKAGE / "training" / "fit.py", "fit", ("task", "data", "callbacks"))[1],
+def _fit_options(task: str, data: str) -> tuple[str, dict[str, list[Option]]]:
+    """What `fit` does, and the options of a training by section."""
+    about, run = options(PACKAGE / "training" / "fit.py", "fit", ("task", "data", "callbacks"))
+    own = options(*_home("tasks", "SequenceTask", task), ("tokenizer", "source_tokenizer"))[1]
+    return about, {
+        "run": run,
         f"data ({data})": options(*_home("data", "SequenceDataModule", data))[1],
-        f"task ({task})": [option for option in _task(task) if not option.is_network],
+        f"task ({task})": [option for option in own if not option.is_network],
+        "networks": [option for option in own if option.is_network],
     }
 
 
-def _task(name: str) -> list[Option]:
-    return options(*_home("tasks", "SequenceTask", name), ("tokenizer", "source_tokenizer"))[1]
-
-
-def _network_options(task: str) -> list[Option]:
-    return [option for option in _task(task) if option.is_network]
-
-
-def _networks_of(task: str) -> str:
-    names = [option.name for option in _network_options(task)]
-    page = networks() if names else ""
-    if names in ([], ["backbone"]):
-        return page
-    others = "".join(f"  --{name} NAME, with the same options behind --{name}.\n" for name in names[1:])
-    return f"{page.replace('backbone', names[0])}\n{others}".rstrip()
-
-
 def _home(folder: str, base: str, name: str) -> tuple[Path, str]:
-    """The file that defines a class of this package, or the imported one of that name, and its name there."""
-    for file in sorted((PACKAGE / folder).glob("*.py")):
-        if re.search(rf"^class {name}\b", file.read_text(encoding="utf-8"), re.MULTILINE):
-            return file, name
+    """The file that defines or imports a class of this package, or one of the user's own that is imported already."""
+    file = PACKAGE / folder / "__init__.py"
+    if _chain(file, name):
+        return file, name
     from seqmodels.cli.parser import named
-    from seqmodels.data import SequenceDataModule
-    from seqmodels.tasks import SequenceTask
 
-    cls = named({"SequenceTask": SequenceTask, "SequenceDataModule": SequenceDataModule}[base], name)
+    cls = named(getattr(import_module(f"seqmodels.{folder}"), base), name)
     cls = next(one for one in cls.__mro__ if "__init__" in vars(one))
     return Path(inspect.getfile(cls)), cls.__name__
 
@@ -145,16 +121,7 @@ def _shown(value: Any) -> str:
 
 
 def options(file: Path, name: str, skip: tuple[str, ...] = ()) -> tuple[str, list[Option]]:
-    """What a function, or the constructor of a class, takes.
-
-    Args:
-        file: source file that defines it.
-        name: its name there.
-        skip: parameters that are not of interest.
-
-    Returns:
-        The first paragraph of the docstring, and the parameters in order.
-    """
+    """The first paragraph of the docstring, and the parameters, of what a file defines or imports under a name."""
     chain = _chain(file, name)
     meanings: dict[str, str] = {}
     for node, _ in reversed(chain):
@@ -200,12 +167,12 @@ def _call(node: Definition) -> ast.FunctionDef | None:
 
 @functools.cache
 def _tree(file: Path) -> ast.Module:
-    """A source file, parsed once however many look into it."""
+    """A source file, parsed once."""
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def _unaliased(annotation: str, aliases: dict[str, str]) -> str:
-    """A type with the choices in place of the name that stands for them, also where it may be None."""
+    """A type with its choices in place of their name."""
     return " | ".join(aliases.get(part, part) for part in annotation.split(" | "))
 
 

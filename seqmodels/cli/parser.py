@@ -9,7 +9,8 @@ import difflib
 import inspect
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -20,6 +21,9 @@ from seqmodels.errors import InputError
 Settings = dict[str, Any]
 REQUIRED = inspect.Parameter.empty
 SWITCHED = {"true": True, "yes": True, "false": False, "no": False}
+
+
+NOTHING = (None, "null")
 
 
 @dataclass(frozen=True)
@@ -36,43 +40,38 @@ class Option:
 
     @property
     def kinds(self) -> tuple[Any, ...]:
-        """The types that it may have, None left out."""
-        union = get_origin(self.kind) in (Union, UnionType)
-        return tuple(kind for kind in (get_args(self.kind) if union else (self.kind,)) if kind is not NoneType)
-
-    @property
-    def nullable(self) -> bool:
-        """Whether None is one of its types."""
-        return self.kind is Any or NoneType in get_args(self.kind)
+        """Its types."""
+        return get_args(self.kind) if get_origin(self.kind) in (Union, UnionType) else (self.kind,)
 
     @property
     def base(self) -> type[Recorded] | None:
-        """The class of an option that is an object of this package, such as `Backbone`; None of plain values."""
+        """The class of an option that is an object of this package, such as `Backbone`; None for plain values."""
         return next((kind for kind in self.kinds if isinstance(kind, type) and issubclass(kind, Recorded)), None)
 
     @property
-    def repeated(self) -> bool:
-        """Whether it takes a list, a string with each flag: `--stop END --stop STOP`."""
-        return self.kinds == (list[str],)
+    def is_switch(self) -> bool:
+        """Whether its flag needs no value."""
+        return bool in self.kinds
 
     @property
-    def several(self) -> bool:
-        """Whether it takes a list, all of it behind one flag: `--data ONE OTHER`."""
-        return not self.repeated and any(get_origin(kind) in (list, tuple) for kind in self.kinds)
+    def is_repeated(self) -> bool:
+        """Whether its flag is given once for each string: `--stop END --stop STOP`."""
+        return list[str] in self.kinds and str not in self.kinds
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether several values follow its flag: `--data ONE OTHER`."""
+        return not self.is_repeated and any(get_origin(kind) in (list, tuple) for kind in self.kinds)
 
 
 Options = Mapping[str, Option]
 
 
-def options_of(function: Callable[..., Any], skip: Iterable[str] = ()) -> dict[str, Option]:
-    """The parameters of a function or class; of a constructor with `**others`, those of its base class, too."""
+def options_of(function: Callable[..., Any], skip: Sequence[str] = ()) -> dict[str, Option]:
+    """The parameters of a function or class; with `**others`, those of the constructor of the base class, too."""
     found: dict[str, Option] = {}
-    inits = (
-        [vars(cls)["__init__"] for cls in function.__mro__ if "__init__" in vars(cls)]
-        if isinstance(function, type)
-        else [function]
-    )
-    for init in inits:
+    classes = function.__mro__ if isinstance(function, type) else ()
+    for init in [vars(cls)["__init__"] for cls in classes if "__init__" in vars(cls)] or [function]:
         hints, parameters = get_type_hints(init), inspect.signature(init).parameters.values()
         for parameter in parameters:
             if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -90,16 +89,15 @@ def flag(name: str) -> str:
 def read_flags(words: Sequence[str], options: Options, *, positional: bool = False) -> Settings:
     """The settings on a command line, as text.
 
-    Flags may have dashes or underscores; switches stand alone, `--carry` and `--no-carry`, or have a value,
-    `--carry=true`.
+    Flags may have dashes or underscores. Switches need no value: `--carry`, `--no-carry`, `--carry=true`.
 
     Args:
         words: of the command line.
-        options: that there are.
-        positional: take the required ones in order, without flags.
+        options: by name.
+        positional: read required options in order, without flags.
 
     Raises:
-        InputError: an option is not known, or has no value.
+        InputError: an option is unknown, or has no value.
     """
     found, rest, waiting = Settings(), list[str](), list(words)
     while waiting:
@@ -108,60 +106,53 @@ def read_flags(words: Sequence[str], options: Options, *, positional: bool = Fal
             rest.append(word)
             continue
         name, equals, text = word[2:].partition("=")
+        network, dot, _ = name.replace("-", "_").partition(".")
         name = name.replace("-", "_")
-        values = [text] if equals else []
-        network, dot, inner = name.partition(".")
-        option = options.get(network)
-        if option is None and name.startswith("no_") and bool in options.get(name[3:], Option(None)).kinds:
-            name, values = name[3:], ["false"]
-        elif option is None or (dot and option.base is None):
+        positive = re.sub(r"(^|\.)no_", r"\1", name)
+        option = options.get(network) if dot else options.get(name) or options.get(positive)
+        if option is None or (dot and option.base is None) or (name not in options and not (dot or option.is_switch)):
             raise unknown(name, options)
-        elif dot and not values:  # whose type depends on the network
-            values = [waiting.pop(0)] if waiting and not waiting[0].startswith("--") else ["true"]
-            if inner.startswith("no_") and values == ["true"]:
-                name, values = f"{network}.{inner[3:]}", ["false"]
-        elif bool in option.kinds and not values:
-            values = [waiting.pop(0)] if waiting and waiting[0].lower() in (*SWITCHED, "null") else ["true"]
-        elif option.several:
-            while waiting and not waiting[0].startswith("--"):
-                values.append(waiting.pop(0))
-        elif not values and waiting and not waiting[0].startswith("--"):
-            values = [waiting.pop(0)]
-        if not values:
+        if positive != name and name not in options and not equals:
+            found[positive] = "false"
+            continue
+        several, values = option.takes_several and not dot, [text] if equals else []
+        while waiting and not equals and not waiting[0].startswith("--") and (several or not values):
+            if option.is_switch and waiting[0].lower() not in (*SWITCHED, "null"):
+                break
+            values.append(waiting.pop(0))
+        if not values and not (dot or option.is_switch):
             raise InputError(f"{flag(name)} was given without a value; expected {flag(name)} VALUE")
-        if option is not None and option.repeated:
+        if option.is_repeated:
             found[name] = [*found.get(name, ()), *values]
-        elif option is not None and option.several and not dot and (len(values) > 1 or str not in option.kinds):
+        elif several and (len(values) > 1 or str not in option.kinds):
             found[name] = values
         else:
-            found[name] = values[0]
+            found[name] = values[0] if values else "true"
     for name, option in options.items():
-        if positional and option.default is REQUIRED and rest:
-            found[name], rest = (rest, []) if option.repeated else (rest[0], rest[1:])
+        if positional and option.default is REQUIRED and name not in found:
+            if not rest:
+                raise InputError(f"{name.upper()} was not given; --help describes it")
+            found[name], rest = (rest, []) if option.is_repeated else (rest[0], rest[1:])
     if rest:
         raise InputError(f"{rest[0]!r} was not expected; --help lists the options")
     return found
 
 
 def unknown(name: str, options: Options, prefix: str = "") -> InputError:
-    """The error for an option that does not exist, with one that looks like it.
-
-    Args:
-        name: of the option.
-        options: that exist.
-        prefix: the network whose options they are, with a dot behind it.
-    """
-    networks = {one: option.base for one, option in options.items() if option.base}
-    inner = [f"{one}.{own}" for one, base in networks.items() for cls in _concrete(base) for own in options_of(cls)]
-    if "." in name.removeprefix(prefix):
-        names = [one for one in inner if one.partition(".")[0] == name.partition(".")[0]]
-    else:
-        names = [f"{prefix}{one}" for one in options]
+    """The error for an unknown option, with one of a similar name; `prefix` is the network whose options they are."""
+    inner = [f"{one}.{own}" for one, option in options.items() for own in _inner(option)]
+    alike = [one for one in inner if one.partition(".")[0] == name.partition(".")[0]]
+    names = alike if "." in name.removeprefix(prefix) else [f"{prefix}{one}" for one in options]
     ends = {one.rpartition(".")[2]: one for one in names}
     near = difflib.get_close_matches(name.rpartition(".")[2], ends, 1, 0.5)
     found = [ends[one] for one in near] or [one for one in inner if one.endswith(f".{name}")]
     hint = f"did you mean {flag(found[0])}?" if found else "--help lists the options"
     return InputError(f"the option {flag(name)} is not known; {hint}")
+
+
+def _inner(option: Option) -> set[str]:
+    """Options of all networks that an option may be."""
+    return {name for cls in _concrete(option.base) for name in options_of(cls)} if option.base else set()
 
 
 def over(lower: Settings, upper: Settings) -> Settings:
@@ -185,12 +176,12 @@ def converted(settings: Settings, options: Options, prefix: str = "") -> Setting
     """Arguments of the types that the options have; networks as constructor calls.
 
     Args:
-        settings: that were given.
-        options: that there are.
-        prefix: the network whose options these are, with a dot behind it.
+        settings: by name.
+        options: by name.
+        prefix: the network whose options these are, followed by a dot.
 
     Raises:
-        InputError: an option is not known, or a value is not of its type.
+        InputError: an option is unknown or missing, or a value is not of its type.
     """
     found = Settings()
     for name, option in options.items():
@@ -200,38 +191,26 @@ def converted(settings: Settings, options: Options, prefix: str = "") -> Setting
         if option.base is not None and (inner or (name in settings and str not in option.kinds)):
             found[name] = _network(f"{prefix}{name}", settings.get(name), inner, option)
         elif name in settings:
-            found[name] = value_of(settings[name], option.kind, f"{prefix}{name}")
+            found[name] = _value(f"{prefix}{name}", settings[name], option)
+        elif option.default is REQUIRED:
+            raise InputError(f"{flag(f'{prefix}{name}')} was not given; --help describes it")
     if others := [name for name in settings if name.partition(".")[0] not in options]:
         raise unknown(f"{prefix}{others[0]}", options, prefix)
     return found
 
 
-def check_complete(arguments: Settings, options: Options, *, positional: bool = False) -> None:
-    """Refuse arguments that lack one that is required.
-
-    Raises:
-        InputError: it names the first.
-    """
-    for name, option in options.items():
-        if option.default is REQUIRED and name not in arguments:
-            raise InputError(f"{name.upper() if positional else flag(name)} was not given; --help describes it")
-
-
 def _network(name: str, given: Any, inner: Settings, option: Option) -> Settings | None:
     """The constructor call of a network that was given by its class and arguments."""
     assert option.base is not None
-    if not inner and given in (None, "null") and option.nullable:
+    if not inner and given in NOTHING and NoneType in option.kinds:
         return None
     if given is None:
         first = flag(f"{name}.{next(iter(inner))}")
         raise InputError(f"{first} was given without a network; name it first, such as {flag(name)} LSTM {first}")
     cls = named(option.base, given)
     own = options_of(cls)
-    for one in inner:
-        if one.partition(".")[0] not in own and any(one in options_of(other) for other in _concrete(option.base)):
-            raise InputError(
-                f"the option {flag(f'{name}.{one}')} is not one of {cls.__name__}; --help lists what it takes"
-            )
+    if others := [one for one in inner if one.partition(".")[0] not in own and one in _inner(option)]:
+        raise InputError(f"the option {flag(f'{name}.{others[0]}')} is not one of {cls.__name__}; see --help")
     return {"class_path": class_path(cls), "init_args": converted(inner, own, f"{name}.")}
 
 
@@ -260,26 +239,17 @@ def _concrete(base: type[Any]) -> list[type[Any]]:
     return [cls for cls in subclasses(base) if not inspect.isabstract(cls)]
 
 
-def value_of(given: Any, kind: Any, name: str) -> Any:
-    """A value as one of a type.
-
-    Args:
-        given: the value, or its text.
-        kind: the annotation.
-        name: of the option.
-
-    Raises:
-        InputError: it is none.
-    """
-    option = Option(kind)
-    if given is None and not option.nullable:
+def _value(name: str, given: Any, option: Option) -> Any:
+    """A value of the type of an option, from a value or its text."""
+    if given is None and not {NoneType, Any} & set(option.kinds):
         raise InputError(f"{flag(name)} was given null; leave it out for its default")
     try:
-        return _typed(given, kind)
+        return _typed(given, option.kind)
     except (ValueError, TypeError):
-        choices = [str(choice) for one in option.kinds if get_origin(one) is Literal for choice in get_args(one)]
-        types = [one.__name__ if isinstance(one, type) else str(one) for one in option.kinds]
-        expected = f"choose one of {', '.join(choices)}" if choices else f"expected {' or '.join(types)}"
+        kinds = [kind for kind in option.kinds if kind is not NoneType]
+        choices = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+        types = " or ".join(kind.__name__ if isinstance(kind, type) else str(kind) for kind in kinds)
+        expected = f"choose one of {', '.join(choices)}" if choices else f"expected {types}"
         raise InputError(f"{flag(name)} was given {given!r:.200}; {expected}") from None
 
 
@@ -298,7 +268,7 @@ def _typed(given: Any, kind: Any) -> Any:
         for choice in arguments:
             if given in (choice, str(choice)):
                 return choice
-    elif kind is NoneType and given in (None, "null"):
+    elif kind is NoneType and given in NOTHING:
         return None
     elif kind is bool and (isinstance(given, bool) or str(given).lower() in SWITCHED):
         return given if isinstance(given, bool) else SWITCHED[given.lower()]
@@ -318,30 +288,20 @@ def _typed(given: Any, kind: Any) -> Any:
 
 
 def called(function: Callable[..., Any], words: Sequence[str], *, positional: bool = False) -> Any:
-    """Call a function with the arguments on a command line, torch seeded by its argument `seed`.
-
-    Args:
-        function: whose parameters are the options.
-        words: of the command line.
-        positional: take the required ones in order, without flags.
+    """Call a function with the arguments on a command line, and torch seeded by its argument `seed`; see `read_flags`.
 
     Raises:
-        InputError: an option or a value is not known.
+        InputError: an option is unknown, or its value is not of its type.
     """
     options = options_of(function)
     arguments = converted(read_flags(words, options, positional=positional), options)
-    check_complete(arguments, options, positional=positional)
     seed_all(arguments.get("seed", options["seed"].default if "seed" in options else None))
-    networks = {
-        name: construct(arguments[name], option.base)
-        for name, option in options.items()
-        if option.base and arguments.get(name)
-    }
-    return function(**arguments | networks)
+    calls = {name: call for name, call in arguments.items() if call is not None and options[name].base}
+    return function(**arguments | {name: construct(call, Recorded) for name, call in calls.items()})
 
 
 def seed_all(seed: int | None) -> None:
-    """Seed torch, of which the first weights are drawn.
+    """Seed torch, from which the initial weights are drawn.
 
     Raises:
         InputError: the seed has more than 64 bits.
@@ -356,5 +316,5 @@ def seed_all(seed: int | None) -> None:
 
 
 def given_of(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Those that were given; the others are left to the defaults of what takes them."""
+    """The arguments that are not None."""
     return {name: value for name, value in arguments.items() if value is not None}

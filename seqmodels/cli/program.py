@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from seqmodels.tasks import SequenceTask
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+
+
 def command(function: Callable[..., Any]) -> None:
     """Make a typed function a program: every argument is a flag, `--help` shows its docstring.
 
-    With an argument `seed`, torch is seeded with it before anything is built. A script ends with
+    With an argument `seed`, torch is seeded with it before networks are built. A script ends with
     `if __name__ == "__main__": command(main)`.
     """
-    words = sys.argv[1:]
 
-    def run() -> None:
+    def run(words: list[str]) -> None:
         if "-h" in words or "--help" in words:
             print(pages.of_function(Path(inspect.getfile(function)), function.__name__, f"python {sys.argv[0]}"))
             return
@@ -33,7 +35,7 @@ def command(function: Callable[..., Any]) -> None:
 
         called(function, imported(words))
 
-    guarded(run)
+    guarded(lambda: run(sys.argv[1:]))
 
 
 def recipe(
@@ -47,65 +49,60 @@ def recipe(
 ) -> None:
     """Make a script a program that is `seqmodels fit` with defaults of its own.
 
-    Every flag of `seqmodels fit --task TASK` works, `--help` shows the defaults, and the `config.yaml` of the run does
-    it again.
+    All flags of `seqmodels fit --task TASK` work, `--help` shows the defaults, and the `config.yaml` of the run repeats
+    it.
 
     Args:
         about: the docstring of the script.
         task: the class of the task.
         module: the class of its data module.
         report: end with a report of the run.
-        defaults: by the name of the option, of the task, the data or `fit` alike; networks as objects.
+        defaults: arguments of the task, the data module and `fit`; networks as objects.
     """
-    words = sys.argv[1:]
 
-    def run() -> None:
-        from seqmodels.cli.fit import fit, layer
+    def run(words: list[str]) -> None:
+        from seqmodels.cli.fit import fit
 
         if "-h" in words or "--help" in words:
             print(pages.of_recipe(about, task.__name__, module.__name__, defaults))
             return
-        folder = fit(imported(words), layer(task, module, defaults))
+        folder = fit(imported(words), task, module, defaults)
         if report:
             from seqmodels.report import end_with_report
 
             end_with_report(folder)
 
-    guarded(run)
+    guarded(lambda: run(sys.argv[1:]))
 
 
 def guarded(action: Callable[[], None]) -> None:
-    """Run a program; it exits with code 2, after a line that says why, where the user can put something right."""
+    """Run a program; an error that the user can correct is one line, with exit code 2."""
+    code = 2
     try:
         action()
+        return
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        why = str(error)
     except DivergedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        why, code = str(error), 1
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
+        return
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        if error.errno not in NO_ROOM:
             raise
         where = f" {error.filename!r}" if error.filename else ""
-        print(
-            f"error: cannot write{where}: {error.strerror}; make room or give another folder; what was saved is whole",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+        why = f"cannot write{where}: {error.strerror}; make room or give another folder; saved files are intact"
     except (MemoryError, RuntimeError, ValueError) as error:
         if not isinstance(error, MemoryError) and not re.search(r"can't allocate memory|out of memory", str(error)):
             raise
         asked = re.search(r"tried to allocate ([\d.]+ ?\w+)", str(error))
         more = f" ({asked[1]} were asked for)" if asked else ""
-        print(
-            f"error: the memory does not suffice{more}; give smaller sizes or a smaller --batch-size", file=sys.stderr
-        )
-        sys.exit(2)
+        why = f"the memory does not suffice{more}; give smaller sizes or a smaller --batch-size"
+    print(f"error: {why}", file=sys.stderr)
+    sys.exit(code)
 
 
 def imported(words: list[str]) -> list[str]:
