@@ -228,7 +228,7 @@ def test_what_cannot_be_measured() -> None:
         gradient_norms(task, given._replace(targets=torch.full_like(given.targets, IGNORE)), passes=4)
     with pytest.raises(InputError, match="passes=0"):
         gradient_norms(task, given, passes=0)
-    with pytest.raises(InputError, match="Transformer in a LanguageModel has no states"):
+    with pytest.raises(InputError, match="Transformer in a LanguageModel has no recurrent states"):
         gradient_norms(task, given, states=True)
     for norms in ([], [0.0, 1.0], [float("nan"), 1.0], [float("inf")]):
         with pytest.raises(InputError, match="at distance 0"):
