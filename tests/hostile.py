@@ -307,6 +307,7 @@ SETTINGS: dict[str, str] = {
     "a program as network": task(f"{{class_path: os.system, init_args: {{command: {COMMAND}}}}}"),
     "a module as network": task("canary_module.Network"),
     "a file as network": task("/etc/passwd"),
+    "no network": task("null"),
     "megabytes": "fit: {prompt: " + "a" * 2_000_000 + "}",
     "digits": "fit: {max_steps: " + "9" * 50_000 + "}",
     "null": "data: {init_args: {seed: null}}",
