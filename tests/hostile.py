@@ -44,12 +44,6 @@ def crafted(header: dict[str, Any] | bytes, data: bytes = b"") -> bytes:
     return length + START + b"%08x" % zlib.crc32(end, zlib.crc32(length)) + end + data
 
 
-def signed(file: bytes) -> bytes:
-    """A changed file with the right checksum of its header, where it has one."""
-    size = int.from_bytes(file[:8], "little")
-    return crafted(START + file[8 + len(START) + 8 : 8 + size], file[8 + size :]) if size < len(file) else file
-
-
 def described(content: Any, table: dict[str, Any] | None = None, data: bytes = b"") -> bytes:
     """A file that holds this content, JSON or text, and such a table of tensors."""
     table = table or {}
@@ -388,14 +382,14 @@ NESTED = (b"[" * 100_000, b'{"a":' * 100_000, b"[" + b"0," * 1_100_000 + b"0]", 
 def forged(content: bytes, chance: random.Random) -> bytes:
     """A checkpoint changed by someone who knows the format: its checksums are right.
 
-    Shapes, types, places and names of tensors, or the JSON of the configuration are not as they were.
+    Shapes, types, places and names of tensors, the JSON of the content or that of the header are not as they were.
     """
     size = 8 + int.from_bytes(content[:8], "little")
     table, data = json.loads(content[8:size]), content[size:]
     text: bytes = table.pop("__metadata__")["content"].encode()
     name, other = chance.choice(list(table)), chance.choice(list(table))
     entry = table[name]
-    match chance.randrange(12):
+    match chance.randrange(13):
         case 0:
             entry["shape"] = chance.choice([*SHAPES, entry["shape"][::-1], [*entry["shape"], 1]])
         case 1:
@@ -420,6 +414,8 @@ def forged(content: bytes, chance: random.Random) -> bytes:
             values = list(re.finditer(rb"(?<=[:,\[])(\d+|null|true|false)(?=[,\]}])", text))
             value = chance.choice(values) if values else None
             text = text if value is None else text[: value.start()] + chance.choice(NESTED) + text[value.end() :]
+        case 10:
+            return crafted(START + mutated(content[8 + len(START) + 8 : size], chance, text=True), data)
         case _:
             text = mutated(text, chance, text=True)
     return described(text.decode(errors="replace"), table, data)
