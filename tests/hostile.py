@@ -44,12 +44,6 @@ def crafted(header: dict[str, Any] | bytes, data: bytes = b"") -> bytes:
     return length + START + b"%08x" % zlib.crc32(end, zlib.crc32(length)) + end + data
 
 
-def signed(file: bytes) -> bytes:
-    """A changed file with the right checksum of its header, where it has one."""
-    size = int.from_bytes(file[:8], "little")
-    return crafted(START + file[8 + len(START) + 8 : 8 + size], file[8 + size :]) if size < len(file) else file
-
-
 def described(content: Any, table: dict[str, Any] | None = None, data: bytes = b"") -> bytes:
     """A file that holds this content, JSON or text, and such a table of tensors."""
     table = table or {}
@@ -307,6 +301,7 @@ SETTINGS: dict[str, str] = {
     "a program as network": task(f"{{class_path: os.system, init_args: {{command: {COMMAND}}}}}"),
     "a module as network": task("canary_module.Network"),
     "a file as network": task("/etc/passwd"),
+    "no network": task("null"),
     "megabytes": "fit: {prompt: " + "a" * 2_000_000 + "}",
     "digits": "fit: {max_steps: " + "9" * 50_000 + "}",
     "null": "data: {init_args: {seed: null}}",
@@ -334,9 +329,16 @@ EXTREME = ("0", "-1", "1e308", "1e-320", "1000000", "4294967296", "1000000000000
 
 
 def mutated(content: bytes, chance: random.Random, text: bool = False) -> bytes:
-    """The same with bits flipped, bytes written over, cut off, doubled or moved, or an extreme number in a text."""
+    """A file with bits flipped, pieces overwritten, zeroed, cut off, repeated, moved or swapped, or bytes appended.
+
+    Args:
+        content: of the file.
+        chance: decides what is changed.
+        text: it is JSON or YAML, in which a number may become an extreme one.
+    """
     made, place, length = bytearray(content), chance.randrange(len(content)), 1 << chance.randrange(12)
-    match chance.randrange(8 if text else 6):
+    other = chance.randrange(len(content))
+    match chance.randrange(10 if text else 8):
         case 0:
             made[place] ^= 1 << chance.randrange(8)
         case 1:
@@ -349,11 +351,71 @@ def mutated(content: bytes, chance: random.Random, text: bool = False) -> bytes:
         case 4:
             made[place:place] = made[place : place + length] * chance.randint(1, 3)
         case 5:
-            other = chance.randrange(len(content))
             made[place : place + length] = content[other : other + length]
+        case 6:
+            first, last = sorted((place, other))
+            pieces = made[first : first + length], made[last : last + length]
+            made[last : last + length], made[first : first + length] = pieces
+        case 7:
+            made += chance.choice((chance.randbytes(length), bytes(length), content))
         case _:
             numbers = list(re.finditer(rb"(?<![\w.])-?\d+(\.\d+)?(?![\w.])|null|true|false", content))
             if numbers:
                 number = chance.choice(numbers)
                 made[number.start() : number.end()] = chance.choice(EXTREME).encode()
     return bytes(made)
+
+
+SHAPES: list[list[Any]] = [[], [0], [-4], [4.0], ["4"], [1 << 40], [1 << 47, 1 << 47, 0], [1] * 100]
+NAMES = ("", "../../canary", "/tmp/canary", "a" * 10_000, "\0", "__class__")
+CLASSES = (
+    b"os.system",
+    b"subprocess.Popen",
+    b"canary_module.Network",
+    b"../canary",
+    b"seqmodels.LSTM",
+    b"seqmodels.load",
+)
+NESTED = (b"[" * 100_000, b'{"a":' * 100_000, b"[" + b"0," * 1_100_000 + b"0]", b'{"a":1,"a":2}')
+
+
+def forged(content: bytes, chance: random.Random) -> bytes:
+    """A checkpoint changed by someone who knows the format: its checksums are right.
+
+    Shapes, types, places and names of tensors, the JSON of the content or that of the header are not as they were.
+    """
+    size = 8 + int.from_bytes(content[:8], "little")
+    table, data = json.loads(content[8:size]), content[size:]
+    text: bytes = table.pop("__metadata__")["content"].encode()
+    name, other = chance.choice(list(table)), chance.choice(list(table))
+    entry = table[name]
+    match chance.randrange(13):
+        case 0:
+            entry["shape"] = chance.choice([*SHAPES, entry["shape"][::-1], [*entry["shape"], 1]])
+        case 1:
+            entry["dtype"] = chance.choice(("F64", "F32", "BF16", "I32", "U8", "BOOL", "F99", "os.system"))
+        case 2:
+            entry["data_offsets"][chance.randrange(2)] += chance.choice((-(1 << 40), -64, -4, 4, 64, 1 << 40))
+        case 3:
+            entry["data_offsets"] = table[other]["data_offsets"]
+        case 4:
+            del table[name]
+        case 5:
+            table[chance.choice(NAMES)] = table.pop(name)
+        case 6:
+            table[name], table[other] = table[other], entry
+        case 7:
+            data = mutated(data, chance)
+        case 8:
+            calls = list(re.finditer(rb'"class_path":"([^"]*)"', text))
+            call = chance.choice(calls) if calls else None
+            text = text if call is None else text[: call.start(1)] + chance.choice(CLASSES) + text[call.end(1) :]
+        case 9:
+            values = list(re.finditer(rb"(?<=[:,\[])(\d+|null|true|false)(?=[,\]}])", text))
+            value = chance.choice(values) if values else None
+            text = text if value is None else text[: value.start()] + chance.choice(NESTED) + text[value.end() :]
+        case 10:
+            return crafted(START + mutated(content[8 + len(START) + 8 : size], chance, text=True), data)
+        case _:
+            text = mutated(text, chance, text=True)
+    return described(text.decode(errors="replace"), table, data)

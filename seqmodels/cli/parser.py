@@ -204,6 +204,8 @@ def _network(name: str, given: Any, inner: Settings, option: Option) -> Settings
     assert option.base is not None
     if not inner and given in NOTHING and NoneType in option.kinds:
         return None
+    if given is None and not inner:
+        raise InputError(f"{flag(name)} was given none; expected the name of a network, such as LSTM")
     if given is None:
         first = flag(f"{name}.{next(iter(inner))}")
         raise InputError(f"{first} was given without a network; name it first, such as {flag(name)} LSTM {first}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score, roc_auc_score
 from trainers import small_model
@@ -304,10 +305,4 @@ def test_mistakes_on_the_command_line(
         ([str(run), "--unit", "1.c.999"], "no unit '1.c.999' in this network"),
         ([str(bare)], "holds no checkpoints/best.safetensors"),
     ):
-        with pytest.raises(SystemExit) as stop:
-            main(["neurons", *words])
-        assert stop.value.code == 2
-        error = capsys.readouterr().err
-        assert error.startswith("error: ")
-        assert message in error
-        assert error.count("\n") == 1
+        assert message in refused(capsys, "neurons", *words)

@@ -1,9 +1,6 @@
 """Files that cannot harm: whatever a file says, nothing of it is run, and what is wrong is told in one line."""
 
 import contextlib
-import hashlib
-import io
-import json
 import random
 import resource
 import time
@@ -222,36 +219,3 @@ def test_the_outline_of_a_model_costs_no_randomness(good: Path) -> None:
     task = load(good)
     assert_close(first, torch.rand(1))
     assert not any(tensor.is_meta for tensor in (*task.state_dict().values(), task.tokenizer.sizes))
-
-
-@pytest.mark.parametrize("kind", ["checkpoint", "header", "model.safetensors", "config.json", "tokenizer.json"])
-def test_mutations(kind: str, good: Path) -> None:
-    """The same model is loaded, or an error of one line is raised; nothing else happens.
-
-    Where checksums are made right again, as by someone who knows the format, another model may be described.
-    """
-    chance = random.Random(1)
-    folder = share(good, "shared")
-    path = Path("model") if kind in ("checkpoint", "header") else folder / kind
-    whole = (path if path.exists() else good).read_bytes()
-    header = 8 + int.from_bytes(whole[:8], "little")
-    config, model = (folder / "config.json").read_text(), load(good)
-    loaded = 0
-    for _ in range(200):
-        if kind == "header":
-            changed = hostile.mutated(whole[8 + len(hostile.START) + 8 : header], chance, text=True)
-            length = (len(hostile.START) + 8 + len(changed)).to_bytes(8, "little")
-            path.write_bytes(hostile.signed(length + hostile.START + bytes(8) + changed + whole[header:]))
-        else:
-            path.write_bytes(hostile.mutated(whole, chance, text=kind.endswith("json")))
-        if kind == "tokenizer.json":
-            sums = json.loads(config)
-            sums["sha256"][kind] = hashlib.sha256(path.read_bytes()).hexdigest()
-            (folder / "config.json").write_text(json.dumps(sums))
-        with contextlib.suppress(InputError), contextlib.redirect_stderr(io.StringIO()):
-            task = load(path if path.name == "model" else folder)
-            loaded += 1
-            if kind in ("checkpoint", "model.safetensors"):
-                assert same(dict(task.state_dict()), dict(model.state_dict()))
-                assert task.constructor_call == model.constructor_call
-    assert loaded < 200

@@ -9,21 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from refusals import refused
 
 from seqmodels import load
 from seqmodels.analysis.learning_curves import read_metrics
 from seqmodels.cli.main import main
-
-
-def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one line that a mistake is answered with."""
-    with pytest.raises(SystemExit) as stop:
-        main(words)
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
-    return error
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from pairs import write_pairs
+from refusals import refused
 from trainers import trainer
 
 from seqmodels import GRU, LanguageModel, Transformer, TranslationDataModule, Translator, fit, load
@@ -171,32 +172,29 @@ def test_scores_of_two_files(run: Path, files: Path, capsys: pytest.CaptureFixtu
     assert kept["the files test.en and test.fr, whole"] == scores
 
 
-def refused(capsys: pytest.CaptureFixture[str], *words: str, text: bytes = b"") -> str:
+def refused_text(capsys: pytest.CaptureFixture[str], *words: str, text: bytes = b"") -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
-        with pytest.raises(SystemExit) as stopped:
-            main(list(words))
-    assert stopped.value.code == 2
-    return capsys.readouterr().err
+        return refused(capsys, *words)
 
 
 def test_bad_input_is_named(run: Path, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = str(run)
-    assert "beam of 0 was given" in refused(capsys, "translate", name, "--beam", "0")
-    assert "beam of 0 was given" in refused(capsys, "test", name, "--beam", "0")
-    assert "--top-p is for translations that are drawn" in refused(capsys, "translate", name, "--top-p", "0.9")
+    assert "beam of 0 was given" in refused_text(capsys, "translate", name, "--beam", "0")
+    assert "beam of 0 was given" in refused_text(capsys, "test", name, "--beam", "0")
+    assert "--top-p is for translations that are drawn" in refused_text(capsys, "translate", name, "--top-p", "0.9")
     both = ("--samples", "2", "--beam", "3")
-    assert "--beam is for a search, and --samples draws" in refused(capsys, "translate", name, *both)
-    assert "samples=0 was given" in refused(capsys, "translate", name, "--samples", "0")
-    assert "translates from 'en' to 'fr', and source='fr'" in refused(capsys, "translate", name, "--source", "fr")
-    assert "line 2 of standard input is not UTF-8" in refused(capsys, "translate", name, text=b"a\n\xff\n")
-    assert "not a language model; use seqmodels translate" in refused(capsys, "generate", name)
-    assert "--stride was given" in refused(capsys, "test", name, "--stride", "4")
+    assert "--beam is for a search, and --samples draws" in refused_text(capsys, "translate", name, *both)
+    assert "samples=0 was given" in refused_text(capsys, "translate", name, "--samples", "0")
+    assert "translates from 'en' to 'fr', and source='fr'" in refused_text(capsys, "translate", name, "--source", "fr")
+    assert "line 2 of standard input is not UTF-8" in refused_text(capsys, "translate", name, text=b"a\n\xff\n")
+    assert "not a language model; use seqmodels translate" in refused_text(capsys, "generate", name)
+    assert "--stride was given" in refused_text(capsys, "test", name, "--stride", "4")
     short = tmp_path / "short.fr"
     short.write_text("chien\n")
-    assert "has 30 lines and" in refused(capsys, "test", name, "--data", str(files / "test.en"), str(short))
+    assert "has 30 lines and" in refused_text(capsys, "test", name, "--data", str(files / "test.en"), str(short))
     missing = str(tmp_path / "missing" / "map.html")
-    assert "there is no such folder" in refused(capsys, "translate", name, "--attention-map", missing, text=b"a\n")
+    assert "there is no such folder" in refused_text(capsys, "translate", name, "--attention-map", missing, text=b"a\n")
 
 
 def test_unknown_tokens_are_counted(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

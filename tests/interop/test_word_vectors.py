@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from refusals import refused
 from torch import Tensor, nn
 
 from seqmodels import LSTM, LanguageModel, Tokenizer
@@ -496,12 +497,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["--senses", "bank", str(path)], "needs the run"),
         (["--layer", "1.h"], "is of --senses"),
     ):
-        with pytest.raises(SystemExit) as stop:
-            main(["embeddings", str(path), *words])
-        assert stop.value.code == 2
-        assert says in capsys.readouterr().err
+        assert says in refused(capsys, "embeddings", str(path), *words)
     unequal = written(tmp_path, b"king 1 2 3\nqueen 4 5\n", "unequal.txt")
-    with pytest.raises(SystemExit) as stop:
-        main(["embeddings", str(unequal), "--near", "king"])
-    assert stop.value.code == 2
-    assert "has 3 numbers behind a word; expected 2, as another line has" in capsys.readouterr().err
+    message = "has 3 numbers behind a word; expected 2, as another line has"
+    assert message in refused(capsys, "embeddings", str(unequal), "--near", "king")

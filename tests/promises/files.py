@@ -1,7 +1,8 @@
 """Good files, changed at random, through every door.
 
-Each changed file is opened by a process that may die, hang or run out of memory without taking the count along. A file
-of settings or numbers may be changed into that of another model, which is as it should be; a checkpoint may not.
+Each changed file is opened by a process that may die, hang or run out of memory without ending the count. Settings may
+be changed into those of another model, and so may a checkpoint that is forged, its checksums included. Any other change
+of a checkpoint must be refused.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from hostile import mutated
+from hostile import Canary, forged, mutated
 from promises.forks import answering
 from promises.runs import checkpoint
 
@@ -39,16 +40,18 @@ from seqmodels import (
     load,
 )
 from seqmodels.checkpoints.export import share
-from seqmodels.checkpoints.safetensors_io import write
+from seqmodels.checkpoints.safetensors_io import read, write
 from seqmodels.cli.main import main
 
 SECONDS = 60
 """Until a file counts as one that hangs."""
-MEMORY = 6 << 30
-"""Bytes of address space of a process that opens files."""
+MEMORY = 1 << 30
+"""Bytes of address space that a process may add while it opens files."""
 GOOD = ("equal", "other but valid", "refused")
-"""What may become of a file; any other outcome must not be."""
-KINDS = ("checkpoint", "model.safetensors", "config.json", "tokenizer.json", "config.yaml")
+"""Allowed outcomes."""
+DAMAGED = ("checkpoint", "lightning.ckpt", "model.safetensors")
+"""Files that are damaged, not forged: never valid unless equal."""
+KINDS = (*DAMAGED, "forged", "canary.ckpt", "config.json", "tokenizer.json", "config.yaml")
 
 
 def prepare(folder: Path) -> None:
@@ -79,6 +82,9 @@ def prepare(folder: Path) -> None:
         good = folder / "good" / str(number)
         share(path, good)
         (good / "checkpoint").write_bytes(path.read_bytes())
+        content = read(path)
+        torch.save(content, good / "lightning.ckpt")
+        torch.save(content | {"optimizer_states": [Canary()]}, good / "canary.ckpt")
         (good / "config.yaml").write_bytes((run / "config.yaml").read_bytes())
 
 
@@ -92,37 +98,40 @@ def same(one: Any, other: Any) -> bool:
     )
 
 
-def _opened(kind: str, good: Path, changed: bytes, chance: random.Random, text: Path) -> str:
-    """Put one changed file among good ones, and open them; returns the outcome."""
-    folder = Path(tempfile.mkdtemp(dir=Path.cwd()))
+def _opened(kind: str, good: Path, chance: random.Random, text: Path) -> str:
+    """Change one of the good files, and open them in the current folder; returns the outcome."""
     for path in good.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    (folder / kind).write_bytes(changed)
-    if kind == "tokenizer.json" and chance.random() < 0.7:  # by one who knows of the checksums
-        config = json.loads((folder / "config.json").read_text())
-        config["sha256"][kind] = hashlib.sha256(changed).hexdigest()
-        (folder / "config.json").write_text(json.dumps(config))
+        Path(path.name).write_bytes(path.read_bytes())
+    changed = Path(chance.choice(("checkpoint", "model.safetensors")) if kind == "forged" else kind)
+    content = changed.read_bytes()
+    is_text = kind.endswith(("json", "yaml"))
+    changed.write_bytes(forged(content, chance) if kind == "forged" else mutated(content, chance, is_text))
+    if kind == "tokenizer.json" and chance.random() < 0.7:  # by someone who knows of the checksum
+        config = json.loads(Path("config.json").read_text())
+        config["sha256"][kind] = hashlib.sha256(changed.read_bytes()).hexdigest()
+        Path("config.json").write_text(json.dumps(config))
     if kind == "config.yaml":
         try:
-            main(["fit", "--config", str(folder / kind), "--data", str(text)])
+            main(["fit", "--config", kind, "--data", str(text)])
         except SystemExit as stop:
             return "refused" if stop.code == 2 else f"exit code {stop.code}"
-        return "equal" if changed == (good / kind).read_bytes() else "other but valid"
+        return "equal" if changed.read_bytes() == content else "other but valid"
     try:
-        task = load(folder / kind if kind == "checkpoint" else folder)
+        task = load("." if changed.suffix in (".json", ".safetensors") else changed)
     except InputError:
         return "refused"
     if kind == "tokenizer.json":
         with contextlib.suppress(InputError):
             task.tokenizer.decode(task.tokenizer.encode("a line of gates, and more"))
-    if same(task, load(good / "checkpoint" if kind == "checkpoint" else good)):
+    if same(task, load(good / "checkpoint")):
         return "equal"
-    return "silently wrong" if kind == "checkpoint" else "other but valid"
+    return "silently wrong" if kind in DAMAGED else "other but valid"
 
 
 def _worker(pipe: Connection, folder: Path, numbers: list[int]) -> None:
     """Open files, which follow from their numbers, and send the outcome of each."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    most = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     goods = sorted((folder / "good").iterdir())
     sys.stdout = sys.stderr = io.StringIO()
@@ -137,9 +146,8 @@ def _worker(pipe: Connection, folder: Path, numbers: list[int]) -> None:
                 os.chdir(place)
                 chance = random.Random(number)
                 kind, good = chance.choice(KINDS), chance.choice(goods)
-                changed = mutated((good / kind).read_bytes(), chance, text=kind.endswith(("json", "yaml")))
                 try:
-                    outcome = _opened(kind, good, changed, chance, folder / "text.txt")
+                    outcome = _opened(kind, good, chance, folder / "text.txt")
                 except (Exception, SystemExit) as error:
                     outcome = f"{type(error).__name__}: {error}"
                 pipe.send("code was run" if list(Path(place).rglob("canary")) else outcome)

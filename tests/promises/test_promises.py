@@ -130,7 +130,7 @@ def test_secrets(tmp_path: Path, check: Check, case: tuple[str, bool]) -> None:
 
 def test_files(tmp_path: Path, check: Check, slow: bool) -> None:
     apart(files.prepare, tmp_path)
-    troubles, outcomes = files.opened(tmp_path, range(10_000 if slow else 100))
+    troubles, outcomes = files.opened(tmp_path, range(10_000 if slow else 200))
     assert outcomes["refused"] > len(troubles) / 2
     what = "Files changed at random that were taken for good, ran code, crashed or hung the program"
     kinds = ", ".join(f"{outcomes[outcome]:,} {outcome}" for outcome in files.GOOD)

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 from pairs import write_pairs
+from refusals import refused
 
 from seqmodels import (
     GRU,
@@ -304,10 +305,7 @@ def test_long_files_make_short_pages(run: Path) -> None:
 
 def test_what_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path, why in ((tmp_path, "it has no files of a run"), (tmp_path / "no", "there is no such folder")):
-        with pytest.raises(SystemExit) as ended:
-            main(["report", str(path)])
-        assert ended.value.code == 2
-        assert why in capsys.readouterr().err
+        assert why in refused(capsys, "report", str(path))
     with pytest.raises(InputError, match="no such folder; make it first"):
         report_command([str(tmp_path)], to=str(tmp_path / "none" / "page.html"))
 
@@ -320,12 +318,8 @@ def test_the_command_names_the_page_and_counts_seconds(
     assert said.out == f"{tmp_path / 'page.html'}\n"
     assert re.search(r"Learning curves +\d+\.\d s", said.err)
     assert re.search(r"Attention +\d+\.\d s  \(the run has no model that can be loaded: ", said.err)
-    with pytest.raises(SystemExit) as ended:
-        main(["report", str(run), "--to", str(tmp_path / "no" / "page.html")])
-    assert ended.value.code == 2
-    with pytest.raises(SystemExit) as ended:
-        main(["report", "--tu", "x"])
-    assert ended.value.code == 2
+    refused(capsys, "report", str(run), "--to", str(tmp_path / "no" / "page.html"))
+    refused(capsys, "report", "--tu", "x")
 
 
 def test_runs_compared(runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

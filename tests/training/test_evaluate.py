@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import refused
 from torch.nn import functional as F
 from trainers import small_model, small_module, train
 
@@ -166,9 +167,7 @@ def test_command_says_how_the_text_was_read(
         (["--column", "body"], "--data"),
         (["--dynamic", "--dynamic-decay", "2"], r"decay in [0, 1]"),
     ):
-        with pytest.raises(SystemExit):
-            main(["test", str(run), *words])
-        assert hint in capsys.readouterr().err
+        assert hint in refused(capsys, "test", str(run), *words)
 
 
 def test_bits_per_byte_are_of_the_text_as_it_stands(tmp_path: Path) -> None:
