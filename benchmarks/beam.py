@@ -102,7 +102,7 @@ def _programs(model: Translator, sources: list[str], beam: Beam) -> dict[str, Ca
     programs = {"ours": partial(_translated, model, sources, beam)}
     if multiplies_bf16("cpu"):
         programs["ours in bf16"] = partial(_translated, half, sources, beam)
-    if any(isinstance(part, nn.Linear) and part.weight.numel() >= quantization.LEAST for part in model.modules()):
+    if any(isinstance(part, nn.Linear) and part.weight.numel() >= quantization.MIN_WEIGHTS for part in model.modules()):
         quantization.to_int8(eight)
         programs["ours in int8"] = partial(_translated, eight, sources, beam)
     longest = {} if beam.max_length is None else {"max_length": beam.max_length}

@@ -165,7 +165,7 @@ def test_ctranslate2_has_the_same_probabilities(tmp_path: Path) -> None:
 
 
 def test_beam_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantization, "LEAST", 1)
+    monkeypatch.setattr(quantization, "MIN_WEIGHTS", 1)
     tokenizer = Tokenizer.char(["abcdefgh "])
     shape = {"input_size": 16, "num_layers": 1, "num_heads": 2}
     model = Translator(Transformer(**shape, causal=False), Transformer(**shape, memory_size=16), tokenizer).eval()
