@@ -63,12 +63,10 @@ def main(
             else (GRU(256, 256 if STORY[name].get("bidirectional") is False else 128), GRU(256, 256))
         )
         model = Translator(encoder, decoder, pairs.tokenizer, **STORY[name], **ALL)
-        run = str(
-            fit(model, pairs, max_steps=max_steps, validations=2, precision=precision, diagnostics=False, runs=runs)
-        )
-        return test_translations(
-            run, load_with_origin(run), None, None, None, Beam(), bf16=False, int8=False, json=False
-        ) | {"run": run}
+        steps: dict[str, Any] = {"max_steps": max_steps, "precision": precision, "validations": 2}
+        run = str(fit(model, pairs, diagnostics=False, runs=runs, **steps))
+        loaded = load_with_origin(run)
+        return test_translations(run, loaded, None, None, None, Beam(), False, False, False) | {"run": run}
 
     results = sweep(experiment, list(STORY), range(1, seeds + 1), runs, part, settings)
     print(compare_translators(results, runs, "story"))
