@@ -20,7 +20,7 @@ from seqmodels.experiments.sweep import compare_translators, sweep
 from seqmodels.training.fit import Precision
 
 FORWARDS: dict[str, Any] = {"bidirectional": False}
-BACKWARDS = FORWARDS | {"reverse": True}
+BACKWARDS = {**FORWARDS, "reverse": True}
 ALL: dict[str, Any] = {"dropout": 0.2, "label_smoothing": 0.1, "optimizer": "muon", "weight_decay": 0.05}
 STORY: dict[str, dict[str, Any]] = {
     "last state": {"attention": "none", **FORWARDS},
@@ -51,7 +51,7 @@ def main(
         part: which of the runs to do, 1/2 for every second one.
         runs: the folder of the runs and results.
     """
-    settings = {"data": data, "max_steps": max_steps, "precision": precision}
+    steps: dict[str, Any] = {"max_steps": max_steps, "precision": precision}
 
     def experiment(name: str, seed: int) -> dict[str, Any]:
         seed_everything(seed, verbose=False)
@@ -63,12 +63,11 @@ def main(
             else (GRU(256, 256 if STORY[name].get("bidirectional") is False else 128), GRU(256, 256))
         )
         model = Translator(encoder, decoder, pairs.tokenizer, **STORY[name], **ALL)
-        steps: dict[str, Any] = {"max_steps": max_steps, "precision": precision, "validations": 2}
-        run = str(fit(model, pairs, diagnostics=False, runs=runs, **steps))
-        loaded = load_with_origin(run)
-        return test_translations(run, loaded, None, None, None, Beam(), False, False, False) | {"run": run}
+        run = str(fit(model, pairs, validations=2, diagnostics=False, runs=runs, **steps))
+        figures = test_translations(run, load_with_origin(run), None, None, None, Beam(), False, False, False)
+        return figures | {"run": run}
 
-    results = sweep(experiment, list(STORY), range(1, seeds + 1), runs, part, settings)
+    results = sweep(experiment, list(STORY), range(1, seeds + 1), runs, part, {"data": data, **steps})
     print(compare_translators(results, runs, "story"))
 
 
