@@ -29,22 +29,18 @@ def main(word: str = "hello", backbone: Backbone | None = None, max_steps: int =
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{word}\n" * 100)
     text = TextDataModule(str(path), length=len(word) + 1, batch_size=4, stride=len(word) + 1)
-    network = backbone or RNN(input_size=8, hidden_size=8)
-    run = fit(LanguageModel(network, text.tokenizer, lr=2e-2), text, max_steps=max_steps, validations=1, runs=runs)
-    show(load(run), word)
+    model = LanguageModel(backbone or RNN(input_size=8, hidden_size=8), text.tokenizer, lr=2e-2)
+    show(load(fit(model, text, max_steps=max_steps, validations=1, runs=runs)), word)
 
 
+@torch.inference_mode()
 def show(model: LanguageModel, word: str) -> None:
     """Print a line for each character of a word, with the probabilities of the next."""
-    shown = sorted(set(word))
-    ids = [model.tokenizer.encode(character)[0] for character in shown]
-    print("\nread so far   next: " + "".join(f"{character:>8}" for character in shown))
-    state = None
-    with torch.inference_mode():
-        for place, character in enumerate(word[:-1], 1):
-            logits, state = model.step(torch.tensor(model.tokenizer.encode(character)), state)
-            probabilities = logits.softmax(-1)[0, ids].tolist()
-            print(f"{word[:place]:<20}" + "".join(f"{p:>8.3f}" for p in probabilities))
+    ids, state = sorted(set(model.tokenizer.encode(word))), None
+    print("\nread so far   next: " + "".join(f"{model.tokenizer.decode([i]):>8}" for i in ids))
+    for place, i in enumerate(model.tokenizer.encode(word[:-1]), 1):
+        logits, state = model.step(torch.tensor([i]), state)
+        print(f"{word[:place]:<20}" + "".join(f"{p:>8.3f}" for p in logits.softmax(-1)[0, ids].tolist()))
 
 
 if __name__ == "__main__":

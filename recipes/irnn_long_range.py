@@ -39,8 +39,8 @@ def main(
             file.write(json.dumps({"text": f"{key}{noise}?{key}"}) + "\n")
     last = {"documents": "apart", "eos": False, "targets": "last", "scored_targets": "last"}
     text = TextDataModule(str(path), length=distance + 3, batch_size=32, seed=seed, **last)
-    network = backbone or RNN(16, 100, nonlinearity="relu", recurrent_init="identity")
-    model = LanguageModel(network, text.tokenizer, lr=1e-3)
+    irnn = RNN(16, 100, nonlinearity="relu", recurrent_init="identity")
+    model = LanguageModel(backbone or irnn, text.tokenizer, lr=1e-3)
     fit(model, text, max_minutes=max_minutes, max_steps=max_steps, prompt="a", runs=runs)
 
 

@@ -12,10 +12,8 @@ from typing import Any
 from lightning import seed_everything
 
 from seqmodels import GRU, Transformer, TranslationDataModule, Translator, fit
-from seqmodels.checkpoints.load import load_with_origin
 from seqmodels.cli import command
-from seqmodels.cli.test import test_translations
-from seqmodels.decoding import Beam
+from seqmodels.cli.test import test
 from seqmodels.experiments.sweep import compare_translators, sweep
 from seqmodels.training.fit import Precision
 
@@ -64,8 +62,7 @@ def main(
         )
         model = Translator(encoder, decoder, pairs.tokenizer, **STORY[name], **ALL)
         run = str(fit(model, pairs, validations=2, diagnostics=False, runs=runs, **steps))
-        figures = test_translations(run, load_with_origin(run), None, None, None, Beam(), False, False, False)
-        return figures | {"run": run}
+        return test(run) | {"run": run}
 
     results = sweep(experiment, list(STORY), range(1, seeds + 1), runs, part, {"data": data, **steps})
     print(compare_translators(results, runs, "story"))

@@ -1,4 +1,4 @@
-"""The subcommand `embeddings`: what word vectors, or those of a model, know about words."""
+"""The command `embeddings`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from seqmodels.analysis.projection import Method, draw_map, map_of
 from seqmodels.analysis.word_senses import compare_senses, draw_senses
 from seqmodels.checkpoints.load import load
+from seqmodels.cli.text_io import check_output
 from seqmodels.errors import InputError
 from seqmodels.files import local, read_small
 from seqmodels.interop.word_vectors.vectors import Neighbour, WordVectors
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ON_MAP = 200
-"""Words on a map where none are named."""
+"""Words on a map by default."""
 PICTURES = ".png", ".svg", ".pdf"
 
 
@@ -36,24 +37,24 @@ def embeddings(
     limit: int | None = None,
     lowercase: bool = False,
 ) -> None:
-    """Ask word vectors, or the embedding of a trained model, what lies near and what is to one word as another is to a
-    third; draw a map; or compare the vectors in context of a word with several senses.
+    """Print neighbours and analogies of word vectors, or of the embedding of a trained model; draw a map; or compare
+    the contextual vectors of a word with several senses.
 
     Args:
-        source: a file of word2vec, GloVe or fastText, or a run folder or checkpoint, whose own embedding is meant.
-        near: words whose neighbours are printed.
-        analogy: three words, man king woman, for what is to the third as the second is to the first.
-        questions: a file in the format of questions-words.txt, to be answered by analogy, with accuracy by section.
-        map: a picture to be written (.png, .svg or .pdf), with words in the plane.
-        words: those on the map, the first 200 where not given, and words of --near with their neighbours.
-        pairs: words for arrows on the map, two for each.
-        method: of the map, principal components or t-SNE, which needs scikit-learn.
+        source: a file of word2vec, GloVe or fastText, or a run folder or checkpoint.
+        near: words whose nearest neighbours are printed.
+        analogy: three words, such as man king woman: man is to king as woman is to ...
+        questions: a file in the format of questions-words.txt; prints the accuracy of analogies by section.
+        map: a picture (.png, .svg or .pdf) of words in the plane.
+        words: words on the map; by default the first 200, or those of --near with their neighbours.
+        pairs: words joined by arrows on the map, two for each.
+        method: of projection: pca, or tsne, which needs scikit-learn.
         senses: a word, and a file with a sense, a tab and a sentence with the word on each line; needs a run.
-        senses_map: a picture of their cosines to be written.
-        layer: whose vectors are compared, such as 1.h; the last one's where not given.
-        k: how many neighbours.
-        limit: read no more than so many words.
-        lowercase: take the questions in lower case.
+        senses_map: a picture of the cosines between its occurrences.
+        layer: layer of the contextual vectors, such as 1.h; by default the last one.
+        k: number of neighbours.
+        limit: maximum number of words to read.
+        lowercase: compare in lower case.
     """
     if analogy is not None and len(analogy) != 3:
         raise InputError(f"--analogy was given {len(analogy)} words; expected three, such as man king woman")
@@ -63,11 +64,13 @@ def embeddings(
         raise InputError(f"--senses was given {len(senses)} words; expected a word and a file")
     for flag, picture in (("--map", map), ("--senses-map", senses_map)):
         if picture is not None:
-            _check_picture(flag, picture)
-    if senses is None and (senses_map is not None or layer is not None):
-        raise InputError(f"{'--layer' if senses_map is None else '--senses-map'} is of --senses; give that, too")
-    if map is None and (words is not None or pairs is not None):
-        raise InputError(f"{'--pairs' if words is None else '--words'} is for a map; give --map FILE, too")
+            check_output(flag, picture, PICTURES)
+    for flag, value, needed, other in (
+        ("--senses-map", senses_map, "--senses", senses), ("--layer", layer, "--senses", senses),
+        ("--words", words, "--map FILE", map), ("--pairs", pairs, "--map FILE", map),
+    ):  # fmt: skip
+        if value is not None and other is None:
+            raise InputError(f"{flag} was given without {needed}; give that, too")
     task = _model(source)
     vectors = WordVectors.read(source, limit) if task is None else WordVectors.of(task, limit)
     print(f"{len(vectors):,} words, {vectors.matrix.shape[1]} dimensions")
@@ -88,7 +91,7 @@ def embeddings(
 
 
 def _model(source: str) -> LanguageModel | Translator | None:
-    """The model of a run or checkpoint; None where the path is of a file of vectors."""
+    """The model of a run or checkpoint; None for a file of vectors."""
     path = local(source)
     if not path.is_dir() and path.suffix not in (".ckpt", ".safetensors"):
         return None
@@ -112,7 +115,7 @@ def _on_map(vectors: WordVectors, near: Sequence[str], words: Sequence[str], pai
 def _compare(
     task: LanguageModel | Translator | None, word: str, file: str, layer: str | None, picture: str | None
 ) -> None:
-    """Print, and draw, how near the occurrences of a word are to each other, within and between its senses."""
+    """Print and draw the similarity of occurrences of a word, within and between its senses."""
     if not isinstance(task, LanguageModel):
         raise InputError("--senses needs the run of a language model, whose layers read the sentences")
     sentences: dict[str, list[str]] = {}
@@ -129,14 +132,6 @@ def _compare(
     print(f"  {found.nearest:6.1%} have one of their own sense nearest")
     if picture is not None:
         _save(draw_senses(found), picture)
-
-
-def _check_picture(flag: str, path: str) -> None:
-    place = local(path)
-    if place.suffix not in PICTURES:
-        raise InputError(f"{flag} was given {path!r}; expected a file that ends in one of {', '.join(PICTURES)}")
-    if not place.absolute().parent.is_dir() or place.is_dir():
-        raise InputError(f"{flag} was given {path!r}, and there is no such folder to write into; make it first")
 
 
 def _save(figure: "Figure", path: str) -> None:

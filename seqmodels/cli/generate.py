@@ -1,10 +1,10 @@
-"""What the subcommands do, as plain functions."""
+"""The command `generate`."""
 
 import sys
 from dataclasses import replace
 from json import dumps as to_json
 
-from seqmodels.cli.models import _language_model
+from seqmodels.cli.models import load_language_model
 from seqmodels.cli.text_io import parsed_bias, read_lines
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
@@ -30,33 +30,33 @@ def generate(
     int8: bool = False,
     json: bool = False,
 ) -> None:
-    """Write text with a trained model, as it is drawn.
+    """Generate text with a trained model, token by token.
 
     Args:
-        run: a run folder, of which the best checkpoint is taken, or a checkpoint.
-        prompt: text to continue; without it, the beginning of a document.
-        prompts: a file with a prompt on each line, in place of --prompt; they are continued in batches.
-        samples: how many texts to write for each prompt.
-        max_tokens: how many tokens to write at most, 500 where not given; fewer where the model ends the document.
-        temperature: below 1 more predictable, above 1 more surprising, 0 always the likeliest token.
-        top_k: draw from the k likeliest tokens only.
-        top_p: draw from the likeliest tokens that together have this probability.
-        min_p: draw from tokens at least this share as likely as the likeliest.
-        repetition_penalty: above 1, tokens that the text already has become less likely.
-        logit_bias: numbers added to the logits of tokens, as JSON: '{"e": -100}' writes no e, and "<eos>" stands for
-            the end of the document.
+        run: a run folder, whose best checkpoint is used, or a checkpoint.
+        prompt: text to continue; by default the beginning of a document.
+        prompts: a file with a prompt on each line, instead of --prompt; they are continued in batches.
+        samples: number of texts for each prompt.
+        max_tokens: maximum number of tokens (default: 500); fewer if the model ends the document.
+        temperature: divides the logits; 0 for greedy decoding.
+        top_k: sample from the k most probable tokens only.
+        top_p: sample from the most probable tokens whose probabilities add up to this.
+        min_p: sample from tokens at least this fraction as probable as the most probable one.
+        repetition_penalty: above 1, tokens that the text already has become less probable.
+        logit_bias: JSON of tokens and numbers added to their logits: '{"e": -100}' excludes e; "<eos>" is the end of
+            the document.
         stop: end the text before this string; may be given several times.
-        seed: the same seed writes the same text.
-        bf16: compute with weights of half precision, faster where the processor or GPU is made for it.
-        int8: compute with weights of eight bits in large linear layers, on a processor.
-        json: print a line of JSON for each text, with its prompt, its number among the samples, and what was written.
+        seed: random seed.
+        bf16: weights in bfloat16, faster on hardware that supports it.
+        int8: weights of large linear layers in 8 bits, on a CPU.
+        json: print a line of JSON for each text, with its prompt and its number among the samples.
     """
     if prompts is not None and prompt:
         raise InputError("--prompt and --prompts were both given; expected one of them")
     bias = parsed_bias(logit_bias)
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     given = [prompt] if prompts is None else read_lines(prompts)
-    task = _language_model(run)
+    task = load_language_model(run)
     for_use(task, bf16=bf16, int8=int8)
     sampling = replace(sampling, logit_bias=token_bias(task.tokenizer, bias))
     if len(given) == samples == 1 and not json:

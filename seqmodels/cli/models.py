@@ -1,4 +1,4 @@
-"""Translation on the command line: a stream of lines through a model, and the scores of a text."""
+"""Trained models for commands, checked for what they can do."""
 
 from collections.abc import Sequence
 
@@ -17,14 +17,7 @@ def load_translators(
     bf16: bool = False,
     int8: bool = False,
 ) -> list[Translates]:
-    """Trained translators, to be used together.
-
-    Args:
-        runs: run folders or checkpoints.
-        source: the language to translate from, to be checked; None for that of the model.
-        target: likewise.
-        bf16: see `inference.for_use`.
-        int8: see there.
+    """Trained translators, for languages that are checked where they are given; `bf16`, `int8`: see `for_use`.
 
     Raises:
         InputError: a run is no translator, or one of other languages.
@@ -53,12 +46,17 @@ def as_translator(
     if isinstance(task, LanguageModel) and trained.get("layout") == "joined":
         return PrefixLM(task)
     raise InputError(
-        f"{run!r} is a {type(task).__name__} that was not trained to translate; expected a run of a "
-        "Translator, or of a LanguageModel with layout='joined'"
+        f"{run!r} is a {type(task).__name__} that was not trained to translate; expected a run of a Translator, or of "
+        "a LanguageModel with layout='joined'"
     )
 
 
-def _language_model(run: str) -> LanguageModel:
+def load_language_model(run: str) -> LanguageModel:
+    """A trained language model.
+
+    Raises:
+        InputError: the run is another task.
+    """
     task: SequenceTask = load(run)
     if not isinstance(task, LanguageModel):
         raise InputError(f"{run!r} is a {type(task).__name__}, not a language model; use seqmodels {task.command}")

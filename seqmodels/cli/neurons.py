@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-from seqmodels.analysis.activations import Activations, Read, activations, untrained
+from seqmodels.analysis.activations import Activations, activations, untrained
 from seqmodels.analysis.character_labels import Label, Labels, chosen, labels, labels_of
 from seqmodels.analysis.coloured_text import Passage, coloured_page, coloured_text, passage
 from seqmodels.analysis.unit_probes import Neuron, halves, rank, typical
 from seqmodels.checkpoints.load import Loaded, load_with_origin
+from seqmodels.cli.text_io import check_output, progress, write_output
 from seqmodels.config import class_path
 from seqmodels.data import TextDataModule
 from seqmodels.environment import choose_accelerator
 from seqmodels.errors import InputError
-from seqmodels.files import write_text
 from seqmodels.tasks import LanguageModel
 
 
@@ -32,29 +31,27 @@ def neurons(
     characters: int = 100_000,
     split: Literal["train", "validation", "test", "whole"] | None = None,
 ) -> None:
-    """Find single units of a trained language model that can be read: which one follows quotations, which one the depth
-    of indentation, brackets, comments, the position in a line, the boundaries of words. Each is chosen on one half of
-    the held-out text and scored on the other: by AUC where the answer is yes or no (0.5 is chance, 1 perfect), by R²
-    where it is a number (0 is chance, 1 perfect). A network with random weights says what needs no learning. In a
-    terminal, text is coloured by the units, from blue for their low values to red for the high ones.
+    """Find interpretable units of a trained language model: units that follow quotations, indentation, brackets,
+    comments, the position in a line or the boundaries of words. Each is chosen on one half of the held-out text and
+    scored on the other, by AUC for yes or no (0.5 is chance, 1 perfect), by R² for numbers (0 is chance, 1 perfect),
+    and compared with an untrained network. In a terminal, text is coloured by the units, from blue (low) to red (high).
 
     Args:
-        run: a run folder, of which the best checkpoint is taken, or a checkpoint.
-        data: a text file, directory or hub name to read; the text of the run where not given.
-        label: quotation, brackets, indentation, position or boundary, and in source code of Python single-quoted,
-            double-quoted, triple-quoted, comment or comment-or-string; may be given several times, all of them where
-            not given. A function of your own, too: with --import MODULE, as MODULE.FUNCTION, which takes a text and
-            returns a bool or number for each character.
-        unit: look at this unit instead of searching, such as 1.c.123, the cell state 123 of the first layer; may be
-            given several times.
-        html: also write the coloured text to this file, a page that needs nothing else.
-        characters: how much of the text to read at most.
-        split: which part to read; where not given, files of --data as a whole, or the validation part.
+        run: a run folder, whose best checkpoint is used, or a checkpoint.
+        data: a text file, directory or hub name; by default the text of the run.
+        label: quotation, brackets, indentation, position or boundary, and in Python source single-quoted,
+            double-quoted, triple-quoted, comment or comment-or-string; may be given several times, by default all. Or
+            MODULE.FUNCTION with --import MODULE, which takes a text and returns a bool or number per character.
+        unit: probe this unit instead of searching, such as 1.c.123, cell state 123 of the first layer; may be given
+            several times.
+        html: an HTML file for the coloured text.
+        characters: maximum number of characters to read.
+        split: the part to read; by default all of --data, or the validation part of the run.
     """
     if characters < 2:
         raise InputError(f"--characters was given {characters}; expected at least 2")
     if html is not None:
-        _check_page(html)
+        check_output("--html", html)
     model = load_with_origin(run)
     task = model.task
     if not isinstance(task, LanguageModel):
@@ -62,9 +59,9 @@ def neurons(
     texts, origin = _held_out(run, model, data, split, characters)
     task.to("cuda" if choose_accelerator("auto", 1) == "gpu" else "cpu")
     known = labels(texts, _chosen(label, labels_of(texts)))
-    found = activations(task, texts, unit, progress=partial(_progress, "reading"))
+    found = activations(task, texts, unit, progress=partial(progress, title="reading"))
     ranking = rank(found, known)
-    fresh = activations(untrained(task), texts, unit, progress=partial(_progress, "reading, untrained"))
+    fresh = activations(untrained(task), texts, unit, progress=partial(progress, title="reading, untrained"))
     console = Console(highlight=False)
     console.print(f"{origin}, {sum(map(len, texts)):,} characters, {len(found.units):,} units")
     console.print(_table(ranking, rank(fresh, known)))
@@ -74,27 +71,12 @@ def neurons(
             console.print(f"\n{shown.title}, blue {shown.low:.2f} to red {shown.high:.2f}")
             console.print(coloured_text(shown))
     if html is not None:
-        _write_page(html, coloured_page(coloured, f"Units of {Path(run).name}"))
-
-
-def _check_page(path: str) -> None:
-    place = Path(path).expanduser().absolute()
-    if not place.parent.is_dir():
-        raise InputError(f"--html was given {path!r}, and there is no such folder; make it first")
-    if place.is_dir():
-        raise InputError(f"--html was given {path!r}, which is a folder; give a file in it")
-
-
-def _write_page(path: str, page: str) -> None:
-    try:
-        write_text(Path(path).expanduser(), page)
-    except OSError as error:
-        raise InputError(f"cannot write {path!r}: {error.strerror or error}; give another --html") from error
-    print(f"coloured text: {path}", file=sys.stderr)
+        write_output("--html", html, coloured_page(coloured, f"Units of {Path(run).name}"))
+        print(f"coloured text: {html}", file=sys.stderr)
 
 
 def _held_out(run: str, model: Loaded, data: str | None, split: str | None, characters: int) -> tuple[list[str], str]:
-    """Documents that were not trained on, unless a split was chosen, and what they are."""
+    """Documents, by default held-out ones, and their origin."""
     known = model.data is not None and model.data["class_path"] == class_path(TextDataModule)
     arguments = model.data_arguments if known else {}
     if data is not None:
@@ -118,13 +100,13 @@ def _held_out(run: str, model: Loaded, data: str | None, split: str | None, char
 
 
 def _chosen(names: Sequence[str] | None, known: Mapping[str, Label]) -> Mapping[str, Label]:
-    """The labels that were asked for, functions of imported modules among them."""
+    """The named labels, functions of imported modules among them."""
     own = {name: function for name in names or () if (function := _imported(name)) is not None}
     return known if names is None else chosen(names, {**known, **own})
 
 
 def _imported(name: str) -> Label | None:
-    """The function that MODULE.FUNCTION stands for, of a module that is there already."""
+    """The function MODULE.FUNCTION of an imported module."""
     module, _, function = name.rpartition(".")
     if not module:
         return None
@@ -135,14 +117,8 @@ def _imported(name: str) -> Label | None:
     return label
 
 
-def _progress(label: str, batches: list[list[Read]]) -> Iterable[list[Read]]:
-    """A bar where there is a terminal."""
-    console = Console(file=sys.stderr)
-    return track(batches, label, console=console, transient=True, disable=not sys.stderr.isatty())
-
-
 def _table(ranking: Mapping[str, list[Neuron]], untrained: Mapping[str, list[Neuron]]) -> Table:
-    """The best unit for each label, beside that of the random network."""
+    """The best unit for each label, beside that of the untrained network."""
     table = Table(box=None, pad_edge=False)
     for column in ("label", "unit"):
         table.add_column(column)
@@ -158,7 +134,7 @@ def _table(ranking: Mapping[str, list[Neuron]], untrained: Mapping[str, list[Neu
 
 
 def _shown(ranking: Mapping[str, list[Neuron]], units: Sequence[str] | None) -> list[tuple[str, Neuron]]:
-    """Which units are shown, each beside the label that it was chosen for: the best for each, or those asked for."""
+    """Labels and units to show: the best unit of each label, or the best label of each named unit."""
     if units is None:
         return [(name, neurons[0]) for name, neurons in ranking.items() if neurons]
     each = [(name, neuron) for name, neurons in ranking.items() for neuron in neurons]
@@ -173,7 +149,7 @@ def _passages(
     known: Mapping[str, Labels],
     shown: Sequence[tuple[str, Neuron]],
 ) -> Iterable[Passage]:
-    """A passage for each unit, of the half of the text on which it was not chosen."""
+    """A passage for each unit, from the half of the text on which it was scored."""
     scored = ~halves(found.texts)
     numbers, characters = found.texts[scored], found.characters[scored]
     begins = {number: int(characters[numbers == number].min()) for number in sorted(set(numbers.tolist()))}

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import seqmodels.report as pages
-from seqmodels.errors import InputError
+from seqmodels.cli.text_io import check_output
 
 
 def report(runs: list[str], data: tuple[str, ...] | None = None, to: str | None = None) -> Path:
@@ -18,8 +18,8 @@ def report(runs: list[str], data: tuple[str, ...] | None = None, to: str | None 
         data: where the text of the runs is now, if it was moved; of a translator, two files.
         to: the file to write; by default report.html in the run folder, or comparison.html beside the first.
     """
-    if to is not None and not Path(to).expanduser().absolute().parent.is_dir():
-        raise InputError(f"--to was given {to!r}, and there is no such folder; make it first")
+    if to is not None:
+        check_output("--to", to)
     log = partial(print, file=sys.stderr)  # standard output has the path alone
     path = pages.report(runs[0], data, to, log) if len(runs) == 1 else pages.compare(runs, data, to, log)
     print(path)

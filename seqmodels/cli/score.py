@@ -1,23 +1,22 @@
-"""What the subcommands do, as plain functions."""
+"""The command `score`."""
 
 import sys
 
-from seqmodels.cli.models import _language_model
+from seqmodels.cli.models import load_language_model
 from seqmodels.cli.text_io import parts
 
 
 def score(run: str, eos: bool = False, json: bool = False) -> None:
-    """Score each line of standard input as a document of its own: how likely it is to a trained model. Prints a line
-    for each, in their order, with five columns between tabs: nats (minus the logarithm of the probability, so the less
-    the likelier), tokens, nats per token, bits per byte, and the line. An empty line has 0 nats and 0 tokens, and means
-    of nan.
+    """Score each line of standard input as a document: its probability under a trained model. Prints a line for each,
+    in order, with five columns separated by tabs: nats (negative log-probability), tokens, nats per token, bits per
+    byte, and the line. An empty line has 0 nats, 0 tokens and means of nan.
 
     Args:
-        run: a run folder, of which the best checkpoint is taken, or a checkpoint.
-        eos: score the end of the document after each line, too.
-        json: print a line of JSON for each, with null for a mean of nothing, and how many tokens were unknown.
+        run: a run folder, whose best checkpoint is used, or a checkpoint.
+        eos: also score the end of the document after each line.
+        json: print a line of JSON for each, with null for undefined means, and the number of unknown tokens.
     """
-    task = _language_model(run)
+    task = load_language_model(run)
     unknown, first = 0, 1
     if sys.stdin.buffer.isatty():
         print("reading lines from here, to the end of input (Ctrl-D); or give a file with: < FILE", file=sys.stderr)

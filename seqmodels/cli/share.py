@@ -4,11 +4,11 @@ from seqmodels.checkpoints import export
 
 
 def share(run: str, folder: str) -> None:
-    """Write a trained model into a new folder to be given to others, which every command takes in place of a run. It
-    holds the weights as safetensors, all else as JSON, a page about the model, and nothing of where it was made.
+    """Export a trained model to a new folder for others, which every command takes in place of a run: weights as
+    safetensors, all else as JSON, and a page about the model; no paths of this machine.
 
     Args:
-        run: a run folder, of which the best checkpoint is taken, or a checkpoint.
-        folder: where to write it; nothing is written over.
+        run: a run folder, whose best checkpoint is used, or a checkpoint.
+        folder: the new folder; nothing is overwritten.
     """
     print(export.share(run, folder))

@@ -1,18 +1,15 @@
-"""A text, scored by a language model, for the command line."""
+"""The commands `test` and `validate`."""
 
-import sys
 from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-from rich.progress import track
-
 from seqmodels.analysis.translation_scores import draw_bleu_by_length
 from seqmodels.checkpoints.load import Loaded, load_with_origin
 from seqmodels.cli.models import as_translator
 from seqmodels.cli.parser import given_of
+from seqmodels.cli.text_io import progress
 from seqmodels.cli.translate import PART
 from seqmodels.data import TextDataModule, TranslationDataModule
 from seqmodels.decoding import Beam
@@ -43,28 +40,27 @@ def test(
     int8: bool = False,
     json: bool = False,
 ) -> dict[str, Any]:
-    """Score text with a trained model: nats per token, perplexity, bits per character and per byte; or sentences and
-    their translations with a translator: BLEU, chrF and TER by sacrebleu, and BLEU by length.
+    """Score text with a trained language model (nats per token, perplexity, bits per character and byte), or a
+    translator on sentences with translations (BLEU, chrF and TER by sacrebleu, and BLEU by length).
 
     Args:
-        run: a run folder, of which the best checkpoint is taken, or a checkpoint.
-        data: a text file, a directory or a hub name, or for a translator two files, sources and their translations;
-            what the run was trained on where not given.
+        run: a run folder, whose best checkpoint is used, or a checkpoint.
+        data: a text file, directory or hub name, for a translator also two files, sources and translations; by default
+            the data of the run.
         subset: configuration of a hub dataset.
-        column: column of a table or hub dataset that holds the text, "text" where not given.
-        split: which part to score; where not given, the test part if there is one, then files of --data as a
-            whole, then the validation part.
-        carry: carry the state through the text, or with --no-carry read windows; as in training where not given.
-        lanes: with carry, in how many lanes the text is read, 8 where not given; 1 gives every token its whole past.
-        length: tokens of a window; as in training where not given.
-        stride: how many tokens a window scores, those before them being context; all of them where not given.
-        dynamic: dynamic evaluation, the model learns from the text after each piece was scored.
-        dynamic_lr: how fast, relative to the size of gradients in training; 1e-4 where not given.
-        dynamic_decay: share of the way back to the trained weights at each piece; 2e-3 where not given.
-        dynamic_piece: with carry, how many tokens a piece has, 20 where not given; a window's stride without.
-        beam: for a translator, how many beginnings of a translation are followed side by side, 5 where not given.
-        bf16: for a translator, compute with weights of half precision.
-        int8: for a translator, compute with weights of eight bits in large linear layers, on a processor.
+        column: text column of a table or hub dataset (default: text).
+        split: the part to score; by default the test part, else all of --data, else the validation part.
+        carry: carry the state through the text, or with --no-carry read windows; by default as in training.
+        lanes: with carry, number of lanes (default: 8); 1 gives every token its whole past.
+        length: tokens of a window; by default as in training.
+        stride: tokens that a window scores, the others being context; by default all.
+        dynamic: dynamic evaluation: the model learns from each piece of text after scoring it.
+        dynamic_lr: its learning rate, relative to the size of gradients in training (default: 1e-4).
+        dynamic_decay: decay towards the trained weights at each piece (default: 2e-3).
+        dynamic_piece: with carry, tokens of a piece (default: 20); else it is the stride.
+        beam: for a translator, beam size (default: 5).
+        bf16: for a translator, weights in bfloat16.
+        int8: for a translator, weights of large linear layers in 8 bits, on a CPU.
         json: print one line of JSON.
     """
     speed = given_of({"lr": dynamic_lr, "decay": dynamic_decay})
@@ -89,17 +85,16 @@ def test(
 
 
 def validate(run: str) -> dict[str, Any]:
-    """Score the validation text that a run kept apart: nats per token, perplexity, bits per character and per byte, or
-    with a translator BLEU, chrF and TER.
+    """Score the validation text of a run; see `test`.
 
     Args:
-        run: a run folder, of which the best checkpoint is taken, or a checkpoint.
+        run: a run folder, whose best checkpoint is used, or a checkpoint.
     """
     return test(run, split="validation")
 
 
 UNITS = {"char": "characters", "byte": "bytes", "bpe": "subwords", "word": "words"}
-"""What a token is, by the name of its tokenizer."""
+"""The unit that is a token, by the name of the tokenizer."""
 
 
 def test_text(
@@ -114,7 +109,7 @@ def test_text(
     reading: Reading,
     json: bool,
 ) -> dict[str, float]:
-    """Score a text and print the figures; arguments as of the subcommand `test`."""
+    """Score a text and print the figures; arguments as of `test`."""
     if data is None and (subset is not None or column is not None):
         raise InputError("--subset and --column are of the text that --data names; give that, too")
     task, trained_on = model.task, model.data_arguments
@@ -124,7 +119,7 @@ def test_text(
     arguments = dict(trained_on)
     if data is not None:
         arguments |= {"data": data, "subset": subset, "column": column or "text"}
-    if carry is not None and carry != arguments.get("carry"):  # what belongs to the other way of reading
+    if carry is not None and carry != arguments.get("carry"):  # settings of the other way of reading
         arguments |= {"carry": carry, "stride": None, "shuffle": None, "documents": "joined"}
     if length is not None:
         arguments["length"] = length
@@ -159,25 +154,19 @@ def test_translations(
     int8: bool,
     json: bool,
 ) -> dict[str, Any]:
-    """Translate a text, compare, and print and keep the figures; arguments as of the subcommand `test`."""
+    """Translate a text, and print and keep its scores; arguments as of `test`."""
     task, trained = as_translator(run, model, bf16=bf16, int8=int8), model.data_arguments
     if data is None and "data" not in trained:
         raise InputError(f"{run!r} does not say what it was trained on; give --data")
     if data is not None:
         trained |= {"data": list(data) if len(data) > 1 else data[0], "subset": subset}
-    module = TranslationDataModule(**trained | {"tokenizer": task.tokenizer})  # of which the text alone is read
+    module = TranslationDataModule(**trained | {"tokenizer": task.tokenizer})  # only its text is read
     preferred = ("test", "whole", "validation") if data is not None else ("test", "validation")
     part = split or next(name for name in preferred if name in module.splits)
     rows = module.corpus.rows(part)
     sources, references = list(rows["source"]), list(rows["target"])
     outputs: list[str] = []
-    for first in track(
-        range(0, len(sources), PART),
-        "translating",
-        console=Console(file=sys.stderr),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    ):
+    for first in progress(range(0, len(sources), PART), "translating"):
         found = translations([task], sources[first : first + PART], beam)
         outputs += [best[0].text if best else "" for best in found]
     scores = corpus_scores(outputs, references)
@@ -187,7 +176,7 @@ def test_translations(
 
 
 def _are_tests(tests: Any) -> bool:
-    """Whether these are scores by the names of texts, each with BLEU by length."""
+    """Whether a value holds scores by text, each with BLEU by length."""
     return isinstance(tests, dict) and all(
         isinstance(scores, dict)
         and isinstance(rows := scores.get("by_length"), list)
@@ -198,10 +187,7 @@ def _are_tests(tests: Any) -> bool:
 
 
 def print_scores(run: str, name: str, scores: dict[str, Any], json: bool) -> None:
-    """Print the scores, and keep them in the run folder where one was given.
-
-    They stand under the name of the text, and the picture of BLEU by length has a line for each.
-    """
+    """Print the scores of a text, and keep them in the run folder, with a picture of BLEU by length for all texts."""
     folder = Path(run).expanduser()
     if (folder / "checkpoints").is_dir():
         path = folder / "result.json"

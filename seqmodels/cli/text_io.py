@@ -1,15 +1,22 @@
-"""Text that comes in lines: prompts from a file, and streams that are read a part at a time."""
+"""Lines of text from files and streams, files that a command writes, and progress bars."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import track
 
 from seqmodels.errors import InputError
-from seqmodels.files import parse_json
+from seqmodels.files import local, parse_json, write_text
+
+Item = TypeVar("Item")
 
 
 def read_lines(path: str) -> list[str]:
-    """The lines of a file, without what ends them.
+    """The lines of a file, without their ends.
 
     Raises:
         InputError: there is no such file, it is empty, or it is not UTF-8.
@@ -25,14 +32,12 @@ def read_lines(path: str) -> list[str]:
 
 
 def parts(stream: Iterable[bytes], name: str, size: int = 256) -> Iterator[list[str]]:
-    r"""Lines of a stream, so many at a time; it is read no further than that.
-
-    Only `\n` and `\r\n` end a line, so that as many lines come out as other programs count.
+    r"""The lines of a stream, `size` at a time; only `\n` and `\r\n` end a line.
 
     Args:
         stream: lines of bytes, such as a file opened as binary.
-        name: what to call it where something is wrong.
-        size: most lines of a part.
+        name: of the stream, for errors.
+        size: maximum number of lines of a part.
 
     Raises:
         InputError: a line is not UTF-8.
@@ -52,7 +57,7 @@ def parsed_bias(text: str | None) -> dict[str, float]:
     """A logit bias from the command line: a JSON object of tokens and numbers.
 
     Raises:
-        InputError: it is something else.
+        InputError: it is not.
     """
     try:
         bias = parse_json(text or "{}", "--logit-bias")
@@ -63,3 +68,36 @@ def parsed_bias(text: str | None) -> dict[str, float]:
             f"--logit-bias was given {text!r}; expected JSON with tokens and numbers, as '{{\"e\": -100}}'"
         )
     return bias
+
+
+def check_output(flag: str, path: str, endings: Sequence[str] = ()) -> None:
+    """Refuse a file that cannot be written, before any work is done for it.
+
+    Raises:
+        InputError: it has another ending, its folder does not exist, or it is a folder.
+    """
+    place = local(path)
+    if endings and place.suffix not in endings:
+        raise InputError(f"{flag} was given {path!r}; expected a file that ends in one of {', '.join(endings)}")
+    if not place.absolute().parent.is_dir():
+        raise InputError(f"{flag} was given {path!r}, and there is no such folder; make it first")
+    if place.is_dir():
+        raise InputError(f"{flag} was given {path!r}, which is a folder; give a file in it")
+
+
+def write_output(flag: str, path: str, text: str) -> None:
+    """Write a file that a flag named.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        write_text(local(path), text)
+    except OSError as error:
+        raise InputError(f"cannot write {path!r}: {error.strerror or error}; give another {flag}") from error
+
+
+def progress(items: Sequence[Item], title: str) -> Iterable[Item]:
+    """Items, with a progress bar on a terminal."""
+    console = Console(file=sys.stderr)
+    return track(items, title, console=console, transient=True, disable=not sys.stderr.isatty())

@@ -1,9 +1,8 @@
-"""Translation on the command line: a stream of lines through a model, and the scores of a text."""
+"""The command `translate`."""
 
 import sys
 from collections.abc import Iterator, Sequence
 from json import dumps as to_json
-from pathlib import Path
 from typing import Any
 
 from seqmodels.analysis import alignment
@@ -11,11 +10,10 @@ from seqmodels.analysis.attention import attention_page
 from seqmodels.batch import UNK
 from seqmodels.cli.models import load_translators
 from seqmodels.cli.parser import given_of
-from seqmodels.cli.text_io import parts
+from seqmodels.cli.text_io import check_output, parts, write_output
 from seqmodels.decoding import Beam, Draws, Sampling
 from seqmodels.decoding.beam_search import Normalization
 from seqmodels.errors import InputError, one_line
-from seqmodels.files import write_text
 from seqmodels.tasks import Translator
 from seqmodels.tasks.batch_translation import Translates, Translation, positions, translations
 
@@ -27,7 +25,7 @@ def search_or_draws(
     seed: dict[str, int],
     max_length: int | None,
 ) -> Beam | Draws:
-    """How to translate, of which the user gave the one kind of settings or the other."""
+    """Beam search or sampling, whose settings exclude each other."""
     if samples is not None and search:
         flag = next(iter(search)).replace("size", "beam").replace("_", "-")
         raise InputError(f"--{flag} is for a search, and --samples draws at random; give one of them")
@@ -61,33 +59,32 @@ def translate(
     attention_map: str | None = None,
     json: bool = False,
 ) -> None:
-    """Translate each line of standard input, and print a line for each, in their order; an empty line stays empty.
+    """Translate each line of standard input, and print a line for each, in order; an empty line stays empty.
 
     Args:
-        run: a run folder, of which the best checkpoint is taken, or a checkpoint.
-        beam: how many beginnings of a translation are followed side by side, 5 where not given; 1 takes the likeliest
-            token each time.
-        length_penalty: power of the length that the logarithm of the probability is divided by, 1 where not given; 0
-            prefers short ones.
-        normalization: length, by the number of tokens, which is meant where not given; or gnmt, by (5 + tokens) / 6.
-        coverage_penalty: how much it counts against a translation to leave parts of the source without attention.
-        n_best: print so many translations of each line, each with its score before it and a tab between.
-        min_length: fewest tokens of a translation.
-        max_length: most tokens; 10 more than twice as many as the source has where not given.
-        samples: draw so many translations of each line at random instead of searching for the likeliest, each with its
-            mean log-probability before it and a tab between.
-        temperature: with --samples, below 1 more predictable, above 1 more surprising, 1 where not given.
-        top_k: with --samples, draw from the k likeliest tokens only.
-        top_p: with --samples, draw from the likeliest tokens that together have this probability.
-        min_p: with --samples, draw from tokens at least this share as likely as the likeliest.
-        seed: with --samples, the same seed draws the same translations.
-        bf16: compute with weights of half precision, faster where the processor or GPU is made for it.
-        int8: compute with weights of eight bits in large linear layers, on a processor.
+        run: a run folder, whose best checkpoint is used, or a checkpoint.
+        beam: beam size (default: 5); 1 for greedy search.
+        length_penalty: exponent of the length that divides the log-probability (default: 1); 0 prefers short
+            translations.
+        normalization: length, the number of tokens (default), or gnmt, (5 + tokens) / 6.
+        coverage_penalty: weight of the penalty for parts of the source without attention.
+        n_best: print so many translations of each line, each as score, tab, text.
+        min_length: minimum number of tokens of a translation.
+        max_length: maximum number of tokens (default: twice the length of the source, plus 10).
+        samples: sample so many translations of each line instead of searching, each printed as mean log-probability,
+            tab, text.
+        temperature: with --samples, divides the logits (default: 1).
+        top_k: with --samples, sample from the k most probable tokens only.
+        top_p: with --samples, sample from the most probable tokens whose probabilities add up to this.
+        min_p: with --samples, sample from tokens at least this fraction as probable as the most probable one.
+        seed: with --samples, random seed.
+        bf16: weights in bfloat16, faster on hardware that supports it.
+        int8: weights of large linear layers in 8 bits, on a CPU.
         ensemble: another run, whose probabilities are averaged with those of the first; may be given several times.
-        source: language to translate from, to make sure that the run is of it.
+        source: language to translate from; refused if the run has another.
         target: language to translate to, likewise.
-        attention_map: an HTML file to be written, which shows what each word attended to.
-        json: print a line of JSON for each line, with all of its translations and their scores.
+        attention_map: an HTML file with the attention of each sentence.
+        json: print a line of JSON for each line, with all translations and their scores.
     """
     search = {
         "size": beam, "length_penalty": length_penalty, "normalization": normalization,
@@ -115,17 +112,13 @@ def translate(
 
 
 PART = 256
-"""Lines that are read, sorted by length and translated at a time."""
+"""Lines that are read, sorted by length and translated together."""
 SHOWN = 100
-"""Most sentences on a page of attention."""
+"""Maximum number of sentences on a page of attention."""
 
 
 def translated(models: Sequence[Translates], how: Beam | Draws) -> Iterator[tuple[str, list[Translation]]]:
-    """Each line of standard input with its translations, in their order.
-
-    Args:
-        models: one, or several to be used together.
-        how: how to search, or to draw.
+    """Each line of standard input with its translations by one model or an ensemble, in order.
 
     Raises:
         InputError: a line is not UTF-8.
@@ -154,11 +147,7 @@ def check_attention_map(model: Translates, path: str) -> None:
     Raises:
         InputError: the file could not be written, or the model attends to nothing.
     """
-    place = Path(path).expanduser().absolute()
-    if not place.parent.is_dir():
-        raise InputError(f"--attention-map was given {path!r}, and there is no such folder; make it first")
-    if place.is_dir():
-        raise InputError(f"--attention-map was given {path!r}, which is a folder; give a file in it")
+    check_output("--attention-map", path)
     if not isinstance(model, Translator):
         raise InputError("--attention-map is for translators with an encoder; this one is a language model")
     if not model.attends:
@@ -175,9 +164,6 @@ def write_attention_map(model: Translates, pairs: Sequence[tuple[str, str]], pat
     """
     assert isinstance(model, Translator)
     page = attention_page(alignment(model, source, target) for source, target in pairs[:SHOWN])
-    try:
-        write_text(Path(path).expanduser(), page)
-    except OSError as error:
-        raise InputError(f"cannot write {path!r}: {error.strerror or error}; give another --attention-map") from error
+    write_output("--attention-map", path, page)
     more = f", the first of {len(pairs):,}" if len(pairs) > SHOWN else ""
     print(f"attention of {min(len(pairs), SHOWN):,} sentences{more}: {path}", file=sys.stderr)

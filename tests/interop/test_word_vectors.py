@@ -489,13 +489,13 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     for words, says in (
         (["--analogy", "a", "b"], "expected three"),
         (["--map", str(picture), "--pairs", "man"], "two for each"),
-        (["--pairs", "man", "king"], "give --map"),
+        (["--pairs", "man", "king"], "without --map"),
         (["--map", "map.txt"], "ends in one of"),
         (["--map", str(tmp_path / "no" / "map.png")], "make it first"),
         (["--near", "kng"], "did you mean king"),
         (["--senses", "bank"], "a word and a file"),
         (["--senses", "bank", str(path)], "needs the run"),
-        (["--layer", "1.h"], "is of --senses"),
+        (["--layer", "1.h"], "without --senses"),
     ):
         assert says in refused(capsys, "embeddings", str(path), *words)
     unequal = written(tmp_path, b"king 1 2 3\nqueen 4 5\n", "unequal.txt")
