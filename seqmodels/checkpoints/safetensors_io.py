@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -109,16 +110,16 @@ def write(path: Path, content: dict[str, Any], prefix: str = "") -> None:
     if size > HEADER:
         raise InputError(f"the checkpoint has {size:,} bytes beside its tensors; expected at most {HEADER:,}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_writer(path) as file:
+    with atomic_writer(path) as file, ThreadPoolExecutor(1) as thread:
         file.seek(size)
         checksums = []
         for _, tensor in tensors:
             dense = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
             data = dense.reshape(-1).view(torch.uint8).numpy().data
-            checksums.append(zlib.crc32(data))
+            checksums.append(thread.submit(zlib.crc32, data))  # while it is written
             file.write(data)
         file.seek(0)
-        file.write(header(checksums))
+        file.write(header([checksum.result() for checksum in checksums]))
 
 
 class _Packing:
