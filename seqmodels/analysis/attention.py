@@ -8,15 +8,14 @@ from typing import NamedTuple
 
 import torch
 
+from seqmodels.analysis.figures import fonts, new_figure
+from seqmodels.analysis.html_page import html_page
 from seqmodels.batch import BOS, EOS
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.nn.attention_decoder import aligned
 from seqmodels.nn.dropout import evaluating
 from seqmodels.tasks import Translator
-
-FONTS = "DejaVu Sans", "Noto Sans CJK JP", "Noto Sans", "Hiragino Sans", "Yu Gothic", "Microsoft YaHei"
-"""Fonts for glyphs, in this order, if installed; matplotlib brings the first."""
 
 
 class AlignmentMap(NamedTuple):
@@ -50,13 +49,14 @@ def alignment(task: Translator, source: str, target: str) -> AlignmentMap:
         _, _, weights = aligned(task.decoder, task.embedding(inputs), memory=memory)
     if weights is None:
         raise InputError("this translator has no attention: its decoder reads one vector for the whole source")
-    return AlignmentMap(
-        _pieces(task.source_tokenizer, reading), _pieces(task.tokenizer, writing), weights[0].float().cpu()
-    )
+    read, written = pieces(task.source_tokenizer, reading), pieces(task.tokenizer, writing)
+    return AlignmentMap(read, written, weights[0].float().cpu())
 
 
-def _pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
-    return [tokenizer.token_bytes[i].decode("utf-8", errors="replace") for i in ids[:-1]] + ["⏎"]
+def pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
+    """The text of each token; symbols for BOS and EOS."""
+    special = {BOS: "⊢", EOS: "⏎"}
+    return [special.get(i) or tokenizer.token_bytes[i].decode(errors="replace") for i in ids]
 
 
 def draw_alignment(found: AlignmentMap, path: Path) -> None:
@@ -65,13 +65,10 @@ def draw_alignment(found: AlignmentMap, path: Path) -> None:
     Glyphs that no installed font has are drawn as boxes; `attention_page` leaves them to the browser.
     """
     from matplotlib import rc_context
-    from matplotlib.figure import Figure  # half a second, only where a picture is made
-    from matplotlib.font_manager import get_font_names
 
-    installed = set(get_font_names())
-    with rc_context({"font.family": [font for font in FONTS if font in installed]}), warnings.catch_warnings():
+    with rc_context({"font.family": fonts()}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure = Figure(figsize=(2 + 0.35 * len(found.source), 1.5 + 0.3 * len(found.target)), layout="constrained")
+        figure = new_figure(2 + 0.35 * len(found.source), 1.5 + 0.3 * len(found.target))
         axes = figure.subplots()
         axes.imshow(found.weights.numpy(), cmap="Greys", vmin=0, vmax=1, aspect="auto")
         axes.set_xticks(range(len(found.source)), found.source, rotation=60, ha="left", parse_math=False)
@@ -91,32 +88,17 @@ table.attention { border-collapse: collapse; font-size: .9em; }
 """
 """CSS of the tables; the page defines the colours `--heat` (three numbers), `--paper` and `--accent`."""
 
-STYLE = f"""
-:root {{ color-scheme: light dark; --heat: 20, 70, 120; --text: #1c1c1c; --quiet: #777; --paper: #fff;
-        --accent: #9a3d1c; }}
-@media (prefers-color-scheme: dark) {{
-  :root {{ --heat: 130, 190, 255; --text: #e8e8e8; --quiet: #999; --paper: #15181c; --accent: #f0a27f; }}
-}}
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
-       color: var(--text); background: var(--paper); }}
-figure {{ margin: 0 0 3rem; overflow-x: auto; }}
-figcaption {{ margin-bottom: .5rem; }} figcaption span {{ color: var(--quiet); }}
-{TABLE_STYLE}"""
-
 SEEN = 0.005
 """Smaller weights are shown as zero: half of the last digit shown."""
 
 
 def attention_page(maps: Iterable[AlignmentMap], title: str = "Attention") -> str:
     """A page with a table for each sentence."""
-    tables = "\n".join(attention_figure(found) for found in maps)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width">\n<style>{STYLE}</style>\n</head>\n<body>\n'
-        f"<h1>{html.escape(title)}</h1>\n<p>Each row is a token of the translation; the stronger the colour of "
-        "a cell, the larger the attention weight of the source token above it.</p>\n"
-        f"{tables}\n</body>\n</html>\n"
+    lead = (
+        "Each row is a token of the translation; the stronger the colour of a cell, the larger the attention weight of "
+        "the source token above it."
     )
+    return html_page(title, lead, TABLE_STYLE, map(attention_figure, maps))
 
 
 def attention_figure(found: AlignmentMap) -> str:
@@ -144,5 +126,10 @@ def attention_table(found: AlignmentMap) -> str:
     return f'<table class="attention">\n<thead><tr><th></th>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>'
 
 
+def visible(token: str) -> str:
+    """A token with symbols for space, newline and tab."""
+    return token.replace(" ", "·").replace("\n", "⏎").replace("\t", "→")
+
+
 def _shown(token: str) -> str:
-    return html.escape(token.strip() or token.replace("\n", "⏎").replace("\t", "→").replace(" ", "·"), quote=True)
+    return html.escape(token.strip() or visible(token))

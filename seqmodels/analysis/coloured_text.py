@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from seqmodels.analysis.html_page import html_page
 from seqmodels.errors import InputError
 
 if TYPE_CHECKING:
@@ -79,14 +80,8 @@ def passage(title: str, text: str, characters: Sequence[int], values: Tensor, sc
 
 def coloured_page(passages: Iterable[Passage], title: str = "Units") -> str:
     """A page with coloured passages."""
-    name = html.escape(title)
-    body = "\n".join(coloured_html(each) for each in passages)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{name}</title>\n'
-        f'<meta name="viewport" content="width=device-width">\n<style>{PAGE}{STYLE}</style>\n</head>\n<body>\n'
-        f"<h1>{name}</h1>\n<p>The colour of a letter is the value of the unit after reading it. Point at a letter "
-        f"for the value.</p>\n{body}\n</body>\n</html>\n"
-    )
+    lead = "The colour of a letter is the value of the unit after reading it. Point at a letter for the value."
+    return html_page(title, lead, STYLE, map(coloured_html, passages))
 
 
 def coloured_html(shown: Passage) -> str:
@@ -143,11 +138,3 @@ STYLE = f"""
   padding: 0 .4em; font-size: 12px; white-space: nowrap; color: rgb(var(--page)); background: rgb(var(--ink)); }}
 """
 """CSS for `coloured_html`; it affects nothing else on a page."""
-
-PAGE = f"""
-:root {{ color-scheme: light dark; {_palette(LIGHT)} }}
-@media (prefers-color-scheme: dark) {{ :root {{ {_palette(DARK)} }} }}
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
-  color: rgb(var(--ink)); background: rgb(var(--page)); }}
-"""
-"""CSS for `coloured_page`."""

@@ -9,6 +9,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from seqmodels.errors import InputError
 from seqmodels.files import read_small, write_text
@@ -52,7 +53,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def read_table(path: Path, columns: Mapping[str, type[Value]]) -> list[tuple[Value, ...]]:
+def read_table(path: Path, columns: Mapping[str, type[Value]]) -> list[tuple[Any, ...]]:
     """The complete rows of a table with known columns.
 
     Args:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from seqmodels.analysis.figures import new_figure
 from seqmodels.batch import Batch
 from seqmodels.errors import InputError
 from seqmodels.nn import Trace
@@ -96,10 +97,8 @@ def draw_gates(found: Mapping[str, Gate]) -> "Figure":
     closed and open (Karpathy, Johnson and Li 2016), on the diagonal if it is always one of both; third, a histogram of
     memory.
     """
-    from matplotlib.figure import Figure
-
     wide = 3 if any(gate.memory is not None for gate in found.values()) else 2
-    figure = Figure(figsize=(2.6 * wide, 2.1 * len(found)), layout="constrained")
+    figure = new_figure(2.6 * wide, 2.1 * len(found))
     grid = figure.subplots(len(found), wide, squeeze=False)
     for (values, saturation, *rest), (name, gate) in zip(grid, found.items(), strict=True):
         edges = torch.linspace(0, 1, BINS + 1)
@@ -123,8 +122,7 @@ def _draw_memory(axes: "Axes", memory: Tensor | None) -> None:
         axes.set_visible(False)
         return
     steps = memory.clamp(0.1, 1e6)
-    first, last = (float(end.log10()) for end in (steps.min(), steps.max()))
-    edges = torch.logspace(first - 0.05, last + 0.05, 25, dtype=torch.float64)
-    axes.hist(steps.numpy(), edges.tolist(), alpha=0.7)
+    first, last = (end.log10().item() for end in steps.aminmax())
+    axes.hist(steps.numpy(), torch.logspace(first - 0.05, last + 0.05, 25).tolist(), alpha=0.7)
     axes.set(xscale="log", ylabel="units")
     axes.set_title("memory in steps", fontsize="medium")

@@ -1,7 +1,8 @@
 """The gradient horizon: norms of `dL_t/dx_{t-k}` by distance `k` for any network, as tensors, files and figures."""
 
 import contextlib
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
@@ -9,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqmodels.analysis.csv_table import Row, append_rows, read_table
+from seqmodels.analysis.csv_table import append_rows, read_table
+from seqmodels.analysis.figures import draw_lines, new_panels, ticks
 from seqmodels.batch import IGNORE, Batch
 from seqmodels.errors import InputError
 from seqmodels.metrics import summed_nats
@@ -20,7 +22,6 @@ from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 EMBEDDINGS = {"embedding": "x", "source_embedding": "source"}
@@ -72,7 +73,7 @@ def gradient_norms(
         )
     with evaluating(task), torch.enable_grad():
         logits, leaves = _unrolled(task, batch, real) if states else _embedded(task, batch)
-        found = {name: _Norms() for name in leaves}
+        found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in leaves}  # distances and norms
         tensors = [tensor for leaf in leaves.values() for tensor in leaf.tensors]
         places, rows = real.cumsum(1) - 1, torch.arange(len(real), device=real.device)
         positions = _positions(scored, passes, generator or torch.Generator().manual_seed(0))
@@ -85,8 +86,10 @@ def gradient_norms(
                 parts = [next(gradients) for _ in leaf.tensors]
                 norms = torch.cat([part.view(len(rows), -1, part.shape[-1]) for part in parts], 1).norm(dim=-1)
                 distances = places[rows, t].unsqueeze(1) - leaf.places
-                found[name].add(norms, distances, leaf.real & there.unsqueeze(1) & (distances >= 0))
-    return {name: of_name.mean_by_distance() for name, of_name in found.items()}
+                counted = leaf.real & there.unsqueeze(1) & (distances >= 0)
+                found[name].append((distances[counted].cpu(), norms[counted].double().cpu()))
+    joined = {name: [torch.cat(part) for part in zip(*of_name, strict=True)] for name, of_name in found.items()}
+    return {name: distances.bincount(norms) / distances.bincount() for name, (distances, norms) in joined.items()}
 
 
 def gradient_horizon(norms: Tensor, fraction: float = FRACTION) -> int:
@@ -120,24 +123,6 @@ class _Leaf(NamedTuple):
     """Bool (B, S), False at padding."""
 
 
-class _Norms:
-    """Norms and their distances, of several backward passes."""
-
-    def __init__(self) -> None:
-        self.norms: list[Tensor] = []
-        self.distances: list[Tensor] = []
-
-    def add(self, norms: Tensor, distances: Tensor, counted: Tensor) -> None:
-        """Add norms (B, S) of one pass where `counted`."""
-        self.norms.append(norms[counted].double().cpu())
-        self.distances.append(distances[counted].cpu())
-
-    def mean_by_distance(self) -> Tensor:
-        """The mean norm by distance; NaN without any."""
-        distances, norms = torch.cat(self.distances), torch.cat(self.norms)
-        return distances.bincount(norms) / distances.bincount()
-
-
 def _real(mask: Tensor | None, like: Tensor) -> Tensor:
     """The mask of a batch, or all True, (B, T)."""
     return torch.ones(like.shape[:2], dtype=torch.bool, device=like.device) if mask is None else mask
@@ -162,15 +147,15 @@ def _positions(scored: Tensor, passes: int | None, generator: torch.Generator) -
 def _embedded(task: SequenceTask, batch: Batch) -> tuple[Tensor, dict[str, _Leaf]]:
     """Logits and the embedded inputs."""
     leaves: dict[str, Tensor] = {}
+
+    def detach(name: str, module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        leaves[name] = output.detach().requires_grad_()
+        return leaves[name]
+
     with contextlib.ExitStack() as stack:
-        for part, module in task.named_children():
-
-            def detach(module: nn.Module, inputs: Any, output: Tensor, name: str = EMBEDDINGS.get(part, "")) -> Tensor:
-                leaves[name] = output.detach().requires_grad_()
-                return leaves[name]
-
-            if part in EMBEDDINGS:
-                stack.callback(module.register_forward_hook(detach).remove)
+        for part, name in EMBEDDINGS.items():
+            if isinstance(module := getattr(task, part, None), nn.Module):
+                stack.callback(module.register_forward_hook(functools.partial(detach, name)).remove)
         logits, _ = task(batch)
     found = {}
     for name in [name for name in EMBEDDINGS.values() if name in leaves]:
@@ -231,12 +216,9 @@ def thinned(norms: Tensor) -> Curve:
 
 def append_horizon(path: Path, step: int, norms: Mapping[str, Tensor]) -> None:
     """Append thinned norms of `gradient_norms` at a step to a CSV table with columns step, kind, distance and norm."""
-    rows: Iterable[Row] = (
-        {"step": step, "kind": kind, "distance": int(distance), "norm": float(norm)}
-        for kind, values in norms.items()
-        for distance, norm in zip(*thinned(values), strict=True)
-    )
-    append_rows(path, rows)
+    for kind, values in norms.items():
+        points = zip(*map(Tensor.tolist, thinned(values)), strict=True)
+        append_rows(path, [dict(zip(COLUMNS, (step, kind, *point), strict=True)) for point in points])
 
 
 def read_horizon(path: Path) -> dict[int, dict[str, Curve]]:
@@ -247,7 +229,7 @@ def read_horizon(path: Path) -> dict[int, dict[str, Curve]]:
     """
     points: dict[int, dict[str, list[tuple[int, float]]]] = {}
     for step, kind, distance, norm in read_table(path, COLUMNS):
-        points.setdefault(int(step), {}).setdefault(str(kind), []).append((int(distance), float(norm)))
+        points.setdefault(step, {}).setdefault(kind, []).append((distance, norm))
     return {
         step: {kind: Curve(*(torch.tensor(part) for part in zip(*pairs, strict=True))) for kind, pairs in kinds.items()}
         for step, kinds in points.items()
@@ -260,31 +242,29 @@ def draw_horizon(steps: Mapping[int, Mapping[str, Curve]]) -> "Figure":
     Args:
         steps: curves by step and kind.
     """
+    from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure  # half a second, only where a picture is made
+    from matplotlib.colors import ListedColormap, LogNorm
 
     kinds = list(dict.fromkeys(kind for curves in steps.values() for kind in curves))
-    wide = min(len(kinds), 3)
-    high = -(-len(kinds) // wide)
-    figure = Figure(figsize=(1.4 + 2.8 * max(wide, 2), 0.8 + 2.6 * high), layout="constrained")
-    grid = figure.subplots(high, wide, sharey=True, squeeze=False).ravel()
+    figure, grid = new_panels(len(kinds), 3, (3.3, 3), sharey=True)
     ends = sorted({max(1, step) for step in steps})
-    colors = ScalarMappable(LogNorm(ends[0], ends[-1] + 1), _middle_of_viridis())
+    visible = ListedColormap(colormaps["viridis"](np.linspace(0.3, 0.85, 256)))  # on white and on black
+    colors = ScalarMappable(LogNorm(ends[0], ends[-1] + 1), visible)
     tones = dict(zip(ends, colors.to_rgba(np.array(ends)), strict=True))
-    for axes, kind in zip(grid, kinds, strict=False):
+    for axes, kind in zip(grid, kinds, strict=True):
         for step, curves in sorted(steps.items()):
             if kind in curves:
-                _line(axes, curves[kind], color=tones[max(1, step)])
-        axes.set_title(_title(kind), fontsize="medium")
+                axes.plot(*map(Tensor.numpy, curves[kind]), color=tones[max(1, step)])
+        _decay(axes)
+        layer, dot, state = kind.partition(".")
+        axes.set_title(f"{state} of layer {layer}" if dot else {"x": "inputs"}.get(kind, kind), fontsize="medium")
         axes.grid(alpha=0.3)
-    for axes in grid[len(kinds) :]:
-        axes.set_visible(False)
     figure.supxlabel("distance in positions", fontsize="medium")
     figure.supylabel("norm of the gradient", fontsize="medium")
     bar = figure.colorbar(colors, ax=figure.axes, label="step")
-    shown = ends[:: -(-len(ends) // 8)]
-    bar.set_ticks(shown, labels=[f"{step:,}" for step in shown])
+    shown, labels = ticks(steps)
+    bar.set_ticks(shown, labels=labels)
     bar.minorticks_off()
     return figure
 
@@ -296,36 +276,14 @@ def draw_horizons(curves: Mapping[str, Curve], fraction: float = FRACTION) -> "F
         curves: by the names of the models, at most twenty.
         fraction: drawn as a line.
     """
-    from matplotlib.figure import Figure  # half a second, only where a picture is made
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    for number, (name, curve) in enumerate(curves.items()):
-        relative = Curve(curve.distances, curve.norms / curve.norms[0])
-        _line(axes, relative, color=f"C{number % 10}", linestyle="--" if number >= 10 else "-", label=name)
-    axes.axhline(fraction, color="#808080", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="distance in positions", ylabel="norm of the gradient, relative to distance 0")
-    axes.grid(alpha=0.3)
-    for words in axes.legend().get_texts():
-        words.set_parse_math(False)  # a name may have any characters
+    lines = {name: (at.tolist(), (norms / norms[0]).tolist()) for name, (at, norms) in curves.items()}
+    figure = draw_lines(lines, xlabel="distance in positions", ylabel="norm of the gradient, relative to distance 0")
+    figure.axes[0].axhline(fraction, color="#808080", linewidth=0.8, linestyle=":")
+    _decay(figure.axes[0])
     return figure
 
 
-def _title(kind: str) -> str:
-    layer, dot, state = kind.partition(".")
-    return f"{state} of layer {layer}" if dot else {"x": "inputs"}.get(kind, kind)
-
-
-def _line(axes: "Axes", curve: Curve, **style: Any) -> None:
-    """A curve with a logarithmic norm, where an exponential decay is a straight line."""
+def _decay(axes: "Axes") -> None:
+    """Make norms logarithmic, so that an exponential decay is a straight line."""
     axes.set_yscale("log", nonpositive="mask")
     axes.minorticks_off()  # they take half of the time and show nothing
-    axes.plot(curve.distances.numpy(), curve.norms.numpy(), **style)
-
-
-def _middle_of_viridis() -> "Colormap":
-    """Colours that are visible on white and on black."""
-    from matplotlib import colormaps
-    from matplotlib.colors import ListedColormap
-
-    return ListedColormap(colormaps["viridis"]([0.3 + 0.55 * place / 255 for place in range(256)]))

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 from seqmodels.analysis.csv_table import read_rows
+from seqmodels.analysis.figures import draw_lines
 from seqmodels.errors import InputError
 
 
@@ -22,17 +23,10 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
 
 
-def best_figures(path: Path) -> dict[str, float]:
-    """The figures of the validation with the lowest nats per token; empty without any validation."""
-    return best_of(read_metrics(path)) if path.exists() else {}
-
-
 def best_of(rows: list[dict[str, float]]) -> dict[str, float]:
-    """The best figures of rows of a `metrics.csv`."""
-    rows = [row for row in rows if math.isfinite(row.get("val/nats_per_token", math.nan))]
-    if not rows:
-        return {}
-    best = min(rows, key=lambda row: row["val/nats_per_token"])
+    """The figures of the validation with the lowest nats per token among rows of a `metrics.csv`; empty if none."""
+    validated = [row for row in rows if "val/nats_per_token" in row]
+    best = min(validated, key=lambda row: row["val/nats_per_token"], default={})
     return {key: value for key, value in best.items() if key.startswith("val/")}
 
 
@@ -42,21 +36,13 @@ def draw_curves(folder: Path) -> Path | None:
     rows = read_metrics(path) if path.exists() else []
     if not any("train/nats_per_token" in row or "val/nats_per_token" in row for row in rows):
         return None
-    from matplotlib.figure import Figure  # half a second, only where a picture is made
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    for key, label, color, marker in (
-        ("train/nats_per_token", "training", "#9db4c8", ""),
-        ("val/nats_per_token", "validation", "#b3401f", "o"),
-    ):
-        points = [(row["train/tokens"] / 1e6, row[key]) for row in rows if key in row]
-        if points:
-            axes.plot(*zip(*points, strict=True), label=label, color=color, marker=marker, markersize=4)
-    best = best_figures(path)
-    title = f", best {best['val/nats_per_token']:.3f}" if best else ""
-    axes.set(xlabel="million tokens", ylabel="nats per token", title=f"{folder.name}{title}")
-    axes.grid(alpha=0.3)
-    axes.legend()
+    lines = {}
+    for label, key in (("training", "train/nats_per_token"), ("validation", "val/nats_per_token")):
+        found = [row for row in rows if key in row]
+        lines[label] = [row["train/tokens"] / 1e6 for row in found], [row[key] for row in found]
+    best = best_of(rows)
+    title = folder.name + (f", best {best['val/nats_per_token']:.3f}" if best else "")
+    colors = {"training": "#9db4c8", "validation": "#b3401f"}
+    figure = draw_lines(lines, ["validation"], colors, xlabel="million tokens", ylabel="nats per token", title=title)
     figure.savefig(folder / "curves.png", dpi=150)
     return folder / "curves.png"

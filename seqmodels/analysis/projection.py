@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seqmodels.analysis.attention import FONTS
+from seqmodels.analysis.figures import fonts
 from seqmodels.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 Method = Literal["pca", "tsne"]
 GREY, BLUE, RED = "0.5", "#4a90d9", "#d9664a"
 """Colours that are visible on white and on black."""
-LETTER = 0.62, 1.3
-"""Approximate width and height of a letter, relative to the font size."""
+SIZE = 9.0
+LETTER = 0.62 * SIZE, 1.3 * SIZE
+"""Font size, and approximate width and height of a letter, in points."""
 
 
 def map_of(vectors: Tensor, method: Method = "pca", seed: int = 0) -> Tensor:
@@ -41,25 +42,20 @@ def map_of(vectors: Tensor, method: Method = "pca", seed: int = 0) -> Tensor:
     least = 5 if method == "tsne" else 3
     if vectors.ndim != 2 or len(vectors) < least or vectors.shape[1] < 2:
         raise InputError(f"vectors {tuple(vectors.shape)} were given; a map by {method} needs at least {least} of them")
-    if method == "tsne":
-        return _tsne(vectors, seed)
-    if method != "pca":
+    if method not in ("pca", "tsne"):
         raise InputError(f"the method {method!r} is not known; choose pca or tsne")
-    centred = vectors.detach().double().cpu()
-    centred = centred - centred.mean(0)
+    vectors = vectors.detach().double().cpu()
+    if method == "tsne":
+        try:
+            from sklearn.manifold import TSNE
+        except ImportError as error:
+            raise InputError("t-SNE needs scikit-learn; pip install 'seqmodels[maps]', or take pca") from error
+        tsne = TSNE(perplexity=min(30.0, (len(vectors) - 1) / 3), init="pca", random_state=seed)
+        return torch.from_numpy(tsne.fit_transform(F.normalize(vectors, dim=1).numpy())).double()
+    centred = vectors - vectors.mean(0)
     axes: Tensor = torch.linalg.svd(centred, full_matrices=False)[2][:2]
     largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
     return centred @ (axes * largest.sign()).T
-
-
-def _tsne(vectors: Tensor, seed: int) -> Tensor:
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError as error:
-        raise InputError("t-SNE needs scikit-learn; pip install 'seqmodels[maps]', or take pca") from error
-    scaled = F.normalize(vectors.detach().double().cpu(), dim=1).numpy()
-    perplexity = min(30.0, (len(vectors) - 1) / 3)
-    return torch.from_numpy(TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(scaled)).double()
 
 
 def draw_map(
@@ -93,8 +89,8 @@ def draw_map(
     figure.patch.set_alpha(0)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    spots = [(x, y) for x, y in points.tolist()]
-    axes.scatter(*zip(*spots, strict=True), s=8, color=BLUE, linewidths=0)  # type: ignore[misc]
+    spots = points.tolist()
+    axes.scatter(points[:, 0].numpy(), points[:, 1].numpy(), s=8, color=BLUE, linewidths=0)
     for first, second in arrows:
         axes.annotate(
             "", spots[places[second]], spots[places[first]],
@@ -102,32 +98,24 @@ def draw_map(
         )  # fmt: skip
     axes.margins(0.1, 0.05)
     axes.autoscale_view()  # fixes the positions that are used next
-    size = 9.0
     order = list(dict.fromkeys([*(places[word] for pair in arrows for word in pair), *range(len(words))]))
     at = torch.from_numpy(axes.transData.transform(points.numpy())) * 72 / figure.dpi
-    for place in _with_room(at, words, order, size):
+    for place in _with_room(at, words, order):
         axes.annotate(
             words[place].replace("\n", "⏎"), spots[place], (3, 3), textcoords="offset points",
-            fontsize=size, color=GREY, fontfamily=_fonts(), parse_math=False,
+            fontsize=SIZE, color=GREY, fontfamily=fonts(), parse_math=False,
         )  # fmt: skip
     return figure
 
 
-def _with_room(at: Tensor, words: Sequence[str], order: list[int], size: float) -> list[int]:
+def _with_room(at: Tensor, words: Sequence[str], order: list[int]) -> list[int]:
     """The words whose labels overlap no earlier one; `at` is in points (N, 2)."""
-    width = torch.tensor([LETTER[0] * size * len(word) for word in words], dtype=at.dtype)
+    width = torch.tensor([LETTER[0] * len(word) for word in words], dtype=at.dtype)
     shown: list[int] = []
     for place in order:
         others = torch.tensor(shown, dtype=torch.int64)
         gap = at[others] - at[place]
         beside = (gap[:, 0] > width[place]) | (gap[:, 0] < -width[others])
-        if bool((beside | (gap[:, 1].abs() > LETTER[1] * size)).all()):
+        if bool((beside | (gap[:, 1].abs() > LETTER[1])).all()):
             shown.append(place)
     return shown
-
-
-def _fonts() -> list[str]:
-    from matplotlib.font_manager import get_font_names
-
-    installed = set(get_font_names())
-    return [font for font in FONTS if font in installed]

@@ -4,7 +4,7 @@ In a linear network, a gradient k steps back is multiplied by the k-th power of 
 1.1, by 13,780 after a hundred steps, and with 0.9 by 0.0000265.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import singledispatch
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqmodels.analysis.csv_table import Row, append_rows, read_table
+from seqmodels.analysis.csv_table import append_rows, read_table
+from seqmodels.analysis.figures import draw_lines, new_panels, ticks
 from seqmodels.errors import InputError
 from seqmodels.nn import Attentive, Backbone, Bidirectional, Cell, FusedCell, Hybrid, RecurrentStack
 from seqmodels.nn.hybrid import RecurrentMixer
@@ -20,7 +21,6 @@ from seqmodels.nn.multiplicative import MultiplicativeCell
 from seqmodels.tasks import SequenceTask
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMNS = {"step": int, "map": str, "radius": float, "norm": float}
@@ -157,10 +157,8 @@ def spectra(task: SequenceTask | Backbone) -> dict[str, Spectrum]:
 
 def append_radii(path: Path, step: int, found: Mapping[str, Spectrum]) -> None:
     """Append spectral radii and norms at a step to a CSV table with columns step, map, radius and norm."""
-    rows: Iterable[Row] = (
-        {"step": step, "map": name, "radius": one.radius, "norm": one.norm} for name, one in found.items()
-    )
-    append_rows(path, rows)
+    radii = [(name, of_map.radius, of_map.norm) for name, of_map in found.items()]
+    append_rows(path, [dict(zip(COLUMNS, (step, *row), strict=True)) for row in radii])
 
 
 def read_radii(path: Path) -> dict[str, list[Radius]]:
@@ -171,52 +169,32 @@ def read_radii(path: Path) -> dict[str, list[Radius]]:
     """
     found: dict[str, list[Radius]] = {}
     for step, name, radius, norm in read_table(path, COLUMNS):
-        found.setdefault(str(name), []).append(Radius(int(step), float(radius), float(norm)))
+        found.setdefault(name, []).append(Radius(step, radius, norm))
     return found
 
 
 def draw_spectra(found: Mapping[str, Spectrum]) -> "Figure":
     """Eigenvalues in the complex plane around the unit circle, a panel for each matrix."""
-    from matplotlib.figure import Figure  # half a second, only where a picture is made
+    from matplotlib.patches import Circle
 
-    wide = min(len(found), 4)
-    high = -(-len(found) // wide)
     every = torch.cat([of_map.eigenvalues for of_map in found.values()] + [torch.tensor([1 + 1j, -1 - 1j])])
     across, upwards = (float(part.max() - part.min()) for part in (every.real, every.imag))
-    figure = Figure(figsize=(2.5 * max(wide, 2), (0.5 + 2.2 * upwards / across) * high), layout="constrained")
-    grid = figure.subplots(high, wide, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, (name, of_map) in zip(grid, found.items(), strict=False):
-        _circle(axes)
+    figure, grid = new_panels(len(found), 4, (2.5, 0.5 + 2.2 * upwards / across), sharex=True, sharey=True)
+    for axes, (name, of_map) in zip(grid, found.items(), strict=True):
+        axes.add_patch(Circle((0, 0), 1, fill=False, color="#808080", linewidth=0.8, linestyle=":"))
         axes.scatter(of_map.eigenvalues.real.numpy(), of_map.eigenvalues.imag.numpy(), s=4, linewidths=0, alpha=0.7)
         axes.set_title(f"{name}, radius {of_map.radius:.3g}", fontsize="medium")
         axes.set_aspect("equal")
         axes.grid(alpha=0.3)
-    for axes in grid[len(found) :]:
-        axes.set_visible(False)
     return figure
 
 
 def draw_radii(found: Mapping[str, list[Radius]]) -> "Figure":
     """Spectral radius of each matrix over the steps of training."""
-    from matplotlib.figure import Figure  # half a second, only where a picture is made
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    for number, (name, radii) in enumerate(found.items()):
-        marker = "osD^vP*X"[number // 10 % 8]
-        axes.plot([at.step for at in radii], [at.radius for at in radii], marker=marker, markersize=4, label=name)
+    lines = {name: ([at.step for at in radii], [at.radius for at in radii]) for name, radii in found.items()}
+    figure = draw_lines(lines, markers=lines, xlabel="step", ylabel="spectral radius", xscale="log")
+    axes = figure.axes[0]
     axes.axhline(1, color="#808080", linewidth=0.8, linestyle=":")
-    axes.set(xlabel="step", ylabel="spectral radius", xscale="log")
-    steps = sorted({max(1, at.step) for radii in found.values() for at in radii})
-    shown = steps[:: -(-len(steps) // 8)]
-    axes.set_xticks(shown, [f"{step:,}" for step in shown])
+    axes.set_xticks(*ticks([at.step for radii in found.values() for at in radii]))
     axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), ncols=-(-len(found) // 16))
     return figure
-
-
-def _circle(axes: "Axes") -> None:
-    from matplotlib.patches import Circle
-
-    axes.add_patch(Circle((0, 0), 1, fill=False, color="#808080", linewidth=0.8, linestyle=":"))

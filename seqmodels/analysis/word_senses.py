@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from seqmodels.analysis.figures import new_figure
 from seqmodels.batch import BOS, IGNORE, Batch
 from seqmodels.errors import InputError
 from seqmodels.nn.dropout import evaluating
@@ -175,18 +176,15 @@ def compare_senses(
 
 def draw_senses(found: Senses) -> "Figure":
     """The cosines of all pairs as a picture, with lines between the senses."""
-    from matplotlib.figure import Figure
-
     count = len(found.senses)
-    figure = Figure(figsize=(5.5 + 0.28 * count, 1.5 + 0.28 * count), dpi=120, layout="constrained")
+    figure = new_figure(5.5 + 0.28 * count, 1.5 + 0.28 * count)
     figure.patch.set_alpha(0)
     axes = figure.subplots()
     image = axes.imshow(found.cosines.numpy(), cmap="viridis", vmax=1, aspect="auto")
     axes.tick_params(colors="0.5")
     axes.spines[:].set_visible(False)
-    labels = [
-        f"{sense}: {_around(text, found.word)}" for sense, text in zip(found.senses, found.sentences, strict=True)
-    ]
+    pairs = zip(found.senses, found.sentences, strict=True)
+    labels = [f"{sense}: {_around(text, found.word)}" for sense, text in pairs]
     axes.set_yticks(range(count), labels, fontsize=8, color="0.5", parse_math=False)
     axes.set_xticks([])
     for place in range(1, count):

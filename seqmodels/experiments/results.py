@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import lightning.pytorch as pl
 from lightning import seed_everything
 
+from seqmodels.analysis.figures import draw_lines
 from seqmodels.environment import quiet
 from seqmodels.errors import InputError
 from seqmodels.experiments.data import MemoryDataModule
@@ -219,25 +220,16 @@ def draw_success(results: Results, lengths: list[int], title: str, path: Path) -
         title: title of the plot.
         path: file of the picture.
     """
-    from matplotlib.figure import Figure  # takes half a second to import
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    methods = _methods(results)
+    lines, methods = {}, _methods(results)
     for index, method in enumerate(methods):
         shift = 0.02 * (index - (len(methods) - 1) / 2)  # lines would hide each other
-        by_length = [(number, _solved(results, method, length)) for number, length in enumerate(lengths)]
-        points = [
-            (number + shift, sum(step is not None for step in solved) / len(solved) + shift / 2)
-            for number, solved in by_length
-            if solved
-        ]
-        if points:
-            axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=method)
-    axes.set_xticks(range(len(lengths)), [str(length) for length in lengths])
-    axes.set(xlabel="length", ylabel="fraction of seeds that solved it", title=title, ylim=(-0.08, 1.08))
-    axes.grid(alpha=0.3)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        by_length = ((number, _solved(results, method, length)) for number, length in enumerate(lengths))
+        known = [(number, solved) for number, solved in by_length if solved]
+        fractions = [sum(step is not None for step in solved) / len(solved) + shift / 2 for _, solved in known]
+        lines[method] = [number + shift for number, _ in known], fractions
+    figure = draw_lines(lines, markers=lines, xlabel="length", ylabel="fraction of seeds that solved it", title=title)
+    figure.axes[0].set_ylim(-0.08, 1.08)
+    figure.axes[0].set_xticks(range(len(lengths)), list(map(str, lengths)))
     figure.savefig(path, dpi=150)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from markupsafe import Markup
 from torch import Tensor
 
+from seqmodels.analysis.figures import draw_lines
 from seqmodels.errors import InputError
 from seqmodels.report import training
-from seqmodels.report.figures import draw_lines, inline
+from seqmodels.report.figures import inline
 from seqmodels.report.page import NONE, Log, Part, Section, duration, macro, number, short, silent, write_page
 from seqmodels.report.recurrence import HORIZON, held_out_norms, horizon_body
 from seqmodels.report.run import DataCache, Run, open_run
@@ -101,7 +102,8 @@ def compared_curves(runs: Runs) -> Section:
     curves = {run.name: training.curve(run.metrics, name) for run in runs}
     if not any(x for x, _ in curves.values()):
         raise InputError("none of these runs was validated")
-    drawing = draw_lines(curves, "million tokens", f"{name[4:].replace('_', ' ')}, validation", markers=curves)
+    label = f"{name[4:].replace('_', ' ')}, validation"
+    drawing = draw_lines(curves, markers=curves, xlabel="million tokens", ylabel=label)
     ends = "; ".join(f"{label}, finally {y[-1]:.3f}" for label, (_, y) in curves.items() if y)
     lead = "Validation over the tokens trained on; lower is better."
     return Section("curves", "Learning curves", lead, inline(drawing, f"Validation of {ends}", "compared-curves"))

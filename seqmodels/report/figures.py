@@ -8,7 +8,6 @@ import colorsys
 import io
 import re
 import warnings
-from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,41 +30,6 @@ MAX_POINTS, DOTS_PER_INCH = 1500, 160
 """Scatter plots with more points become images."""
 GREY = 0.12
 """Saturation below which a colour is a grey."""
-STYLES = ("-", "--", ":")
-"""Of lines, ten colours each."""
-
-
-def new_figure(width: float = 6.6, height: float = 3.3) -> "Figure":
-    """An empty figure, in inches."""
-    from matplotlib.figure import Figure  # takes half a second to import
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def draw_lines(
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    xlabel: str,
-    ylabel: str,
-    markers: Collection[str],
-    colors: Mapping[str, str] | None = None,
-) -> "Figure":
-    """A figure with lines by name, some of them with markers.
-
-    Colors are given by name, or follow the order of the lines, so that a run has one colour in all figures of a page.
-    """
-    figure = new_figure(6.6, 3.4)
-    axes = figure.subplots()
-    for place, (name, (x, y)) in enumerate(lines.items()):
-        if len(x):
-            axes.plot(
-                x, y, STYLES[place // 10 % len(STYLES)], color=colors[name] if colors else f"C{place % 10}", label=name,
-                marker="o" if name in markers else "", markersize=3.5, linewidth=1.6,
-            )  # fmt: skip
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.grid(alpha=0.25)
-    for label in axes.legend(frameon=False, fontsize="small").get_texts():
-        label.set_parse_math(False)  # a name may have any characters
-    return figure
 
 
 def inline(figure: "Figure", label: str, key: str) -> Markup:

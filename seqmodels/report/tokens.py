@@ -7,13 +7,14 @@ import torch
 from markupsafe import Markup
 from torch import Tensor
 
-from seqmodels.analysis.attention import AlignmentMap, alignment, attention_figure, attention_table
+from seqmodels.analysis.attention import AlignmentMap, alignment, attention_figure, attention_table, pieces, visible
+from seqmodels.analysis.figures import new_figure
 from seqmodels.analysis.projection import draw_map, map_of
 from seqmodels.batch import BOS, EOS, Batch
-from seqmodels.data import TextDataModule, Tokenizer
+from seqmodels.data import TextDataModule
 from seqmodels.errors import InputError
 from seqmodels.interop.word_vectors.vectors import WordVectors
-from seqmodels.report.figures import HEAT, inline, new_figure
+from seqmodels.report.figures import HEAT, inline
 from seqmodels.report.page import Section, evenly_spaced, macro
 from seqmodels.report.run import Run
 from seqmodels.tasks import LanguageModel, Translator
@@ -60,24 +61,13 @@ def attention_section(run: Run) -> Section:
     return Section("attention", "Attention", lead, body)
 
 
-def visible(token: str) -> str:
-    """A token with symbols for space, newline and tab."""
-    return token.replace(" ", "·").replace("\n", "⏎").replace("\t", "→")
-
-
-def _pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
-    """The text of each token."""
-    special = {BOS: "⊢", EOS: "⏎"}
-    return [special.get(i) or tokenizer.token_bytes[i].decode("utf-8", errors="replace") for i in ids]
-
-
 @torch.inference_mode()
 def _of_language_model(run: Run) -> list[AttentionMap]:
     model = run.language_model
     ids = run.token_ids(min(MAX_TOKENS, model.backbone.max_length or MAX_TOKENS))
     inputs = torch.tensor([ids])
     _, _, trace = model.traced(Batch(inputs, inputs))
-    texts = _pieces(model.tokenizer, ids)
+    texts = pieces(model.tokenizer, ids)
     return [AttentionMap(f"layer {name}", texts, texts, found[0].float()) for name, found in trace.attention.items()]
 
 
@@ -86,7 +76,7 @@ def _of_translator(task: Translator, source: str, target: str) -> list[Attention
     most = min(MAX_TOKENS, task.max_length or MAX_TOKENS)
     source_ids = [*task.source_tokenizer.encode(source)[: most - 1], EOS]
     target_ids = [BOS, *task.tokenizer.encode(target)][:most]
-    sources, targets = _pieces(task.source_tokenizer, source_ids), _pieces(task.tokenizer, target_ids)
+    sources, targets = pieces(task.source_tokenizer, source_ids), pieces(task.tokenizer, target_ids)
     x = torch.tensor([source_ids])
     _, _, encoder = task.encoder.traced(task.source_embedding(x.flip(1) if task.reverse else x))
     _, _, decoder = task.decoder.traced(task.embedding(torch.tensor([target_ids])), memory=task.encode(x))

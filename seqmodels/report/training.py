@@ -7,9 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from seqmodels.analysis.figures import draw_lines, new_figure
 from seqmodels.analysis.learning_curves import best_of
 from seqmodels.errors import InputError
-from seqmodels.report.figures import draw_lines, inline, new_figure
+from seqmodels.report.figures import inline
 from seqmodels.report.page import NONE, Section, duration, evenly_spaced, macro, number, short
 from seqmodels.report.run import Run
 
@@ -119,7 +120,7 @@ def curves_section(run: Run) -> Section:
     if not curves:
         raise InputError(run.missing.get("metrics.csv", "nothing was logged, so there is no curve to draw"))
     colors = {"training": "C7", "validation": "C1"}
-    drawing = draw_lines(curves, "million tokens", "nats per token", markers=["validation"], colors=colors)
+    drawing = draw_lines(curves, ["validation"], colors, xlabel="million tokens", ylabel="nats per token")
     ends = ", ".join(f"{label} from {y[0]:.3f} to {y[-1]:.3f}" for label, (_, y) in curves.items())
     body = inline(drawing, f"Nats per token over training tokens: {ends}", "curves-loss")
     others = [_small_curve(run, *other) for other in OTHER_CURVES if len(curve(run.metrics, other[0])[0]) > 1]

@@ -25,6 +25,7 @@ from seqmodels.analysis.coloured_text import (
     mixed,
     passage,
 )
+from seqmodels.analysis.html_page import POLICY
 from seqmodels.analysis.unit_probes import auc, halves, midranks, r_squared, rank, typical
 from seqmodels.cli.main import main
 from seqmodels.cli.neurons import neurons
@@ -162,7 +163,8 @@ def test_a_page_is_safe_and_whole() -> None:
     shown = passage("a <b> & c", text, range(len(text)), torch.linspace(-1, 1, len(text)))
     page = coloured_page([shown], "units <of> it")
     assert "<script" not in page
-    assert "http" not in page
+    assert "://" not in page
+    assert POLICY in page
     assert "<h1>units &lt;of&gt; it</h1>" in page
     assert "a &lt;b&gt; &amp; c" in page
     body = re.search(r"<pre>(.*)</pre>", coloured_html(shown), re.DOTALL)

@@ -28,6 +28,7 @@ from seqmodels import (
     fit,
     load,
 )
+from seqmodels.analysis.figures import draw_lines, new_figure
 from seqmodels.batch import Batch
 from seqmodels.cli.main import main
 from seqmodels.cli.report import report as report_command
@@ -35,7 +36,7 @@ from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
 from seqmodels.report import compare, report
 from seqmodels.report.comparison import distinct_names
-from seqmodels.report.figures import draw_lines, inline, new_figure
+from seqmodels.report.figures import inline
 from seqmodels.report.page import build, evenly_spaced, macro, number
 from seqmodels.report.recurrence import nearest, reach
 from seqmodels.report.run import open_run
@@ -381,7 +382,7 @@ def test_figures_take_the_colours_of_the_page() -> None:
 def test_names_in_figures_stay_as_they_are() -> None:
     """Neither a formula, nor a style, nor the name of an element."""
     strange = ['prompt font-family: x "y', "font: 3px z; #ff7f0e;", ' id="b"', r"$\foo$"]
-    figure = draw_lines({name: ([0, 1], [0, place]) for place, name in enumerate(strange)}, "x", "y", ())
+    figure = draw_lines({name: ([0, 1], [0, place]) for place, name in enumerate(strange)})
     page = inline(figure, "lines", "here").partition(">")[2].rpartition("</figure>")[0]
     drawing = ElementTree.fromstring(page)
     written = {"".join(element.itertext()).strip() for element in drawing.iter() if element.tag.endswith("text")}

@@ -1,0 +1,81 @@
+"""Figures of matplotlib: line charts, grids of panels, and fonts for any script."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FONTS = "DejaVu Sans", "Noto Sans CJK JP", "Noto Sans", "Hiragino Sans", "Yu Gothic", "Microsoft YaHei"
+"""Fonts for glyphs, in this order, if installed; matplotlib brings the first."""
+STYLES, MARKERS = ("-", "--", ":"), "osD^vP*X"
+"""Line styles and markers, ten colours each."""
+MAX_INSIDE, LEGEND_ROWS = 5, 16
+"""Most lines whose legend is inside the axes, and rows of a legend beside them."""
+
+
+def new_figure(width: float = 7, height: float = 4) -> "Figure":
+    """An empty figure, in inches."""
+    from matplotlib.figure import Figure  # half a second, only where a picture is made
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def new_panels(count: int, columns: int, size: tuple[float, float], **options: Any) -> tuple["Figure", list["Axes"]]:
+    """A figure of at most so many panels in a row, each of a size in inches, and its panels; `options` of subplots."""
+    wide = min(count, columns)
+    high = -(-count // wide)
+    figure = new_figure(size[0] * max(wide, 2), size[1] * high)
+    grid = figure.subplots(high, wide, squeeze=False, **options).ravel().tolist()
+    for axes in grid[count:]:
+        axes.set_visible(False)
+    return figure, grid[:count]
+
+
+def draw_lines(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    markers: Collection[str] = (),
+    colors: Mapping[str, str] | None = None,
+    **properties: Any,
+) -> "Figure":
+    """A line chart.
+
+    Args:
+        lines: x and y values by name; a line without values is left out.
+        markers: names of the lines with markers.
+        colors: by name; by default in the order of the lines, so that a run has one colour in all figures of a page.
+        properties: of the axes, such as xlabel.
+    """
+    figure = new_figure()
+    axes = figure.subplots()
+    for place, (name, (x, y)) in enumerate(lines.items()):
+        if len(x):
+            style, marker = STYLES[place // 10 % len(STYLES)], MARKERS[place // 10 % len(MARKERS)]
+            axes.plot(
+                x, y, style, marker=marker if name in markers else "", markersize=3.5, linewidth=1.6, label=name,
+                color=colors[name] if colors else f"C{place % 10}",
+            )  # fmt: skip
+    axes.set(**properties)
+    axes.grid(alpha=0.25)
+    beside: dict[str, Any] = {"loc": "outside right center", "ncols": -(-len(lines) // LEGEND_ROWS)}
+    few = len(lines) <= MAX_INSIDE
+    legend = axes.legend(frameon=False, fontsize="small") if few else figure.legend(fontsize="small", **beside)
+    for label in legend.get_texts():
+        label.set_parse_math(False)  # a name may have any characters
+    return figure
+
+
+def ticks(steps: Iterable[int]) -> tuple[list[int], list[str]]:
+    """At most eight of some steps, for a logarithmic axis, and their labels."""
+    known = sorted({max(1, step) for step in steps})
+    shown = known[:: -(-len(known) // 8)]
+    return shown, [f"{step:,}" for step in shown]
+
+
+def fonts() -> list[str]:
+    """The fonts of `FONTS` that are installed."""
+    from matplotlib.font_manager import get_font_names
+
+    installed = set(get_font_names())
+    return [font for font in FONTS if font in installed]
