@@ -50,24 +50,12 @@ def labels(texts: Sequence[str], known: Mapping[str, Label] | None = None) -> di
     Raises:
         InputError: a function does not give a bool or number for each character.
     """
-    functions = labels_of(texts) if known is None else known
-    return {name: labelled(name, label, texts) for name, label in functions.items()}
-
-
-def labelled(name: str, label: Label, texts: Sequence[str]) -> Labels:
-    """A label of texts.
-
-    Args:
-        name: of the label, for errors.
-        label: the function.
-        texts: whole documents.
-
-    Raises:
-        InputError: the function does not give a bool or number for each character.
-    """
-    rows = [_values(name, label, text) for text in texts]
-    binary = all(set(map(type, row)) == {bool} or all(type(v) is bool or math.isnan(v) for v in row) for row in rows)
-    return Labels([torch.tensor(row, dtype=torch.float32) for row in rows], binary)
+    found = {}
+    for name, label in (labels_of(texts) if known is None else known).items():
+        rows = [_values(name, label, text) for text in texts]
+        binary = all(type(value) is bool or math.isnan(value) for row in rows for value in row)
+        found[name] = Labels([torch.tensor(row, dtype=torch.float32) for row in rows], binary)
+    return found
 
 
 def _values(name: str, label: Label, text: str) -> list[float | bool]:
@@ -153,16 +141,5 @@ PROSE: dict[str, Label] = {
 }
 """Labels of any text."""
 
-SOURCE: dict[str, Label] = {
-    "quotation": python_labels.quotation,
-    "single-quoted": python_labels.single_quoted,
-    "double-quoted": python_labels.double_quoted,
-    "triple-quoted": python_labels.triple_quoted,
-    "comment": python_labels.comment,
-    "comment-or-string": python_labels.comment_or_string,
-    "brackets": python_labels.brackets,
-    "indentation": python_labels.indentation,
-    "position": position,
-    "boundary": boundary,
-}
+SOURCE: dict[str, Label] = {**python_labels.LABELS, "position": position, "boundary": boundary}
 """Labels of Python source code, by its tokenizer."""

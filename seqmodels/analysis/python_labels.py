@@ -10,10 +10,11 @@ import io
 import itertools
 import tokenize
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 OPENING, CLOSING = "([{", ")]}"
+MARKS = "'", '"', "'''", '"""'
 STARTS = tuple(getattr(tokenize, name) for name in ("FSTRING_START", "TSTRING_START") if hasattr(tokenize, name))
 ENDS = tuple(getattr(tokenize, name) for name in ("FSTRING_END", "TSTRING_END") if hasattr(tokenize, name))
 """Tokens of f-strings since Python 3.12; before, an f-string is one token."""
@@ -35,47 +36,30 @@ def is_python(texts: Sequence[str]) -> bool:
     return 2 * sum(len(text) for text in texts if _parses(text)) > sum(map(len, texts))
 
 
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Without warnings of Python about the text, such as invalid escapes."""
-    with warnings.catch_warnings():
-        for kind in (SyntaxWarning, DeprecationWarning):
-            warnings.simplefilter("ignore", kind)
-        yield
-
-
 def _parses(text: str) -> bool:
-    with _without_warnings():
+    with warnings.catch_warnings(action="ignore"):  # such as those of invalid escapes
         try:
             return bool(ast.parse(text).body)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return False
 
 
-def quotation(text: str) -> list[float | bool]:
-    """Inside a string, docstring or f-string: from its opening marks to before its last closing mark."""
+def inside(text: str, marks: Sequence[str] = MARKS, comments: bool = False) -> list[float | bool]:
+    """Inside strings, docstrings and f-strings: from the last opening mark to before the last closing one.
+
+    Args:
+        text: source code.
+        marks: of the strings that count.
+        comments: also inside comments, from # to before the end of the line.
+    """
     tokens = _tokens(text)
-    return _inside(text, tokens, [(first, behind) for _, first, behind in _strings(tokens)])
-
-
-def single_quoted(text: str) -> list[float | bool]:
-    """Inside a single-quoted string."""
-    return _quoted(text, "'")
-
-
-def double_quoted(text: str) -> list[float | bool]:
-    """Inside a double-quoted string."""
-    return _quoted(text, '"')
-
-
-def triple_quoted(text: str) -> list[float | bool]:
-    """Inside a triple-quoted string, such as a docstring."""
-    return _quoted(text, "'''", '"""')
-
-
-def _quoted(text: str, *marks: str) -> list[float | bool]:
-    tokens = _tokens(text)
-    return _inside(text, tokens, [(first, behind) for mark, first, behind in _strings(tokens) if mark in marks])
+    end = _end(text, tokens)
+    found: list[float | bool] = [False] * end + [float("nan")] * (len(text) - end)
+    spans = [(first, behind) for mark, first, behind in _strings(tokens) if mark in marks]
+    spans += [(token.first, token.behind) for token in tokens if comments and token.kind == tokenize.COMMENT]
+    for first, behind in spans:
+        found[first:behind] = [True] * (behind - first)
+    return found
 
 
 def _strings(tokens: list[Token]) -> list[tuple[str, int, int]]:
@@ -97,23 +81,6 @@ def _strings(tokens: list[Token]) -> list[tuple[str, int, int]]:
             marks = opening[:3] if opening[:3] in ("'''", '"""') else opening[0]
             found.append((marks, first + prefix + len(marks) - 1, behind - 1))
     return found
-
-
-def comment(text: str) -> list[float | bool]:
-    """Inside a comment: from its # to before the end of the line."""
-    tokens = _tokens(text)
-    return _inside(text, tokens, _comments(tokens))
-
-
-def comment_or_string(text: str) -> list[float | bool]:
-    """Inside a comment or a string."""
-    tokens = _tokens(text)
-    strings = [(first, behind) for _, first, behind in _strings(tokens)]
-    return _inside(text, tokens, _comments(tokens) + strings)
-
-
-def _comments(tokens: list[Token]) -> list[tuple[int, int]]:
-    return [(token.first, token.behind) for token in tokens if token.kind == tokenize.COMMENT]
 
 
 def brackets(text: str) -> list[float]:
@@ -141,14 +108,6 @@ def indentation(text: str) -> list[float]:
     return found
 
 
-def _inside(text: str, tokens: list[Token], spans: list[tuple[int, int]]) -> list[float | bool]:
-    end = _end(text, tokens)
-    found: list[float | bool] = [False] * end + [float("nan")] * (len(text) - end)
-    for first, behind in spans:
-        found[first:behind] = [True] * (behind - first)
-    return found
-
-
 def _end(text: str, tokens: list[Token]) -> int:
     """The number of characters that are valid Python."""
     return len(text) if tokens and tokens[-1].kind == tokenize.ENDMARKER else tokens[-1].behind if tokens else 0
@@ -157,21 +116,25 @@ def _end(text: str, tokens: list[Token]) -> int:
 @functools.lru_cache(16)  # shared by all labels
 def _tokens(text: str) -> list[Token]:
     """The tokens of a text up to the first error."""
+    starts = [0, *itertools.accumulate(len(line) for line in io.StringIO(text, newline="\n"))]
+    starts += [len(text)] * 2  # the tokenizer adds a missing last newline
     found = list[Token]()
-    with _without_warnings():
-        try:
-            for token in _positioned(text):
-                if token.kind == tokenize.ERRORTOKEN and token.string.strip(" "):
-                    break
-                found.append(token)
-        except (tokenize.TokenError, SyntaxError):
-            pass  # tokens before the error are kept
+    with warnings.catch_warnings(action="ignore"), contextlib.suppress(tokenize.TokenError, SyntaxError):
+        for token in tokenize.generate_tokens(io.StringIO(text, newline="\n").readline):
+            if token.type == tokenize.ERRORTOKEN and token.string.strip(" "):
+                break
+            first, behind = (min(starts[line - 1] + column, len(text)) for line, column in (token.start, token.end))
+            found.append(Token(token.type, token.string, first, behind))
     return found
 
 
-def _positioned(text: str) -> Iterator[Token]:
-    starts = [0, *itertools.accumulate(len(line) for line in io.StringIO(text, newline="\n"))]
-    starts += [len(text)] * 2  # the tokenizer adds a missing last newline
-    for token in tokenize.generate_tokens(io.StringIO(text, newline="\n").readline):
-        first, behind = (min(starts[line - 1] + column, len(text)) for line, column in (token.start, token.end))
-        yield Token(token.type, token.string, first, behind)
+LABELS: dict[str, Callable[[str], Sequence[float | bool]]] = {
+    "quotation": inside,
+    "single-quoted": functools.partial(inside, marks=("'",)),
+    "double-quoted": functools.partial(inside, marks=('"',)),
+    "triple-quoted": functools.partial(inside, marks=("'''", '"""')),
+    "comment": functools.partial(inside, marks=(), comments=True),
+    "comment-or-string": functools.partial(inside, comments=True),
+    "brackets": brackets,
+    "indentation": indentation,
+}

@@ -67,21 +67,20 @@ def rank(found: Activations, labels: Mapping[str, Labels], best: int = 5) -> dic
     curves = _curves(found.values, here, {name: targets[name] for name, label in labels.items() if label.binary})
     for name, label in labels.items():
         target = targets[name]
-        said = ~target.isnan()
-        (first, known), (second, unknown) = [(found.values[part], target[part]) for part in (said & here, said & ~here)]
+        defined = ~target.isnan()
+        (first, known), (second, unknown) = (
+            (found.values[part], target[part]) for part in (defined & here, defined & ~here)
+        )
         if any(len(side) == 0 or bool((side == side[0]).all()) for side in (known, unknown)):
             ranking[name] = []
             continue
-        if label.binary:
-            direct = curves[name]
-            turned = direct < 0.5
-            chosen_by = torch.where(turned, 1 - direct, direct)
-        else:
-            chosen_by = r_squared(first, known, first, known)
+        chosen_by = (
+            torch.maximum(curves[name], 1 - curves[name]) if label.binary else r_squared(first, known, first, known)
+        )
         order = chosen_by.argsort(descending=True, stable=True)[:best]
         if label.binary:
             score = auc(second[:, order], unknown > 0)
-            score = torch.where(turned[order], 1 - score, score)
+            score = torch.where(curves[name][order] < 0.5, 1 - score, score)
         else:
             score = r_squared(first[:, order], known, second[:, order], unknown)
         ranking[name] = [
@@ -96,16 +95,12 @@ def _curves(values: Tensor, here: Tensor, targets: Mapping[str, Tensor]) -> dict
 
     Labels that are defined at the same positions share the sorting, which takes most of the time.
     """
-    together: list[tuple[Tensor, list[str]]] = []
-    for name, target in targets.items():
-        part = here & ~target.isnan()
-        same = next((names for other, names in together if torch.equal(other, part)), None)
-        if same is None:
-            together.append((part, [name]))
-        else:
-            same.append(name)
-    found: dict[str, Tensor] = {}
-    for part, names in together:
+    parts = {name: here & ~target.isnan() for name, target in targets.items()}
+    together, found = dict[bytes, list[str]](), dict[str, Tensor]()
+    for name, part in parts.items():
+        together.setdefault(part.numpy().tobytes(), []).append(name)
+    for names in together.values():
+        part = parts[names[0]]
         positive = torch.stack([targets[name][part] > 0 for name in names])
         found.update(zip(names, auc(values[part], positive), strict=True))
     return found
@@ -163,13 +158,8 @@ def midranks(values: Tensor) -> Tensor:
         Float64 (N, U).
     """
     ordered, order = values.T.contiguous().sort()
-    places = torch.arange(values.shape[0]).expand_as(ordered)
-    new = torch.ones_like(ordered, dtype=torch.bool)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    first = torch.where(new, places, 0).cummax(1).values
-    closes = new.roll(-1, 1)  # the next value differs, or there is none
-    last = torch.where(closes, places, places.shape[1]).flip(1).cummin(1).values.flip(1)
-    return torch.empty(ordered.shape, dtype=torch.float64).scatter(1, order, (first + last).double() / 2 + 1).T
+    below, through = (torch.searchsorted(ordered, ordered, right=right) for right in (False, True))
+    return torch.empty(ordered.shape, dtype=torch.float64).scatter(1, order, (below + 1 + through).double() / 2).T
 
 
 def r_squared(values: Tensor, target: Tensor, scored: Tensor, scored_target: Tensor) -> Tensor:

@@ -13,8 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqmodels.analysis import python_labels
-from seqmodels.analysis.character_labels import PROSE, SOURCE, Label, chosen, labelled, labels, labels_of
+from seqmodels.analysis.character_labels import PROSE, SOURCE, Label, chosen, labels, labels_of
 from seqmodels.errors import InputError
 
 CODE = """def f(x):
@@ -41,46 +40,46 @@ def line(label: Label, number: int, text: str = CODE) -> str:
 
 
 def test_a_string_begins_with_its_opening_mark_and_ends_with_its_closing_one() -> None:
-    assert line(python_labels.quotation, 1) == "000000" + "1" * 9  # the marks are read with the third of them
-    assert line(python_labels.quotation, 2) == "1" * 9 + "00"
-    assert set(line(python_labels.quotation, 3)) == {"0"}
+    assert line(SOURCE["quotation"], 1) == "000000" + "1" * 9  # the marks are read with the third of them
+    assert line(SOURCE["quotation"], 2) == "1" * 9 + "00"
+    assert set(line(SOURCE["quotation"], 3)) == {"0"}
     #                                                   return [rb'a', f"{x['k']} (b"]  # done
-    assert line(python_labels.quotation, 5) == "0" * 18 + "110000" + "1" * 12 + "0" * 11
-    assert line(python_labels.quotation, 8) == "000000" + "100" + "0"
+    assert line(SOURCE["quotation"], 5) == "0" * 18 + "110000" + "1" * 12 + "0" * 11
+    assert line(SOURCE["quotation"], 8) == "000000" + "100" + "0"
 
 
 def test_kinds_of_strings_are_all_strings() -> None:
-    parts = [python_labels.single_quoted, python_labels.double_quoted, python_labels.triple_quoted]
+    parts = [SOURCE["single-quoted"], SOURCE["double-quoted"], SOURCE["triple-quoted"]]
     sums = [sum(values) for values in zip(*(part(CODE) for part in parts), strict=True)]
-    assert sums == python_labels.quotation(CODE)
-    assert line(python_labels.triple_quoted, 1) == line(python_labels.quotation, 1)
-    assert sum(python_labels.single_quoted(CODE)) == 2  # the mark and the letter of rb'a', not what is in the f-string
+    assert sums == SOURCE["quotation"](CODE)
+    assert line(SOURCE["triple-quoted"], 1) == line(SOURCE["quotation"], 1)
+    assert sum(SOURCE["single-quoted"](CODE)) == 2  # the mark and the letter of rb'a', not what is in the f-string
 
 
 def test_comments_brackets_and_blocks() -> None:
-    assert line(python_labels.comment, 3) == "0000" + "1" * 16 + "0"
-    assert line(python_labels.comment, 1) == "0" * 15
-    both = [a + b for a, b in zip(python_labels.comment(CODE), python_labels.quotation(CODE), strict=True)]
-    assert python_labels.comment_or_string(CODE) == both
-    assert line(python_labels.brackets, 0) == "0000011000"
-    assert line(python_labels.brackets, 4) == "00000000110" + "00"  # none of those in the f-string below
-    assert line(python_labels.brackets, 5)[15:18] == "111"
-    assert set(line(python_labels.brackets, 5)[16:-10]) == {"1"}
-    assert line(python_labels.indentation, 0) == "0000000000"
-    assert line(python_labels.indentation, 3) == "." * 21
-    assert line(python_labels.indentation, 4) == "...." + "1" * 9
-    assert line(python_labels.indentation, 5)[:10] == "........22"
-    assert line(python_labels.indentation, 6) == "."
-    assert line(python_labels.indentation, 8) == "1" * 10  # the statement goes on
+    assert line(SOURCE["comment"], 3) == "0000" + "1" * 16 + "0"
+    assert line(SOURCE["comment"], 1) == "0" * 15
+    both = [a + b for a, b in zip(SOURCE["comment"](CODE), SOURCE["quotation"](CODE), strict=True)]
+    assert SOURCE["comment-or-string"](CODE) == both
+    assert line(SOURCE["brackets"], 0) == "0000011000"
+    assert line(SOURCE["brackets"], 4) == "00000000110" + "00"  # none of those in the f-string below
+    assert line(SOURCE["brackets"], 5)[15:18] == "111"
+    assert set(line(SOURCE["brackets"], 5)[16:-10]) == {"1"}
+    assert line(SOURCE["indentation"], 0) == "0000000000"
+    assert line(SOURCE["indentation"], 3) == "." * 21
+    assert line(SOURCE["indentation"], 4) == "...." + "1" * 9
+    assert line(SOURCE["indentation"], 5)[:10] == "........22"
+    assert line(SOURCE["indentation"], 6) == "."
+    assert line(SOURCE["indentation"], 8) == "1" * 10  # the statement goes on
 
 
 def test_what_is_no_python_any_more_is_not_labelled() -> None:
     text = "x = 1\ny = (2,\n"
-    for label in (python_labels.quotation, python_labels.comment, python_labels.brackets):
+    for label in (SOURCE["quotation"], SOURCE["comment"], SOURCE["brackets"]):
         assert drawn(label, text)[:6] == "000000"
     cut = 'a = 1\nb = """never ends\n'
-    assert drawn(python_labels.quotation, cut)[6:].endswith("." * 10)
-    assert drawn(python_labels.quotation, "") == ""
+    assert drawn(SOURCE["quotation"], cut)[6:].endswith("." * 10)
+    assert drawn(SOURCE["quotation"], "") == ""
 
 
 def test_labels_end_with_the_python_in_any_text() -> None:
@@ -93,7 +92,7 @@ def test_blocks_are_those_of_the_parser() -> None:
     """Of each statement of a file whose blocks are four columns wide, where the parser says that it begins."""
     text = Path(tokenize.__file__).read_text(encoding="utf-8")
     starts = [0, *itertools.accumulate(map(len, text.splitlines(keepends=True)))]
-    found, depths = python_labels.indentation(text), set()
+    found, depths = SOURCE["indentation"](text), set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.stmt) and not text[starts[node.lineno - 1] :][: node.col_offset].strip():
             depth = found[starts[node.lineno - 1] + node.col_offset]
@@ -134,9 +133,9 @@ def test_a_function_of_your_own() -> None:
     for name, found in labels(texts, vowels).items():
         assert found.binary, name
         assert [values.tolist() for values in found.values] == [[1.0, 0.0], [0.0]]
-    assert not labelled("number", lambda text: [1.0] * len(text), texts).binary
-    half = labelled("half", lambda text: [True, math.nan][: len(text)], texts)
-    assert half.binary
+    others = {"number": lambda text: [1.0] * len(text), "half": lambda text: [True, math.nan][: len(text)]}
+    number, half = labels(texts, others).values()
+    assert (number.binary, half.binary) == (False, True)
     assert half.values[0][1].isnan()
 
 
