@@ -1,12 +1,12 @@
 """A file of vectors, plain or gzipped, read by lines and bytes within limits."""
 
+import functools
 import gzip
 import io
 import sys
 import zlib
 from collections.abc import Callable
-from types import TracebackType
-from typing import BinaryIO, cast
+from typing import TypeVar, cast
 
 from rich.console import Console
 from rich.progress import Progress
@@ -14,12 +14,15 @@ from rich.progress import Progress
 from seqmodels.errors import InputError
 from seqmodels.files import AnyPath, check_regular, local
 
+T = TypeVar("T")
+
 LINE_BYTES = 1 << 20
 """Most bytes of a line."""
 BLOCK_BYTES = 1 << 24
 """Most bytes that are read at a time, so that memory grows only with the bytes that exist."""
 UNPACKED_RATIO = 64
 """Most times its own size that a gzipped file may unpack to; vectors as text shrink to a third."""
+BUFFER_BYTES = 1 << 16
 PROGRESS_BYTES = 1 << 25
 """Bytes of a file from which on reading shows a progress bar on a terminal."""
 
@@ -37,42 +40,36 @@ class ByteSource:
     def __init__(self, path: AnyPath) -> None:
         self.path = local(path)
         self.name = repr(str(self.path))
-        self._size = check_regular(self.path)
-        try:
-            self._raw = self.path.open("rb")
-        except OSError as error:
-            raise InputError(f"cannot read {self.name}: {error.strerror or error}") from error
-        start = self._raw.peek(4)[:4]
-        zipped = start[:2] == b"\x1f\x8b"
-        self.most = self._size * UNPACKED_RATIO if zipped else self._size
-        """Most bytes that it can contain, unpacked."""
-        self._file: BinaryIO = self._raw
-        if zipped:
-            self._file = cast(BinaryIO, io.BufferedReader(gzip.GzipFile(fileobj=self._raw), 1 << 16))
-        self._taken = 0
+        size = check_regular(self.path)
         console = Console(stderr=True)
-        shown = self._size >= PROGRESS_BYTES and console.is_terminal and sys.stderr.isatty()
+        shown = size >= PROGRESS_BYTES and console.is_terminal and sys.stderr.isatty()
         self._bar = Progress(console=console, transient=True, disable=not shown)
-        self._row = self._bar.add_task(f"reading {self._size / 1e6:,.0f} MB", total=self._size)
-        self._ticks = 0
+        self._raw = self._guarded(lambda: self.path.open("rb", buffering=0))
+        counted = self._bar.wrap_file(self._raw, size, description=f"reading {size / 1e6:,.0f} MB")
+        self._file = io.BufferedReader(cast(io.RawIOBase, counted), BUFFER_BYTES)
+        start = self.peek(4)
         if start == b"PK\x03\x04":
             self._raw.close()
             raise InputError(f"{self.name} is a zip archive; unpack it, and give the file of vectors that is in it")
+        zipped = start[:2] == b"\x1f\x8b"
+        if zipped:
+            self._file = io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=self._file)), BUFFER_BYTES)
+        self.most = size * UNPACKED_RATIO if zipped else size
+        """Most bytes that it can contain, unpacked."""
+        self._taken = 0
 
     def __enter__(self) -> "ByteSource":
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
         self._file.close()
         self._raw.close()
 
     def peek(self, count: int) -> bytes:
         """Up to `count` of the next bytes, without taking them."""
-        return self._guarded(lambda: cast(io.BufferedReader, self._file).peek(count)[:count])
+        return self._guarded(lambda: self._file.peek(count)[:count])
 
     def line(self) -> bytes:
         """The next line with its line end; empty at the end of the file.
@@ -100,26 +97,7 @@ class ByteSource:
                 return bytes(found[:-1])
         raise InputError(f"{self.name} is damaged: {what} has more than {LINE_BYTES:,} bytes")
 
-    def exactly(self, count: int, what: str) -> bytes:
-        """The next `count` bytes.
-
-        Raises:
-            InputError: the file ends before that.
-        """
-        found = self._guarded(lambda: self._file.read(count))
-        if len(found) < count:
-            raise InputError(f"{self.name} ends in the midst of {what}; it is truncated: fetch it again")
-        return self._counted(found)
-
-    def ends(self) -> bool:
-        """Whether only white space is left."""
-        ahead = self.peek(1 << 12)
-        while ahead and not ahead.strip():
-            self.exactly(len(ahead), "white space")
-            ahead = self.peek(1 << 12)
-        return not ahead
-
-    def many(self, count: int, what: str) -> bytearray:
+    def exactly(self, count: int, what: str) -> bytearray:
         """The next `count` bytes; memory is allocated as they are read.
 
         Raises:
@@ -127,13 +105,17 @@ class ByteSource:
         """
         found = bytearray()
         while len(found) < count:
-            found += self.exactly(min(BLOCK_BYTES, count - len(found)), what)
+            piece = self._guarded(functools.partial(self._file.read, min(BLOCK_BYTES, count - len(found))))
+            if not piece:
+                raise InputError(f"{self.name} ends in the midst of {what}; it is truncated: fetch it again")
+            found += self._counted(piece)
         return found
 
-    def skip(self, count: int, what: str) -> None:
-        """Skip `count` bytes."""
-        while count > 0:
-            count -= len(self.exactly(min(BLOCK_BYTES, count), what))
+    def ends(self) -> bool:
+        """Whether only white space is left."""
+        while (ahead := self.peek(1 << 12)) and not ahead.strip():
+            self.exactly(len(ahead), "white space")
+        return not ahead
 
     def _counted(self, found: bytes) -> bytes:
         self._taken += len(found)
@@ -141,12 +123,9 @@ class ByteSource:
             raise InputError(
                 f"{self.name} unpacks to more than {UNPACKED_RATIO} times its size; vectors do not, so it is refused"
             )
-        self._ticks += 1
-        if self._ticks % 4096 == 0 or len(found) >= BLOCK_BYTES:
-            self._bar.update(self._row, completed=self._raw.tell())
         return found
 
-    def _guarded(self, read: Callable[[], bytes]) -> bytes:
+    def _guarded(self, read: Callable[[], T]) -> T:
         try:
             return read()
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:

@@ -62,7 +62,7 @@ def read_fasttext(source: ByteSource, selection: Selection) -> Subwords | None:
     if not parts or not selection.words:
         return None
     check_room(len(selection.rows) + 4 * dim * buckets)
-    vectors = source.many(4 * dim * buckets, "the vectors of n-grams")
+    vectors = source.exactly(4 * dim * buckets, "the vectors of n-grams")
     subwords = Subwords(torch.frombuffer(vectors, dtype=torch.float32).view(buckets, dim), max(1, shortest), longest)
     own = torch.frombuffer(selection.rows, dtype=torch.float32).view(-1, dim)
     subwords.joined(spelled, own)

@@ -151,7 +151,7 @@ def _read_binary(source: ByteSource, selection: Selection, count: int, dim: int)
             return
         what = f"vector {number:,} of {count:,}"
         word = source.until(b" ", what).lstrip(b"\n").decode(errors="replace")
-        row = source.exactly(4 * dim, what)
+        row = bytes(source.exactly(4 * dim, what))
         if not selection.wants(word):
             continue
         if not np.isfinite(np.frombuffer(row, "<f4")).all():
