@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from seqmodels.analysis.character_labels import Labels
 from seqmodels.batch import BOS, IGNORE, PAD, Batch
@@ -26,8 +27,8 @@ LANES, CHUNK = 32, 128
 MAX_ACTIVATIONS = 2**25
 """128 MiB."""
 
-Read = tuple[Tensor, Tensor, Tensor]
-"""Tokens of a piece with those before it; numbers of its own tokens in all texts, and their places in the piece."""
+Piece = tuple[Tensor, Tensor]
+"""Tokens, and the number of each in all texts, -1 for those that are read for the state only; int64 (T,) both."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,7 @@ class Activations:
 
 
 def place(name: str, units: Sequence[str]) -> int:
-    """The index of a unit.
-
-    Raises:
-        InputError: there is no such unit.
-    """
+    """The index of a unit; an `InputError` if there is no such unit."""
     if name in units:
         return units.index(name)
     groups = {unit.rpartition(".")[0]: unit.rpartition(".")[2] for unit in units}
@@ -86,7 +83,7 @@ def activations(
     most: int = MAX_ACTIVATIONS,
     span: int = SPAN,
     context: int = CONTEXT,
-    progress: Callable[[list[list[Read]]], Iterable[list[Read]]] = iter,
+    progress: Callable[[list[list[Piece]]], Iterable[list[Piece]]] = iter,
 ) -> Activations:
     """Activations of units on texts, each read from its start.
 
@@ -132,43 +129,31 @@ def activations(
     return Activations(names, values, numbers[kept], characters[kept])
 
 
-def _batches(texts: Sequence[list[int]], max_length: int | None, span: int, context: int) -> list[list[Read]]:
+def _batches(texts: Sequence[list[int]], max_length: int | None, span: int, context: int) -> list[list[Piece]]:
     """The pieces of all texts, in batches of similar lengths."""
     if max_length is not None:
         context = min(context, max_length // 2)
         span = min(span, max_length - context)
-    pieces, before = list[Read](), 0
+    pieces, before = list[Piece](), 0
     for ids in texts:
-        tokens = torch.tensor([BOS, *ids])
-        for first in range(0, len(ids), span):
-            behind = min(first + span, len(ids))
-            begin = max(0, first + 1 - context)  # BOS is token 0
-            own = torch.arange(first, behind)
-            pieces.append((tokens[begin : behind + 1], before + own, own + 1 - begin))
+        tokens, numbers = torch.tensor([BOS, *ids]), torch.arange(before - 1, before + len(ids))
         before += len(ids)
+        for first in range(1, len(tokens), span):  # BOS is token 0
+            piece = slice(max(0, first - context), first + span)
+            pieces.append((tokens[piece], numbers[piece].where(torch.arange(len(tokens))[piece] >= first, -1)))
     pieces.sort(key=lambda piece: -len(piece[0]))
     return [pieces[first : first + LANES] for first in range(0, len(pieces), LANES)]
 
 
 def _read(
-    task: LanguageModel, batch: list[Read], device: torch.device
+    task: LanguageModel, batch: list[Piece], device: torch.device
 ) -> Iterable[tuple[Tensor, Tensor, list[tuple[str, int]]]]:
-    """Read a batch of pieces, padded on the right.
-
-    Yields:
-        Numbers of tokens (M,), their activations (M, U), and the name and size of each group of units.
-    """
-    width = max(len(tokens) for tokens, _, _ in batch)
-    inputs = torch.full((len(batch), width), PAD)
-    whose = torch.full((len(batch), width), -1)
-    for row, (tokens, numbers, places) in enumerate(batch):
-        inputs[row, : len(tokens)] = tokens
-        whose[row, places] = numbers
+    """Numbers of tokens (M,), their activations (M, U), and the name and size of each group of units, in chunks."""
+    inputs, numbers = (pad_sequence([piece[part] for piece in batch], True, fill) for part, fill in ((0, PAD), (1, -1)))
     state: State | None = None
-    for first in range(0, width, CHUNK):
-        piece = slice(first, first + CHUNK)
-        tokens = inputs[:, piece].to(device)
+    for tokens, own in zip(torch.split(inputs, CHUNK, 1), torch.split(numbers, CHUNK, 1), strict=True):
+        tokens = tokens.to(device)
         _, state, trace = task.traced(Batch(tokens, torch.full_like(tokens, IGNORE)), state)
-        real = whose[:, piece] >= 0
+        real = own >= 0
         states = torch.cat([group[real.to(device)] for group in trace.units.values()], -1)
-        yield whose[:, piece][real], states, [(name, group.shape[-1]) for name, group in trace.units.items()]
+        yield own[real], states, [(name, group.shape[-1]) for name, group in trace.units.items()]

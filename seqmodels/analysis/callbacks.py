@@ -103,7 +103,7 @@ class ScheduledCallback(pl.Callback):
         """Called after training; does nothing by default."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The next and the last measured step."""
+        """See `Callback.state_dict`."""
         return {"next": self.next, "last": self.last}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -139,11 +139,9 @@ class GradientHorizon(ScheduledCallback):
     of the inputs.
 
     Args:
-        every: see `ScheduledCallback`.
-        first: see there.
+        every, first, folder: see `ScheduledCallback`.
         rows: of the batch, at most.
         passes: see `gradient_norms`.
-        folder: see `ScheduledCallback`.
     """
 
     def __init__(
@@ -179,21 +177,15 @@ class Spectra(ScheduledCallback):
     `recurrent/spectral_radius`, the largest one.
 
     Args:
-        every: see `ScheduledCallback`.
-        first: see there.
+        every, first, folder: see `ScheduledCallback`.
         largest: larger matrices (units) are left out during training, since their eigenvalues take seconds.
         largest_at_end: larger matrices are left out after training, too.
-        folder: see `ScheduledCallback`.
     """
 
     def __init__(
-        self,
-        every: int | None = None,
-        first: int = 100,
-        largest: int = 256,
-        largest_at_end: int = 1024,
+        self, every: int | None = None, first: int = 100, largest: int = 256, largest_at_end: int = 1024,
         folder: Path | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(every, first, folder)
         self.largest, self.largest_at_end = largest, largest_at_end
         self._found: dict[str, Spectrum] = {}

@@ -72,11 +72,7 @@ def _values(name: str, label: Label, text: str) -> list[float | bool]:
 
 
 def chosen(names: Sequence[str], known: Mapping[str, Label]) -> dict[str, Label]:
-    """Labels by their names.
-
-    Raises:
-        InputError: a name is not known.
-    """
+    """Labels by their names; an `InputError` if one is not known."""
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1, 0.5)

@@ -202,15 +202,9 @@ class Curve(NamedTuple):
 
 
 def thinned(norms: Tensor) -> Curve:
-    """Norms at all distances up to 16, then at about eight for each doubling, without NaN.
-
-    Args:
-        norms: by distance, (K,), of `gradient_norms`.
-    """
-    grown = [round(16 * 2 ** (place / 8)) for place in range(8 * 40)]
-    distances = torch.tensor(sorted({*range(16), *grown}))
-    distances = distances[distances < len(norms)]
-    distances = distances[norms[distances].isfinite()]
+    """Norms by distance (K,), without NaN: at all distances up to 16, then at about eight for each doubling."""
+    wanted = sorted({*range(16), *(round(16 * 2 ** (place / 8)) for place in range(8 * 40))})
+    distances = torch.tensor([at for at in wanted if at < len(norms) and norms[at].isfinite()])
     return Curve(distances, norms[distances])
 
 
@@ -237,11 +231,7 @@ def read_horizon(path: Path) -> dict[int, dict[str, Curve]]:
 
 
 def draw_horizon(steps: Mapping[int, Mapping[str, Curve]]) -> "Figure":
-    """Norms by distance at several steps of a training, from dark (early) to bright (late), a panel for each kind.
-
-    Args:
-        steps: curves by step and kind.
-    """
+    """Norms by distance of a training, by step, from dark (early) to bright (late), and kind, a panel for each."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, LogNorm

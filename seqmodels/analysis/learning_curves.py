@@ -14,11 +14,10 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     Raises:
         InputError: the table is missing, too large or damaged.
     """
+    fields = [{name: field for name, field in row.items() if field} for row in read_rows(path)]
     try:
-        rows = [{name: float(field) for name, field in row.items() if field} for row in read_rows(path)]
+        rows = [{name: float(field) for name, field in row.items()} for row in fields]
     except ValueError as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{str(path)!r} is damaged ({error}); expected a table of numbers") from error
     return [{name: value for name, value in row.items() if math.isfinite(value)} for row in rows]
 

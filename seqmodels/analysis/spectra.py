@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqmodels.analysis.csv_table import append_rows, read_table
 from seqmodels.analysis.figures import draw_lines, new_panels, ticks
@@ -64,16 +64,14 @@ def recurrent_maps(task: SequenceTask | Backbone) -> dict[str, Tensor]:
         for the factors of a multiplicative network. Where a model has several networks, `encoder 1.h` and so on. Empty
         for Transformers, and for networks whose gates do not depend on the state.
     """
-    networks: list[tuple[str, nn.Module]] = [("", task)]
-    if not isinstance(task, Backbone):
-        networks = [(name, part) for name, part in task.named_children() if isinstance(part, Backbone)]
-    found = {}
-    for part, network in networks:
-        assert isinstance(network, Backbone)
-        for layer, cell in layers(network).items():
-            for name, matrix in cell_maps(cell).items():
-                found[f"{part} {layer}.{name}" if len(networks) > 1 else f"{layer}.{name}"] = matrix.detach()
-    return found
+    parts = {"": task} if isinstance(task, Backbone) else dict(task.named_children())
+    networks = {name: part for name, part in parts.items() if isinstance(part, Backbone)}
+    return {
+        (f"{part} " if len(networks) > 1 else "") + f"{layer}.{name}": matrix.detach()
+        for part, network in networks.items()
+        for layer, cell in layers(network).items()
+        for name, matrix in cell_maps(cell).items()
+    }
 
 
 @singledispatch

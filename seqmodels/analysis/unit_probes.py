@@ -48,8 +48,10 @@ class Neuron:
         return 2 * self.score - 1 if self.binary else self.score
 
 
-def rank(found: Activations, labels: Mapping[str, Labels], best: int = 5) -> dict[str, list[Neuron]]:
-    """The best units for each label, best first, chosen on one half of the texts and scored on the other; see `halves`.
+def rank(
+    found: Activations, labels: Mapping[str, Labels], best: int = 5, here: Tensor | None = None
+) -> dict[str, list[Neuron]]:
+    """The best units for each label, best first, chosen on one half of the texts and scored on the other.
 
     The sign of a unit, and the line from its value to a number, are fitted on the first half.
 
@@ -57,12 +59,13 @@ def rank(found: Activations, labels: Mapping[str, Labels], best: int = 5) -> dic
         found: activations of the units.
         labels: of the same texts.
         best: units for each label.
+        here: the positions on which units are chosen, bool (N,); by default those of `halves`.
 
     Returns:
         Units by label; none for a label that is constant on a half.
     """
     ranking: dict[str, list[Neuron]] = {}
-    here = halves(found.texts)
+    here = halves(found.texts) if here is None else here
     targets = {name: found.labelled(label) for name, label in labels.items()}
     curves = _curves(found.values, here, {name: targets[name] for name, label in labels.items() if label.binary})
     for name, label in labels.items():
@@ -110,13 +113,7 @@ def halves(texts: Tensor) -> Tensor:
     """Positions of the first half, on which units are chosen: whole texts with about half of all positions.
 
     Texts are assigned from the longest to the shortest, each to the smaller half. If most positions are of one text,
-    all positions are split in the middle.
-
-    Args:
-        texts: the number of its text for each position, int64 (N,).
-
-    Returns:
-        Bool (N,).
+    all positions are split in the middle. Takes the number of the text of each position, int64 (N,); returns bool (N,).
     """
     sizes = texts.bincount()
     if 4 * int(sizes.max()) > 3 * len(texts):
@@ -127,6 +124,12 @@ def halves(texts: Tensor) -> Tensor:
         sizes_of_halves[side] += int(sizes[number])
         first[number] = side == 0
     return first[texts]
+
+
+def first_characters(found: Activations, scored: Tensor) -> dict[int, int]:
+    """The first of some positions, bool (N,), in each text that has one: its character by the number of the text."""
+    numbers, characters = found.texts[scored], found.characters[scored]
+    return {number: int(characters[numbers == number].min()) for number in sorted(set(numbers.tolist()))}
 
 
 def auc(values: Tensor, positive: Tensor) -> Tensor:
@@ -149,14 +152,7 @@ def auc(values: Tensor, positive: Tensor) -> Tensor:
 
 
 def midranks(values: Tensor) -> Tensor:
-    """Ranks of values in their columns, from 1; equal values have the mean of their ranks.
-
-    Args:
-        values: (N, U).
-
-    Returns:
-        Float64 (N, U).
-    """
+    """Ranks of values (N, U) in their columns, from 1, float64 (N, U); equal values have the mean of their ranks."""
     ordered, order = values.T.contiguous().sort()
     below, through = (torch.searchsorted(ordered, ordered, right=right) for right in (False, True))
     return torch.empty(ordered.shape, dtype=torch.float64).scatter(1, order, (below + 1 + through).double() / 2).T

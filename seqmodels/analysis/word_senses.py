@@ -80,11 +80,7 @@ def contextual(
 
 
 def chosen_layer(names: Sequence[str], layer: str | None) -> str:
-    """A name of a trace, by default the first of the last layer.
-
-    Raises:
-        InputError: there is no such layer.
-    """
+    """A name of a trace, by default the first of the last layer; an `InputError` if there is no such layer."""
     if layer is None:
         last = names[-1].split(".")[0]
         return next(name for name in names if name.split(".")[0] == last)

@@ -12,7 +12,7 @@ from rich.table import Table
 from seqmodels.analysis.activations import Activations, activations, untrained
 from seqmodels.analysis.character_labels import Label, Labels, chosen, labels, labels_of
 from seqmodels.analysis.coloured_text import Passage, coloured_page, coloured_text, passage
-from seqmodels.analysis.unit_probes import Neuron, halves, rank, typical
+from seqmodels.analysis.unit_probes import Neuron, first_characters, halves, rank, typical
 from seqmodels.checkpoints.load import Loaded, load_with_origin
 from seqmodels.cli.text_io import check_output, progress, write_output
 from seqmodels.config import class_path
@@ -150,9 +150,7 @@ def _passages(
     shown: Sequence[tuple[str, Neuron]],
 ) -> Iterable[Passage]:
     """A passage for each unit, from the half of the text on which it was scored."""
-    scored = ~halves(found.texts)
-    numbers, characters = found.texts[scored], found.characters[scored]
-    begins = {number: int(characters[numbers == number].min()) for number in sorted(set(numbers.tolist()))}
+    begins = first_characters(found, ~halves(found.texts))
     for name, neuron in shown:
         number, first, behind = typical(known[name], begins, texts)
         read = activations(task, [texts[number][:behind]], [neuron.unit])

@@ -1,21 +1,20 @@
 """A DataModule of long-memory problems, with batches for several seeds at once and a curriculum of lengths."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from seqmodels.batch import Batch
 from seqmodels.data.base import SequenceDataModule
 from seqmodels.data.sampler import Batches, Replica, generator
 from seqmodels.data.token_column import TextFacts
 from seqmodels.errors import InputError
-from seqmodels.experiments.problems import memory_task
+from seqmodels.experiments.problems import Examples, memory_task
 
-EPOCH = 1000
-"""Batches in an epoch; examples never repeat."""
+EPOCH, SCORED_ROWS = 1000, 500
+"""Batches in an epoch, whose examples never repeat, and rows of a validation batch for each network."""
 
 
 class MemoryDataModule(SequenceDataModule):
@@ -89,44 +88,30 @@ class MemoryDataModule(SequenceDataModule):
         raise InputError(f"{self.data} has no text to count")
 
     def training_batches(self, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
-        return _Training(self, replica)
+        def make(epoch: int, number: int) -> list[Examples]:
+            place = (epoch * EPOCH + number) * replica.world + replica.rank
+            draw = partial(self.task.make, self.positions, self.batch_size)
+            return [draw(generator(seed + 1, place), True) for seed in self.seeds]
+
+        return _Examples(EPOCH, make)
 
     def scored_batches(self, split: str, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
-        return _Validation(self)
+        def make(epoch: int, number: int) -> list[Examples]:
+            rows = min(SCORED_ROWS, self.examples - number * SCORED_ROWS)
+            return [self.task.make(self.positions, rows, generator(0, number), False)] * len(self.seeds)
+
+        return _Examples(-(-self.examples // SCORED_ROWS), make)
 
 
-class _Training(Batches):
-    """Batches with examples of their own for each seed and replica."""
+class _Examples(Batches):
+    """Batches of the rows of all networks, made by a function of epoch and number."""
 
-    def __init__(self, data: MemoryDataModule, replica: Replica) -> None:
-        self.data, self.replica = data, replica
-
-    def __len__(self) -> int:
-        return EPOCH
-
-    def __getitem__(self, place: tuple[int, int]) -> Batch:
-        data, number = self.data, (place[0] * EPOCH + place[1]) * self.replica.world + self.replica.rank
-        make = partial(data.task.make, data.positions, data.batch_size)
-        return _concatenated([make(generator(seed + 1, number), True) for seed in data.seeds])
-
-
-class _Validation(Batches):
-    """Batches with the same examples for each seed."""
-
-    rows = 500
-
-    def __init__(self, data: MemoryDataModule) -> None:
-        self.data = data
+    def __init__(self, count: int, make: Callable[[int, int], Sequence[Examples]]) -> None:
+        self.count, self.make = count, make
 
     def __len__(self) -> int:
-        return -(-self.data.examples // self.rows)
+        return self.count
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
-        data, first = self.data, place[1] * self.rows
-        rows = min(self.rows, data.examples - first)
-        return _concatenated([data.task.make(data.positions, rows, generator(0, place[1]), False)] * len(data.seeds))
-
-
-def _concatenated(parts: list[tuple[Tensor, Tensor]]) -> Batch:
-    inputs, targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-    return Batch(inputs, targets)
+        inputs, targets = (torch.cat(tensors) for tensors in zip(*self.make(*place), strict=True))
+        return Batch(inputs, targets)

@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 import torch
 from markupsafe import Markup
-from torch import Tensor
 
 from seqmodels.analysis.activations import Activations, activations, untrained
 from seqmodels.analysis.character_labels import Labels, labels, labels_of
 from seqmodels.analysis.coloured_text import coloured_html, passage
-from seqmodels.analysis.unit_probes import Neuron, halves, rank, typical
+from seqmodels.analysis.unit_probes import first_characters, halves, rank, typical
 from seqmodels.batch import BOS, Batch
 from seqmodels.errors import InputError
 from seqmodels.report.page import NONE, Section, evenly_spaced, macro
@@ -51,22 +50,31 @@ def units_section(run: Run) -> Section:
     model = run.language_model
     units = _count_units(model)
     texts = documents(run)
-    known = labels(texts, labels_of(texts))
     chosen = excerpts(texts, max(MIN_EXCERPTS, min(MAX_EXCERPTS, UNITS_TIMES_EXCERPTS // units)))
+    shown = [texts[number][start:stop] for number, start, stop in chosen]
+    known = {
+        name: Labels([label.values[number][start:stop] for number, start, stop in chosen], label.binary)
+        for name, label in labels(texts, labels_of(texts)).items()
+    }
     found = read_excerpts(model, texts, chosen)
-    ranked = _thinned(found)
-    ranking = {name: best for name, best in rank(ranked, known).items() if best}
+    ranked, owner = _thinned(found), torch.tensor([piece.document for piece in chosen])
+    here = halves(owner[ranked.texts])
+    ranking = {name: best for name, best in rank(ranked, known, here=here).items() if best}
     if not ranking:
         raise InputError("every label is constant in the held-out text, so no unit can follow it")
-    fresh = rank(_thinned(read_excerpts(untrained(model), texts, chosen, most=4 * RANKED * units)), known)
-    rows = []
+    fresh = _thinned(read_excerpts(untrained(model), texts, chosen, most=4 * RANKED * units))
+    at_chance = rank(fresh, known, here=halves(owner[fresh.texts]))
+    begins = first_characters(ranked, ~here)
+    rows, coloured = [], Markup()
     for name, (best, *_) in ranking.items():
-        scores = [f"{units[0].score:.3f}" if units else NONE for units in (ranking[name], fresh[name])]
+        scores = [f"{units[0].score:.3f}" if units else NONE for units in (ranking[name], at_chance[name])]
         rows.append([MEANINGS.get(name, name), best.unit, best.measure, *scores])
-    body = macro("table", ("label", "unit", "measure", "score", "untrained network"), rows, numeric=True)
-    unseen = _unseen(chosen, ranked)
-    for name, (best, *_) in ranking.items():
-        body += _coloured(name, best, texts, unseen, found, known[name])
+        number, first, behind = typical(known[name], begins, shown, EXCERPT_SIZE)
+        inside = (found.texts == number) & (found.characters >= first) & (found.characters < behind)
+        values, places = found.unit(best.unit), (found.characters[inside] - first).tolist()
+        title = f"{best.unit}, {MEANINGS.get(name, name)}"
+        coloured += Markup(coloured_html(passage(title, shown[number][first:behind], places, values[inside], values)))
+    body = macro("table", ("label", "unit", "measure", "score", "untrained network"), rows, numeric=True) + coloured
     source = f"{len(chosen)} excerpts of {len({piece.document for piece in chosen})} held-out documents"
     remark = f"Found among {units:,} units by {len(ranked.values):,} of {len(found.values):,} tokens in {source}."
     lead = (
@@ -128,7 +136,7 @@ def excerpts(texts: Sequence[str], most: int, size: int = EXCERPT_SIZE) -> list[
 def read_excerpts(
     model: LanguageModel, texts: Sequence[str], chosen: Sequence[Excerpt], most: int = MAX_ACTIVATIONS
 ) -> Activations:
-    """Activations in excerpts, with the numbers of documents and of characters in them.
+    """Activations in excerpts, each a text of its own.
 
     Args:
         model: the model.
@@ -139,21 +147,14 @@ def read_excerpts(
     Raises:
         InputError: there is no text.
     """
-    begins = [max(0, piece.start - CONTEXT) for piece in chosen]
-    pieces = [texts[piece.document][begin : piece.stop] for piece, begin in zip(chosen, begins, strict=True)]
+    before = torch.tensor([min(piece.start, CONTEXT) for piece in chosen])
+    pieces = [
+        texts[number][start - more : stop] for (number, start, stop), more in zip(chosen, before.tolist(), strict=True)
+    ]
     found = activations(model, pieces, most=most)
-    documents, starts, offsets = (
-        torch.tensor(column)[found.texts]
-        for column in ([piece.document for piece in chosen], [piece.start for piece in chosen], begins)
-    )
-    characters = found.characters + offsets
-    inside = characters >= starts
-    return Activations(found.units, found.values[inside], documents[inside], characters[inside])
-
-
-def within(found: Activations, piece: Excerpt) -> Tensor:
-    """Which positions are in an excerpt, bool (N,)."""
-    return (found.texts == piece.document) & (found.characters >= piece.start) & (found.characters < piece.stop)
+    characters = found.characters - before[found.texts]
+    inside = characters >= 0
+    return Activations(found.units, found.values[inside], found.texts[inside], characters[inside])
 
 
 def _count_units(model: LanguageModel) -> int:
@@ -167,32 +168,3 @@ def _thinned(found: Activations) -> Activations:
     """Every second, third, ... position, since sorting all of them takes long."""
     step = max(1, len(found.values) // RANKED)
     return Activations(found.units, found.values[::step], found.texts[::step], found.characters[::step])
-
-
-def _unseen(chosen: Sequence[Excerpt], ranked: Activations) -> list[Excerpt]:
-    """Excerpts, or parts of them, from the half on which no unit was chosen."""
-    selection, found = halves(ranked.texts), []
-    for piece in chosen:
-        here = within(ranked, piece)
-        unseen = ranked.characters[here & ~selection]
-        if len(unseen):
-            both = bool((here & selection).any())  # a single text is split in its middle
-            found.append(piece._replace(start=int(unseen.min())) if both else piece)
-    return found
-
-
-def _coloured(
-    name: str, best: Neuron, texts: Sequence[str], unseen: Sequence[Excerpt], found: Activations, label: Labels
-) -> Markup:
-    """Lines of the half on which the unit was not chosen, coloured by it."""
-    shown = Labels([label.values[piece.document][piece.start : piece.stop] for piece in unseen], label.binary)
-    pieces = [texts[piece.document][piece.start : piece.stop] for piece in unseen]
-    number, first, behind = typical(shown, dict.fromkeys(range(len(unseen)), 0), pieces, EXCERPT_SIZE)
-    piece = unseen[number]
-    here = within(found, piece._replace(start=piece.start + first, stop=piece.start + behind))
-    values = found.unit(best.unit)
-    if not here.any():
-        return Markup()
-    places = (found.characters[here] - piece.start - first).tolist()
-    title = f"{best.unit}, {MEANINGS.get(name, name)}"
-    return Markup(coloured_html(passage(title, pieces[number][first:behind], places, values[here], values)))

@@ -20,7 +20,6 @@ class Accuracy(NamedTuple):
     """Counts of the questions of a section."""
 
     correct: int
-    """Those answered with the expected word."""
     asked: int
     left_out: int
     """Those with a word that has no vector."""

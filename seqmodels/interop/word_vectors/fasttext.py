@@ -82,7 +82,7 @@ def _read_dictionary(
         if is_word and place >= count:
             raise InputError(f"{source.name} has more words than it promises; it is damaged")
         if is_word and not selection.full and selection.wants(text):
-            selection.name(text)
+            selection.add(text)
             places.append(place)
             spelled.append(word)
     return places, spelled

@@ -1,5 +1,6 @@
 """The words and vectors that are kept of a file."""
 
+import math
 from collections.abc import Collection
 
 from seqmodels.errors import InputError
@@ -25,8 +26,7 @@ class Selection:
         if limit is not None and limit < 1:
             raise InputError(f"limit={limit} was given; expected a number of words, at least 1")
         self._wanted = None if words is None else frozenset(words)
-        most = [size for size in (limit, None if self._wanted is None else len(self._wanted)) if size is not None]
-        self._most = min(most) if most else None
+        self._most = min(limit or math.inf, math.inf if self._wanted is None else len(self._wanted))
         self._known = set[str]()
         self.words = list[str]()
         """Words that are kept."""
@@ -40,22 +40,18 @@ class Selection:
     @property
     def full(self) -> bool:
         """Whether no more words will be kept."""
-        return self._most is not None and len(self.words) >= self._most
+        return len(self.words) >= self._most
 
-    def add(self, word: str, row: bytes) -> None:
-        """Keep a word.
+    def add(self, word: str, row: bytes = b"") -> None:
+        """Keep a word and its vector, which may also be added to `rows` later.
 
         Raises:
             InputError: the vectors take too much memory.
         """
-        self.name(word)
-        self.rows += row
-        check_room(len(self.rows))
-
-    def name(self, word: str) -> None:
-        """Keep a word whose vector is added to `rows` later."""
         self._known.add(word)
         self.words.append(word)
+        self.rows += row
+        check_room(len(self.rows))
 
 
 def check_room(size: int) -> None:

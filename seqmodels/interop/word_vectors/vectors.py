@@ -196,15 +196,12 @@ class WordVectors:
         found = questions if isinstance(questions, list) else read_questions(questions)
         if lowercase:
             found = [Question(one.section, *(word.lower() for word in one[1:])) for one in found]
-        known = [one for one in found if all(word in self._places for word in one[1:])]
-        right = self._answered(known)
+        known = [all(word in self._places for word in one[1:]) for one in found]
+        right = iter(self._answered(list(itertools.compress(found, known))))
         sections = {one.section: [0, 0, 0] for one in found}
-        for one in found:
-            sections[one.section][2] += 1
-        for one, correct in zip(known, right, strict=True):
-            sections[one.section][0] += correct
-            sections[one.section][1] += 1
-            sections[one.section][2] -= 1
+        for one, asked in zip(found, known, strict=True):
+            counts = (next(right), 1, 0) if asked else (0, 0, 1)
+            sections[one.section] = [a + b for a, b in zip(sections[one.section], counts, strict=True)]
         total = Accuracy(*(sum(column) for column in zip(*sections.values(), strict=True)))
         return {name: Accuracy(*counts) for name, counts in sections.items()} | {"total": total}
 
