@@ -92,7 +92,7 @@ def compared_results(runs: Runs) -> Section:
         "The best validation of each run. Nats per token and perplexity compare runs with the same tokens; bits per "
         "byte compare all runs on the same text."
     )
-    return Section("results", "Results", lead, macro("table", head, rows, numeric=True))
+    return Section(lead, macro("table", head, rows, numeric=True))
 
 
 def compared_curves(runs: Runs) -> Section:
@@ -106,7 +106,7 @@ def compared_curves(runs: Runs) -> Section:
     drawing = draw_lines(curves, markers=curves, xlabel="million tokens", ylabel=label)
     ends = "; ".join(f"{label}, finally {y[-1]:.3f}" for label, (_, y) in curves.items() if y)
     lead = "Validation over the tokens trained on; lower is better."
-    return Section("curves", "Learning curves", lead, inline(drawing, f"Validation of {ends}", "compared-curves"))
+    return Section(lead, inline(drawing, f"Validation of {ends}", "compared-curves"))
 
 
 def compared_horizons(runs: Runs) -> Section:
@@ -125,13 +125,13 @@ def compared_horizons(runs: Runs) -> Section:
     body = horizon_body("run", norms, "compared-horizon")
     for name, why in missing.items():
         body += macro("note", f"{name} is missing: {why}")
-    return Section("horizon", "Gradient horizon", HORIZON, body)
+    return Section(HORIZON, body)
 
 
 def compared_samples(runs: Runs) -> Section:
     """The last sample of each run."""
     blocks = [macro("heading", run.name) + _last_sample(run) for run in runs]
-    return Section("samples", "Samples", "The last sample of each run.", macro("grid", "side-by-side", blocks))
+    return Section("The last sample of each run.", macro("grid", "side-by-side", blocks))
 
 
 def _last_sample(run: Run) -> Markup:
@@ -158,7 +158,7 @@ def compared_settings(runs: Runs) -> Section:
     rows += [[name, *(training.setting(one[name]) if name in one else "" for one in settings)] for name in differ]
     lead = f"The settings that differ; {len(names) - len(differ)} others are equal in all runs."
     table = macro("table", ["setting", *(run.name for run in runs)], rows)
-    return Section("settings", "Settings", lead, table)
+    return Section(lead, table)
 
 
 PARTS: tuple[Part[Runs], ...] = (

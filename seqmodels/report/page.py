@@ -4,11 +4,11 @@ import math
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -27,63 +27,45 @@ Log = Callable[[str], None]
 """Takes a line for each section: its title and the seconds that it took."""
 
 
-@dataclass(frozen=True)
-class Section:
-    """A section of a page.
+class Section(NamedTuple):
+    """The content of a section, or why there is none."""
 
-    Attributes:
-        key: its id in the page, of letters and dashes.
-        title: its heading.
-        lead: what it shows and how to read it; plain text.
-        body: HTML.
-        missing: why there is nothing to show; None where there is something.
-    """
-
-    key: str
-    title: str
     lead: str = ""
+    """How to read it; plain text."""
     body: str = Markup()
     missing: str | None = None
 
 
 Part = tuple[str, str, Callable[[Source], Section]]
-"""Key and title of a section, and its builder, which raises an `InputError` where there is nothing to show."""
+"""Id and heading of a section, and its builder, which raises an `InputError` where there is nothing to show."""
 
 
 def silent(line: str) -> None:
     """Log nothing."""
 
 
-def build(part: Part[Source], source: Source) -> Section:
+def build(builder: Callable[[Source], Section], source: Source) -> Section:
     """Build a section, or one that says why there is nothing to show."""
-    key, title, builder = part
     try:
         return builder(source)
     except InputError as error:
-        return Section(key, title, missing=str(error))
+        return Section(missing=str(error))
 
 
 def write_page(
     path: str | Path, parts: Sequence[Part[Source]], source: Source, log: Log = silent, **head: object
 ) -> Path:
-    """Build the sections of a page and write it.
+    """Build the sections of a page from their source and write it; an `InputError` if the file cannot be written.
 
-    Args:
-        path: of the HTML file.
-        parts: its sections.
-        source: what they are built from.
-        log: see `Log`.
-        head: `kind`, `title`, `about`, `tiles` and `notes` of the template.
-
-    Raises:
-        InputError: the file cannot be written.
+    `head` has `kind`, `title`, `about`, `tiles` and `notes` of the template.
     """
     sections = []
-    for part in parts:
+    for key, title, builder in parts:
         began = time.perf_counter()
-        sections.append(build(part, source))
-        why = f"  ({sections[-1].missing})" if sections[-1].missing else ""
-        log(f"  {part[1]:<24}{time.perf_counter() - began:5.1f} s{why}")
+        section = build(builder, source)
+        sections.append((key, title, section))
+        why = f"  ({section.missing})" if section.missing else ""
+        log(f"  {title:<24}{time.perf_counter() - began:5.1f} s{why}")
     page = _templates().get_template("page.html").render(sections=sections, **head)
     path = Path(path).expanduser()
     try:
@@ -142,10 +124,8 @@ def number(value: float, digits: int = 4) -> str:
 
 def short(count: float) -> str:
     """A large number in thousands (k), millions (M) or billions (G)."""
-    for power, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= power:
-            return f"{count / power:.3g} {letter}"
-    return f"{count:,.0f}"
+    sizes = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+    return next((f"{count / power:.3g} {letter}" for power, letter in sizes if count >= power), f"{count:,.0f}")
 
 
 def duration(seconds: float) -> str:
@@ -158,6 +138,4 @@ def duration(seconds: float) -> str:
 
 def evenly_spaced(count: int, most: int) -> list[int]:
     """At most so many of the numbers below `count`, evenly spaced, with the first and the last."""
-    if count <= most:
-        return list(range(count))
-    return [round(place * (count - 1) / (most - 1)) for place in range(most)]
+    return list(range(count)) if count <= most else np.linspace(0, count - 1, most).round().astype(int).tolist()

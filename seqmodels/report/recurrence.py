@@ -50,15 +50,7 @@ def in_words(name: str) -> str:
 
 
 def held_out_norms(run: Run, states: bool) -> dict[str, Tensor]:
-    """Norms of gradients by distance on held-out text.
-
-    Args:
-        run: the run.
-        states: also with respect to the states of a recurrent network, which takes longer.
-
-    Raises:
-        InputError: there is no model, no text or no gradient.
-    """
+    """Norms of gradients by distance on held-out text, on request also with respect to recurrent states."""
     norms = gradient_norms(run.task, run.batch(*HORIZON_BATCH), passes=TARGETS, states=states and has_states(run.task))
     norms = {name: of_kind for name, of_kind in norms.items() if float(nearest(of_kind)) > 0}
     if not norms:
@@ -83,13 +75,12 @@ def horizon_section(run: Run) -> Section:
     """The gradient horizon of the trained model, and how it changed during training."""
     norms = {in_words(kind): of_kind for kind, of_kind in held_out_norms(run, states=True).items()}
     body = horizon_body("gradient with respect to", norms, "horizon-now")
-    body += macro(
-        "note", f"Measured on {HORIZON_BATCH[0]} rows of held-out text, from the initial state, without dropout."
-    )
+    remark = f"Measured on {HORIZON_BATCH[0]} rows of held-out text, from the initial state, without dropout."
+    body += macro("note", remark)
     if (path := run.folder / "gradient_horizon.csv").exists() and len(steps := read_horizon(path)) > 1:
         label = f"The gradient norms at {len(steps)} steps, on training text"
         body += macro("heading", "During training") + inline(draw_horizon(steps), label, "horizon-then")
-    return Section("horizon", "Gradient horizon", HORIZON, body)
+    return Section(HORIZON, body)
 
 
 def horizon_body(kind: str, norms: dict[str, Tensor], key: str) -> Markup:
@@ -124,7 +115,7 @@ def spectra_section(run: Run) -> Section:
         "unit circle shrink from step to step, those outside grow; the spectral radius is the largest absolute value. "
         "Gates and nonlinearities change this picture."
     )
-    return Section("spectra", "Spectra", lead, body)
+    return Section(lead, body)
 
 
 def _some_spectra(maps: dict[str, Tensor]) -> dict[str, Spectrum]:
@@ -143,29 +134,23 @@ def gates_section(run: Run) -> Section:
     found = gates(run.language_model, run.batch(*GATES_BATCH))
     drawn = dict(list(found.items())[:MAX_GATES])
     label = f"Values, saturation and memory of {len(drawn)} gates: " + ", ".join(map(in_words, drawn))
-    rows = [
-        [
-            in_words(name),
-            f"{gate.mean.mean():.2f}",
-            f"{gate.closed.mean():.0%}",
-            f"{gate.open.mean():.0%}",
-            _memory(gate),
-        ]
-        for name, gate in found.items()
-    ]
+    rows = []
+    for name, gate in found.items():
+        means = f"{gate.mean.mean():.2f}", f"{gate.closed.mean():.0%}", f"{gate.open.mean():.0%}"
+        rows.append([in_words(name), *means, _memory(gate)])
     head = ("gate", "mean", "closed, below 0.1", "open, above 0.9", "memory in steps: median, 90th percentile")
     body = inline(draw_gates(drawn), label, "gates") + macro("table", head, rows, numeric=True)
-    body += macro(
-        "note",
+    remark = (
         "Closed and open: fractions of all units and tokens. The memory of a unit is the number of steps after which a "
-        "value has decayed to 1/e if nothing is added, from the geometric mean of its gate.",
+        "value has decayed to 1/e if nothing is added, from the geometric mean of its gate."
     )
+    body += macro("note", remark)
     lead = (
         "A gate is a number between 0 (closed) and 1 (open) for each unit and token. Left: the distribution of its "
         "values. Middle: a point for each unit, by the fractions of tokens at which it is closed and open. Right, for "
         "gates that scale the state from step to step: the number of units by their memory."
     )
-    return Section("gates", "Gates", lead, body)
+    return Section(lead, body)
 
 
 def _memory(gate: Gate) -> str:

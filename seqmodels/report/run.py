@@ -27,21 +27,13 @@ Content = TypeVar("Content")
 
 @dataclass
 class Run:
-    """A run and its files; for anything that is missing, an `InputError` says why.
-
-    Attributes:
-        folder: of the run.
-        name: its name in a comparison.
-        missing: why a file, the model or the data is missing, by name.
-        settings: of `config.yaml`.
-        environment: of `env.json`.
-        result: of `result.json`.
-        metrics: rows of `metrics.csv`.
-    """
+    """A run and its files; for anything that is missing, an `InputError` says why."""
 
     folder: Path
     name: str
+    """In a comparison."""
     missing: dict[str, str] = field(default_factory=dict)
+    """Why a file, the model or the data is missing, by name."""
     settings: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
@@ -110,12 +102,7 @@ class Run:
         return self.data.examples(self.split, count)
 
     def batch(self, rows: int, positions: int) -> Batch:
-        """A held-out batch with targets.
-
-        Args:
-            rows: B, at most.
-            positions: T, at most; pairs of sentences keep their length.
-        """
+        """A held-out batch with targets, of at most so many rows B and positions T; pairs keep their length."""
         if not isinstance(self.data, TextDataModule):
             batch = self.data.scored_batches(self.split)[0, 0]
             return batch.mapped(lambda tensor: tensor[:rows])._replace(continues=False, goes_on=False)

@@ -58,7 +58,7 @@ def attention_section(run: Run) -> Section:
         "Each row is a token that was read or written; the stronger the colour of a cell, the more the model attended "
         "to the token of its column. Point at a cell for both tokens and the weight; the weights of a row sum to one."
     )
-    return Section("attention", "Attention", lead, body)
+    return Section(lead, body)
 
 
 @torch.inference_mode()
@@ -177,7 +177,7 @@ def embeddings_section(run: Run) -> Section:
         "by the first two principal components; tokens that are used alike tend to lie close together. Below, the "
         "nearest tokens by cosine similarity."
     )
-    return Section("embeddings", "Embeddings", lead, body + macro("table", ("token", "nearest"), rows))
+    return Section(lead, body + macro("table", ("token", "nearest"), rows))
 
 
 def _frequent(run: Run) -> list[str]:

@@ -138,7 +138,7 @@ def curves_section(run: Run) -> Section:
         "The loss of the next token, in nats, over the tokens trained on; lower is better. If validation rises while "
         "training falls, the model overfits."
     )
-    return Section("curves", "Learning curves", lead, body)
+    return Section(lead, body)
 
 
 def _small_curve(run: Run, name: str, label: str, scale: str) -> Markup:
@@ -173,20 +173,18 @@ def samples_section(run: Run) -> Section:
     if (run.folder / "translations.md").exists():
         entries = read_translations(run.file("translations.md"))
         blocks = [(head, macro("translations", rows[:20])) for head, rows in entries]
-        title = "Translations over time"
         lead = "Held-out sentences during training, the latest first: source, translation of the model, reference."
     else:
         blocks = [(head, macro("sample", text, 1_500)) for head, text in read_samples(run.file("samples.md"))]
-        title = "Samples over time"
         lead = (
             "Text that the model generated during training, the latest first: early samples have about the right "
             "letters, later ones words, then syntax and longer dependencies."
         )
     if not blocks:
-        raise InputError(f"{title.split()[0].lower()}.md has no entries")
+        raise InputError("there are no samples yet")
     chosen = [blocks[place] for place in evenly_spaced(len(blocks), MAX_SAMPLES)][::-1]
     body = Markup().join(macro("details", head, block, place == 0) for place, (head, block) in enumerate(chosen))
-    return Section("samples", title, lead, body)
+    return Section(lead, body)
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -227,7 +225,7 @@ def configuration_section(run: Run) -> Section:
     body = macro("command", again) + macro("facts", given)
     if empty:
         body += macro("details", f"{len(empty)} settings that are empty or off", macro("facts", empty))
-    return Section("configuration", "Configuration", "The command of the run and all settings.", body)
+    return Section("The command of the run and all settings.", body)
 
 
 def environment_section(run: Run) -> Section:
@@ -244,4 +242,4 @@ def environment_section(run: Run) -> Section:
         table = macro("table", ("at step", "began", "device", "commit"), rows)
         body += macro("details", f"Resumed {len(resumed)} times", table, True)
     lead = "Software, hardware and time of the run: the place to search when two equal runs differ."
-    return Section("environment", "Environment", lead, body)
+    return Section(lead, body)

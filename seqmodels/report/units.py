@@ -83,18 +83,13 @@ def units_section(run: Run) -> Section:
         "perfect). An untrained network shows how much of the score needs no learning. Below, text coloured by the "
         "units, from blue for low values to red for high ones; point at a letter for its value."
     )
-    return Section("neurons", "Neurons", lead, body + macro("note", remark))
+    return Section(lead, body + macro("note", remark))
 
 
 def documents(run: Run, characters: int = DOCUMENTS_SIZE) -> list[str]:
     """Held-out documents from all over the split, always the same, each from its beginning.
 
-    Args:
-        run: the run.
-        characters: about how many in all; of each document at most `DOCUMENT_SIZE`.
-
-    Raises:
-        InputError: there is no running text.
+    They have about so many characters in all, and at most `DOCUMENT_SIZE` each. An `InputError` for pairs of sentences.
     """
     rows = run.text.corpus.rows(run.split)
     rows = rows.select(range(min(len(rows), MAX_ROWS)))
@@ -114,13 +109,7 @@ def documents(run: Run, characters: int = DOCUMENTS_SIZE) -> list[str]:
 
 
 def excerpts(texts: Sequence[str], most: int, size: int = EXCERPT_SIZE) -> list[Excerpt]:
-    """Evenly spaced excerpts of documents.
-
-    Args:
-        texts: the documents.
-        most: excerpts at most.
-        size: characters of an excerpt at most; it ends with a line, if a line ends in it.
-    """
+    """At most `most` evenly spaced excerpts of at most `size` characters, which end with a line if one ends in them."""
     pieces = list[Excerpt]()
     for number, text in enumerate(texts):
         start = 0
@@ -136,16 +125,9 @@ def excerpts(texts: Sequence[str], most: int, size: int = EXCERPT_SIZE) -> list[
 def read_excerpts(
     model: LanguageModel, texts: Sequence[str], chosen: Sequence[Excerpt], most: int = MAX_ACTIVATIONS
 ) -> Activations:
-    """Activations in excerpts, each a text of its own.
+    """Activations in excerpts of documents, each a text of its own; up to `CONTEXT` characters before it are read, too.
 
-    Args:
-        model: the model.
-        texts: the documents.
-        chosen: excerpts of them; up to `CONTEXT` characters before each are read for its state.
-        most: activations at most; of more, every second, third and so on is kept.
-
-    Raises:
-        InputError: there is no text.
+    Of more than `most` activations, every second, third and so on is kept. An `InputError` if there is no text.
     """
     before = torch.tensor([min(piece.start, CONTEXT) for piece in chosen])
     pieces = [

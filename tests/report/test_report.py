@@ -210,7 +210,7 @@ def test_weights_in_the_page_are_those_of_the_model(runs: dict[str, Path]) -> No
 @pytest.mark.parametrize("kind", ["general", "none", "transformer", "joined"])
 def test_sections_of_translators(translators: dict[str, Path], kind: str) -> None:
     subject = open_run(translators[kind])
-    made = {part[0]: build(part, subject) for part in PARTS if part[0] in ("samples", "attention")}
+    made = {key: build(builder, subject) for key, _, builder in PARTS if key in ("samples", "attention")}
     assert "chien" in made["samples"].body
     said = made["attention"].missing or made["attention"].body
     assert ("From source to translation" in said) == (kind in ("general", "transformer"))
@@ -258,8 +258,9 @@ def test_files_that_are_missing_or_nonsense(run: Path, name: str) -> None:
         assert tiles(subject)
         assert all(isinstance(say(subject), str) for say in (origin, network))
         assert (ending_note(subject) is None) == (name != "result.json")
-        made = [build(part, subject) for part in PARTS if part[0] in sections.values()]
-        assert [part.key for part in made if part.missing] == ([sections[name]] if name in sections else []), content
+        made = {key: build(builder, subject) for key, _, builder in PARTS if key in sections.values()}
+        missing = [key for key, section in made.items() if section.missing]
+        assert missing == ([sections[name]] if name in sections else []), content
     check(Page(report(run)))
 
 
