@@ -88,15 +88,10 @@ class ScheduledCallback(pl.Callback):
 
     @abstractmethod
     def measure(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch | None) -> dict[str, float]:
-        """Measure the model once.
+        """Measure the model, which has whole weights, once, and return figures for the loggers.
 
-        Args:
-            trainer: of the training.
-            task: the model, with whole weights.
-            batch: the last one that was trained on; None if a resumed run had nothing left to train.
-
-        Returns:
-            Figures for the loggers, which take none after the last step.
+        They take none after the last step. The batch is the last one of the training; None if a resumed run had nothing
+        left to train.
         """
 
     def finish(self, trainer: pl.Trainer, task: SequenceTask) -> None:

@@ -41,11 +41,7 @@ def labels_of(texts: Sequence[str]) -> dict[str, Label]:
 
 
 def labels(texts: Sequence[str], known: Mapping[str, Label] | None = None) -> dict[str, Labels]:
-    """Labels of texts, by name.
-
-    Args:
-        texts: whole documents.
-        known: functions by name; by default `labels_of(texts)`.
+    """Labels of whole documents, by functions with names; by default those of `labels_of(texts)`.
 
     Raises:
         InputError: a function does not give a bool or number for each character.

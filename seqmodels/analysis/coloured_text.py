@@ -30,21 +30,16 @@ SCALE_VALUES, OUTLIERS = 1_000_000, 0.01
 
 @dataclass(frozen=True)
 class Passage:
-    """A piece of text and the values of a unit.
-
-    Attributes:
-        title: shown above the text.
-        pieces: the text, split after each character with a value.
-        values: of the pieces.
-        low: the value of the strongest blue.
-        high: the value of the strongest red.
-    """
+    """A piece of text and the values of a unit."""
 
     title: str
     pieces: list[str]
+    """The text, split after each character with a value."""
     values: list[float]
     low: float
+    """The value of the strongest blue."""
     high: float
+    """The value of the strongest red."""
 
     def strength(self, value: float) -> float:
         """From -1, blue, over 0, no colour, to 1, red."""
@@ -57,8 +52,8 @@ def passage(title: str, text: str, characters: Sequence[int], values: Tensor, sc
     """A text split where there are values.
 
     Args:
-        title: shown above the text.
-        text: the text.
+        title: shown above it.
+        text: with characters of any kind.
         characters: increasing numbers of the characters with values; those before them have the same value.
         values: of the unit, (N,).
         scale: values for the scale of colours, such as those of a longer text; by default `values`.

@@ -24,12 +24,7 @@ Row = Mapping[str, Value]
 
 
 def append_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Append rows to a table; the table is made, and columns are added, where they are missing.
-
-    Args:
-        path: of the table.
-        rows: values by column; fields of other columns stay empty.
-    """
+    """Append rows, values by column, to a table; the table is made, and columns are added, where they are missing."""
     rows = list(rows)
     columns = [] if not path.exists() else _header(path)
     new = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in columns]
@@ -54,11 +49,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def read_table(path: Path, columns: Mapping[str, type[Value]]) -> list[tuple[Any, ...]]:
-    """The complete rows of a table with known columns.
-
-    Args:
-        path: of the table.
-        columns: their names and types: str, int or float.
+    """The complete rows of a table with known columns, by name and type: str, int or float.
 
     Raises:
         InputError: the table is missing, too large or damaged, or has other columns.
@@ -78,11 +69,7 @@ def read_table(path: Path, columns: Mapping[str, type[Value]]) -> list[tuple[Any
 
 
 def filter_rows(path: Path, keep: Callable[[int, Mapping[str, str]], bool]) -> None:
-    """Rewrite a table with some of its rows; damaged rows and a missing table are passed over.
-
-    Args:
-        path: of the table.
-        keep: decides by the row's `step` and the row.
+    """Rewrite a table with the complete rows that `keep` accepts, by their step; a missing table is passed over.
 
     Raises:
         InputError: it is no table.

@@ -64,11 +64,7 @@ def gates(task: LanguageModel, batch: Batch, state: State | None = None) -> dict
 
 
 def of_trace(trace: Trace, mask: Tensor | None = None) -> dict[str, Gate]:
-    """Statistics of the gates of a trace.
-
-    Args:
-        trace: its `gates` are (B, T, D).
-        mask: bool (B, T), False at padding; None without padding.
+    """Statistics of the gates of a trace, (B, T, D) each; the mask, bool (B, T), is False at padding.
 
     Raises:
         InputError: all is padding.

@@ -95,12 +95,8 @@ def gradient_norms(
 def gradient_horizon(norms: Tensor, fraction: float = FRACTION) -> int:
     """The distance beyond which the norm of the gradient stays below a fraction of that at distance 0.
 
-    Args:
-        norms: by distance, (K,), of `gradient_norms`; NaN is ignored.
-        fraction: of the norm at distance 0.
-
-    Returns:
-        An integer from 1 to K; K means "beyond the measured distances".
+    Takes norms by distance, (K,), of `gradient_norms`, in which NaN is ignored; returns an integer from 1 to K, which
+    means "beyond the measured distances".
 
     Raises:
         InputError: the norm at distance 0 is zero or not finite.
@@ -260,12 +256,7 @@ def draw_horizon(steps: Mapping[int, Mapping[str, Curve]]) -> "Figure":
 
 
 def draw_horizons(curves: Mapping[str, Curve], fraction: float = FRACTION) -> "Figure":
-    """Norms by distance of several models, relative to distance 0, and the fraction that defines the horizon.
-
-    Args:
-        curves: by the names of the models, at most twenty.
-        fraction: drawn as a line.
-    """
+    """Norms by distance of several models, relative to distance 0, and the fraction that defines the horizon."""
     lines = {name: (at.tolist(), (norms / norms[0]).tolist()) for name, (at, norms) in curves.items()}
     figure = draw_lines(lines, xlabel="distance in positions", ylabel="norm of the gradient, relative to distance 0")
     figure.axes[0].axhline(fraction, color="#808080", linewidth=0.8, linestyle=":")

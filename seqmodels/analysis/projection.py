@@ -29,12 +29,9 @@ def map_of(vectors: Tensor, method: Method = "pca", seed: int = 0) -> Tensor:
     small distances have a meaning.
 
     Args:
-        vectors: (N, D), N of at least 3, or 5 for t-SNE.
+        vectors: (N, D), N of at least 3, or 5 for t-SNE; the points are float64 (N, 2).
         method: pca or tsne.
         seed: random seed of t-SNE.
-
-    Returns:
-        float64 (N, 2).
 
     Raises:
         InputError: there are too few vectors, or scikit-learn is missing for t-SNE.

@@ -136,14 +136,8 @@ def auc(values: Tensor, positive: Tensor) -> Tensor:
     """Area under the receiver operating characteristic of many predictors.
 
     The probability that a position with a true label has a higher value than one with a false label; ties count as one
-    half (Mann and Whitney 1947).
-
-    Args:
-        values: (N, U).
-        positive: bool (N,), or (L, N) for several labels.
-
-    Returns:
-        Float64 (U,), or (L, U); NaN for a constant label.
+    half (Mann and Whitney 1947). Takes values (N, U), and bool (N,), or (L, N) for several labels; returns float64
+    (U,), or (L, U), NaN for a constant label.
     """
     positive = positive.double()
     sums = torch.cat([positive @ midranks(part) for part in torch.split(values, AT_A_TIME, 1)], -1)
@@ -161,16 +155,9 @@ def midranks(values: Tensor) -> Tensor:
 def r_squared(values: Tensor, target: Tensor, scored: Tensor, scored_target: Tensor) -> Tensor:
     """R² of the line of least squares from each predictor, fitted to some positions and scored at others.
 
-    R² = 1 - (sum of squared errors) / (sum of squares about the mean); a constant predictor predicts the mean.
-
-    Args:
-        values: (N, U), for the fit.
-        target: (N,).
-        scored: (M, U), for the score.
-        scored_target: (M,), not constant.
-
-    Returns:
-        Float64 (U,).
+    R² = 1 - (sum of squared errors) / (sum of squares about the mean); a constant predictor predicts the mean. Takes
+    values (N, U) and target (N,) of the fit, and those of M positions for the score, with a target that is not
+    constant; returns float64 (U,).
     """
     found, target, scored_target = [], target.double(), scored_target.double()
     centred = target - target.mean()
@@ -186,13 +173,9 @@ def r_squared(values: Tensor, target: Tensor, scored: Tensor, scored_target: Ten
 
 
 def typical(label: Labels, begins: Mapping[int, int], texts: Sequence[str], size: int = SHOWN) -> tuple[int, int, int]:
-    """Whole lines in which a label varies as much as in all texts: number of the text, first and last character.
+    """Whole lines in which a label varies as much as in all texts: number of the text, first character, and behind.
 
-    Args:
-        label: of all texts.
-        begins: the first character by the number of each text that may be chosen.
-        texts: all of them.
-        size: in characters, about.
+    They have about `size` characters, and are not before the character that `begins` has for the number of their text.
     """
     usual = torch.cat(label.values)
     usual = usual[~usual.isnan()].var(correction=0)

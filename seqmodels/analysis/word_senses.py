@@ -91,43 +91,37 @@ def chosen_layer(names: Sequence[str], layer: str | None) -> str:
 
 @dataclass(frozen=True)
 class Senses:
-    """Cosines between occurrences of a word in several senses.
-
-    Attributes:
-        word: the word.
-        layer: the layer of the vectors.
-        senses: of the N occurrences.
-        sentences: of the N occurrences.
-        cosines: of all pairs, (N, N).
-    """
+    """Cosines between occurrences of a word in several senses."""
 
     word: str
     layer: str
     senses: list[str]
+    """Of the N occurrences."""
     sentences: list[str]
+    """Of the N occurrences."""
     cosines: Tensor
+    """Of all pairs, (N, N)."""
 
     @property
-    def _alike(self) -> Tensor:
-        return torch.tensor([[a == b for b in self.senses] for a in self.senses])
+    def _same(self) -> Tensor:
+        """Whether two different occurrences have the same sense, (N, N)."""
+        return torch.tensor([[a == b for b in self.senses] for a in self.senses]).fill_diagonal_(False)
 
     @property
     def within(self) -> float:
         """Mean cosine of two occurrences of the same sense; NaN if no sense has two."""
-        return float(self.cosines[self._alike & ~torch.eye(len(self.senses), dtype=torch.bool)].mean())
+        return float(self.cosines[self._same].mean())
 
     @property
     def between(self) -> float:
         """Mean cosine of two occurrences of different senses."""
-        return float(self.cosines[~self._alike].mean())
+        return float(self.cosines[~self._same.fill_diagonal_(True)].mean())
 
     @property
     def nearest(self) -> float:
         """Fraction of occurrences whose nearest neighbour has the same sense, among senses with several occurrences."""
-        others = self.cosines.clone().fill_diagonal_(-torch.inf).argmax(1)
-        shared = [place for place, sense in enumerate(self.senses) if self.senses.count(sense) > 1]
-        right = sum(self.senses[int(others[place])] == self.senses[place] for place in shared)
-        return right / len(shared) if shared else float("nan")
+        others = self.cosines.clone().fill_diagonal_(-torch.inf).argmax(1, keepdim=True)
+        return float(self._same.gather(1, others)[self._same.any(1)].double().mean())
 
 
 def compare_senses(

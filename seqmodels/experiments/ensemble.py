@@ -15,11 +15,7 @@ from seqmodels.state import State
 
 
 class EnsembleCell(Cell):
-    """N cells as one: the rows of a batch are divided among them in order, in equal parts.
-
-    Args:
-        cells: of the same class and sizes.
-    """
+    """N cells of the same class and sizes as one: rows of a batch are divided among them in order, in equal parts."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
         super().__init__(cells[0].input_size, cells[0].hidden_size)
@@ -98,7 +94,7 @@ class Ensemble(RecurrentStack):
         raise AssertionError("the cells are those of the networks")
 
     def initial_state(self, rows: int) -> State:
-        """See `RecurrentStack.initial_state`; rows are divided among the networks."""
+        """See `RecurrentStack.initial_state`."""
         return self.as_state(self.start.repeat_interleave(rows // len(self.networks), 0))
 
     def forward(

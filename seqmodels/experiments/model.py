@@ -115,14 +115,13 @@ class MemoryModel(pl.LightningModule):
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *settings: Any, **more: Any) -> None:
         """Clip the gradient of each network by its own norm; gradients that are not finite are set to zero."""
         for network, head in zip(self.networks, self.heads, strict=True):
-            parameters = [p for part in (network, head) for p in part.parameters() if p.grad is not None]
-            norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+            parameters = [*network.parameters(), *head.parameters()]
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            norm = get_total_norm(gradients)
             if self.clip:
                 clip_grads_with_norm_(parameters, self.clip, norm)
-            keep = torch.isfinite(norm)
-            for p in parameters:
-                if p.grad is not None:
-                    p.grad = torch.where(keep, p.grad, 0.0)
+            for gradient in gradients:
+                gradient.copy_(gradient.where(torch.isfinite(norm), 0.0))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """One optimiser for all networks."""

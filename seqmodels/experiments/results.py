@@ -90,12 +90,7 @@ def seeded(make: Callable[[], Backbone], seeds: Iterable[int]) -> list[Backbone]
 
 
 class _SolvedMonitor(pl.Callback):
-    """Stops training when every network has solved the problem or the time is up, lengthens examples, shows progress.
-
-    Args:
-        data: the problem.
-        max_minutes: see `train`.
-    """
+    """Stops training when all networks have solved the problem or time is up; lengthens examples, shows progress."""
 
     def __init__(self, data: MemoryDataModule, max_minutes: float | None) -> None:
         self.data, self.max_minutes = data, max_minutes
@@ -134,13 +129,8 @@ class _SolvedMonitor(pl.Callback):
 def parse_lengths(task: str, lengths: str, shortest: int | None = None) -> list[int]:
     """The lengths of a sweep, sorted, from comma-separated numbers; for a task of fixed length, its own.
 
-    Args:
-        task: name of the task.
-        lengths: final lengths of examples.
-        shortest: initial length of a curriculum, see `MemoryDataModule`.
-
     Raises:
-        InputError: the task is not known, or a length is no number or too small for the task.
+        InputError: the task is not known, or a length is no number or too small for the task or for `shortest`.
     """
     try:
         wanted = sorted({int(length) for length in lengths.split(",")})
@@ -154,12 +144,7 @@ def parse_lengths(task: str, lengths: str, shortest: int | None = None) -> list[
 
 
 def grid(methods: Mapping[str, M], names: str | None, lengths: list[int]) -> dict[str, tuple[M, int]]:
-    """The experiments of a sweep by name, "method, length": every method at every length.
-
-    Args:
-        methods: all methods by name.
-        names: comma-separated names of the methods to run; None for all.
-        lengths: lengths of the sweep.
+    """The experiments of a sweep by name, "method, length": methods by comma-separated names, or all, at every length.
 
     Raises:
         InputError: a method is not known.
@@ -171,15 +156,9 @@ def grid(methods: Mapping[str, M], names: str | None, lengths: list[int]) -> dic
 
 
 def write_success(results: Results, lengths: list[int], folder: Path) -> str:
-    """Write `success.md` and `success.png`: which networks solved a problem at which length.
+    """Write `success.md` and `success.png` to a folder that is named after a problem: which networks solved it.
 
-    Args:
-        results: results of `train` by the names of `grid`.
-        lengths: in ascending order.
-        folder: named after the problem.
-
-    Returns:
-        The table.
+    Takes results of `train` by the names of `grid`, and lengths in ascending order; returns the table.
     """
     page = success_table(results, lengths)
     write_text(folder / "success.md", page)
@@ -191,10 +170,6 @@ def success_table(results: Results, lengths: list[int]) -> str:
     """The number of networks that solved the problem at each length, and after how many steps, in Markdown.
 
     Steps are the median over those networks; if others failed, the number of steps that they were given is added.
-
-    Args:
-        results: results of `train` by the names of `grid`.
-        lengths: the columns.
     """
     rows = [["", *(f"T = {length}" for length in lengths)]]
     for method in _methods(results):
@@ -212,14 +187,7 @@ def success_table(results: Results, lengths: list[int]) -> str:
 
 
 def draw_success(results: Results, lengths: list[int], title: str, path: Path) -> None:
-    """Plot the fraction of networks that solved the problem against the length.
-
-    Args:
-        results: results of `train` by the names of `grid`.
-        lengths: in ascending order.
-        title: title of the plot.
-        path: file of the picture.
-    """
+    """Plot the fraction of networks that solved the problem against the length."""
     lines, methods = {}, _methods(results)
     for index, method in enumerate(methods):
         shift = 0.02 * (index - (len(methods) - 1) / 2)  # lines would hide each other

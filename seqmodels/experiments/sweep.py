@@ -33,8 +33,8 @@ def sweep(
     Args:
         experiment: takes a name and a seed, and returns figures that JSON can represent.
         names: of the configurations.
-        seeds: random seeds, for each of them.
-        folder: folder of the results.
+        seeds: for each of them.
+        folder: of the results.
         part: the experiments to run, such as 1/2 and 2/2 for two processes that share them.
         settings: settings of all experiments; stored with the results, which are not mixed with those of others.
 
@@ -90,13 +90,7 @@ def markdown(rows: list[list[str]]) -> str:
 
 
 def table_of_means(results: Results, figures: dict[str, str], digits: int = 1) -> str:
-    """Means, with standard deviations over the seeds in brackets, as a Markdown table.
-
-    Args:
-        results: the result of `sweep`.
-        figures: names of the figures, and the headers of their columns.
-        digits: decimals.
-    """
+    """Means of figures, given by name and header, with standard deviations over seeds, as a Markdown table."""
     rows = [["", *figures.values(), "runs"]]
     for name, runs in results.items():
         cells = [[run[figure] for run in runs] for figure in figures]
@@ -112,15 +106,9 @@ def _mean(figures: list[float], digits: int) -> str:
 
 
 def compare_translators(results: Results, folder: str | Path, name: str) -> str:
-    """Write the scores of a sweep over translators, as a table of means and a plot of BLEU by sentence length.
+    """Write scores of `test_translations`, by name and run, as a table of means and a plot of BLEU by sentence length.
 
-    Args:
-        results: scores as of `test_translations`, by name and run.
-        folder: folder of `name.md` and `name.png`.
-        name: of the two files.
-
-    Returns:
-        The table, in Markdown.
+    The files are `name.md` and `name.png` in the folder; returns the table, in Markdown.
     """
     tables = {label: [_frequent(run["by_length"]) for run in runs] for label, runs in results.items() if runs}
     flat = {

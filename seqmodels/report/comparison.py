@@ -38,11 +38,8 @@ def compare(
     Args:
         runs: run folders, from 2 to 20.
         data: where their text is now, if it was moved.
-        to: the file to write; by default `comparison.html` beside the first run.
+        to: the file to write, which is returned; by default `comparison.html` beside the first run.
         log: takes the title of each section and the seconds that it took.
-
-    Returns:
-        The file.
 
     Raises:
         InputError: a run is missing, or there are too many or too few.

@@ -33,16 +33,18 @@ GREY = 0.12
 
 
 def inline(figure: "Figure", label: str, key: str) -> Markup:
-    """A figure as HTML.
+    """A figure as HTML, with its content in words for screen readers.
 
-    Args:
-        figure: of matplotlib.
-        label: the content of the figure in words, for screen readers.
-        key: prefix of all ids in the figure, unique in the page: letters, digits and dashes.
+    The key, of letters, digits and dashes, is the prefix of all ids in the figure and unique in the page.
     """
     from matplotlib import rc_context
 
-    _quieten(figure)
+    for axes in figure.axes:
+        for spine in axes.spines.values():
+            spine.set(edgecolor=AXIS, linewidth=0.8)
+        axes.tick_params(which="both", color=AXIS)
+        for points in axes.collections:
+            points.set_rasterized(np.shape(points.get_offsets())[0] > MAX_POINTS)
     buffer = io.StringIO()
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": key, "path.simplify": True, "path.simplify_threshold": 0.5}
     no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -50,17 +52,6 @@ def inline(figure: "Figure", label: str, key: str) -> Markup:
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the browser has other fonts
         figure.savefig(buffer, format="svg", transparent=True, metadata=no_metadata, dpi=DOTS_PER_INCH)
     return macro("drawing", Markup(_element(buffer.getvalue(), key, label)))
-
-
-def _quieten(figure: "Figure") -> None:
-    """Grey frames and ticks, and large scatter plots as images."""
-    for axes in figure.axes:
-        for spine in axes.spines.values():
-            spine.set_edgecolor(AXIS)
-            spine.set_linewidth(0.8)
-        axes.tick_params(which="both", color=AXIS)
-        for points in axes.collections:
-            points.set_rasterized(np.shape(points.get_offsets())[0] > MAX_POINTS)
 
 
 def _element(drawing: str, key: str, label: str) -> str:

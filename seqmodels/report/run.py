@@ -38,20 +38,15 @@ class Run:
     environment: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, float]] = field(default_factory=list)
-    _task: SequenceTask | None = None
+    model: SequenceTask | None = None
     _data: SequenceDataModule | None = None
-
-    @property
-    def has_task(self) -> bool:
-        """Whether there is a model."""
-        return self._task is not None
 
     @property
     def task(self) -> SequenceTask:
         """The trained model, in evaluation mode."""
-        if self._task is None:
+        if self.model is None:
             raise InputError(self.missing["model"])
-        return self._task
+        return self.model
 
     @property
     def language_model(self) -> LanguageModel:
@@ -87,13 +82,12 @@ class Run:
 
     def held_out(self, characters: int) -> str:
         """The first characters of the held-out text."""
-        pieces, length = list[str](), 0
-        for rows in self.text.corpus.rows(self.split).iter(16):
-            pieces += rows["text"]
-            length += sum(map(len, rows["text"]))
-            if length >= characters:
+        text = ""
+        for row in self.text.corpus.rows(self.split):
+            if len(text) >= characters:
                 break
-        return "".join(pieces)[:characters]
+            text += row["text"]
+        return text[:characters]
 
     def pairs(self, count: int) -> list[tuple[str, str]]:
         """Held-out sentences with their reference translations."""
@@ -128,12 +122,9 @@ DataCache = dict[str, SequenceDataModule]
 
 
 def open_run(path: str | Path, data: Sequence[str] | None = None, cache: DataCache | None = None) -> Run:
-    """Open a run folder or an exported model.
+    """Open a run folder, an exported model, or a run with another checkpoint than the best; see `report`.
 
-    Args:
-        path: the folder, or a checkpoint in it that is used instead of the best one.
-        data: where the text is now, if it was moved: one path, or two of a translator.
-        cache: data modules of other runs, to which that of this run is added.
+    The cache has data modules of other runs; that of this run is added.
 
     Raises:
         InputError: it is not a run.
@@ -150,12 +141,12 @@ def open_run(path: str | Path, data: Sequence[str] | None = None, cache: DataCac
     run.result = _read(run, "result.json", read_json, {})
     run.metrics = _read(run, "metrics.csv", read_metrics, [])
     try:
-        run._task, trained_on, _ = load_with_origin(checkpoint or folder)
+        run.model, trained_on, _ = load_with_origin(checkpoint or folder)
     except InputError as error:
         run.missing["model"] = run.missing["data"] = f"the run has no model that can be loaded: {error}"
         return run
     try:
-        run._data = _open_data(trained_on, run._task, data, {} if cache is None else cache)
+        run._data = _open_data(trained_on, run.model, data, {} if cache is None else cache)
     except InputError as error:
         run.missing["data"] = f"the text of the run cannot be read: {error}; give its path with --data"
     return run

@@ -30,11 +30,8 @@ def report(run: str | Path, data: Sequence[str] | None = None, to: str | Path | 
     Args:
         run: a run folder, or a checkpoint in it that is used instead of the best one.
         data: where the text is now, if it was moved: one path, or two of a translator.
-        to: the file to write; by default `report.html` in the run folder.
+        to: the file to write, which is returned; by default `report.html` in the run folder.
         log: takes the title of each section and the seconds that it took.
-
-    Returns:
-        The file.
 
     Raises:
         InputError: there is no such run, or the file cannot be written.

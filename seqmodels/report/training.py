@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
+from torch import Tensor
 
 from seqmodels.analysis.figures import draw_lines, new_figure
 from seqmodels.analysis.learning_curves import best_of
@@ -40,8 +41,8 @@ def figure(values: Mapping[str, Any], name: str) -> float | None:
 
 def network(run: Run) -> str:
     """The name of the network."""
-    if run.has_task:
-        return run.task.name
+    if run.model is not None:
+        return run.model.name
     backbone = run.settings.get("backbone")
     path = backbone.get("class_path") if isinstance(backbone, dict) else None
     return path.rpartition(".")[2] if isinstance(path, str) else "a network"
@@ -63,28 +64,27 @@ def best(run: Run) -> dict[str, float]:
 
 def tiles(run: Run) -> list[tuple[str, str, str]]:
     """The main figures: a label, a number and a remark."""
-    result, found = run.result, best(run)
+    last = run.metrics[-1] if run.metrics else {}
+    found = {name.removeprefix("val/"): value for name, value in best(run).items()}
+    tokens = figure(run.result, "tokens") or last.get("train/tokens")
+    steps = figure(run.result, "steps") or last.get("step")
+    parameters = sum(map(Tensor.numel, run.task.parameters())) if run.model else figure(run.result, "parameters")
     tiles: list[tuple[str, str, str]] = []
-    parameters = figure(result, "parameters")
-    if run.has_task:
-        parameters = float(sum(parameter.numel() for parameter in run.task.parameters()))
-    if "val/bleu" in found:
-        exact = found.get("val/exact_match")
-        tiles.append(("BLEU", f"{found['val/bleu']:.1f}", "" if exact is None else f"{exact:.1%} exact matches"))
-    if "val/nats_per_token" in found:
-        tiles.append(("Best validation", f"{found['val/nats_per_token']:.3f}", "nats per token"))
-        perplexity = found.get("val/perplexity", math.exp(min(found["val/nats_per_token"], 700)))
+    if "bleu" in found:
+        exact = f"{found['exact_match']:.1%} exact matches" if "exact_match" in found else ""
+        tiles.append(("BLEU", f"{found['bleu']:.1f}", exact))
+    if "nats_per_token" in found:
+        nats = found["nats_per_token"]
+        tiles.append(("Best validation", f"{nats:.3f}", "nats per token"))
+        perplexity = found.get("perplexity", math.exp(min(nats, 700)))
         tiles.append(("Perplexity", number(perplexity, 3), "exp of nats per token"))
-    if "val/bits_per_byte" in found and "val/bleu" not in found:
-        tiles.append(("Bits per byte", f"{found['val/bits_per_byte']:.3f}", "compares all tokenizers"))
+    if "bits_per_byte" in found and "bleu" not in found:
+        tiles.append(("Bits per byte", f"{found['bits_per_byte']:.3f}", "compares all tokenizers"))
     if parameters:
         tiles.append(("Parameters", short(parameters), network(run)))
-    last = run.metrics[-1] if run.metrics else {}
-    tokens = figure(result, "tokens") or last.get("train/tokens")
-    steps = figure(result, "steps") or last.get("step")
     if tokens:
         tiles.append(("Training tokens", short(tokens), f"{steps:,.0f} steps" if steps else ""))
-    if seconds := figure(result, "seconds"):
+    if seconds := figure(run.result, "seconds"):
         speed = f"{short(tokens / seconds)} tokens/s" if tokens else ""
         tiles.append(("Training time", duration(seconds), speed))
     if isinstance(commit := run.environment.get("commit"), str):

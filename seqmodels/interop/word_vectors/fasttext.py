@@ -21,14 +21,7 @@ SHAPE = struct.Struct("<?qq")  # quantised rows columns
 
 
 def read_fasttext(source: ByteSource, selection: Selection) -> Subwords | None:
-    """Read the input vectors of a model that `fasttext` saved.
-
-    Args:
-        source: the file, at its start.
-        selection: takes words and vectors.
-
-    Returns:
-        The n-grams, if the model has them.
+    """Read words and vectors of a model that `fasttext` saved, and return its n-grams, if it has any.
 
     Raises:
         InputError: it is of another version, quantised or truncated, or its sizes contradict each other.

@@ -12,11 +12,7 @@ DIMENSIONS = 1 << 16
 
 
 class Selection:
-    """Words that are kept, in the order they come in, each with its vector.
-
-    Args:
-        limit: most words to keep.
-        words: the words to keep; None for all.
+    """Words that are kept, in the order they come in, each with its vector: so many at most, all or only `words`.
 
     Raises:
         InputError: the limit is below 1.

@@ -49,16 +49,10 @@ class Subwords:
 
 
 def buckets_of(word: bytes, shortest: int, longest: int, buckets: int) -> list[int]:
-    """The buckets of the n-grams of a word.
+    """The buckets of the n-grams of a word in UTF-8, of `shortest` to `longest` characters.
 
     The hash is 32-bit FNV-1a over the bytes of UTF-8, which are taken as signed, as fastText does. The marks `<` and
     `>` alone are no n-grams.
-
-    Args:
-        word: in UTF-8.
-        shortest: fewest characters of an n-gram.
-        longest: most characters.
-        buckets: number of buckets.
     """
     letters = re.findall(rb"[^\x80-\xbf][\x80-\xbf]*", b"<" + word + b">")
     found = []

@@ -87,11 +87,9 @@ class WordVectors:
 
     @classmethod
     def of(cls, task: LanguageModel | Translator, limit: int | None = None) -> "WordVectors":
-        """A copy of a model's embedding of its tokens.
+        """A copy of a model's embedding, of a translator's target, of all or the first tokens.
 
-        Args:
-            task: the model; of a translator, the embedding of the target.
-            limit: most tokens to take, the first; a word vocabulary begins with the most frequent words.
+        A word vocabulary begins with the most frequent words.
         """
         if limit is not None and limit < 1:
             raise InputError(f"limit={limit} was given; expected at least 1")
@@ -134,11 +132,7 @@ class WordVectors:
         return f"did you mean {' or '.join(near)}?" if near else f"choose one of the {len(self):,} words that have one"
 
     def neighbours(self, word: str | Tensor, k: int = 10) -> list[Neighbour]:
-        """The words nearest to a word or vector by cosine, the nearest first.
-
-        Args:
-            word: a word, which is not among its neighbours, or a vector (D,).
-            k: number of neighbours.
+        """The k words nearest to a word, without itself, or to a vector (D,) by cosine, the nearest first.
 
         Raises:
             InputError: the word has no vector, or the vector another shape.
@@ -150,15 +144,10 @@ class WordVectors:
         return self._nearest(word, [], k)
 
     def analogy(self, a: str, b: str, c: str, k: int = 10) -> list[Neighbour]:
-        """Words that are to `c` as `b` is to `a`: the nearest to b - a + c, without the three themselves.
+        """The k words that are to `c` as `b` is to `a`, such as "woman", "king" and "man": the nearest to b - a + c.
 
-        All vectors are scaled to length 1 first (Mikolov, Yih and Zweig 2013; 3CosAdd in Levy and Goldberg 2014).
-
-        Args:
-            a: such as "man".
-            b: such as "king".
-            c: such as "woman".
-            k: number of words.
+        All vectors are scaled to length 1 first (Mikolov, Yih and Zweig 2013; 3CosAdd in Levy and Goldberg 2014). The
+        three themselves are no answers.
 
         Raises:
             InputError: a word has no vector.
@@ -180,15 +169,13 @@ class WordVectors:
         return self.matrix @ columns / self._norms.clamp(min=1e-12)[:, None]
 
     def evaluate(self, questions: AnyPath | list[Question], lowercase: bool = False) -> dict[str, Accuracy]:
-        """Answer questions by analogy, as `analogy` does.
+        """The accuracy of `analogy` by section, and that of all as "total".
+
+        Questions with a word that has no vector of its own are left out and counted.
 
         Args:
             questions: a file in the format of questions-words.txt (Mikolov et al. 2013), or its questions.
             lowercase: convert the questions to lower case, for vectors without capitals.
-
-        Returns:
-            The accuracy of each section, and that of all as "total". Questions with a word that has no vector of its
-            own are left out and counted.
 
         Raises:
             InputError: the file cannot be read, or has no questions.
@@ -279,10 +266,7 @@ def words_of(tokenizer: Tokenizer) -> list[str]:
 
 
 def numbered_words(tokenizer: Tokenizer) -> dict[str, int]:
-    """Ids by the text of the token, without the space before it if every token has one, as words do.
-
-    Tokens that are not valid UTF-8 are left out.
-    """
+    """Ids by the text of each token of valid UTF-8, without the space before it if every token has one, as words do."""
     written = tokenizer.token_bytes
     spaced = all(text.startswith(b" ") or text == b"\n" for text in written[UNK:] if text)
     found: dict[str, int] = {}
