@@ -3,14 +3,13 @@
 from seqmodels.data.base import SequenceDataModule
 from seqmodels.data.buckets import Buckets, Sentences
 from seqmodels.data.corpora import Corpus, load_corpus
-from seqmodels.data.document_windows import DocumentWindows, ScoredDocuments
 from seqmodels.data.sampler import Batches, Replica
 from seqmodels.data.targets import ChosenTargets
 from seqmodels.data.text import TextDataModule
 from seqmodels.data.token_column import TextFacts, tokenize_column
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.data.translation import TranslationDataModule
-from seqmodels.data.windows import Lanes, ScoredLanes, ScoredWindows, Windows
+from seqmodels.data.windows import DocumentWindows, Lanes, ScoredDocuments, ScoredLanes, ScoredWindows, Windows
 
 __all__ = [
     # For a trainer

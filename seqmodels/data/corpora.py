@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import datasets
 import huggingface_hub
 
-from seqmodels.data.tables import READERS, document_rows, is_table, marked, read_tables
-from seqmodels.data.text_files import file_rows, standard_library, text_files
+from seqmodels.data.cache import generated, no_bars
+from seqmodels.data.tables import READERS, is_table, marked, read_tables, select_texts
+from seqmodels.data.text_files import FEATURES, file_rows, standard_library, text_files
 from seqmodels.errors import InputError
 
 BUILT_IN = "python"
@@ -30,9 +31,6 @@ SPLITS = {
 }  # fmt: skip
 """Splits by the names that files, folders and the hub have for them."""
 
-ROWS_VERSION = 2
-"""Increased when the rows of the same files change, so that no stale ones are found in the cache."""
-
 Rows = Callable[[], datasets.Dataset]
 
 
@@ -41,12 +39,12 @@ class Corpus:
 
     Args:
         origin: the source of the text, in one line for people.
-        splits: how to read `train`, `validation`, `test` if there is one, and `whole`, the text before validation was
-            split off. Rows have the columns `text`, `starts` and `ends`, the last two true where a document starts or
-            ends; rows of a parallel corpus have `source` and `target`.
+        splits: rows, or how to read them, of `train`, `validation`, `test` if there is one, and `whole`, the text
+            before validation was split off. Rows have the columns `text`, `starts` and `ends`, the last two true where
+            a document starts or ends; rows of a parallel corpus have `source` and `target`.
     """
 
-    def __init__(self, origin: str, splits: Mapping[str, Rows]) -> None:
+    def __init__(self, origin: str, splits: Mapping[str, Rows | datasets.Dataset]) -> None:
         self.origin, self.splits = origin, dict(splits)
 
     def rows(self, split: str) -> datasets.Dataset:
@@ -57,8 +55,9 @@ class Corpus:
         """
         if split not in self.splits:
             raise InputError(f"{self.origin} has no split {split!r}, only {', '.join(self.splits)}")
+        rows = self.splits[split]
         with no_bars():
-            return self.splits[split]()
+            return rows() if callable(rows) else rows
 
 
 def check_val_fraction(val_fraction: float) -> None:
@@ -93,18 +92,40 @@ def of_files(origin: str, named: Mapping[str, list[Path]], column: str, val_frac
         InputError: see `load_corpus`.
     """
     if any(is_table(file) for files in named.values() for file in files):
-        with no_bars():
-            tables = {split: read_tables(files, [column]) for split, files in named.items()}
-            return _of_tables(origin, tables, column, val_fraction)
+        tables = {split: read_tables(files, [column]) for split, files in named.items()}
+        return _of_tables(origin, tables, column, val_fraction)
 
     def part(files: list[Path], first: float = 0.0, last: float = 1.0) -> Rows:
-        return partial(generated, file_rows, files, first=first, last=last)
+        return partial(generated, file_rows, files, FEATURES, first=first, last=last)
 
     splits = {split: part(files) for split, files in named.items()}
     if "train" in splits and "validation" not in splits:
         files, border = named["train"], 1 - val_fraction
         splits |= {"train": part(files, last=border), "validation": part(files, first=border), "whole": part(files)}
     return Corpus(origin, splits)
+
+
+def _of_tables(origin: str, tables: Mapping[str, datasets.Dataset], column: str, val_fraction: float) -> Corpus:
+    """A corpus of tables in splits, each row a document."""
+    origin, splits = text_splits(origin, tables, {"text": column})
+    if "train" in splits and "validation" not in splits:
+        rows = splits["train"]
+        if len(rows) < 2:
+            raise InputError(f"{origin} has {len(rows)} rows; expected at least 2, for training and validation")
+        first = min(max(1, round(len(rows) * (1 - val_fraction))), len(rows) - 1)
+        splits |= {"train": rows.select(range(first)), "validation": rows.select(range(first, len(rows)))}
+        splits |= {"whole": rows}
+    return Corpus(origin, {split: partial(marked, rows) for split, rows in splits.items()})
+
+
+def text_splits(
+    origin: str, tables: Mapping[str, datasets.Dataset], columns: Mapping[str, str]
+) -> tuple[str, dict[str, datasets.Dataset]]:
+    """Text columns of the table of each split, and the origin with the number of rows left out; see `select_texts`."""
+    found = {split: select_texts(f"{origin}, {split}", rows, columns) for split, rows in tables.items()}
+    left_out = sum(count for _, count in found.values())
+    told = f"{origin}, {left_out:,} rows without text left out" if left_out else origin
+    return told, {split: rows for split, (rows, _) in found.items()}
 
 
 def local_files(source: str) -> tuple[str, dict[str, list[Path]]] | None:
@@ -174,39 +195,6 @@ def split_of(path: Path) -> str | None:
     return SPLITS.get(own) or (SPLITS.get(path.parts[0].lower()) if len(path.parts) > 1 else None)
 
 
-def _of_tables(origin: str, loaded: Mapping[str, datasets.Dataset], column: str, val_fraction: float) -> Corpus:
-    """A corpus of tables in splits, each row a document."""
-    found = {split: document_rows(f"{origin}, {split}", rows, column) for split, rows in loaded.items()}
-    splits = {split: rows for split, (rows, _) in found.items()}
-    if left_out := sum(count for _, count in found.values()):
-        origin += f", {left_out:,} rows without text left out"
-    if "train" in splits and "validation" not in splits:
-        rows = splits["train"]
-        if len(rows) < 2:
-            raise InputError(f"{origin} has {len(rows)} rows; expected at least 2, for training and validation")
-        first = min(max(1, round(len(rows) * (1 - val_fraction))), len(rows) - 1)
-        splits |= {"train": rows.select(range(first)), "validation": rows.select(range(first, len(rows)))}
-        splits |= {"whole": rows}
-    return Corpus(origin, {split: partial(marked, rows) for split, rows in splits.items()})
-
-
-def generated(generator: Callable[..., Iterator[Any]], files: Sequence[Path], **others: Any) -> datasets.Dataset:
-    """The rows of a generator of `files`, `stamps` (size and time of each file) and `others`, cached on disk.
-
-    Raises:
-        InputError: the generator did.
-    """
-    # Tuples: a list would be taken for shards, each of them read, and cut, by itself.
-    paths = tuple(str(file.absolute()) for file in files)
-    stamps = tuple(f"{ROWS_VERSION} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files if file.exists())
-    try:
-        return datasets.Dataset.from_generator(generator, gen_kwargs={"files": paths, "stamps": stamps, **others})
-    except datasets.exceptions.DatasetGenerationError as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
-        raise
-
-
 def from_hub(name: str, subset: str | None, built_in: str = BUILT_IN) -> dict[str, datasets.Dataset]:
     """Load a dataset from the hub: its tables by our names of splits. `built_in` is recommended without network.
 
@@ -264,15 +252,3 @@ def _reachable() -> bool:
 def looks_like_a_path(source: str) -> bool:
     """Whether a name is a local path rather than a dataset on the hub."""
     return source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).suffix not in ("", ".0")
-
-
-@contextlib.contextmanager
-def no_bars() -> Iterator[None]:
-    """Hide the progress bars of `datasets`, three for every file however short."""
-    already = datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if not already:
-            datasets.enable_progress_bars()

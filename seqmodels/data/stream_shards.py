@@ -1,28 +1,23 @@
 """Shards of a text: files, or parts of a hub dataset, that are read in sequence from any row on."""
 
-import gzip
 import hashlib
 import itertools
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
-import pyarrow as pa
-import pyarrow.parquet
 
-from seqmodels.data.corpora import by_split, hub, no_bars
-from seqmodels.data.tables import READERS, check_columns, is_table, reader, unreadable
-from seqmodels.data.text_files import document, suffix
+from seqmodels.data.cache import no_bars
+from seqmodels.data.corpora import by_split, hub
+from seqmodels.data.tables import ROWS_PER_READ, check_columns, is_table, read_rows
+from seqmodels.data.text_files import document
 from seqmodels.errors import InputError
 
 TextRow = tuple[str, bool, bool]
 """A text, whether a document starts with it, and whether one ends."""
-
-ROWS_PER_READ = 64
-"""Rows of a table that are read at a time."""
 
 
 class Shards(ABC):
@@ -75,45 +70,28 @@ class TableShards(FileShards):
     def __init__(self, files: Sequence[Path], column: str) -> None:
         super().__init__(files)
         self.column = column
-        self.kind, self.settings = reader(files, [column])
-        if self.kind == "parquet":  # reads no other columns, and parts of row groups, which may be large
-            self.settings = {"columns": [column], "batch_size": ROWS_PER_READ}
 
     def rows(self, shard: int, first: int = 0) -> Iterator[TextRow]:
-        file, passed = self.files[shard], 0
-        try:
-            if not file.stat().st_size:
-                raise InputError(f"{str(file)!r} is empty; repair or remove the shard")
-            if self.kind == "parquet":
-                check_columns(str(file), [self.column], pa.parquet.read_schema(file).names)
-            # Not through load_dataset, which requests the hub for each file.
-            dataset = getattr(datasets.Dataset, f"from_{self.kind}")([str(file)], streaming=True, **self.settings)
-            for passed, text in enumerate(column_texts(str(file), dataset, self.column, first), first + 1):  # noqa: B007
-                yield text, True, True
-        except InputError:
-            raise
-        except Exception as error:  # readers raise errors of several libraries
-            line = f"line {found:,}" if (found := _bad_line(file)) else f"behind row {passed:,}"
-            raise InputError(f"{unreadable([file], error)} ({line}); repair or remove the shard") from error
+        file = self.files[shard]
+        texts = (row[self.column] for row in read_rows(file, [self.column]))
+        yield from _documents(str(file), self.column, texts, first)
 
 
 class HubShards(Shards):
     """The shards of a split on the hub, streamed."""
 
     def __init__(self, name: str, dataset: datasets.IterableDataset, urls: Sequence[str], column: str) -> None:
-        count = dataset.num_shards
         self.name, self.dataset, self.column = name, dataset, column
-        self.names = [url.rpartition("/")[2] for url in urls]
-        if len(self.names) != count:
-            self.names = [f"shard {number} of {count}" for number in range(count)]
         self.stamps = list(urls)  # which contain the revision
+        self.names = [url.rpartition("/")[2] for url in urls]
+        if len(self.names) != (count := dataset.num_shards):
+            self.names = [f"shard {number} of {count}" for number in range(count)]
 
     def rows(self, shard: int, first: int = 0) -> Iterator[TextRow]:
         name, passed = f"{self.name}, {self.names[shard]}", 0
-        dataset = self.dataset.shard(num_shards=len(self.names), index=shard)
         try:
-            for passed, text in enumerate(column_texts(name, dataset, self.column, first), first + 1):  # noqa: B007
-                yield text, True, True
+            for passed, row in enumerate(_documents(name, self.column, self._texts(name, shard), first), first + 1):  # noqa: B007
+                yield row
         except InputError:
             raise
         except Exception as error:  # of the network, too
@@ -123,43 +101,23 @@ class HubShards(Shards):
                 "--resume, which goes on where the run was saved last"
             ) from error
 
+    def _texts(self, name: str, shard: int) -> Iterator[Any]:
+        dataset = self.dataset.shard(num_shards=len(self.names), index=shard)
+        for table in dataset.with_format("arrow").iter(ROWS_PER_READ):
+            check_columns(name, [self.column], table.column_names)
+            yield from table[self.column].to_pylist()
 
-def column_texts(name: str, dataset: datasets.IterableDataset, column: str, first: int) -> Iterator[str]:
-    """The texts of a column that are not null, from number `first` on.
 
-    Raises:
-        InputError: there is no such column, or it holds something else, or no text at all.
-    """
-    empty = True
-    for table in dataset.with_format("arrow").iter(ROWS_PER_READ):
-        check_columns(name, [column], table.column_names)
-        kind = table[column].type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
-            raise InputError(f"the column {column!r} of {name!r} holds {kind}; expected text")
-        there = table[column].drop_null()
-        empty = empty and not len(there)
-        yield from there.slice(first).to_pylist()
-        first = max(0, first - len(there))
-    if empty:
+def _documents(name: str, column: str, texts: Iterable[Any], first: int) -> Iterator[TextRow]:
+    """The texts of a column that are not null, each a document, from number `first` on."""
+    number = -1
+    for number, text in enumerate(text for text in texts if text is not None):
+        if not isinstance(text, str):
+            raise InputError(f"the column {column!r} of {name!r} holds {text!r:.40}; expected text")
+        if number >= first:
+            yield text, True, True
+    if number < 0:
         raise InputError(f"{name!r} has no text in column {column!r}; remove the shard, or name another column")
-
-
-def _bad_line(path: Path) -> int | None:
-    """The number of the first bad line of a file of JSON lines, if there is one."""
-    if READERS[suffix(path)] != "json":
-        return None
-    opened: Any = gzip.open if path.suffix.lower() == ".gz" else open
-    number = 0
-    try:
-        with opened(path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip() and not isinstance(json.loads(line), dict):
-                    return number
-    except ValueError:
-        return number
-    except (OSError, EOFError):  # gzipped, and broken behind this line
-        return number + 1
-    return None
 
 
 def local_shards(files: Sequence[Path], column: str) -> FileShards:

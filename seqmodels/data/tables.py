@@ -1,24 +1,28 @@
 """Tables of text: JSON lines, CSV, TSV and Parquet files, and tables of the hub; each row is one document."""
 
 import csv
-import gzip
-from collections.abc import Sequence
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
 
-from seqmodels.data.text_files import suffix
+from seqmodels.data.cache import generated
+from seqmodels.data.text_files import chunks, lines, read_text, suffix
 from seqmodels.errors import InputError
 
-READERS = {
-    ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet",
-}  # fmt: skip
-"""Readers of `datasets` by the suffix of a table."""
+TRANSLATION = "translation"
+"""The column of the hub's translation datasets: a sentence for each language."""
 
-UNQUOTED = {"sep": "\t", "quoting": csv.QUOTE_NONE}
-"""Tab-separated values have no quotes (IANA, text/tab-separated-values): the text is all that stands between tabs."""
+ROWS_PER_READ = 64
+"""Rows of a Parquet file that are read at a time: row groups may be large."""
+
+Records = Iterator[tuple[int, dict[str, Any]]]
+"""Rows by the names of their columns, with the number of the line or row."""
 
 
 def is_table(path: Path) -> bool:
@@ -26,63 +30,119 @@ def is_table(path: Path) -> bool:
     return suffix(path) in READERS
 
 
-def reader(files: Sequence[Path], columns: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """The reader of `datasets` for tables of one kind, and its settings.
+def read_tables(files: Sequence[Path], columns: Sequence[str]) -> datasets.Dataset:
+    """Some columns of all rows of tables of one kind.
 
     Raises:
-        InputError: they are of several kinds, or one is empty or lacks a column.
+        InputError: they are of several kinds; or see `read_rows`.
     """
     kinds = sorted({suffix(path) for path in files})
     if len(kinds) > 1:
         raise InputError(f"tables of different kinds cannot be read as one ({', '.join(kinds)}); give one kind")
-    for path in files:
-        if not path.stat().st_size:
-            raise InputError(f"{str(path)!r} is empty; expected a table with text in columns {list(columns)}")
-        if kinds == [".parquet"] and path.suffix.lower() == ".gz":
-            raise InputError(
-                f"{str(path)!r} is zipped, which Parquet files are within; unzip it with: gunzip {path.name}"
-            )
-    kind, settings = READERS[kinds[0]], dict[str, Any]()
-    if kind == "csv":
-        for path in files:
-            check_columns(str(path), columns, _header(path))
-        # Unchanged: "NA" is not null, nor "007" a number.
-        text = datasets.Features({column: datasets.Value("string") for column in columns})
-        settings = {"usecols": list(columns), "features": text, "keep_default_na": False}
-        settings |= UNQUOTED if kinds == [".tsv"] else {}
-    return kind, settings
+    features = datasets.Features({column: datasets.Value("string") for column in columns})
+    return generated(_table_rows, files, features, columns=tuple(columns))
 
 
-def unreadable(files: Sequence[Path], error: Exception) -> InputError:
-    """The error for tables that cannot be read, whichever library raised `error`."""
-    reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-    kind = suffix(files[0]).lstrip(".")
-    return InputError(f"{', '.join(str(path) for path in files)!r} cannot be read as {kind}: {reason[:160]}")
+def _table_rows(files: tuple[str, ...], stamps: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    for file in files:
+        yield from read_rows(Path(file), columns)
 
 
-def read_tables(files: Sequence[Path], columns: Sequence[str]) -> datasets.Dataset:
-    """All rows of tables of one kind, with at least these columns.
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str | None]]:
+    """The texts of some columns of a table, row by row: None where a row has none. No other column matters.
+
+    Values are text as it is written: "NA" is not null, nor "007" a number. In a table with a column `translation` that
+    holds a sentence for each language, languages are columns.
 
     Raises:
-        InputError: a file is empty or damaged, or lacks a column.
+        InputError: the file cannot be read, is damaged or empty, lacks a column, or has a value that is no text; the
+            message has the number of the line or row.
     """
+    kind, found = suffix(path), dict[str, None]()
+    number = 0
     try:
-        kind, settings = reader(files, columns)
-        names = {"train": [str(path.absolute()) for path in files]}
-        return datasets.load_dataset(kind, data_files=names, **settings)["train"]
+        for number, row in READERS[kind](path, columns):
+            if isinstance(inner := row.get(TRANSLATION), dict):
+                row = {**row, **inner}
+            if len(found) < len(columns):
+                found |= dict.fromkeys(column for column in columns if column in row)
+            texts = {column: row.get(column) for column in columns}
+            for column, text in texts.items():
+                if not isinstance(text, str | None):
+                    held = f"{text!r:.40} ({'row' if kind == '.parquet' else 'line'} {number:,})"
+                    raise InputError(f"the column {column!r} of {str(path)!r} holds {held}; expected text")
+            yield texts
     except InputError:
         raise
     except Exception as error:  # readers raise errors of several libraries
-        raise unreadable(files, error) from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{str(path)!r} cannot be read as {kind[1:]}: {reason[:160]}; repair or remove it") from error
+    if number:
+        check_columns(str(path), columns, list(dict.fromkeys([*row, *found])))
 
 
-def _header(path: Path) -> list[str]:
-    """The column names of a CSV or TSV file."""
-    opened: Any = gzip.open if path.suffix.lower() == ".gz" else open
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-        if suffix(path) == ".tsv":
-            return next(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE), [])
-        return next(csv.reader(file), [])
+def _json(path: Path, columns: Sequence[str]) -> Records:
+    """Objects, one a line, or in one list."""
+    numbered: Iterable[tuple[int, Any]]
+    if next(chunks(path)).lstrip().startswith("["):
+        numbered = enumerate(json.loads(read_text(path)), 1)
+    else:
+        numbered = ((number, _parsed(number, line)) for number, line in enumerate(lines(path), 1) if line.strip())
+    for number, row in numbered:
+        if not isinstance(row, dict):
+            raise ValueError(f"a {type(row).__name__} in place of an object (line {number:,})")
+        yield number, row
+
+
+def _parsed(number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{error} (line {number:,})") from error
+
+
+def _csv(path: Path, columns: Sequence[str]) -> Records:
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        reader = csv.reader((line + "\n" for line in lines(path)), strict=True)
+        yield from _by_header(path, columns, ((reader.line_num, fields) for fields in reader if fields))
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _tsv(path: Path, columns: Sequence[str]) -> Records:
+    """There are no quotes (IANA, text/tab-separated-values): the text is all that stands between tabs."""
+    rows = ((number, line.split("\t")) for number, line in enumerate(lines(path), 1) if line)
+    yield from _by_header(path, columns, rows)
+
+
+def _by_header(path: Path, columns: Sequence[str], rows: Iterable[tuple[int, list[str]]]) -> Records:
+    header: list[str] = []
+    for number, fields in rows:
+        if not header:
+            header = fields
+            check_columns(str(path), columns, header)
+        elif len(fields) < len(header) or any(fields[len(header) :]):
+            raise ValueError(f"{len(fields)} fields under a header of {len(header)} (line {number:,})")
+        else:
+            yield number, dict(zip(header, fields, strict=False))
+
+
+def _parquet(path: Path, columns: Sequence[str]) -> Records:
+    if path.suffix.lower() == ".gz":
+        raise InputError(f"{str(path)!r} is zipped, which Parquet files are within; unzip it with: gunzip {path.name}")
+    with pq.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        wanted = columns if TRANSLATION not in names or set(columns) <= set(names) else [TRANSLATION, *columns]
+        check_columns(str(path), wanted[:1], names)
+        batches = file.iter_batches(ROWS_PER_READ, columns=[name for name in wanted if name in names])
+        yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
+
+
+READERS: dict[str, Callable[[Path, Sequence[str]], Records]] = {
+    ".jsonl": _json, ".ndjson": _json, ".json": _json, ".csv": _csv, ".tsv": _tsv, ".parquet": _parquet,
+}  # fmt: skip
+"""Readers by the suffix of a table."""
 
 
 def check_columns(name: str, wanted: Sequence[str], columns: Sequence[str]) -> None:
@@ -96,38 +156,42 @@ def check_columns(name: str, wanted: Sequence[str], columns: Sequence[str]) -> N
         raise InputError(f"{name!r} has columns {list(columns)}; expected the text in column {missing[0]!r}; {advice}")
 
 
-def document_rows(name: str, rows: datasets.Dataset, column: str) -> tuple[datasets.Dataset, int]:
-    """Every row of a table as one document; rows whose text is null are left out, empty texts are not.
+def select_texts(name: str, rows: datasets.Dataset, columns: Mapping[str, str]) -> tuple[datasets.Dataset, int]:
+    """Columns of a table under new names, without the rows in which one is null; empty texts stay.
 
     Args:
         name: name of the table in error messages.
         rows: the table.
-        column: its text column.
+        columns: new names of its text columns, and their own.
 
     Returns:
-        Rows of `text` alone, and the number of rows left out.
+        Rows of these columns alone, and the number of rows left out.
 
     Raises:
         InputError: there is no such column, or it holds no text.
     """
-    check_columns(name, [column], rows.column_names)
-    held = rows.features[column]
-    rows = rows.select_columns([column])
-    rows = rows if column == "text" else rows.rename_column(column, "text")
-    valid = [np.zeros(0, bool)]
+    own = list(columns.values())
+    if isinstance(rows.features.get(TRANSLATION), dict) and not set(own) <= set(rows.column_names):
+        check_columns(name, own, list(rows.features[TRANSLATION]))
+        rows = rows.select_columns([TRANSLATION]).flatten()
+        own = [f"{TRANSLATION}.{column}" for column in own]
+    check_columns(name, own, rows.column_names)
+    rows = rows.select_columns(own)
+    for column in own:
+        if getattr(rows.features[column], "dtype", None) not in ("string", "large_string", "null"):
+            raise InputError(f"the column {column!r} of {name!r} holds {rows.features[column]}; expected text")
+    there = [np.zeros(0, bool)]
     for batch in rows.with_format("arrow").iter(10_000):
         try:
-            batch["text"].validate(full=True)
+            batch.validate(full=True)
         except ValueError as error:  # readers let it through
-            raise InputError(f"{name!r} has text in column {column!r} that is not UTF-8; convert it first") from error
-        valid.append(np.asarray(batch["text"].is_valid()))
-    there = np.concatenate(valid)
-    if not there.any():
-        raise InputError(f"{name!r} has no text in column {column!r}: {len(rows):,} rows, all without")
-    if held not in (datasets.Value("string"), datasets.Value("large_string")):
-        raise InputError(f"the column {column!r} of {name!r} holds {held}; expected text")
-    left_out = len(rows) - int(there.sum())
-    return rows.select(np.flatnonzero(there)) if left_out else rows, left_out
+            raise InputError(f"{name!r} has text in columns {own} that is not UTF-8; convert it first") from error
+        there.append(np.logical_and.reduce([np.asarray(column.is_valid()) for column in batch.columns]))
+    valid = np.concatenate(there)
+    if not valid.any():
+        raise InputError(f"{name!r} has no text in column {', '.join(map(repr, own))}: {len(rows):,} rows, all without")
+    rows = rows.rename_columns({old: new for new, old in zip(columns, own, strict=True) if old != new})
+    return rows if valid.all() else rows.select(np.flatnonzero(valid)), int((~valid).sum())
 
 
 def marked(rows: datasets.Dataset) -> datasets.Dataset:

@@ -8,14 +8,13 @@ from torch import Tensor
 
 from seqmodels.data.base import CorpusDataModule
 from seqmodels.data.corpora import Corpus, load_corpus
-from seqmodels.data.document_windows import DocumentWindows, ScoredDocuments
 from seqmodels.data.sampler import Batches, Replica
 from seqmodels.data.stream_corpus import StreamedCorpus, load_stream
 from seqmodels.data.stream_windows import StreamedWindows
 from seqmodels.data.targets import ChosenTargets, check_targets, rule
 from seqmodels.data.token_column import TextFacts, tokenize_column
 from seqmodels.data.tokenizers import Tokenizer
-from seqmodels.data.windows import Lanes, ScoredLanes, ScoredWindows, Windows
+from seqmodels.data.windows import DocumentWindows, Lanes, ScoredDocuments, ScoredLanes, ScoredWindows, Windows
 from seqmodels.errors import InputError
 
 Documents = Literal["joined", "apart"]

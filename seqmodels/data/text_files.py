@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import datasets
+
 from seqmodels.errors import InputError
 
 SUFFIXES = (".txt", ".text", ".md", ".rst", ".tex", ".py", ".c", ".h", ".js", ".html")
@@ -24,6 +26,11 @@ MOST_PIECE_CHARACTERS = 1 << 20
 
 READ_BYTES = 1 << 20
 """Bytes that are read at a time."""
+
+FEATURES = datasets.Features(
+    {"text": datasets.Value("string"), "starts": datasets.Value("bool"), "ends": datasets.Value("bool")}
+)
+"""Types of the columns of `file_rows`."""
 
 EXCLUDED_FOLDERS = {"test", "tests", "idle_test", "encodings", "pydoc_data", "lib2to3", "site-packages", "__pycache__"}
 """Folders of the standard library that are left out: tests, tables and generated text."""
@@ -81,6 +88,20 @@ def read_text(path: Path) -> str:
         InputError: see `chunks`.
     """
     return "".join(chunks(path))
+
+
+def lines(path: Path) -> Iterator[str]:
+    r"""The lines of a UTF-8 file, plain or gzipped; `\n` or `\r\n` ends one.
+
+    Raises:
+        InputError: see `chunks`.
+    """
+    rest = ""
+    for text in chunks(path):
+        *whole, rest = (rest + text).split("\n")
+        yield from (line.removesuffix("\r") for line in whole)
+    if rest:
+        yield rest.removesuffix("\r")
 
 
 def chunks(path: Path) -> Iterator[str]:

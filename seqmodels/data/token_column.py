@@ -18,12 +18,12 @@ from typing import Any, BinaryIO, TypeVar
 import datasets
 import numpy as np
 import torch
-from filelock import FileLock
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, UNK
+from seqmodels.data.cache import cache_folder, once
 from seqmodels.data.tokenizers import Tokenizer
 
 PARALLEL_BYTES = 1 << 25
@@ -176,8 +176,7 @@ def tokenize_column(
     Returns:
         Token ids (N,), int16 or int32, and the facts about the text.
     """
-    folder = Path(datasets.config.HF_DATASETS_CACHE) / "seqmodels"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = cache_folder()
     text = once(folder / f"{_key(rows._fingerprint)}.text.json", lambda _: _read(rows))
     name = _key(bos, eos, text, tokenizer.json)
     facts = once(folder / f"{name}.json", lambda path: _tokenize(path, rows, text["bytes"], tokenizer, bos, eos))
@@ -188,25 +187,6 @@ def tokenize_column(
 
 def _key(*made_of: object) -> str:
     return hashlib.sha256(json.dumps([COLUMN_VERSION, *made_of]).encode()).hexdigest()[:24]
-
-
-def once(path: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """A JSON record from a file, made by one process, while the others wait, if there is no such file.
-
-    It is renamed when it is complete: a killed process leaves no partial record.
-
-    Args:
-        path: the file.
-        make: makes the record, and may write other files to the same folder.
-    """
-    if not path.exists():
-        with FileLock(path.with_suffix(".lock")):
-            if not path.exists():
-                beside = path.with_suffix(".json.part")
-                beside.write_text(json.dumps(make(path)))
-                beside.replace(path)
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
 
 
 def _each(rows: datasets.Dataset) -> Iterator[tuple[str, bool, bool]]:

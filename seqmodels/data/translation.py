@@ -9,7 +9,8 @@ from torch import Tensor
 from seqmodels.data.base import CorpusDataModule
 from seqmodels.data.bpe_dropout import BpeDropout
 from seqmodels.data.buckets import Buckets, Layout, Sentences
-from seqmodels.data.corpora import Corpus, no_bars
+from seqmodels.data.cache import no_bars
+from seqmodels.data.corpora import Corpus
 from seqmodels.data.parallel_corpora import SIDES, load_parallel
 from seqmodels.data.sampler import Replica
 from seqmodels.data.tables import marked

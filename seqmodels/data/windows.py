@@ -4,8 +4,6 @@ Datasets of whole batches: `[epoch, k]` gathers batch k of an epoch by one index
 one between inputs and targets is made in `shifted`, for every kind of text.
 """
 
-from abc import abstractmethod
-
 import torch
 from torch import Tensor
 
@@ -24,8 +22,43 @@ def shifted(tokens: Tensor, continues: bool = False, goes_on: bool = False) -> B
     return Batch(tokens[:, :-1].long(), targets, continues=continues, goes_on=goes_on)
 
 
-class TrainingWindows(Batches):
-    """Windows of a token column for training, each read from the initial state.
+def gather_windows(column: Tensor, first: Tensor, behind: Tensor, width: int) -> Batch:
+    """The windows from `first` to before `behind`, (B,) each, as a batch of `width` positions, padded on the right."""
+    positions = first[:, None] + torch.arange(width + 1)
+    inside = positions < behind[:, None]
+    tokens = torch.where(inside, column[positions.clamp(max=len(column) - 1)], PAD)
+    mask = inside[:, :-1]
+    return shifted(tokens)._replace(mask=None if mask.all() else mask)
+
+
+def document_windows(column: Tensor, length: int, stride: int) -> tuple[Tensor, Tensor]:
+    """Windows of a column that never cross a document; one begins at every BOS.
+
+    The windows of a document begin `stride` tokens apart, as many as it takes for the last to reach its end: together
+    they predict every token of it but its BOS, at a stride of at most `length`.
+
+    Args:
+        column: token ids (N,), BOS at the start of each document.
+        length: positions T of a window, which has at most T + 1 tokens.
+        stride: distance between the starts of neighbouring windows.
+
+    Returns:
+        The index of the first token of each window and the index behind its last, int64 (W,) each.
+    """
+    starts = (column == BOS).nonzero().squeeze(1)
+    ends = torch.cat([starts[1:], torch.tensor([len(column)])])
+    targets = ends - starts - 1
+    starts, ends, targets = starts[targets > 0], ends[targets > 0], targets[targets > 0]  # others predict nothing
+    enough = 1 + (targets - length).clamp(min=0).add(stride - 1) // stride
+    counts = torch.minimum(enough, targets.add(stride - 1) // stride)  # a long stride may leap over the end
+    before = counts.cumsum(0) - counts
+    number = torch.arange(int(counts.sum())) - before.repeat_interleave(counts)  # within its document
+    first = starts.repeat_interleave(counts) + number * stride
+    return first, torch.minimum(first + length + 1, ends.repeat_interleave(counts))
+
+
+class Windows(Batches):
+    """Windows of `length` tokens for training, each read from the initial state; they run across documents.
 
     Args:
         column: token ids (N,).
@@ -53,13 +86,19 @@ class TrainingWindows(Batches):
                 "length or stride"
             )
 
-    @abstractmethod
     def find(self) -> int:
         """Find the windows; returns their number."""
+        if len(self.column) <= self.length:
+            raise InputError(
+                f"a window of length={self.length} does not fit a text of {len(self.column) - 1:,} tokens; "
+                "give a smaller length or more text"
+            )
+        self.view = self.column.unfold(0, self.length + 1, self.stride)  # (windows, T + 1), no copy
+        return len(self.view)
 
-    @abstractmethod
     def gather(self, rows: Tensor) -> Batch:
         """The windows with these numbers, int64 (B,), as a batch."""
+        return shifted(self.view.index_select(0, rows))
 
     def __len__(self) -> int:
         return self.count // (self.batch_size * self.replica.world)
@@ -72,20 +111,15 @@ class TrainingWindows(Batches):
         return self.gather(rows)
 
 
-class Windows(TrainingWindows):
-    """Windows of `length` tokens that run across documents; see `TrainingWindows`."""
+class DocumentWindows(Windows):
+    """Windows that end where their document ends, padded on the right to `length`; see `Windows`."""
 
     def find(self) -> int:
-        if len(self.column) <= self.length:
-            raise InputError(
-                f"a window of length={self.length} does not fit a text of {len(self.column) - 1:,} tokens; "
-                "give a smaller length or more text"
-            )
-        self.view = self.column.unfold(0, self.length + 1, self.stride)  # (windows, T + 1), no copy
-        return len(self.view)
+        self.first, self.behind = document_windows(self.column, self.length, self.stride)
+        return len(self.first)
 
     def gather(self, rows: Tensor) -> Batch:
-        return shifted(self.view.index_select(0, rows))
+        return gather_windows(self.column, self.first[rows], self.behind[rows], self.length)
 
 
 class Lanes(Batches):
@@ -144,25 +178,22 @@ class ScoredLanes(Batches):
         lanes = max(replica.world, min(lanes, scored // length))  # no lane shorter than a batch
         self.width = -(-scored // lanes)
         starts = torch.arange(replica.rank, lanes, replica.world) * self.width
-        self.rows, self.length = torch.zeros(len(starts), self.width + 1, dtype=column.dtype).fill_(PAD), length
-        self.counts = [max(0, min(self.width, scored - int(start))) for start in starts]
-        for row, start, count in zip(self.rows, starts.tolist(), self.counts, strict=True):
-            text = column[start : start + count + 1]  # empty if the text ends before this lane
+        self.rows, self.length = torch.full((len(starts), self.width + 1), PAD, dtype=column.dtype), length
+        for row, start in zip(self.rows, starts.tolist(), strict=True):
+            text = column[start : start + self.width + 1]  # empty if the text ends before this lane
             row[: len(text)] = text
 
     def __len__(self) -> int:
         return -(-self.width // self.length)
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
-        step = place[1]
-        first = step * self.length
+        first = place[1] * self.length
         rows = self.rows[:, first : first + self.length + 1]
-        batch = shifted(rows, continues=step > 0, goes_on=step + 1 < len(self))
-        return _without_end(batch, torch.tensor(self.counts) - first)
+        return shifted(rows, continues=first > 0, goes_on=place[1] + 1 < len(self))
 
 
-class SlidingWindows(Batches):
-    """Windows that slide along a text and score each token once.
+class ScoredWindows(Batches):
+    """Every token of a text scored exactly once, in windows that slide along it; they run across documents.
 
     The first window of a text scores all of its tokens, every other one the last `stride` of them, which have at least
     `length - stride` tokens of context. The ranks take turns; no window is scored twice to make them equal.
@@ -178,54 +209,49 @@ class SlidingWindows(Batches):
         InputError: the stride is longer than a window, so that tokens between windows would never be scored.
     """
 
-    first: Tensor
-    """Start of each of this rank's windows, (W,). A rank without any has one that scores nothing: none waits."""
-
     def __init__(
         self, column: Tensor, length: int, batch_size: int, replica: Replica, stride: int | None = None
     ) -> None:
         self.column, self.length, self.batch_size, self.stride = column, length, batch_size, stride or length
         if self.stride > length:
             raise InputError(f"stride={stride} was given for windows of length={length}; expected at most that")
-        self.find(replica)
+        first, behind, opens = (part[replica.rank :: replica.world] for part in self.find())
+        if not len(first):  # one that scores nothing, so that no rank waits for this one
+            first, behind, opens = (torch.tensor([number]) for number in (len(column) - 1, len(column), 1))
+        self.first, self.behind, self.opens = first, behind, opens.bool()
 
-    @abstractmethod
-    def find(self, replica: Replica) -> None:
-        """Find the windows of a rank."""
+    def find(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The first token of each window, the index behind its last, and whether a text opens with it, (W,) each."""
+        count = 1 + max(0, -(-(len(self.column) - 1 - self.length) // self.stride))  # until one reaches the end
+        first = torch.arange(count) * self.stride
+        return first, (first + self.length + 1).clamp(max=len(self.column)), first == 0
+
+    def gather(self, first: Tensor, behind: Tensor) -> Batch:
+        """The windows from `first` to before `behind`, (B,) each."""
+        # Without a mask: nothing is scored behind the end of the text.
+        return gather_windows(self.column, first, behind, self.length)._replace(mask=None)
 
     def __len__(self) -> int:
         return -(-len(self.first) // self.batch_size)
 
-    def rows(self, step: int) -> slice:
-        """The windows of a batch."""
-        return slice(step * self.batch_size, (step + 1) * self.batch_size)
-
-    def scored(self, batch: Batch, begins: Tensor) -> Batch:
-        """The batch without targets that are context only; `begins` (B,) is true for the first window of a text."""
+    def __getitem__(self, place: tuple[int, int]) -> Batch:
+        rows = slice(place[1] * self.batch_size, (place[1] + 1) * self.batch_size)
+        batch = self.gather(self.first[rows], self.behind[rows])
         if self.stride == self.length:
             return batch
-        context = (torch.arange(batch.targets.shape[1]) < self.length - self.stride) & ~begins[:, None]
+        context = (torch.arange(batch.targets.shape[1]) < self.length - self.stride) & ~self.opens[rows, None]
         return batch._replace(targets=batch.targets.masked_fill(context, IGNORE))
 
 
-class ScoredWindows(SlidingWindows):
-    """Every token of a text scored exactly once, in windows that run across documents; see `SlidingWindows`."""
+class ScoredDocuments(ScoredWindows):
+    """Every token of a text scored exactly once, in windows along each document; see `ScoredWindows`.
 
-    def find(self, replica: Replica) -> None:
-        # As many as are needed for the last to reach the end.
-        count = 1 + max(0, -(-(len(self.column) - 1 - self.length) // self.stride))
-        first = (torch.arange(count) * self.stride)[replica.rank :: replica.world]
-        self.first = first if len(first) else torch.tensor([len(self.column) - 1])
+    A batch is as wide as its longest window.
+    """
 
-    def __getitem__(self, place: tuple[int, int]) -> Batch:
-        first = self.first[self.rows(place[1])]
-        positions = first[:, None] + torch.arange(self.length + 1)
-        tokens = self.column[positions.clamp(max=len(self.column) - 1)]
-        batch = _without_end(shifted(tokens), len(self.column) - 1 - first)
-        return self.scored(batch, first == 0)
+    def find(self) -> tuple[Tensor, Tensor, Tensor]:
+        first, behind = document_windows(self.column, self.length, self.stride)
+        return first, behind, self.column[first] == BOS
 
-
-def _without_end(batch: Batch, counts: Tensor) -> Batch:
-    """The batch with targets from position `counts` (B,) on ignored: the text has ended there."""
-    beyond = torch.arange(batch.targets.shape[1]) >= counts[:, None]
-    return batch._replace(targets=batch.targets.masked_fill(beyond, IGNORE))
+    def gather(self, first: Tensor, behind: Tensor) -> Batch:
+        return gather_windows(self.column, first, behind, max(1, int((behind - first).max()) - 1))

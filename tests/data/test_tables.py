@@ -12,7 +12,7 @@ import datasets
 import pytest
 
 from seqmodels.data import Corpus, TextDataModule, Tokenizer, load_corpus, tokenize_column
-from seqmodels.data.corpora import no_bars
+from seqmodels.data.cache import no_bars
 from seqmodels.errors import InputError
 
 Row = dict[str, Any]
@@ -209,51 +209,39 @@ def test_tables_of_two_kinds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    ("name", "content", "message"),
     [
-        ("a.jsonl", b"nonsense"),
-        ("a.jsonl", b'{"text": "a"\n'),
-        ("a.jsonl", b'"a"\n"b"\n'),
-        ("a.json", b'[{"text": "a"},'),
-        ("a.csv", b"text,n\n\xff,1\n"),
-        ("a.csv", b'text,n\n"a,1\n'),
-        ("a.parquet", b"PAR1 and then nothing"),
-        ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 99, mtime=0)[:20]),
-        ("a.csv.gz", gzip.compress(b"text\n" * 99, mtime=0)[:20]),
-        ("a.jsonl.gz", gzip.compress(b"", mtime=0)),
+        ("a.jsonl", b"nonsense", r"cannot be read as jsonl: .*\(line 1\)"),
+        ("a.jsonl", b'{"text": "a"\n', r"cannot be read as jsonl: .*\(line 1\)"),
+        ("a.jsonl", b'\n"a"\n"b"\n', r"cannot be read as jsonl: a str in place of an object \(line 2\)"),
+        ("a.json", b'[{"text": "a"},', "cannot be read as json: ."),
+        ("a.csv", b'text,n\n"a,1\n', "cannot be read as csv: unexpected end"),
+        ("a.csv", b"text,n\na,1\nb\n", r"cannot be read as csv: 1 fields under a header of 2 \(line 3\)"),
+        ("a.tsv", b"text\tn\na\t1\tb\n", r"cannot be read as tsv: 3 fields under a header of 2 \(line 2\)"),
+        ("a.parquet", b"PAR1 and then nothing", "cannot be read as parquet: ."),
+        ("a.parquet.gz", gzip.compress(parquet([{"text": "a"}])), r"unzip it with: gunzip a\.parquet\.gz"),
+        ("a.csv", b"text,n\n\xff,1\n", "is not UTF-8: line 2 has byte 0xff"),
+        ("a.jsonl", b'{"text": "a"}\n' * 20_000 + b'{"text": "a\xff"}\n', "is not UTF-8: line 20,001"),
+        ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 99, mtime=0)[:20], "is a damaged gzip file"),
+        ("a.jsonl.gz", gzip.compress(b"", mtime=0), "is empty"),
+        *[(f"a.{kind}", b"", "is empty" if kind != "parquet" else "0 bytes") for kind in WRITERS],
     ],
 )
-def test_damaged_table(name: str, content: bytes, tmp_path: Path) -> None:
+def test_damaged_table(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=rf"{name}' cannot be read as {name.split('.')[1]}: .") as caught:
+    with pytest.raises(InputError, match=f"{name}' {message}|{message}") as caught:
         load_corpus(str(tmp_path / name))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
 
 
-def test_text_of_another_encoding(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_bytes(b'{"text": "a"}\n' * 20_000 + b'{"text": "a\xff"}\n')
-    with pytest.raises(InputError, match=r"'the file a\.jsonl, train' has text in column 'text' that is not UTF-8"):
-        load_corpus(str(tmp_path / "a.jsonl"))
-
-
-@kinds
-def test_empty_table(kind: str, tmp_path: Path) -> None:
-    (tmp_path / f"a.{kind}").write_bytes(b"")
-    with pytest.raises(InputError, match=rf"a\.{kind}' is empty"):
-        load_corpus(str(tmp_path / f"a.{kind}"))
-
-
-def test_zipped_parquet(tmp_path: Path) -> None:
-    (tmp_path / "a.parquet.gz").write_bytes(gzip.compress(parquet([{"text": "a"}])))
-    with pytest.raises(InputError, match=r"unzip it with: gunzip a\.parquet\.gz"):
-        load_corpus(str(tmp_path / "a.parquet.gz"))
-
-
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
-@pytest.mark.parametrize("values", [[1, 2], [["a"], ["b"]], [{"a": 1}, {"a": 2}]])
+@pytest.mark.parametrize("values", [[1, 2], [["a"], ["b"]], [{"a": 1}, {"a": 2}], ["a", 2]])
 def test_column_of_something_else(kind: str, values: list[Any], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"the column 'text' of .* holds .*; expected text"):
+    if kind == "parquet" and values == ["a", 2]:
+        pytest.skip("a column of Parquet has one type")
+    number = next(number for number, value in enumerate(values, 1) if value != "a")
+    with pytest.raises(InputError, match=rf"the column 'text' of .* holds .* \((line|row) {number}\); expected text"):
         load_corpus(str(write(tmp_path / f"a.{kind}", values)))
 
 
