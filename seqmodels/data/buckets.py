@@ -1,7 +1,6 @@
 """Sentences with their translations as batches: buckets of similar lengths under a budget of tokens, padded."""
 
 import functools
-import itertools
 from typing import Literal
 
 import torch
@@ -40,18 +39,17 @@ class Sentences:
         return self.behind - self.first - 2
 
     def gather(self, rows: Tensor, epoch: int, *, bos: bool, eos: bool) -> list[Tensor]:
-        """The tokens of sentences.
+        """The tokens of sentences, with BOS in front and EOS at the end where asked for.
 
         Args:
             rows: indices of the sentences, int64 (B,).
             epoch: epoch in which they are read, for BPE-dropout.
-            bos: with BOS in front.
-            eos: with EOS at the end.
+            bos: with BOS.
+            eos: with EOS.
         """
         found = []
-        for number, first, behind in zip(
-            rows.tolist(), self.first[rows].tolist(), self.behind[rows].tolist(), strict=True
-        ):
+        starts, ends = self.first[rows].tolist(), self.behind[rows].tolist()
+        for number, first, behind in zip(rows.tolist(), starts, ends, strict=True):
             tokens = self.column[first:behind].long()
             if self.dropout is not None:
                 text = self.dropout.tokenizer.decode(tokens.tolist())
@@ -117,15 +115,9 @@ class Buckets(Batches):
     """
 
     def __init__(
-        self,
-        source: Sentences,
-        target: Sentences,
-        rows: Tensor,
-        batch_tokens: int,
-        layout: Layout,
-        seed: int | None,
+        self, source: Sentences, target: Sentences, rows: Tensor, batch_tokens: int, layout: Layout, seed: int | None,
         replica: Replica,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.source, self.target, self.rows = source, target, rows
         self.layout, self.seed, self.replica = layout, seed, replica
         sources, targets = source.lengths[rows] + 1, target.lengths[rows] + 1  # with EOS, and BOS or EOS
@@ -138,19 +130,14 @@ class Buckets(Batches):
                 f"a pair is {int(widths.max())} tokens long, and batch_tokens={batch_tokens} was given for a batch; "
                 "give more, or a smaller max_length"
             )
-        self._epoch, self._sorted = -1, (rows, rows)  # the order of the epoch read last
+        self._order = functools.lru_cache(maxsize=1)(self._drawn)
         self.cuts = _cuts(widths[self.keys.argsort(stable=True)].tolist(), batch_tokens * replica.world, replica.world)
 
     def __len__(self) -> int:
         return len(self.cuts) - 1
 
-    def _order(self, epoch: int) -> tuple[Tensor, Tensor]:
-        """The pairs from short to long, and the order of the batches that they are cut into."""
-        if epoch != self._epoch:
-            self._epoch, self._sorted = epoch, self._drawn(epoch)
-        return self._sorted
-
     def _drawn(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """The pairs from short to long, and the order of the batches that they are cut into."""
         if self.seed is None:
             return self.rows[self.keys.argsort(stable=True)], torch.arange(len(self))
         rng = generator(self.seed, epoch)
@@ -165,19 +152,6 @@ class Buckets(Batches):
         together = pairs[self.cuts[number] : self.cuts[number + 1]]
         mine = together[self.replica.rank :: self.replica.world]
         return pair_batch(self.source, self.target, mine, self.layout, epoch)
-
-    def padding(self) -> float:
-        """Fraction of the positions of all batches that are padding."""
-        rows, _ = self._order(0)
-        slots = real = 0
-        for low, high in itertools.pairwise(self.cuts):
-            some = rows[low:high]
-            lengths = torch.stack([self.source.lengths[some] + 1, self.target.lengths[some] + 1])
-            if self.layout == "joined":
-                lengths = lengths.sum(0, keepdim=True) + 1
-            real += int(lengths.sum())
-            slots += int(lengths.amax(1).sum()) * len(some)
-        return 1 - real / slots
 
 
 def _cuts(widths: list[int], budget: int, least: int) -> list[int]:

@@ -18,8 +18,7 @@ from babel import dates, lists, localedata, numbers, units
 from seqmodels.errors import InputError
 
 DRAWN_PHRASES = 24_000
-"""Phrases that are drawn. Left out are duplicates, those with several translations, and those that CLDR lacks in one of
-the languages."""
+"""Phrases that are drawn; left out are duplicates, those with several translations, and those that CLDR lacks."""
 PHRASES_VERSION = 2
 """Increased when other phrases are drawn."""
 DATE_STYLES = ("full", "long", "medium", "short")
@@ -34,7 +33,6 @@ CLDR_UNITS = (
 SPANS = {"year": 365, "month": 30, "week": 7, "day": 1, "hour": 1 / 24, "minute": 1 / 1440}
 CURRENCIES = ("EUR", "USD", "GBP", "JPY", "CHF", "CAD", "AUD", "SEK", "INR", "BRL")
 SKELETONS = ("yMMMEd", "yMMMd", "MMMEd", "MMMd", "yMMM", "yMMMM", "Hm")
-
 
 Write = Callable[[babel.Locale], str]
 
@@ -63,13 +61,12 @@ def phrases(source: str, target: str) -> tuple[str, dict[str, Callable[[], datas
             known = sorted(name for name in localedata.locale_identifiers() if len(name) == 2)
             raise InputError(f"phrases have no language {name!r}; there are {', '.join(known)}, and variants of them")
     origin = f"phrases of the Unicode CLDR by Babel {babel.__version__}, {source} to {target}: a closed domain"
-    return origin, {split: partial(_rows, source, target, split) for split in ("train", "validation", "test")}
-
-
-def _rows(source: str, target: str, split: str) -> datasets.Dataset:
-    arguments = {"source": source, "target": target, "split": split}
-    arguments["made_by"] = f"{babel.__version__} {DRAWN_PHRASES} {PHRASES_VERSION}"
-    return datasets.Dataset.from_generator(pairs, gen_kwargs=arguments)
+    made_by = f"{babel.__version__} {DRAWN_PHRASES} {PHRASES_VERSION}"
+    arguments = {"source": source, "target": target, "made_by": made_by}
+    return origin, {
+        split: partial(datasets.Dataset.from_generator, pairs, gen_kwargs={**arguments, "split": split})
+        for split in ("train", "validation", "test")
+    }
 
 
 def pairs(source: str, target: str, split: str, made_by: str) -> Iterator[dict[str, str]]:
@@ -94,10 +91,10 @@ def pairs(source: str, target: str, split: str, made_by: str) -> Iterator[dict[s
             yield {"source": texts[0], "target": texts[1]}
 
 
-def _is_ambiguous(phrase: Drawn, locales: Sequence[babel.Locale], texts: Sequence[str]) -> bool:
+def _is_ambiguous(phrase: Drawn, locales: Sequence[babel.Locale], texts: list[str]) -> bool:
     """Whether the same source has another translation: German writes the date of "May 4, 2001" in two ways."""
-    source, target = locales
-    return any(_plain(write(source)) == texts[0] and _plain(write(target)) != texts[1] for write in phrase.others)
+    others = ([_plain(write(locale)) for locale in locales] for write in phrase.others)
+    return any(other[0] == texts[0] and other != texts for other in others)
 
 
 def _split_of(composition: str) -> str:
@@ -111,25 +108,23 @@ def _plain(text: str) -> str:
 
 
 def _draw(rng: random.Random) -> Drawn:
-    kinds = (_date, _time, _span, _measure, _measure, _money, _number, _list)
-    return rng.choice(kinds)(rng)
+    return rng.choice((_date, _time, _span, _measure, _measure, _money, _number, _list))(rng)
 
 
 def _date(rng: random.Random) -> Drawn:
     day = datetime.date(1950, 1, 1) + datetime.timedelta(days=rng.randrange(36_500))
     moment = datetime.datetime.combine(day, datetime.time(rng.randrange(24), rng.randrange(60)))
     by_style: dict[str, Write] = {style: partial(dates.format_date, day, style) for style in DATE_STYLES}
-    by_skeleton: dict[str, Write] = {name: partial(_skeleton, name, moment) for name in SKELETONS}
+    by_skeleton: dict[str, Write] = {
+        name: partial(lambda name, locale: dates.format_skeleton(name, moment, locale=locale, fuzzy=False), name)
+        for name in SKELETONS
+    }
     every = (*by_style.values(), *by_skeleton.values())
     if rng.random() < 0.5:
         return Drawn(f"year {day.year}", by_style[rng.choice(DATE_STYLES)], every)
     skeleton = rng.choice(SKELETONS)
     composition = f"year {day.year}" if "y" in skeleton else f"day {day.month} {day.day}"
     return Drawn(composition, by_skeleton[skeleton], every)
-
-
-def _skeleton(name: str, moment: datetime.datetime, locale: babel.Locale) -> str:
-    return dates.format_skeleton(name, moment, locale=locale, fuzzy=False)
 
 
 def _time(rng: random.Random) -> Drawn:
@@ -141,32 +136,25 @@ def _time(rng: random.Random) -> Drawn:
 def _span(rng: random.Random) -> Drawn:
     unit, number = rng.choice(list(SPANS)), rng.randint(1, 60) * rng.choice((-1, 1))
     span = datetime.timedelta(days=SPANS[unit] * number)
-
-    def write(locale: babel.Locale) -> str:
-        return dates.format_timedelta(span, unit, threshold=1e9, add_direction=True, locale=locale)  # type: ignore[arg-type]
-
-    return Drawn(f"span {unit} {number}", write)
+    settings: dict[str, Any] = {"granularity": unit, "threshold": 1e9, "add_direction": True}
+    return Drawn(f"span {unit} {number}", lambda locale: dates.format_timedelta(span, locale=locale, **settings))
 
 
 def _measure(rng: random.Random) -> Drawn:
     unit = rng.choice(CLDR_UNITS)
     number = rng.choice((rng.randint(1, 30), rng.randint(1, 1000), round(rng.uniform(0.1, 100), 1)))
-    length: Any = rng.choice(("long", "long", "short"))
-    other: Any = "short" if length == "long" else "long"
-    return Drawn(
-        f"measure {unit} {number}",
-        lambda locale: units.format_unit(number, unit, length, locale=locale),
-        (lambda locale: units.format_unit(number, unit, other, locale=locale),),
-    )
+    length = rng.choice(("long", "long", "short"))
+    writers: dict[str, Write] = {
+        style: partial(lambda style, locale: units.format_unit(number, unit, style, locale=locale), style)
+        for style in ("long", "short")
+    }
+    return Drawn(f"measure {unit} {number}", writers.pop(length), tuple(writers.values()))
 
 
 def _money(rng: random.Random) -> Drawn:
     currency, number = rng.choice(CURRENCIES), rng.choice((rng.randint(1, 9999), rng.randint(1, 999) / 4))
     style: Any = rng.choice(("name", "standard"))
-
-    def write(locale: babel.Locale) -> str:
-        return numbers.format_currency(number, currency, locale=locale, format_type=style)
-
+    write: Write = lambda locale: numbers.format_currency(number, currency, locale=locale, format_type=style)  # noqa: E731
     return Drawn(f"money {currency} {number}", write)
 
 

@@ -8,7 +8,9 @@ from functools import partial
 import datasets
 
 from seqmodels.data.corpora import Corpus, Rows, local_files, of_files
-from seqmodels.data.stream_shards import Shards, TextRow, hub_shards, local_shards
+from seqmodels.data.stream_shards import Shards, TableShards, TextRow, TextShards, hub_shards
+from seqmodels.data.tables import is_table
+from seqmodels.data.text_files import FEATURES
 from seqmodels.errors import InputError
 
 SAMPLE_CHARACTERS = 1 << 24
@@ -32,22 +34,25 @@ class StreamedCorpus(Corpus):
         InputError: a shard cannot be read, or all rows are held out.
     """
 
-    def __init__(self, origin: str, shards: Shards, others: Mapping[str, Rows], held_out: int) -> None:
-        self.shards = shards
-        splits = dict(others)
-        held: list[TextRow] = []
+    def __init__(
+        self, origin: str, shards: Shards, others: Mapping[str, Rows | datasets.Dataset], held_out: int
+    ) -> None:
+        self.shards, held = shards, list[TextRow]()
         self._first = [0] * len(shards.names)
         if "validation" not in others:
             held = self._hold_out(held_out)
-            splits["validation"] = partial(_stored, held)
-        self.numbers = [number for number, first in enumerate(self._first) if _has_row(shards, number, first)]
+            others = {**others, "validation": partial(_stored, held)}
+        self.numbers = [
+            number
+            for number, first in enumerate(self._first)
+            if not first or any(True for _ in shards.rows(number, first))
+        ]
         if not self.numbers:
             raise InputError(
                 f"{origin} has no more than the {len(held):,} rows that are held out for validation; give a smaller "
                 "held_out, or leave out stream: a text of this size can be stored"
             )
-        splits["train"] = self._sample
-        super().__init__(origin, splits)
+        super().__init__(origin, {**others, "train": self._sample})
 
     def _hold_out(self, count: int) -> list[TextRow]:
         """The first rows of the stream; `_first` becomes the first training row of each shard."""
@@ -62,8 +67,12 @@ class StreamedCorpus(Corpus):
         return held
 
     def _sample(self) -> datasets.Dataset:
-        rows = itertools.chain.from_iterable(self.rows_of(number) for number in range(len(self.numbers)))
-        return _stored(_up_to(rows, SAMPLE_CHARACTERS))
+        sample, characters = list[TextRow](), 0
+        rows = itertools.chain.from_iterable(map(self.rows_of, range(len(self.numbers))))
+        while characters < SAMPLE_CHARACTERS and (row := next(rows, None)):
+            sample.append(row)
+            characters += len(row[0])
+        return _stored(sample)
 
     def rows_of(self, number: int, first: int = 0) -> Iterator[TextRow]:
         """The training rows of shard `numbers[number]`, from row `first` on."""
@@ -92,32 +101,20 @@ def load_stream(source: str, *, subset: str | None, column: str, held_out: int) 
     if found is None:
         origin, splits = f"{source} from the hub", hub_shards(source, subset, column)
         train = splits.pop("train")
-        others: Mapping[str, Rows] = {split: partial(_whole, shards) for split, shards in splits.items()}
+        others: Mapping[str, Rows | datasets.Dataset] = {split: partial(_whole, part) for split, part in splits.items()}
     else:
         origin, named = found
         if "train" not in named:
             raise InputError(f"{origin} has nothing to train on, only {', '.join(named)}")
-        train = local_shards(named.pop("train"), column)
+        files = named.pop("train")
+        train = TableShards(files, column) if is_table(files[0]) else TextShards(files)
         others = of_files(origin, named, column, val_fraction=0.0).splits
     return StreamedCorpus(origin, train, others, held_out)
 
 
-def _has_row(shards: Shards, number: int, first: int) -> bool:
-    return not first or next(shards.rows(number, first), None) is not None
-
-
 def _whole(shards: Shards) -> datasets.Dataset:
-    return _stored(itertools.chain.from_iterable(shards.rows(number) for number in range(len(shards.names))))
-
-
-def _up_to(rows: Iterable[TextRow], characters: int) -> Iterator[TextRow]:
-    for row in rows:
-        yield row
-        characters -= len(row[0])
-        if characters <= 0:
-            return
+    return _stored(itertools.chain.from_iterable(map(shards.rows, range(len(shards.names)))))
 
 
 def _stored(rows: Iterable[TextRow]) -> datasets.Dataset:
-    columns = zip(*rows, strict=True)
-    return datasets.Dataset.from_dict(dict(zip(("text", "starts", "ends"), map(list, columns), strict=True)))
+    return datasets.Dataset.from_dict(dict(zip(FEATURES, map(list, zip(*rows, strict=True)), strict=True)))

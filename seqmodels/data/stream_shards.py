@@ -12,7 +12,7 @@ import datasets
 
 from seqmodels.data.cache import no_bars
 from seqmodels.data.corpora import by_split, hub
-from seqmodels.data.tables import ROWS_PER_READ, check_columns, is_table, read_rows
+from seqmodels.data.tables import ROWS_PER_READ, check_columns, read_rows
 from seqmodels.data.text_files import document
 from seqmodels.errors import InputError
 
@@ -118,11 +118,6 @@ def _documents(name: str, column: str, texts: Iterable[Any], first: int) -> Iter
             yield text, True, True
     if number < 0:
         raise InputError(f"{name!r} has no text in column {column!r}; remove the shard, or name another column")
-
-
-def local_shards(files: Sequence[Path], column: str) -> FileShards:
-    """Local files, all text or all tables, as shards."""
-    return TableShards(files, column) if is_table(files[0]) else TextShards(files)
 
 
 def hub_shards(name: str, subset: str | None, column: str) -> dict[str, Shards]:

@@ -51,14 +51,9 @@ class TokenStream:
     """
 
     def __init__(
-        self,
-        corpus: StreamedCorpus,
-        tokenizer: Tokenizer,
-        order: Callable[[int], list[int]],
-        bos: bool,
-        eos: bool,
+        self, corpus: StreamedCorpus, tokenizer: Tokenizer, order: Callable[[int], list[int]], bos: bool, eos: bool,
         place: Place,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.corpus, self.tokenizer, self.order, self.bos, self.eos = corpus, tokenizer, order, bos, eos
         self._coming = self._encoded(place)
         self._here: deque[tuple[Place, np.ndarray]] = deque()
@@ -130,18 +125,9 @@ class StreamedWindows(Batches):
     """
 
     def __init__(
-        self,
-        corpus: StreamedCorpus,
-        tokenizer: Tokenizer,
-        length: int,
-        batch_size: int,
-        stride: int,
-        buffer: int,
-        seed: int,
-        replica: Replica,
-        bos: bool,
-        eos: bool,
-    ) -> None:
+        self, corpus: StreamedCorpus, tokenizer: Tokenizer, length: int, batch_size: int, stride: int, buffer: int,
+        seed: int, replica: Replica, bos: bool, eos: bool,
+    ) -> None:  # fmt: skip
         self.shards = len(corpus.numbers)
         if self.shards < replica.world:
             raise InputError(
@@ -154,7 +140,6 @@ class StreamedWindows(Batches):
         self._begin = partial(TokenStream, corpus, tokenizer, self.order, bos, eos)
         self._places = {0: Place()}
         self._block, self._windows = -1, torch.empty(0)
-        self._next = -1
         self._thread = ThreadPoolExecutor(1, "stream")
         self._coming: Future[tuple[Tensor, Place]]
 
@@ -179,25 +164,22 @@ class StreamedWindows(Batches):
 
     def windows(self, block: int) -> Tensor:
         """The windows of a block, (S, T + 1), in the order of the text."""
-        if block != self._block:
-            if block != self._next:
-                self._read_from(max(known for known in self._places if known <= block))
-            while self._block != block:
-                tokens, place = self._coming.result()
-                self._windows, self._block = tokens.unfold(0, self.length + 1, self.stride), self._next
-                self._places = {n: at for n, at in self._places.items() if n == 0 or n >= self._block - 1}
-                self._places[self._block + 1] = place
-                self._next += 1
-                self._coming = self._thread.submit(self._take, self._stream)
+        if block != self._block and (self._block < 0 or block != self._block + 1):  # not the one that is being read
+            known = max(number for number in self._places if number <= block)
+            self._stream, self._block = self._begin(self._places[known]), known - 1
+            self._read()
+        while self._block != block:
+            tokens, place = self._coming.result()
+            self._windows, self._block = tokens.unfold(0, self.length + 1, self.stride), self._block + 1
+            self._places = {n: at for n, at in self._places.items() if n == 0 or n >= self._block - 1}
+            self._places[self._block + 1] = place
+            self._read()
         return self._windows
 
-    def _read_from(self, block: int) -> None:
-        self._stream, self._block, self._next = self._begin(self._places[block]), -1, block
-        self._coming = self._thread.submit(self._take, self._stream)
-
-    def _take(self, stream: TokenStream) -> tuple[Tensor, Place]:
-        windows = self.steps * self.batch_size
-        return stream.take((windows - 1) * self.stride + self.length + 1, windows * self.stride)
+    def _read(self) -> None:
+        """Begin to read the next block."""
+        forward = self.steps * self.batch_size * self.stride
+        self._coming = self._thread.submit(self._stream.take, forward - self.stride + self.length + 1, forward)
 
     def position(self, step: int) -> list[int]:
         """The block of a batch, and the place where it begins."""
