@@ -62,9 +62,9 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
         """Names of the splits."""
 
     @property
-    @abstractmethod
     def size(self) -> int:
         """Batch size on each rank: rows, or tokens where rows are not counted."""
+        return int(getattr(self, self.size_argument))
 
     @abstractmethod
     def facts(self, split: str) -> TextFacts:
@@ -110,8 +110,7 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
         done: int = progress.current.processed  # type: ignore[attr-defined]  # of the tracker that batches have
         epoch = self.trainer.current_epoch
         place = {"place": [epoch + 1, 0] if progress.is_last_batch else [epoch, done]}
-        position = self._batches.position(done) if self._batches else []
-        if not position:
+        if self._batches is None or not (position := self._batches.position(done)):
             return place
         strategy = self.trainer.strategy
         ranks = strategy.all_gather(torch.tensor(position, device=strategy.root_device))
@@ -129,11 +128,9 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
         """
         epoch, batch = state_dict["place"]
         self._place, self._positions = (int(epoch), int(batch)), state_dict.get("positions", [])
-        if self._positions and len(self._positions) != self._replica().world:
-            raise InputError(
-                f"the stream was read by {len(self._positions)} processes, each from a place of its own, and there are "
-                f"{self._replica().world} now; give --devices {len(self._positions)}"
-            )
+        count, now = len(self._positions), self._replica().world
+        if count not in (0, now):
+            raise InputError(f"the stream was read by {count} processes, there are {now} now; give --devices {count}")
 
 
 class CorpusDataModule(SequenceDataModule):
@@ -148,32 +145,23 @@ class CorpusDataModule(SequenceDataModule):
     corpus: Corpus
 
     def __init__(
-        self,
-        data: str,
-        tokenizer: str | Tokenizer,
-        vocab_size: int | None,
-        min_count: int,
-        seed: int,
-        num_workers: int,
-        **sizes: int | None,
-    ) -> None:
+        self, data: str, tokenizer: str | Tokenizer, vocab_size: int | None, min_count: int, seed: int,
+        num_workers: int, **sizes: int | None,
+    ) -> None:  # fmt: skip
         super().__init__(data, seed, num_workers)
         for name, value in {"min_count": min_count, **sizes}.items():
             if value is not None and value < 1:
                 raise InputError(f"{name}={value} was given; expected at least 1")
         if isinstance(tokenizer, str):
             kinds = ("char", "byte", "bpe", "word")
+            given = f"with tokenizer={tokenizer!r}; it is for"
             if tokenizer not in kinds and Path(tokenizer).suffix != ".json" and not Path(tokenizer).is_file():
-                raise InputError(
-                    f"the tokenizer {tokenizer!r} is not known; choose {', '.join(kinds)} or the path of a "
-                    "tokenizer.json"
-                )
+                expected = f"{', '.join(kinds)} or the path of a tokenizer.json"
+                raise InputError(f"the tokenizer {tokenizer!r} is not known; choose {expected}")
             if min_count > 1 and tokenizer != "word":
-                raise InputError(f"min_count={min_count} was given with tokenizer={tokenizer!r}; it is for word only")
+                raise InputError(f"min_count={min_count} was given {given} word only")
             if vocab_size is not None and tokenizer not in ("bpe", "word"):
-                raise InputError(
-                    f"vocab_size={vocab_size} was given with tokenizer={tokenizer!r}; it is for bpe and word"
-                )
+                raise InputError(f"vocab_size={vocab_size} was given {given} bpe and word")
         self.wanted_tokenizer, self.vocab_size, self.min_count = tokenizer, vocab_size, min_count
 
     @property
@@ -189,20 +177,22 @@ class CorpusDataModule(SequenceDataModule):
 
         `bpe_size` is the size of a bpe vocabulary if `vocab_size` is None.
         """
-        kind = self.wanted_tokenizer
-        if isinstance(kind, Tokenizer):
-            return kind
-        if kind == "byte":
-            return Tokenizer.byte()
-        if kind == "char":
-            return Tokenizer.char(self._texts(columns))
-        if kind == "word":
-            return Tokenizer.word(self._texts(columns), self.vocab_size, self.min_count)
-        if kind == "bpe":
-            return Tokenizer.bpe(self._texts(columns), self.vocab_size or bpe_size)
-        return Tokenizer.from_file(kind)
 
-    def _texts(self, columns: Sequence[str]) -> Iterator[str]:
-        for batch in self.corpus.rows("train").iter(256):
-            for column in columns:
-                yield from batch[column]
+        def texts() -> Iterator[str]:
+            for batch in self.corpus.rows("train").iter(256):
+                for column in columns:
+                    yield from batch[column]
+
+        match self.wanted_tokenizer:
+            case Tokenizer() as given:
+                return given
+            case "byte":
+                return Tokenizer.byte()
+            case "char":
+                return Tokenizer.char(texts())
+            case "word":
+                return Tokenizer.word(texts(), self.vocab_size, self.min_count)
+            case "bpe":
+                return Tokenizer.bpe(texts(), self.vocab_size or bpe_size)
+            case path:
+                return Tokenizer.from_file(path)

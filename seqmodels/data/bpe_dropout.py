@@ -45,13 +45,7 @@ class BpeDropout:
         self._variants = functools.lru_cache(maxsize=1 << 17)(self._draw)
 
     def encode(self, text: str, epoch: int, number: int) -> list[int]:
-        """Token ids of a text, segmented for an epoch.
-
-        Args:
-            text: the text.
-            epoch: number of the epoch.
-            number: number of the text.
-        """
+        """Token ids of text number `number`, segmented for an epoch."""
         rng = random.Random(f"{self.seed} {epoch} {number}")
         ids: list[int] = []
         for word, _ in self._words(text):

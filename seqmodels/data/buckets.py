@@ -125,11 +125,9 @@ class Buckets(Batches):
         widths = sources + targets + 1 if layout == "joined" else torch.maximum(sources, targets)
         if len(rows) < replica.world:
             raise InputError(f"{len(rows)} pairs are fewer than the {replica.world} processes that read them")
-        if int(widths.max()) > batch_tokens:
-            raise InputError(
-                f"a pair is {int(widths.max())} tokens long, and batch_tokens={batch_tokens} was given for a batch; "
-                "give more, or a smaller max_length"
-            )
+        if (longest := int(widths.max())) > batch_tokens:
+            given = f"batch_tokens={batch_tokens} was given for a batch"
+            raise InputError(f"a pair is {longest} tokens long, and {given}; give more, or a smaller max_length")
         self._order = functools.lru_cache(maxsize=1)(self._drawn)
         self.cuts = _cuts(widths[self.keys.argsort(stable=True)].tolist(), batch_tokens * replica.world, replica.world)
 

@@ -32,6 +32,7 @@ SPLITS = {
 """Splits by the names that files, folders and the hub have for them."""
 
 Rows = Callable[[], datasets.Dataset]
+Splits = Mapping[str, Rows | datasets.Dataset]
 
 
 class Corpus:
@@ -44,7 +45,7 @@ class Corpus:
             a document starts or ends; rows of a parallel corpus have `source` and `target`.
     """
 
-    def __init__(self, origin: str, splits: Mapping[str, Rows | datasets.Dataset]) -> None:
+    def __init__(self, origin: str, splits: Splits) -> None:
         self.origin, self.splits = origin, dict(splits)
 
     def rows(self, split: str) -> datasets.Dataset:
@@ -78,11 +79,9 @@ def load_corpus(source: str, *, subset: str | None = None, column: str = "text",
         InputError: there is no such file or dataset, or no text in it.
     """
     check_val_fraction(val_fraction)
-    found = local_files(source)
-    if found is None:
-        with no_bars():
-            return _of_tables(f"{source} from the hub", from_hub(source, subset), column, val_fraction)
-    return of_files(*found, column, val_fraction)
+    if found := local_files(source):
+        return of_files(*found, column, val_fraction)
+    return _of_tables(f"{source} from the hub", from_hub(source, subset), column, val_fraction)
 
 
 def of_files(origin: str, named: Mapping[str, list[Path]], column: str, val_fraction: float) -> Corpus:
@@ -147,9 +146,7 @@ def local_files(source: str) -> tuple[str, dict[str, list[Path]]] | None:
     if glob.has_magic(source):
         matches = sorted(file for name in glob.glob(str(path), recursive=True) if (file := Path(name)).is_file())
         if not matches:
-            raise InputError(
-                f"no file is called as in {source!r}; expected text files or tables, such as 'data/*.parquet'"
-            )
+            raise InputError(f"no file matches {source!r}; expected text files or tables, such as 'data/*.parquet'")
         return _named(source, path.parent, matches)
     if looks_like_a_path(source):
         raise InputError(
@@ -182,10 +179,8 @@ def _named(name: str, root: Path, files: list[Path]) -> tuple[str, dict[str, lis
     tables = [file for file in used if is_table(file)]
     if tables and len(tables) < len(used):
         text = next(file for file in used if not is_table(file))
-        raise InputError(
-            f"{name!r} holds text ({text.name}) and tables ({tables[0].name}); name one file, or "
-            "call those to be used train, valid and test"
-        )
+        both = f"text ({text.name}) and tables ({tables[0].name})"
+        raise InputError(f"{name!r} holds {both}; name one file, or call those to be used train, valid and test")
     return f"{len(used)} files in {name}" + (f", of {len(files)}" if len(used) < len(files) else ""), named
 
 
@@ -213,18 +208,17 @@ def hub(name: str, built_in: str = BUILT_IN) -> Iterator[None]:
     Raises:
         InputError: a request failed.
     """
-    advice = (
-        f"or use text that needs no network: --data PATH for your own file, --data {built_in} for the built-in corpus"
-    )
     if not _reachable():  # without this, minutes of retries; cached datasets still load
         datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
     try:
-        yield
+        with no_bars():
+            yield
     except Exception as error:  # the hub client raises errors of four libraries
         reason = str(error).partition("\n")[0]
         raise InputError(
-            f"{name!r} is no file here, and could not be had from the Hugging Face hub "
-            f"({type(error).__name__}: {reason[:160]}); check the name and the network, {advice}"
+            f"{name!r} is no file here, and could not be had from the Hugging Face hub ({type(error).__name__}: "
+            f"{reason[:160]}); check the name and the network, or use text that needs no network: --data PATH for your "
+            f"own file, --data {built_in} for the built-in corpus"
         ) from error
 
 

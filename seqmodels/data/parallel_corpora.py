@@ -8,10 +8,11 @@ from pathlib import Path
 import datasets
 import numpy as np
 
-from seqmodels.data.cache import generated, no_bars
+from seqmodels.data.cache import generated
 from seqmodels.data.corpora import (
     Corpus,
     Rows,
+    Splits,
     check_val_fraction,
     from_hub,
     looks_like_a_path,
@@ -50,9 +51,7 @@ def load_parallel(
             raise InputError(f"{len(data)} files were given as data; expected two, the sources and their translations")
         files = [Path(name).expanduser() for name in data]
         if tables := [file.name for file in files if is_table(file)]:
-            raise InputError(
-                f"{tables[0]!r} is a table, and was given as one of two files of text; give it alone, {table}"
-            )
+            raise InputError(f"{tables[0]!r} is a table, and was given as one of two files; give it alone, {table}")
         return _split(f"the files {files[0].name} and {files[1].name}", {"train": _lines_of(files)}, val_fraction)
     if data == PHRASES:
         from seqmodels.data.phrases import phrases
@@ -63,17 +62,15 @@ def load_parallel(
         return _split(*_directory(path, source, target), val_fraction)
     if path.exists():
         if not is_table(path):
-            raise InputError(
-                f"{data!r} is one file of text; expected two, or a table ending in {', '.join(READERS)} {table}"
-            )
+            expected = f"two, or a table ending in {', '.join(READERS)} {table}"
+            raise InputError(f"{data!r} is one file of text; expected {expected}")
         return _split(*_tables(f"the file {path.name}", {"train": read_tables([path], columns)}, columns), val_fraction)
     if looks_like_a_path(data):
         raise InputError(
             f"there is no {data!r} (looked in {str(path.parent.absolute())!r}); expected two files, a directory, a "
             f"table, a hub name, or {PHRASES!r} for the built-in corpus"
         )
-    with no_bars():
-        return _split(*_tables(f"{data} from the hub", from_hub(data, subset, PHRASES), columns), val_fraction)
+    return _split(*_tables(f"{data} from the hub", from_hub(data, subset, PHRASES), columns), val_fraction)
 
 
 def _lines_of(files: Sequence[Path]) -> Rows:
@@ -86,7 +83,7 @@ def _tables(
     return text_splits(origin, tables, dict(zip(SIDES, columns, strict=True)))
 
 
-def _directory(path: Path, source: str, target: str) -> tuple[str, Mapping[str, Rows | datasets.Dataset]]:
+def _directory(path: Path, source: str, target: str) -> tuple[str, Splits]:
     """The origin and the splits of a directory: pairs of files, or tables if there are none."""
     tables: dict[str, list[Path]] = {}
     sides: dict[tuple[str, str], dict[str, Path]] = {}
@@ -102,10 +99,8 @@ def _directory(path: Path, source: str, target: str) -> tuple[str, Mapping[str, 
         if len(both) < 2:
             continue
         if split in pairs:
-            raise InputError(
-                f"the directory {str(path)!r} has several texts for the split {split!r}, one of them {stem!r}; "
-                "leave one there, or give two files"
-            )
+            several = f"several texts for the split {split!r}, one of them {stem!r}"
+            raise InputError(f"the directory {str(path)!r} has {several}; leave one there, or give two files")
         pairs[split] = _lines_of([both[source], both[target]])
     origin = f"{path.name}, {source} to {target}"
     if "train" not in (pairs or tables):
@@ -120,7 +115,7 @@ def _directory(path: Path, source: str, target: str) -> tuple[str, Mapping[str, 
     return _tables(origin, {split: read_tables(files, columns) for split, files in tables.items()}, columns)
 
 
-def _split(origin: str, splits: Mapping[str, Rows | datasets.Dataset], val_fraction: float) -> Corpus:
+def _split(origin: str, splits: Splits, val_fraction: float) -> Corpus:
     """A corpus; some sources of the training text validate if there is no validation split."""
     found = dict(splits)
     if "train" in found and "validation" not in found:
@@ -153,9 +148,7 @@ def aligned_lines(files: tuple[str, str], stamps: tuple[str, ...]) -> Iterator[d
     source, target = files
     sides = [list(lines(Path(file))) for file in files]
     if len(sides[0]) != len(sides[1]):
-        raise InputError(
-            f"{source!r} has {len(sides[0]):,} lines and {target!r} has {len(sides[1]):,}; expected a translation on "
-            "the same line for each"
-        )
+        counts = f"{source!r} has {len(sides[0]):,} lines and {target!r} has {len(sides[1]):,}"
+        raise InputError(f"{counts}; expected a translation on the same line for each")
     for pair in zip(*sides, strict=True):
         yield dict(zip(SIDES, pair, strict=True))

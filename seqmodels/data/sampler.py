@@ -20,12 +20,7 @@ from seqmodels.batch import Batch
 
 @dataclass(frozen=True)
 class Replica:
-    """A process of data-parallel training, and its rows of every global batch.
-
-    Attributes:
-        rank: number of this process.
-        world: number of processes W.
-    """
+    """A process of data-parallel training, number `rank` of `world` W, and its rows of every global batch."""
 
     rank: int = 0
     world: int = 1
@@ -38,25 +33,14 @@ class Replica:
 def examples(
     count: int, batch_size: int, step: int, replica: Replica, *, seed: int, epoch: int, shuffle: bool
 ) -> Tensor:
-    """Indices of the examples in one training batch of one rank.
+    """Indices of the examples in training batch `step` of one rank, int64 (B,), of `count` examples.
 
-    Args:
-        count: number of examples.
-        batch_size: rows B on each rank.
-        step: number of the batch in its epoch, below `count // (W * B)`; the remainder is left out.
-        replica: rank and number of processes.
-        seed: random seed of the order.
-        epoch: every epoch has its own order.
-        shuffle: random order rather than that of the data.
-
-    Returns:
-        int64 (B,).
+    An epoch has `count // (W * B)` batches; the remainder is left out. The order is random, and another one in every
+    epoch, with `shuffle`; otherwise that of the data.
     """
-    together = batch_size * replica.world
-    first = step * together
-    if shuffle:
-        return permutation(count, seed, epoch)[first : first + together][replica.rows(batch_size)]
-    return torch.arange(first, first + together)[replica.rows(batch_size)]
+    together = slice(step * batch_size * replica.world, (step + 1) * batch_size * replica.world)
+    order = permutation(count, seed, epoch)[together] if shuffle else torch.arange(together.start, together.stop)
+    return order[replica.rows(batch_size)]
 
 
 @functools.lru_cache(maxsize=2)
@@ -93,11 +77,7 @@ class BatchNumbers(DistributedSampler[tuple[int, int]]):
     """Numbers `(epoch, k)` of the batches of an epoch, in order.
 
     A `DistributedSampler` by type only: Lightning tells such a sampler its epoch and does not replace it. `Batches`
-    splits the data among the ranks.
-
-    Args:
-        batches: the batches that are counted.
-        place: first epoch and batch; every later epoch begins at batch 0.
+    splits the data among the ranks. The first epoch and batch are `place`; every later epoch begins at batch 0.
     """
 
     def __init__(self, batches: Batches, place: tuple[int, int] = (0, 0)) -> None:

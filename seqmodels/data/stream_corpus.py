@@ -1,16 +1,19 @@
-"""A corpus that is too large to be stored: its rows in sequence, and a sample of its start."""
+"""A corpus that is too large to be stored: shards that are read in sequence, and a sample of their start."""
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import datasets
 
-from seqmodels.data.corpora import Corpus, Rows, local_files, of_files
-from seqmodels.data.stream_shards import Shards, TableShards, TextRow, TextShards, hub_shards
-from seqmodels.data.tables import is_table
-from seqmodels.data.text_files import FEATURES
+from seqmodels.data.corpora import Corpus, Splits, by_split, hub, local_files, of_files
+from seqmodels.data.tables import ROWS_PER_READ, check_columns, is_table, read_rows
+from seqmodels.data.text_files import FEATURES, document
 from seqmodels.errors import InputError
 
 SAMPLE_CHARACTERS = 1 << 24
@@ -18,6 +21,105 @@ SAMPLE_CHARACTERS = 1 << 24
 
 HELD_OUT_CHARACTERS = 1 << 20
 """Most characters that are held out for validation."""
+
+TextRow = tuple[str, bool, bool]
+"""A text, whether a document starts with it, and whether one ends."""
+
+
+class Shards(ABC):
+    """Shards of a text, numbered from 0."""
+
+    names: list[str]
+    stamps: list[str]
+    """Size or revision of each, which tells it from others of its name."""
+    bytes: int | None = None
+    """Size of all shards together, if known."""
+
+    @abstractmethod
+    def rows(self, shard: int, first: int = 0) -> Iterator[TextRow]:
+        """The rows of a shard, from row `first` on.
+
+        Raises:
+            InputError: the shard is damaged, empty or without text; the message names it, and the row or line.
+        """
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of names and stamps."""
+        return hashlib.sha256(json.dumps([self.names, self.stamps]).encode()).hexdigest()
+
+
+class FileShards(Shards):
+    """Local files: text, each file a document, in the same pieces as `file_rows`; or tables, each row a document."""
+
+    def __init__(self, files: Sequence[Path], column: str) -> None:
+        self.files, self.column = files, column
+        sizes = [file.stat().st_size for file in files]
+        self.names, self.stamps, self.bytes = [file.name for file in files], list(map(str, sizes)), sum(sizes)
+
+    def rows(self, shard: int, first: int = 0) -> Iterator[TextRow]:
+        file = self.files[shard]
+        if is_table(file):
+            texts = (row[self.column] for row in read_rows(file, [self.column]))
+            yield from _documents(str(file), self.column, texts, first)
+            return
+        for text, opens, closes in itertools.islice(document(file), first, None):
+            yield text, opens, closes and len(self.files) > 1
+
+
+class HubShards(Shards):
+    """The shards of a split on the hub, streamed."""
+
+    def __init__(self, name: str, dataset: datasets.IterableDataset, urls: Sequence[str], column: str) -> None:
+        self.name, self.dataset, self.column = name, dataset, column
+        self.stamps = list(urls)  # which contain the revision
+        self.names = [url.rpartition("/")[2] for url in urls]
+        if len(self.names) != (count := dataset.num_shards):
+            self.names = [f"shard {number} of {count}" for number in range(count)]
+
+    def rows(self, shard: int, first: int = 0) -> Iterator[TextRow]:
+        name, passed = f"{self.name}, {self.names[shard]}", 0
+        try:
+            for passed, row in enumerate(_documents(name, self.column, self._texts(name, shard), first), first + 1):  # noqa: B007
+                yield row
+        except InputError:
+            raise
+        except Exception as error:  # of the network, too
+            reason = " ".join(str(error).split())[:160]
+            failed = f"{name!r} cannot be read behind row {passed:,} ({type(error).__name__}: {reason})"
+            raise InputError(f"{failed}; try again with --resume, from where the run was saved last") from error
+
+    def _texts(self, name: str, shard: int) -> Iterator[Any]:
+        dataset = self.dataset.shard(num_shards=len(self.names), index=shard)
+        for table in dataset.with_format("arrow").iter(ROWS_PER_READ):
+            check_columns(name, [self.column], table.column_names)
+            yield from table[self.column].to_pylist()
+
+
+def _documents(name: str, column: str, texts: Iterable[Any], first: int) -> Iterator[TextRow]:
+    """The texts of a column that are not null, each a document, from number `first` on."""
+    number = -1
+    for number, text in enumerate(text for text in texts if text is not None):
+        if not isinstance(text, str):
+            raise InputError(f"the column {column!r} of {name!r} holds {text!r:.40}; expected text")
+        if number >= first:
+            yield text, True, True
+    if number < 0:
+        raise InputError(f"{name!r} has no text in column {column!r}; remove the shard, or name another column")
+
+
+def hub_shards(name: str, subset: str | None, column: str) -> dict[str, Shards]:
+    """The splits of a dataset on the hub as shards.
+
+    Raises:
+        InputError: it cannot be loaded, or has no training split.
+    """
+    with hub(name):
+        builder = datasets.load_dataset_builder(name, subset)
+        loaded = builder.as_streaming_dataset()
+    urls = builder.config.data_files or {}
+    found = {split: HubShards(name, rows, list(urls.get(split, [])), column) for split, rows in loaded.items()}
+    return dict(by_split(name, found))
 
 
 class StreamedCorpus(Corpus):
@@ -34,24 +136,17 @@ class StreamedCorpus(Corpus):
         InputError: a shard cannot be read, or all rows are held out.
     """
 
-    def __init__(
-        self, origin: str, shards: Shards, others: Mapping[str, Rows | datasets.Dataset], held_out: int
-    ) -> None:
+    def __init__(self, origin: str, shards: Shards, others: Splits, held_out: int) -> None:
         self.shards, held = shards, list[TextRow]()
         self._first = [0] * len(shards.names)
         if "validation" not in others:
             held = self._hold_out(held_out)
             others = {**others, "validation": partial(_stored, held)}
-        self.numbers = [
-            number
-            for number, first in enumerate(self._first)
-            if not first or any(True for _ in shards.rows(number, first))
-        ]
+        left = (not first or any(True for _ in shards.rows(shard, first)) for shard, first in enumerate(self._first))
+        self.numbers = [shard for shard, has_rows in enumerate(left) if has_rows]
         if not self.numbers:
-            raise InputError(
-                f"{origin} has no more than the {len(held):,} rows that are held out for validation; give a smaller "
-                "held_out, or leave out stream: a text of this size can be stored"
-            )
+            rows = f"no more than the {len(held):,} rows that are held out for validation"
+            raise InputError(f"{origin} has {rows}; give a smaller held_out, or leave out stream for so little text")
         super().__init__(origin, {**others, "train": self._sample})
 
     def _hold_out(self, count: int) -> list[TextRow]:
@@ -100,14 +195,13 @@ def load_stream(source: str, *, subset: str | None, column: str, held_out: int) 
     found = local_files(source)
     if found is None:
         origin, splits = f"{source} from the hub", hub_shards(source, subset, column)
-        train = splits.pop("train")
-        others: Mapping[str, Rows | datasets.Dataset] = {split: partial(_whole, part) for split, part in splits.items()}
+        train: Shards = splits.pop("train")
+        others: Splits = {split: partial(_whole, part) for split, part in splits.items()}
     else:
         origin, named = found
         if "train" not in named:
             raise InputError(f"{origin} has nothing to train on, only {', '.join(named)}")
-        files = named.pop("train")
-        train = TableShards(files, column) if is_table(files[0]) else TextShards(files)
+        train = FileShards(named.pop("train"), column)
         others = of_files(origin, named, column, val_fraction=0.0).splits
     return StreamedCorpus(origin, train, others, held_out)
 

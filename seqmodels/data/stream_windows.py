@@ -5,9 +5,8 @@ place where it begins. A place is four integers: a run resumes from them to the 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -35,70 +34,8 @@ class Place(NamedTuple):
     token: int = 0
 
 
-class TokenStream:
-    """The endless tokens of a rank from a place on: its shards, epoch after epoch.
-
-    An epoch has the tokens of `tokenize_column` for the same rows: each document between BOS and EOS, and BOS at the
-    very start in any case.
-
-    Args:
-        corpus: the text.
-        tokenizer: the tokenizer.
-        order: a function of the epoch, the shards of this rank in their order.
-        bos: begin each document with BOS.
-        eos: end each with EOS.
-        place: the first token.
-    """
-
-    def __init__(
-        self, corpus: StreamedCorpus, tokenizer: Tokenizer, order: Callable[[int], list[int]], bos: bool, eos: bool,
-        place: Place,
-    ) -> None:  # fmt: skip
-        self.corpus, self.tokenizer, self.order, self.bos, self.eos = corpus, tokenizer, order, bos, eos
-        self._coming = self._encoded(place)
-        self._here: deque[tuple[Place, np.ndarray]] = deque()
-
-    def take(self, count: int, forward: int) -> tuple[Tensor, Place]:
-        """Read the next tokens, and move on.
-
-        Args:
-            count: number of tokens to return.
-            forward: number of tokens to move on, less than `count`.
-
-        Returns:
-            Token ids (count,), and the new place.
-        """
-        held = sum(len(ids) for _, ids in self._here)
-        while held < count:
-            self._here.append(next(self._coming))
-            held += len(self._here[-1][1])
-        tokens = np.concatenate([ids for _, ids in self._here])[:count]
-        while len(self._here[0][1]) <= forward:
-            forward -= len(self._here.popleft()[1])
-        place, ids = self._here[0]
-        self._here[0] = place._replace(token=place.token + forward), ids[forward:]
-        return torch.from_numpy(tokens), self._here[0][0]
-
-    def _encoded(self, place: Place) -> Iterator[tuple[Place, np.ndarray]]:
-        while True:
-            # Groups end with the epoch: a short text would be read a thousand times for one group.
-            for group in grouped(self._rows(place), lambda row: len(row[1])):
-                encoded = encode(self.tokenizer, [text for _, text, _, _ in group])
-                for (at, _, starts, ends), ids in zip(group, encoded, strict=True):
-                    first = at.shard == at.row == 0
-                    opening, closing = [BOS] * (first or (self.bos and starts)), [EOS] * (self.eos and ends)
-                    whole = np.concatenate([opening, ids, closing], dtype=ids.dtype, casting="unsafe")
-                    yield at, whole[at.token :]
-            place = Place(place.epoch + 1)
-
-    def _rows(self, place: Place) -> Iterator[tuple[Place, str, bool, bool]]:
-        """The rest of an epoch."""
-        order = self.order(place.epoch)
-        for shard in range(place.shard, len(order)):
-            for text, starts, ends in self.corpus.rows_of(order[shard], place.row):
-                yield place, text, starts, ends
-                place = Place(place.epoch, shard, place.row + 1)
-            place = Place(place.epoch, shard + 1)
+Piece = tuple[Place, np.ndarray]
+"""Tokens, and the place of the first."""
 
 
 class StreamedWindows(Batches):
@@ -129,19 +66,20 @@ class StreamedWindows(Batches):
         seed: int, replica: Replica, bos: bool, eos: bool,
     ) -> None:  # fmt: skip
         self.shards = len(corpus.numbers)
-        if self.shards < replica.world:
+        if self.shards < (world := replica.world):
+            shards = f"{self.shards} shards to train on for {world} processes, each to read its own"
             raise InputError(
-                f"{corpus.origin} has {self.shards} shards to train on for {replica.world} processes, and each reads "
-                f"shards of its own; split it into {replica.world} files or more, or give fewer devices"
+                f"{corpus.origin} has {shards}; split it into {world} files or more, or give fewer devices"
             )
         self.length, self.batch_size, self.stride = length, batch_size, stride
         self.seed, self.replica, self.shuffle = seed, replica, buffer > 0
         self.steps = max(1, buffer // batch_size)
-        self._begin = partial(TokenStream, corpus, tokenizer, self.order, bos, eos)
+        self.corpus, self.tokenizer, self.bos, self.eos = corpus, tokenizer, bos, eos
         self._places = {0: Place()}
         self._block, self._windows = -1, torch.empty(0)
         self._thread = ThreadPoolExecutor(1, "stream")
         self._coming: Future[tuple[Tensor, Place]]
+        self._stream: tuple[Iterator[Piece], deque[Piece]]  # of pieces, and those that were read but not passed
 
     def __len__(self) -> int:
         return ENDLESS
@@ -166,7 +104,7 @@ class StreamedWindows(Batches):
         """The windows of a block, (S, T + 1), in the order of the text."""
         if block != self._block and (self._block < 0 or block != self._block + 1):  # not the one that is being read
             known = max(number for number in self._places if number <= block)
-            self._stream, self._block = self._begin(self._places[known]), known - 1
+            self._block, self._stream = known - 1, (self._encoded(self._places[known]), deque())
             self._read()
         while self._block != block:
             tokens, place = self._coming.result()
@@ -179,7 +117,7 @@ class StreamedWindows(Batches):
     def _read(self) -> None:
         """Begin to read the next block."""
         forward = self.steps * self.batch_size * self.stride
-        self._coming = self._thread.submit(self._stream.take, forward - self.stride + self.length + 1, forward)
+        self._coming = self._thread.submit(self._take, self._stream, forward - self.stride + self.length + 1, forward)
 
     def position(self, step: int) -> list[int]:
         """The block of a batch, and the place where it begins."""
@@ -188,3 +126,39 @@ class StreamedWindows(Batches):
 
     def seek(self, position: list[int]) -> None:
         self._places[position[0]] = Place(*position[1:])
+
+    def _take(self, stream: tuple[Iterator[Piece], deque[Piece]], count: int, forward: int) -> tuple[Tensor, Place]:
+        """The next token ids (count,), and the place after moving on by `forward` tokens, fewer than `count`."""
+        coming, here = stream
+        held = sum(len(ids) for _, ids in here)
+        while held < count:
+            here.append(next(coming))
+            held += len(here[-1][1])
+        tokens = np.concatenate([ids for _, ids in here])[:count]
+        while len(here[0][1]) <= forward:
+            forward -= len(here.popleft()[1])
+        place, ids = here[0]
+        here[0] = place._replace(token=place.token + forward), ids[forward:]
+        return torch.from_numpy(tokens), here[0][0]
+
+    def _encoded(self, place: Place) -> Iterator[Piece]:
+        """The endless tokens of this rank from a place on, in an epoch those of `tokenize_column` for the same rows."""
+        while True:
+            # Groups end with the epoch: a short text would be read a thousand times for one group.
+            for group in grouped(self._rows(place), lambda row: len(row[1])):
+                encoded = encode(self.tokenizer, [text for _, text, _, _ in group])
+                for (at, _, starts, ends), ids in zip(group, encoded, strict=True):
+                    first = at.shard == at.row == 0
+                    opening, closing = [BOS] * (first or (self.bos and starts)), [EOS] * (self.eos and ends)
+                    whole = np.concatenate([opening, ids, closing], dtype=ids.dtype, casting="unsafe")
+                    yield at, whole[at.token :]
+            place = Place(place.epoch + 1)
+
+    def _rows(self, place: Place) -> Iterator[tuple[Place, str, bool, bool]]:
+        """The rest of an epoch."""
+        order = self.order(place.epoch)
+        for shard in range(place.shard, len(order)):
+            for text, starts, ends in self.corpus.rows_of(order[shard], place.row):
+                yield place, text, starts, ends
+                place = Place(place.epoch, shard, place.row + 1)
+            place = Place(place.epoch, shard + 1)

@@ -11,8 +11,8 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 
-from seqmodels.data.cache import generated
-from seqmodels.data.text_files import chunks, lines, read_text, suffix
+from seqmodels.data.cache import generated, no_bars
+from seqmodels.data.text_files import chunks, lines, suffix
 from seqmodels.errors import InputError
 
 TRANSLATION = "translation"
@@ -85,7 +85,7 @@ def _json(path: Path, columns: Sequence[str]) -> Records:
     """Objects, one a line, or in one list."""
     numbered: Iterable[tuple[int, Any]]
     if next(chunks(path)).lstrip().startswith("["):
-        numbered = enumerate(json.loads(read_text(path)), 1)
+        numbered = enumerate(json.loads("".join(chunks(path))), 1)
     else:
         numbered = ((number, _parsed(number, line)) for number, line in enumerate(lines(path), 1) if line.strip())
     for number, row in numbered:
@@ -157,15 +157,12 @@ def check_columns(name: str, wanted: Sequence[str], columns: Sequence[str]) -> N
 
 
 def select_texts(name: str, rows: datasets.Dataset, columns: Mapping[str, str]) -> tuple[datasets.Dataset, int]:
-    """Columns of a table under new names, without the rows in which one is null; empty texts stay.
+    """Text columns of a table alone, and the number of rows left out, in which one is null; empty texts stay.
 
     Args:
         name: name of the table in error messages.
         rows: the table.
-        columns: new names of its text columns, and their own.
-
-    Returns:
-        Rows of these columns alone, and the number of rows left out.
+        columns: new names of the columns, and their own.
 
     Raises:
         InputError: there is no such column, or it holds no text.
@@ -196,7 +193,8 @@ def select_texts(name: str, rows: datasets.Dataset, columns: Mapping[str, str]) 
 
 def marked(rows: datasets.Dataset) -> datasets.Dataset:
     """Rows of `text` with columns `starts` and `ends`, all true: each row is a whole document."""
-    return rows.map(_whole, batched=True)
+    with no_bars():
+        return rows.map(_whole, batched=True)
 
 
 def _whole(batch: dict[str, list[str]]) -> dict[str, list[bool]]:

@@ -23,12 +23,10 @@ def rule(targets: str) -> tuple[str, int]:
 
 
 def choose_targets(targets: Tensor, choice: str) -> Tensor:
-    """Targets (B, T) with IGNORE at those that are not chosen. Targets that are IGNORE already are not counted.
+    """Targets, int64 (B, T), with IGNORE at those that are not chosen; those that are IGNORE already are not counted.
 
-    Args:
-        targets: int64 (B, T).
-        choice: "all" of them; the "last" of each row, or its last K with "last:K"; with "every:K" the K-th of each row,
-            the 2K-th and so on.
+    The choice is "all" of them; the "last" of each row, or its last K with "last:K"; or the K-th of each row, the 2K-th
+    and so on with "every:K".
     """
     name, number = rule(choice)
     if name == "all":
@@ -40,12 +38,7 @@ def choose_targets(targets: Tensor, choice: str) -> Tensor:
 
 
 class ChosenTargets(Batches):
-    """Batches with the loss on chosen targets; inputs, mask and state are unchanged.
-
-    Args:
-        batches: the batches.
-        targets: the choice; see `choose_targets`.
-    """
+    """Batches with the loss on chosen targets, as in `choose_targets`; inputs, mask and state are unchanged."""
 
     def __init__(self, batches: Batches, targets: str) -> None:
         rule(targets)
@@ -66,14 +59,8 @@ class ChosenTargets(Batches):
 
 
 def check_targets(batches: Batches, targets: str) -> None:
-    """Refuse a choice that leaves an epoch without targets; reads until it finds one, usually a single batch.
-
-    Raises:
-        InputError: there is none.
-    """
+    """Raise an InputError if a choice leaves an epoch without targets; usually reads a single batch."""
     chosen = ChosenTargets(batches, targets)
     if not any((chosen[0, k].targets != IGNORE).any() for k in range(len(chosen))):
-        raise InputError(
-            f"targets={targets!r} leaves nothing to predict in this text: no row has as many targets; give a smaller "
-            "number or a greater length"
-        )
+        why = "nothing to predict in this text: no row has as many targets"
+        raise InputError(f"targets={targets!r} leaves {why}; give a smaller number or a greater length")

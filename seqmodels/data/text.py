@@ -101,12 +101,7 @@ class TextDataModule(CorpusDataModule):
             ("stream=True", "carry=True", stream and carry, "lanes begin all over a text, a stream at one place"),
             ("stream=True", "documents='apart'", stream and apart, "windows of a stream run across them"),
             ("stream=True", f"num_workers={num_workers}", stream and num_workers > 0, "one thread reads a stream"),
-            (
-                "stream=True",
-                f"stride={stride} for length={length}",
-                stream and (stride or 0) > length,
-                "text between windows would be read for nothing",
-            ),
+            ("stream=True", f"stride={stride} for length={length}", stream and (stride or 0) > length, "text is lost"),
         ):
             if contradictory:
                 raise InputError(f"{one} and {other} contradict each other, since {reason}; leave out one of the two")
@@ -134,11 +129,6 @@ class TextDataModule(CorpusDataModule):
         if isinstance(self.corpus, StreamedCorpus):
             return f"{self.corpus.extent}; counts and vocabulary are of its first {characters}"
         return f"{characters} to train on"
-
-    @property
-    def size(self) -> int:
-        """Rows of a batch."""
-        return self.batch_size
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:  # type: ignore[override]  # made when it is first asked for
@@ -177,9 +167,8 @@ class TextDataModule(CorpusDataModule):
         sizes = (self.length, batch_size, self.stride)
         if isinstance(self.corpus, StreamedCorpus):
             buffer = self.shuffle_buffer if self.shuffle else 0
-            return StreamedWindows(
-                self.corpus, self.tokenizer, *sizes, buffer, self.seed, replica, bos=self.bos, eos=self.eos
-            )
+            order = (buffer, self.seed, replica)
+            return StreamedWindows(self.corpus, self.tokenizer, *sizes, *order, bos=self.bos, eos=self.eos)
         column = self.tokens("train")
         if self.carry:
             return Lanes(column, self.length, batch_size, self.seed, replica)

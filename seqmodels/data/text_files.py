@@ -42,23 +42,16 @@ def suffix(path: Path) -> str:
 
 
 def text_files(directory: Path, others: Iterable[str] = ()) -> list[Path]:
-    """All text files below a directory, sorted by path.
-
-    Args:
-        directory: the directory.
-        others: more suffixes to include.
+    """All text files below a directory, and those with `others` of suffixes, sorted by path.
 
     Raises:
         InputError: there is none.
     """
     suffixes = (*SUFFIXES, *others)
-    found = sorted(path for path in directory.rglob("*") if path.is_file() and suffix(path) in suffixes)
-    if not found:
-        raise InputError(
-            f"the directory {str(directory)!r} holds no text; expected files ending in {', '.join(suffixes)}, "
-            "plain or with .gz behind"
-        )
-    return found
+    if found := sorted(path for path in directory.rglob("*") if path.is_file() and suffix(path) in suffixes):
+        return found
+    expected = f"files ending in {', '.join(suffixes)}, plain or with .gz behind"
+    raise InputError(f"the directory {str(directory)!r} holds no text; expected {expected}")
 
 
 def standard_library() -> list[Path]:
@@ -75,19 +68,8 @@ def standard_library() -> list[Path]:
     files.sort()
     files = [path for path in files if (content := path.read_bytes()).isascii() and content.strip()]
     if len(files) < 50:
-        raise InputError(
-            f"this Python has no source of its standard library in {str(root)!r}; give a text file with --data PATH"
-        )
+        raise InputError(f"this Python has no source of its standard library in {str(root)!r}; give --data PATH")
     return files
-
-
-def read_text(path: Path) -> str:
-    """The whole text of a UTF-8 file, plain or gzipped, unchanged.
-
-    Raises:
-        InputError: see `chunks`.
-    """
-    return "".join(chunks(path))
 
 
 def lines(path: Path) -> Iterator[str]:
@@ -138,11 +120,9 @@ def chunks(path: Path) -> Iterator[str]:
 
 
 def cut(texts: Iterable[str]) -> Iterator[tuple[str, bool]]:
-    """Cut a text that comes in chunks into pieces, which do not depend on the chunks.
+    """Cut a text into pieces, which do not depend on the chunks that it comes in, each with whether it is the last.
 
-    Yields:
-        Pieces of `PIECE_CHARACTERS` and the rest of the line, none longer than `MOST_PIECE_CHARACTERS`, and whether it
-        is the last.
+    A piece has `PIECE_CHARACTERS` and the rest of the line, and at most `MOST_PIECE_CHARACTERS`.
     """
     rest = ""
     for text in itertools.chain(texts, [None]):
@@ -163,44 +143,34 @@ def cut(texts: Iterable[str]) -> Iterator[tuple[str, bool]]:
 
 
 def document(path: Path, low: float = 0, high: float = math.inf) -> Iterator[tuple[str, bool, bool]]:
-    """The pieces of a text file, or of the characters from `low` to before `high`.
-
-    Yields:
-        A piece, whether it is the first, and whether it is the last.
+    """The pieces of a text file, or of the characters from `low` to before `high`; whether one is the first, the last.
 
     Raises:
         InputError: see `chunks`.
     """
-    first = True
-    for text, last in cut(_between(chunks(path), low, high)):
-        yield text, first, last
-        first = False
+    for number, (text, last) in enumerate(cut(_between(chunks(path), low, high))):
+        yield text, number == 0, last
 
 
 def _between(texts: Iterable[str], low: float, high: float) -> Iterator[str]:
-    place = 0
     for text in texts:
-        begin, end = max(low - place, 0), min(high - place, len(text))
-        place += len(text)
-        if begin < end:
-            yield text[int(begin) : int(end)]
-        if place >= high:
+        if low < len(text):
+            yield text[int(max(low, 0)) : int(min(high, len(text)))]
+        low, high = low - len(text), high - len(text)
+        if high <= 0:
             return
 
 
 def file_rows(
     files: tuple[str, ...], first: float, last: float, stamps: tuple[str, ...]
 ) -> Iterator[dict[str, object]]:
-    """The text of files, or a part of it, in rows of a bounded size; no file is ever in memory as a whole.
+    """The text of files, each a document, in rows of `FEATURES` of a bounded size: no file is in memory as a whole.
 
     Args:
-        files: paths; each file is one document.
-        first: start of the part, as a fraction of all characters.
+        files: paths.
+        first: start of the part to be read, as a fraction of all characters.
         last: its end.
         stamps: size and time of each file; part of the key of the cached rows.
-
-    Yields:
-        Rows of `text`, with `starts` and `ends` true where a document starts or ends.
 
     Raises:
         InputError: a file cannot be read, or the part has no characters.
@@ -210,16 +180,10 @@ def file_rows(
     begin, end = int(first * total), int(last * total)
     if begin >= end:
         raise InputError(f"a text of {total} characters is too short to be split into training and validation")
-    place = 0
     for file, length in zip(files, lengths, strict=True):
-        low, high = max(begin - place, 0), min(end - place, length)
-        place += length
-        if low >= high:
-            continue
-        for text, opens, closes in document(Path(file), low, high):
-            # A text of a single document has no border, not even at its end.
-            yield {
-                "text": text,
-                "starts": opens and low == 0,
-                "ends": closes and high == length and len(files) > 1,
-            }
+        if begin < length and end > 0:
+            for text, opens, closes in document(Path(file), begin, end):
+                # A text of a single document has no border, not even at its end.
+                ends = closes and end >= length and len(files) > 1
+                yield {"text": text, "starts": opens and begin <= 0, "ends": ends}
+        begin, end = begin - length, end - length

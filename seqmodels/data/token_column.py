@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import datasets
 import numpy as np
@@ -32,7 +32,7 @@ PARALLEL_BYTES = 1 << 25
 GROUP_CHARACTERS = 1 << 20
 """Characters that are encoded at a time, and sent to a process."""
 
-COLUMN_VERSION = 3
+COLUMN_VERSION = 4
 """Increased when the same text and tokenizer make another column or other facts, so that no stale one is found."""
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ def encode(tokenizer: Tokenizer, texts: list[str]) -> list[np.ndarray]:
 def encode_all(
     texts: Iterable[str], tokenizer: Tokenizer, size: int, processes: int | None = None
 ) -> Iterator[np.ndarray]:
-    """Token ids of texts in their order; only a few groups of them are in memory.
+    """Token ids of texts in their order, (N,) int16 or int32 each; only a few groups of them are in memory.
 
     Args:
         texts: the texts.
@@ -76,34 +76,20 @@ def encode_all(
         processes: number of processes; default: one for each core that this process may use, if the text is large and
             processes can be forked. In one process the library itself uses all cores, but lists of ids become arrays
             one after the other.
-
-    Yields:
-        (N,) int16 or int32 for each text.
     """
     if processes is None:
-        processes = _cores() if size >= PARALLEL_BYTES and sys.platform == "linux" else 1
+        processes = len(os.sched_getaffinity(0)) if size >= PARALLEL_BYTES and sys.platform == "linux" else 1
     groups = grouped(texts, len)
     encoded = _in_processes(groups, tokenizer, processes) if processes > 1 else (encode(tokenizer, g) for g in groups)
-    console = Console(file=sys.stdout)
+    console, total = Console(file=sys.stdout), -(-size // GROUP_CHARACTERS)
+    hidden = size < PARALLEL_BYTES or not console.is_terminal
     with contextlib.closing(encoded):
-        for group in track(
-            encoded,
-            f"tokenizing {size / 1e6:,.0f} MB",
-            total=-(-size // GROUP_CHARACTERS),
-            console=console,
-            transient=True,
-            disable=size < PARALLEL_BYTES or not console.is_terminal,
-        ):
+        told = f"tokenizing {size / 1e6:,.0f} MB"
+        for group in track(encoded, told, total=total, console=console, transient=True, disable=hidden):
             yield from group
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _in_processes(
-    groups: Iterable[list[str]], tokenizer: Tokenizer, processes: int
-) -> Generator[list[np.ndarray], None, None]:
+def _in_processes(groups: Iterable[list[str]], tokenizer: Tokenizer, processes: int) -> Generator[list[np.ndarray]]:
     """The groups encoded by forked processes, in their order; just enough of them are under way to keep all busy.
 
     Forked, since a fresh interpreter would run the program of a user once more where it has no main guard, and would
@@ -180,8 +166,8 @@ def tokenize_column(
     text = once(folder / f"{_key(rows._fingerprint)}.text.json", lambda _: _read(rows))
     name = _key(bos, eos, text, tokenizer.json)
     facts = once(folder / f"{name}.json", lambda path: _tokenize(path, rows, text["bytes"], tokenizer, bos, eos))
-    # Copy-on-write, since torch warns about read-only arrays.
-    ids = torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))
+    dtype = torch.int16 if width(tokenizer) is np.int16 else torch.int32
+    ids = torch.from_file(str(folder / f"{name}.ids"), shared=False, size=facts["tokens"] + 1, dtype=dtype)
     return ids, TextFacts(**facts, **{name: text[name] for name in ("characters", "bytes", "documents", "sha256")})
 
 
@@ -213,23 +199,14 @@ def _tokenize(
     record: Path, rows: datasets.Dataset, size: int, tokenizer: Tokenizer, bos: bool, eos: bool
 ) -> dict[str, Any]:
     """Write the column to a file beside its record, piece by piece; returns the counts of tokens."""
-    beside = record.with_suffix(".npy.part")
+    beside = record.with_suffix(".ids.part")
     tokens = unknown = 0
     with beside.open("wb") as file:
-        _write_header(file, 0, width(tokenizer))
         encoded = encode_all((text for text, _, _ in _each(rows)), tokenizer, size)
         for number, (ids, (_, starts, ends)) in enumerate(zip(encoded, _each(rows), strict=True)):
             opening = [BOS] if number == 0 or (bos and starts) else []
             made = np.concatenate([opening, ids, [EOS] if eos and ends else []], dtype=ids.dtype, casting="unsafe")
             file.write(made.tobytes())
             tokens, unknown = tokens + len(made), unknown + int((ids == UNK).sum())
-        file.seek(0)
-        _write_header(file, tokens, width(tokenizer))
-    beside.replace(record.with_suffix(".npy"))
+    beside.replace(record.with_suffix(".ids"))
     return {"tokens": tokens - 1, "unknown": unknown}
-
-
-def _write_header(file: BinaryIO, tokens: int, dtype: type[np.signedinteger]) -> None:
-    """The header of a .npy file; numpy leaves room in it for any number of tokens (NEP 1, version 1.0)."""
-    described = np.lib.format.dtype_to_descr(np.dtype(dtype))
-    np.lib.format.write_array_header_1_0(file, {"descr": described, "fortran_order": False, "shape": (tokens,)})

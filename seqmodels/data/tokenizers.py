@@ -14,14 +14,8 @@ from torch import Tensor
 
 from seqmodels.batch import SPECIAL_TOKENS, UNK
 from seqmodels.config import Recorded
-from seqmodels.data.vocabularies import (
-    TOKENIZER_CHARACTERS,
-    check_tokenizer,
-    library_errors,
-    numbered,
-    spelled_bytes,
-    word_level,
-)
+from seqmodels.data import vocabularies
+from seqmodels.data.vocabularies import check_tokenizer, library_errors, numbered, spelled_bytes
 from seqmodels.errors import InputError
 from seqmodels.files import check_regular, local, read_small
 
@@ -61,7 +55,7 @@ class Tokenizer(Recorded):
         self._tokenizer.encode_special_tokens = True  # "<eos>" in a text is five characters
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        first = tuple(self._tokenizer.id_to_token(i) for i in range(len(SPECIAL_TOKENS)))
+        first = tuple(map(self._tokenizer.id_to_token, range(len(SPECIAL_TOKENS))))
         self._shift = 0 if first == SPECIAL_TOKENS else len(SPECIAL_TOKENS)
         decoder = self._tokenizer.decoder
         self._by_bytes = isinstance(decoder, decoders.ByteLevel)
@@ -80,12 +74,10 @@ class Tokenizer(Recorded):
         path = local(path)
         check_regular(path)
         try:
-            return cls(read_small(path, TOKENIZER_CHARACTERS))
+            return cls(read_small(path, vocabularies.TOKENIZER_CHARACTERS))
         except InputError as error:
-            raise InputError(
-                f"{str(path)!r} is no tokenizer.json of the tokenizers library: {error}; expected the output "
-                "of its Tokenizer.save"
-            ) from error
+            expected = f"tokenizer.json of the tokenizers library: {error}; expected the output of its Tokenizer.save"
+            raise InputError(f"{str(path)!r} is no {expected}") from error
 
     @classmethod
     def char(cls, texts: Iterable[str]) -> "Tokenizer":
@@ -93,18 +85,16 @@ class Tokenizer(Recorded):
         seen: set[str] = set()
         for text in texts:
             seen.update(text)
-        tokenizer = tokenizers.Tokenizer(
-            models.BPE(vocab=numbered(sorted(seen)), merges=[], unk_token=SPECIAL_TOKENS[UNK])
-        )
+        vocab = numbered(sorted(seen))
+        tokenizer = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token=SPECIAL_TOKENS[UNK]))
         tokenizer.decoder = decoders.Fuse()
         return cls(tokenizer.to_str())
 
     @classmethod
     def byte(cls) -> "Tokenizer":
         """Bytes of UTF-8."""
-        tokenizer = tokenizers.Tokenizer(
-            models.BPE(vocab=numbered(sorted(pre_tokenizers.ByteLevel.alphabet())), merges=[])
-        )
+        vocab = numbered(sorted(pre_tokenizers.ByteLevel.alphabet()))
+        tokenizer = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=[]))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         tokenizer.decoder = decoders.ByteLevel()
         return cls(tokenizer.to_str())
@@ -122,9 +112,7 @@ class Tokenizer(Recorded):
         """
         least = len(SPECIAL_TOKENS) + 256
         if vocab_size < least:
-            raise InputError(
-                f"vocab_size={vocab_size} was given; byte-level BPE needs at least {least}: all bytes are in it"
-            )
+            raise InputError(f"vocab_size={vocab_size} was given; byte-level BPE needs at least {least}, for all bytes")
         tokenizer = tokenizers.Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
@@ -154,7 +142,7 @@ class Tokenizer(Recorded):
         Raises:
             InputError: the vocabulary has no room for a word.
         """
-        return cls(word_level(texts, vocab_size, min_count))
+        return cls(vocabularies.word_level(texts, vocab_size, min_count))
 
     @functools.cached_property
     def vocab_size(self) -> int:
@@ -171,8 +159,7 @@ class Tokenizer(Recorded):
     def _unknown(self) -> int | None:
         """The wrapped tokenizer's id of its unknown token, if it has one."""
         if self._model["type"] == "Unigram":
-            number: int | None = self._model["unk_id"]
-            return number
+            return self._model["unk_id"]  # type: ignore[no-any-return]
         name = self._model.get("unk_token")
         return None if name is None else self._tokenizer.token_to_id(name)
 
@@ -192,11 +179,11 @@ class Tokenizer(Recorded):
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
-        return self._outer(list(self._encoding(text).ids))
+        return self._outer(self._encoding(text).ids)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Index of the first character of each token of `encode(text)`, and the index behind its last."""
-        return list(self._encoding(text).offsets)
+        return self._encoding(text).offsets
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of several texts, on all cores."""
@@ -207,7 +194,7 @@ class Tokenizer(Recorded):
     def places(self, text: str) -> tuple[list[int], list[int]]:
         """Token ids of a text, and the index of the last character of each token."""
         encoding = self._encoding(text)
-        return self._outer(list(encoding.ids)), [max(behind, 1) - 1 for _, behind in encoding.offsets]
+        return self._outer(encoding.ids), [max(behind, 1) - 1 for _, behind in encoding.offsets]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids, without special tokens."""
@@ -217,13 +204,10 @@ class Tokenizer(Recorded):
             return str(self._tokenizer.decode(self._inner(ids), skip_special_tokens=True))
 
     def writer(self, before: Iterable[int] = ()) -> Callable[[int], bytes]:
-        """A function to decode one token after the other: it returns the UTF-8 that each adds to the text.
+        """A function that returns the UTF-8 that each token adds to a text which begins with the tokens `before`.
 
         A word adds a space before it, unless it begins a line. A token that completes no character may add nothing
         until the next one does.
-
-        Args:
-            before: the first tokens of the text.
         """
         if self._plain:
             return self.token_bytes.__getitem__
@@ -289,9 +273,6 @@ class Tokenizer(Recorded):
         another tokenizer adds or removes, such as a space before the first word, is miscounted in the same way.
         """
         characters = [sum(byte & 0xC0 != 0x80 for byte in token) for token in self.token_bytes]
-        sizes = torch.tensor([characters, [len(token) for token in self.token_bytes]])
-        if self._words:
-            sizes[:, NEWLINE] = 0
-        else:
-            sizes[:, UNK] = 1
+        sizes = torch.tensor([characters, list(map(len, self.token_bytes))])
+        sizes[:, NEWLINE if self._words else UNK] = 0 if self._words else 1
         return sizes

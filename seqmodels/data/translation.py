@@ -9,7 +9,6 @@ from torch import Tensor
 from seqmodels.data.base import CorpusDataModule
 from seqmodels.data.bpe_dropout import BpeDropout
 from seqmodels.data.buckets import Buckets, Layout, Sentences
-from seqmodels.data.cache import no_bars
 from seqmodels.data.corpora import Corpus
 from seqmodels.data.parallel_corpora import SIDES, load_parallel
 from seqmodels.data.sampler import Replica
@@ -97,13 +96,8 @@ class TranslationDataModule(CorpusDataModule):
         """Pairs of a split, evenly spaced."""
         rows = self.corpus.rows(split)
         count = min(count, len(rows))
-        chosen = [rows[len(rows) * number // count] for number in range(count)]
-        return [(row["source"], row["target"]) for row in chosen]
-
-    @property
-    def size(self) -> int:
-        """Tokens of a batch."""
-        return self.batch_tokens
+        chosen = rows.select([len(rows) * number // count for number in range(count)])
+        return list(zip(chosen["source"], chosen["target"], strict=True))
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:  # type: ignore[override]  # made when it is first asked for
@@ -119,8 +113,7 @@ class TranslationDataModule(CorpusDataModule):
         if (split, side) not in self._columns:
             rows = self.corpus.rows(split).select_columns([side]).rename_column(side, "text")
             tokenizer = self.tokenizer if side == "target" else self.source_tokenizer
-            with no_bars():
-                self._columns[split, side] = tokenize_column(marked(rows), tokenizer)
+            self._columns[split, side] = tokenize_column(marked(rows), tokenizer)
         return self._columns[split, side]
 
     def sentences(self, split: str) -> tuple[Sentences, Sentences]:
@@ -150,22 +143,17 @@ class TranslationDataModule(CorpusDataModule):
             InputError: no pair is left, or one does not fit a batch.
         """
         source, target = self.sentences("train")
-        rows = self.kept(source, target)
-        if not len(rows):
-            raise InputError(
-                f"of the {len(source):,} pairs of {self.origin}, none has between 1 and max_length={self.max_length} "
-                "tokens on both sides; give a larger max_length"
-            )
+        if not len(rows := self.kept(source, target)):
+            few = f"none has 1 to max_length={self.max_length} tokens on both sides; give a larger max_length"
+            raise InputError(f"of the {len(source):,} pairs of {self.origin}, {few}")
         if self.bpe_dropout:
-            source.dropout, target.dropout = (
-                BpeDropout(tokenizer, self.bpe_dropout, self.seed)
-                for tokenizer in (self.source_tokenizer, self.tokenizer)
-            )
+            source.dropout = BpeDropout(self.source_tokenizer, self.bpe_dropout, self.seed)
+            target.dropout = BpeDropout(self.tokenizer, self.bpe_dropout, self.seed)
         return Buckets(source, target, rows, self.batch_tokens, self.layout, self.seed, replica)
 
     def scored_batches(self, split: str, replica: Replica = Replica()) -> Buckets:  # noqa: B008 - immutable
         """The batches of a split that one rank scores; together, the ranks score every pair exactly once."""
         source, target = self.sentences(split)
-        longest = int(torch.maximum(source.lengths + target.lengths, target.lengths).max()) + 2
+        longest = int((source.lengths + target.lengths).max()) + 2
         rows = torch.arange(len(source))
         return Buckets(source, target, rows, max(self.batch_tokens, longest), self.layout, None, replica)

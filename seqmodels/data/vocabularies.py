@@ -62,22 +62,15 @@ def word_level(texts: Iterable[str], vocab_size: int | None, min_count: int) -> 
     tokenizer = tokenizers.Tokenizer(models.WordLevel())
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n|\S+"), "removed", invert=True)
     tokenizer.normalizer = normalizers.Replace(Regex(r"(?<!\S)<(?:pad|bos|eos|unk)>(?!\S)"), " ")  # not counted
-    trainer = trainers.WordLevelTrainer(
-        vocab_size=1 << 40, min_frequency=min_count, special_tokens=[], show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
+    settings: dict[str, Any] = {"min_frequency": min_count, "special_tokens": [], "show_progress": False}
+    tokenizer.train_from_iterator(texts, trainers.WordLevelTrainer(vocab_size=1 << 40, **settings))
     counted = tokenizer.get_vocab()
     words = [word for word in sorted(counted, key=counted.__getitem__) if word != "\n"]
     room = None if vocab_size is None else vocab_size - len(SPECIAL_TOKENS) - 1
     tokenizer.model = models.WordLevel(numbered(["\n", *words[:room]]), unk_token=SPECIAL_TOKENS[UNK])
     tokenizer.normalizer = normalizers.Replace(Regex(r"(?<!\S)<(?:pad|bos|eos)>(?!\S)"), SPECIAL_TOKENS[UNK])
-    tokenizer.decoder = decoders.Sequence(
-        [
-            decoders.WordPiece(prefix="\n\n", cleanup=False),  # a space before all words but the first
-            decoders.Fuse(),
-            decoders.Replace(Regex(" ?\n ?"), "\n"),
-        ]
-    )
+    spaced = decoders.WordPiece(prefix="\n\n", cleanup=False)  # a space before all words but the first
+    tokenizer.decoder = decoders.Sequence([spaced, decoders.Fuse(), decoders.Replace(Regex(" ?\n ?"), "\n")])
     return tokenizer.to_str()
 
 
@@ -104,18 +97,14 @@ def check_tokenizer(json: str) -> None:
         raise InputError(f"the tokenizer has {len(ids):,} tokens and the id {largest:,}; expected few free ids below")
     growth = math.prod(_growths({name: part for name, part in found.items() if name != "added_tokens"}))
     if growth > TEXT_GROWTH:
-        raise InputError(
-            f"the tokenizer's rules make a text up to {growth:.3g} times as long; expected {TEXT_GROWTH} at most"
-        )
+        raise InputError(f"the tokenizer's rules make a text {growth:.3g} times longer; expected at most {TEXT_GROWTH}")
 
 
 def _growths(value: Any) -> Iterator[int]:
     """The factor by which each rule can lengthen a text; strings that are too long are refused on the way."""
     if isinstance(value, str) and len(value) > TOKENIZER_SETTING_CHARACTERS:
-        raise InputError(
-            f"the tokenizer has a setting of {len(value):,} characters; expected at most "
-            f"{TOKENIZER_SETTING_CHARACTERS:,}"
-        )
+        most = f"{TOKENIZER_SETTING_CHARACTERS:,}"
+        raise InputError(f"the tokenizer has a setting of {len(value):,} characters; expected at most {most}")
     if isinstance(value, list):
         for part in value:
             yield from _growths(part)
@@ -131,15 +120,8 @@ def _growths(value: Any) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def library_errors(what: str) -> Iterator[None]:
-    """Turn failures of the compiled library into InputErrors: a panic is no `Exception`, and has no public type.
-
-    Args:
-        what: the task of the library, for the message.
-
-    Raises:
-        InputError: the library failed.
-    """
+def library_errors(task: str) -> Iterator[None]:
+    """Raise failures of the compiled library at `task` as InputErrors: a panic is no `Exception`, of no public type."""
     try:
         yield
     except InputError:
@@ -147,4 +129,4 @@ def library_errors(what: str) -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
             raise
-        raise InputError(f"the tokenizer failed to {what}: {str(error)[:200]}") from error
+        raise InputError(f"the tokenizer failed to {task}: {str(error)[:200]}") from error

@@ -32,18 +32,11 @@ def gather_windows(column: Tensor, first: Tensor, behind: Tensor, width: int) ->
 
 
 def document_windows(column: Tensor, length: int, stride: int) -> tuple[Tensor, Tensor]:
-    """Windows of a column that never cross a document; one begins at every BOS.
+    """The first token of each window and the index behind its last, int64 (W,) each, never across a document.
 
-    The windows of a document begin `stride` tokens apart, as many as it takes for the last to reach its end: together
-    they predict every token of it but its BOS, at a stride of at most `length`.
-
-    Args:
-        column: token ids (N,), BOS at the start of each document.
-        length: positions T of a window, which has at most T + 1 tokens.
-        stride: distance between the starts of neighbouring windows.
-
-    Returns:
-        The index of the first token of each window and the index behind its last, int64 (W,) each.
+    The windows of a document, which has a BOS at its start, have at most `length` + 1 tokens and begin `stride` tokens
+    apart, as many as it takes for the last to reach its end: together they predict every token of it but its BOS, at a
+    stride of at most `length`.
     """
     starts = (column == BOS).nonzero().squeeze(1)
     ends = torch.cat([starts[1:], torch.tensor([len(column)])])
@@ -80,19 +73,17 @@ class Windows(Batches):
         self.shuffle, self.seed, self.replica = shuffle, seed, replica
         self.count = self.find()
         if self.count < batch_size * replica.world:
+            windows = f"{self.count} windows of length={length} at stride={stride}"
             raise InputError(
-                f"a text of {len(column) - 1:,} tokens has {self.count} windows of length={length} at "
-                f"stride={stride}, fewer than a batch of {batch_size * replica.world}; give a smaller batch_size, "
-                "length or stride"
+                f"a text of {len(column) - 1:,} tokens has {windows}, fewer than a batch of "
+                f"{batch_size * replica.world}; give a smaller batch_size, length or stride"
             )
 
     def find(self) -> int:
         """Find the windows; returns their number."""
         if len(self.column) <= self.length:
-            raise InputError(
-                f"a window of length={self.length} does not fit a text of {len(self.column) - 1:,} tokens; "
-                "give a smaller length or more text"
-            )
+            text = f"a text of {len(self.column) - 1:,} tokens; give a smaller length or more text"
+            raise InputError(f"a window of length={self.length} does not fit {text}")
         self.view = self.column.unfold(0, self.length + 1, self.stride)  # (windows, T + 1), no copy
         return len(self.view)
 
@@ -138,10 +129,8 @@ class Lanes(Batches):
         self.together = batch_size * replica.world
         self.width = (len(column) - length) // self.together
         if self.width < length:
-            raise InputError(
-                f"{self.together} lanes of at least length={length} do not fit a text of {len(column) - 1:,} tokens; "
-                "give a smaller batch_size or length, or more text"
-            )
+            text = f"a text of {len(column) - 1:,} tokens; give a smaller batch_size or length, or more text"
+            raise InputError(f"{self.together} lanes of at least length={length} do not fit {text}")
         self.column, self.length, self.batch_size, self.seed, self.replica = column, length, batch_size, seed, replica
         self._epoch, self._lanes = -1, column  # the lanes of the epoch read last
 

@@ -2,8 +2,7 @@
 
 from seqmodels.decoding.autoregressive import Draws, Steps, draw, stream
 from seqmodels.decoding.beam_search import Beam, Hypothesis, beam_search
-from seqmodels.decoding.rng import RowGenerators
-from seqmodels.decoding.sampling import Sampling
+from seqmodels.decoding.sampling import RowGenerators, Sampling
 from seqmodels.decoding.stop_strings import VisibleText
 
 __all__ = [

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, NEVER
 from seqmodels.decoding.beam_search import Hypothesis, MemoryStep, default_limit
-from seqmodels.decoding.rng import RowGenerators
-from seqmodels.decoding.sampling import Sampling
+from seqmodels.decoding.sampling import RowGenerators, Sampling
 from seqmodels.errors import InputError
 from seqmodels.state import State, first_tensor, repeat, select
 
@@ -54,15 +53,13 @@ def stream(
             seen = seen.scatter(1, tokens[:, None], True)
         tokens = sampling.draw(logits, rng.next(), seen)
         rows = yield tokens.tolist()
-        if rows is None:
-            continue
-        if not rows:
-            return
-        rng.select(rows)
-        places = torch.tensor(rows, device=tokens.device)
-        tokens = tokens[places]
-        steps.select(places)
-        seen = None if seen is None else seen[places]
+        if rows is not None:
+            if not rows:
+                return
+            rng.select(rows)
+            places = torch.tensor(rows, device=tokens.device)
+            steps.select(places)
+            tokens, seen = tokens[places], None if seen is None else seen[places]
 
 
 @dataclass(frozen=True)
@@ -85,14 +82,11 @@ class Draws:
     max_length: int | None = None
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise InputError(f"samples={self.samples} was given; expected at least 1")
+        for name, least in (("samples", 1), ("seed", 0), ("max_length", 1)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise InputError(f"{name}={value} was given; expected at least {least}")
         if self.seed is None:
             object.__setattr__(self, "seed", secrets.randbits(64))
-        elif self.seed < 0:
-            raise InputError(f"seed={self.seed} was given; expected a whole number from 0")
-        if self.max_length is not None and self.max_length < 1:
-            raise InputError(f"max_length={self.max_length} was given; expected at least 1")
 
     @property
     def rows(self) -> int:

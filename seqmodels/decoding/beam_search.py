@@ -60,16 +60,14 @@ class Beam:
             raise InputError(f"a beam of {self.size} was given; expected at least 1")
         if not 1 <= self.n_best <= self.size:
             raise InputError(f"n_best={self.n_best} was given with a beam of {self.size}; expected 1 to {self.size}")
-        for name, value in {"length_penalty": self.length_penalty, "coverage_penalty": self.coverage_penalty}.items():
-            if value < 0:
+        for name in ("length_penalty", "coverage_penalty"):
+            if (value := getattr(self, name)) < 0:
                 raise InputError(f"{name}={value} was given; expected at least 0")
         if self.normalization not in get_args(Normalization):
             raise InputError(f"normalization={self.normalization!r} was given; choose length or gnmt")
         if self.min_length < 0 or (self.max_length is not None and self.max_length < max(1, self.min_length)):
-            raise InputError(
-                f"min_length={self.min_length} and max_length={self.max_length} were given; expected at least 0 and "
-                "1, and no maximum below the minimum"
-            )
+            given = f"min_length={self.min_length} and max_length={self.max_length} were given"
+            raise InputError(f"{given}; expected at least 0 and 1, and no maximum below the minimum")
 
     def limits(self, source_lengths: Sequence[int]) -> list[int]:
         """Maximum number of tokens of the translation of each source."""
@@ -113,13 +111,7 @@ class _Finished:
         self.tokens = torch.zeros(sentences, size, 0, dtype=torch.int64, device=device)
 
     def add(self, sums: Tensor, tokens: Tensor, scores: Tensor) -> None:
-        """Add hypotheses.
-
-        Args:
-            sums: log-probabilities (sentences, N), minus infinity where there is no hypothesis.
-            tokens: (sentences, N, T).
-            scores: (sentences, N), by which they are ranked.
-        """
+        """Add hypotheses (sentences, N) of tokens (sentences, N, T); sums are minus infinity where there is none."""
         self.scores, chosen = torch.cat([self.scores, scores], 1).topk(self.scores.shape[1])
         self.sums = torch.cat([self.sums, sums], 1).gather(1, chosen)
         older = torch.nn.functional.pad(self.tokens, (0, tokens.shape[2] - self.tokens.shape[2]), value=PAD)
@@ -128,14 +120,9 @@ class _Finished:
 
     def of(self, sentence: int, n_best: int) -> list[Hypothesis]:
         """The best of a sentence."""
-        found = []
-        for place in range(n_best):
-            if self.scores[sentence, place] == -torch.inf:
-                break
-            tokens = self.tokens[sentence, place]
-            figures = float(self.scores[sentence, place]), float(self.sums[sentence, place])
-            found.append(Hypothesis(tokens[tokens > EOS].tolist(), *figures))
-        return found
+        parts = zip(self.tokens[sentence], self.scores[sentence].tolist(), self.sums[sentence].tolist(), strict=True)
+        found = [Hypothesis(tokens[tokens > EOS].tolist(), *figures) for tokens, *figures in parts]
+        return [hypothesis for hypothesis in found[:n_best] if hypothesis.score > -math.inf]
 
     def keep(self, sentences: Tensor) -> None:
         """Keep these sentences only."""

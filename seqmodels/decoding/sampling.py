@@ -1,9 +1,10 @@
-"""Drawing the next token from logits: temperature, top-k, top-p, min-p, penalties and biases."""
+"""Drawing the next token from logits, by temperature, top-k, top-p, min-p, penalties, biases and random numbers."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +12,8 @@ from seqmodels.errors import InputError
 
 MOST_BIAS = 1e9
 """Largest number that may be added to a logit: far beyond any logit, and far from overflow in single precision."""
+AHEAD = 256
+"""Random numbers generated at a time for each row."""
 
 
 @dataclass(frozen=True)
@@ -41,24 +44,20 @@ class Sampling:
     logit_bias: Mapping[int, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        if self.temperature != 0 and not 1e-6 <= self.temperature < math.inf:
-            raise InputError(f"temperature={self.temperature} was given; expected 0 (greedy), or from 1e-6 up")
-        if self.top_k is not None and self.top_k < 1:
-            raise InputError(f"top_k={self.top_k} was given; expected at least 1")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise InputError(f"top_p={self.top_p} was given; expected a probability above 0 and up to 1")
-        if self.min_p is not None and not 0 < self.min_p <= 1:
-            raise InputError(f"min_p={self.min_p} was given; expected a fraction above 0 and up to 1")
-        if not 0 < self.repetition_penalty < math.inf:
-            raise InputError(
-                f"repetition_penalty={self.repetition_penalty} was given; expected above 0, such as 1.2 (1 for none)"
-            )
+        temperature, penalty = self.temperature, self.repetition_penalty
+        for name, valid, expected in (
+            ("temperature", temperature == 0 or 1e-6 <= temperature < math.inf, "0 (greedy), or from 1e-6 up"),
+            ("top_k", self.top_k is None or self.top_k >= 1, "at least 1"),
+            ("top_p", self.top_p is None or 0 < self.top_p <= 1, "a probability above 0 and up to 1"),
+            ("min_p", self.min_p is None or 0 < self.min_p <= 1, "a fraction above 0 and up to 1"),
+            ("repetition_penalty", 0 < penalty < math.inf, "above 0, such as 1.2 (1 for none)"),
+        ):
+            if not valid:
+                raise InputError(f"{name}={getattr(self, name)} was given; expected {expected}")
         for token, number in self.logit_bias.items():
             if token < 0 or not -MOST_BIAS <= number <= MOST_BIAS:
-                raise InputError(
-                    f"logit_bias={{{token}: {number}}} was given; expected token ids from 0 and numbers between "
-                    f"{-MOST_BIAS:g} and {MOST_BIAS:g}"
-                )
+                expected = f"token ids from 0 and numbers between {-MOST_BIAS:g} and {MOST_BIAS:g}"
+                raise InputError(f"logit_bias={{{token}: {number}}} was given; expected {expected}")
 
     def draw(self, logits: Tensor, numbers: Tensor, seen: Tensor | None = None) -> Tensor:
         """One token a row.
@@ -128,7 +127,44 @@ def check_finite(figures: Tensor) -> None:
         InputError: a figure is not finite.
     """
     if not math.isfinite(figures.sum()):  # one number, so that a GPU is waited for once
-        raise InputError(
-            "no token can be drawn, the logits are not finite numbers: the model has diverged; take an earlier "
-            "checkpoint, or train with a lower learning rate"
-        )
+        diverged = "no token can be drawn, the logits are not finite numbers: the model has diverged"
+        raise InputError(f"{diverged}; take an earlier checkpoint, or train with a lower learning rate")
+
+
+class RowGenerators:
+    """Uniform random numbers in [0, 1), one for each row at a time.
+
+    The numbers of a row follow from the random seed and the row's key alone, whatever the other rows and the device.
+
+    Args:
+        seed: random seed; None for an unpredictable one.
+        keys: B distinct tuples of non-negative integers.
+        device: device of the returned numbers.
+
+    Raises:
+        InputError: the seed is negative.
+    """
+
+    def __init__(self, seed: int | None, keys: Sequence[tuple[int, ...]], device: torch.device | str = "cpu") -> None:
+        if seed is not None and seed < 0:
+            raise InputError(f"seed={seed} was given; expected a whole number from 0")
+        entropy = np.random.SeedSequence(seed).entropy
+        self._rows = [np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=key)) for key in keys]
+        self._device, self._place = device, AHEAD
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def next(self) -> Tensor:
+        """The next number of every row, float64 (B,)."""
+        if self._place == AHEAD:
+            numbers = np.array([row.random(AHEAD) for row in self._rows])
+            self._block, self._place = torch.from_numpy(numbers).to(self._device), 0
+        self._place += 1
+        return self._block[:, self._place - 1]
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep these rows, in the order given, each at most once."""
+        self._rows = [self._rows[row] for row in rows]
+        if self._place < AHEAD:
+            self._block = self._block[list(rows)]

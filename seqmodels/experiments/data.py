@@ -78,11 +78,6 @@ class MemoryDataModule(SequenceDataModule):
     def extent(self) -> str:
         return f"examples of {self.length} positions, unlimited"
 
-    @property
-    def size(self) -> int:
-        """Examples in a batch, for each network."""
-        return self.batch_size
-
     def facts(self, split: str) -> TextFacts:
         """Not available: there is no text."""
         raise InputError(f"{self.data} has no text to count")

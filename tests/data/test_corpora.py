@@ -188,7 +188,7 @@ def test_the_line_of_a_bad_byte_is_named(size: int, tmp_path: Path, monkeypatch:
     for content, line, byte in ((b"a\n\nb\xe2\x82", 3, "0xe2"), (b"a\n\xe2\x82\nb", 2, "0xe2"), (b"\xff", 1, "0xff")):
         (tmp_path / "text.txt").write_bytes(content)
         with pytest.raises(InputError, match=f"line {line} has byte {byte}"):
-            text_files.read_text(tmp_path / "text.txt")
+            list(text_files.chunks(tmp_path / "text.txt"))
 
 
 def test_a_long_text_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_damaged_gzip(damage: str, tmp_path: Path) -> None:
 
 def test_file_gone_in_between(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read .*gone\.txt': No such file"):
-        text_files.read_text(tmp_path / "gone.txt")
+        list(text_files.chunks(tmp_path / "gone.txt"))
 
 
 def test_unknown_split(text_file: Path) -> None:

@@ -147,7 +147,7 @@ def test_tokenized_once(text: str, text_file: Path, cache: Path, encoded: list[s
     assert torch.equal(again[0], first[0])
     assert again[1] == first[1]
     assert encoded == [text]
-    assert {path.suffix for path in cache.iterdir()} <= {".npy", ".json", ".lock"}  # nothing half-done
+    assert {path.suffix for path in cache.iterdir()} <= {".ids", ".json", ".lock"}  # nothing half-done
 
 
 def test_the_same_text_elsewhere_is_not_tokenized_again(
@@ -269,7 +269,7 @@ def test_interrupted_writing_leaves_nothing_to_be_found(
         patch.setattr(token_column, "encode_all", killed)
         with pytest.raises(KeyboardInterrupt):
             of_file(folder, tokenizer)
-    assert not list(cache.glob("*.npy"))
+    assert not list(cache.glob("*.ids"))
     assert tokenizer.decode(of_file(folder, tokenizer)[0].tolist()) == "aaabbbccc"
 
 

@@ -18,8 +18,7 @@ import torch
 
 from seqmodels.batch import Batch
 from seqmodels.data import Replica, Tokenizer
-from seqmodels.data.stream_corpus import StreamedCorpus
-from seqmodels.data.stream_shards import Shards, TableShards, TextRow
+from seqmodels.data.stream_corpus import FileShards, Shards, StreamedCorpus, TextRow
 from seqmodels.data.stream_windows import StreamedWindows
 from seqmodels.nn import LSTM
 from seqmodels.tasks import LanguageModel
@@ -49,7 +48,7 @@ class Passing(Shards):
         with pa.parquet.ParquetWriter(path, pa.schema({"text": pa.string()})) as writer:
             while group := list(itertools.islice(texts, 1000)):
                 writer.write_table(pa.table({"text": group}))
-        yield from TableShards([path], "text").rows(0, first)
+        yield from FileShards([path], "text").rows(0, first)
         path.unlink()
 
 
