@@ -13,33 +13,23 @@ KeysValues = tuple[Tensor, Tensor]
 
 
 def rotary_angles(positions: Tensor, head_size: int, base: float = 10_000.0) -> Tensor:
-    """Angle of every pair of features at every position (Su et al. 2021, eq. 15).
+    """Angle of every pair of features of a head at every position (Su et al. 2021, eq. 15).
 
-    Args:
-        positions: integers (B, T).
-        head_size: features of a head, an even number.
-        base: wavelengths grow from 2 pi to 2 pi times this.
-
-    Returns:
-        Angles (B, 1, T, head_size / 2), in double precision: products with large positions need it.
+    From positions (B, T) to angles (B, 1, T, head_size / 2), in double precision, which products with large positions
+    need. Wavelengths grow from 2 pi to 2 pi times `base`.
     """
     exponents = torch.arange(0, head_size, 2, device=positions.device, dtype=torch.float64) / head_size
     return positions[:, None, :, None] * base**-exponents
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate feature pairs `(k, k + D/2)` of `x`, (B, H, T, D), by angles with the given cosine and sine.
-
-    Args:
-        x: queries or keys.
-        cos: (B, 1, T, D/2), or broadcastable to the halves of `x`.
-        sin: likewise.
+    """Rotate feature pairs `(k, k + D/2)` of queries or keys, (B, H, T, D), by angles with this cosine and sine, which
+    are (B, 1, T, D/2), or broadcastable to the halves of `x`.
     """
     if torch.compiler.is_compiling():  # the compiler fuses the passes itself
         a, b = x.chunk(2, -1)
         return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
-    turned: Tensor = _Turn.apply(x, cos, sin)  # type: ignore[no-untyped-call]
-    return turned
+    return cast(Tensor, _Turn.apply(x, cos, sin))  # type: ignore[no-untyped-call]
 
 
 class _Turn(torch.autograd.Function):
@@ -81,14 +71,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, *, causal: b
 
 
 def attention_weights(q: Tensor, k: Tensor, visible: Tensor | None, *, causal: bool = False) -> Tensor:
-    """The softmax weights of `attend`, (B, H, T, S), each row summing to one.
-
-    Args:
-        q: queries (B, H, T, D).
-        k: keys (B, G, S, D), H a multiple of G.
-        visible: see `attend`.
-        causal: see there.
-    """
+    """The softmax weights of `attend`, (B, H, T, S), each row summing to one; arguments as there."""
     scores = q @ k.repeat_interleave(q.shape[1] // k.shape[1], 1).mT / q.shape[-1] ** 0.5
     if causal:
         visible = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
@@ -139,16 +122,9 @@ class SelfAttention(nn.Module):
         return empty, empty
 
     def forward(self, x: Tensor, state: State, span: Span, trace: Trace | None = None) -> tuple[Tensor, KeysValues]:
-        """Attend to the cache and to `x` itself.
+        """Attend to the cache, keys and values (B, kv heads, S, D / H), and to `x` itself, (B, T, D).
 
-        Args:
-            x: (B, T, D).
-            state: keys and values (B, kv heads, S, D / H) of earlier positions.
-            span: visible keys and rotary angles.
-            trace: receives the weights, where given.
-
-        Returns:
-            Outputs (B, T, D), and the keys and values that later positions may see.
+        Returns outputs (B, T, D), and the keys and values that later positions may see.
         """
         B, T, D = x.shape
         cache = cast(KeysValues, state)
@@ -193,16 +169,9 @@ class CrossAttention(nn.Module):
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
     def forward(self, x: Tensor, memory: KeysValues, visible: Tensor, trace: Trace | None = None) -> Tensor:
-        """Attend.
+        """Attend with `x`, (B, T, D), to keys and values (M, H, S, D / H), M a divisor of B; returns (B, T, D).
 
-        Args:
-            x: (B, T, D), rows that share a memory next to each other.
-            memory: keys and values (M, H, S, D / H), M a divisor of B.
-            visible: bool (M, 1, 1, S), False at padding.
-            trace: receives the weights, where given.
-
-        Returns:
-            (B, T, D).
+        Rows that share a memory are next to each other; `visible`, bool (M, 1, 1, S), is False at padding.
         """
         # Rows that share a memory are read as one longer row, so that the memory need not be copied.
         q = self._by_head(self.query(x).reshape(len(visible), -1, x.shape[2]))

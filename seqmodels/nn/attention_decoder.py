@@ -52,14 +52,9 @@ class Alignment(nn.Module):
         return mask, self.key(source), source
 
     def forward(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Attend to a source.
+        """Attend with queries (B, T, Q) to M sources, M a divisor of B; rows that share one are next to each other.
 
-        Args:
-            query: (B, T, Q), rows that share a memory next to each other.
-            memory: the result of `remember` for M rows, M a divisor of B.
-
-        Returns:
-            The mean of the source under the weights, (B, T, D), and the weights, (B, T, S).
+        Returns the mean of the source under the weights, (B, T, D), and the weights, (B, T, S).
         """
         real, keys, values = memory
         q = query.reshape(len(real), -1, query.shape[2])  # (M, B / M * T, Q)
@@ -184,12 +179,11 @@ class Attentive(Backbone):
         inner, fed = self._initial(source, beams) if state is None else cast(tuple[State, State], state)
         if self.stepwise:
             return self._step_by_step(x, inner, fed, mask, source, parts)
-        if self.align is None:
-            if self.feed is not None:
-                x = x + self.feed(source.summary).repeat_interleave(beams, 0).unsqueeze(1)
-            y, inner = self._run(x, inner, mask, parts)
-            return y, (inner, fed), None
+        if self.feed is not None:
+            x = x + self.feed(source.summary).repeat_interleave(beams, 0).unsqueeze(1)
         y, inner = self._run(x, inner, mask, parts)
+        if self.align is None:
+            return y, (inner, fed), None
         context, weights = self.align(y, source.aligned)
         y = self._corrected(y, context)
         return y if mask is None else y * mask.unsqueeze(-1), (inner, fed), weights
@@ -228,40 +222,32 @@ class Attentive(Backbone):
         parts: list[Trace] | None,
     ) -> tuple[Tensor, State, Tensor]:
         """`_decode` where a step needs the attention of the step before."""
-        assert self.align is not None
-        assert self.feed is not None
+        align, feed = cast(tuple[nn.Module, nn.Module], (self.align, self.feed))
         outputs, alignments = [], []
         for t in range(x.shape[1]):
             real = None if mask is None else mask[:, t : t + 1]
             last = cast(Tensor, before).unsqueeze(1)
             if self.attention == "additive":
-                context, weights = self.align(last, source.aligned)
-                following, inner = self._run(x[:, t : t + 1] + self.feed(context), inner, real, parts)
+                context, weights = align(last, source.aligned)
+                following, inner = self._run(x[:, t : t + 1] + feed(context), inner, real, parts)
                 y = self._corrected(following, context)
             else:
-                plain, inner = self._run(x[:, t : t + 1] + self.feed(last), inner, real, parts)
-                context, weights = self.align(plain, source.aligned)
+                plain, inner = self._run(x[:, t : t + 1] + feed(last), inner, real, parts)
+                context, weights = align(plain, source.aligned)
                 y = following = self._corrected(plain, context)
             following = following.squeeze(1)
             before = following if real is None else where(real.squeeze(1), following, before)
             outputs.append(y if real is None else y * real.unsqueeze(-1))
             alignments.append(weights)
-        assert inner is not None
-        return torch.cat(outputs, 1), (inner, before), torch.cat(alignments, 1)
+        return torch.cat(outputs, 1), (cast(State, inner), before), torch.cat(alignments, 1)
 
 
 def aligned(
     network: Backbone, x: Tensor, state: State | None = None, *, memory: State
 ) -> tuple[Tensor, State, Tensor | None]:
-    """The outputs and the state of a decoder, and its attention to the memory, (B, T, S).
+    """The outputs and the state of a network with a memory, and its attention to it, (B, T, S); see `Backbone.forward`.
 
     Weights are the mean over heads and layers; None where the network does not attend to single positions.
-
-    Args:
-        network: any network with a memory.
-        x: see `Backbone.forward`.
-        state: see there.
-        memory: see there.
     """
     if isinstance(network, Attentive):  # without tracing the network inside
         return network.aligned(x, state, memory=memory)

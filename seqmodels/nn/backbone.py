@@ -75,22 +75,22 @@ class Backbone(Recorded, nn.Module, ABC):
         return y, state, Trace(units={"1": y})
 
     def summary(self, y: Tensor, mask: Tensor) -> Tensor:
-        """One vector for a text that was read, (B, output_size): the last output.
+        """One vector for a text from its outputs (B, T, output_size), (B, output_size): the last one, without padding.
 
-        Args:
-            y: outputs (B, T, output_size).
-            mask: bool (B, T), False at padding.
+        The mask, bool (B, T), is False at padding.
         """
         last = torch.arange(1, y.shape[1] + 1, device=y.device).mul(mask).argmax(1)
         return y[torch.arange(len(y), device=y.device), last]
 
-    def _check(self, x: Tensor, mask: Tensor | None, memory: State | None) -> None:
+    def _check(self, x: Tensor, mask: Tensor | None, memory: State | None, state: State | None = None) -> None:
         """Refuse shapes that violate the contract before they fail inside a kernel."""
         name = type(self).__name__
         if x.ndim != 3 or x.shape[-1] != self.input_size or x.shape[1] == 0:
             raise InputError(f"{name} expects inputs (B, T, {self.input_size}) with T >= 1, got {tuple(x.shape)}")
         if mask is not None and mask.shape != x.shape[:2]:
             raise InputError(f"{name} expects a mask of shape {tuple(x.shape[:2])}, got {tuple(mask.shape)}")
+        if state is not None and not self.causal:
+            raise InputError(f"{name} is not causal and reads a text as a whole; leave state=None")
         if memory is not None and self.memory_size is None:
             raise InputError(f"{name} attends to no memory; leave memory=None")
         if memory is None and self.memory_size is not None:

@@ -39,7 +39,7 @@ class Bidirectional(Backbone):
     def forward(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State]:
-        self._check_start(x, state, mask, memory)
+        self._check(x, mask, memory, state)
         forwards, backwards = self.ways
         y, _ = forwards(x, mask=mask)
         z, _ = backwards(x.flip(1), mask=None if mask is None else mask.flip(1))
@@ -49,7 +49,7 @@ class Bidirectional(Backbone):
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State, Trace]:
         """See `Backbone.traced`; names of the backward network begin with `backward`. Both are in the text's order."""
-        self._check_start(x, state, mask, memory)
+        self._check(x, mask, memory, state)
         forwards, backwards = self.directions
         y, _, trace = forwards.traced(x, mask=mask)
         z, _, other = backwards.traced(x.flip(1), mask=None if mask is None else mask.flip(1))
@@ -57,11 +57,6 @@ class Bidirectional(Backbone):
             found.update({name: tensor.flip(dims) for name, tensor in found.items()})
         trace.take(other, "backward {}".format)
         return torch.cat((y, z.flip(1)), -1), (), trace
-
-    def _check_start(self, x: Tensor, state: State | None, mask: Tensor | None, memory: State | None) -> None:
-        self._check(x, mask, memory)
-        if state is not None:
-            raise InputError("Bidirectional reads a text as a whole; leave state=None")
 
     def summary(self, y: Tensor, mask: Tensor) -> Tensor:
         """See `Backbone.summary`: the last output of each direction, which for the second is at the first position."""

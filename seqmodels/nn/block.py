@@ -116,18 +116,12 @@ class Block(nn.Module):
 
     def remember(self, source: Tensor) -> KeysValues:
         """Keys and values of a source, for a block with a memory."""
-        assert self.cross is not None
-        return self.cross.remember(source)
+        return cast(CrossAttention, self.cross).remember(source)
 
     def forward(
-        self,
-        x: Tensor,
-        state: State,
-        span: Span,
-        memory: KeysValues | None,
-        visible: Tensor | None,
+        self, x: Tensor, state: State, span: Span, memory: KeysValues | None, visible: Tensor | None,
         trace: Trace | None,
-    ) -> tuple[Tensor, State]:
+    ) -> tuple[Tensor, State]:  # fmt: skip
         y, state = self.mixer(self.norm_mixer(x), state, span, trace)
         x = x + dropout(y, self.dropout, self.training)
         if self.cross is not None and self.norm_cross is not None:

@@ -38,13 +38,9 @@ class Cell(nn.Module, ABC):
         """Initialise recurrent matrices with the given method, where there are any."""
 
     def read(self, x: Tensor) -> Tensor:
-        """The part of a step that needs no state, computed at all positions at once.
+        """The part of a step that needs no state, computed at all positions at once: inputs (..., D) to (..., K).
 
-        Args:
-            x: inputs (..., D).
-
-        Returns:
-            Features (..., K); the inputs themselves unless a cell overrides this.
+        The inputs themselves unless a cell overrides this.
         """
         return x
 
@@ -54,15 +50,9 @@ class Cell(nn.Module, ABC):
 
     @abstractmethod
     def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
-        """The equation: one step in time.
+        """The equation: one step in time, from the results of `read`, (B, K), and of `weights`.
 
-        Args:
-            z: the result of `read`, (B, K).
-            state: `state_tensors` tensors (B, H), the first of them `h`.
-            weights: the result of `weights`.
-
-        Returns:
-            The next state; its first tensor is the output.
+        A state has `state_tensors` tensors (B, H). The first of them is `h`, the output.
         """
 
     def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -74,16 +64,10 @@ class Cell(nn.Module, ABC):
         return self.advance(self.read(x), state, self.weights())
 
     def sequence(self, x: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
-        """All steps, one after the other.
+        """All steps, one after the other, from inputs (B, T, D) and the state before the first.
 
-        Args:
-            x: inputs (B, T, D).
-            state: the state before the first step.
-            lengths: int64 (B,), number of leading positions of each row that are not padding, which leaves the state
-                unchanged; None without padding.
-
-        Returns:
-            Outputs (B, T, H) and the state after the last real step of each row.
+        Only as many leading positions of each row as `lengths`, int64 (B,), are not padding, which leaves the state
+        unchanged. Returns outputs (B, T, H) and the state after the last real step of each row.
         """
         states, weights = [], self.weights()
         for t, z in enumerate(self.read(x).unbind(1)):

@@ -12,15 +12,11 @@ from torch.nn import functional as F
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """Drop single values (Srivastava et al. 2014).
+    """Drop single values of a tensor with probability `p`, and multiply the others by 1 / (1 - p), in training.
 
-    On a CPU, torch draws one random number for each value, which takes a tenth of a Transformer's training step. Here
-    four values share one, 16 bits each, in a quarter of the time; `p` is rounded to a multiple of 1 / 65536.
-
-    Args:
-        x: any shape.
-        p: dropout probability; kept values are multiplied by 1 / (1 - p).
-        training: whether dropout is active.
+    (Srivastava et al. 2014.) On a CPU, torch draws one random number for each value, which takes a tenth of a
+    Transformer's training step. Here four values share one, 16 bits each, in a quarter of the time; `p` is rounded to a
+    multiple of 1 / 65536.
     """
     if not training or p == 0 or x.device.type != "cpu":
         return F.dropout(x, p, training)
@@ -35,14 +31,9 @@ def _kept(x: Tensor, dropped: int, dtype: torch.dtype) -> Tensor:
 
 
 def variational_dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """Drop the same features at all positions of a row (Gal and Ghahramani 2016).
+    """`dropout` of the same features at all positions of a row of (B, T, D) (Gal and Ghahramani 2016).
 
     One mask for T positions is cheap; a mask for each takes a tenth of a training step on a CPU.
-
-    Args:
-        x: (B, T, D).
-        p: dropout probability; kept features are multiplied by 1 / (1 - p).
-        training: whether dropout is active.
     """
     if not training or p == 0:
         return x
@@ -50,14 +41,9 @@ def variational_dropout(x: Tensor, p: float, training: bool) -> Tensor:
 
 
 def embedding_dropout(x: Tensor, tokens: Tensor, vocab_size: int, p: float, training: bool) -> Tensor:
-    """Drop tokens of the vocabulary, at all their positions in the batch (Gal and Ghahramani 2016).
+    """`dropout` of tokens of the vocabulary at all their positions in the batch (Gal and Ghahramani 2016).
 
-    Args:
-        x: embedded tokens (B, T, D).
-        tokens: int64 (B, T).
-        vocab_size: number of tokens V.
-        p: dropout probability of a token; kept ones are multiplied by 1 / (1 - p).
-        training: whether dropout is active.
+    `x`, (B, T, D), are the embedded `tokens`, (B, T).
     """
     if not training or p == 0:
         return x
@@ -65,15 +51,10 @@ def embedding_dropout(x: Tensor, tokens: Tensor, vocab_size: int, p: float, trai
 
 
 def weight_dropout(weight: Tensor, p: float, training: bool) -> Tensor:
-    """Drop single weights, the same for all positions and rows (Wan et al. 2013; Merity et al. 2018).
+    """`dropout` of single weights, the same for all positions and rows (Wan et al. 2013; Merity et al. 2018).
 
     Eight weights share one random number, a byte each. On a CPU that is ten times as fast as torch's dropout, which
     would take a third of an LSTM's training step; `p` is rounded to a multiple of 1 / 256.
-
-    Args:
-        weight: any shape.
-        p: dropout probability; kept weights are multiplied by 1 / (1 - p).
-        training: whether dropout is active.
     """
     dropped = min(255, round(256 * p))
     if not training or dropped == 0:

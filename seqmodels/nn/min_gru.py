@@ -6,14 +6,14 @@ Both are linear recurrences `h_t = a_t * h_{t-1} + b_t`: a scan for sequences, o
 
 import math
 from abc import abstractmethod
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.nn.cell import Cell, CellState
-from seqmodels.nn.initialization import Initialization
+from seqmodels.nn.initialization import Initialization, initialize_bias
 from seqmodels.nn.recurrent import RecurrentStack
 
 SERIAL_FROM = 1 << 12
@@ -92,8 +92,8 @@ class MinimalCell(Cell):
         self.from_input.stacked_maps = len(self.maps)  # type: ignore[assignment]  # read by optimisers
 
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
-        """See `Cell.reset_parameters`; biases are zero, and there is no recurrent matrix."""
-        nn.init.zeros_(self.from_input.bias)
+        """See `Cell.reset_parameters` and `initialize_bias`; there is no recurrent matrix."""
+        initialize_bias(self.from_input.bias, self.maps)
 
     @abstractmethod
     def coefficients(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,7 +101,7 @@ class MinimalCell(Cell):
 
     def read(self, x: Tensor) -> Tensor:
         """Gates before their nonlinearity, and the candidate: (..., maps * H)."""
-        return self.from_input(x)  # type: ignore[no-any-return]
+        return cast(Tensor, self.from_input(x))
 
     def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         a, b = self.coefficients(_precise(z))
@@ -141,12 +141,6 @@ class MinLSTMCell(MinimalCell):
     """
 
     maps = ("f", "i", "g")
-
-    def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
-        """See `MinimalCell.reset_parameters`; the bias of the forget gate is 1."""
-        super().reset_parameters(recurrent)
-        with torch.no_grad():
-            self.from_input.bias[: self.hidden_size] = 1.0
 
     def coefficients(self, z: Tensor) -> tuple[Tensor, Tensor]:
         f, i, g = z.chunk(3, -1)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from seqmodels.nn.cell import Cell, CellState
 from seqmodels.nn.dropout import weight_dropout
-from seqmodels.nn.initialization import Initialization, initialize_map
+from seqmodels.nn.initialization import Initialization, initialize_bias, initialize_map
 from seqmodels.nn.recurrent import RecurrentStack
 
 
@@ -32,11 +32,11 @@ class MultiplicativeCell(Cell):
             stacked.stacked_maps = len(self.maps)  # type: ignore[assignment]  # read by optimisers
 
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
-        """See `Cell.reset_parameters`; biases are zero, and inputs of unit variance have factors of unit variance."""
+        """See `Cell.reset_parameters` and `initialize_bias`; inputs of unit variance have factors of unit variance."""
         initialize_map(self.factors_of_state.weight, recurrent)
         initialize_map(self.from_factors.weight, recurrent)
         nn.init.normal_(self.factors_of_input.weight, std=self.input_size**-0.5)
-        nn.init.zeros_(self.from_input.bias)
+        initialize_bias(self.from_input.bias, self.maps)
 
     def read(self, x: Tensor) -> Tensor:
         """The factors of the input, and its part of the gates: (..., (1 + maps) * H)."""
@@ -70,20 +70,11 @@ class MultiplicativeRNNCell(MultiplicativeCell):
 
 
 class MultiplicativeLSTMCell(MultiplicativeCell):
-    """An LSTM with `m_t` in the place of `h_{t-1}` (Krause et al. 2016).
-
-    The bias of the forget gate is initialised to 1, as in `LSTMCell`.
-    """
+    """An LSTM with `m_t` in the place of `h_{t-1}` (Krause et al. 2016)."""
 
     state_tensors = 2
     maps = ("i", "f", "g", "o")
     highway = "f"
-
-    def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
-        """See `MultiplicativeCell.reset_parameters`; the bias of the forget gate is 1."""
-        super().reset_parameters(recurrent)
-        with torch.no_grad():
-            self.from_input.bias[self.hidden_size : 2 * self.hidden_size] = 1.0
 
     def _activate(self, a: Tensor, state: CellState) -> CellState:
         i, f, g, o = a.chunk(4, -1)

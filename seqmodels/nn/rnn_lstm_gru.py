@@ -17,7 +17,7 @@ from seqmodels.environment import has_bf16_lstm
 from seqmodels.errors import InputError
 from seqmodels.nn.cell import Cell, CellState
 from seqmodels.nn.dropout import weight_dropout
-from seqmodels.nn.initialization import Initialization, initialize_map
+from seqmodels.nn.initialization import Initialization, initialize_bias, initialize_map
 from seqmodels.nn.recurrent import RecurrentStack
 from seqmodels.state import State, select, where
 
@@ -33,6 +33,8 @@ class FusedCell(Cell):
 
     maps: tuple[str, ...] = ("h",)
     """Letters of the gates and candidates whose matrices are stacked in each weight matrix, in torch's order."""
+    forget_bias = 1.0
+    """Initial bias of the forget gate, where there is one."""
 
     def __init__(self, input_size: int, hidden_size: int, kernel: nn.RNNBase) -> None:
         super().__init__(input_size, hidden_size)
@@ -40,11 +42,10 @@ class FusedCell(Cell):
         self.kernel = kernel
 
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
-        """See `Cell.reset_parameters`; biases are zero."""
+        """See `Cell.reset_parameters`; biases are zero, but that of a forget gate is `forget_bias`."""
         initialize_map(self.kernel.weight_hh_l0, recurrent)  # type: ignore[arg-type]
-        for name, parameter in self.kernel.named_parameters():
-            if "bias" in name:
-                nn.init.zeros_(parameter)
+        nn.init.zeros_(self.kernel.bias_hh_l0)  # type: ignore[arg-type]
+        initialize_bias(self.kernel.bias_ih_l0, self.maps, self.forget_bias)  # type: ignore[arg-type]
 
     def read(self, x: Tensor) -> Tensor:
         """`W_in x + b` of all gates, (..., maps * H)."""
@@ -111,12 +112,6 @@ class LSTMCell(FusedCell):
     def __init__(self, input_size: int, hidden_size: int, forget_bias: float = 1.0) -> None:
         super().__init__(input_size, hidden_size, nn.LSTM(input_size, hidden_size, batch_first=True))
         self.forget_bias = forget_bias
-
-    def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
-        """See `FusedCell.reset_parameters`; the bias of the forget gate is `forget_bias`."""
-        super().reset_parameters(recurrent)
-        with torch.no_grad():
-            self.kernel.bias_ih_l0[self.hidden_size : 2 * self.hidden_size] = self.forget_bias  # type: ignore[operator]
 
     def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         h, c = state

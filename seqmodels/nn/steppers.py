@@ -6,7 +6,7 @@ the last state only, which a stepper updates in place. Its class follows from th
 
 from collections.abc import Callable
 from functools import singledispatch
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -181,23 +181,10 @@ class RecordableKeyCache(KeyCache):
         return k, v, self._seen
 
 
-Function = Callable[[Tensor], Tensor]
-
-
-class _Layer(NamedTuple):
-    """The parts of a block, looked up once rather than at each step."""
-
-    norm_mixer: Function
-    project: Function
-    add_out: Callable[[Tensor, Tensor], Tensor]
-    norm_feed_forward: Function
-    inside: Function
-    add_down: Callable[[Tensor, Tensor], Tensor]
-
-
-def _layer(block: Block) -> _Layer:
+def _parts(block: Block) -> tuple[Callable[..., Tensor], ...]:
+    """The functions of a block in the order of their calls, looked up once rather than at each step."""
     mixer, feed_forward = cast(SelfAttention, block.mixer), cast(FeedForward, block.feed_forward)
-    return _Layer(
+    return (
         block.norm_mixer.forward, mixer.project.forward, _adding(mixer.out),
         block.norm_feed_forward.forward, feed_forward.inside, _adding(feed_forward.out),
     )  # fmt: skip
@@ -212,22 +199,17 @@ def _adding(layer: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 class CachedStepper(Stepper):
-    """A stack of attention layers, whose rows have all read the same number of positions, without padding.
+    """A stack of attention layers without a memory, whose rows have all read the same number of positions, unpadded.
 
     It computes the same as the stack with the fewest kernel calls: residual sums are part of the matrix products before
-    them, and keys are written into a preallocated cache.
-
-    Args:
-        stack: without a memory; this and the others as in `Stepper`.
-        inputs: see there.
-        state: see there.
-        recordable: make steps recordable as a CUDA graph; a single step takes longer.
+    them, and keys are written into a preallocated cache. If `recordable`, steps can be recorded as a CUDA graph; a
+    single step takes longer. Other arguments are as of `Stepper`.
     """
 
     def __init__(self, stack: PreNormStack, inputs: Tensor, state: State, recordable: bool = False) -> None:
         seen, _, caches = cast(tuple[Tensor, State, tuple[KeysValues, ...]], state)
         self._stack, self._inputs, self.recordable = stack, inputs, recordable
-        self._layers = [_layer(cast(Block, block)) for block in stack.blocks]
+        self._layers = [_parts(cast(Block, block)) for block in stack.blocks]
         self._heads, self._kv_heads = stack.heads
         layers = [torch.cat(cache, 1) for cache in caches]
         self._head_size = layers[0].shape[3]
@@ -255,15 +237,15 @@ class CachedStepper(Stepper):
         x = self._inputs[tokens]
         if self._stack.position is not None:
             x = x + self._stack.position.weight[self._first + self._at]
-        for number, layer in enumerate(self._layers):
-            heads = layer.project(layer.norm_mixer(x)).view(len(x), -1, self._head_size)
+        for number, (norm_mixer, project, add_out, norm_feed_forward, inside, add_down) in enumerate(self._layers):
+            heads = project(norm_mixer(x)).view(len(x), -1, self._head_size)
             if self._stack.position is None:
                 turned = heads[:, : self._heads + self._kv_heads]
                 turned.copy_(rotate(turned, *self._rotation[:, self._at]))
             self._cache.write(number, heads[:, self._heads :])
             y = attend(heads[:, : self._heads].unsqueeze(2), *self._cache.visible(number))
-            x = layer.add_out(x, y.reshape(x.shape))
-            x = layer.add_down(x, layer.inside(layer.norm_feed_forward(x)))
+            x = add_out(x, y.reshape(x.shape))
+            x = add_down(x, inside(norm_feed_forward(x)))
         return cast(Tensor, self._stack.norm(x))
 
     def select(self, rows: Tensor) -> None:
@@ -272,13 +254,9 @@ class CachedStepper(Stepper):
 
 @singledispatch
 def make_stepper(network: Backbone, inputs: Tensor, state: State | None, rows: int) -> Stepper:
-    """The stepper for a network, by the type of the network; by default `Stepper`.
+    """The stepper for a network, by the type of the network; by default `Stepper`, with its arguments.
 
-    Args:
-        network: in evaluation mode.
-        inputs: the embedding of each token, (V, input_size).
-        state: see `Backbone.forward`; it is not changed.
-        rows: number of rows B.
+    The given state is not changed; `rows` is the number of rows B.
     """
     return Stepper(network, inputs, state)
 

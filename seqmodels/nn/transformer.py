@@ -139,9 +139,7 @@ class PreNormStack(Backbone):
         self, x: Tensor, state: State | None, mask: Tensor | None, memory: State | None, trace: Trace | None
     ) -> tuple[Tensor, State]:
         """`forward`, which fills `trace` where one is given."""
-        self._check(x, mask, memory)
-        if not self.causal and state is not None:
-            raise InputError(f"{type(self).__name__} is not causal and reads a text as a whole; leave state=None")
+        self._check(x, mask, memory, state)
         seen, keys, layers = cast(
             tuple[Tensor, State, tuple[State, ...]], self.initial_state(len(x)) if state is None else state
         )

@@ -53,14 +53,9 @@ class Unrolled:
 def unroll(
     network: Backbone, x: Tensor, state: State | None = None, mask: Tensor | None = None, *, fused: bool = False
 ) -> tuple[Tensor, list[Unrolled]]:
-    """The outputs of a recurrent network, step by step, and the states that they were computed through.
+    """The outputs of a stack of recurrent layers, step by step, and the states that they were computed through.
 
-    Args:
-        network: a stack of recurrent layers.
-        x: inputs, (B, T, input_size).
-        state: see `Backbone.forward`.
-        mask: see there.
-        fused: allow layers without padding to run in one kernel, see `unroll_fused`.
+    Arguments as of `Backbone.forward`; `fused` lets layers without padding run in one kernel, see `unroll_fused`.
 
     Returns:
         Outputs (B, T, output_size), and the states of each layer, from the first to the last.
@@ -81,14 +76,7 @@ def unroll(
 
 
 def unroll_cell(cell: Cell, x: Tensor, state: CellState, mask: Tensor | None = None) -> Unrolled:
-    """One layer by its cell's equation.
-
-    Args:
-        cell: its cell.
-        x: inputs (B, T, D).
-        state: the state before the first step.
-        mask: bool (B, T), False at padding, which leaves the state unchanged; None without padding.
-    """
+    """One layer by its cell's equation, on inputs (B, T, D); padding, where `mask` is False, keeps its state."""
     weights = cell.weights()
     layer = Unrolled(cell, x, [], [])
     for t, z in enumerate(cell.read(x).unbind(1)):
@@ -120,14 +108,8 @@ def _(cell: RNNCell, x: Tensor, state: CellState) -> Unrolled:
 def step_vjp(cell: Cell, z: Tensor, state: CellState, weights: tuple[Tensor, ...], delta: CellState) -> CellState:
     """The vector-Jacobian product of one step: `delta` times the derivative of the next state by the state before.
 
-    It is a function of the weights alone; the state before the step is a constant.
-
-    Args:
-        cell: whose step.
-        z: see `Cell.advance`; any number of dimensions may precede the last.
-        state: the state before the step.
-        weights: the result of `Cell.weights`.
-        delta: the gradient with respect to the next state.
+    It is a function of the weights alone; the state before the step is a constant. Arguments are as of `Cell.advance`,
+    with any number of dimensions before the last, and `delta`, the gradient with respect to the next state.
     """
     with torch.enable_grad():
         before = tuple(tensor.detach().requires_grad_() for tensor in state)
