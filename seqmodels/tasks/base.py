@@ -1,5 +1,6 @@
 """The base of all tasks: one training step, one evaluation step, one optimiser."""
 
+import math
 import time
 from abc import ABC, abstractmethod
 from typing import Any, get_args
@@ -18,7 +19,21 @@ from seqmodels.state import State, detach, map_state
 from seqmodels.tasks.fsdp import FSDPMixin, whole_tensor
 from seqmodels.tasks.losses import Losses
 from seqmodels.tasks.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer, with_gradients
-from seqmodels.tasks.training_state import RECORD, make_record, restore_rank, rows_of
+from seqmodels.tasks.training_state import RECORD, make_record, restore_rank
+
+
+def check_fractions(**given: float) -> None:
+    """Refuse probabilities and other fractions outside [0, 1)."""
+    for name, value in given.items():
+        if not 0 <= value < 1:
+            raise InputError(f"{name}={value} was given; expected a fraction in [0, 1)")
+
+
+def check_weights(**given: float) -> None:
+    """Refuse weights of penalties that are below 0 or infinite."""
+    for name, value in given.items():
+        if not 0 <= value < math.inf:
+            raise InputError(f"{name}={value} was given; expected a weight of at least 0")
 
 
 class SequenceTask(Recorded, FSDPMixin, ABC):
@@ -35,7 +50,8 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         beta2: decay of AdamW's second moments; beta1 is 0.9.
         warmup: fraction of the run in which the learning rate rises.
         schedule: learning rate after the warmup: cosine or linear to zero, constant, or inverse-sqrt.
-        label_smoothing: probability spread over the whole vocabulary in training (Szegedy et al. 2016).
+        label_smoothing: probability spread over the whole vocabulary in training (Szegedy et al. 2016); reported
+            figures are without it.
     """
 
     def __init__(
@@ -50,13 +66,10 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        if lr <= 0 or weight_decay < 0 or not 0 <= beta2 < 1 or not 0 <= warmup < 1:
-            raise InputError(
-                "expected lr above 0, weight_decay of at least 0, beta2 and warmup in [0, 1), got "
-                f"lr={lr}, weight_decay={weight_decay}, beta2={beta2}, warmup={warmup}"
-            )
-        if not 0 <= label_smoothing < 1:
-            raise InputError(f"label_smoothing={label_smoothing} was given; expected a probability in [0, 1)")
+        if not 0 < lr < math.inf:
+            raise InputError(f"lr={lr} was given; expected lr above 0")
+        check_fractions(beta2=beta2, warmup=warmup, label_smoothing=label_smoothing)
+        check_weights(weight_decay=weight_decay)
         for kind, name, known in (("optimizer", optimizer, OptimizerName), ("schedule", schedule, Schedule)):
             if name not in get_args(known):
                 raise InputError(f"the {kind} {name!r} is not known; choose one of {', '.join(get_args(known))}")
@@ -104,11 +117,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
 
     @abstractmethod
     def check(self, data: SequenceDataModule, prompt: str) -> None:
-        """Refuse data that this task cannot train on, before a run begins.
-
-        Args:
-            data: the data module.
-            prompt: prompt of the samples.
+        """Refuse data that this task cannot train on, or a prompt of the samples, before a run begins.
 
         Raises:
             InputError: the two do not fit this task.
@@ -216,18 +225,11 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
     def configure_optimizers(self) -> Any:
         """The optimiser, and a learning rate schedule over the fraction of the run."""
         optimizer = make_optimizer(
-            self,
-            self.network,
-            name=self.optimizer,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            beta2=self.beta2,
+            self, self.network, name=self.optimizer, lr=self.lr, weight_decay=self.weight_decay, beta2=self.beta2,
             fused=self.trainer.precision != "16-mixed",
-        )
-        scheduler = LambdaLR(
-            optimizer, lambda step: learning_rate_factor(self.run_fraction, self.warmup, self.schedule)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        )  # fmt: skip
+        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(self.run_fraction, self.warmup, self.schedule))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     @property
     def run_fraction(self) -> float:
@@ -269,7 +271,6 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         self._log_scores("val")
 
     def on_test_epoch_end(self) -> None:
-        """See `on_validation_epoch_end`."""
         self._log_scores("test")
 
     def figures_of_evaluation(self) -> dict[str, Tensor]:
@@ -286,7 +287,8 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the constructor call and the state of training: tensors and plain data."""
-        checkpoint[RECORD] = make_record(self, self._carried, self._recent)
+        counts = {"tokens_seen": self.tokens_seen, "skipped_in_a_row": self.skipped_in_a_row}
+        checkpoint[RECORD] = make_record(self, self._carried, self._recent, **counts)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the state of training: of the carried state, this rank's rows."""
@@ -294,6 +296,6 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         rank, world = (0, 1) if self._trainer is None else (self.trainer.global_rank, self.trainer.world_size)
         self.tokens_seen, self.skipped_in_a_row = record["tokens_seen"], record["skipped_in_a_row"]
         self._random, carried = record["random"], record["carried"]
-        self._carried = None if carried is None else rows_of(carried, rank, world)
+        self._carried = None if carried is None else map_state(lambda tensor: tensor.chunk(world)[rank], carried)
         recent = record["recent"]
         self._recent = recent[rank] if len(recent) == world else recent.sum(0) / world

@@ -1,10 +1,11 @@
 """Translation of texts in batches of similar lengths, by one model or an ensemble."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqmodels.batch import EOS
 from seqmodels.data import Tokenizer
@@ -12,6 +13,7 @@ from seqmodels.data.buckets import padded
 from seqmodels.decoding import Beam, Draws, RowGenerators, beam_search, draw
 from seqmodels.decoding.beam_search import Hypothesis, MemoryStep
 from seqmodels.errors import InputError
+from seqmodels.nn.dropout import evaluating
 from seqmodels.state import State
 
 TOKENS = 4096
@@ -19,14 +21,10 @@ TOKENS = 4096
 
 
 class Translates(Protocol):
-    """A model that translates: a `Translator`, or a language model behind `PrefixLM`."""
+    """A module that translates: a `Translator`, or a language model behind `PrefixLM`."""
 
     tokenizer: Tokenizer
     source_tokenizer: Tokenizer
-
-    @property
-    def training(self) -> bool:
-        """Whether the model is in training mode."""
 
     @property
     def max_length(self) -> int | None:
@@ -35,9 +33,6 @@ class Translates(Protocol):
     @property
     def device(self) -> torch.device:
         """Device of the model."""
-
-    def train(self, mode: bool = True) -> Any:
-        """Switch to training mode, or to evaluation mode."""
 
     def encode(self, source: Tensor, mask: Tensor | None = None) -> State:
         """Encode sources (B, S), each with EOS at its end."""
@@ -111,18 +106,11 @@ def _batches(lengths: list[int], tokens: int) -> Iterator[list[int]]:
 
 @torch.inference_mode()
 def hypotheses(
-    models: Sequence[Translates],
-    sources: Sequence[list[int]],
-    how: Beam | Draws,
-    numbers: Sequence[int] | None = None,
+    models: Sequence[Translates], sources: Sequence[list[int]], how: Beam | Draws, numbers: Sequence[int] | None = None
 ) -> list[list[Hypothesis]]:
-    """Hypotheses for one batch of sources, token ids without EOS.
+    """`translations` of one batch of sources, token ids without EOS, as ids.
 
-    Args:
-        models: see `translations`.
-        sources: token ids of the sources.
-        how: see `translations`.
-        numbers: numbers of the sources, from which random samples follow; None for their places.
+    Random samples follow from the numbers of the sources; None for their places.
     """
     first = models[0]
     source, mask = padded([torch.tensor([*ids, EOS]) for ids in sources])
@@ -130,10 +118,9 @@ def hypotheses(
     limits = how.limits([len(ids) for ids in sources])
     if (longest := positions(models)) is not None:
         limits = [min(limit, longest) for limit in limits]
-    modes = [model.training for model in models]
-    for model in models:
-        model.train(False)
-    try:
+    with contextlib.ExitStack() as stack:
+        for model in models:
+            stack.enter_context(evaluating(cast(nn.Module, model)))
         memories = tuple(model.encode(source, mask) for model in models)
         if isinstance(how, Draws):
             keys = [(number, sample) for number in numbers or range(len(sources)) for sample in range(how.samples)]
@@ -144,9 +131,6 @@ def hypotheses(
         real = torch.ones_like(source, dtype=torch.bool) if mask is None else mask
         step, memory = _covering(models), (memories, real)
         return beam_search(step, memory, limits, how, lambda state: how.coverage_penalty * _covered(state))
-    finally:
-        for model, mode in zip(models, modes, strict=True):
-            model.train(mode)
 
 
 def _together(models: Sequence[Translates]) -> MemoryStep:

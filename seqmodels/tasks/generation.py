@@ -72,19 +72,12 @@ class Generation(nn.Module):
         seed: int | None = None,
         stop: Sequence[str] = (),
     ) -> list[list[str]]:
-        """The continuations of many prompts, of any lengths, several for each.
+        """The continuations of many prompts, of any lengths, `samples` for each; other arguments as of `generate`.
 
         A text does not depend on those beside it: with a random seed, it follows from the seed, the prompt, and the
         places of prompt and sample. So the first sample of the first prompt is the text that `generate` gives. (Up to
-        rounding, which may differ between batch sizes and decide a close call.)
-
-        Args:
-            prompts: texts to continue.
-            samples: texts per prompt; the prompt is read once for up to 64 of them.
-            max_tokens: see `generate`; by default, the longest prompt decides for all.
-            sampling: see `generate`.
-            seed: see `generate`.
-            stop: see `generate`.
+        rounding, which may differ between batch sizes and decide a close call.) By default, the longest prompt decides
+        about `max_tokens` for all. A prompt is read once for up to 64 samples.
 
         Returns:
             For each prompt its continuations.
@@ -95,37 +88,41 @@ class Generation(nn.Module):
         return list(self.continuations(prompts, samples, max_tokens, sampling, seed, stop))
 
     def continuations(
-        self,
-        prompts: Sequence[str],
-        samples: int,
-        max_tokens: int | None,
-        sampling: Sampling,
-        seed: int | None,
+        self, prompts: Sequence[str], samples: int, max_tokens: int | None, sampling: Sampling, seed: int | None,
         stop: Sequence[str],
-    ) -> Iterator[list[str]]:
+    ) -> Iterator[list[str]]:  # fmt: skip
         """`generate_batch` prompt by prompt, as batches are done."""
         if samples < 1:
             raise InputError(f"samples={samples} was given; expected at least 1")
-        ids, max_tokens = self._prepared(prompts, max_tokens, sampling, stop)
+        ids, count = self._prepared(prompts, max_tokens, sampling, stop)
         seed = secrets.randbits(64) if seed is None else seed  # one for all batches
-        return self._in_batches(ids, samples, max_tokens, sampling, seed, stop)
+        at_once = min(samples, ROWS)  # samples of a prompt
+        together = ROWS // at_once  # prompts
+
+        def in_batches() -> Iterator[list[str]]:
+            for first in range(0, len(ids), together):
+                some = ids[first : first + together]
+                texts: list[list[str]] = [[] for _ in some]
+                for part in range(0, samples, at_once):
+                    numbers = range(part, min(samples, part + at_once))
+                    keys = [(first + place, number) for place in range(len(some)) for number in numbers]
+                    pieces: list[list[str]] = [[] for _ in keys]
+                    rng = RowGenerators(seed, keys, self.embedding.weight.device)
+                    for row, piece in self._written(some, len(numbers), count, sampling, rng, stop):
+                        pieces[row].append(piece)
+                    for row, text in enumerate(pieces):
+                        texts[row // len(numbers)].append("".join(text))
+                yield from texts
+
+        return in_batches()
 
     def steps(self, state: State | None, rows: int) -> Predictor | GraphedPredictor:
-        """Many steps without gradients, which keep the state to themselves: see `decoding.Steps`.
-
-        Args:
-            state: before the first step; None at the start.
-            rows: number of rows B.
-        """
+        """Many steps of `rows` rows without gradients, which keep the state to themselves: see `decoding.Steps`."""
         steps = Predictor(make_stepper(self.backbone, self.embedding.weight, state, rows), self.head)
         return GraphedPredictor(steps) if steps.recordable else steps
 
     def check_prompt(self, prompt: str) -> None:
-        """Refuse a prompt that the vocabulary cannot write.
-
-        Raises:
-            InputError: it has a character without a token.
-        """
+        """Refuse a prompt with a character that has no token, by an InputError."""
         if unknown := self.tokenizer.unknown(prompt):
             raise InputError(
                 f"the prompt has {unknown!r}, which the vocabulary of {self.tokenizer.vocab_size} tokens lacks; "
@@ -161,41 +158,11 @@ class Generation(nn.Module):
             )
         return ids, max_tokens
 
-    def _in_batches(
-        self,
-        ids: list[list[int]],
-        samples: int,
-        max_tokens: int,
-        sampling: Sampling,
-        seed: int,
-        stop: Sequence[str],
-    ) -> Iterator[list[str]]:
-        at_once = min(samples, ROWS)  # samples of a prompt
-        together = ROWS // at_once  # prompts
-        for first in range(0, len(ids), together):
-            some = ids[first : first + together]
-            texts: list[list[str]] = [[] for _ in some]
-            for part in range(0, samples, at_once):
-                numbers = range(part, min(samples, part + at_once))
-                keys = [(first + place, number) for place in range(len(some)) for number in numbers]
-                pieces: list[list[str]] = [[] for _ in keys]
-                rng = RowGenerators(seed, keys, self.embedding.weight.device)
-                for row, piece in self._written(some, len(numbers), max_tokens, sampling, rng, stop):
-                    pieces[row].append(piece)
-                for row, text in enumerate(pieces):
-                    texts[row // len(numbers)].append("".join(text))
-            yield from texts
-
     @torch.inference_mode()  # as a decorator it is left at every yield, and entered again after it
     def _written(
-        self,
-        ids: list[list[int]],
-        samples: int,
-        max_tokens: int,
-        sampling: Sampling,
-        rng: RowGenerators,
+        self, ids: list[list[int]], samples: int, max_tokens: int, sampling: Sampling, rng: RowGenerators,
         stop: Sequence[str],
-    ) -> Iterator[tuple[int, str]]:
+    ) -> Iterator[tuple[int, str]]:  # fmt: skip
         """Pieces of text, each with its row: the samples of a prompt are rows side by side."""
         device = self.embedding.weight.device
         with evaluating(self):

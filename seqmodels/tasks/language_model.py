@@ -9,7 +9,7 @@ from seqmodels.nn import Backbone, Cell, RecurrentStack, Trace
 from seqmodels.nn.dropout import embedding_dropout, variational_dropout
 from seqmodels.nn.unrolling import Unrolled, unroll
 from seqmodels.state import State
-from seqmodels.tasks.base import SequenceTask
+from seqmodels.tasks.base import SequenceTask, check_fractions, check_weights
 from seqmodels.tasks.generation import Generation
 from seqmodels.tasks.losses import Losses, scored
 from seqmodels.tasks.optim import OptimizerName, Schedule
@@ -18,7 +18,7 @@ from seqmodels.tasks.scoring import Scoring
 
 
 class LanguageModel(SequenceTask, Generation, Scoring):
-    """Any network as a model of the next token.
+    """Any network as a model of the next token. Further arguments: see `SequenceTask`.
 
     Args:
         backbone: the network; its input size is the size of the embedding.
@@ -31,12 +31,6 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         omega: weight of the regulariser of Pascanu et al. (2013) against vanishing gradients, for recurrent networks;
             training takes about twice as long.
         tie_embeddings: share one matrix between embedding and softmax layer; needs equal input and output sizes.
-        optimizer: adamw; muon for the weight matrices of the network and adamw for the rest; or plain sgd.
-        lr: peak learning rate.
-        weight_decay: weight decay of matrices; vectors do not decay.
-        beta2: decay of AdamW's second moments; beta1 is 0.9.
-        warmup: fraction of the run in which the learning rate rises.
-        schedule: learning rate after the warmup: cosine or linear to zero, constant, or inverse-sqrt.
     """
 
     identity = ("backbone", "tokenizer", "tie_embeddings", "optimizer", "lr", "weight_decay", "beta2")
@@ -61,14 +55,8 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         schedule: Schedule = "cosine",
     ) -> None:
         super().__init__(tokenizer, optimizer, lr, weight_decay, beta2, warmup, schedule)
-        shares = {"dropout": dropout, "input_dropout": input_dropout, "embedding_dropout": embedding_dropout}
-        for name, share in shares.items():
-            if not 0 <= share < 1:
-                raise InputError(f"{name}={share} was given; expected a probability in [0, 1)")
-        penalties = {"activation_penalty": activation_penalty, "temporal_penalty": temporal_penalty, "omega": omega}
-        for name, weight in penalties.items():
-            if weight < 0:
-                raise InputError(f"{name}={weight} was given; expected a weight of at least 0")
+        check_fractions(dropout=dropout, input_dropout=input_dropout, embedding_dropout=embedding_dropout)
+        check_weights(activation_penalty=activation_penalty, temporal_penalty=temporal_penalty, omega=omega)
         if omega and not isinstance(backbone, RecurrentStack):
             raise InputError(
                 f"omega={omega} was given with {type(backbone).__name__}; it is for stacks of recurrent layers, whose "
@@ -105,12 +93,14 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         """See `SequenceTask.check`: the vocabulary must have the prompt, and the network the positions of a batch."""
         self.check_prompt(prompt)
         longest = self.backbone.max_length
-        if longest is not None and isinstance(data, TranslationDataModule) and longest < 2 * data.max_length + 2:
+        if longest is None:
+            return
+        if isinstance(data, TranslationDataModule) and longest < 2 * data.max_length + 2:
             raise InputError(
                 f"the positions of this network end at {longest}, and source and target in one row need "
                 f"{2 * data.max_length + 2}; give a smaller max_length, or positions that do not end"
             )
-        if longest is not None and data.length is not None and (data.carry or data.length > longest):
+        if data.length is not None and (data.carry or data.length > longest):
             raise InputError(
                 f"the positions of this network end at {longest}; give --length of at most that, without --carry, or "
                 "positions that do not end"

@@ -37,14 +37,9 @@ class Losses(NamedTuple):
 def scored(
     y: Tensor, head: nn.Linear, targets: Tensor, smoothing: float, compiled: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Objective and nats, see `Losses`, in pieces where logits are many.
+    """Objective and nats, see `Losses`, of the inputs `y` of the softmax layer `head`; arguments as of `linear_nats`.
 
-    Args:
-        y: inputs of the softmax layer, (B, T, D).
-        head: the softmax layer.
-        targets: int64 (B, T), IGNORE where nothing is scored.
-        smoothing: label smoothing.
-        compiled: compile the loss over many logits.
+    It computes in pieces, compiled where asked for, if logits are many.
     """
     if targets.numel() * head.out_features > LOGITS:
         return linear_nats(y, head.weight, head.bias, targets, smoothing, compiled=compiled)

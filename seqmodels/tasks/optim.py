@@ -29,14 +29,8 @@ def make_optimizer(
     AdamW decays matrices and leaves vectors (biases, norms, initial states) as they are (Loshchilov and Hutter 2019).
     Muon is for the weight matrices between layers, not for embeddings and softmax layers.
 
-    Args:
-        module: whose parameters.
-        network: the part of it that holds the matrices for Muon.
-        name: adamw, muon or sgd.
-        lr: highest learning rate.
-        weight_decay: of the matrices.
-        beta2: how slowly AdamW forgets squared gradients; beta1 is 0.9.
-        fused: one kernel for all of AdamW; not to be had together with gradient scaling.
+    The `network` is the part of the module that holds the matrices for Muon; see `SequenceTask` for the settings.
+    `fused` is one kernel for all of AdamW, which cannot be combined with gradient scaling.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     inner = list(_stacked_maps(network)) if name == "muon" else []
@@ -68,15 +62,9 @@ def _stacked_maps(network: nn.Module) -> Iterator[dict[str, Any]]:
 def orthogonalized(matrices: Tensor, steps: int = 3) -> Tensor:
     """The nearest matrices whose singular values are all about 1, by a quintic Newton-Schulz iteration.
 
-    Coefficients of Jordan et al. 2024, which grow small singular values fast. Five steps bring all that were above
-    0.003 of the norm to between 0.65 and 1.2, three steps those above 0.02; three train about as well and cost less.
-
-    Args:
-        matrices: (N, rows, columns).
-        steps: how often to iterate.
-
-    Returns:
-        (N, rows, columns), in bfloat16 where the hardware multiplies in it.
+    From and to (N, rows, columns), in bfloat16 where the hardware multiplies in it, with the coefficients of Jordan et
+    al. 2024, which grow small singular values fast. Five steps bring all that were above 0.003 of the norm to between
+    0.65 and 1.2, three steps those above 0.02; three train about as well and cost less.
     """
     x = matrices.bfloat16() if multiplies_bf16(matrices.device.type) else matrices.float()
     tall = x.shape[1] > x.shape[2]
@@ -142,11 +130,9 @@ class Together(Optimizer):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of the parts, in order."""
         return {"parts": [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore each part."""
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self.param_groups = [group for part in self.parts for group in part.param_groups]
@@ -158,13 +144,10 @@ def with_gradients(optimizer: Optimizer) -> list[Tensor]:
 
 
 def learning_rate_factor(fraction: float, warmup: float, schedule: Schedule = "cosine") -> float:
-    """Factor of the peak learning rate: a linear warmup, then the schedule.
+    """Factor of the peak learning rate, by the fraction of the run that is over: a linear warmup, then the schedule.
 
-    Args:
-        fraction: fraction of the run that is over, from 0 to 1.
-        warmup: the fraction at which the learning rate peaks.
-        schedule: cosine to zero (Loshchilov and Hutter 2017); linear to zero; constant; inverse-sqrt (Vaswani et al.
-            2017), which needs a warmup.
+    Cosine to zero (Loshchilov and Hutter 2017); linear to zero; constant; inverse-sqrt (Vaswani et al. 2017), which
+    needs a warmup.
     """
     if fraction < warmup:
         return fraction / warmup

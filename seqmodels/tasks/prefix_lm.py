@@ -1,7 +1,7 @@
 """A language model that translates: source and target as one text, `BOS source BOS target EOS`."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqmodels.batch import BOS, EOS, PAD, Batch
 from seqmodels.errors import InputError
@@ -9,7 +9,7 @@ from seqmodels.state import State
 from seqmodels.tasks.language_model import LanguageModel
 
 
-class PrefixLM:
+class PrefixLM(nn.Module):
     """A language model trained with layout "joined", as a translator: see `batch_translation.Translates`.
 
     Its memory of a source is the state after it.
@@ -19,23 +19,14 @@ class PrefixLM:
     """
 
     def __init__(self, model: LanguageModel) -> None:
+        super().__init__()
         self.model = model
         self.tokenizer = self.source_tokenizer = model.tokenizer
         self.max_length: int | None = None if model.backbone.max_length is None else model.backbone.max_length // 2
 
     @property
     def device(self) -> torch.device:
-        """Device of the model."""
         return self.model.device
-
-    @property
-    def training(self) -> bool:
-        """Whether the model is in training mode."""
-        return self.model.training
-
-    def train(self, mode: bool = True) -> None:
-        """Switch the model to training mode, or to evaluation mode."""
-        self.model.train(mode)
 
     def encode(self, source: Tensor, mask: Tensor | None = None) -> State:
         """The state after sources (B, S), each with EOS at its end, which is left out, and BOS put in front."""
@@ -50,9 +41,5 @@ class PrefixLM:
         return self.model.step(tokens, memory if state is None else state)
 
     def aligned_step(self, tokens: Tensor, state: State | None, memory: State) -> tuple[Tensor, State, Tensor]:
-        """Refused: the model attends to source and target alike.
-
-        Raises:
-            InputError: always.
-        """
+        """Refused by an InputError: the model attends to source and target alike."""
         raise InputError("a language model that translates has no attention to the source alone; leave it out")

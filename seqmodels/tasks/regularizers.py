@@ -14,22 +14,15 @@ from seqmodels.nn.unrolling import Unrolled, step_vjp
 
 
 def activation_penalty(y: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean square of the outputs (Merity, McCann and Socher 2017), which keeps them small.
+    """Mean square of the inputs of the softmax layer, (B, T, D) (Merity, McCann and Socher 2017), keeps them small.
 
-    Args:
-        y: inputs of the softmax layer, (B, T, D).
-        mask: bool (B, T), False at padding.
+    The mask, bool (B, T), is False at padding.
     """
     return _mean(y.square(), mask)
 
 
 def temporal_penalty(y: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean square of the change of the outputs from step to step (ibid.), which keeps them slow.
-
-    Args:
-        y: outputs before dropout, (B, T, D).
-        mask: bool (B, T), False at padding.
-    """
+    """Mean square of the change of the outputs, before dropout, from step to step (ibid.) keeps them slow."""
     pairs = None if mask is None else mask[:, 1:] & mask[:, :-1]
     return _mean((y[:, 1:] - y[:, :-1]).square(), pairs)
 
@@ -45,11 +38,7 @@ def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
 def divergence(logits: Tensor, targets: Tensor) -> Tensor:
     """Symmetric Kullback-Leibler divergence between the first half of the rows and the second, the mean over targets.
 
-    Half the sum of both directions, as in R-Drop (Liang et al. 2021).
-
-    Args:
-        logits: (2B, T, V).
-        targets: int64 (2B, T), IGNORE where nothing is scored.
+    Half the sum of both directions, as in R-Drop (Liang et al. 2021), of logits (2B, T, V) and targets (2B, T).
     """
     logits = logits if logits.dtype == torch.float64 else logits.float()
     one, other = logits.log_softmax(-1).chunk(2)

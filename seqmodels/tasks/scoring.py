@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from seqmodels.batch import BOS, EOS, IGNORE, PAD, UNK, Batch
@@ -54,14 +54,11 @@ class Score:
 
     def as_json(self, text: str) -> str:
         """A line of JSON in full precision, with null for means of nothing, and the unknown tokens."""
-        figures: dict[str, float | str | None] = {
-            "nats": self.nats,
-            "tokens": self.tokens,
+        means = {
             "nats_per_token": self.nats_per_token if self.tokens else None,
             "bits_per_byte": self.bits_per_byte if self.bytes else None,
-            "unknown": self.unknown,
-            "text": text,
         }
+        figures = {"nats": self.nats, "tokens": self.tokens, **means, "unknown": self.unknown, "text": text}
         return json.dumps(figures, ensure_ascii=False)
 
 
@@ -120,7 +117,10 @@ class Scoring(nn.Module):
         for first in range(0, width, length):
             piece = slice(first, first + length)
             logits, state = self(Batch(inputs[:, piece], targets[:, piece]), state)
-            sums += _lost(logits, targets[:, piece]).double().sum(1)
+            logits = logits if logits.dtype == torch.float64 else logits.float()
+            scored = targets[:, piece].flatten()
+            lost = F.cross_entropy(logits.flatten(0, 1), scored, ignore_index=IGNORE, reduction="none")
+            sums += lost.view(len(ids), -1).double().sum(1)
         return sums.tolist()
 
 
@@ -139,10 +139,3 @@ def _batches(lengths: list[int], vocab_size: int) -> Iterator[list[int]]:
 
 def _room(vocab_size: int) -> int:
     return max(1, min(MAX_POSITIONS, MAX_LOGITS // vocab_size))
-
-
-def _lost(logits: Tensor, targets: Tensor) -> Tensor:
-    """Nats of each target, (B, T), 0 at IGNORE; in single precision at least."""
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    nats = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORE, reduction="none")
-    return nats.view_as(targets)

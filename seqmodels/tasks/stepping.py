@@ -11,12 +11,7 @@ from seqmodels.nn.steppers import Stepper
 
 
 class Predictor:
-    """The `Steps` of a language model: one token per row in, logits of the next token out.
-
-    Args:
-        stepper: the network.
-        head: the softmax layer.
-    """
+    """The `Steps` of a language model, a stepper and a softmax layer: a token per row in, logits of the next out."""
 
     def __init__(self, stepper: Stepper, head: nn.Module) -> None:
         self._stepper, self._head = stepper, _without(NEVER, head)

@@ -1,13 +1,13 @@
 """The record of this package in a checkpoint: constructor calls, carried state and random states."""
 
 import random
-from typing import Any, Protocol
+from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor
 
-from seqmodels.config import Call
 from seqmodels.data import SequenceDataModule
 from seqmodels.state import State, map_state
 
@@ -15,41 +15,22 @@ RECORD = "seqmodels"
 """Key of the record in a checkpoint."""
 
 
-class InTraining(Protocol):
-    """A task, as far as its record needs it."""
-
-    constructor_call: Call
-    tokens_seen: int
-    skipped_in_a_row: int
-
-    @property
-    def trainer(self) -> Any:
-        """The trainer of Lightning."""
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the model."""
-
-    def all_gather(self, data: Any) -> Any:
-        """The tensors of all ranks, stacked."""
-
-
-def make_record(task: InTraining, carried: State | None, recent: Tensor) -> dict[str, Any]:
+def make_record(task: pl.LightningModule, carried: State | None, recent: Tensor, **counts: int) -> dict[str, Any]:
     """The record as tensors and plain data, the same on all ranks.
 
     Args:
         task: in training.
         carried: the state of this rank's lanes.
         recent: this rank's nats and targets since the last line of the log.
+        counts: of all ranks.
     """
-    trainer = task.trainer
-    world = trainer.world_size
+    trainer: Any = task.trainer
+    world, data = trainer.world_size, trainer.datamodule
     states: list[Any] = [random_states(task.device)] * world
     if world > 1:
         torch.distributed.all_gather_object(states, states[0])
     if carried is not None and world > 1:
-        carried = map_state(lambda tensor: task.all_gather(tensor).flatten(0, 1), carried)
-    data = trainer.datamodule
+        carried = map_state(lambda tensor: task.all_gather(tensor).flatten(0, 1), carried)  # type: ignore[union-attr]
     known = isinstance(data, SequenceDataModule)
     return {
         "format": 1,
@@ -59,17 +40,11 @@ def make_record(task: InTraining, carried: State | None, recent: Tensor) -> dict
         "batches": trainer.num_training_batches if known and trainer.training else None,
         "text": data.facts("train").sha256 if known else None,
         "accumulate": trainer.accumulate_grad_batches,
-        "tokens_seen": task.tokens_seen,
-        "skipped_in_a_row": task.skipped_in_a_row,
-        "recent": task.all_gather(recent).reshape(world, -1),
+        **counts,
+        "recent": task.all_gather(recent).reshape(world, -1),  # type: ignore[union-attr]
         "carried": carried,
         "random": states,
     }
-
-
-def rows_of(carried: State, rank: int, world: int) -> State:
-    """The rows of one rank in a state of all ranks."""
-    return map_state(lambda tensor: tensor.chunk(world)[rank], carried)
 
 
 def random_states(device: torch.device) -> dict[str, Any]:

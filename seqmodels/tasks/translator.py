@@ -16,7 +16,7 @@ from seqmodels.nn import Attentive, Backbone, Bidirectional
 from seqmodels.nn.attention_decoder import Attention, aligned
 from seqmodels.nn.dropout import variational_dropout
 from seqmodels.state import State
-from seqmodels.tasks.base import SequenceTask
+from seqmodels.tasks.base import SequenceTask, check_fractions, check_weights
 from seqmodels.tasks.batch_translation import Translation, hypotheses, translations
 from seqmodels.tasks.losses import Losses, scored, scored_logits
 from seqmodels.tasks.optim import OptimizerName, Schedule
@@ -25,8 +25,16 @@ from seqmodels.tasks.regularizers import divergence
 Tied = Literal["none", "target", "all"]
 
 
+def _embedding(vocab_size: int, size: int) -> nn.Embedding:
+    embedding = nn.Embedding(vocab_size, size)
+    nn.init.normal_(embedding.weight, std=size**-0.5)
+    return embedding
+
+
 class Translator(SequenceTask):
     """An encoder that reads a source and a decoder that writes its translation, of any networks.
+
+    Further arguments: see `SequenceTask`.
 
     Args:
         encoder: network over the source; its input size is that of the source embedding.
@@ -40,16 +48,8 @@ class Translator(SequenceTask):
         reverse: read the source from its end to its beginning (Sutskever et al. 2014).
         dropout: dropout probability of the outputs of encoder and decoder, one mask for all positions.
         input_dropout: dropout probability of embedded tokens, likewise.
-        label_smoothing: probability spread over the whole vocabulary in training (Szegedy et al. 2016); reported
-            figures are without it.
         r_drop: weight of R-Drop, the divergence of two passes with different dropout (Liang et al. 2021).
         tie_embeddings: share matrices: none; target, target embedding and softmax layer; all, source embedding too.
-        optimizer: adamw; muon for the weight matrices of the network and adamw for the rest; or plain sgd.
-        lr: peak learning rate.
-        weight_decay: weight decay of matrices; vectors do not decay.
-        beta2: decay of AdamW's second moments; beta1 is 0.9.
-        warmup: fraction of the run in which the learning rate rises.
-        schedule: learning rate after the warmup: cosine or linear to zero, constant, or inverse-sqrt.
 
     Raises:
         InputError: parts do not fit one another.
@@ -84,11 +84,8 @@ class Translator(SequenceTask):
         schedule: Schedule = "cosine",
     ) -> None:
         super().__init__(tokenizer, optimizer, lr, weight_decay, beta2, warmup, schedule, label_smoothing)
-        for name, share in {"dropout": dropout, "input_dropout": input_dropout}.items():
-            if not 0 <= share < 1:
-                raise InputError(f"{name}={share} was given; expected a probability in [0, 1)")
-        if r_drop < 0:
-            raise InputError(f"r_drop={r_drop} was given; expected a weight of at least 0")
+        check_fractions(dropout=dropout, input_dropout=input_dropout)
+        check_weights(r_drop=r_drop)
         self.source_tokenizer = source_tokenizer or tokenizer
         self.dropout, self.input_dropout, self.r_drop, self.reverse = dropout, input_dropout, r_drop, reverse
         self.encoder = Bidirectional(encoder) if bidirectional and encoder.causal else encoder
@@ -100,21 +97,14 @@ class Translator(SequenceTask):
                 f"the decoder attends to a memory of {self.decoder.memory_size} features, and the encoder's outputs "
                 f"have {size}; make them alike"
             )
-        self.source_embedding = self._embedding(self.source_tokenizer.vocab_size, encoder.input_size)
-        self.embedding = self._embedding(tokenizer.vocab_size, decoder.input_size)
+        self.source_embedding = _embedding(self.source_tokenizer.vocab_size, encoder.input_size)
+        self.embedding = _embedding(tokenizer.vocab_size, decoder.input_size)
         self.head = nn.Linear(decoder.output_size, tokenizer.vocab_size)
         nn.init.zeros_(self.head.bias)
-        self.accuracy = MulticlassAccuracy(
-            tokenizer.vocab_size, average="micro", ignore_index=IGNORE, validate_args=False
-        )
+        size = tokenizer.vocab_size
+        self.accuracy = MulticlassAccuracy(size, average="micro", ignore_index=IGNORE, validate_args=False)
         self.translated = TranslationMetrics()
         self._tie(tie_embeddings, joint=self.source_tokenizer.json == tokenizer.json)
-
-    @staticmethod
-    def _embedding(vocab_size: int, size: int) -> nn.Embedding:
-        embedding = nn.Embedding(vocab_size, size)
-        nn.init.normal_(embedding.weight, std=size**-0.5)
-        return embedding
 
     def _tie(self, tied: Tied, joint: bool) -> None:
         if tied not in ("none", "target", "all"):
@@ -174,12 +164,7 @@ class Translator(SequenceTask):
         return not (isinstance(self.decoder, Attentive) and self.decoder.align is None)
 
     def encode(self, source: Tensor, mask: Tensor | None = None) -> State:
-        """Encode a source for the decoder.
-
-        Args:
-            source: token ids (B, S).
-            mask: bool (B, S), False at padding; None without padding.
-        """
+        """Encode a source, token ids (B, S), for the decoder; the mask, bool (B, S), is False at padding."""
         if self.reverse:
             source, mask = source.flip(1), None if mask is None else mask.flip(1)
         x = variational_dropout(self.source_embedding(source), self.input_dropout, self.training)
@@ -208,12 +193,9 @@ class Translator(SequenceTask):
         return variational_dropout(y, self.dropout, self.training), state
 
     def step(self, tokens: Tensor, state: State | None, memory: State) -> tuple[Tensor, State]:
-        """One token per row, (B,), to logits of the next, (B, V), and the state: one step of decoding.
+        """One token per row, (B,), to logits of the next, (B, V), and the decoder's state: one step of decoding.
 
-        Args:
-            tokens: int64 (B,).
-            state: the decoder's; None at the start.
-            memory: result of `encode`; rows of the same source are neighbours.
+        The memory is the result of `encode`; rows of the same source are neighbours.
         """
         y, state = self.decoder(self.embedding(tokens).unsqueeze(1), state, memory=memory)
         return self.head(y.squeeze(1)), state
@@ -258,7 +240,6 @@ class Translator(SequenceTask):
     test_step = validation_step
 
     def on_validation_epoch_start(self) -> None:
-        """See `SequenceTask.on_validation_epoch_start`."""
         super().on_validation_epoch_start()
         self.accuracy.reset()
         self.translated.reset()

@@ -225,7 +225,7 @@ def test_embeddings_are_tied() -> None:
         (lambda: Translator(GRU(6, 4), GRU(6, 8), TEXT, tie_embeddings="target"), "as wide at its input as at its out"),
         (lambda: Translator(GRU(6, 4), GRU(8, 8), TEXT, tie_embeddings="all"), "one vocabulary for both sides"),
         (lambda: Translator(GRU(6, 4), GRU(6, 8), TEXT, tie_embeddings="both"), "choose none, target or all"),
-        (lambda: Translator(GRU(6, 4), GRU(6, 8), TEXT, dropout=1.0), r"expected a probability in \[0, 1\)"),
+        (lambda: Translator(GRU(6, 4), GRU(6, 8), TEXT, dropout=1.0), r"expected a fraction in \[0, 1\)"),
         (lambda: Translator(GRU(6, 4), GRU(6, 8), TEXT, label_smoothing=1.0), "label_smoothing=1.0"),
         (lambda: Translator(GRU(6, 4), GRU(6, 8), TEXT, r_drop=-1.0), "r_drop=-1.0"),
     ],
