@@ -16,8 +16,8 @@ from benchmarks.measure import Topic
 from benchmarks.page import write_page
 from seqmodels.environment import describe_environment
 
-ON_CPU = ("trainer", "batches", "cells", "sampling", "translation", "beam", "diagnostics", "safety", "scale")
-TOPICS = (*ON_CPU, "gpu")
+ON_CPU = (trainer, batches, cells, sampling, translation, beam, diagnostics, safety, scale)
+TOPICS: dict[str, Topic] = {topic.__name__.rpartition(".")[2]: topic.run for topic in (*ON_CPU, gpu)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -33,18 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if unknown := [topic for topic in given.topics if topic not in TOPICS]:
         parser.error(f"there is no topic {unknown[0]!r}; choose from {', '.join(TOPICS)}")
-    programs: dict[str, Topic] = {
-        "trainer": partial(trainer.run, steps=given.steps),
-        "batches": batches.run,
-        "cells": cells.run,
-        "sampling": sampling.run,
-        "translation": translation.run,
-        "beam": beam.run,
-        "diagnostics": diagnostics.run,
-        "safety": safety.run,
-        "scale": scale.run,
-        "gpu": gpu.run,
-    }
+    programs = TOPICS | {"trainer": partial(trainer.run, steps=given.steps)}
     device = "cuda" if given.topics == ["gpu"] and torch.cuda.is_available() else "cpu"
     surroundings = describe_environment(torch.device(device))
     about = (
@@ -60,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "environment": surroundings, "ceiling": asdict(most), "rounds": given.rounds, "small": given.small,
         "topics": results,
     }  # fmt: skip
-    for topic in given.topics or ON_CPU:
+    for topic in given.topics or [topic for topic in TOPICS if topic != "gpu"]:
         print(f"\n{topic}")
         results[topic] = []
         for comparison in programs[topic](rounds=given.rounds, small=given.small):

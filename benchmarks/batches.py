@@ -37,12 +37,9 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
             for way, work in sides.items():
                 yield compare(
                     f"{'Lanes' if carry else 'Windows'} of {batch_size}x{length}, {way}",
-                    per_second(work, 20 if small else count),
-                    rival,
-                    unit="batches/s",
-                    rounds=rounds,
+                    per_second(work, 20 if small else count), rival, unit="batches/s", rounds=rounds,
                     target=f">= {target:,} batches/s",
-                )
+                )  # fmt: skip
 
 
 def _gather(batches: Batches, count: int) -> None:

@@ -74,18 +74,7 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
 def of_run(
     model: Translator, sources: list[str], references: list[str], *, size: int = 5, rounds: int = 5
 ) -> tuple[list[Comparison], dict[str, float]]:
-    """Both programs on the same sentences.
-
-    Args:
-        model: of two Transformers.
-        sources: sentences to translate.
-        references: their translations.
-        size: beam size.
-        rounds: number of runs of each program.
-
-    Returns:
-        The speeds, and BLEU by program.
-    """
+    """Both programs on the same sentences, with a model of two Transformers: the speeds, and BLEU by program."""
     programs = _programs(model, sources, Beam(size))
     scores = {name: corpus_scores(work(len(sources)), references)["bleu"] for name, work in programs.items()}
     return list(_speeds(programs, len(sources), f"Beam {size}, {{:,}} sentences", rounds)), scores

@@ -42,13 +42,9 @@ class Cost(NamedTuple):
 
 
 def ceiling(size: int = 1024, numbers: int = 2**26, times: int = 5, device: str = "cpu") -> Ceiling:
-    """Measure the limits; the best of several runs counts.
+    """Measure the limits with square matrices of `size` rows, and a copy of `numbers` of four bytes each.
 
-    Args:
-        size: rows of the square matrices; on a GPU eight times as many.
-        numbers: numbers that are copied, of four bytes each; on a GPU eight times as many.
-        times: number of runs.
-        device: cpu or cuda.
+    On a GPU both are eight times as large. The best of several runs counts.
     """
     gpu = device != "cpu"
     if gpu:

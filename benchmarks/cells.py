@@ -24,14 +24,8 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
         "MultiplicativeLSTM": (MultiplicativeLSTM(size, size), ""),
     }
     for name, (network, target) in networks.items():
-        yield compare(
-            f"Layer of {name}, {size} wide, {rows}x{length}",
-            partial(_tokens_per_second, network, x),
-            rival,
-            unit="tokens/s",
-            rounds=rounds,
-            target=target,
-        )
+        what, ours = f"Layer of {name}, {size} wide, {rows}x{length}", partial(_tokens_per_second, network, x)
+        yield compare(what, ours, rival, unit="tokens/s", rounds=rounds, target=target)
 
 
 def _tokens_per_second(network: nn.Module, x: torch.Tensor) -> float:

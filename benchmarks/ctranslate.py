@@ -13,11 +13,9 @@ from seqmodels.tasks import Translator
 
 
 def converted(model: Translator, folder: Path) -> None:
-    """Write a translator for CTranslate2; tokens are named by their ids.
+    """Write a translator of two Transformers with rotary positions, layer norm and GELU into a new folder.
 
-    Args:
-        model: encoder and decoder are Transformers with rotary positions, layer norm and GELU.
-        folder: a new folder.
+    Tokens are named by their ids.
     """
     encoder, decoder = model.encoder, model.decoder
     assert isinstance(encoder, Transformer)
@@ -57,9 +55,8 @@ def _block(layer: Any, block: Any) -> None:
     _linear(layer.self_attention.linear[1], block.mixer.out)
     if block.cross is not None:
         _norm(layer.attention.layer_norm, block.norm_cross)
-        for spec, linear in zip(
-            layer.attention.linear, (block.cross.query, block.cross.project, block.cross.out), strict=True
-        ):
+        parts = block.cross.query, block.cross.project, block.cross.out
+        for spec, linear in zip(layer.attention.linear, parts, strict=True):
             _linear(spec, linear)
     _norm(layer.ffn.layer_norm, block.norm_feed_forward)
     _linear(layer.ffn.linear_0, block.feed_forward.up)
@@ -83,14 +80,7 @@ def _array(weight: Any) -> Any:
 def translated(
     translator: ctranslate2.Translator, sources: list[list[int]], size: int, max_length: int = 200
 ) -> list[list[int]]:
-    """The best hypotheses of beam search, as token ids.
-
-    Args:
-        translator: a model that `converted` wrote.
-        sources: token ids without BOS and EOS.
-        size: beam size.
-        max_length: maximal number of tokens of a hypothesis.
-    """
+    """The best hypotheses of beam search by a model that `converted` wrote, as token ids without BOS and EOS."""
     found = translator.translate_batch(
         [[str(number) for number in ids] for ids in sources],
         beam_size=size,

@@ -51,9 +51,7 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
 def percent(seconds: float, steps: Sequence[float]) -> float:
     """Cost of an analysis at steps 100, 200, 400 and so on, and at the end, in percent of the steps of a run.
 
-    Args:
-        seconds: of one analysis.
-        steps: seconds of some steps.
+    From the seconds of one analysis, and of some steps.
     """
     times = 1 + math.ceil(math.log2(STEPS / 100))
     return 100 * times * seconds / (STEPS * statistics.mean(steps))

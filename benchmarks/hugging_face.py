@@ -17,33 +17,19 @@ logging.set_verbosity_error()
 
 
 def gpt2(vocab_size: int, size: int, layers: int, heads: int, context: int) -> GPT2LMHeadModel:
-    """GPT-2 of a size, with random weights and without dropout.
-
-    Args:
-        vocab_size: number of tokens.
-        size: features.
-        layers: number of layers.
-        heads: attention heads of a layer.
-        context: maximal number of positions.
-    """
-    ends: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": None, "pad_token_id": 0}
-    return GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=vocab_size, n_positions=context, n_embd=size, n_layer=layers, n_head=heads,
-            resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, **ends,
-        )
+    """GPT-2 of a size, with random weights and without dropout; arguments as of `PlainGPT`."""
+    more: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": None, "pad_token_id": 0}
+    more |= dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    config = GPT2Config(
+        vocab_size=vocab_size, n_positions=context, n_embd=size, n_layer=layers, n_head=heads, **more
     )  # fmt: skip
+    return GPT2LMHeadModel(config)
 
 
 def seconds_of_steps(model: GPT2LMHeadModel, batches: Batches, rows: int, steps: int, bf16: bool) -> list[float]:
     """Times at which the steps of its Trainer ended, in seconds.
 
-    Args:
-        model: the model to train.
-        batches: the rows of the first epoch are the examples, repeated as needed.
-        rows: rows of a batch.
-        steps: number of steps.
-        bf16: train in mixed precision.
+    The rows of the first epoch are the examples, repeated as needed; `rows` are those of a batch.
     """
     examples = [
         {"input_ids": row, "labels": row}
@@ -68,14 +54,9 @@ def seconds_of_steps(model: GPT2LMHeadModel, batches: Batches, rows: int, steps:
 
 @torch.inference_mode()
 def written(model: GPT2LMHeadModel, tokens: Tensor, count: int, draw: bool = True, cache: str = "") -> Tensor:
-    """Generate tokens with its cache of keys and values; returns (B, 1 + count).
+    """Generate `count` tokens after the first ones, (B, 1), with its cache of keys and values, by name or default.
 
-    Args:
-        model: the model that generates.
-        tokens: int64 (B, 1), first tokens.
-        count: number of tokens for each row.
-        draw: sample; otherwise take the likeliest token.
-        cache: name of its cache implementation; its default if empty.
+    Returns (B, 1 + count), drawn, or the likeliest.
     """
     mask = torch.ones_like(tokens)
     settings: dict[str, Any] = {"max_new_tokens": count, "min_new_tokens": count, "do_sample": draw}

@@ -8,7 +8,7 @@ import statistics
 import string
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,7 @@ class Comparison:
     @property
     def ratios(self) -> tuple[float, ...]:
         """Ours by the rival's, in each round."""
-        if not self.rival_by_round:
-            return ()
-        return tuple(ours / rival for ours, rival in zip(self.ours_by_round, self.rival_by_round, strict=True))
+        return tuple(ours / rival for ours, rival in zip(self.ours_by_round, self.rival_by_round, strict=False))
 
     @property
     def ratio(self) -> float | None:
@@ -81,17 +79,11 @@ class Comparison:
     @property
     def difference(self) -> float | None:
         """The median over the rounds of ours less the rival's."""
-        if not self.rival_by_round:
-            return None
-        pairs = zip(self.ours_by_round, self.rival_by_round, strict=True)
-        return statistics.median(ours - rival for ours, rival in pairs)
+        pairs = zip(self.ours_by_round, self.rival_by_round, strict=False)
+        return statistics.median(ours - rival for ours, rival in pairs) if self.rival_by_round else None
 
     def line(self, most: Ceiling | None = None) -> str:
-        """One line of text.
-
-        Args:
-            most: limits of the machine, to tell the fraction reached.
-        """
+        """One line of text; the limits of the machine tell the fraction reached."""
         text = f"{self.what:<58} ours {_short(self.ours)}"
         if self.rival is not None:
             text += f"  rival {_short(self.rival)} {self.unit:<10} ratio {self.ratio:6.2f}"
@@ -151,14 +143,14 @@ def compare(
     The order alternates from round to round, so that a machine that becomes slower or faster favours neither.
 
     Args:
-        what: the work.
+        what: see `Comparison`, also for unit, target and cost.
         ours: this package.
         rival: the other program, if there is one.
-        unit: of both figures.
+        unit: see there.
         rounds: number of runs of each.
         warm_up: run both once before the first round; False if they do so themselves.
-        target: the aim.
-        cost: minimal cost of one unit.
+        target: see there.
+        cost: see there.
         run: runs a program: `plainly`, or a function of `benchmarks.peak`, which measures memory, too.
         weigh: a function of `benchmarks.peak`, by which each runs once more for its memory.
     """
@@ -206,40 +198,31 @@ def scratch() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def made_up_text(characters: int) -> Iterator[Path]:
-    """A temporary directory of random text for training, and a little for validation.
-
-    It has 65 characters, as many as Tiny Shakespeare.
-    """
-    letters = string.ascii_letters + " ,.;:!?'-&3$"
-    source = random.Random(1)
+def written(**splits: Iterable[str]) -> Iterator[Path]:
+    """A temporary directory of lines, a text file for each split."""
     with scratch() as folder:
         text = folder / "text"
         text.mkdir()
-        for name, size in {"train": characters, "validation": 2_000}.items():
-            lines = ("".join(source.choices(letters, k=63)) + "\n" for _ in range(-(-size // 64)))
-            (text / f"{name}.txt").write_text("".join(lines))
+        for name, lines in splits.items():
+            (text / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines))
         yield text
 
 
-@contextlib.contextmanager
-def made_up_words(words: int, count: int) -> Iterator[Path]:
-    """A temporary directory of random words for training, and a few for validation.
+def made_up_text(characters: int) -> contextlib.AbstractContextManager[Path]:
+    """A temporary directory of random text of 65 characters, as many as Tiny Shakespeare has."""
+    letters, source = string.ascii_letters + " ,.;:!?'-&3$", random.Random(1)
+    train, validation = (
+        ["".join(source.choices(letters, k=63)) for _ in range(-(-size // 64))] for size in (characters, 2_000)
+    )
+    return written(train=train, validation=validation)
 
-    Args:
-        words: size of the vocabulary, all of which occurs.
-        count: further words of the text.
-    """
-    vocabulary = [f"w{number}" for number in range(words)]
-    source = random.Random(1)
-    with scratch() as folder:
-        text = folder / "text"
-        text.mkdir()
-        for name, more in {"train": vocabulary, "validation": []}.items():
-            drawn = more + source.choices(vocabulary, k=count if more else 1_000)
-            lines = (" ".join(drawn[first : first + 20]) + "\n" for first in range(0, len(drawn), 20))
-            (text / f"{name}.txt").write_text("".join(lines))
-        yield text
+
+def made_up_words(words: int, count: int) -> contextlib.AbstractContextManager[Path]:
+    """A temporary directory of random words: all of a vocabulary of this size once, and so many more."""
+    vocabulary, source = [f"w{number}" for number in range(words)], random.Random(1)
+    train, validation = vocabulary + source.choices(vocabulary, k=count), source.choices(vocabulary, k=1_000)
+    lines = ((" ".join(text[first : first + 20]) for first in range(0, len(text), 20)) for text in (train, validation))
+    return written(**dict(zip(("train", "validation"), lines, strict=True)))
 
 
 def _short(figure: float) -> str:

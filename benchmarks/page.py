@@ -13,10 +13,7 @@ Results = Mapping[str, Sequence[Mapping[str, Any]]]
 def write_page(folder: Path, results: Results, about: str) -> str:
     """Write `speed.md`, `speed.png` and, if sizes were tried, `scale.png` into a folder; returns the table.
 
-    Args:
-        folder: created if missing.
-        results: of each topic.
-        about: the machine, versions and commit.
+    `about` tells of the machine, versions and commit.
     """
     folder.mkdir(parents=True, exist_ok=True)
     page = f"{about}\n\n{table(results)}"

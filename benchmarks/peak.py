@@ -8,21 +8,13 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.measure import Run, Side
-
-
-def run_on(device: str) -> Run:
-    """The function that runs programs on a device, cpu or cuda."""
-    return in_process if device == "cpu" else on_gpu
+from benchmarks.measure import Side
 
 
 def in_process(side: Side) -> tuple[float, float]:
     """Run a program in a fresh process, so that neither changes the allocator or the threads of the other.
 
-    Memory is that of the whole process, libraries included.
-
-    Args:
-        side: the program; it can be pickled.
+    Memory is that of the whole process, libraries included. The program can be pickled.
     """
     # No garbage collection while libraries are imported, see `seqmodels.imports`.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), gc.disable) as pool:

@@ -9,13 +9,7 @@ Layers = tuple[Tensor, Tensor]
 
 
 class PlainLSTM(nn.Module):
-    """A language model in three lines of torch.
-
-    Args:
-        vocab_size: number of tokens V.
-        size: features of embedding and layers.
-        layers: number of layers.
-    """
+    """A language model in three lines of torch, with `size` features of embedding and layers."""
 
     def __init__(self, vocab_size: int, size: int, layers: int) -> None:
         super().__init__()
@@ -31,14 +25,7 @@ class PlainLSTM(nn.Module):
 
 class PlainGPT(nn.Module):
     """The Transformer of GPT-2 (Radford et al. 2019), as most tutorials write it: pre-norm, learned positions, tied
-    embeddings.
-
-    Args:
-        vocab_size: number of tokens V.
-        size: features D.
-        layers: number of layers.
-        heads: attention heads of a layer; they divide D.
-        context: maximal number of positions.
+    embeddings, with at most `context` positions.
     """
 
     def __init__(self, vocab_size: int, size: int, layers: int, heads: int, context: int) -> None:

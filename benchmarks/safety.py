@@ -32,12 +32,7 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
 
 
 def steps(text: Path, count: int) -> Comparison:
-    """Steps that are watched over beside steps of the same run that are not, and a checkpoint every 200 of them.
-
-    Args:
-        text: a directory of text.
-        count: steps of the run.
-    """
+    """So many steps on a text, half of them watched over, the others not, and a checkpoint every 200 of them."""
     data = TextDataModule(str(text), length=64, batch_size=8, carry=True)
     torch.manual_seed(1)
     turns = _Turns(LanguageModel(LSTM(64, 512), data.tokenizer))
@@ -125,13 +120,7 @@ def _timed_saves(milliseconds: list[float]) -> Iterator[None]:
 
 
 def saves(text: Path, count: int, size: int) -> Comparison:
-    """How long a save holds training up, beside the time to write and sync as many bytes.
-
-    Args:
-        text: a directory of text.
-        count: number of checkpoints.
-        size: inputs and units of an LSTM.
-    """
+    """How long a save of an LSTM of `size` units holds training up, beside the time to write and sync as many bytes."""
     data = TextDataModule(str(text), length=8, batch_size=2, carry=True)
     model, held, writes = LanguageModel(LSTM(size, size), data.tokenizer), list[float](), list[float]()
     with contextlib.redirect_stdout(io.StringIO()), _timed_saves(held):

@@ -57,27 +57,22 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
 
 
 def beside_plain(
-    name: str,
-    ours: LanguageModel,
-    plain: PlainLSTM,
-    rows: int,
-    tokens: int,
-    rounds: int,
-    how: dict[str, Run],
+    name: str, ours: LanguageModel, plain: PlainLSTM, rows: int, tokens: int, rounds: int, how: dict[str, Run],
     target: str,
-) -> Comparison:
+) -> Comparison:  # fmt: skip
     """An LSTM and its twin; arguments as of `beside_generate`."""
-    return compare(
-        f"Sample {name}, batch {rows}",
-        partial(_rate, partial(write, ours, rows, RANDOM), rows, tokens),
-        partial(_rate, partial(write_plainly, plain, rows, RANDOM), rows, tokens),
-        unit="tokens/s",
-        rounds=rounds,
-        warm_up=False,
-        target=target,
-        cost=_cost(ours, rows),
-        **how,
-    )
+    theirs = partial(write_plainly, plain, rows, RANDOM)
+    return _compared(f"Sample {name}, batch {rows}", ours, theirs, rows, tokens, rounds, how, target)
+
+
+def _compared(
+    what: str, ours: LanguageModel, theirs: Callable[[int], object], rows: int, tokens: int, rounds: int,
+    how: dict[str, Run], target: str,
+) -> Comparison:  # fmt: skip
+    """Our model beside another program that writes so many tokens."""
+    rates = (partial(_rate, work, rows, tokens) for work in (partial(write, ours, rows, RANDOM), theirs))
+    settings: dict[str, Any] = {"rounds": rounds, "warm_up": False, "target": target, "cost": _cost(ours, rows)}
+    return compare(what, *rates, unit="tokens/s", **settings, **how)
 
 
 GPT2 = 768, 12, 12, 1024
@@ -87,12 +82,7 @@ LETTERS = 50_253
 
 
 def transformers_of(vocabulary: int, shape: tuple[int, int, int, int]) -> tuple[LanguageModel, Any]:
-    """Our model and that of `transformers`, of the same shape, with random weights.
-
-    Args:
-        vocabulary: number of characters.
-        shape: features, layers, heads and context.
-    """
+    """Our model and that of `transformers`, of the same vocabulary and shape (see `GPT2`), with random weights."""
     from benchmarks import hugging_face  # takes seconds to import
 
     size, layers, heads, context = shape
@@ -101,16 +91,9 @@ def transformers_of(vocabulary: int, shape: tuple[int, int, int, int]) -> tuple[
 
 
 def beside_generate(
-    name: str,
-    ours: LanguageModel,
-    theirs: Any,
-    rows: int,
-    tokens: int,
-    rounds: int,
-    how: dict[str, Run],
-    target: str,
+    name: str, ours: LanguageModel, theirs: Any, rows: int, tokens: int, rounds: int, how: dict[str, Run], target: str,
     cache: str = "",
-) -> Comparison:
+) -> Comparison:  # fmt: skip
     """Our model beside that of `transformers`, on one device.
 
     Args:
@@ -126,18 +109,9 @@ def beside_generate(
     """
     from benchmarks import hugging_face
 
-    begin = torch.full((rows, 1), BOS, device=ours.device)
-    return compare(
-        f"Sample {name}, {tokens} tokens, batch {rows}{f', {cache} cache' if cache else ''}",
-        partial(_rate, partial(write, ours, rows, RANDOM), rows, tokens),
-        partial(_rate, partial(hugging_face.written, theirs, begin, cache=cache), rows, tokens),
-        unit="tokens/s",
-        rounds=rounds,
-        warm_up=False,
-        target=target,
-        cost=_cost(ours, rows),
-        **how,
-    )
+    what = f"Sample {name}, {tokens} tokens, batch {rows}{f', {cache} cache' if cache else ''}"
+    write_theirs = partial(hugging_face.written, theirs, torch.full((rows, 1), BOS, device=ours.device), cache=cache)
+    return _compared(what, ours, write_theirs, rows, tokens, rounds, how, target)
 
 
 @torch.inference_mode()

@@ -46,14 +46,9 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
         steps = 40 if small else 400
         two, one = (partial(_of_processes, text, count, steps) for count in (2, 1))
         yield compare(
-            "Train LSTM 2x256 on two processes, by twice one",
-            two,
-            lambda: 2 * one(),
-            unit="tokens/s",
-            rounds=1 if small else rounds,
-            warm_up=False,
-            target="ratio >= 0.9",
-        )
+            "Train LSTM 2x256 on two processes, by twice one", two, lambda: 2 * one(), unit="tokens/s",
+            rounds=1 if small else rounds, warm_up=False, target="ratio >= 0.9",
+        )  # fmt: skip
 
 
 def made_step(
@@ -106,12 +101,7 @@ def _of_processes(text: Path, processes: int, steps: int) -> float:
 
 
 def draw(records: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Tokens per second by each size, a line for each network.
-
-    Args:
-        records: results of `Comparison.record` in this topic; those with a rival are skipped.
-        path: the picture.
-    """
+    """Tokens per second by each size, a line for each network, from results of `Comparison.record` without a rival."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator
 

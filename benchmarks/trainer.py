@@ -116,15 +116,9 @@ def run(*, rounds: int = 5, steps: int = 6, small: bool = False) -> Iterator[Com
             yield rates(half, rival, text, rounds, how, ">= 0.98")
         size, rows, length = (8, 2, 8) if small else (64, 12, 64)
         work = _lstm(size, 1, rows, length, *((steps, 1) if small else LITTLE))
+        sides = (partial(_milliseconds, side, work, text) for side in (ours, rival))
         yield compare(
-            str(work),
-            partial(_milliseconds, ours, work, text),
-            partial(_milliseconds, rival, work, text),
-            unit="ms/step",
-            rounds=rounds,
-            warm_up=False,
-            target="at most 1.0 ms added",
-            run=how,
+            str(work), *sides, unit="ms/step", rounds=rounds, warm_up=False, target="at most 1.0 ms added", run=how
         )
         work = _transformer(16 if small else 128, rows, length, *((steps, 1) if small else LITTLE))
         yield rates(work, rival, text, rounds, how, ">= 1.5", "a plain GPT")
@@ -143,33 +137,15 @@ def _lstm(size: int, layers: int, rows: int, length: int, steps: int, warm_up: i
 def _transformer(size: int, rows: int, length: int, steps: int, warm_up: int) -> Work:
     plain = partial(PlainGPT, size=size, layers=4, heads=4, context=length)
     network = partial(Transformer, size, 4, 4, context=length)
-    return Work(
-        f"Transformer 4x{size}", network, plain, rows, length, steps, warm_up, carry=False, fused=False
-    )  # fmt: skip
+    return Work(f"Transformer 4x{size}", network, plain, rows, length, steps, warm_up, carry=False, fused=False)
 
 
 def rates(work: Work, other: Side, text: Path, rounds: int, how: Run, target: str, whom: str = "") -> Comparison:
-    """Tokens per second of both.
-
-    Args:
-        work: the training.
-        other: the other program.
-        text: a directory of text.
-        rounds: number of runs of each program.
-        how: how each is run.
-        target: the aim.
-        whom: name of the other program, if it is not the plain loop.
-    """
+    """Tokens per second of a training, beside the plain loop or another program; see `compare`."""
+    what, cost = f"{work} beside {whom}" if whom else str(work), work.cost(work.data(text).tokenizer.vocab_size)
+    sides = (partial(_tokens_per_second, side, work, text) for side in (ours, other))
     return compare(
-        f"{work} beside {whom}" if whom else str(work),
-        partial(_tokens_per_second, ours, work, text),
-        partial(_tokens_per_second, other, work, text),
-        unit="tokens/s",
-        rounds=rounds,
-        warm_up=False,
-        target=f"ratio {target}",
-        cost=work.cost(work.data(text).tokenizer.vocab_size),
-        run=how,
+        what, *sides, unit="tokens/s", rounds=rounds, warm_up=False, target=f"ratio {target}", cost=cost, run=how
     )
 
 
@@ -187,16 +163,9 @@ def ours(work: Work, text: Path) -> float:
     task, clock = LanguageModel(work.network(), data.tokenizer, tie_embeddings=work.tied), Clock(work)
     with tempfile.TemporaryDirectory() as runs, contextlib.redirect_stdout(Screen()):
         fit(
-            task,
-            data,
-            max_steps=work.warm_up + work.steps,
-            validations=1,
-            precision=work.precision,
-            compile=work.compiled,
-            accelerator="cpu" if work.device == "cpu" else "gpu",
-            runs=runs,
-            callbacks=(clock,),
-        )
+            task, data, max_steps=work.warm_up + work.steps, validations=1, precision=work.precision, runs=runs,
+            compile=work.compiled, accelerator="cpu" if work.device == "cpu" else "gpu", callbacks=(clock,),
+        )  # fmt: skip
     return seconds_per_step(clock.ends, work)
 
 

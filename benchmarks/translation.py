@@ -32,21 +32,18 @@ from seqmodels.training.fit import fit
 
 @dataclass(frozen=True)
 class Work:
-    """A training.
-
-    Attributes:
-        size: features of embedding and layers.
-        layers: of the encoder, and of the decoder.
-        words: size of the vocabulary.
-        max_tokens: maximal tokens of a batch.
-        steps: number of timed steps.
-    """
+    """A training."""
 
     size: int
+    """Features of embedding and layers."""
     layers: int
+    """Of the encoder, and of the decoder."""
     words: int
+    """In the vocabulary."""
     max_tokens: int
+    """Of a batch."""
     steps: int
+    """That are timed."""
 
     def data(self, folder: Path) -> TranslationDataModule:
         """The sentences."""
@@ -63,15 +60,9 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
     """All comparisons of this topic; see `Topic`."""
     work = Work(16, 1, 20, 200, 2) if small else Work(256, 3, 6_000, 2048, 30)
     with made_up_pairs(300 if small else 29_000, work.words) as folder:
-        yield compare(
-            f"Train Transformer {work.layers}+{work.layers}x{work.size} to translate, {work.max_tokens:,} tokens",
-            partial(ours, work, folder),
-            partial(rival, work, folder),
-            unit="tokens/s",
-            rounds=rounds,
-            warm_up=False,
-            target="ratio >= 2.5",
-        )
+        what = f"Train Transformer {work.layers}+{work.layers}x{work.size} to translate, {work.max_tokens:,} tokens"
+        sides = partial(ours, work, folder), partial(rival, work, folder)
+        yield compare(what, *sides, unit="tokens/s", rounds=rounds, warm_up=False, target="ratio >= 2.5")
 
 
 @contextlib.contextmanager
@@ -154,13 +145,7 @@ def rival(work: Work, folder: Path) -> float:
 
 
 class PlainTransformer(nn.Module):
-    """A translator around `nn.Transformer`.
-
-    Args:
-        vocab_size: number of tokens V.
-        size: features of embedding and layers.
-        layers: of the encoder, and of the decoder.
-    """
+    """A translator around `nn.Transformer`, with `size` features of embedding and layers."""
 
     def __init__(self, vocab_size: int, size: int, layers: int) -> None:
         super().__init__()

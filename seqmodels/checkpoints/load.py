@@ -91,18 +91,10 @@ def checkpoint_path(path: str | Path, which: Literal["best", "last"] = "best") -
 
 
 def read_checkpoint(path: str | Path, keys: Collection[str] | None = None) -> dict[str, Any]:
-    """The content of a checkpoint, verified: tensors and plain data, never code.
+    """The content of a checkpoint as Lightning saved it, verified: tensors and plain data, never code.
 
-    Args:
-        path: a run folder, of which the best checkpoint is taken, a shared folder, or a checkpoint.
-        keys: those of the content that are read, the record and the weights among them; None for all.
-
-    Returns:
-        The content as Lightning saved it; of a shared folder, the weights and the record of this package alone.
-
-    Raises:
-        DamagedError: the file is truncated, or its bits have changed.
-        InputError: there is no such file, or it was not written by this package.
+    Of a shared folder, it is the weights and the record of this package alone. Path and errors as of `load`; `keys` are
+    those that are read, the record and the weights among them, or None for all.
     """
     path = checkpoint_path(path)
     content = read(path, keys)

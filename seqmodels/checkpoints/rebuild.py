@@ -26,14 +26,9 @@ CHARACTERS = 10_000
 
 
 def rebuild(call: Call, weights: dict[str, Tensor]) -> SequenceTask:
-    """Make the model that a call describes, with given weights.
+    """Make the model that a constructor call describes, on the CPU, with weights by name as in `Module.state_dict`.
 
-    Args:
-        call: of the constructor.
-        weights: by name, as in `Module.state_dict`.
-
-    Returns:
-        The model on the CPU. The weights of a model of this package are the given tensors, not copies.
+    The weights of a model of this package are the given tensors, not copies.
 
     Raises:
         InputError: the call is malformed, or the weights are not those of its model.
@@ -91,14 +86,10 @@ def _settings(value: Any, name: Any = "") -> Iterator[tuple[Any, Any]]:
 
 @contextlib.contextmanager
 def at_most(count: int = 4_000, on_meta: bool = False) -> Iterator[None]:
-    """Stop a constructor of this thread that makes more parameters than that, such as one of a billion layers.
+    """Stop a constructor of this thread that makes more parameters than that, by an InputError from inside it.
 
-    Args:
-        count: how many; a Transformer of 300 layers has 4,000.
-        on_meta: free the memory of a parameter as soon as it is made, before it is initialized.
-
-    Raises:
-        InputError: from inside the constructor.
+    A Transformer of 300 layers has 4,000. With `on_meta`, the memory of a parameter is freed as soon as it is made,
+    before it is initialized.
     """
     mine, left = threading.get_ident(), [count]
 

@@ -54,11 +54,7 @@ class SafetensorsCheckpointIO(CheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            InputError: it cannot be written, or holds something else than tensors and plain data.
-        """
+        """Write a checkpoint; an InputError says why it cannot be written, or what it holds beside plain data."""
         try:
             write(local(path), checkpoint)
         except OSError as error:
@@ -70,7 +66,6 @@ class SafetensorsCheckpointIO(CheckpointIO):
         return read(local(path))
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Delete a checkpoint."""
         local(path).unlink(missing_ok=True)
 
 

@@ -83,15 +83,7 @@ PROGRESS: dict[str, Any] = {
 
 
 def check_record(content: dict[str, Any], name: str) -> None:
-    """Refuse content that this package did not write, or that this version of it cannot use.
-
-    Args:
-        content: of a checkpoint.
-        name: of the file.
-
-    Raises:
-        InputError: it is foreign, of another format, or a field has another type.
-    """
+    """Refuse the content of the named file if it is foreign, of another format, or a field has another type."""
     record, weights = content.get(RECORD), content.get("state_dict")
     if not (isinstance(record, dict) and "task" in record and isinstance(weights, dict)):
         raise InputError(f"{name!r} comes from another program: expected a checkpoint that this package wrote")
@@ -110,15 +102,7 @@ def check_record(content: dict[str, Any], name: str) -> None:
 
 
 def check_progress(content: dict[str, Any], name: str) -> None:
-    """Refuse a checkpoint that training cannot go on from.
-
-    Args:
-        content: of a checkpoint whose record was checked.
-        name: of the file.
-
-    Raises:
-        InputError: it has weights alone, or a field of Lightning's has another type.
-    """
+    """Refuse a checkpoint that training cannot go on from: it has weights alone, or a field has another type."""
     if "optimizer_states" not in content:
         raise InputError(f"{name!r} has weights alone, no optimizer state; expected last.safetensors of a run")
     wrong = [field for field, form in PROGRESS.items() if not fits(content.get(field), form)]

@@ -8,8 +8,8 @@ from seqmodels.cli.models import load_language_model
 from seqmodels.cli.text_io import parsed_bias, read_lines
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
+from seqmodels.nn.quantization import for_use
 from seqmodels.tasks.generation import token_bias
-from seqmodels.tasks.inference import for_use
 
 
 def generate(

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from seqmodels.checkpoints.load import Loaded, load, load_with_origin
 from seqmodels.errors import InputError
+from seqmodels.nn.quantization import for_use
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 from seqmodels.tasks.batch_translation import Translates
-from seqmodels.tasks.inference import for_use
 from seqmodels.tasks.prefix_lm import PrefixLM
 
 

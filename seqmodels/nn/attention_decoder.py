@@ -47,10 +47,6 @@ class Alignment(nn.Module):
             self.query = nn.Linear(query_size, query_size, bias=False)
             self.score = nn.Parameter(torch.empty(query_size).uniform_(-1, 1) * query_size**-0.5)
 
-    def remember(self, source: Tensor, mask: Tensor) -> Memory:
-        """Keys and values of a source (M, S, D) with mask (M, S)."""
-        return mask, self.key(source), source
-
     def forward(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """Attend with queries (B, T, Q) to M sources, M a divisor of B; rows that share one are next to each other.
 
@@ -71,12 +67,9 @@ class Alignment(nn.Module):
 class Encoded(NamedTuple):
     """The memory of a decoder."""
 
-    start: State
-    """The initial state of the network; an empty tuple for its own."""
-    summary: Tensor
-    """One vector for each source, (M, D)."""
-    aligned: Memory | tuple[()]
-    """Keys and values; empty without attention."""
+    start: State  # the initial state of the network; an empty tuple for its own
+    summary: Tensor  # one vector for each source, (M, D)
+    aligned: Memory | tuple[()]  # keys and values; empty without attention
 
 
 class Attentive(Backbone):
@@ -140,7 +133,7 @@ class Attentive(Backbone):
         start: State = ()
         if self.start is not None:
             start = cast(RecurrentStack, self.network).as_state(self.start(summary).tanh())
-        aligned = () if self.align is None else self.align.remember(source, mask)
+        aligned = () if self.align is None else (mask, self.align.key(source), source)
         return tuple(Encoded(start, summary, aligned))
 
     def forward(

@@ -95,8 +95,5 @@ class Backbone(Recorded, nn.Module, ABC):
             raise InputError(f"{name} attends to no memory; leave memory=None")
         if memory is None and self.memory_size is not None:
             raise InputError(f"{name} attends to a memory; give it the result of remember()")
-        if memory is not None and len(x) % len(first_tensor(memory)):
-            raise InputError(
-                f"{name} expects the same number of rows for each row of the memory, got {len(x)} rows and "
-                f"{len(first_tensor(memory))} of the memory"
-            )
+        if memory is not None and len(x) % (sources := len(first_tensor(memory))):
+            raise InputError(f"{name} expects a multiple of the {sources} rows of the memory, got {len(x)} rows")

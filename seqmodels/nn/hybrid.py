@@ -42,7 +42,6 @@ class RecurrentMixer(nn.Module):
         self.out = nn.Linear(network.output_size, network.output_size, bias=False)
 
     def initial_state(self, rows: int) -> State:
-        """The state of the recurrent layer before the first position."""
         return self.network.initial_state(rows)
 
     def forward(self, x: Tensor, state: State, span: Span, trace: Trace | None = None) -> tuple[Tensor, State]:

@@ -1,11 +1,12 @@
-"""Linear layers with 8-bit weights for inference on a CPU, where products of a few rows are limited by memory."""
+"""Models for inference: in bfloat16, or with 8-bit weights on a CPU, where memory limits products of a few rows."""
 
 import warnings
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from seqmodels.environment import choose_accelerator
 from seqmodels.errors import InputError
 
 MIN_WEIGHTS = 2**16
@@ -62,3 +63,21 @@ def to_int8(model: nn.Module) -> None:
             f"no linear layer of this model has {MIN_WEIGHTS:,} weights, below which 8 bits save nothing; leave out "
             "--int8"
         )
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def for_use(model: Model, *, bf16: bool = False, int8: bool = False) -> Model:
+    """Prepare a model, in place: on a GPU where there is one, with bfloat16 weights, or with 8-bit weights on the CPU.
+
+    Raises:
+        InputError: both are asked for, or the model gains nothing by eight bits.
+    """
+    if bf16 and int8:
+        raise InputError("--bf16 and --int8 were both given; expected one of them")
+    if int8:
+        to_int8(model)
+        return model
+    device = "cuda" if choose_accelerator("auto", 1) == "gpu" else "cpu"
+    return model.to(device, torch.bfloat16 if bf16 else None)

@@ -21,12 +21,9 @@ from seqmodels.state import State, select
 
 
 class Stepper:
-    """Any network, by its own `forward`, one token per row and step.
+    """Any network in evaluation mode, by its own `forward`, one token per row and step.
 
-    Args:
-        network: in evaluation mode.
-        inputs: the embedding of each token, (V, D).
-        state: the state before the first step; None at the start.
+    `inputs` is the embedding of each token, (V, D); `state` the one before the first step, or None at the start.
     """
 
     recordable = False
@@ -104,11 +101,8 @@ CACHE_GROWTH = 128
 class KeyCache:
     """Keys and values in one preallocated tensor per layer, (B, 2 kv heads, S, D / H).
 
-    All rows have read the same number of positions, without padding.
-
-    Args:
-        layers: keys and values at the start, without free slots.
-        context: number of positions that are seen, the current one included.
+    All rows have read the same number of positions, without padding. `layers` are the keys and values at the start,
+    without free slots; `context` is the number of positions that are seen, the current one included.
     """
 
     def __init__(self, layers: list[Tensor], context: int) -> None:

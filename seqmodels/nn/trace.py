@@ -29,12 +29,9 @@ class Trace:
 
     def take(self, other: "Trace", rename: Callable[[str], str] = str) -> None:
         """Add the trace of a part of the network, with its names changed by `rename`."""
-        for mine, theirs in zip(self._all(), other._all(), strict=True):
-            mine.update({rename(name): tensor for name, tensor in theirs.items()})
+        for kind in ("units", "gates", "attention", "cross"):
+            getattr(self, kind).update({rename(name): tensor for name, tensor in getattr(other, kind).items()})
         self.highways += [rename(name) for name in other.highways]
-
-    def _all(self) -> tuple[dict[str, Tensor], ...]:
-        return self.units, self.gates, self.attention, self.cross
 
 
 def concatenate(parts: list[Trace]) -> Trace:

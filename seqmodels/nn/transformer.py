@@ -94,11 +94,7 @@ class PreNormStack(Backbone):
         """The part of layer `number` that mixes positions."""
 
     def _attention(self) -> SelfAttention:
-        """A layer of attention.
-
-        Raises:
-            InputError: heads or rotary positions do not divide the features.
-        """
+        """A layer of attention, whose heads have to divide the features."""
         size, (heads, kv_heads) = self.input_size, self.heads
         if size % heads or heads % kv_heads:
             raise InputError(

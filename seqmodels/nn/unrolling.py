@@ -25,12 +25,10 @@ from seqmodels.state import State, where
 
 @dataclass
 class Unrolled:
-    """The states of one layer at T positions."""
+    """The states of one layer at T positions, with its cell and its inputs, (B, T, D)."""
 
     cell: Cell
-    """The cell."""
     inputs: Tensor
-    """Its inputs, (B, T, D)."""
     states: list[CellState]
     """The state after each position, on the path of the gradient from later outputs to earlier inputs. Its tensors are
     independent of each other: a gradient with respect to `c` does not pass through `h` of the same position."""
@@ -131,13 +129,8 @@ def unroll_elman(
 ) -> Unrolled:
     """A vanilla layer in one kernel, or N of them in one batch. Their states can be differentiated once.
 
-    Args:
-        cell: the cell of the layer.
-        x: inputs, (N * B, T, D).
-        z: the result of `Cell.read`, (N * B, T, H).
-        state: the state before the first step, (N * B, H).
-        weights: recurrent matrices (N, H, H) and biases (N, H).
-        relu: whether the nonlinearity is ReLU rather than the hyperbolic tangent.
+    From inputs (N * B, T, D), the result of `Cell.read`, (N * B, T, H), the state before the first step, (N * B, H),
+    recurrent matrices (N, H, H) and biases (N, H), with ReLU or else the hyperbolic tangent.
     """
     recurrent, bias = weights
     N, H = bias.shape

@@ -57,16 +57,12 @@ class Translation(NamedTuple):
 def translations(
     models: Sequence[Translates], texts: Sequence[str], how: Beam | Draws, first_number: int = 0
 ) -> list[list[Translation]]:
-    """Translate texts; see `Translator.translate`.
+    """Translate texts by one model, or by an ensemble whose probabilities are averaged at each token.
 
-    Args:
-        models: one, or an ensemble with the same vocabularies, whose probabilities are averaged at each token.
-        texts: source texts.
-        how: beam search or ancestral sampling.
-        first_number: number of the first text over several calls; random samples follow from the number of a text.
+    See `Translator.translate`. Random samples follow from the number of a text, counted over several calls.
 
     Raises:
-        InputError: the vocabularies of the models differ.
+        InputError: the vocabularies of the models differ, or the texts are no list of strings.
     """
     first = models[0]
     for model in models[1:]:

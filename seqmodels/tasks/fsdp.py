@@ -61,11 +61,10 @@ class FSDPMixin(pl.LightningModule):
         if self.device_mesh is None or isinstance(self, FSDPModule):
             return
         mesh = self.device_mesh["data_parallel"]
-        networks = [module for module in self.children() if isinstance(module, Backbone)]
         units: dict[nn.Module, tuple[str, ...]] = {}
-        for network in networks:
-            units |= sharded_units(network)
-        units[self] = ("losses",)  # last: embeddings, softmax layer, and what else is left
+        for network in self.children():
+            units |= sharded_units(network) if isinstance(network, Backbone) else {}
+        units[self] = ("losses",)  # last: embeddings, softmax layer, and all else that is left
         # Autocast would keep a half-precision copy of every whole weight until the backward pass. Layers are gathered
         # in half precision instead; embeddings are not, since the residual stream starts with them.
         half = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)

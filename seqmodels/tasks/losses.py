@@ -69,7 +69,7 @@ def linear_nats(
 
     Args:
         y: inputs of the softmax layer, (B, T, D).
-        weight: weight matrix of the softmax layer, (V, D).
+        weight: its matrix, (V, D).
         bias: its bias, (V,).
         targets: int64 (B, T), IGNORE where nothing is scored.
         smoothing: label smoothing (Szegedy et al. 2016).

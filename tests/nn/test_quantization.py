@@ -16,9 +16,8 @@ from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
 from seqmodels.nn import LSTM, Transformer
-from seqmodels.nn.quantization import MIN_WEIGHTS, Int8Linear, to_int8
+from seqmodels.nn.quantization import MIN_WEIGHTS, Int8Linear, for_use, to_int8
 from seqmodels.tasks import LanguageModel
-from seqmodels.tasks.inference import for_use
 from seqmodels.training.fit import fit
 
 
