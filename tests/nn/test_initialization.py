@@ -20,11 +20,8 @@ def new(how: str) -> Tensor:
     return weight.double()
 
 
-def test_orthogonal() -> None:
+def test_orthogonal_and_identity() -> None:
     assert_close(torch.linalg.svdvals(new("orthogonal")), torch.ones(H).double(), atol=1e-5, rtol=0)
-
-
-def test_identity() -> None:
     assert_close(new("identity"), torch.eye(H).double())
 
 

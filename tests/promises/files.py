@@ -26,22 +26,11 @@ from hostile import Canary, forged, mutated
 from promises.forks import answering
 from promises.runs import checkpoint
 
-from seqmodels import (
-    GRU,
-    LSTM,
-    Hybrid,
-    InputError,
-    LanguageModel,
-    TextDataModule,
-    Tokenizer,
-    Transformer,
-    Translator,
-    fit,
-    load,
-)
+from seqmodels import InputError, LanguageModel, TextDataModule, Tokenizer, Translator, fit, load
 from seqmodels.checkpoints.export import share
 from seqmodels.checkpoints.safetensors_io import read, write
 from seqmodels.cli.main import main
+from seqmodels.nn import GRU, LSTM, Hybrid, Transformer
 
 SECONDS = 60
 """Until a file counts as one that hangs."""
@@ -156,12 +145,7 @@ def _worker(pipe: Connection, folder: Path, numbers: list[int]) -> None:
 def opened(folder: Path, numbers: range) -> tuple[dict[str, str], Counter[str]]:
     """Open changed files; a process that dies or hangs is replaced, and goes on behind the file that it failed at.
 
-    Args:
-        folder: with the good files of `prepare`.
-        numbers: of the files, which they follow from.
-
-    Returns:
-        The trouble with each, empty if there was none; and how often each outcome was met.
+    Returns the trouble with each, empty if there was none, and how often each outcome was met.
     """
     left, outcomes = list(numbers), dict[int, str]()
     while left:

@@ -73,13 +73,7 @@ def forked(work: Callable[[], object], log: Path) -> int:
 
 
 def started(work: Callable[[], object], log: Path, seconds: int = 0) -> int:
-    """Begin some work in a forked process; returns its process id.
-
-    Args:
-        work: what to do.
-        log: file that output is appended to.
-        seconds: after which the process is ended; 0 for never.
-    """
+    """Begin work in a forked process that logs to a file and ends after some seconds; returns its process id."""
     if pid := os.fork():
         return pid
     code: Any = 1

@@ -17,10 +17,7 @@ from seqmodels.cli.program import guarded
 class Spoils(pl.Callback):
     """Puts NaN into the loss, by way of the embedding, or into the weights, or infinity into a gradient.
 
-    Args:
-        what: loss, gradient or weights.
-        first: at which step.
-        steps: for how many; weights stay as they are.
+    From step `first` on, for so many steps; weights stay as they are.
     """
 
     def __init__(self, what: str, first: int, steps: int) -> None:

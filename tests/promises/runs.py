@@ -6,6 +6,7 @@ import random
 import signal
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +15,21 @@ import numpy as np
 import torch
 from pairs import WORDS, write_pairs
 
-from seqmodels import LanguageModel, TextDataModule, TranslationDataModule, Translator, fit
+from seqmodels import LanguageModel, TextDataModule, TranslationDataModule, Translator, fit, nn
 from seqmodels.checkpoints.safetensors_io import read
-from seqmodels.nn import (
-    GRU,
-    LSTM,
-    RNN,
-    Backbone,
-    Hybrid,
-    MinGRU,
-    MinLSTM,
-    MultiplicativeLSTM,
-    MultiplicativeRNN,
-    Transformer,
-)
+from seqmodels.nn import Backbone
 from seqmodels.tasks import SequenceTask
 
 SIZE = 16
 """Of all inputs and states."""
 
 NETWORKS: dict[str, Callable[[], Backbone]] = {
-    "RNN": lambda: RNN(SIZE, SIZE),
-    "LSTM": lambda: LSTM(SIZE, SIZE, num_layers=2, dropout=0.1),
-    "GRU": lambda: GRU(SIZE, SIZE, learn_initial_state=True),
-    "MultiplicativeRNN": lambda: MultiplicativeRNN(SIZE, SIZE),
-    "MultiplicativeLSTM": lambda: MultiplicativeLSTM(SIZE, SIZE),
-    "MinGRU": lambda: MinGRU(SIZE, SIZE),
-    "MinLSTM": lambda: MinLSTM(SIZE, SIZE),
-    "Transformer": lambda: Transformer(SIZE, num_layers=2, num_heads=2, context=32, dropout=0.1),
-    "Hybrid": lambda: Hybrid(SIZE, "MinGRU,attention", num_heads=2, context=32, dropout=0.1),
+    **{name: partial(getattr(nn, name), SIZE, SIZE) for name in ("RNN", "MinGRU", "MinLSTM")},
+    **{name: partial(getattr(nn, name), SIZE, SIZE) for name in ("MultiplicativeRNN", "MultiplicativeLSTM")},
+    "LSTM": lambda: nn.LSTM(SIZE, SIZE, num_layers=2, dropout=0.1),
+    "GRU": lambda: nn.GRU(SIZE, SIZE, learn_initial_state=True),
+    "Transformer": lambda: nn.Transformer(SIZE, num_layers=2, num_heads=2, context=32, dropout=0.1),
+    "Hybrid": lambda: nn.Hybrid(SIZE, "MinGRU,attention", num_heads=2, context=32, dropout=0.1),
 }
 LAYOUTS = ("windows", "lanes", "pairs")
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -54,22 +41,12 @@ EXIT_CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 128 + signal.SIGT
 
 @dataclass(frozen=True)
 class Kind:
-    """What is trained, and how.
-
-    Attributes:
-        network: a name among `NETWORKS`.
-        layout: windows or lanes of a text, or pairs.
-        precision: argument of `fit`.
-        workers: processes that gather batches.
-        accumulate: batches per step.
-        average: argument of `fit`.
-        optimizer: its name.
-    """
+    """A training: names of `NETWORKS` and `LAYOUTS`, and arguments of `fit`."""
 
     network: str = "LSTM"
     layout: str = "lanes"
     precision: str = "32-true"
-    workers: int = 0
+    workers: int = 0  # processes that gather batches
     accumulate: int = 1
     average: str = "none"
     optimizer: str = "adamw"
@@ -131,12 +108,7 @@ def content(run: Path, name: str = "last") -> dict[str, Any]:
 
 
 class Ends(pl.Callback):
-    """Sends this process a signal at some point of the run.
-
-    Args:
-        point: mid-epoch, wrap, in the midst of an accumulation, or in the second validation.
-        number: which signal.
-    """
+    """Sends this process a signal mid-epoch, at its wrap, within an accumulation, or in the second validation."""
 
     def __init__(self, point: str, number: int) -> None:
         self.point, self.number = point, number

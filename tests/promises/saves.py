@@ -22,22 +22,14 @@ ALWAYS = 1e-9
 
 
 def killed_while_saving(folder: Path, kills: int, temporary: Path) -> dict[str, str]:
-    """SIGKILL at any moment of a save; the run must have a whole checkpoint, and go on from it.
-
-    Args:
-        folder: of the run.
-        kills: how often it is killed and resumed.
-        temporary: `$TMPDIR`.
-    """
+    """SIGKILL at any moment of a save; the run must have a whole checkpoint, and go on from it."""
     write_data(folder)
     chance, results = random.Random(kills), {}
     log, runs = folder / "log", folder / "runs"
     os.environ["TMPDIR"] = str(temporary)
     before, settings = 0, {}
     for kill in range(kills):
-        endless = partial(
-            _large, folder, runs, steps=1_000_000, save_minutes=ALWAYS, validations=1, **settings
-        )  # fmt: skip
+        endless = partial(_large, folder, runs, steps=1_000_000, save_minutes=ALWAYS, validations=1, **settings)
         _kill_in_save(started(endless, log), runs, chance.uniform(0, 0.03), saves=chance.randint(1, 4))
         settings = {"resume": only(runs)}
         after = _step(only(runs), log)
@@ -80,12 +72,7 @@ def _step(run: Path, log: Path) -> int:
 
 
 def damaged(folder: Path, times: int) -> dict[str, str]:
-    """The newest checkpoint damaged: the run goes on from the one before it, and ends as if nothing had been.
-
-    Args:
-        folder: of the runs.
-        times: how often with each kind of damage.
-    """
+    """The newest checkpoint damaged: the run goes on from the one before it, and ends as if nothing had been."""
     write_data(folder)
     chance, results, log, kind = random.Random(0), {}, folder / "log", Kind("GRU", "lanes")
     forked(partial(train, kind, folder, folder / "whole"), log)

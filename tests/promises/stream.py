@@ -29,13 +29,7 @@ EVERY = 200
 
 
 class Passing(Shards):
-    """Shards of made-up documents, each of which is on disk only while it is read.
-
-    Args:
-        folder: where they lie.
-        count: how many.
-        characters: of each.
-    """
+    """Shards of made-up documents, each of so many characters and on disk only while it is read."""
 
     def __init__(self, folder: Path, count: int, characters: int) -> None:
         self.folder, self.characters = folder, characters
@@ -69,12 +63,7 @@ def resident() -> float:
 
 
 def drain(gigabytes: float, shard: float) -> Iterator[tuple[float, float]]:
-    """Read so much text in batches; gives megabytes read and megabytes of memory, a hundred times.
-
-    Args:
-        gigabytes: of text, a byte a character.
-        shard: gigabytes of one shard.
-    """
+    """Read gigabytes of text in batches; yields megabytes read and megabytes of memory, a hundred times."""
     count, total = max(2, round(gigabytes / shard)), gigabytes * 1e9
     tokenizer = Tokenizer.byte()
     model = LanguageModel(LSTM(16, 32), tokenizer)
@@ -104,14 +93,8 @@ def train(model: LanguageModel, optimizer: torch.optim.Optimizer, batch: Batch) 
 
 
 def measured(gigabytes: float, shard: float = 0.1) -> tuple[float, float, float]:
-    """Memory at most in the second tenth of the text, as the first includes the start, and in the last; in megabytes.
-
-    Args:
-        gigabytes: of text.
-        shard: gigabytes of one shard at most.
-
-    Returns:
-        Both, and megabytes of text per second.
+    """Maximal memory in the second tenth of the text, as the first includes the start, and in the last, in megabytes,
+    and megabytes of text per second.
     """
     began = time.monotonic()
     passed = list(drain(gigabytes, min(shard, gigabytes / 4)))

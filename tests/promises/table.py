@@ -8,21 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Outcome:
-    """Cases of one promise, as one test found them.
+    """Cases of one promise, as one test found them."""
 
-    Attributes:
-        wanted: "all" where every case must be good, "0" where none may be found; else the limit of `found`.
-        cases: number of cases.
-        wrong: number of cases in which the promise was broken.
-        found: the figure, where it is not a count.
-        trouble: the first broken cases.
-    """
-
-    wanted: str
+    wanted: str  # "all" where every case must be good, "0" where none may be found; else the limit of `found`
     cases: int
-    wrong: int
-    found: str = ""
-    trouble: tuple[str, ...] = ()
+    wrong: int  # cases in which the promise was broken
+    found: str = ""  # the figure, where it is not a count
+    trouble: tuple[str, ...] = ()  # the first broken cases
 
     @property
     def kept(self) -> bool:
@@ -31,12 +23,7 @@ class Outcome:
 
 
 def all_of(results: dict[str, str], wanted: str = "all") -> Outcome:
-    """Every case must be good.
-
-    Args:
-        results: the trouble of each case; empty where there was none.
-        wanted: see `Outcome`.
-    """
+    """Every case must be good; the results have the trouble of each, empty where there was none."""
     trouble = tuple(f"{case}: {why}" for case, why in results.items() if why)
     return Outcome(wanted, len(results), len(trouble), trouble=trouble[:5])
 
@@ -48,19 +35,12 @@ def none_of(results: dict[str, str]) -> Outcome:
 
 @dataclass(frozen=True)
 class Report:
-    """A test that ended.
-
-    Attributes:
-        test: name of the test function.
-        passed: whether it passed.
-        seconds: time it took.
-        outcomes: by promise, what `asdict` makes of an `Outcome`.
-    """
+    """A test function that ended."""
 
     test: str
     passed: bool
     seconds: float
-    outcomes: dict[str, dict[str, Any]]
+    outcomes: dict[str, dict[str, Any]]  # `asdict` of each `Outcome`, by promise
 
 
 def rows(reports: Iterable[Report]) -> list[str]:

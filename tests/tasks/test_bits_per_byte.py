@@ -31,14 +31,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("kind", KINDS)
 def test_sums_over_batches_are_exact(kind: str, carry: bool, plain: Path) -> None:
     """Against float64 and Python: every token once, and the bytes of the file."""
-    data = TextDataModule(
-        str(plain),
-        tokenizer=kind,
-        vocab_size=300 if kind in ("bpe", "word") else None,
-        length=8,
-        batch_size=3,
-        carry=carry,
-    )
+    size = 300 if kind in ("bpe", "word") else None
+    data = TextDataModule(str(plain), tokenizer=kind, vocab_size=size, length=8, batch_size=3, carry=carry)
     text = (plain / "valid.txt").read_text(encoding="utf-8")
     V = data.tokenizer.vocab_size
     table = torch.randn(V, V, generator=torch.Generator().manual_seed(0))  # a bigram model in single precision

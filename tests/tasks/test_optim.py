@@ -6,7 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from seqmodels.nn import LSTM
-from seqmodels.tasks.optim import Muon, Together, learning_rate_factor, make_optimizer, orthogonalized
+from seqmodels.tasks.optim import Muon, Schedule, Together, learning_rate_factor, make_optimizer, orthogonalized
 
 
 def test_orthogonalized_keeps_the_singular_vectors() -> None:
@@ -67,19 +67,16 @@ def test_adamw_decays_matrices_alone() -> None:
 
 
 def test_schedule_rises_and_falls() -> None:
-    assert learning_rate_factor(0.0, 0.1) == 0
-    assert learning_rate_factor(0.05, 0.1) == pytest.approx(0.5)
-    assert learning_rate_factor(0.1, 0.1) == 1
-    assert learning_rate_factor(0.55, 0.1) == pytest.approx(0.5)
-    assert learning_rate_factor(1.0, 0.1) == pytest.approx(0)
-    assert learning_rate_factor(1.7, 0.1) == pytest.approx(0)
+    points: dict[Schedule, dict[float, float]] = {
+        "cosine": {0.0: 0, 0.05: 0.5, 0.1: 1, 0.55: 0.5, 1.0: 0, 1.7: 0},
+        "linear": {0.3: 1 - 0.2 / 0.9, 1.0: 0},
+        "constant": {0.05: 0.5, 0.9: 1},
+        "inverse-sqrt": {0.1: 1, 0.4: 0.5},
+    }
+    for schedule, factors in points.items():
+        for fraction, factor in factors.items():
+            assert learning_rate_factor(fraction, 0.1, schedule) == pytest.approx(factor)
     assert learning_rate_factor(0.0, 0.0) == 1
-    assert learning_rate_factor(0.3, 0.1, "linear") == pytest.approx(1 - 0.2 / 0.9)
-    assert learning_rate_factor(1.0, 0.1, "linear") == 0
-    assert learning_rate_factor(0.05, 0.1, "constant") == pytest.approx(0.5)
-    assert learning_rate_factor(0.9, 0.1, "constant") == 1
-    assert learning_rate_factor(0.1, 0.1, "inverse-sqrt") == 1
-    assert learning_rate_factor(0.4, 0.1, "inverse-sqrt") == pytest.approx(0.5)
 
 
 def test_sgd_is_plain() -> None:
