@@ -1,8 +1,19 @@
-"""Commands that must be refused."""
+"""Calls and commands that must be refused."""
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from seqmodels.cli.main import main
+from seqmodels.errors import InputError
+
+
+def assert_refused(message: str, call: Callable[..., object], *arguments: Any, **settings: Any) -> None:
+    """A call that must end with an error of one line, in which a pattern is found."""
+    with pytest.raises(InputError, match=f"(?s){message}") as refused:
+        call(*arguments, **settings)
+    assert "\n" not in str(refused.value)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:

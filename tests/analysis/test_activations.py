@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from refusals import assert_refused
 
 from seqmodels import GRU, LSTM, LanguageModel, MinGRU, Transformer
 from seqmodels.analysis.activations import activations, place, untrained
@@ -117,7 +118,5 @@ def test_mistakes() -> None:
     task = model()
     with pytest.raises(InputError, match=r"no unit '1.x.3' in this network; choose one of 1.h.0 to 1.h.4, 1.c.0 to"):
         activations(task, TEXTS, ["1.x.3"])
-    with pytest.raises(InputError, match=r"no unit '1.h.5'"):
-        place("1.h.5", ("1.h.0", "1.h.4"))
-    with pytest.raises(InputError, match="no text to read"):
-        activations(task, ["", ""])
+    assert_refused(r"no unit '1.h.5'", place, "1.h.5", ("1.h.0", "1.h.4"))
+    assert_refused("no text to read", activations, task, ["", ""])

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import assert_refused
 
 from seqmodels.analysis.character_labels import PROSE, SOURCE, Label, chosen, labels, labels_of
 from seqmodels.errors import InputError
@@ -142,13 +143,10 @@ def test_a_function_of_your_own() -> None:
 def test_a_function_of_your_own_that_is_wrong() -> None:
     with pytest.raises(InputError, match="'short' gave 1 values for a text of 2 characters; expected one each"):
         labels(["ab"], {"short": lambda text: [True]})
-    with pytest.raises(InputError, match="'words' gave a str; expected bools, or numbers"):
-        labels(["ab"], {"words": lambda text: list(text)})  # type: ignore[dict-item]
+    assert_refused("'words' gave a str; expected bools, or numbers", labels, ["ab"], {"words": lambda text: list(text)})
 
 
 def test_an_unknown_label_gets_a_suggestion() -> None:
     assert list(chosen(["position", "comment", "position"], SOURCE)) == ["position", "comment"]
-    with pytest.raises(InputError, match="'quotaton' is not known for this text; did you mean quotation"):
-        chosen(["quotaton"], SOURCE)
-    with pytest.raises(InputError, match="choose one of quotation, brackets"):
-        chosen(["zzz"], PROSE)
+    assert_refused("'quotaton' is not known for this text; did you mean quotation", chosen, ["quotaton"], SOURCE)
+    assert_refused("choose one of quotation, brackets", chosen, ["zzz"], PROSE)

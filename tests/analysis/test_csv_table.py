@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
+from refusals import assert_refused
 
 from seqmodels.analysis import csv_table
 from seqmodels.analysis.csv_table import append_rows, filter_rows, read_rows, read_table
@@ -72,10 +73,7 @@ def test_metrics_are_finite_numbers_or_refused(tmp_path: Path, monkeypatch: pyte
     path.write_text("step,a,b\n1,nan,2\n2,inf,\n")
     assert read_metrics(path) == [{"step": 1, "b": 2}, {"step": 2}]
     path.write_text("step,a\n1,x\n")
-    with pytest.raises(InputError, match="is damaged"):
-        read_metrics(path)
+    assert_refused("is damaged", read_metrics, path)
     monkeypatch.setattr(csv_table, "MAX_BYTES", 10)
-    with pytest.raises(InputError, match="expected at most 10"):
-        read_metrics(path)
-    with pytest.raises(InputError, match="cannot read"):
-        read_rows(tmp_path / "none.csv")
+    assert_refused("expected at most 10", read_metrics, path)
+    assert_refused("cannot read", read_rows, tmp_path / "none.csv")

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 from networks import NETWORKS
+from refusals import assert_refused
 from torch.testing import assert_close
 
-from seqmodels import LSTM, InputError, LanguageModel, Tokenizer
+from seqmodels import LSTM, LanguageModel, Tokenizer
 from seqmodels.analysis.gates import draw_gates, gates, of_trace
 from seqmodels.batch import Batch
 from seqmodels.nn import GRU, MinGRU, Trace
@@ -93,11 +94,9 @@ def test_from_a_state() -> None:
 
 @pytest.mark.parametrize("name", ["RNN-tanh", "Transformer", "MultiplicativeRNN"])
 def test_networks_without_gates(name: str) -> None:
-    with pytest.raises(InputError, match="has no gates"):
-        gates(LanguageModel(NETWORKS[name](), TOKENIZER), batch())
+    assert_refused("has no gates", gates, LanguageModel(NETWORKS[name](), TOKENIZER), batch())
 
 
 def test_nothing_but_padding() -> None:
     empty = batch()._replace(mask=torch.zeros(3, 9, dtype=torch.bool))
-    with pytest.raises(InputError, match="nothing but padding"):
-        gates(LanguageModel(LSTM(6, 8), TOKENIZER), empty)
+    assert_refused("nothing but padding", gates, LanguageModel(LSTM(6, 8), TOKENIZER), empty)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from networks import NETWORKS
+from refusals import assert_refused
 
 from seqmodels import GRU, LSTM, LanguageModel, Tokenizer, Transformer
 from seqmodels.analysis import Senses, compare_senses, contextual, draw_senses
@@ -96,17 +97,12 @@ def test_any_network(name: str) -> None:
 
 def test_requests_that_are_refused() -> None:
     task = model(Tokenizer.word([WORDY]), Transformer(8, num_layers=1, num_heads=2, context=8, positions="learned"))
-    with pytest.raises(InputError, match="'7' is not there; choose one of 1"):
-        contextual(task, "the bank", "bank", "7")
-    with pytest.raises(InputError, match=r"11 tokens.* room for 7"):
-        contextual(task, WORDY.replace("was wet\n", ""), "bank")
+    assert_refused("'7' is not there; choose one of 1", contextual, task, "the bank", "bank", "7")
+    assert_refused(r"11 tokens.* room for 7", contextual, task, WORDY.replace("was wet\n", ""), "bank")
     assert len(contextual(task, "the the the the the the bank", "bank")) == 1
-    with pytest.raises(InputError, match="pooling='max'"):
-        contextual(task, "the bank", "bank", pooling="max")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="1 senses"):
-        compare_senses(task, {"river": ["the bank"]}, "bank")
-    with pytest.raises(InputError, match="'money' has no sentences"):
-        compare_senses(task, {"river": ["the bank"], "money": []}, "bank")
+    assert_refused("pooling='max'", contextual, task, "the bank", "bank", pooling="max")
+    assert_refused("1 senses", compare_senses, task, {"river": ["the bank"]}, "bank")
+    assert_refused("'money' has no sentences", compare_senses, task, {"river": ["the bank"], "money": []}, "bank")
     with pytest.raises(InputError, match="'the money' lacks the word 'bank'"):
         compare_senses(task, {"river": ["the bank"], "money": ["the money"]}, "bank")
 

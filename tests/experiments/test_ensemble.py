@@ -3,10 +3,10 @@
 import pytest
 import torch
 from networks import NETWORKS
+from refusals import assert_refused
 from torch import Tensor
 from torch.testing import assert_close
 
-from seqmodels.errors import InputError
 from seqmodels.experiments.ensemble import Ensemble
 from seqmodels.nn import RecurrentStack
 from seqmodels.nn.unrolling import unroll
@@ -67,10 +67,8 @@ def test_penalties_are_those_of_each(name: str) -> None:
 
 
 def test_what_does_not_go_together() -> None:
-    with pytest.raises(InputError, match="same class and sizes"):
-        Ensemble([NETWORKS["LSTM"](), NETWORKS["GRU"]()])  # type: ignore[list-item]
-    with pytest.raises(InputError, match="cannot divide 4 rows"):
-        Ensemble(networks("LSTM"))(torch.zeros(4, T, 6, dtype=torch.float64))
+    assert_refused("same class and sizes", Ensemble, [NETWORKS["LSTM"](), NETWORKS["GRU"]()])
+    assert_refused("cannot divide 4 rows", Ensemble(networks("LSTM")), torch.zeros(4, T, 6, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("name", ["RNN-tanh", "RNN-relu", "LSTM-2-learned-start"])

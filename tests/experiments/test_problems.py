@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from refusals import assert_refused
 from torch import Generator, Tensor
 
 from seqmodels.batch import IGNORE
-from seqmodels.errors import InputError
 from seqmodels.experiments.data import MemoryDataModule
 from seqmodels.experiments.problems import TASKS, memory_task
 
@@ -132,21 +132,15 @@ def test_all_examples_are_scored() -> None:
     ],
 )
 def test_bad_tasks(name: str, length: int, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        MemoryDataModule(name, length)
+    assert_refused(message, MemoryDataModule, name, length)
 
 
 def test_bad_sizes() -> None:
-    with pytest.raises(InputError, match="batch_size of 0 was given"):
-        MemoryDataModule("adding", 20, batch_size=0)
-    with pytest.raises(InputError, match="seeds of 0"):
-        MemoryDataModule("adding", 20, seeds=[])
-    with pytest.raises(InputError, match=r"seeds=\[1, -1\] were given"):
-        MemoryDataModule("adding", 20, seeds=[1, -1])
-    with pytest.raises(InputError, match="shortest=21 was given with a length of 20"):
-        MemoryDataModule("adding", 20, shortest=21)
-    with pytest.raises(InputError, match="shortest=5 was given with adding; expected at least 10"):
-        MemoryDataModule("adding", 20, shortest=5)
+    assert_refused("batch_size of 0 was given", MemoryDataModule, "adding", 20, batch_size=0)
+    assert_refused("seeds of 0", MemoryDataModule, "adding", 20, seeds=[])
+    assert_refused(r"seeds=\[1, -1\] were given", MemoryDataModule, "adding", 20, seeds=[1, -1])
+    assert_refused("shortest=21 was given with a length of 20", MemoryDataModule, "adding", 20, shortest=21)
+    assert_refused("shortest=5 was given with adding; expected at least 10", MemoryDataModule, "adding", 20, shortest=5)
 
 
 def test_mnist_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,8 +152,7 @@ def test_mnist_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("no route")
 
     monkeypatch.setattr("seqmodels.data.corpora.datasets.load_dataset", nothing)
-    with pytest.raises(InputError, match="ylecun/mnist"):
-        memory_task("sequential-mnist", 784).make(784, 2, Generator(), True)
+    assert_refused("ylecun/mnist", memory_task("sequential-mnist", 784).make, 784, 2, Generator(), True)
 
 
 def test_mnist_as_the_hub_has_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from refusals import assert_refused
 from torch.testing import assert_close
 
 from seqmodels.batch import IGNORE, Batch
-from seqmodels.errors import InputError
 from seqmodels.experiments.data import MemoryDataModule
 from seqmodels.experiments.model import MemoryModel, small_start
 from seqmodels.experiments.results import grid, parse_lengths, seeded, success_table, train, write_success
@@ -33,8 +33,7 @@ def batch_of(task: str, seeds: list[int]) -> Batch:
 def test_losses_and_steps_are_those_of_each_alone(name: str, omega: float) -> None:
     """Loss, penalty, clipping and optimiser: three together are three alone."""
     if omega and name == "Transformer":
-        with pytest.raises(InputError, match="it is for recurrent networks"):
-            MemoryModel([MAKERS[name]()], 4, omega=omega)
+        assert_refused("it is for recurrent networks", MemoryModel, [MAKERS[name]()], 4, omega=omega)
         return
     seeds = [1, 2, 3]
     settings: dict[str, Any] = {"optimizer": "sgd", "lr": 0.5, "clip": 0.1, "omega": omega}
@@ -103,14 +102,14 @@ def test_a_gradient_that_is_no_number_is_no_step() -> None:
     assert any(not torch.equal(p, was) for p, was in zip(model.parameters(), before, strict=True))
 
 
+def plain() -> Backbone:
+    return small_start(RNN(6, 30, recurrent_init="sparse"), 0.1)
+
+
 def test_a_short_problem_is_learned_and_training_ends_then(tmp_path: Path) -> None:
     """Plain networks with clipping and Omega at length 10: both learn, and not before they are looked at twice."""
-
-    def make() -> Backbone:
-        return small_start(RNN(6, 30, recurrent_init="sparse"), 0.1)
-
     data = MemoryDataModule("temporal-order", 10, seeds=[1, 2], examples=500)
-    model = MemoryModel(seeded(make, data.seeds), data.task.outputs, "adam", lr=3e-3, omega=1.0)
+    model = MemoryModel(seeded(plain, data.seeds), data.task.outputs, "adam", lr=3e-3, omega=1.0)
     found = train(model, data, max_steps=1500, check_every=5)
     assert all(step is not None and step % 5 == 0 and step > 5 for step in found["solved"])
     assert found["steps"] == max(found["solved"]) < 1500
@@ -123,18 +122,14 @@ def test_a_short_problem_is_learned_and_training_ends_then(tmp_path: Path) -> No
 
 def test_examples_lengthen_as_they_are_learned() -> None:
     """What counts is the full length: what was solved before is forgotten, the network is not."""
-
-    def make() -> Backbone:
-        return small_start(RNN(6, 30, recurrent_init="sparse"), 0.1)
-
     data = MemoryDataModule("temporal-order", 14, seeds=[1, 2], examples=500, shortest=10)
-    model = MemoryModel(seeded(make, data.seeds), data.task.outputs, "adam", lr=3e-3, omega=1.0)
+    model = MemoryModel(seeded(plain, data.seeds), data.task.outputs, "adam", lr=3e-3, omega=1.0)
     early = train(model, data, max_steps=10, check_every=5)
     assert (early["solved"], data.positions) == ([None, None], 10)
     found = train(model, data, max_steps=1500, check_every=5)
     assert data.positions == 14
     assert found["steps"] == max(found["solved"]) < 1500
-    fresh = MemoryModel(seeded(make, data.seeds), data.task.outputs, "adam", lr=3e-3, omega=1.0)
+    fresh = MemoryModel(seeded(plain, data.seeds), data.task.outputs, "adam", lr=3e-3, omega=1.0)
     assert max(train(fresh, data, max_steps=5, check_every=5)["best"]) > 0.5  # at 14 positions
 
 
@@ -190,18 +185,12 @@ def test_table() -> None:
 def test_what_a_sweep_refuses() -> None:
     assert parse_lengths("adding", "50,20") == [20, 50]
     assert parse_lengths("permuted-digits", "50") == [64]
-    with pytest.raises(InputError, match="lengths='20;50' was given"):
-        parse_lengths("adding", "20;50")
-    with pytest.raises(InputError, match="'addin' is not known"):
-        parse_lengths("addin", "20")
-    with pytest.raises(InputError, match="expected at least 10"):
-        parse_lengths("adding", "2,20")
-    with pytest.raises(InputError, match="shortest=15 was given with a length of 10"):
-        parse_lengths("adding", "10,20", 15)
-    with pytest.raises(InputError, match="'B' is not known; choose from A, C"):
-        grid({"A": 1, "C": 2}, "A,B", [20])
-    with pytest.raises(InputError, match="expected lr above 0"):
-        MemoryModel([RNN(2, 4)], 0, lr=0)
+    assert_refused("lengths='20;50' was given", parse_lengths, "adding", "20;50")
+    assert_refused("'addin' is not known", parse_lengths, "addin", "20")
+    assert_refused("expected at least 10", parse_lengths, "adding", "2,20")
+    assert_refused("shortest=15 was given with a length of 10", parse_lengths, "adding", "10,20", 15)
+    assert_refused("'B' is not known; choose from A, C", grid, {"A": 1, "C": 2}, "A,B", [20])
+    assert_refused("expected lr above 0", MemoryModel, [RNN(2, 4)], 0, lr=0)
     assert (batch_of("temporal-order", [1]).targets == IGNORE).any()
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from refusals import assert_refused
 
 from seqmodels.errors import InputError
 from seqmodels.experiments.sweep import compare_translators, sweep, table_of_means
@@ -43,13 +44,11 @@ def test_parts_are_disjoint_and_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["0/2", "3/2", "1", "a/b", "1/2/3"])
 def test_part_that_is_none(tmp_path: Path, part: str) -> None:
-    with pytest.raises(InputError, match="expected one such as 1/2"):
-        sweep(lambda name, seed: {}, ["a"], [1], tmp_path, part)
+    assert_refused("expected one such as 1/2", sweep, lambda name, seed: {}, ["a"], [1], tmp_path, part)
 
 
 def test_names_that_one_file_would_have(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="too similar"):
-        sweep(lambda name, seed: {}, ["a b", "a_b"], [1], tmp_path)
+    assert_refused("too similar", sweep, lambda name, seed: {}, ["a b", "a_b"], [1], tmp_path)
 
 
 def test_results_of_other_settings_are_not_put_beside(tmp_path: Path) -> None:
@@ -64,8 +63,7 @@ def test_settings_may_change_while_there_is_no_result(tmp_path: Path) -> None:
     def fails(name: str, seed: int) -> dict[str, Any]:
         raise InputError("there is no such file")
 
-    with pytest.raises(InputError, match="no such file"):
-        sweep(fails, ["a"], [1], tmp_path, settings={"data": "nowhere"})
+    assert_refused("no such file", sweep, fails, ["a"], [1], tmp_path, settings={"data": "nowhere"})
     assert sweep(lambda name, seed: {}, ["a"], [1], tmp_path, settings={"data": "here"})["a"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from refusals import refused
+from refusals import assert_refused, refused
 from torch import Tensor, nn
 
 from seqmodels import LSTM, LanguageModel, Tokenizer
@@ -155,17 +155,12 @@ def test_files_that_are_refused(content: bytes, says: str, tmp_path: Path) -> No
 
 def test_more_requests_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, GOOD)
-    with pytest.raises(InputError, match="words that are asked for"):
-        WordVectors.read(path, words=["prince"])
-    with pytest.raises(InputError, match="limit=0"):
-        WordVectors.read(path, limit=0)
-    with pytest.raises(InputError, match="cannot read"):
-        WordVectors.read(tmp_path / "absent")
-    with pytest.raises(InputError, match="an address"):
-        WordVectors.read("https://example.org/vectors.txt")
+    assert_refused("words that are asked for", WordVectors.read, path, words=["prince"])
+    assert_refused("limit=0", WordVectors.read, path, limit=0)
+    assert_refused("cannot read", WordVectors.read, tmp_path / "absent")
+    assert_refused("an address", WordVectors.read, "https://example.org/vectors.txt")
     monkeypatch.setattr(selection, "VECTOR_BYTES", 20)
-    with pytest.raises(InputError, match="give limit"):
-        WordVectors.read(path)
+    assert_refused("give limit", WordVectors.read, path)
     assert WordVectors.read(path, limit=1).words == ["king"]
     monkeypatch.setattr(byte_source, "LINE_BYTES", 8)
     with pytest.raises(InputError, match="vector 1 of 1 has more than 8 bytes"):
@@ -236,8 +231,7 @@ def test_fasttext_with_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_word_without_parts_has_no_vector() -> None:
     vectors = WordVectors(["a"], torch.ones(1, 2), Subwords(torch.ones(3, 2), 5, 6))
-    with pytest.raises(InputError, match="no vector"):
-        vectors.vector("b")
+    assert_refused("no vector", vectors.vector, "b")
 
 
 # Neighbours and analogies
@@ -309,20 +303,16 @@ def test_questions_are_answered_as_analogies_are(
 
 @pytest.mark.parametrize(("content", "says"), [(b": only\n", "no questions"), (b"a b c\n", "line 1 .* 3 words")])
 def test_files_without_questions(some: WordVectors, content: bytes, says: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=says):
-        some.evaluate(written(tmp_path, content))
+    assert_refused(says, some.evaluate, written(tmp_path, content))
 
 
 def test_unknown_words_are_answered_with_their_like() -> None:
     vectors = WordVectors(["Paris", "sister", "brother"], torch.eye(3))
     for word, hint in (("paris", "did you mean Paris"), ("sistr", "sister"), ("zzz", "one of the 3 words")):
-        with pytest.raises(InputError, match=hint):
-            vectors.neighbours(word)
+        assert_refused(hint, vectors.neighbours, word)
     for bad in (torch.ones(4), torch.ones(1, 3)):
-        with pytest.raises(InputError, match="expected"):
-            vectors.neighbours(bad)
-    with pytest.raises(InputError, match="k=0"):
-        vectors.neighbours("Paris", 0)
+        assert_refused("expected", vectors.neighbours, bad)
+    assert_refused("k=0", vectors.neighbours, "Paris", 0)
 
 
 @pytest.mark.parametrize(
@@ -335,8 +325,7 @@ def test_unknown_words_are_answered_with_their_like() -> None:
     ],
 )
 def test_what_are_no_word_vectors(words: list[str], matrix: Tensor, says: str) -> None:
-    with pytest.raises(InputError, match=says):
-        WordVectors(words, matrix)
+    assert_refused(says, WordVectors, words, matrix)
 
 
 # Into embeddings, and out of them
@@ -379,14 +368,10 @@ def test_vectors_are_rescaled(words: Tokenizer) -> None:
 
 def test_vectors_that_do_not_fit(words: Tokenizer) -> None:
     vectors = WordVectors(["the"], torch.ones(1, 6))
-    with pytest.raises(InputError, match="input_size=6"):
-        vectors.into(nn.Embedding(words.vocab_size, 5), words)
-    with pytest.raises(InputError, match="got none"):
-        vectors.into(nn.Embedding(words.vocab_size, 6))
-    with pytest.raises(InputError, match="got one of"):
-        vectors.into(nn.Embedding(3, 6), words)
-    with pytest.raises(InputError, match="none of the tokens"):
-        vectors.into(nn.Embedding(5, 6), Tokenizer.char("a"))
+    assert_refused("input_size=6", vectors.into, nn.Embedding(words.vocab_size, 5), words)
+    assert_refused("got none", vectors.into, nn.Embedding(words.vocab_size, 6))
+    assert_refused("got one of", vectors.into, nn.Embedding(3, 6), words)
+    assert_refused("none of the tokens", vectors.into, nn.Embedding(5, 6), Tokenizer.char("a"))
 
 
 @pytest.mark.parametrize("kind", ["word", "char", "bpe"])
@@ -443,14 +428,10 @@ def test_tsne_keeps_neighbours() -> None:
 
 def test_maps_that_cannot_be() -> None:
     for vectors, method in ((torch.ones(2, 5), "pca"), (torch.ones(4, 5), "tsne"), (torch.ones(5, 1), "pca")):
-        with pytest.raises(InputError, match="at least"):
-            map_of(vectors, method)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="choose pca or tsne"):
-        map_of(torch.ones(5, 5), "umap")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="as many of each"):
-        draw_map(torch.ones(3, 2), ["a"])
-    with pytest.raises(InputError, match="'d' of a pair"):
-        draw_map(torch.ones(3, 2), ["a", "b", "c"], [("a", "d")])
+        assert_refused("at least", map_of, vectors, method)
+    assert_refused("choose pca or tsne", map_of, torch.ones(5, 5), "umap")
+    assert_refused("as many of each", draw_map, torch.ones(3, 2), ["a"])
+    assert_refused("'d' of a pair", draw_map, torch.ones(3, 2), ["a", "b", "c"], [("a", "d")])
 
 
 def test_a_map_as_a_picture(tmp_path: Path) -> None:

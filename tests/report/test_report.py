@@ -12,29 +12,16 @@ from xml.etree import ElementTree
 import pytest
 import torch
 from pairs import write_pairs
-from refusals import refused
+from refusals import assert_refused, refused
 
-from seqmodels import (
-    GRU,
-    LSTM,
-    RNN,
-    Hybrid,
-    LanguageModel,
-    MinGRU,
-    TextDataModule,
-    Transformer,
-    TranslationDataModule,
-    Translator,
-    fit,
-    load,
-)
+from seqmodels import LanguageModel, TextDataModule, TranslationDataModule, Translator, fit, load
 from seqmodels.analysis.figures import draw_lines, new_figure
 from seqmodels.batch import Batch
 from seqmodels.cli.main import main
 from seqmodels.cli.report import report as report_command
 from seqmodels.errors import InputError
-from seqmodels.nn import Backbone
-from seqmodels.report import compare, report
+from seqmodels.nn import GRU, LSTM, RNN, Backbone, Hybrid, MinGRU, Transformer
+from seqmodels.report import compare, report, training
 from seqmodels.report.comparison import distinct_names
 from seqmodels.report.figures import inline
 from seqmodels.report.page import build, evenly_spaced, macro, number
@@ -42,15 +29,7 @@ from seqmodels.report.recurrence import nearest, reach
 from seqmodels.report.run import open_run
 from seqmodels.report.single_run import PARTS
 from seqmodels.report.tokens import attention_section
-from seqmodels.report.training import (
-    ending_note,
-    flat_settings,
-    network,
-    origin,
-    read_samples,
-    read_translations,
-    tiles,
-)
+from seqmodels.report.training import flat_settings, read_samples, read_translations
 
 NETWORKS: dict[str, Callable[[], Backbone]] = {
     "LSTM": lambda: LSTM(8, 12, num_layers=2),
@@ -67,13 +46,9 @@ class Page(HTMLParser):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self.source = path.read_text(encoding="utf-8")
-        self.open: list[str] = []
-        self.tags: set[str] = set()
-        self.ids: list[str] = []
-        self.links: list[str] = []
+        self.source, self.section = path.read_text(encoding="utf-8"), ""
+        self.open, self.tags, self.ids, self.links = list[str](), set[str](), list[str](), list[str]()
         self.texts: dict[str, str] = {}
-        self.section = ""
         self.feed(self.source)
         assert self.open == []
 
@@ -141,18 +116,14 @@ def translators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         torch.manual_seed(0)
         layout = "joined" if name == "joined" else "pair"
         data = TranslationDataModule(str(folder), "en", "fr", tokenizer="char", batch_tokens=200, layout=layout)
-        model = (
-            LanguageModel(Transformer(8, num_layers=1, num_heads=2, context=256), data.tokenizer)
-            if name == "joined"
-            else Translator(
-                Transformer(8, num_layers=1, num_heads=2, causal=False),
-                Transformer(8, num_layers=1, num_heads=2, memory_size=8),
-                data.tokenizer,
-                data.source_tokenizer,
-            )
-            if name == "transformer"
-            else Translator(GRU(8, 8), GRU(8, 8), data.tokenizer, data.source_tokenizer, name)
-        )
+        tokenizers, sizes = (data.tokenizer, data.source_tokenizer), {"num_layers": 1, "num_heads": 2}
+        if name == "joined":
+            model = LanguageModel(Transformer(8, **sizes, context=256), data.tokenizer)
+        elif name == "transformer":
+            networks = Transformer(8, **sizes, causal=False), Transformer(8, **sizes, memory_size=8)
+            model = Translator(*networks, *tokenizers)
+        else:
+            model = Translator(GRU(8, 8), GRU(8, 8), *tokenizers, name)
         made[name] = fit(model, data, max_steps=1, validations=1, diagnostics=False, runs=str(folder / "runs"))
     return made
 
@@ -241,8 +212,7 @@ def test_text_that_has_moved_is_asked_for(text: str, tmp_path: Path) -> None:
     model = LanguageModel(NETWORKS["Transformer"](), data.tokenizer)
     run = fit(model, data, max_steps=1, validations=1, runs=str(tmp_path / "runs"))
     moved = there.rename(tmp_path / "moved.txt")
-    with pytest.raises(InputError, match=r"there\.txt.*give its path with --data"):
-        attention_section(open_run(run))
+    assert_refused(r"there\.txt.*give its path with --data", attention_section, open_run(run))
     assert "head 1" in attention_section(open_run(run, [str(moved)])).body
 
 
@@ -255,9 +225,9 @@ def test_files_that_are_missing_or_nonsense(run: Path, name: str) -> None:
         if content is not None:
             (run / name).write_bytes(content)
         subject = open_run(run)
-        assert tiles(subject)
-        assert all(isinstance(say(subject), str) for say in (origin, network))
-        assert (ending_note(subject) is None) == (name != "result.json")
+        assert training.tiles(subject)
+        assert all(isinstance(say(subject), str) for say in (training.origin, training.network))
+        assert (training.ending_note(subject) is None) == (name != "result.json")
         made = {key: build(builder, subject) for key, _, builder in PARTS if key in sections.values()}
         missing = [key for key, section in made.items() if section.missing]
         assert missing == ([sections[name]] if name in sections else []), content
@@ -335,8 +305,7 @@ def test_runs_compared(runs: dict[str, Path], tmp_path: Path, capsys: pytest.Cap
     assert "batch_size" not in page.texts["settings"]
     assert compare([runs["RNN"], runs["LSTM"]]) == runs["RNN"].parent / "comparison.html"
     for number_of in (1, 21):
-        with pytest.raises(InputError, match="expected 2 to 20"):
-            compare([runs["RNN"]] * number_of)
+        assert_refused("expected 2 to 20", compare, [runs["RNN"]] * number_of)
 
 
 def test_names_tell_runs_apart(runs: dict[str, Path]) -> None:

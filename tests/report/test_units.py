@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from refusals import assert_refused
 
 from seqmodels import LSTM, LanguageModel, TextDataModule
 from seqmodels.analysis.activations import activations
 from seqmodels.data import Tokenizer
-from seqmodels.errors import InputError
 from seqmodels.report.run import Run
 from seqmodels.report.units import CONTEXT, Excerpt, documents, excerpts, read_excerpts
 
@@ -72,5 +72,4 @@ def test_documents_are_from_all_over(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert numbers != list(range(len(numbers)))
     monkeypatch.setattr("seqmodels.report.units.DOCUMENT_SIZE", 10)
     assert documents(run)[7] == held_out[7][:10]
-    with pytest.raises(InputError, match="cannot be read"):
-        documents(Run(tmp_path, "run", missing={"data": "cannot be read"}))
+    assert_refused("cannot be read", documents, Run(tmp_path, "run", missing={"data": "cannot be read"}))
