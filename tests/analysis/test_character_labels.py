@@ -34,10 +34,10 @@ def drawn(label: Label, text: str) -> str:
     return "".join("." if math.isnan(value) else str(int(value)) for value in label(text))
 
 
-def line(label: Label, number: int, text: str = CODE) -> str:
-    """The signs of one line, its end among them."""
-    first = sum(len(each) for each in text.splitlines(keepends=True)[:number])
-    return drawn(label, text)[first : first + len(text.splitlines(keepends=True)[number])]
+def line(label: Label, number: int) -> str:
+    """The signs of one line of `CODE`, its end among them."""
+    borders = [0, *itertools.accumulate(map(len, CODE.splitlines(keepends=True)))]
+    return drawn(label, CODE)[slice(*borders[number : number + 2])]
 
 
 def test_a_string_begins_with_its_opening_mark_and_ends_with_its_closing_one() -> None:

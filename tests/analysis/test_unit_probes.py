@@ -3,6 +3,7 @@
 import html
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from seqmodels.analysis.activations import Activations, activations
 from seqmodels.analysis.character_labels import PROSE, Labels, labels
 from seqmodels.analysis.coloured_text import DARK, LIGHT, coloured_html, coloured_page, coloured_text, mixed, passage
 from seqmodels.analysis.html_page import POLICY
-from seqmodels.analysis.unit_probes import auc, halves, midranks, r_squared, rank, typical
+from seqmodels.analysis.unit_probes import auc, halves, r_squared, rank, typical
 from seqmodels.cli.main import main
 from seqmodels.cli.neurons import neurons
 from seqmodels.data import Tokenizer
@@ -71,10 +72,10 @@ def test_the_sign_of_a_unit_does_not_matter() -> None:
     found = activations(reader(TEXTS), TEXTS)
     turned = Activations(found.units, -found.values, found.texts, found.characters)
     known = labels(TEXTS, PROSE)
+    mirrored = rank(turned, known)
     for name, ranked in rank(found, known).items():
-        for one, other in zip(ranked, rank(turned, known)[name], strict=True):
-            assert one.score == pytest.approx(other.score)
-            assert one.chosen_by == pytest.approx(other.chosen_by)
+        for kind in ("score", "chosen_by"):
+            assert [getattr(one, kind) for one in ranked] == pytest.approx([getattr(n, kind) for n in mirrored[name]])
 
 
 def test_noise_is_not_better_than_chance_where_it_was_not_chosen() -> None:
@@ -114,11 +115,6 @@ def test_auc_is_that_of_scikit_learn(count: int, units: int, ties: bool) -> None
     truth[0], truth[1] = True, False
     expected = [roc_auc_score(truth.numpy(), column.numpy()) for column in values.T]
     np.testing.assert_allclose(auc(values, truth).numpy(), expected, atol=1e-12)
-
-
-def test_midranks() -> None:
-    found = midranks(torch.tensor([[3.0, 1], [1, 1], [3, 1], [2, 0]]))
-    assert found.T.tolist() == [[3.5, 1, 3.5, 2], [3, 3, 3, 1]]
 
 
 def test_r_squared_is_that_of_scikit_learn() -> None:
@@ -239,13 +235,10 @@ def test_a_unit_that_is_asked_for(
     assert "\x1b[" in told
 
 
-def test_a_split_that_is_asked_for(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    neurons(str(run), label=["position"], characters=200)
-    usual = capsys.readouterr().out
-    neurons(str(run), label=["position"], characters=200, split="train")
-    other = capsys.readouterr().out
-    assert ", validation, 161 characters" in usual
-    assert ", train, 200 characters" in other
+@pytest.mark.parametrize(("split", "told"), [(None, "validation, 161"), ("train", "train, 200")])
+def test_a_split_that_is_asked_for(run: Path, capsys: pytest.CaptureFixture[str], split: Any, told: str) -> None:
+    neurons(str(run), label=["position"], characters=200, split=split)
+    assert f", {told} characters" in capsys.readouterr().out
 
 
 def test_a_label_of_your_own(

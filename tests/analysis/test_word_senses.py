@@ -49,7 +49,6 @@ def test_where_words_are(tokenizer: Tokenizer) -> None:
 def test_vectors_are_those_of_a_text_that_ends_there(tokenizer: Tokenizer) -> None:
     """A causal network that has read so far has them in its state; here in training mode, to see dropout left out."""
     task = model(tokenizer).train()
-    task.train()
     for one in contextual(task, TEXT, "bank"):
         ids = torch.tensor([[BOS, *tokenizer.encode(TEXT[: one.first + 4])]])
         task.eval()
@@ -125,15 +124,11 @@ def test_senses_are_compared(tmp_path: Path) -> None:
     assert found.senses == ["river", "river", "money", "money"]
     assert found.sentences == [*sentences["river"], *sentences["money"] * 2]
     assert found.layer == "1.h"
-    vectors = [one.vector.double() for text in found.sentences[:3] for one in contextual(task, text, "bank")]
-    for i, a in enumerate(vectors):
-        for j, b in enumerate(vectors):
-            expected = torch.cosine_similarity(a, b, dim=0).item()
-            assert found.cosines[i, j].item() == pytest.approx(expected, abs=1e-6)
-    centred = [vector - torch.stack(vectors).mean(0) for vector in vectors]
-    expected = torch.cosine_similarity(centred[0], centred[2], dim=0).item()
-    again = compare_senses(task, sentences, "bank", centred=True)
-    assert again.cosines[0, 2].item() == pytest.approx(expected, abs=1e-6)
+    vectors = torch.stack([one.vector for text in found.sentences[:3] for one in contextual(task, text, "bank")])
+    for centred in (False, True):
+        moved = vectors - centred * vectors.mean(0)
+        cosines = compare_senses(task, sentences, "bank", centred=centred).cosines
+        torch.testing.assert_close(cosines, torch.cosine_similarity(moved[:, None], moved, dim=-1), atol=1e-6, rtol=0)
     figure = draw_senses(found)
     figure.savefig(tmp_path / "senses.png")
     assert figure.axes[0].get_yticklabels()[0].get_text() == "river: the river bank"

@@ -16,13 +16,14 @@ N, B, T = 3, 2, 7
 RECURRENT = [name for name, make in NETWORKS.items() if isinstance(make(), RecurrentStack)]
 
 
-def networks(name: str) -> list[RecurrentStack]:
+def made(name: str) -> tuple[list[RecurrentStack], Ensemble, Tensor]:
+    """Networks with large weights, their ensemble, and inputs for it."""
     torch.manual_seed(0)
     nets = [NETWORKS[name]().double() for _ in range(N)]
-    for net in nets:
-        for parameter in net.parameters():
-            torch.nn.init.normal_(parameter, std=0.5)
-    return nets  # type: ignore[return-value]
+    for parameter in (parameter for net in nets for parameter in net.parameters()):
+        torch.nn.init.normal_(parameter, std=0.5)
+    x = torch.randn(N * B, T, nets[0].input_size, dtype=torch.float64)
+    return nets, Ensemble(nets), x  # type: ignore[return-value,arg-type]
 
 
 def gradients(loss: Tensor, nets: list[RecurrentStack]) -> list[Tensor]:
@@ -33,9 +34,7 @@ def gradients(loss: Tensor, nets: list[RecurrentStack]) -> list[Tensor]:
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("name", RECURRENT)
 def test_each_is_as_if_alone(name: str, padded: bool) -> None:
-    nets = networks(name)
-    together = Ensemble(nets)
-    x = torch.randn(N * B, T, nets[0].input_size, dtype=torch.float64)
+    nets, together, x = made(name)
     mask = torch.rand(N * B, T) > 0.3 if padded else None
     parts = [None] * N if mask is None else list(mask.chunk(N))
     alone = [net(part, mask=m)[0] for net, part, m in zip(nets, x.chunk(N), parts, strict=True)]
@@ -52,9 +51,7 @@ def test_each_is_as_if_alone(name: str, padded: bool) -> None:
 
 @pytest.mark.parametrize("name", RECURRENT)
 def test_penalties_are_those_of_each(name: str) -> None:
-    nets = networks(name)
-    together = Ensemble(nets)
-    x = torch.randn(N * B, T, nets[0].input_size, dtype=torch.float64)
+    nets, together, x = made(name)
     y, layers = unroll(together, x)
     found = gradient_change(y[:, -1].sum(), layers, groups=N)
     single = []
@@ -68,15 +65,13 @@ def test_penalties_are_those_of_each(name: str) -> None:
 
 def test_what_does_not_go_together() -> None:
     assert_refused("same class and sizes", Ensemble, [NETWORKS["LSTM"](), NETWORKS["GRU"]()])
-    assert_refused("cannot divide 4 rows", Ensemble(networks("LSTM")), torch.zeros(4, T, 6, dtype=torch.float64))
+    assert_refused("cannot divide 4 rows", made("LSTM")[1], torch.zeros(4, T, 6, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("name", ["RNN-tanh", "RNN-relu", "LSTM-2-learned-start"])
 def test_the_fused_layers_are_the_same(name: str) -> None:
     """In outputs, gradients, gradients of states, and the penalty."""
-    nets = networks(name)
-    together = Ensemble(nets)
-    x = torch.randn(N * B, T, nets[0].input_size, dtype=torch.float64)
+    nets, together, x = made(name)
     start = tuple(tuple(torch.randn_like(part) for part in layer) for layer in together.initial_state(N * B))
     found = []
     for fused in (False, True):

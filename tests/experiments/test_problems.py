@@ -1,5 +1,7 @@
 """Problems of long memory: what is asked for follows from what was shown, and from nothing else."""
 
+import datasets
+import numpy as np
 import pytest
 import torch
 from refusals import assert_refused
@@ -7,7 +9,7 @@ from torch import Generator, Tensor
 
 from seqmodels.batch import IGNORE
 from seqmodels.experiments.data import MemoryDataModule
-from seqmodels.experiments.problems import TASKS, memory_task
+from seqmodels.experiments.problems import TASKS, digits, memory_task
 
 ROWS = 4000
 
@@ -45,8 +47,7 @@ def test_temporal_order(length: int) -> None:
 def test_adding(length: int) -> None:
     inputs, targets = made("adding", length)
     numbers, markers = inputs.unbind(-1)
-    assert (markers[:, : length // 2].sum(1) == 1).all()
-    assert (markers[:, length // 2 :].sum(1) == 1).all()
+    assert all((half.sum(1) == 1).all() for half in (markers[:, : length // 2], markers[:, length // 2 :]))
     torch.testing.assert_close((numbers * markers).sum(1), targets[:, -1])
     assert targets[:, :-1].isnan().all()
     assert (targets[:, -1] - 1).square().mean().item() == pytest.approx(1 / 6, abs=0.01)
@@ -86,9 +87,7 @@ def test_digits_are_read_point_by_point() -> None:
     assert torch.equal(answers, targets)
     assert not torch.equal(shuffled, inputs)
     assert torch.equal(shuffled.sort(1).values, inputs.sort(1).values)
-    order = [shuffled[:, k, 0] for k in range(64)]
-    again, _ = TASKS["permuted-digits"].make(64, ROWS, Generator().manual_seed(0), True)
-    assert all(torch.equal(column, again[:, k, 0]) for k, column in enumerate(order))  # one order for all
+    assert torch.equal(made("permuted-digits", 64)[0], shuffled)  # one order for all
 
 
 def test_batches_of_a_seed_do_not_depend_on_the_others() -> None:
@@ -144,9 +143,7 @@ def test_bad_sizes() -> None:
 
 
 def test_mnist_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    from seqmodels.experiments import problems
-
-    problems.digits.cache_clear()
+    digits.cache_clear()
 
     def nothing(*arguments: object, **settings: object) -> None:
         raise ConnectionError("no route")
@@ -156,21 +153,14 @@ def test_mnist_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_mnist_as_the_hub_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    import datasets
-    import numpy as np
-
-    from seqmodels.experiments import problems
-
-    problems.digits.cache_clear()
+    digits.cache_clear()
     picture = np.arange(784, dtype=np.uint8).reshape(28, 28)
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)})
     rows = datasets.Dataset.from_dict({"image": [picture, picture.T.copy()], "label": [3, 5]}, features=features)
-    monkeypatch.setattr(
-        "seqmodels.data.corpora.datasets.load_dataset",
-        lambda name, subset: datasets.DatasetDict({"train": rows, "test": rows}),
-    )
+    made_of = datasets.DatasetDict({"train": rows, "test": rows})
+    monkeypatch.setattr("seqmodels.data.corpora.datasets.load_dataset", lambda name, subset: made_of)
     inputs, targets = memory_task("sequential-mnist", 784).make(784, 20, Generator().manual_seed(0), True)
-    problems.digits.cache_clear()
+    digits.cache_clear()
     for row, label in zip(inputs[..., 0], targets[:, -1].tolist(), strict=True):
         expected = picture if label == 3 else picture.T
         assert torch.equal((row * 255).round(), torch.from_numpy(expected.reshape(-1).astype("float32")))

@@ -16,10 +16,7 @@ from seqmodels.report.single_run import PARTS
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )
-SETTINGS = (
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync",
-)  # fmt: skip
+SETTINGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here; apt-get install chromium")
 
@@ -43,7 +40,7 @@ def run(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="there is no playwright here; pip install it")
     with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=list(SETTINGS))
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=SETTINGS)
         yield opened
         opened.close()
 
@@ -97,9 +94,8 @@ def test_it_opens_alone_and_every_section_has_content(
         assert words
         assert all(contrast(paper, color) > 4.5 for color in set(words))
         for quiet in ("p.lead", "nav a", "footer"):
-            assert (
-                contrast(paper, page.locator(quiet).first.evaluate("element => getComputedStyle(element).color")) > 4.5
-            )
+            color = page.locator(quiet).first.evaluate("element => getComputedStyle(element).color")
+            assert contrast(paper, color) > 4.5
 
 
 def luminance(color: str) -> float:
@@ -130,6 +126,9 @@ def test_navigation_by_keyboard(browser: Any, run: Path) -> None:
                 break
         else:
             pytest.fail(f"the page did not move to {target}")
+        drawings = page.locator("svg").all()
+        assert len(drawings) >= 5
+        assert all(one.get_attribute("role") == "img" and len(one.get_attribute("aria-label")) > 20 for one in drawings)
         for link in page.locator("nav a").all():
             assert page.locator(link.get_attribute("href")).count() == 1
         summary = page.locator("#configuration details summary")
@@ -139,16 +138,12 @@ def test_navigation_by_keyboard(browser: Any, run: Path) -> None:
         assert page.locator("#configuration details dl").is_visible()
 
 
-def test_cells_of_attention_say_their_weight(browser: Any, run: Path) -> None:
+def test_pointing_at_cells_and_letters_says_their_value(browser: Any, run: Path) -> None:
     with Reader(browser, run / "report.html") as page:
         cell = page.locator("#attention details[open] td[title]").first
         cell.hover()
         assert cell.get_attribute("title").endswith("1.00")  # the first token sees nothing but itself
         assert cell.evaluate("element => getComputedStyle(element).backgroundColor") == "rgb(32, 92, 150)"
-
-
-def test_letters_say_what_the_unit_did(browser: Any, run: Path) -> None:
-    with Reader(browser, run / "report.html") as page:
         letter = page.locator("#neurons .coloured pre span.high").first
         told = "element => { const tip = getComputedStyle(element, '::after'); return [tip.content, tip.position] }"
         assert letter.evaluate(told)[0] == "none"
@@ -158,10 +153,3 @@ def test_letters_say_what_the_unit_did(browser: Any, run: Path) -> None:
         assert content == f'"{letter.get_attribute("data-value")}"'
         assert position == "absolute"  # it moves no letter
         float(letter.get_attribute("data-value"))
-
-
-def test_drawings_are_named(browser: Any, run: Path) -> None:
-    with Reader(browser, run / "report.html") as page:
-        drawings = page.locator("svg").all()
-        assert len(drawings) >= 5
-        assert all(one.get_attribute("role") == "img" and len(one.get_attribute("aria-label")) > 20 for one in drawings)
