@@ -14,8 +14,12 @@ from seqmodels.errors import InputError
 COLUMNS = {"step": int, "name": str, "norm": float}
 
 
-def test_what_is_appended_is_read_to_the_bit(tmp_path: Path) -> None:
-    path = tmp_path / "table.csv"
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "table.csv"
+
+
+def test_what_is_appended_is_read_to_the_bit(path: Path) -> None:
     rows = [(1, "a,\nb", 0.1 + 0.2), (2, '"', 5e-324), (3, "ä", math.inf)]
     for row in rows:
         append_rows(path, [dict(zip(COLUMNS, row, strict=True))])
@@ -24,8 +28,7 @@ def test_what_is_appended_is_read_to_the_bit(tmp_path: Path) -> None:
     assert read_table(path, COLUMNS) == rows
 
 
-def test_columns_are_added(tmp_path: Path) -> None:
-    path = tmp_path / "table.csv"
+def test_columns_are_added(path: Path) -> None:
     append_rows(path, [{"step": 1, "a": 0.5}])
     append_rows(path, [{"step": 2, "b": 0.25}])
     append_rows(path, [{"a": 1.5, "step": 3}])
@@ -35,16 +38,14 @@ def test_columns_are_added(tmp_path: Path) -> None:
     assert read_metrics(path) == [{"step": 1, "a": 0.5}, {"step": 2, "b": 0.25}, {"step": 3, "a": 1.5}]
 
 
-def test_an_incomplete_last_line_is_left_out(tmp_path: Path) -> None:
-    path = tmp_path / "table.csv"
+def test_an_incomplete_last_line_is_left_out(path: Path) -> None:
     path.write_text("step,name,norm\n1,x,0.5\n2,x,0.2")
     assert read_table(path, COLUMNS) == [(1, "x", 0.5)]
     filter_rows(path, lambda step, row: True)
     assert path.read_text().split() == ["step,name,norm", "1,x,0.5"]
 
 
-def test_rows_are_filtered(tmp_path: Path) -> None:
-    path = tmp_path / "table.csv"
+def test_rows_are_filtered(path: Path) -> None:
     filter_rows(path, lambda step, row: True)
     assert not path.exists()
     path.write_bytes(b"step,a\n1,2\n2\n,3\n\xff,4\n3,5,6\n4,7\n5,8\n")
@@ -60,8 +61,7 @@ def test_rows_are_filtered(tmp_path: Path) -> None:
         "step,name,norm\n1," + "x" * 200_000 + ",1\n",
     ],
 )  # fmt: skip
-def test_a_damaged_table_is_refused(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "table.csv"
+def test_a_damaged_table_is_refused(path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(InputError, match="is damaged") as refused:
         read_table(path, COLUMNS)

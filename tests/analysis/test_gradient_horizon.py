@@ -200,6 +200,8 @@ def test_what_cannot_be_measured() -> None:
         gradient_norms(task, given._replace(targets=torch.full_like(given.targets, IGNORE)), passes=4)
     assert_refused("passes=0", gradient_norms, task, given, passes=0)
     assert_refused("Transformer in a LanguageModel has no recurrent states", gradient_norms, task, given, states=True)
+    assert_refused("at least one step", GradientHorizon, every=0)
+    assert_refused("at least one step", GradientHorizon, first=0)
     for norms in ([], [0.0, 1.0], [float("nan"), 1.0], [float("inf")]):
         assert_refused("at distance 0", gradient_horizon, torch.tensor(norms))
 
@@ -344,8 +346,3 @@ def test_a_diverged_model_is_told(text_file: Path, tmp_path: Path, capsys: pytes
     train(small_model(data), data, 2, Break(), GradientHorizon(every=2, folder=tmp_path))
     assert "no gradient horizon at step 2" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("settings", [{"every": 0}, {"first": 0}])
-def test_schedules_that_cannot_be(settings: dict[str, int]) -> None:
-    assert_refused("at least one step", GradientHorizon, **settings)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from networks import NETWORKS
 from refusals import assert_refused
-from torch import Tensor
 from torch.testing import assert_close
 from trainers import small_model, small_module
 
@@ -30,11 +29,9 @@ def test_a_rotation_that_grows() -> None:
     assert_close(found.singular_values, torch.tensor([1.2, 0.6, 0.5], dtype=torch.float64))
 
 
-@pytest.mark.parametrize(
-    "matrix", [torch.zeros(2, 3), torch.zeros(4), torch.full((2, 2), torch.nan)], ids=["wide", "vector", "nan"]
-)
-def test_what_has_no_spectrum(matrix: Tensor) -> None:
-    assert_refused(r"expected \(D, D\)", spectrum, matrix)
+def test_what_has_no_spectrum() -> None:
+    for matrix in (torch.zeros(2, 3), torch.zeros(4), torch.full((2, 2), torch.nan)):
+        assert_refused(r"expected \(D, D\)", spectrum, matrix)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -99,10 +99,7 @@ def test_what_was_found_on_one_half_is_held_to_on_the_other(binary: bool) -> Non
     found = Activations(("u",), unit.unsqueeze(1), texts, torch.arange(50).repeat(2))
     (neuron,) = rank(found, {"it": Labels([label[:50], label[50:]], binary)})["it"]
     assert neuron.chosen_by == pytest.approx(1)
-    if binary:
-        assert neuron.score == 0
-    else:
-        assert neuron.score == pytest.approx(r2_score(values[:50], -values[:50]))
+    assert neuron.score == pytest.approx(0 if binary else r2_score(values[:50], -values[:50]))
 
 
 @pytest.mark.parametrize("ties", [False, True])

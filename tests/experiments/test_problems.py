@@ -121,20 +121,11 @@ def test_all_examples_are_scored() -> None:
     assert sum(len(batches[0, k].inputs) for k in range(len(batches))) == 1234
 
 
-@pytest.mark.parametrize(
-    ("name", "length", "message"),
-    [
-        ("temporal", 20, "'temporal' is not known; choose one of temporal-order, adding"),
-        ("adding", 3, "length=3 was given with adding; expected at least 10"),
-        ("copying", 20, "length=20 was given with copying; expected at least 30"),
-        ("sequential-digits", 65, "whose examples have 64 positions"),
-    ],
-)
-def test_bad_tasks(name: str, length: int, message: str) -> None:
-    assert_refused(message, MemoryDataModule, name, length)
-
-
-def test_bad_sizes() -> None:
+def test_bad_tasks_and_sizes() -> None:
+    assert_refused("'temporal' is not known; choose one of temporal-order, adding", MemoryDataModule, "temporal", 20)
+    assert_refused("length=3 was given with adding; expected at least 10", MemoryDataModule, "adding", 3)
+    assert_refused("length=20 was given with copying; expected at least 30", MemoryDataModule, "copying", 20)
+    assert_refused("whose examples have 64 positions", MemoryDataModule, "sequential-digits", 65)
     assert_refused("batch_size of 0 was given", MemoryDataModule, "adding", 20, batch_size=0)
     assert_refused("seeds of 0", MemoryDataModule, "adding", 20, seeds=[])
     assert_refused(r"seeds=\[1, -1\] were given", MemoryDataModule, "adding", 20, seeds=[1, -1])

@@ -289,9 +289,9 @@ def test_questions_are_answered_as_analogies_are(
     assert some.evaluate(upper, lowercase=True)["total"] == expected["total"]
 
 
-@pytest.mark.parametrize(("content", "says"), [(b": only\n", "no questions"), (b"a b c\n", "line 1 .* 3 words")])
-def test_files_without_questions(some: WordVectors, content: bytes, says: str, tmp_path: Path) -> None:
-    assert_refused(says, some.evaluate, written(tmp_path, content))
+def test_files_without_questions(some: WordVectors, tmp_path: Path) -> None:
+    assert_refused("no questions", some.evaluate, written(tmp_path, b": only\n"))
+    assert_refused("line 1 .* 3 words", some.evaluate, written(tmp_path, b"a b c\n"))
 
 
 def test_unknown_words_are_answered_with_their_like() -> None:
@@ -303,17 +303,11 @@ def test_unknown_words_are_answered_with_their_like() -> None:
     assert_refused("k=0", vectors.neighbours, "Paris", 0)
 
 
-@pytest.mark.parametrize(
-    ("words", "matrix", "says"),
-    [
-        (["a", "b"], torch.ones(3, 2), "a row for each word"),
-        (["a", "a"], torch.ones(2, 2), "there twice"),
-        (["a", "b"], torch.tensor([[1.0, 2], [3, math.nan]]), "'b' .* not finite"),
-        ([], torch.ones(0, 2), "a row for each word"),
-    ],
-)
-def test_what_are_no_word_vectors(words: list[str], matrix: Tensor, says: str) -> None:
-    assert_refused(says, WordVectors, words, matrix)
+def test_what_are_no_word_vectors() -> None:
+    assert_refused("a row for each word", WordVectors, ["a", "b"], torch.ones(3, 2))
+    assert_refused("a row for each word", WordVectors, [], torch.ones(0, 2))
+    assert_refused("there twice", WordVectors, ["a", "a"], torch.ones(2, 2))
+    assert_refused("'b' .* not finite", WordVectors, ["a", "b"], torch.tensor([[1.0, 2], [3, math.nan]]))
 
 
 # Into embeddings, and out of them
