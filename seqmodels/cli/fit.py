@@ -44,8 +44,8 @@ def fit(
 
     Args:
         words: of the command line.
-        task: class of the task, by default LanguageModel.
-        module: class of the data module, by default that of the task.
+        task: by default LanguageModel.
+        module: by default that of the task.
         defaults: of a recipe, by the name of the option; networks as objects.
 
     Returns:

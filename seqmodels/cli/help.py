@@ -67,23 +67,21 @@ def of_recipe(about: str, task: str, data: str, defaults: dict[str, Any]) -> str
     )
 
 
-def of_command(file: Path, name: str) -> str:
-    """The page of a command, whose required arguments have no flags."""
+def of_function(file: Path, name: str, program: str, *, positional: bool = False) -> str:
+    """The page of a function that is a program, all of whose arguments have flags; those of commands, which are
+    `positional`, only if they have defaults.
+    """
     about, found = options(file, name)
-    positional = [option for option in found if not option.default]
-    optional = found[len(positional) :]
-    lines = "\n".join(f"  {option.name.upper():<32}{option.meaning}" for option in positional)
-    rest = f"\n\noptions:\n{render(optional)}" if optional else ""
-    usage = " ".join([option.name.upper() for option in positional] + ["[options]"] * bool(optional))
-    return f"usage: seqmodels {name} {usage}\n\n{about}\n\n{lines}{rest}"
-
-
-def of_function(file: Path, name: str, program: str) -> str:
-    """The page of a function that is a program, all of whose arguments have flags."""
-    about, found = options(file, name)
-    plain = [option for option in found if not option.is_network]
-    page = f"usage: {program} [options]\n\n{about}\n\noptions:\n{render(plain)}"
-    return page if plain == found else f"{page}\n\n{networks()}"
+    first = [option for option in found if positional and not option.default]
+    rest = [option for option in found if option not in first and not option.is_network]
+    parts = [
+        " ".join([f"usage: {program}", *(option.name.upper() for option in first), *["[options]"] * bool(rest)]),
+        about,
+        "\n".join(f"  {option.name.upper():<32}{option.meaning}" for option in first),
+        f"options:\n{render(rest)}" if rest else "",
+        networks() if len(first + rest) < len(found) else "",
+    ]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _fit_options(task: str, data: str) -> tuple[str, dict[str, list[Option]]]:
@@ -126,22 +124,26 @@ def options(file: Path, name: str, skip: tuple[str, ...] = ()) -> tuple[str, lis
     meanings: dict[str, str] = {}
     for node, _ in reversed(chain):
         meanings |= _meanings(ast.get_docstring(node) or "")
-    signature, home = next((call.args, home) for node, home in chain if (call := _call(node)))
+    calls = (
+        (part.args, _choices(*PACKAGE.rglob("*.py")) | _choices(home))
+        for node, home in chain
+        for part in ([node] if isinstance(node, ast.FunctionDef) else node.body)
+        if isinstance(part, ast.FunctionDef) and (part is node or part.name == "__init__")
+    )
+    signature, choices = next(calls)
     plain = signature.posonlyargs + signature.args
     defaults = [None] * (len(plain) - len(signature.defaults)) + list(signature.defaults)
     pairs = [*zip(plain, defaults, strict=True), *zip(signature.kwonlyargs, signature.kw_defaults, strict=True)]
-    aliases = _aliases(_tree(home))
-    found = [
-        Option(
-            argument.arg,
-            _unaliased(ast.unparse(argument.annotation), aliases) if argument.annotation else "",
-            "" if default is None else ast.unparse(default),
-            meanings.get(argument.arg, ""),
-        )
-        for argument, default in pairs
-        if argument.arg not in ("self", *skip)
-    ]
+    found = []
+    for argument, default in pairs:
+        if argument.arg not in ("self", *skip):
+            kind = re.sub(r"\w+", lambda word: choices.get(word[0], word[0]), _source(argument.annotation))
+            found.append(Option(argument.arg, kind, _source(default), meanings.get(argument.arg, "")))
     return (ast.get_docstring(chain[0][0]) or "").split("\n\n")[0], found
+
+
+def _source(node: ast.expr | None) -> str:
+    return ast.unparse(node) if node else ""
 
 
 def _chain(file: Path, name: str) -> list[tuple[Definition, Path]]:
@@ -158,40 +160,17 @@ def _chain(file: Path, name: str) -> list[tuple[Definition, Path]]:
     return []
 
 
-def _call(node: Definition) -> ast.FunctionDef | None:
-    """The function itself, or the constructor of a class where it has one of its own."""
-    functions = [node, *node.body] if isinstance(node, ast.FunctionDef) else node.body
-    named = (n for n in functions if isinstance(n, ast.FunctionDef) and n.name in ("__init__", node.name))
-    return next(named, None)
-
-
 @functools.cache
 def _tree(file: Path) -> ast.Module:
     """A source file, parsed once."""
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
-def _unaliased(annotation: str, aliases: dict[str, str]) -> str:
-    """A type with its choices in place of their name."""
-    return " | ".join(aliases.get(part, part) for part in annotation.split(" | "))
-
-
-def _aliases(tree: ast.Module) -> dict[str, str]:
-    """Names that stand for a choice, `Name = Literal[...]`, in a file and in the modules that it imports from here."""
-    found: dict[str, str] = {}
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("seqmodels."):
-            file = PACKAGE.parent / f"{str(node.module).replace('.', '/')}.py"
-            # Few files have a choice, and parsing takes longest.
-            if file.exists() and " = Literal[" in file.read_text(encoding="utf-8"):
-                found |= _aliases(ast.Module([n for n in _tree(file).body if _is_choice(n)], []))
-        elif _is_choice(node):
-            found[node.targets[0].id] = ast.unparse(node.value)  # type: ignore[attr-defined]
-    return found
-
-
-def _is_choice(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Literal[")
+@functools.cache
+def _choices(*files: Path) -> dict[str, str]:
+    """Names that stand for a choice, `Name = Literal[...]`, in source files."""
+    texts = (file.read_text(encoding="utf-8") for file in files)
+    return dict(pair for text in texts for pair in re.findall(r"^(\w+) = (Literal\[.+\])$", text, re.MULTILINE))
 
 
 def _meanings(docstring: str) -> dict[str, str]:
@@ -208,18 +187,13 @@ def render(found: list[Option], prefix: str = "") -> str:
     lines = []
     for option in found:
         switch = "no-" if option.default == "True" else ""
-        flag = f"--{prefix}{switch}{option.name.replace('_', '-')}"
-        choices = re.findall(r"'([\w-]+)'", option.type) if "Literal" in option.type else []
-        kind = "|".join(choices) or _kind(option)
+        choices = re.findall(r"['\"]([\w-]+)['\"]", option.type) if "Literal" in option.type else []
+        head = f"  --{prefix}{switch}{option.name.replace('_', '-')} {'|'.join(choices) or _kind(option)}".rstrip()
         default = option.default.strip("'\"")
         tail = f" (default: {default})" if default not in ("", "None", "False", "True") else ""
         body = textwrap.wrap(option.meaning + tail, 84)
-        head = f"  {flag} {kind}".rstrip()
-        if len(head) > 32 or not body:
-            lines.append(head)
-        else:
-            lines.append(f"{head:<34}{body.pop(0)}")
-        lines += [" " * 34 + line for line in body]
+        beside = body.pop(0) if body and len(head) <= 32 else ""
+        lines += [f"{head:<34}{beside}".rstrip(), *(" " * 34 + line for line in body)]
     return "\n".join(lines)
 
 
@@ -232,8 +206,13 @@ def _kind(option: Option) -> str:
 
 def networks() -> str:
     """The section on networks: what `--backbone` may be, and the arguments of each, those of several only once."""
-    found = {name: options(NN, name)[1] for name in sorted(exports(NN)) if _is_network(name)}
-    found = {name: own for name, own in found.items() if all(option.default for option in own)}
+    chains = {name: [node for node, _ in _chain(NN, name)] for name in sorted(exports(NN))}
+    concrete = {
+        name: options(NN, name)[1]
+        for name, chain in chains.items()
+        if "Backbone" in [node.name for node in chain] and "@abstractmethod" not in ast.unparse(chain[0])
+    }
+    found = {name: own for name, own in concrete.items() if all(option.default for option in own)}
     takers: dict[Option, tuple[str, ...]] = {}
     for name, own in found.items():
         takers |= {option: (*takers.get(option, ()), name) for option in own}
@@ -243,14 +222,3 @@ def networks() -> str:
         lines.append(f"  of {', '.join(group)}:")
         lines.append(render([option for option, names in takers.items() if names == group], "backbone."))
     return "\n".join(lines)
-
-
-def _is_network(name: str) -> bool:
-    """Whether an export of `nn` is a network that leaves no method abstract."""
-    chain = [node for node, _ in _chain(NN, name)]
-    abstract: set[str] = set()
-    for node in reversed(chain):
-        for method in (n for n in node.body if isinstance(n, ast.FunctionDef)):
-            marked = any(ast.unparse(decorator) == "abstractmethod" for decorator in method.decorator_list)
-            abstract = abstract | {method.name} if marked else abstract - {method.name}
-    return not abstract and "Backbone" in [node.name for node in chain]

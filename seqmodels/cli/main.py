@@ -81,4 +81,5 @@ def page(name: str, words: Sequence[str] = ()) -> str:
     """The help page of a command; that of `fit` is of the task and the data module that are named."""
     if name == "fit":
         return pages.of_fit(words)
-    return pages.of_command(pages.PACKAGE / "cli" / f"{HOMES.get(name, name)}.py", name)
+    file = pages.PACKAGE / "cli" / f"{HOMES.get(name, name)}.py"
+    return pages.of_function(file, name, f"seqmodels {name}", positional=True)

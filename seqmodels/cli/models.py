@@ -11,30 +11,22 @@ from seqmodels.tasks.prefix_lm import PrefixLM
 
 
 def load_translators(
-    runs: Sequence[str],
-    source: str | None = None,
-    target: str | None = None,
-    bf16: bool = False,
-    int8: bool = False,
+    runs: Sequence[str], source: str | None = None, target: str | None = None, bf16: bool = False, int8: bool = False
 ) -> list[Translates]:
     """Trained translators, for languages that are checked where they are given; `bf16`, `int8`: see `for_use`.
 
     Raises:
         InputError: a run is no translator, or one of other languages.
     """
-    return [as_translator(run, load_with_origin(run), source, target, bf16, int8) for run in runs]
+    models = [load_with_origin(run) for run in runs]
+    for model in models:
+        for_use(model.task, bf16=bf16, int8=int8)
+    return [as_translator(run, model, source, target) for run, model in zip(runs, models, strict=True)]
 
 
-def as_translator(
-    run: str,
-    model: Loaded,
-    source: str | None = None,
-    target: str | None = None,
-    bf16: bool = False,
-    int8: bool = False,
-) -> Translates:
+def as_translator(run: str, model: Loaded, source: str | None = None, target: str | None = None) -> Translates:
     """A loaded model as a translator; see `load_translators`."""
-    task, trained = for_use(model.task, bf16=bf16, int8=int8), model.data_arguments
+    task, trained = model.task, model.data_arguments
     for side, wanted in (("source", source), ("target", target)):
         if wanted is not None and trained.get(side) not in (None, wanted):
             raise InputError(

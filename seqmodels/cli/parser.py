@@ -5,6 +5,7 @@ name of its class, and its own arguments stand behind a dot, `{"backbone": "LSTM
 from a file have their type; from a command line, they are text.
 """
 
+import contextlib
 import difflib
 import inspect
 import json
@@ -21,8 +22,6 @@ from seqmodels.errors import InputError
 Settings = dict[str, Any]
 REQUIRED = inspect.Parameter.empty
 SWITCHED = {"true": True, "yes": True, "false": False, "no": False}
-
-
 NOTHING = (None, "null")
 
 
@@ -106,8 +105,8 @@ def read_flags(words: Sequence[str], options: Options, *, positional: bool = Fal
             rest.append(word)
             continue
         name, equals, text = word[2:].partition("=")
-        network, dot, _ = name.replace("-", "_").partition(".")
         name = name.replace("-", "_")
+        network, dot, _ = name.partition(".")
         positive = re.sub(r"(^|\.)no_", r"\1", name)
         option = options.get(network) if dot else options.get(name) or options.get(positive)
         if option is None or (dot and option.base is None) or (name not in options and not (dot or option.is_switch)):
@@ -262,10 +261,8 @@ def _typed(given: Any, kind: Any) -> Any:
         return given
     if origin in (Union, UnionType):
         for one in sorted(arguments, key=lambda one: one is str):  # which any text is
-            try:
+            with contextlib.suppress(ValueError, TypeError):
                 return _typed(given, one)
-            except (ValueError, TypeError):
-                continue
     elif origin is Literal:
         for choice in arguments:
             if given in (choice, str(choice)):
@@ -278,12 +275,12 @@ def _typed(given: Any, kind: Any) -> Any:
         number = kind(given)
         if math.isfinite(number):
             return number
-    elif (origin or kind) in (list, tuple, dict):
+    elif (container := origin or kind) in (list, tuple, dict):
         found = json.loads(given) if isinstance(given, str) else given
-        if isinstance(found, dict) and (origin or kind) is dict:
+        if isinstance(found, dict) and container is dict:
             return found
-        if isinstance(found, list) and (origin or kind) is not dict:
-            return (origin or kind)(_typed(one, arguments[0] if arguments else Any) for one in found)
+        if isinstance(found, list) and container is not dict:
+            return container(_typed(one, arguments[0] if arguments else Any) for one in found)
     elif isinstance(kind, type) and kind not in (bool, int, float, NoneType) and isinstance(given, kind):
         return given
     raise ValueError

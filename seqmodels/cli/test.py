@@ -16,8 +16,9 @@ from seqmodels.decoding import Beam
 from seqmodels.errors import InputError
 from seqmodels.files import read_json, write_text
 from seqmodels.metrics import bleu_by_length, corpus_scores, length_label
-from seqmodels.tasks.batch_translation import translations
+from seqmodels.tasks.batch_translation import Translates, translations
 from seqmodels.tasks.dynamic_evaluation import Dynamic
+from seqmodels.tasks.inference import for_use
 from seqmodels.training.evaluate import Reading, evaluate
 
 
@@ -68,20 +69,33 @@ def test(
         raise InputError(f"--dynamic-{next(iter(speed))} is for dynamic evaluation; give --dynamic, too")
     reading = Reading(lanes, stride, Dynamic(**speed) if dynamic else None, dynamic_piece)
     model = load_with_origin(run)
-    translator = "layout" in model.data_arguments
+    arguments = model.data_arguments
+    translator = "layout" in arguments
     of_text = {"column": column, "carry": carry, "lanes": lanes, "length": length, "stride": stride}
     of_pairs = {"beam": beam, "bf16": bf16 or None, "int8": int8 or None}
-    useless = of_text | {"dynamic": dynamic or None} if translator else of_pairs
-    if given := given_of(useless):
+    if given := given_of(of_text | {"dynamic": dynamic or None} if translator else of_pairs):
         kind = "a translator" if translator else "a language model"
         raise InputError(
             f"--{next(iter(given))} was given, and {run!r} is {kind}, which has no use for it; leave it out"
         )
+    if data is None and "data" not in arguments:
+        raise InputError(f"{run!r} does not say what it was trained on; give --data")
+    if data is not None:
+        arguments |= {"data": data[0] if len(data) == 1 else list(data), "subset": subset}
+    wanted = [split] if split else ["test", "whole", "validation"] if data is not None else ["test", "validation"]
     if translator:
-        return test_translations(run, model, data, subset, split, Beam(**given_of({"size": beam})), bf16, int8, json)
+        for_use(model.task, bf16=bf16, int8=int8)
+        search = Beam(**given_of({"size": beam}))
+        return test_translations(run, as_translator(run, model), arguments, wanted, search, json)
     if data is not None and len(data) > 1:
         raise InputError(f"--data was given {len(data)} names, and {run!r} is a language model; expected one")
-    return test_text(run, model, data[0] if data else None, subset, column, split, carry, length, reading, json)
+    if data is not None:
+        arguments["column"] = column or "text"
+    elif subset is not None or column is not None:
+        raise InputError("--subset and --column are of the text that --data names; give that, too")
+    if carry is not None and carry != arguments.get("carry"):  # settings of the other way of reading
+        arguments |= {"carry": carry, "stride": None, "shuffle": None, "documents": "joined"}
+    return test_text(run, model, arguments | given_of({"length": length}), wanted, reading, json)
 
 
 def validate(run: str) -> dict[str, Any]:
@@ -98,38 +112,19 @@ UNITS = {"char": "characters", "byte": "bytes", "bpe": "subwords", "word": "word
 
 
 def test_text(
-    run: str,
-    model: Loaded,
-    data: str | None,
-    subset: str | None,
-    column: str | None,
-    split: str | None,
-    carry: bool | None,
-    length: int | None,
-    reading: Reading,
-    json: bool,
+    run: str, model: Loaded, arguments: dict[str, Any], wanted: Sequence[str], reading: Reading, json: bool
 ) -> dict[str, float]:
-    """Score a text and print the figures; arguments as of `test`."""
-    if data is None and (subset is not None or column is not None):
-        raise InputError("--subset and --column are of the text that --data names; give that, too")
+    """Score the first of the wanted splits that a text has, and print the figures; `arguments` are of its data module,
+    the others as of `test`.
+    """
     task, trained_on = model.task, model.data_arguments
-    if "data" not in trained_on and (data is None or reading.dynamic is not None):
-        need = "give --data" if data is None else "--dynamic needs it, and is for runs"
-        raise InputError(f"{run!r} does not say what it was trained on; {need}")
-    arguments = dict(trained_on)
-    if data is not None:
-        arguments |= {"data": data, "subset": subset, "column": column or "text"}
-    if carry is not None and carry != arguments.get("carry"):  # settings of the other way of reading
-        arguments |= {"carry": carry, "stride": None, "shuffle": None, "documents": "joined"}
-    if length is not None:
-        arguments["length"] = length
+    if "data" not in trained_on and reading.dynamic is not None:
+        raise InputError(f"{run!r} does not say what it was trained on; --dynamic needs it, and is for runs")
     text = TextDataModule(**arguments | {"tokenizer": task.tokenizer})
-    preferred = ("test", "whole", "validation") if data is not None else ("test", "validation")
-    part: str = split or next(name for name in preferred if name in text.corpus.splits)
+    part = next((name for name in wanted if name in text.corpus.splits), wanted[0])
     source = TextDataModule(**trained_on | {"tokenizer": task.tokenizer}) if reading.dynamic is not None else None
     figures = evaluate(task, text, part, reading, source)
-    kind = trained_on.get("tokenizer")
-    unit = UNITS.get(kind, "tokens") if isinstance(kind, str) else "tokens"
+    unit = UNITS.get(str(trained_on.get("tokenizer")), "tokens")
     name, unknown = f"{text.corpus.origin}, {part}", text.facts(part).unknown
     if json:
         about = {"text": name, "unit": unit, "reading": reading.describe(text), "unknown": unknown}
@@ -144,25 +139,11 @@ def test_text(
 
 
 def test_translations(
-    run: str,
-    model: Loaded,
-    data: Sequence[str] | None,
-    subset: str | None,
-    split: str | None,
-    beam: Beam,
-    bf16: bool,
-    int8: bool,
-    json: bool,
+    run: str, task: Translates, arguments: dict[str, Any], wanted: Sequence[str], beam: Beam, json: bool
 ) -> dict[str, Any]:
-    """Translate a text, and print and keep its scores; arguments as of `test`."""
-    task, trained = as_translator(run, model, bf16=bf16, int8=int8), model.data_arguments
-    if data is None and "data" not in trained:
-        raise InputError(f"{run!r} does not say what it was trained on; give --data")
-    if data is not None:
-        trained |= {"data": list(data) if len(data) > 1 else data[0], "subset": subset}
-    module = TranslationDataModule(**trained | {"tokenizer": task.tokenizer})  # only its text is read
-    preferred = ("test", "whole", "validation") if data is not None else ("test", "validation")
-    part = split or next(name for name in preferred if name in module.splits)
+    """Translate the first of the wanted splits that a text has, print and keep its scores; see `test_text`."""
+    module = TranslationDataModule(**arguments | {"tokenizer": task.tokenizer})  # only its text is read
+    part = next((name for name in wanted if name in module.splits), wanted[0])
     rows = module.corpus.rows(part)
     sources, references = list(rows["source"]), list(rows["target"])
     outputs: list[str] = []

@@ -18,24 +18,6 @@ from seqmodels.tasks import Translator
 from seqmodels.tasks.batch_translation import Translates, Translation, positions, translations
 
 
-def search_or_draws(
-    search: dict[str, Any],
-    samples: int | None,
-    sampling: dict[str, Any],
-    seed: dict[str, int],
-    max_length: int | None,
-) -> Beam | Draws:
-    """Beam search or sampling, whose settings exclude each other."""
-    if samples is not None and search:
-        flag = next(iter(search)).replace("size", "beam").replace("_", "-")
-        raise InputError(f"--{flag} is for a search, and --samples draws at random; give one of them")
-    if samples is not None:
-        return Draws(samples, Sampling(**sampling), **seed, max_length=max_length)
-    if unused := [*sampling, *seed]:
-        raise InputError(f"--{unused[0].replace('_', '-')} is for translations that are drawn; give --samples, too")
-    return Beam(**search, max_length=max_length)
-
-
 def translate(
     run: str,
     beam: int | None = None,
@@ -109,6 +91,20 @@ def translate(
             shown.append((line, found[0].text))
     if attention_map is not None:
         write_attention_map(models[0], shown, attention_map)
+
+
+def search_or_draws(
+    search: dict[str, Any], samples: int | None, sampling: dict[str, Any], seed: dict[str, int], max_length: int | None
+) -> Beam | Draws:
+    """Beam search or sampling, whose settings exclude each other."""
+    if samples is not None and search:
+        flag = next(iter(search)).replace("size", "beam").replace("_", "-")
+        raise InputError(f"--{flag} is for a search, and --samples draws at random; give one of them")
+    if samples is not None:
+        return Draws(samples, Sampling(**sampling), **seed, max_length=max_length)
+    if unused := [*sampling, *seed]:
+        raise InputError(f"--{unused[0].replace('_', '-')} is for translations that are drawn; give --samples, too")
+    return Beam(**search, max_length=max_length)
 
 
 PART = 256

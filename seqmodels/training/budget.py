@@ -1,5 +1,6 @@
 """The budget of a training in minutes, steps or tokens, and the validations within it."""
 
+import math
 import sys
 import time
 from typing import Any
@@ -28,8 +29,8 @@ class Budget(pl.Callback):
 
     Args:
         minutes: of training; None for no limit.
-        steps: of the optimizer; None for no limit.
-        tokens: of all ranks; None for no limit.
+        steps: of the optimizer, likewise.
+        tokens: of all ranks, likewise.
         validations: their number; the last one is at the end.
 
     Raises:
@@ -48,18 +49,13 @@ class Budget(pl.Callback):
         for name, value in {**limits, "validations": validations}.items():
             if value is not None and value <= 0:
                 raise InputError(f"{name}={value} was given; expected more than 0")
-        self.seconds = float("inf") if minutes is None else 60 * minutes
-        self.steps = float("inf") if steps is None else steps
-        self.tokens = float("inf") if tokens is None else tokens
-        self.validations = validations
-        self.spent = 0.0
-        self.validated = 0
+        minutes, self.steps, self.tokens = (math.inf if value is None else value for value in limits.values())
+        self.seconds, self.validations = 60 * minutes, validations
+        self.spent, self.validated, self._began = 0.0, 0, 0.0
         self.due = False
         """Whether a validation comes before the next step."""
-        self._began = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
         self._began = time.monotonic() - self.spent
         fraction = self._update(pl_module)
         self.validated = int(fraction * self.validations)  # by a resumed run
@@ -72,9 +68,8 @@ class Budget(pl.Callback):
             _validate(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Update the budget; stop or validate if it is time."""
         self.spent = time.monotonic() - self._began
-        if trainer.world_size > 1 and self.seconds < float("inf"):
+        if trainer.world_size > 1 and self.seconds < math.inf:
             seconds = torch.tensor(self.spent, device=trainer.strategy.root_device)
             torch.distributed.broadcast(seconds, src=0)
             self.spent = float(seconds)
@@ -90,7 +85,6 @@ class Budget(pl.Callback):
             trainer.val_check_batch = trainer.fit_loop.epoch_loop.total_batch_idx + 1  # which this batch completes
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The validation is no longer due."""
         self.due = False
 
     def _update(self, task: pl.LightningModule) -> float:
@@ -100,29 +94,26 @@ class Budget(pl.Callback):
         return task.run_fraction
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """The budget ends with the run."""
         assert isinstance(pl_module, SequenceTask)
         pl_module.budget = None
 
     def is_spent(self, checkpoint: dict[str, Any]) -> bool:
         """Whether a run that resumes a checkpoint has nothing left to train."""
-        spent = checkpoint["callbacks"].get(self.state_key, {}).get("spent", 0.0)
-        tokens = checkpoint[RECORD]["tokens_seen"]
-        return bool(spent >= self.seconds or checkpoint["global_step"] >= self.steps or tokens >= self.tokens)
+        steps, tokens = checkpoint["global_step"], checkpoint[RECORD]["tokens_seen"]
+        return bool(self._spent(checkpoint) >= self.seconds or steps >= self.steps or tokens >= self.tokens)
 
     def spent_by(self, checkpoint: dict[str, Any]) -> str:
         """Steps, tokens and minutes of a checkpoint in words."""
-        minutes = checkpoint["callbacks"].get(self.state_key, {}).get("spent", 0.0) / 60
-        return (
-            f"{checkpoint['global_step']:,} steps, {checkpoint[RECORD]['tokens_seen']:,} tokens, {minutes:,.1f} minutes"
-        )
+        minutes, tokens = self._spent(checkpoint) / 60, checkpoint[RECORD]["tokens_seen"]
+        return f"{checkpoint['global_step']:,} steps, {tokens:,} tokens, {minutes:,.1f} minutes"
+
+    def _spent(self, checkpoint: dict[str, Any]) -> float:
+        return float(checkpoint["callbacks"].get(self.state_key, {}).get("spent", 0.0))
 
     def state_dict(self) -> dict[str, Any]:
-        """Seconds spent, and whether a validation is due."""
         return {"spent": self.spent, "due": self.due}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore them."""
         self.spent, self.due = state_dict["spent"], state_dict["due"]
 
 

@@ -35,7 +35,6 @@ class RunCheckpointIO(SafetensorsCheckpointIO):
         self.origin, self.failed = origin, ""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint, or note why it could not be."""
         self.failed = ""
         try:
             write(Path(path), checkpoint)
@@ -43,7 +42,6 @@ class RunCheckpointIO(SafetensorsCheckpointIO):
             self.failed = error.strerror or str(error)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """The checkpoint that the run is resumed from."""
         return read_checkpoint(path) if self.origin is None else dict(self.origin)
 
 
@@ -83,13 +81,11 @@ class Checkpoints(Checkpoint):
         self._saved, self._at = time.monotonic(), -1  # when, and at which step the newest was
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Make the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Handle signals in Lightning's place, start the clock, and catch up on a validation."""
         self.began = True
-        self.signals.arm()
+        self.signals.arm()  # in Lightning's place
         self._saved = time.monotonic()
         self.budget.catch_up(trainer)
 
@@ -122,7 +118,6 @@ class Checkpoints(Checkpoint):
             raise Stopped(self.signals.received)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the validated checkpoint as the best, if it is."""
         if trainer.state.fn != "fit":
             return
         figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
@@ -135,7 +130,9 @@ class Checkpoints(Checkpoint):
     def save(self, trainer: pl.Trainer) -> None:
         """Save if the weights are finite; the previous checkpoint is kept."""
         self._saved = time.monotonic()
-        if not self._is_finite(trainer):
+        parts = [part for p in trainer.lightning_module.parameters() if (part := own_part(p.detach())).numel()]
+        extremes = torch.stack([extreme.float() for part in parts for extreme in torch.aminmax(part)])
+        if not trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(extremes).all()), all=True):
             return
         for logger in trainer.loggers:
             logger.save()  # a line that is in the past of a checkpoint is not logged again
@@ -161,33 +158,21 @@ class Checkpoints(Checkpoint):
         new.replace(last)
         sync_folder(self.folder)
 
-    @staticmethod
-    def _is_finite(trainer: pl.Trainer) -> bool:
-        parts = [part for p in trainer.lightning_module.parameters() if (part := own_part(p.detach())).numel()]
-        extremes = torch.stack([extreme.float() for part in parts for extreme in torch.aminmax(part)])
-        finite = bool(torch.isfinite(extremes).all())
-        return trainer.strategy.reduce_boolean_decision(finite, all=True)
-
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Signals end the process again."""
         self.signals.disarm()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """See `on_train_end`."""
-        self.on_train_end(trainer, pl_module)
+        self.signals.disarm()
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """The newest checkpoint is the one of this step."""
         self._at = checkpoint["global_step"]
 
     def state_dict(self) -> dict[str, Any]:
-        """The best metrics."""
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the best metrics."""
         self.best = state_dict["best"]
 
 

@@ -27,14 +27,12 @@ class CSVLog(Logger):
 
     @property
     def name(self) -> str:
-        """A run has one table."""
-        return ""
+        return ""  # a run has one table
 
     version = name
 
     @property
     def save_dir(self) -> str:
-        """The folder of the run."""
         return str(self.folder)
 
     @rank_zero_only
@@ -43,7 +41,6 @@ class CSVLog(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Append a row, unless it repeats the last one."""
         if not self._repeated.is_one(metrics):
             row = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
             append_rows(self.folder / "metrics.csv", [{"step": -1 if step is None else step, **row}])

@@ -92,14 +92,11 @@ def evaluate(
     batches = reading.batches(data, split)
     accelerator = choose_accelerator("auto", 1)
     keep_freed_memory()
+    shown = sys.stderr.isatty()
     if reading.dynamic is None:
         with quiet():
             trainer = pl.Trainer(
-                devices=1,
-                accelerator=accelerator,
-                logger=False,
-                enable_progress_bar=sys.stderr.isatty(),
-                enable_model_summary=False,
+                devices=1, accelerator=accelerator, logger=False, enable_progress_bar=shown, enable_model_summary=False
             )
             (figures,) = trainer.test(task, loader(batches), verbose=False)
         named = {name.removeprefix("test/"): float(figure) for name, figure in figures.items()}
@@ -108,17 +105,11 @@ def evaluate(
         raise InputError("dynamic evaluation needs the training text to estimate the size of gradients")
     task.to("cuda" if accelerator == "gpu" else "cpu")
     statistics = itertools.islice(loader(trained_on.training_batches(Replica())), STATISTICS)
-    scores = None
-    for scores in track(  # noqa: B007 - the last one counts
-        dynamic_evaluation(task, loader(batches), statistics, reading.dynamic),
-        "scoring and learning",
-        total=len(batches),
-        console=Console(file=sys.stderr),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    ):
-        pass
-    assert scores is not None
+    learning = dynamic_evaluation(task, loader(batches), statistics, reading.dynamic)
+    console = Console(file=sys.stderr)
+    *_, scores = track(
+        learning, "scoring and learning", len(batches), console=console, transient=True, disable=not shown
+    )
     if not scores.nats.isfinite():
         raise InputError(
             f"the model diverged as it learned from the text, at lr={reading.dynamic.lr}; give a lower --dynamic-lr"

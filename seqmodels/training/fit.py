@@ -6,10 +6,11 @@ import signal
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import lightning.pytorch as pl
 import yaml
+from lightning.pytorch.strategies import Strategy
 
 from seqmodels.analysis import GradientHorizon, Samples, Spectra, Translations
 from seqmodels.data import Replica, SequenceDataModule, TranslationDataModule
@@ -28,7 +29,7 @@ from seqmodels.training.resume import Origin, check_batches, check_same, held_or
 from seqmodels.training.run_folder import held, known_to_all, make_folder
 from seqmodels.training.run_summary import announce, describe, finish, size
 from seqmodels.training.strategy import StrategyName, compile_steps, leave_group, make_strategy
-from seqmodels.training.wandb_logger import plan_tracking, tracking
+from seqmodels.training.wandb_logger import TrackingPlan, plan_tracking, tracking
 from seqmodels.training.weight_averaging import Average, make_average
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
@@ -69,8 +70,8 @@ def fit(
     """Train, and leave a run folder: configuration, figures, checkpoints, samples, curves.
 
     Args:
-        task: the task to train.
-        data: the data module to train on.
+        task: trained in place.
+        data: the text.
         max_minutes: duration of training, validation included. (default: 3, unless max_steps or max_tokens is given)
         max_steps: maximum number of optimizer steps.
         max_tokens: maximum number of training tokens.
@@ -117,49 +118,31 @@ def fit(
     settings = {k: v for k, v in locals().items() if k not in ("task", "data", "resume", "callbacks")}
     with contextlib.ExitStack() as stack:
         run = _prepare(stack, task, data, settings, resume)
-        if isinstance(run, Path):
-            return run
-        return _train(run, _build(stack, run, callbacks))
+        return run if isinstance(run, Path) else _train(run, _trainer(stack, run, callbacks))
 
 
 @dataclass
 class _Run:
-    """A run that is about to begin.
-
-    Attributes:
-        task: see `fit`.
-        data: see `fit`.
-        settings: arguments of `fit`, with the accelerator and precision that were chosen.
-        configuration: content of config.yaml.
-        budget: minutes, steps and tokens.
-        averages: callbacks that average the weights.
-        strategy: Lightning strategy.
-        origin: checkpoint that the run resumes; None for a new run.
-        folder: the run folder.
-        tracking: W&B settings; None for no tracking.
-        precision: the precision and the reason for it; empty where it was given.
-    """
+    """A run that is about to begin; `settings` are the arguments of `fit`, with accelerator and precision chosen."""
 
     task: SequenceTask
     data: SequenceDataModule
     settings: dict[str, Any]
-    configuration: dict[str, Any]
+    configuration: dict[str, Any]  # content of config.yaml
     budget: Budget
     averages: list[pl.Callback]
-    strategy: Any
-    origin: Origin | None
+    strategy: Strategy | str
+    origin: Origin | None  # the checkpoint that it resumes
     folder: Path
-    tracking: Any
-    precision: str
+    tracking: TrackingPlan | None
+    precision: str  # the chosen one and the reason, in words; empty where it was given
 
     def __post_init__(self) -> None:
-        self.files = RunCheckpointIO(None if self.origin is None else self.origin.content)
+        self.path = self.origin.path if self.origin else None
+        self.files = RunCheckpointIO(self.origin.content if self.origin else None)
         self.signals = Signals()
-        path = None if self.origin is None else self.origin.path
-        minutes = self.settings["save_minutes"]
-        self.checkpoints = Checkpoints(
-            self.folder / "checkpoints", self.files, self.signals, self.budget, path, minutes
-        )
+        folder, minutes = self.folder / "checkpoints", self.settings["save_minutes"]
+        self.checkpoints = Checkpoints(folder, self.files, self.signals, self.budget, self.path, minutes)
 
 
 def _prepare(
@@ -176,14 +159,12 @@ def _prepare(
     """
     recorded = configuration(task, data, settings)
     _check(settings)
-    budget = _budget(settings)
+    minutes, steps, tokens = (settings[name] for name in ("max_minutes", "max_steps", "max_tokens"))
+    budget = Budget(3.0 if minutes is steps is tokens is None else minutes, steps, tokens, settings["validations"])
     averages = make_average(settings["average"], settings["ema_decay"], settings["validations"])
     ranks = settings["devices"] * settings["nodes"]
     accelerator = choose_accelerator(settings["accelerator"], settings["devices"])
-    strategy = make_strategy(
-        settings["strategy"], settings["devices"], settings["nodes"], task, settings["average"], settings["precision"],
-        settings["compile"],
-    )  # fmt: skip
+    strategy = make_strategy(task, settings)
     if settings["compile"]:
         compile_steps(task)
     restarted = run_of_this_job(Path(settings["runs"]), recorded)
@@ -204,8 +185,7 @@ def _prepare(
         check_batches(origin, len(batches))
     task.check(data, settings["prompt"])
     folder = origin.folder if origin else None  # None for a single checkpoint, from which a new run begins
-    names = {name: settings[f"wandb_{name}"] for name in ("project", "name", "group", "tags")}
-    plan = plan_tracking(**names, resume=folder) if settings["wandb"] else None
+    plan = plan_tracking(settings, folder) if settings["wandb"] else None
     if folder is None:
         folder = make_folder(Path(settings["runs"]), type(task).__name__, task.name, data.data, data.seed)
         stack.enter_context(held(folder))
@@ -223,29 +203,28 @@ def _prepare(
 
 
 def _check(settings: dict[str, Any]) -> None:
+    for name, kind in get_type_hints(fit).items():
+        if get_origin(kind) is Literal and settings[name] not in get_args(kind):
+            raise InputError(f"{name}={settings[name]!r} was given; choose one of {', '.join(get_args(kind))}")
     for name in ("accumulate", "devices", "nodes", "save_minutes", "max_nonfinite_steps"):
         if settings[name] <= 0:
             raise InputError(f"{name}={settings[name]} was given; expected more than 0")
     if settings["clip"] < 0:
         raise InputError(f"clip={settings['clip']} was given; expected a norm above 0, or 0 for no clipping")
-    if settings["clip_by"] not in ("norm", "value"):
-        raise InputError(f"clip_by={settings['clip_by']!r} was given; choose norm or value")
 
 
-def _budget(settings: dict[str, Any]) -> Budget:
-    minutes, steps, tokens = (settings[name] for name in ("max_minutes", "max_steps", "max_tokens"))
-    if minutes is steps is tokens is None:
-        minutes = 3.0
-    return Budget(minutes, steps, tokens, settings["validations"])
-
-
-def _build(stack: contextlib.ExitStack, run: _Run, callbacks: tuple[pl.Callback, ...]) -> pl.Trainer:
+def _trainer(stack: contextlib.ExitStack, run: _Run, callbacks: tuple[pl.Callback, ...]) -> pl.Trainer:
     """Lightning's trainer with everything that a run needs; `stack` ends it in order."""
-    settings, folder = run.settings, run.folder
+    settings, folder, data = run.settings, run.folder, run.data
     stack.callback(run.signals.disarm)
     stack.enter_context(quiet())
     trackers = stack.enter_context(tracking(run.tracking, folder, run.configuration | {"parameters": size(run.task)}))
-    facts = run.data.facts("train")
+    facts = data.facts("train")
+    samples: pl.Callback = Samples(folder / "samples.md", settings["prompt"])
+    if isinstance(data, TranslationDataModule):
+        samples = Translations(folder, data.examples("validation"))
+    given = {type(callback) for callback in callbacks}  # in place of ours
+    diagnostics = [kind() for kind in (GradientHorizon, Spectra) if settings["diagnostics"] and kind not in given]
     return pl.Trainer(
         default_root_dir=folder,
         max_epochs=-1,
@@ -266,8 +245,8 @@ def _build(stack: contextlib.ExitStack, run: _Run, callbacks: tuple[pl.Callback,
             run.budget,
             *run.averages,
             NonfiniteSteps(folder / "nonfinite_steps.jsonl", settings["max_nonfinite_steps"]),
-            _samples(folder, run.data, settings["prompt"]),
-            *_diagnostics(settings["diagnostics"], callbacks),
+            samples,
+            *diagnostics,
             ProgressLine(facts.tokens / facts.characters),
             *callbacks,
             run.checkpoints,
@@ -289,12 +268,11 @@ def _train(run: _Run, trainer: pl.Trainer) -> Path:
     task.tokens_seen = task.skipped_in_a_row = 0  # of another run before, if any
     run.signals.arm()
     atexit.register(leave_group)
-    path = None if origin is None else origin.path
     with known_to_all(folder):
-        train = partial(trainer.fit, task, datamodule=data, ckpt_path=path, weights_only=True)
-        ending = early_end(train, path, lambda: run.checkpoints.began)
+        train = partial(trainer.fit, task, datamodule=data, ckpt_path=run.path, weights_only=True)
+        ending = early_end(train, run.path, lambda: run.checkpoints.began)
     if trainer.is_global_zero:
-        finish(folder, task, trainer, run.budget.spent, run.checkpoints.best, ending)
+        finish(folder, trainer, run.budget.spent, run.checkpoints.best, ending)
     if isinstance(ending, Stopped):
         requeue(trainer, ending)
         if ending.signal == signal.SIGINT:
@@ -314,16 +292,3 @@ def configuration(task: SequenceTask, data: SequenceDataModule, settings: dict[s
     call = task.constructor_call
     arguments = {k: v for k, v in call["init_args"].items() if k not in ("tokenizer", "source_tokenizer")}
     return {"task": {**call, "init_args": arguments}, "data": data.constructor_call, "fit": settings}
-
-
-def _samples(folder: Path, data: SequenceDataModule, prompt: str) -> pl.Callback:
-    """The callback that logs samples of the task."""
-    if isinstance(data, TranslationDataModule):
-        return Translations(folder, data.examples("validation"))
-    return Samples(folder / "samples.md", prompt)
-
-
-def _diagnostics(wanted: bool, given: tuple[pl.Callback, ...]) -> list[pl.Callback]:
-    """Callbacks for diagnostics, unless the user gave some of the same class."""
-    ours: list[pl.Callback] = [GradientHorizon(), Spectra()] if wanted else []
-    return [callback for callback in ours if type(callback) not in {type(other) for other in given}]

@@ -24,10 +24,8 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class Stopped(SystemExit):
-    """A training was stopped by a signal and can be resumed; the exit code is that of shells.
-
-    Args:
-        number: of the signal; SIGUSR1, which announces SIGTERM, counts as SIGTERM.
+    """A training was stopped by the signal of a number and can be resumed; the exit code is that of shells, where
+    SIGUSR1, which announces SIGTERM, counts as SIGTERM.
     """
 
     def __init__(self, number: int) -> None:
@@ -67,7 +65,7 @@ def early_end(train: Callable[[], None], origin: Path | None, began: Callable[[]
     Args:
         train: the training.
         origin: the checkpoint that it resumes.
-        began: whether all of the checkpoint has been restored.
+        began: whether all of that has been restored.
 
     Raises:
         InputError: the checkpoint does not fit the model.

@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 import torch
 
 from seqmodels.batch import Batch
-from seqmodels.errors import DivergedError, InputError
+from seqmodels.errors import DivergedError
 from seqmodels.tasks.base import SequenceTask
 from seqmodels.training.budget import between_steps
 
@@ -25,14 +25,9 @@ class NonfiniteSteps(pl.Callback):
     Args:
         path: the file of these lines.
         limit: the number of skipped steps in a row that ends the training.
-
-    Raises:
-        InputError: the limit is not positive.
     """
 
     def __init__(self, path: Path, limit: int) -> None:
-        if limit < 1:
-            raise InputError(f"max_nonfinite_steps={limit} was given; expected at least 1")
         self.path, self.limit = path, limit
         self._batches: list[tuple[dict[str, int], float | torch.Tensor, Batch]] = []
 

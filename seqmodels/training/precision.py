@@ -3,7 +3,7 @@
 import contextlib
 import time
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -29,7 +29,7 @@ def choose_precision(
     disagree.
 
     Args:
-        task: the model; it is not changed, and neither is the random state.
+        task: not changed, and neither is the random state.
         batch: of its data.
         accelerator: cpu or gpu.
         before: folder of the resumed run, whose precision is kept.
@@ -40,8 +40,11 @@ def choose_precision(
     """
     if not multiplies_bf16("cuda" if accelerator == "gpu" else "cpu"):
         return "32-true", "the hardware has no bfloat16"
-    if before is not None and (known := _recorded(before)):
-        return known, "as before the run was resumed"
+    if before is not None:
+        with contextlib.suppress(InputError):  # env.json is missing or damaged
+            known: Any = read_json(before / "env.json").get("precision")
+            if known in get_args(Mixed):
+                return known, "as before the run was resumed"
     if accelerator == "gpu" or ranks > 1:
         return "bf16-mixed", "the hardware has it"
     single, half = (seconds_per_step(task, batch, mixed) for mixed in (False, True))
@@ -50,12 +53,8 @@ def choose_precision(
 
 
 def seconds_per_step(task: SequenceTask, batch: Batch, mixed: bool) -> float:
-    """Mean time of a forward and a backward pass on the CPU, without the first; gradients are set to None.
-
-    Args:
-        task: the model.
-        batch: of its data.
-        mixed: in bfloat16, else in single precision.
+    """Mean time of a forward and a backward pass on the CPU, without the first, in bfloat16 if `mixed`, else in single
+    precision; gradients are set to None.
     """
     times: list[float] = []
     with torch.random.fork_rng(devices=[]):
@@ -69,11 +68,3 @@ def seconds_per_step(task: SequenceTask, batch: Batch, mixed: bool) -> float:
     for parameter in task.parameters():
         parameter.grad = None
     return sum(times[1:]) / (len(times) - 1)
-
-
-def _recorded(folder: Path) -> Mixed | None:
-    """The precision of a run, by its `env.json`."""
-    with contextlib.suppress(InputError):
-        known = read_json(folder / "env.json").get("precision")
-        return next((mixed for mixed in get_args(Mixed) if mixed == known), None)
-    return None

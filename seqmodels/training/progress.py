@@ -27,7 +27,6 @@ class ProgressLine(pl.Callback):
         self._row = TaskID(0)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show the bar."""
         console = Console(file=sys.stdout)
         if trainer.is_global_zero and console.is_terminal:
             percent, figures = TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[figures]}")
@@ -37,7 +36,6 @@ class ProgressLine(pl.Callback):
             self._bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Move the bar, a few times a second at most."""
         if self._bar is None or (now := time.monotonic()) < self._due:
             return
         self._due = now + self.every
@@ -59,12 +57,10 @@ class ProgressLine(pl.Callback):
         self._bar.refresh()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show that the model is validated."""
         if self._bar is not None:
             self._show("validating")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print a line."""
         if trainer.state.fn != "fit" or not trainer.is_global_zero:  # Lightning prints once for each machine
             return
         assert isinstance(pl_module, SequenceTask)
@@ -77,11 +73,9 @@ class ProgressLine(pl.Callback):
         )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Remove the bar."""
         self.on_train_end(trainer, pl_module)

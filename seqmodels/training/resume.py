@@ -27,12 +27,8 @@ NEWEST_FIRST = ("next.safetensors", "last.safetensors", "previous.safetensors")
 
 @dataclass(frozen=True)
 class Origin:
-    """The checkpoint that a run is resumed from.
-
-    Attributes:
-        path: its file.
-        content: of the file.
-        folder: the run folder to continue in; None for a single checkpoint, which starts a run in a new folder.
+    """The checkpoint that a run is resumed from, with its content; the run continues in `folder`, or in a new one if it
+    is None: then a single checkpoint was given.
     """
 
     path: Path
@@ -84,11 +80,7 @@ def find_origin(path: str | Path, quietly: bool = False) -> Origin:
 
 @contextlib.contextmanager
 def held_origin(path: str | Path) -> Iterator[Origin]:
-    """`find_origin`, with the run folder locked against other runs.
-
-    Raises:
-        InputError: it is locked already; or see `find_origin`.
-    """
+    """`find_origin`, with the run folder locked against other runs; see `held`."""
     folder = local(path)
     with held(folder) if folder.is_dir() else contextlib.nullcontext():
         yield find_origin(path)
@@ -107,7 +99,7 @@ def rebuild_run(
 
     Args:
         origin: the checkpoint.
-        devices: their number.
+        devices: of all nodes.
         moved: new paths of the text: one, or two for a translator.
 
     Raises:
@@ -116,16 +108,15 @@ def rebuild_run(
     record = origin.content[RECORD]
     if record["data"] is None:
         raise InputError(f"{str(origin.path)!r} does not say what it was trained on; resume it from Python")
-    call = record["data"]
+    arguments = dict(record["data"]["init_args"])
     if moved is not None:
-        call = {**call, "init_args": {**call["init_args"], "data": moved[0] if len(moved) == 1 else list(moved)}}
-    data = construct(call, SequenceDataModule)
+        arguments["data"] = moved[0] if len(moved) == 1 else list(moved)
+    data = construct({**record["data"], "init_args": arguments}, SequenceDataModule)
     if data.size * devices != record["rows"]:
-        size, left = divmod(record["rows"], devices)
+        arguments[data.size_argument], left = divmod(record["rows"], devices)
         if left:
             raise InputError(f"batches of {record['rows']} cannot be divided by devices={devices}; give a divisor")
-        sized = {**call, "init_args": {**call["init_args"], data.size_argument: size}}
-        data = construct(sized, SequenceDataModule)
+        data = construct({**record["data"], "init_args": arguments}, SequenceDataModule)
     return construct(record["task"], SequenceTask), data
 
 
@@ -138,11 +129,7 @@ def settings_of(origin: Origin) -> dict[str, Any]:
 def check_same(
     origin: Origin, task: SequenceTask, data: SequenceDataModule, devices: int, accumulate: int, average: Average
 ) -> None:
-    """Refuse a checkpoint of another model or of other data.
-
-    Raises:
-        InputError: it names the difference.
-    """
+    """Refuse (InputError) a checkpoint of another model or of other data, by the names of the differences."""
     record, wrong = origin.content[RECORD], []
     for call, theirs, names in (
         (task.constructor_call, record["task"], task.identity),
@@ -170,11 +157,7 @@ def check_same(
 
 
 def check_batches(origin: Origin, count: int) -> None:
-    """Refuse to resume with another number of batches an epoch, which depends on the number of processes.
-
-    Raises:
-        InputError: it is another one.
-    """
+    """Refuse (InputError) another number of batches an epoch, which depends on the number of processes."""
     if (before := origin.content[RECORD]["batches"]) not in (None, count):
         raise InputError(
             f"an epoch had {before:,} batches, and has {count:,} with this number of processes, so that some examples "
@@ -183,31 +166,16 @@ def check_batches(origin: Origin, count: int) -> None:
 
 
 def rewind(folder: Path, step: int, due: bool) -> None:
-    """Remove everything that a run logged after a checkpoint.
-
-    Args:
-        folder: of the run.
-        step: of the checkpoint.
-        due: whether the validation after that step is to be done again.
-    """
+    """Remove everything that a run logged after the step of a checkpoint, whose validation may be due again."""
     for half in folder.glob("checkpoints/.*.safetensors.*"):  # of a process that died while writing
         half.unlink()
     # Lines of a log are numbered by the steps before theirs, and the last of them may be those of a validation.
     filter_rows(folder / "metrics.csv", lambda at, row: at < step - (due and bool(row.get("val/nats_per_token"))))
     for name in ("gradient_horizon.csv", "spectra.csv"):
         filter_rows(folder / name, lambda at, row: at <= step)
-    _rewind_text(folder / "samples.md", step)
-    _rewind_text(folder / "translations.md", step - due)
-
-
-def _rewind_text(path: Path, step: int) -> None:
-    """Remove sections with the heading of a later step."""
-    if not path.exists():
-        return
-    parts = re.split(r"^(?=## step [\d,]+)", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
-    kept = [part for part in parts if not (found := re.match(r"## step ([\d,]+)", part)) or _number(found[1]) <= step]
-    write_text(path, "".join(kept))
-
-
-def _number(text: str) -> int:
-    return int(text.replace(",", ""))
+    for path, last in ((folder / "samples.md", step), (folder / "translations.md", step - due)):
+        if path.exists():  # sections with the heading of a later step go
+            text = path.read_text(encoding="utf-8", errors="replace")
+            head, *sections = re.split(r"^(?=## step [\d,]+)", text, flags=re.MULTILINE)
+            kept = [one for one in sections if int(one.split(maxsplit=3)[2].replace(",", "")) <= last]
+            write_text(path, head + "".join(kept))

@@ -14,14 +14,7 @@ from seqmodels.errors import InputError
 
 
 def make_folder(runs: Path, task: str, network: str, data: str, seed: int) -> Path:
-    """Make a folder of its own for a run; the other processes of the same run are told of it.
-
-    Args:
-        runs: where; below it there is a folder for each kind of task.
-        task: the class of the task.
-        network: the class of the network.
-        data: path or name of the text.
-        seed: what chance depends on.
+    """Make a folder of its own for a run, named by its task, network, text and seed, as `runs` / task / name.
 
     Raises:
         InputError: it cannot be made there.
@@ -41,9 +34,8 @@ def make_folder(runs: Path, task: str, network: str, data: str, seed: int) -> Pa
             if not folder.is_dir():
                 break  # a file stands in the way
         except OSError as error:
-            raise InputError(
-                f"cannot make a run folder in {str(runs)!r}: {error.strerror}; give another --runs"
-            ) from error
+            why = f"cannot make a run folder in {str(runs)!r}: {error.strerror}; give another --runs"
+            raise InputError(why) from error
         else:
             return folder
     raise InputError(f"no free name for a run in {str(runs / kind)!r}; give another folder with --runs")
@@ -75,9 +67,8 @@ def held(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise InputError(
-            f"another run is training in {str(folder)!r}; wait for its end, or stop it with kill"
-        ) from None
+        why = f"another run is training in {str(folder)!r}; wait for its end, or stop it with kill"
+        raise InputError(why) from None
     except OSError as error:
         raise InputError(f"cannot write to {str(folder)!r}, the folder of the run: {error.strerror}") from error
     try:

@@ -46,55 +46,49 @@ def describe(folder: Path, trainer: pl.Trainer, data: SequenceDataModule, step: 
 
 
 def finish(
-    folder: Path,
-    task: SequenceTask,
-    trainer: pl.Trainer,
-    seconds: float,
-    best: dict[str, float],
-    ending: BaseException | None,
+    folder: Path, trainer: pl.Trainer, seconds: float, best: dict[str, float], ending: BaseException | None
 ) -> None:
     """Write `result.json` and the curves, and print the results and the next command.
 
     Args:
         folder: of the run.
-        task: the trained model.
         trainer: of the training.
         seconds: of training.
         best: figures of the best checkpoint.
         ending: the exception that ended the training early, if any.
     """
+    task = trainer.lightning_module
+    assert isinstance(task, SequenceTask)
     spent = {"steps": trainer.global_step, "tokens": task.tokens_seen, "seconds": round(seconds, 1)}
     ended = "budget" if ending is None else ending.signal.name if isinstance(ending, Stopped) else "diverged"
     result = {**best, **spent, "parameters": size(task), "ended": ended}
     write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
+    checkpoint = folder / "checkpoints" / "best.safetensors"
     try:
         draw_curves(folder)
     except InputError as error:  # the run itself is complete
         print(f"note     no curves.png: {error}")
     for logger in trainer.loggers:
         if isinstance(logger, Tracker) and ending is None:
-            logger.log_result(folder / "checkpoints" / "best.safetensors", result)
+            logger.log_result(checkpoint, result)
     if best:
-        print(f"best     {_figures(best)} on validation text")
+        more = f"{best['val/bits_per_byte']:.3f} bits per byte"
+        if "val/bleu" in best:
+            more = f"BLEU {best['val/bleu']:.2f}, {best['val/exact_match']:.1%} exact matches"
+        print(f"best     {best['val/nats_per_token']:.4f} nats per token, {more} on validation text")
     print(f"trained  {task.tokens_seen:,} tokens, {trainer.global_step:,} steps, {seconds:,.0f} s")
+    imports = _import_flags(task)
     if isinstance(ending, Stopped):
-        print(f"stopped  by {ending.signal.name}; to go on: seqmodels fit --resume {folder}{_import_flag(task)}")
-    if (folder / "checkpoints" / "best.safetensors").exists():
-        print(f"model    {folder}/checkpoints/best.safetensors")
-        print(f"next     seqmodels {task.command} {folder}{_import_flag(task)}")
+        print(f"stopped  by {ending.signal.name}; to go on: seqmodels fit --resume {folder}{imports}")
+    if checkpoint.exists():
+        print(f"model    {checkpoint}")
+        print(f"next     seqmodels {task.command} {folder}{imports}")
     else:
         print("model    no best checkpoint yet, since nothing was validated")
 
 
-def _figures(best: dict[str, float]) -> str:
-    shown = [f"{best['val/nats_per_token']:.4f} nats per token"]
-    if "val/bleu" in best:
-        return ", ".join([*shown, f"BLEU {best['val/bleu']:.2f}", f"{best['val/exact_match']:.1%} exact matches"])
-    return ", ".join([*shown, f"{best['val/bits_per_byte']:.3f} bits per byte"])
-
-
-def _import_flag(task: SequenceTask) -> str:
-    """The flag that imports a network of the user's own."""
+def _import_flags(task: SequenceTask) -> str:
+    """The flags that import networks of the user's own."""
     arguments = task.constructor_call["init_args"].values()
     paths = [call["class_path"] for call in arguments if isinstance(call, dict) and "class_path" in call]
     modules = dict.fromkeys(path.rpartition(".")[0] for path in paths if not path.startswith("seqmodels."))

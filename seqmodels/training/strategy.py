@@ -1,7 +1,8 @@
 """Strategies for several devices (DDP, FSDP), and the parts of a training step that are compiled."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -13,7 +14,6 @@ from torch.optim import Optimizer
 from seqmodels.errors import InputError
 from seqmodels.nn.transformer import PreNormStack
 from seqmodels.tasks import SequenceTask
-from seqmodels.training.weight_averaging import Average
 
 StrategyName = Literal["auto", "ddp", "fsdp"]
 
@@ -74,37 +74,27 @@ def leave_group() -> None:
         distributed.destroy_process_group()
 
 
-def make_strategy(
-    sharing: StrategyName,
-    devices: int,
-    nodes: int,
-    task: SequenceTask,
-    average: Average,
-    precision: str,
-    compile: bool = False,
-) -> Strategy | str:
-    """The strategy for Lightning's trainer; arguments as of `fit`.
+def make_strategy(task: SequenceTask, settings: Mapping[str, Any]) -> Strategy | str:
+    """The strategy for Lightning's trainer; `settings` are the arguments of `fit`.
 
     Raises:
-        InputError: it is not known or does not support the other settings, or torchrun or SLURM has started another
-            number of processes.
+        InputError: it does not support the other settings, or torchrun or SLURM started another number of processes.
     """
+    devices, nodes, precision = (settings[name] for name in ("devices", "nodes", "precision"))
     for environment in (TorchElasticEnvironment, SLURMEnvironment):
         if environment.detect() and (started := environment().world_size()) != devices * nodes:
             raise InputError(
                 f"{started} processes were started, and devices={devices} on nodes={nodes} need {devices * nodes}; "
                 "give --devices, those of each machine, and --nodes, or start as many"
             )
-    if sharing not in get_args(StrategyName):
-        raise InputError(f"the strategy {sharing!r} is not known; choose one of {', '.join(get_args(StrategyName))}")
-    if sharing != "fsdp":
-        return sharing
-    wrong: dict[str, Any] = {
+    if settings["strategy"] != "fsdp":
+        return str(settings["strategy"])
+    wrong = {
         f"optimizer={task.optimizer!r}; give adamw": task.optimizer != "adamw",
-        f"average={average!r}; give none": average != "none",
+        f"average={settings['average']!r}; give none": settings["average"] != "none",
         f"precision={precision!r}; give 32-true or bf16-mixed": precision not in ("auto", "32-true", "bf16-mixed"),
         f"devices={devices}; give at least 2": devices * nodes == 1,
-        "compile; leave it out": compile,
+        "compile; leave it out": settings["compile"],
     }
     for what, found in wrong.items():
         if found:

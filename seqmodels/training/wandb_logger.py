@@ -51,33 +51,22 @@ class TrackingPlan:
 
     Args:
         settings: `wandb.Settings` of the run.
-        online: whether the server is used.
-        why_offline: the reason, if the user did not ask for it.
+        offline: why the server is not used, empty if the user asked for that; None where it is used.
         samples: the rows of the table of samples of a resumed run.
     """
 
     settings: Any
-    online: bool
-    why_offline: str = ""
+    offline: str | None
     samples: tuple[list[Any], ...] = ()
 
 
-def plan_tracking(
-    project: str | None = None,
-    name: str | None = None,
-    group: str | None = None,
-    tags: str = "",
-    resume: Path | None = None,
-) -> TrackingPlan | None:
+def plan_tracking(settings: Mapping[str, Any], resume: Path | None = None) -> TrackingPlan | None:
     """Decide how a run is tracked, from the arguments and the user's settings, key and network.
 
     A key that W&B refuses is an error, since its owner expects to find the run online; a missing key or network is not.
 
     Args:
-        project: the project; by default that of the resumed run, WANDB_PROJECT or "seqmodels".
-        name: of the run; by default W&B makes one up.
-        group: of runs that belong together.
-        tags: separated by commas.
+        settings: arguments of `fit`, of which `wandb_project`, `_name`, `_group` and `_tags` are used.
         resume: the run folder that is resumed; its run at W&B is continued.
 
     Returns:
@@ -93,17 +82,17 @@ def plan_tracking(
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # W&B's own error reports may fail
     with _silenced():
         user = wandb.setup().settings
-    record = _read_record(resume)
+    record, project = _read_record(resume), settings.get("wandb_project")
     if project not in (None, record.get("project")):
         record = {}  # an id belongs to its project
     try:
-        settings = wandb.Settings(
+        planned = wandb.Settings(
             project=project or record.get("project") or user.project or PROJECT,
             entity=record.get("entity"),
             run_id=record.get("id"),
-            run_name=name,
-            run_group=group,
-            run_tags=tuple(tag.strip() for tag in tags.split(",") if tag.strip()) or None,
+            run_name=settings.get("wandb_name"),
+            run_group=settings.get("wandb_group"),
+            run_tags=tuple(filter(None, map(str.strip, settings.get("wandb_tags", "").split(",")))) or None,
             run_job_type="fit",
             init_timeout=START_TIMEOUT,
             finish_timeout=user.finish_timeout or FINISH_TIMEOUT,
@@ -115,12 +104,11 @@ def plan_tracking(
     mode = os.environ.get("WANDB_MODE") or user.mode
     if mode == "disabled":
         return None
-    offline = mode in ("offline", "dryrun")
-    why = "" if offline else _why_offline(user.base_url)
-    return TrackingPlan(settings, not (offline or why), why, tuple(record.get("samples", ())))
+    offline = "" if mode in ("offline", "dryrun") else _why_offline(user.base_url)
+    return TrackingPlan(planned, offline, tuple(record.get("samples", ())))
 
 
-def _why_offline(server: str) -> str:
+def _why_offline(server: str) -> str | None:
     """Why the server cannot be used, within seconds; W&B's client alone would try for a minute and a half."""
     import wandb
 
@@ -139,7 +127,7 @@ def _why_offline(server: str) -> str:
             if time.monotonic() - began < KEY_TIMEOUT:  # a refusal comes at once; after other errors it tries again
                 raise InputError(f"W&B refuses the key it was given: {_reason(error)}; {KEY_ADVICE}") from error
             return f"does not answer ({server})"
-    return ""
+    return None
 
 
 @contextlib.contextmanager
@@ -187,25 +175,18 @@ def _read_record(folder: Path | None) -> dict[str, Any]:
     path = folder / RUN_FILE if folder else None
     if path is None or not path.exists():
         return {}
-    try:
+    with contextlib.suppress(InputError):
         record = read_json(path, MAX_BYTES)
-        valid = all(isinstance(record[name], str) for name in ("project", "id"))
         rows = record.get("samples", [])
-        valid &= isinstance(rows, list) and all(isinstance(row, list) and len(row) == len(COLUMNS) for row in rows)
-        if not valid:
-            raise KeyError("samples")
-    except (InputError, KeyError) as error:
-        raise InputError(f"{str(path)!r} is damaged; delete it to track a new run instead of continuing it") from error
-    return record
+        named = all(isinstance(record.get(name), str) for name in ("project", "id"))
+        if named and isinstance(rows, list) and all(isinstance(row, list) and len(row) == len(COLUMNS) for row in rows):
+            return record
+    raise InputError(f"{str(path)!r} is damaged; delete it to track a new run instead of continuing it")
 
 
 class Tracker(WandbLogger):
-    """Lightning's logger on a run of W&B, with tokens as x-axis, a table of samples, and the best model at the end.
-
-    Args:
-        run: the run of W&B, already started.
-        folder: the run folder; all files of W&B lie in it.
-        samples: the first rows of the table of samples.
+    """Lightning's logger on a started run of W&B, with tokens as x-axis, a table of samples, of which some rows may be
+    there, and the best model at the end. All files of W&B lie in the run folder.
     """
 
     def __init__(self, run: Any, folder: Path, samples: tuple[list[Any], ...] = ()) -> None:
@@ -287,15 +268,10 @@ class Tracker(WandbLogger):
 
 @contextlib.contextmanager
 def tracking(plan: TrackingPlan | None, folder: Path, configuration: dict[str, Any]) -> Iterator[list[Tracker]]:
-    """A run of W&B for the duration of the block; it counts as failed if the block raises.
-
-    Args:
-        plan: of `plan_tracking`; None for no tracking.
-        folder: the run folder.
-        configuration: recorded with the run.
+    """A run of W&B in the run folder for the duration of the block; it counts as failed if the block raises.
 
     Yields:
-        A list with the logger, or an empty list.
+        A list with the logger; an empty list without a plan.
 
     Raises:
         InputError: W&B refuses the run, for example in the project of another user.
@@ -307,8 +283,8 @@ def tracking(plan: TrackingPlan | None, folder: Path, configuration: dict[str, A
 
     folder = folder.absolute()
     start: dict[str, Any] = {"settings": plan.settings, "dir": folder, "config": configuration, "reinit": "create_new"}
-    run, why = None, plan.why_offline
-    if plan.online:
+    run, why = None, plan.offline
+    if why is None:
         began = time.monotonic()
         try:
             run = wandb.init(mode="online", resume="allow" if plan.settings.run_id else None, **start)
@@ -319,13 +295,11 @@ def tracking(plan: TrackingPlan | None, folder: Path, configuration: dict[str, A
                     "WANDB_MODE=offline"
                 ) from error
             why = "does not answer any more"
-    if run is None:
-        run = wandb.init(mode="offline", **start)
-    tracker, exit_code = Tracker(run, folder, plan.samples), 1
-    if why:
-        print(f"warning: W&B {why}, so this run is tracked offline; to send it: {tracker.sync}", file=sys.stderr)
-    elif plan.online:
+    tracker, exit_code = Tracker(run or wandb.init(mode="offline", **start), folder, plan.samples), 1
+    if run is not None:
         print(f"wandb    {run.url}")
+    elif why:
+        print(f"warning: W&B {why}, so this run is tracked offline; to send it: {tracker.sync}", file=sys.stderr)
     try:
         yield [tracker]
         exit_code = 0

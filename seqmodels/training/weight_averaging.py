@@ -15,15 +15,10 @@ Average = Literal["none", "ema", "stalled"]
 
 
 def make_average(name: Average, decay: float, validations: int) -> list[pl.Callback]:
-    """The callback that averages weights, if any.
-
-    Args:
-        name: none; ema, an exponential moving average; stalled, see `StalledAverage`.
-        decay: of the moving average.
-        validations: of the whole training.
+    """The callback that averages weights, if any; arguments as of `fit`.
 
     Raises:
-        InputError: unknown name, decay outside (0, 1), or too few validations for `StalledAverage`.
+        InputError: decay outside (0, 1), or too few validations for `StalledAverage`.
     """
     if not 0 < decay < 1:
         raise InputError(f"ema_decay={decay} was given; expected a number between 0 and 1, such as 0.999")
@@ -31,15 +26,13 @@ def make_average(name: Average, decay: float, validations: int) -> list[pl.Callb
         return []
     if name == "ema":
         return [DeviceAverage(use_buffers=False, multi_avg_fn=partial(_update, decay))]
-    if name == "stalled":
-        stalled = StalledAverage()
-        if validations < stalled.patience + 3:
-            raise InputError(
-                f"validations={validations} was given with average='stalled', which waits for {stalled.patience} "
-                f"validations without a new best; give --validations of at least {stalled.patience + 3}, better 20"
-            )
-        return [stalled]
-    raise InputError(f"the average {name!r} is not known; choose none, ema or stalled")
+    stalled = StalledAverage()
+    if validations < stalled.patience + 3:
+        raise InputError(
+            f"validations={validations} was given with average='stalled', which waits for {stalled.patience} "
+            f"validations without a new best; give --validations of at least {stalled.patience + 3}, better 20"
+        )
+    return [stalled]
 
 
 @torch.no_grad()
@@ -57,7 +50,6 @@ class DeviceAverage(WeightAveraging):
     """Lightning's weight averaging on the device of the model; Lightning makes the average before the model moves."""
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Move the average."""
         assert self._average_model is not None
         self._average_model.to(pl_module.device)
 
@@ -80,14 +72,12 @@ class StalledAverage(DeviceAverage):
         self.began = False
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Add the weights to the mean, or restart it before the trigger."""
         assert self._average_model is not None
         if not self.began:
             self._average_model.n_averaged.zero_()  # the next update copies
         super().on_train_batch_end(trainer, pl_module, *args)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Check the trigger."""
         if trainer.state.fn != "fit" or self.began:
             return
         figure = float(trainer.callback_metrics[self.monitor])
@@ -96,10 +86,8 @@ class StalledAverage(DeviceAverage):
         self.figures.append(figure)
 
     def state_dict(self) -> dict[str, Any]:
-        """The figures so far, and whether the mean has begun."""
         return super().state_dict() | {"figures": self.figures, "began": self.began}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore them."""
         super().load_state_dict(state_dict)
         self.figures, self.began = list(state_dict["figures"]), state_dict["began"]

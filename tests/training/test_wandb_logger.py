@@ -342,10 +342,10 @@ def test_key_that_the_server_refuses(
     assert "no such key" in error
 
 
-@pytest.mark.parametrize("names", [{"project": "a/b"}, {"tags": "a," + "b" * 65}])
+@pytest.mark.parametrize("names", [{"wandb_project": "a/b"}, {"wandb_tags": "a," + "b" * 65}])
 def test_names_that_are_refused(names: dict[str, str]) -> None:
     with pytest.raises(InputError, match="W&B does not take a name") as error:
-        plan_tracking(**names)  # type: ignore[arg-type]
+        plan_tracking(names)
     assert "\n" not in str(error.value)
 
 
@@ -372,10 +372,10 @@ def test_key_without_network(
         monkeypatch.setenv("WANDB_BASE_URL", address)
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         began = time.monotonic()
-        plan = plan_tracking()
+        plan = plan_tracking({})
         assert time.monotonic() - began < 9
         assert plan is not None
-        assert not plan.online
+        assert plan.offline
         run = track(text_file, tmp_path, 4) if trouble == "closed" else None
     over.set()
     if run:
