@@ -77,14 +77,10 @@ def _plain(value: Any, cls: type, name: str) -> Any:
 
 
 def construct(call: Call, base: type) -> Any:
-    """Rebuild an object from its record.
+    """Rebuild an object from its record, `{"class_path": ..., "init_args": {...}}`.
 
     Only classes that are already imported and derive from `base` are considered: nothing named in a file is
     ever imported.
-
-    Args:
-        call: `{"class_path": ..., "init_args": {...}}`, as in `Recorded.constructor_call`.
-        base: the class that the result must derive from.
 
     Raises:
         InputError: the record is malformed, or names a class that is not known.
@@ -144,8 +140,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         InputError: it is more than that, is no file of this machine, or is no YAML.
     """
     file = local(path)
-    text = read_small(file, SETTINGS_BYTES)
-    name = repr(str(file))
+    text, name = read_small(file, SETTINGS_BYTES), repr(str(file))
     try:
         _check_events(text, name)
         found = yaml.safe_load(text)
@@ -155,9 +150,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         why = " ".join(str(error).split())[:200]
         raise InputError(f"{name} is no YAML: {why}; expected settings, as config.yaml of a run has them") from error
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise InputError(
-            f"{name} holds no settings; expected lines such as 'lr: 0.003', as config.yaml of a run has them"
-        )
+        raise InputError(f"{name} holds no settings; expected lines such as 'lr: 0.003', as in config.yaml of a run")
     return found
 
 
@@ -173,20 +166,15 @@ def read_run(path: str | Path) -> dict[str, dict[str, Any]]:
     """
     found, name = read_settings(path), repr(str(local(path)))
     if others := [key for key in found if key not in SECTIONS]:
-        raise InputError(
-            f"{name} has {others[0]!r:.100} in no section; expected the sections task, data and fit, as "
-            "config.yaml of a run has them"
-        )
+        raise InputError(f"{name} has {others[0]!r:.100} in no section; expected the sections task, data and fit")
     for section, settings in found.items():
-        inner = settings if section == "fit" else {"init_args": {}, **settings} if isinstance(settings, dict) else None
-        arguments = inner if section == "fit" or inner is None else inner.pop("init_args")
-        if not isinstance(arguments, dict) or not all(isinstance(key, str) for key in arguments):
+        call = {"init_args": settings} if section == "fit" else settings
+        others = list(call.keys() - {"class_path", "init_args"}) if isinstance(call, dict) else [call]
+        arguments = call.get("init_args", {}) if isinstance(call, dict) else None
+        if others or not isinstance(arguments, dict) or not all(isinstance(key, str) for key in arguments):
             expected = "names and values" if section == "fit" else "class_path and init_args"
-            raise InputError(f"{name} has {settings!r:.100} in the section {section}; expected {expected}")
-        if section != "fit" and (others := [key for key in inner or () if key != "class_path"]):
-            raise InputError(
-                f"{name} has {others[0]!r:.100} in the section {section}; expected class_path and init_args"
-            )
+            wrong = others[0] if others else settings
+            raise InputError(f"{name} has {wrong!r:.100} in the section {section}; expected {expected}")
     return found
 
 

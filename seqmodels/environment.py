@@ -68,12 +68,11 @@ def without_secrets(words: list[str]) -> list[str]:
     hidden = False
     for word in words:
         name, equals, _ = word.partition("=")
-        names = _names_a_secret(name)
         if hidden or any(value in word for value in values):
             shown.append("***")
         else:
-            shown.append(f"{name}=***" if equals and names else word)
-        hidden = names and not equals and word.startswith("-")
+            shown.append(f"{name}=***" if equals and _names_a_secret(name) else word)
+        hidden = word.startswith("-") and not equals and _names_a_secret(name)
     return shown
 
 
@@ -105,9 +104,9 @@ def _commit() -> str | None:
     """The commit of this package's source, with a plus if there are local changes; None outside a repository."""
     command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
-        return subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=5, cwd=Path(__file__).parent
-        ).stdout.strip()
+        return subprocess.check_output(
+            command, stderr=subprocess.DEVNULL, text=True, timeout=5, cwd=Path(__file__).parent
+        ).strip()
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -139,11 +138,7 @@ def quiet() -> Iterator[None]:
 
 @functools.cache
 def multiplies_bf16(device: str) -> bool:
-    """Whether the hardware itself multiplies matrices in bfloat16, without emulation.
-
-    Args:
-        device: cpu or cuda.
-    """
+    """Whether the hardware of a device, cpu or cuda, itself multiplies matrices in bfloat16, without emulation."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
@@ -158,15 +153,12 @@ def has_bf16_lstm() -> bool:
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Make the process keep the memory that it frees, so that the next step finds it mapped.
+    """Make the process keep the memory that it frees, so that the next step finds it mapped; whether that succeeded.
 
     glibc returns blocks above 32 MiB at once, and the system maps and clears each page of the next one again. The
     logits of a large vocabulary are such blocks: if memory is kept, a training step of a word model on a CPU takes two
     thirds of the time and two fifths more memory at the peak. Nothing is changed if the user has set glibc's
     variables, or with another C library.
-
-    Returns:
-        Whether memory is kept from now on.
     """
     chosen = [name for name in os.environ if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES"]
     try:

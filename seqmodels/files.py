@@ -49,11 +49,7 @@ def check_regular(path: Path) -> int:
 
 
 def read_small(path: Path, most: int = SMALL) -> str:
-    """The text of a regular file, UTF-8.
-
-    Args:
-        path: of this machine.
-        most: the largest size allowed, in bytes.
+    """The text of a regular file, UTF-8, of at most so many bytes.
 
     Raises:
         InputError: it cannot be read, is larger, or is not UTF-8.
@@ -76,7 +72,7 @@ def parse_json(text: str, name: str) -> Any:
 
     Args:
         text: the JSON.
-        name: its name in error messages.
+        name: in error messages.
 
     Raises:
         InputError: it is not JSON, or nested more deeply.
@@ -99,22 +95,13 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_depth(value: Any, name: str) -> None:
-    """Refuse lists and dicts nested more than `DEPTH` levels deep; they must not contain themselves.
-
-    Raises:
-        InputError: they are nested more deeply.
-    """
+    """Refuse (InputError) lists and dicts nested more than `DEPTH` levels deep."""
     level = [value]
-    for _ in range(DEPTH):
-        level = [
-            part
-            for outer in level
-            if isinstance(outer, dict | list)
-            for part in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(part, dict | list)
-        ]
-        if not level:
+    for _ in range(DEPTH + 1):
+        nested = [outer for outer in level if isinstance(outer, dict | list)]
+        if not nested:
             return
+        level = [part for outer in nested for part in (outer.values() if isinstance(outer, dict) else outer)]
     raise InputError(f"{name} is nested too deeply; expected at most {DEPTH} levels")
 
 

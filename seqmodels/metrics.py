@@ -68,13 +68,9 @@ class TextMetrics(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """The metrics by name; infinite where there is nothing to divide by."""
-        bits = self.nats / math.log(2)
-        return {
-            "nats_per_token": self.nats / self.tokens,
-            "perplexity": (self.nats / self.tokens).exp(),
-            "bits_per_character": bits / self.extent[0],
-            "bits_per_byte": bits / self.extent[1],
-        }
+        nats, (per_character, per_byte) = self.nats / self.tokens, self.nats / math.log(2) / self.extent
+        named = {"nats_per_token": nats, "perplexity": nats.exp()}
+        return named | {"bits_per_character": per_character, "bits_per_byte": per_byte}
 
 
 LENGTH_CLASSES = (0, 5, 10, 15, 20, 30, 40, 50)
@@ -82,15 +78,10 @@ LENGTH_CLASSES = (0, 5, 10, 15, 20, 30, 40, 50)
 
 
 def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """BLEU, chrF and TER of a text, with sacrebleu's signatures.
+    """BLEU, chrF and TER of detokenised translations, with sacrebleu's signatures.
 
-    Args:
-        hypotheses: translations, detokenised.
-        references: their reference translations.
-
-    Returns:
-        The scores, from 0 to 100; TER is an error rate, the lower the better. `bleu_lowercase` is of the
-        text in lower case, as many papers report it, with the same tokens as `bleu`.
+    Scores are from 0 to 100; TER is an error rate, the lower the better. `bleu_lowercase` is of the text in lower
+    case, as many papers report it, with the same tokens as `bleu`.
     """
     found: dict[str, Any] = {}
     scorers = {"bleu": BLEU(), "chrf": CHRF(), "ter": TER(), "bleu_lowercase": BLEU(lowercase=True)}

@@ -5,20 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels.checkpoints.rebuild import at_most
-from seqmodels.cli.parser import (
-    REQUIRED,
-    Option,
-    Settings,
-    converted,
-    flag,
-    flat,
-    named,
-    options_of,
-    over,
-    read_flags,
-    seed_all,
-    unknown,
-)
+from seqmodels.cli.parser import Option, converted, flag, flat, named, options_of, over, read_flags, seed_all, unknown
 from seqmodels.config import Recorded, class_path, construct, read_run
 from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
 from seqmodels.errors import InputError
@@ -60,13 +47,18 @@ def fit(
     if chosen["config"] is None and taken(rest, "--resume")[0] is not None:
         return _resume(rest, chosen)
     config = read_run(chosen["config"]) if chosen["config"] else {}
-    task = _class(SequenceTask, "task", chosen, config) or task or LanguageModel
-    module = _class(SequenceDataModule, "data_module", chosen, config) or module
+    task = _class(SequenceTask, "task", chosen["task"], config.get("task", {})) or task or LanguageModel
+    module = _class(SequenceDataModule, "data_module", chosen["data_module"], config.get("data", {})) or module
     module = module or (TranslationDataModule if issubclass(task, Translator) else TextDataModule)
     sections = options_by_section(task, module)
     options = {name: option for section in sections.values() for name, option in section.items()}
+    settings: dict[str, Any] = {
+        n: "LSTM" for n, option in options.items() if option.base is Backbone and option.required
+    }
+    if issubclass(module, TranslationDataModule) and not issubclass(task, Translator):
+        settings["layout"] = "joined"
     calls = {n: v.constructor_call if isinstance(v, Recorded) else v for n, v in (defaults or {}).items()}
-    settings = over(_usual(task, module, options), flat(calls))
+    settings = over(settings, flat(calls))
     for section, own in sections.items():
         arguments = config.get(section, {})
         arguments = flat(arguments if section == "fit" else arguments.get("init_args", {}))
@@ -98,11 +90,8 @@ def options_by_section(task: type[SequenceTask], module: type[SequenceDataModule
     Raises:
         InputError: two have the same name.
     """
-    sections = {
-        "task": options_of(task, FROM_DATA),
-        "data": options_of(module),
-        "fit": options_of(training.fit, PYTHON_ONLY),
-    }
+    run = options_of(training.fit, PYTHON_ONLY)
+    sections = {"task": options_of(task, FROM_DATA), "data": options_of(module), "fit": run}
     names = [name for own in sections.values() for name in own]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(
@@ -111,27 +100,18 @@ def options_by_section(task: type[SequenceTask], module: type[SequenceDataModule
     return sections
 
 
-def _class(
-    base: type[Any], name: str, chosen: Mapping[str, str | None], config: Mapping[str, Settings]
-) -> type[Any] | None:
+def _class(base: type[Any], name: str, flagged: str | None, section: Mapping[str, Any]) -> type[Any] | None:
     """The class that a flag names, or a file."""
-    classes = [named(base, given) for given in (chosen[name], config.get(name[:4], {}).get("class_path")) if given]
+    classes = [named(base, given) for given in (flagged, section.get("class_path")) if given]
     if len(set(classes)) > 1:
         raise InputError(
-            f"{flag(name)} {chosen[name]} was given, and the file is of a {classes[1].__name__}; leave one of them out"
+            f"{flag(name)} {flagged} was given, and the file is of a {classes[1].__name__}; leave one of them out"
         )
     return classes[0] if classes else None
 
 
-def _usual(task: type[SequenceTask], module: type[SequenceDataModule], options: Mapping[str, Option]) -> Settings:
-    """Defaults of the command line: networks, and pairs in one row for tasks other than translators."""
-    needed = [name for name, option in options.items() if option.base is Backbone and option.default is REQUIRED]
-    joined = issubclass(module, TranslationDataModule) and not issubclass(task, Translator)
-    return dict.fromkeys(needed, "LSTM") | ({"layout": "joined"} if joined else {})
-
-
 def _built(
-    task: type[SequenceTask], module: type[SequenceDataModule], arguments: Mapping[str, Settings]
+    task: type[SequenceTask], module: type[SequenceDataModule], arguments: Mapping[str, dict[str, Any]]
 ) -> tuple[SequenceTask, SequenceDataModule]:
     """The task and its data; weights are drawn from the seed of the data."""
     call = {"class_path": class_path(module), "init_args": arguments["data"]}

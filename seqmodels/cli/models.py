@@ -44,11 +44,7 @@ def as_translator(run: str, model: Loaded, source: str | None = None, target: st
 
 
 def load_language_model(run: str) -> LanguageModel:
-    """A trained language model.
-
-    Raises:
-        InputError: the run is another task.
-    """
+    """A trained language model; an InputError for another task."""
     task: SequenceTask = load(run)
     if not isinstance(task, LanguageModel):
         raise InputError(f"{run!r} is a {type(task).__name__}, not a language model; use seqmodels {task.command}")

@@ -20,22 +20,21 @@ from seqmodels.config import Recorded, class_path, construct, is_call, subclasse
 from seqmodels.errors import InputError
 
 Settings = dict[str, Any]
-REQUIRED = inspect.Parameter.empty
 SWITCHED = {"true": True, "yes": True, "false": False, "no": False}
 NOTHING = (None, "null")
 
 
 @dataclass(frozen=True)
 class Option:
-    """A parameter of a function or constructor.
-
-    Attributes:
-        kind: its annotation.
-        default: its default, or `REQUIRED`.
-    """
+    """A parameter of a function or constructor, with its annotation."""
 
     kind: Any
-    default: Any = REQUIRED
+    default: Any = inspect.Parameter.empty
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is inspect.Parameter.empty
 
     @property
     def kinds(self) -> tuple[Any, ...]:
@@ -128,7 +127,7 @@ def read_flags(words: Sequence[str], options: Options, *, positional: bool = Fal
         else:
             found[name] = values[0] if values else "true"
     for name, option in options.items():
-        if positional and option.default is REQUIRED and name not in found:
+        if positional and option.required and name not in found:
             if not rest:
                 raise InputError(f"{name.upper()} was not given; --help describes it")
             found[name], rest = (rest, []) if option.is_repeated else (rest[0], rest[1:])
@@ -191,7 +190,7 @@ def converted(settings: Settings, options: Options, prefix: str = "") -> Setting
             found[name] = _network(f"{prefix}{name}", settings.get(name), inner, option)
         elif name in settings:
             found[name] = _value(f"{prefix}{name}", settings[name], option)
-        elif option.default is REQUIRED:
+        elif option.required:
             raise InputError(f"{flag(f'{prefix}{name}')} was not given; --help describes it")
     if others := [name for name in settings if name.partition(".")[0] not in options]:
         raise unknown(f"{prefix}{others[0]}", options, prefix)

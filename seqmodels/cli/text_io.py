@@ -3,7 +3,6 @@
 import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
@@ -21,7 +20,7 @@ def read_lines(path: str) -> list[str]:
     Raises:
         InputError: there is no such file, it is empty, or it is not UTF-8.
     """
-    file = Path(path).expanduser()
+    file = local(path)
     if not file.is_file():
         raise InputError(f"there is no file {path!r}; expected one with a prompt on each line")
     with file.open("rb") as stream:
@@ -32,15 +31,10 @@ def read_lines(path: str) -> list[str]:
 
 
 def parts(stream: Iterable[bytes], name: str, size: int = 256) -> Iterator[list[str]]:
-    r"""The lines of a stream, `size` at a time; only `\n` and `\r\n` end a line.
-
-    Args:
-        stream: lines of bytes, such as a file opened as binary.
-        name: of the stream, for errors.
-        size: maximum number of lines of a part.
+    r"""The lines of a binary stream, at most `size` at a time; only `\n` and `\r\n` end a line.
 
     Raises:
-        InputError: a line is not UTF-8.
+        InputError: a line is not UTF-8; `name` is that of the stream.
     """
     numbered = enumerate(stream, 1)
     while part := list(itertools.islice(numbered, size)):
@@ -54,11 +48,7 @@ def parts(stream: Iterable[bytes], name: str, size: int = 256) -> Iterator[list[
 
 
 def parsed_bias(text: str | None) -> dict[str, float]:
-    """A logit bias from the command line: a JSON object of tokens and numbers.
-
-    Raises:
-        InputError: it is not.
-    """
+    """A logit bias from the command line: a JSON object of tokens and numbers, else an InputError."""
     try:
         bias = parse_json(text or "{}", "--logit-bias")
     except InputError:

@@ -114,11 +114,7 @@ SHOWN = 100
 
 
 def translated(models: Sequence[Translates], how: Beam | Draws) -> Iterator[tuple[str, list[Translation]]]:
-    """Each line of standard input with its translations by one model or an ensemble, in order.
-
-    Raises:
-        InputError: a line is not UTF-8.
-    """
+    """Each line of standard input with its translations by one model or an ensemble, in order."""
     stream = sys.stdin.buffer
     by_hand = stream.isatty()
     if by_hand:
@@ -138,26 +134,16 @@ def translated(models: Sequence[Translates], how: Beam | Draws) -> Iterator[tupl
 
 
 def check_attention_map(model: Translates, path: str) -> None:
-    """Refuse a page of attention before anything is translated for it.
-
-    Raises:
-        InputError: the file could not be written, or the model attends to nothing.
-    """
+    """Refuse a page of attention that could not be written, or made of this model, before any translation."""
     check_output("--attention-map", path)
     if not isinstance(model, Translator):
         raise InputError("--attention-map is for translators with an encoder; this one is a language model")
     if not model.attends:
-        raise InputError(
-            "--attention-map was given, and this translator's decoder sees one vector for the whole source"
-        )
+        raise InputError("--attention-map was given, and this translator's decoder sees one vector for the source")
 
 
 def write_attention_map(model: Translates, pairs: Sequence[tuple[str, str]], path: str) -> None:
-    """A page with the attention of the first sentences and their translations.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
+    """A page with the attention of the first sentences and their translations."""
     assert isinstance(model, Translator)
     page = attention_page(alignment(model, source, target) for source, target in pairs[:SHOWN])
     write_output("--attention-map", path, page)
