@@ -123,14 +123,10 @@ def subclasses(base: type[Any]) -> list[type[Any]]:
     return found
 
 
-SETTINGS_BYTES = 1 << 20
-"""Most bytes of settings."""
+SETTINGS_BYTES, SETTING_CHARACTERS, SETTING_DIGITS = 1 << 20, 100_000, 30
+"""Most bytes of settings, characters of one of them, and digits of a number."""
 SETTING_ALIASES = 20
 """Most places that refer to another one: with more, a few lines can stand for gigabytes."""
-SETTING_CHARACTERS = 100_000
-"""Most characters of one setting."""
-SETTING_DIGITS = 30
-"""Most digits of a number."""
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:

@@ -34,10 +34,9 @@ def local(path: AnyPath) -> Path:
 
 
 def check_regular(path: Path) -> int:
-    """The size of a regular file in bytes. Pipes and devices are not opened: reading them may never end or begin.
+    """The size of a regular file in bytes; of others, an InputError.
 
-    Raises:
-        InputError: it is not a regular file, or does not exist.
+    Pipes and devices are not opened: reading them may never end or begin.
     """
     try:
         found = path.stat()
@@ -106,11 +105,7 @@ def check_depth(value: Any, name: str) -> None:
 
 
 def read_json(path: Path, most: int = SMALL) -> dict[str, Any]:
-    """The object in a small JSON file.
-
-    Raises:
-        InputError: there is none; see `read_small` and `parse_json`.
-    """
+    """The object in a small JSON file; errors as of `read_small` and `parse_json`."""
     found = parse_json(read_small(path, most), repr(str(path)))
     if not isinstance(found, dict):
         raise InputError(f"{str(path)!r} holds a {type(found).__name__}; expected an object of JSON")

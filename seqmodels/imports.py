@@ -13,11 +13,8 @@ def quick_imports(*, keep: bool = False) -> Iterator[None]:
     """Turn garbage collection off while lightning is imported for the first time.
 
     Torch, lightning and datasets create half a million objects, nearly all of which stay. Collecting again and again
-    takes a quarter to a third of the import time.
-
-    Args:
-        keep: exclude all objects that exist at the end from later collections, each of which would take half a second;
-            for programs, which begin with their imports.
+    takes a quarter to a third of the import time. Programs, which begin with their imports, `keep` these objects: they
+    are excluded from later collections, each of which would take half a second.
     """
     if "lightning" in sys.modules or not gc.isenabled():
         yield
@@ -37,9 +34,6 @@ def exports(file: Path) -> dict[str, str]:
 
     These are its imports of the form `from module import Name as Name`, and all exports of packages that it imports
     with a star. Nothing is imported.
-
-    Args:
-        file: such as the `__init__.py` of a folder.
     """
     import ast  # only where a name is looked up
 

@@ -95,11 +95,8 @@ def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[
 def bleu_by_length(
     sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
 ) -> list[dict[str, float | None]]:
-    """BLEU by the number of words of the source.
-
-    Returns:
-        For each class of lengths that has sentences, its least number of words `from`, the number `to` that it stays
-        below (None for the last class), `sentences` and `bleu`.
+    """BLEU by the number of words of the source: for each class of lengths that has sentences, its least number of
+    words `from`, the number `to` that it stays below (None for the last class), `sentences` and `bleu`.
     """
     classes: list[list[tuple[str, str]]] = [[] for _ in LENGTH_CLASSES]
     for source, hypothesis, reference in zip(sources, hypotheses, references, strict=True):

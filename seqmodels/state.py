@@ -15,13 +15,7 @@ State: TypeAlias = Union[Tensor, tuple["State", ...]]  # noqa: UP007 - a string 
 
 
 def map_state(fn: Callable[..., Tensor], state: State, *others: State) -> State:
-    """Apply `fn` to every tensor of `state`, together with its counterparts in `others`.
-
-    Args:
-        fn: takes one tensor of `state` and one of each of `others`, returns a tensor.
-        state: any state; the result has its nesting.
-        others: states of the same nesting.
-    """
+    """Apply `fn` to every tensor of `state` together with its counterparts in `others`, which have the same nesting."""
     if isinstance(state, Tensor):
         return fn(state, *others)
     return tuple(map_state(fn, *parts) for parts in zip(state, *others, strict=True))
@@ -38,12 +32,7 @@ def detach(state: State) -> State:
 
 
 def select(state: State, rows: Tensor) -> State:
-    """Rows of the batch, in the order given; a row may be taken more than once.
-
-    Args:
-        state: state of a batch of B rows.
-        rows: integer indices below B, shape (N,).
-    """
+    """Rows of the batch by their integer indices (N,), in that order; a row may be taken more than once."""
     return map_state(lambda tensor: tensor.index_select(0, rows), state)
 
 
@@ -53,13 +42,7 @@ def repeat(state: State, times: int) -> State:
 
 
 def where(rows: Tensor, state: State, otherwise: State) -> State:
-    """Row by row, `state` where `rows` is true and `otherwise` where it is false.
-
-    Args:
-        rows: bool, shape (B,).
-        state: state of B rows.
-        otherwise: state of B rows and the same nesting.
-    """
+    """Row by row, `state` where `rows`, bool (B,), is true, and `otherwise`, of the same nesting, where it is false."""
 
     def pick(a: Tensor, b: Tensor) -> Tensor:
         return torch.where(rows.view(-1, *[1] * (a.ndim - 1)), a, b.to(a.dtype))

@@ -1,5 +1,6 @@
 """Small runs under Lightning for the tests of training."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ from seqmodels.data import Batches
 from seqmodels.data.sampler import loader
 from seqmodels.environment import quiet
 from seqmodels.nn import Backbone
+
+
+def hooked(**hooks: Callable[..., Any]) -> pl.Callback:
+    """A callback made of functions by the names of their hooks."""
+    callback = pl.Callback()
+    for name, hook in hooks.items():
+        setattr(callback, name, hook)
+    return callback
 
 
 class Record(pl.Callback):
@@ -41,21 +50,9 @@ def small_model(data: TextDataModule, backbone: Backbone | None = None, **settin
 def trainer(steps: int, *callbacks: pl.Callback, **settings: Any) -> pl.Trainer:
     """A plain trainer of Lightning, as a user would make it."""
     with quiet():
-        return pl.Trainer(
-            **{
-                "max_steps": steps,
-                "accelerator": "cpu",
-                "devices": 1,
-                "logger": False,
-                "callbacks": list(callbacks),
-                "enable_checkpointing": False,
-                "enable_progress_bar": False,
-                "enable_model_summary": False,
-                "limit_val_batches": 0,
-                "plugins": [SafetensorsCheckpointIO()],
-            }
-            | settings
-        )
+        off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+        usual = {"accelerator": "cpu", "devices": 1, "limit_val_batches": 0, "plugins": [SafetensorsCheckpointIO()]}
+        return pl.Trainer(**off | usual | {"max_steps": steps, "callbacks": list(callbacks)} | settings)
 
 
 def train(

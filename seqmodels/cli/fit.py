@@ -85,11 +85,7 @@ def taken(words: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
 
 
 def options_by_section(task: type[SequenceTask], module: type[SequenceDataModule]) -> dict[str, dict[str, Option]]:
-    """The options of a task, its data and its training, whose names differ.
-
-    Raises:
-        InputError: two have the same name.
-    """
+    """The options of a task, its data and its training, whose names differ, else an InputError."""
     run = options_of(training.fit, PYTHON_ONLY)
     sections = {"task": options_of(task, FROM_DATA), "data": options_of(module), "fit": run}
     names = [name for own in sections.values() for name in own]

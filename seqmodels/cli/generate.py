@@ -4,11 +4,12 @@ import sys
 from dataclasses import replace
 from json import dumps as to_json
 
-from seqmodels.cli.models import load_language_model
+from seqmodels.checkpoints.load import load
 from seqmodels.cli.text_io import parsed_bias, read_lines
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
 from seqmodels.nn.quantization import for_use
+from seqmodels.tasks import LanguageModel
 from seqmodels.tasks.generation import token_bias
 
 
@@ -75,3 +76,11 @@ def generate(
                 which = [f"prompt {place}"] * (len(given) > 1) + [f"sample {number}"] * (samples > 1)
                 print(f"--- {', '.join(which)} ---\n{start}{text}")
         sys.stdout.flush()
+
+
+def load_language_model(run: str) -> LanguageModel:
+    """A trained language model; an InputError for another task."""
+    task = load(run)
+    if not isinstance(task, LanguageModel):
+        raise InputError(f"{run!r} is a {type(task).__name__}, not a language model; use seqmodels {task.command}")
+    return task

@@ -87,34 +87,29 @@ def _held_out(run: str, model: Loaded, data: str | None, split: str | None, char
     usual = ("whole", "validation", "test", "train") if data else ("validation", "test", "train")
     part = split or next(name for name in usual if name in corpus.splits)
     texts = list[str]()
-    left = characters
-    for batch in corpus.rows(part).iter(1):
-        (text,), (starts,) = batch["text"], batch["starts"]
-        if starts or not texts:
+    for row in corpus.rows(part):
+        if row["starts"] or not texts:
             texts.append("")
-        texts[-1] += text[:left]
-        left -= len(text)
-        if left <= 0:
+        texts[-1] += row["text"][:characters]
+        characters -= len(row["text"])
+        if characters <= 0:
             break
     return texts, f"{corpus.origin}, {part}"
 
 
 def _chosen(names: Sequence[str] | None, known: Mapping[str, Label]) -> Mapping[str, Label]:
     """The named labels, functions of imported modules among them."""
-    own = {name: function for name in names or () if (function := _imported(name)) is not None}
+    own = {name: _imported(name) for name in names or () if "." in name}
     return known if names is None else chosen(names, {**known, **own})
 
 
-def _imported(name: str) -> Label | None:
+def _imported(name: str) -> Label:
     """The function MODULE.FUNCTION of an imported module."""
     module, _, function = name.rpartition(".")
-    if not module:
-        return None
-    found = getattr(sys.modules.get(module), function, None)
+    found: Label | None = getattr(sys.modules.get(module), function, None)
     if not callable(found) or getattr(found, "__module__", None) != module:
         raise InputError(f"--label {name} is no function that is known; give --import {module}, which has to define it")
-    label: Label = found
-    return label
+    return found
 
 
 def _table(ranking: Mapping[str, list[Neuron]], untrained: Mapping[str, list[Neuron]]) -> Table:

@@ -56,11 +56,6 @@ class Option:
         """Whether its flag is given once for each string: `--stop END --stop STOP`."""
         return list[str] in self.kinds and str not in self.kinds
 
-    @property
-    def takes_several(self) -> bool:
-        """Whether several values follow its flag: `--data ONE OTHER`."""
-        return not self.is_repeated and any(get_origin(kind) in (list, tuple) for kind in self.kinds)
-
 
 Options = Mapping[str, Option]
 
@@ -113,7 +108,8 @@ def read_flags(words: Sequence[str], options: Options, *, positional: bool = Fal
         if positive != name and name not in options and not equals:
             found[positive] = "false"
             continue
-        several, values = option.takes_several and not dot, [text] if equals else []
+        follow = any(get_origin(kind) in (list, tuple) for kind in option.kinds)  # as in --data ONE OTHER
+        several, values = follow and not (dot or option.is_repeated), [text] if equals else []
         while waiting and not equals and not waiting[0].startswith("--") and (several or not values):
             if option.is_switch and waiting[0].lower() not in (*SWITCHED, "null"):
                 break
@@ -218,11 +214,7 @@ KINDS = {"Backbone": "network", "SequenceTask": "task", "SequenceDataModule": "d
 
 
 def named(base: type[Any], name: Any) -> type[Any]:
-    """The class of a name, or of a class path, among those that are imported.
-
-    Raises:
-        InputError: there is none; nothing is imported to find it.
-    """
+    """The class of a name, or of a class path, among those that are imported, else an InputError."""
     known = {cls.__name__: cls for cls in _concrete(base)}
     paths = {class_path(cls): cls for cls in known.values()}
     if not isinstance(name, str) or name not in known | paths:
@@ -286,10 +278,8 @@ def _typed(given: Any, kind: Any) -> Any:
 
 
 def called(function: Callable[..., Any], words: Sequence[str], *, positional: bool = False) -> Any:
-    """Call a function with the arguments on a command line, and torch seeded by its argument `seed`; see `read_flags`.
-
-    Raises:
-        InputError: an option is unknown, or its value is not of its type.
+    """Call a function with the arguments on a command line, and torch seeded by its argument `seed`; see `read_flags`
+    and `converted`.
     """
     options = options_of(function)
     arguments = converted(read_flags(words, options, positional=positional), options)
@@ -299,11 +289,7 @@ def called(function: Callable[..., Any], words: Sequence[str], *, positional: bo
 
 
 def seed_all(seed: int | None) -> None:
-    """Seed torch, from which the initial weights are drawn.
-
-    Raises:
-        InputError: the seed has more than 64 bits.
-    """
+    """Seed torch, from which the initial weights are drawn; an InputError for a seed of more than 64 bits."""
     import torch
 
     if seed is None:

@@ -28,14 +28,12 @@ def command(function: Callable[..., Any]) -> None:
     """
 
     def run(words: list[str]) -> None:
-        if "-h" in words or "--help" in words:
-            print(pages.of_function(Path(inspect.getfile(function)), function.__name__, f"python {sys.argv[0]}"))
-            return
         from seqmodels.cli.parser import called
 
-        called(function, imported(words))
+        called(function, words)
 
-    guarded(lambda: run(sys.argv[1:]))
+    file, program = Path(inspect.getfile(function)), f"python {sys.argv[0]}"
+    _run(lambda: pages.of_function(file, function.__name__, program), run)
 
 
 def recipe(
@@ -63,16 +61,19 @@ def recipe(
     def run(words: list[str]) -> None:
         from seqmodels.cli.fit import fit
 
-        if "-h" in words or "--help" in words:
-            print(pages.of_recipe(about, task.__name__, module.__name__, defaults))
-            return
-        folder = fit(imported(words), task, module, defaults)
+        folder = fit(words, task, module, defaults)
         if report:
             from seqmodels.report import end_with_report
 
             end_with_report(folder)
 
-    guarded(lambda: run(sys.argv[1:]))
+    _run(lambda: pages.of_recipe(about, task.__name__, module.__name__, defaults), run)
+
+
+def _run(page: Callable[[], str], action: Callable[[list[str]], Any]) -> None:
+    """Do what the command line asks for: print the help page, or act on the words."""
+    words = sys.argv[1:]
+    guarded(lambda: print(page()) if {"-h", "--help"} & set(words) else action(imported(words)))
 
 
 def guarded(action: Callable[[], None]) -> None:
@@ -106,11 +107,7 @@ def guarded(action: Callable[[], None]) -> None:
 
 
 def imported(words: list[str]) -> list[str]:
-    """Import the modules named by --import, which may define networks, tasks and data, and leave the other words.
-
-    Raises:
-        InputError: there is no such module.
-    """
+    """Import the modules named by --import, which may define networks, tasks and data, and leave the other words."""
     while "--import" in words[:-1]:
         place = words.index("--import")
         sys.path.insert(0, str(Path.cwd()))

@@ -2,7 +2,7 @@
 
 import sys
 
-from seqmodels.cli.models import load_language_model
+from seqmodels.cli.generate import load_language_model
 from seqmodels.cli.text_io import parts
 
 

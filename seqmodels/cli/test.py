@@ -7,18 +7,17 @@ from typing import Any, Literal
 
 from seqmodels.analysis.translation_scores import draw_bleu_by_length
 from seqmodels.checkpoints.load import Loaded, load_with_origin
-from seqmodels.cli.models import as_translator
 from seqmodels.cli.parser import given_of
 from seqmodels.cli.text_io import progress
-from seqmodels.cli.translate import PART
+from seqmodels.cli.translate import PART, as_translator
 from seqmodels.data import TextDataModule, TranslationDataModule
 from seqmodels.decoding import Beam
 from seqmodels.errors import InputError
 from seqmodels.files import read_json, write_text
 from seqmodels.metrics import bleu_by_length, corpus_scores, length_label
+from seqmodels.nn.quantization import for_use
 from seqmodels.tasks.batch_translation import Translates, translations
 from seqmodels.tasks.dynamic_evaluation import Dynamic
-from seqmodels.tasks.inference import for_use
 from seqmodels.training.evaluate import Reading, evaluate
 
 

@@ -15,11 +15,7 @@ Item = TypeVar("Item")
 
 
 def read_lines(path: str) -> list[str]:
-    """The lines of a file, without their ends.
-
-    Raises:
-        InputError: there is no such file, it is empty, or it is not UTF-8.
-    """
+    """The lines of a file, without their ends; an InputError where it is missing, empty or not UTF-8."""
     file = local(path)
     if not file.is_file():
         raise InputError(f"there is no file {path!r}; expected one with a prompt on each line")
@@ -61,11 +57,7 @@ def parsed_bias(text: str | None) -> dict[str, float]:
 
 
 def check_output(flag: str, path: str, endings: Sequence[str] = ()) -> None:
-    """Refuse a file that cannot be written, before any work is done for it.
-
-    Raises:
-        InputError: it has another ending, its folder does not exist, or it is a folder.
-    """
+    """Refuse (InputError) a file that cannot be written or has another ending, before any work is done for it."""
     place = local(path)
     if endings and place.suffix not in endings:
         raise InputError(f"{flag} was given {path!r}; expected a file that ends in one of {', '.join(endings)}")
@@ -76,11 +68,7 @@ def check_output(flag: str, path: str, endings: Sequence[str] = ()) -> None:
 
 
 def write_output(flag: str, path: str, text: str) -> None:
-    """Write a file that a flag named.
-
-    Raises:
-        InputError: it cannot be written.
-    """
+    """Write a file that a flag named, or raise an InputError."""
     try:
         write_text(local(path), text)
     except OSError as error:

@@ -8,14 +8,16 @@ from typing import Any
 from seqmodels.analysis import alignment
 from seqmodels.analysis.attention import attention_page
 from seqmodels.batch import UNK
-from seqmodels.cli.models import load_translators
+from seqmodels.checkpoints.load import Loaded, load_with_origin
 from seqmodels.cli.parser import given_of
 from seqmodels.cli.text_io import check_output, parts, write_output
 from seqmodels.decoding import Beam, Draws, Sampling
 from seqmodels.decoding.beam_search import Normalization
 from seqmodels.errors import InputError, one_line
-from seqmodels.tasks import Translator
+from seqmodels.nn.quantization import for_use
+from seqmodels.tasks import LanguageModel, Translator
 from seqmodels.tasks.batch_translation import Translates, Translation, positions, translations
+from seqmodels.tasks.prefix_lm import PrefixLM
 
 
 def translate(
@@ -105,6 +107,39 @@ def search_or_draws(
     if unused := [*sampling, *seed]:
         raise InputError(f"--{unused[0].replace('_', '-')} is for translations that are drawn; give --samples, too")
     return Beam(**search, max_length=max_length)
+
+
+def load_translators(
+    runs: Sequence[str], source: str | None = None, target: str | None = None, bf16: bool = False, int8: bool = False
+) -> list[Translates]:
+    """Trained translators, for languages that are checked where they are given; `bf16`, `int8`: see `for_use`.
+
+    Raises:
+        InputError: a run is no translator, or one of other languages.
+    """
+    models = [load_with_origin(run) for run in runs]
+    for model in models:
+        for_use(model.task, bf16=bf16, int8=int8)
+    return [as_translator(run, model, source, target) for run, model in zip(runs, models, strict=True)]
+
+
+def as_translator(run: str, model: Loaded, source: str | None = None, target: str | None = None) -> Translates:
+    """A loaded model as a translator; see `load_translators`."""
+    task, trained = model.task, model.data_arguments
+    for side, wanted in (("source", source), ("target", target)):
+        if wanted is not None and trained.get(side) not in (None, wanted):
+            raise InputError(
+                f"{run!r} translates from {trained['source']!r} to {trained['target']!r}, and {side}={wanted!r} "
+                "was asked for; take another run, or leave the language out"
+            )
+    if isinstance(task, Translator):
+        return task
+    if isinstance(task, LanguageModel) and trained.get("layout") == "joined":
+        return PrefixLM(task)
+    raise InputError(
+        f"{run!r} is a {type(task).__name__} that was not trained to translate; expected a run of a Translator, or of "
+        "a LanguageModel with layout='joined'"
+    )
 
 
 PART = 256

@@ -1,5 +1,6 @@
 """Saves the checkpoints of a run: the last two and the best."""
 
+import math
 import os
 import shutil
 import sys
@@ -18,21 +19,19 @@ from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.fsdp import own_part
 from seqmodels.training.budget import Budget, between_steps
 from seqmodels.training.interruption import Signals, Stopped
-from seqmodels.training.resume import NEWEST_FIRST
+from seqmodels.training.resume import NEWEST_FIRST, Origin
+
+MONITOR = "val/nats_per_token"
+"""The metric whose lowest value is the best."""
 
 
 class RunCheckpointIO(SafetensorsCheckpointIO):
-    """Checkpoint files of a run. A failed save is no exception, since all other ranks wait for the one that writes.
+    """Checkpoint files of a run. A failed save is no exception, since all other ranks wait for the one that writes."""
 
-    Args:
-        origin: the content of the checkpoint that the run is resumed from, already read.
-
-    Attributes:
-        failed: why the last checkpoint could not be written; empty where it was.
-    """
-
-    def __init__(self, origin: dict[str, Any] | None = None) -> None:
-        self.origin, self.failed = origin, ""
+    def __init__(self, origin: Origin | None) -> None:
+        self.origin = origin
+        self.failed = ""
+        """Why the last checkpoint could not be written; empty where it was."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         self.failed = ""
@@ -42,7 +41,7 @@ class RunCheckpointIO(SafetensorsCheckpointIO):
             self.failed = error.strerror or str(error)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return read_checkpoint(path) if self.origin is None else dict(self.origin)
+        return read_checkpoint(path) if self.origin is None else dict(self.origin.content)
 
 
 class Checkpoints(Checkpoint):
@@ -54,26 +53,19 @@ class Checkpoints(Checkpoint):
 
     Args:
         folder: of `last.safetensors`, `previous.safetensors` and `best.safetensors`.
+        budget: schedules the validations.
+        minutes: longest time between two.
+        origin: the checkpoint that the run is resumed from.
+
+    Attributes:
         files: the trainer's plugin that writes them.
         signals: signals received so far.
-        budget: schedules the validations.
-        newest: the checkpoint that the run is resumed from.
-        minutes: longest time between two.
-        monitor: the metric whose lowest value is the best.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        files: RunCheckpointIO,
-        signals: Signals,
-        budget: Budget,
-        newest: Path | None = None,
-        minutes: float = 10.0,
-        monitor: str = "val/nats_per_token",
-    ) -> None:
-        self.folder, self.files, self.signals, self.budget = folder, files, signals, budget
-        self.newest, self.seconds, self.monitor = newest, 60 * minutes, monitor
+    def __init__(self, folder: Path, budget: Budget, minutes: float, origin: Origin | None) -> None:
+        self.folder, self.budget, self.seconds = folder, budget, 60 * minutes
+        self.files, self.signals = RunCheckpointIO(origin), Signals()
+        self.newest = origin.path if origin else None
         self.best: dict[str, float] = {}
         """Metrics of the best validation whose weights are saved."""
         self.began = False
@@ -90,11 +82,7 @@ class Checkpoints(Checkpoint):
         self.budget.catch_up(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Between two steps, save if it is time or a signal came; after a signal, end.
-
-        Raises:
-            Stopped: a signal came, on this rank or another.
-        """
+        """Between two steps, save if it is time; after a signal on any rank, save and end (Stopped)."""
         if not between_steps(trainer):
             return
         due = self._at < 0 or time.monotonic() - self._saved >= self.seconds
@@ -109,10 +97,8 @@ class Checkpoints(Checkpoint):
             raise Stopped(number)
 
     def on_validation_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        """After a signal, end: a resumed run begins with this validation.
-
-        Raises:
-            Stopped: a signal came. Several processes end after the validation, since they wait for one another there.
+        """After a signal, end (Stopped): a resumed run begins with this validation. Several processes end after it,
+        since they wait for one another there.
         """
         if self.signals.received and trainer.world_size == 1:
             raise Stopped(self.signals.received)
@@ -121,8 +107,7 @@ class Checkpoints(Checkpoint):
         if trainer.state.fn != "fit":
             return
         figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-        best = self.best.get(self.monitor, float("inf"))
-        if figures[self.monitor] < best and self._at == trainer.global_step:
+        if figures[MONITOR] < self.best.get(MONITOR, math.inf) and self._at == trainer.global_step:
             self.best = figures
             if trainer.is_global_zero and self.newest is not None:
                 _copy(self.newest, self.folder / "best.safetensors")

@@ -1,8 +1,8 @@
 """One training in one run folder: prepare, build, train."""
 
 import atexit
-import contextlib
 import signal
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,16 +16,16 @@ from seqmodels.analysis import GradientHorizon, Samples, Spectra, Translations
 from seqmodels.data import Replica, SequenceDataModule, TranslationDataModule
 from seqmodels.environment import choose_accelerator, is_other_rank, keep_compiled_kernels, keep_freed_memory, quiet
 from seqmodels.errors import InputError
-from seqmodels.files import write_text
+from seqmodels.files import local, write_text
 from seqmodels.tasks import SequenceTask
 from seqmodels.training.budget import Budget
-from seqmodels.training.checkpoint_callback import Checkpoints, RunCheckpointIO
+from seqmodels.training.checkpoint_callback import Checkpoints
 from seqmodels.training.csv_logger import CSVLog
-from seqmodels.training.interruption import Signals, Stopped, early_end, requeue, run_of_this_job
+from seqmodels.training.interruption import Stopped, early_end, requeue, run_of_this_job
 from seqmodels.training.nonfinite_steps import NonfiniteSteps
 from seqmodels.training.precision import choose_precision
 from seqmodels.training.progress import ProgressLine
-from seqmodels.training.resume import Origin, check_batches, check_same, held_origin, rewind
+from seqmodels.training.resume import Origin, check_batches, check_same, find_origin, rewind
 from seqmodels.training.run_folder import held, known_to_all, make_folder
 from seqmodels.training.run_summary import announce, describe, finish, size
 from seqmodels.training.strategy import StrategyName, compile_steps, leave_group, make_strategy
@@ -116,7 +116,7 @@ def fit(
         KeyboardInterrupt: Ctrl-C came. The run can be resumed.
     """
     settings = {k: v for k, v in locals().items() if k not in ("task", "data", "resume", "callbacks")}
-    with contextlib.ExitStack() as stack:
+    with ExitStack() as stack:
         run = _prepare(stack, task, data, settings, resume)
         return run if isinstance(run, Path) else _train(run, _trainer(stack, run, callbacks))
 
@@ -138,27 +138,24 @@ class _Run:
     precision: str  # the chosen one and the reason, in words; empty where it was given
 
     def __post_init__(self) -> None:
-        self.path = self.origin.path if self.origin else None
-        self.files = RunCheckpointIO(self.origin.content if self.origin else None)
-        self.signals = Signals()
-        folder, minutes = self.folder / "checkpoints", self.settings["save_minutes"]
-        self.checkpoints = Checkpoints(folder, self.files, self.signals, self.budget, self.path, minutes)
+        minutes = self.settings["save_minutes"]
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.budget, minutes, self.origin)
 
 
 def _prepare(
-    stack: contextlib.ExitStack,
-    task: SequenceTask,
-    data: SequenceDataModule,
-    settings: dict[str, Any],
-    resume: str | Path | None,
+    stack: ExitStack, task: SequenceTask, data: SequenceDataModule, settings: dict[str, Any], resume: str | Path | None
 ) -> _Run | Path:
     """Check everything before anything is written, then make or rewind the run folder.
 
     Returns:
         The run; or the folder of a run that a restarted SLURM job had finished.
     """
-    recorded = configuration(task, data, settings)
     _check(settings)
+    call = task.constructor_call
+    arguments = {
+        k: v for k, v in call["init_args"].items() if k not in ("tokenizer", "source_tokenizer")
+    }  # of the data
+    recorded = {"task": {**call, "init_args": arguments}, "data": data.constructor_call, "fit": settings}
     minutes, steps, tokens = (settings[name] for name in ("max_minutes", "max_steps", "max_tokens"))
     budget = Budget(3.0 if minutes is steps is tokens is None else minutes, steps, tokens, settings["validations"])
     averages = make_average(settings["average"], settings["ema_decay"], settings["validations"])
@@ -170,7 +167,9 @@ def _prepare(
     restarted = run_of_this_job(Path(settings["runs"]), recorded)
     origin = None
     if resume := restarted or resume:
-        origin = stack.enter_context(held_origin(resume))
+        if local(resume).is_dir():
+            stack.enter_context(held(local(resume)))
+        origin = find_origin(resume)
         check_same(origin, task, data, ranks, settings["accumulate"], settings["average"])
         if budget.is_spent(origin.content) and (origin.ended or not origin.due):
             if restarted:
@@ -213,10 +212,10 @@ def _check(settings: dict[str, Any]) -> None:
         raise InputError(f"clip={settings['clip']} was given; expected a norm above 0, or 0 for no clipping")
 
 
-def _trainer(stack: contextlib.ExitStack, run: _Run, callbacks: tuple[pl.Callback, ...]) -> pl.Trainer:
+def _trainer(stack: ExitStack, run: _Run, callbacks: tuple[pl.Callback, ...]) -> pl.Trainer:
     """Lightning's trainer with everything that a run needs; `stack` ends it in order."""
     settings, folder, data = run.settings, run.folder, run.data
-    stack.callback(run.signals.disarm)
+    stack.callback(run.checkpoints.signals.disarm)
     stack.enter_context(quiet())
     trackers = stack.enter_context(tracking(run.tracking, folder, run.configuration | {"parameters": size(run.task)}))
     facts = data.facts("train")
@@ -239,7 +238,7 @@ def _trainer(stack: contextlib.ExitStack, run: _Run, callbacks: tuple[pl.Callbac
         strategy=run.strategy,
         inference_mode=settings["strategy"] != "fsdp",  # weights gathered in it could not be trained again
         accelerator=settings["accelerator"],
-        plugins=[run.files],
+        plugins=[run.checkpoints.files],
         logger=[CSVLog(folder), *trackers],
         callbacks=[
             run.budget,
@@ -266,11 +265,12 @@ def _train(run: _Run, trainer: pl.Trainer) -> Path:
         describe(folder, trainer, data, origin.content["global_step"] if origin else 0)
         announce(task, data, folder, origin, run.precision)
     task.tokens_seen = task.skipped_in_a_row = 0  # of another run before, if any
-    run.signals.arm()
+    run.checkpoints.signals.arm()
     atexit.register(leave_group)
+    path = origin.path if origin else None
     with known_to_all(folder):
-        train = partial(trainer.fit, task, datamodule=data, ckpt_path=run.path, weights_only=True)
-        ending = early_end(train, run.path, lambda: run.checkpoints.began)
+        train = partial(trainer.fit, task, datamodule=data, ckpt_path=path, weights_only=True)
+        ending = early_end(train, path, lambda: run.checkpoints.began)
     if trainer.is_global_zero:
         finish(folder, trainer, run.budget.spent, run.checkpoints.best, ending)
     if isinstance(ending, Stopped):
@@ -279,16 +279,6 @@ def _train(run: _Run, trainer: pl.Trainer) -> Path:
             raise KeyboardInterrupt
     if ending is not None:
         raise ending
-    if failed := trainer.strategy.broadcast(run.files.failed):
+    if failed := trainer.strategy.broadcast(run.checkpoints.files.failed):
         raise InputError(f"the last checkpoint could not be saved ({failed}); make room, and resume {str(folder)!r}")
     return Path(trainer.strategy.broadcast(str(folder)))  # other processes of torchrun and SLURM do not know it
-
-
-def configuration(task: SequenceTask, data: SequenceDataModule, settings: dict[str, Any]) -> dict[str, Any]:
-    """All arguments of a run by section, from which `seqmodels fit --config` does it again.
-
-    Tokenizers of the task are left out: they come from the data.
-    """
-    call = task.constructor_call
-    arguments = {k: v for k, v in call["init_args"].items() if k not in ("tokenizer", "source_tokenizer")}
-    return {"task": {**call, "init_args": arguments}, "data": data.constructor_call, "fit": settings}

@@ -34,11 +34,7 @@ class NonfiniteSteps(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Check a complete step.
-
-        Raises:
-            DivergedError: too many steps were skipped in a row.
-        """
+        """Check a complete step; a DivergedError ends the training."""
         assert isinstance(pl_module, SequenceTask)
         place = {"epoch": trainer.current_epoch, "batch": batch_idx, "rank": trainer.global_rank}
         self._batches.append((place, outputs["loss"], batch))

@@ -17,12 +17,10 @@ class ProgressLine(pl.Callback):
 
     Args:
         tokens_per_character: of the training text, to convert nats per token into bits per character.
-        every: seconds between updates of the bar.
     """
 
-    def __init__(self, tokens_per_character: float, every: float = 0.3) -> None:
-        self.tokens_per_character, self.every = tokens_per_character, every
-        self._due = 0.0
+    def __init__(self, tokens_per_character: float) -> None:
+        self.tokens_per_character, self._due = tokens_per_character, 0.0
         self._bar: Progress | None = None
         self._row = TaskID(0)
 
@@ -38,7 +36,7 @@ class ProgressLine(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         if self._bar is None or (now := time.monotonic()) < self._due:
             return
-        self._due = now + self.every
+        self._due = now + 0.3
         assert isinstance(pl_module, SequenceTask)
         figures = pl_module.figures
         parts = [f"step {trainer.global_step:,}"]

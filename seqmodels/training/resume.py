@@ -1,9 +1,8 @@
 """Finds the checkpoint that a run is resumed from, checks that it fits, and resets the run folder to its step."""
 
-import contextlib
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from seqmodels.errors import InputError
 from seqmodels.files import local, read_json, write_text
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.training_state import RECORD
-from seqmodels.training.run_folder import held
 from seqmodels.training.weight_averaging import Average
 
 NEWEST_FIRST = ("next.safetensors", "last.safetensors", "previous.safetensors")
@@ -76,14 +74,6 @@ def find_origin(path: str | Path, quietly: bool = False) -> Origin:
                 continue
             print(f"warning: {error}; resuming from {there[place].name}, the one before it", file=sys.stderr)
     raise AssertionError
-
-
-@contextlib.contextmanager
-def held_origin(path: str | Path) -> Iterator[Origin]:
-    """`find_origin`, with the run folder locked against other runs; see `held`."""
-    folder = local(path)
-    with held(folder) if folder.is_dir() else contextlib.nullcontext():
-        yield find_origin(path)
 
 
 def _resumable(path: Path) -> dict[str, Any]:

@@ -14,10 +14,8 @@ from seqmodels.errors import InputError
 
 
 def make_folder(runs: Path, task: str, network: str, data: str, seed: int) -> Path:
-    """Make a folder of its own for a run, named by its task, network, text and seed, as `runs` / task / name.
-
-    Raises:
-        InputError: it cannot be made there.
+    """Make a folder of its own for a run, named by its task, network, text and seed, as `runs` / task / name; an
+    InputError where it cannot be made.
     """
     if RUN_VARIABLE in os.environ:
         return Path(os.environ[RUN_VARIABLE])
@@ -55,11 +53,7 @@ def known_to_all(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """A run folder that no other run trains in meanwhile; the processes of one run share it.
-
-    Raises:
-        InputError: one does.
-    """
+    """A run folder that no other run trains in meanwhile, else an InputError; the processes of one run share it."""
     if is_other_rank():
         yield
         return

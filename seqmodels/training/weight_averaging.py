@@ -61,15 +61,12 @@ class StalledAverage(DeviceAverage):
     at a constant learning rate this is averaged SGD; before, the weights are the current ones.
 
     Args:
-        monitor: the figure that should decrease.
         patience: validations without a new best.
     """
 
-    def __init__(self, monitor: str = "val/nats_per_token", patience: int = 5) -> None:
+    def __init__(self, patience: int = 5) -> None:
         super().__init__(use_buffers=False, multi_avg_fn=get_swa_multi_avg_fn())  # type: ignore[no-untyped-call]
-        self.monitor, self.patience = monitor, patience
-        self.figures: list[float] = []
-        self.began = False
+        self.patience, self.figures, self.began = patience, list[float](), False
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         assert self._average_model is not None
@@ -80,7 +77,7 @@ class StalledAverage(DeviceAverage):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != "fit" or self.began:
             return
-        figure = float(trainer.callback_metrics[self.monitor])
+        figure = float(trainer.callback_metrics["val/nats_per_token"])
         earlier = self.figures[: -self.patience]
         self.began = bool(earlier) and figure >= min(earlier)
         self.figures.append(figure)

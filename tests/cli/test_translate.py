@@ -16,7 +16,7 @@ from seqmodels import GRU, LanguageModel, Transformer, TranslationDataModule, Tr
 from seqmodels.analysis import alignment
 from seqmodels.batch import IGNORE
 from seqmodels.cli.main import main
-from seqmodels.cli.models import load_translators
+from seqmodels.cli.translate import load_translators
 from seqmodels.data.sampler import Replica, loader
 from seqmodels.environment import quiet
 from seqmodels.errors import InputError, one_line

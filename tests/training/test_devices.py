@@ -102,7 +102,9 @@ def test_resumed_by_another_number_of_processes(runs: Runs, folder: Path) -> Non
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"strategy": "zero"}, "'zero' is not known; choose one of auto, ddp, fsdp"),
+        ({"strategy": "zero"}, "strategy='zero' was given; choose one of auto, ddp, fsdp"),
+        ({"average": "swa"}, "average='swa' was given; choose one of none, ema, stalled"),
+        ({"precision": "8"}, "precision='8' was given; choose one of auto"),
         ({"strategy": "fsdp"}, "devices=1; give at least 2"),
         ({"strategy": "fsdp", "devices": 2, "average": "ema"}, "average='ema'; give none"),
         ({"strategy": "fsdp", "devices": 2, "precision": "16-mixed"}, "precision='16-mixed'; give 32-true or"),

@@ -10,7 +10,7 @@ import torch
 from networks import NETWORKS
 from torch.nn import functional as F
 from torch.testing import assert_close
-from trainers import Record, small_model, small_module, train, trainer, validate
+from trainers import Record, hooked, small_model, small_module, train, trainer, validate
 
 from seqmodels import GRU, LSTM, LanguageModel, TextDataModule, Tokenizer, Transformer, fit
 from seqmodels.batch import IGNORE, Batch
@@ -34,14 +34,17 @@ def plain_loop(model: LanguageModel, batches: list[Batch], lr: float, clip: floa
     return norms
 
 
-class Norms(pl.Callback):
-    """The logged norms before clipping."""
+def logs_norms(norms: list[float]) -> pl.Callback:
+    """Keeps the logged norms before clipping."""
+    return hooked(on_train_batch_end=lambda trainer, *_: norms.append(float(trainer.callback_metrics[NORM])))
 
-    def __init__(self) -> None:
-        self.norms: list[float] = []
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        self.norms.append(float(trainer.callback_metrics["train/gradient_norm"]))
+def logs_rates(rates: list[float]) -> pl.Callback:
+    """Keeps the learning rate of every step."""
+    return hooked(on_before_optimizer_step=lambda *args: rates.append(args[2].param_groups[0]["lr"]))
+
+
+NORM = "train/gradient_norm"
 
 
 @pytest.mark.parametrize("carry", [False, True], ids=["windows", "lanes"])
@@ -53,37 +56,28 @@ def test_trainer_is_the_plain_loop(text_file: Path, carry: bool) -> None:
     places = [(k // len(batches), k % len(batches)) for k in range(steps)]
     model, reference = (small_model(data, weight_decay=0.0).double() for _ in range(2))
     wanted = plain_loop(reference, [batches[place] for place in places], 3e-3, 0.05)
-    norms = Norms()
-    train(model, data, steps, norms, gradient_clip_val=0.05, log_every_n_steps=1, precision="64-true")
-    assert_close(norms.norms, wanted)
-    assert max(norms.norms) > 0.1  # so there was something to clip
+    norms: list[float] = []
+    train(model, data, steps, logs_norms(norms), gradient_clip_val=0.05, log_every_n_steps=1, precision="64-true")
+    assert_close(norms, wanted)
+    assert max(norms) > 0.1  # so there was something to clip
     for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
         assert_close(ours, theirs)
 
 
-class Rates(pl.Callback):
-    """The learning rate of every step."""
-
-    def __init__(self) -> None:
-        self.rates: list[float] = []
-
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
-        self.rates.append(optimizer.param_groups[0]["lr"])
-
-
 def test_learning_rate_follows_the_budget(text_file: Path, tmp_path: Path) -> None:
-    data, rates = small_module(text_file, True), Rates()
-    fit(small_model(data, warmup=0.2), data, max_steps=10, validations=1, runs=str(tmp_path), callbacks=(rates,))
-    assert rates.rates == pytest.approx([3e-3 * learning_rate_factor(k / 10, 0.2) for k in range(10)])
+    data, rates = small_module(text_file, True), list[float]()
+    callbacks = (logs_rates(rates),)
+    fit(small_model(data, warmup=0.2), data, max_steps=10, validations=1, runs=str(tmp_path), callbacks=callbacks)
+    assert rates == pytest.approx([3e-3 * learning_rate_factor(k / 10, 0.2) for k in range(10)])
 
 
 def test_budget_of_tokens(text_file: Path, tmp_path: Path) -> None:
     """The learning rate reaches its end, and training stops, after so many tokens: 16 x 4 a step."""
-    data, rates = small_module(text_file, True), Rates()
+    data, rates = small_module(text_file, True), list[float]()
     model = small_model(data, schedule="linear", warmup=0.0)
-    fit(model, data, max_tokens=640, validations=1, runs=str(tmp_path), callbacks=(rates,))
+    fit(model, data, max_tokens=640, validations=1, runs=str(tmp_path), callbacks=(logs_rates(rates),))
     assert model.tokens_seen == 640
-    assert rates.rates == pytest.approx([3e-3 * (1 - k / 10) for k in range(10)])
+    assert rates == pytest.approx([3e-3 * (1 - k / 10) for k in range(10)])
 
 
 def test_padding_is_not_trained_on(tmp_path: Path) -> None:
@@ -96,29 +90,17 @@ def test_padding_is_not_trained_on(tmp_path: Path) -> None:
 
 
 def test_clipping_by_value(text_file: Path) -> None:
-    data, largest = small_module(text_file, True), Largest()
+    data, largest, norms = small_module(text_file, True), list[float](), list[float]()
+
+    def on_before_zero_grad(trainer: pl.Trainer, model: LanguageModel, *args: Any) -> None:
+        if gradients := [p.grad.abs().max() for p in model.parameters() if p.grad is not None]:
+            largest.append(float(max(gradients)))
+
     settings = {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value", "log_every_n_steps": 1}
-    train(small_model(data), data, 4, largest, **settings)
-    assert largest.values == pytest.approx(
-        [0.01] * 3
-    )  # gradients are cleared before each step, so those of the last are not seen
-    assert all(norm > 0.1 for norm in largest.norms)  # as it was before
-
-
-class Largest(pl.Callback):
-    """The largest number in the gradient that the optimiser sees, and the norm that was logged."""
-
-    def __init__(self) -> None:
-        self.values: list[float] = []
-        self.norms: list[float] = []
-
-    def on_before_zero_grad(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
-        gradients = [p.grad.abs().max() for p in pl_module.parameters() if p.grad is not None]
-        if gradients:
-            self.values.append(float(max(gradients)))
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        self.norms.append(float(trainer.callback_metrics["train/gradient_norm"]))
+    seen = hooked(on_before_zero_grad=on_before_zero_grad)
+    train(small_model(data), data, 4, seen, logs_norms(norms), **settings)
+    assert largest == pytest.approx([0.01] * 3)  # those of the last step are cleared by the next one, which never came
+    assert all(norm > 0.1 for norm in norms)  # as it was before
 
 
 def test_accumulated_batches_are_one_large_batch(text_file: Path) -> None:

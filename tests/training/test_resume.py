@@ -1,5 +1,6 @@
 """Stopped in the middle of an epoch and resumed: the same batches follow, and the same weights come out."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from torch.testing import assert_close
-from trainers import Record, small_model, small_module, train
+from trainers import Record, hooked, small_model, small_module, train
 
 from seqmodels import fit
 
@@ -48,7 +49,7 @@ def test_run_resumed_at_a_validation(text_file: Path, tmp_path: Path, carry: boo
         data = small_module(text_file, carry)
         model = small_model(data, dropout=0.2)
         settings: dict[str, Any] = {"max_steps": 24, "validations": 2, "runs": str(tmp_path), "diagnostics": False}
-        run = fit(model, data, **settings, callbacks=(Stop(stop),))
+        run = fit(model, data, **settings, callbacks=(hooked(on_validation_end=partial(end, stop)),))
         if stop is not None:
             data = small_module(text_file, carry)
             model = small_model(data, dropout=0.2)
@@ -58,15 +59,9 @@ def test_run_resumed_at_a_validation(text_file: Path, tmp_path: Path, carry: boo
         assert_close(weights[1][name], tensor, rtol=0, atol=0, msg=name)
 
 
-class Stop(pl.Callback):
-    """Ends a run after some step, as a user or a machine might."""
-
-    def __init__(self, step: int | None) -> None:
-        self.step = step
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.global_step == self.step:
-            trainer.should_stop = True
+def end(step: int | None, trainer: pl.Trainer, *args: Any) -> None:
+    """End a run after some step, as a user or a machine might."""
+    trainer.should_stop |= trainer.global_step == step
 
 
 def test_loader_processes_change_nothing(text_file: Path) -> None:

@@ -6,13 +6,14 @@ import os
 import signal
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import lightning.pytorch as pl
 import pytest
 import torch
 from filelock import FileLock
 from torch.testing import assert_close
-from trainers import small_model, small_module
+from trainers import hooked, small_model, small_module
 
 from seqmodels import DamagedError, InputError, TextDataModule, fit, load
 from seqmodels.checkpoints.safetensors_io import read, write
@@ -22,19 +23,14 @@ from seqmodels.training.interruption import Stopped
 from seqmodels.training.resume import check_batches, find_origin, rebuild_run, rewind
 
 
-class At(pl.Callback):
-    """Does something after a step."""
-
-    def __init__(self, step: int, action: Any) -> None:
-        self.step, self.action = step, action
-
-    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        if trainer.global_step == self.step:
-            self.action()
+def kill(step: int, number: int) -> pl.Callback:
+    """A callback that sends a signal to this process after a step."""
+    return hooked(on_train_batch_end=lambda trainer, *_: trainer.global_step == step and os.kill(os.getpid(), number))
 
 
-def kill(number: int) -> Any:
-    return lambda: os.kill(os.getpid(), number)
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def begun(text: Path, runs: Path, **settings: Any) -> Path:
@@ -54,7 +50,7 @@ def weights(run: Path, which: str = "last") -> dict[str, torch.Tensor]:
 
 def test_ctrl_c_saves_and_is_gone_on_with_from_the_command_line(text_file: Path, tmp_path: Path, run: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        begun(text_file, tmp_path, callbacks=(At(8, kill(signal.SIGINT)),))
+        begun(text_file, tmp_path, callbacks=(kill(8, signal.SIGINT),))
     (stopped,) = tmp_path.glob("*/*")
     result = json.loads((stopped / "result.json").read_text())
     assert (result["steps"], result["ended"]) == (8, "SIGINT")
@@ -69,15 +65,11 @@ def test_ctrl_c_saves_and_is_gone_on_with_from_the_command_line(text_file: Path,
 
 
 def test_signal_before_the_first_step(text_file: Path, tmp_path: Path) -> None:
-    class Early(pl.Callback):
-        def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            trainer._signal_connector.received_sigterm = True  # type: ignore[attr-defined]
-
-        def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            trainer._signal_connector.received_sigterm = True  # type: ignore[attr-defined]
+    def early(trainer: pl.Trainer, *args: Any) -> None:
+        trainer._signal_connector.received_sigterm = True  # type: ignore[attr-defined]
 
     with pytest.raises(Stopped) as stop:
-        begun(text_file, tmp_path, callbacks=(Early(),))
+        begun(text_file, tmp_path, callbacks=(hooked(on_fit_start=early, on_train_start=early),))
     assert stop.value.code == 143
 
 
@@ -85,7 +77,7 @@ def test_handlers_are_given_back(text_file: Path, tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)]
     begun(text_file, tmp_path, max_steps=2, validations=1)
     with pytest.raises(Stopped):
-        begun(text_file, tmp_path, callbacks=(At(2, kill(signal.SIGUSR1)),))
+        begun(text_file, tmp_path, callbacks=(kill(2, signal.SIGUSR1),))
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)] == before
 
 
@@ -99,9 +91,7 @@ def test_longer_in_the_same_folder_and_a_branch_in_another(text_file: Path, tmp_
     assert (run / "checkpoints" / "best.safetensors").read_bytes() == best
     longer = begun(text_file, tmp_path, max_steps=18, resume=run)
     assert longer == run
-    with (run / "metrics.csv").open(newline="") as file:
-        validated = [int(row["step"]) for row in csv.DictReader(file) if row["val/nats_per_token"]]
-    assert validated == [5, 11, 17]  # each once
+    assert [int(row["step"]) for row in rows(run) if row["val/nats_per_token"]] == [5, 11, 17]  # each once
 
 
 def test_only_one_at_a_time(text_file: Path, run: Path) -> None:
@@ -150,22 +140,18 @@ def test_weights_alone_are_not_gone_on_with(text_file: Path, run: Path, tmp_path
         begun(text_file, tmp_path, resume=tmp_path / "weights.safetensors")
 
 
-@pytest.mark.parametrize(
-    ("settings", "what"),
-    [({"accumulate": 2}, "accumulate"), ({"average": "ema"}, "average")],
-    ids=["accumulate", "ema"],
-)
-def test_other_settings(text_file: Path, run: Path, settings: dict[str, Any], what: str) -> None:
-    with pytest.raises(InputError, match=f"another {what}"):
-        begun(text_file, run.parent.parent, max_steps=18, resume=run, **settings)
+@pytest.mark.parametrize(("setting", "value"), [("accumulate", 2), ("average", "ema")])
+def test_other_settings(text_file: Path, run: Path, setting: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"another {setting}"):
+        begun(text_file, run.parent.parent, max_steps=18, resume=run, **{setting: value})
 
 
 def test_other_numbers_of_processes(run: Path) -> None:
     origin = find_origin(run)
-    for devices, rows in ((1, 4), (2, 2), (4, 1)):
+    for devices, size in ((1, 4), (2, 2), (4, 1)):
         task, data = rebuild_run(origin, devices)
         assert isinstance(data, TextDataModule)
-        assert data.batch_size == rows
+        assert data.batch_size == size
         check_batches(origin, len(data.training_batches(Replica(0, devices))))
     with pytest.raises(InputError, match="batches of 4 cannot be divided by devices=3"):
         rebuild_run(origin, 3)
@@ -210,15 +196,13 @@ def test_crafted_parts_of_a_whole_file(text_file: Path, run: Path, tmp_path: Pat
 def test_skipped_step_and_a_signal(text_file: Path, tmp_path: Path) -> None:
     """A step that is skipped is no reason to lose those before it."""
 
-    class Spoils(pl.Callback):
-        def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-            if trainer.global_step == 7:
-                for p in pl_module.parameters():
-                    assert p.grad is not None
-                    p.grad.fill_(torch.inf)
+    def spoil(trainer: pl.Trainer, model: pl.LightningModule) -> None:
+        for p in model.parameters() if trainer.global_step == 7 else ():
+            assert p.grad is not None
+            p.grad.fill_(torch.inf)
 
     with pytest.raises(Stopped):
-        begun(text_file, tmp_path, callbacks=(Spoils(), At(8, kill(signal.SIGTERM))))
+        begun(text_file, tmp_path, callbacks=(hooked(on_after_backward=spoil), kill(8, signal.SIGTERM)))
     (stopped,) = tmp_path.glob("*/*")
     origin = find_origin(stopped)
     assert origin.content["global_step"] == 8
@@ -230,31 +214,22 @@ def test_what_is_reported_is_what_was_saved(text_file: Path, tmp_path: Path) -> 
     run = begun(text_file, tmp_path)
     result = json.loads((run / "result.json").read_text())
     best = read(run / "checkpoints" / "best.safetensors")["global_step"]
-    with (run / "metrics.csv").open(newline="") as file:
-        figures = {int(row["step"]) + 1: row["val/nats_per_token"] for row in csv.DictReader(file)}
+    figures = {int(row["step"]) + 1: row["val/nats_per_token"] for row in rows(run)}
     assert result["val/nats_per_token"] == pytest.approx(float(figures[best]))
 
 
 def test_no_line_is_logged_twice(text_file: Path, tmp_path: Path) -> None:
     run = begun(text_file, tmp_path, max_steps=50)
-    with (run / "metrics.csv").open(newline="") as file:
-        assert [int(row["step"]) for row in csv.DictReader(file) if row["train/lr"]] == [19, 39]
+    assert [int(row["step"]) for row in rows(run) if row["train/lr"]] == [19, 39]
 
 
 def test_early_ctrl_c_and_other_exits(text_file: Path, tmp_path: Path) -> None:
-    class Early(pl.Callback):
-        def __init__(self, error: BaseException) -> None:
-            self.error = error
-
-        def on_fit_start(self, *args: Any) -> None:
-            raise self.error
-
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        begun(text_file, tmp_path, callbacks=(Early(KeyboardInterrupt()),))
+        begun(text_file, tmp_path, callbacks=(hooked(on_fit_start=Mock(side_effect=KeyboardInterrupt)),))
     assert signal.getsignal(signal.SIGINT) == before
     with pytest.raises(SystemExit) as stop:
-        begun(text_file, tmp_path, callbacks=(Early(SystemExit(3)),))
+        begun(text_file, tmp_path, callbacks=(hooked(on_fit_start=Mock(side_effect=SystemExit(3))),))
     assert stop.value.code == 3
 
 
@@ -280,12 +255,9 @@ def test_text_that_was_moved_or_changed(text: str, tmp_path: Path) -> None:
 def test_error_of_a_callback_is_its_own(text_file: Path, run: Path) -> None:
     """Also in the validation that a resumed run begins with."""
 
-    class Fails(pl.Callback):
-        def on_validation_start(self, *args: Any) -> None:
-            raise PermissionError("mine")
-
+    fails = hooked(on_validation_start=Mock(side_effect=PermissionError("mine")))
     with pytest.raises(PermissionError, match="mine"):
-        begun(text_file, run.parent.parent, max_steps=18, resume=run, callbacks=(Fails(),))
+        begun(text_file, run.parent.parent, max_steps=18, resume=run, callbacks=(fails,))
 
 
 @pytest.mark.parametrize("setting", ["save_minutes", "max_nonfinite_steps", "accumulate"])

@@ -4,9 +4,9 @@ import os
 import signal
 from pathlib import Path
 
-import lightning.pytorch as pl
 import pytest
-from training.test_resume_runs import At, begun, kill
+from trainers import hooked
+from training.test_resume_runs import begun, kill
 
 from seqmodels.training.interruption import Stopped, job, run_of_this_job
 from seqmodels.training.resume import find_origin
@@ -32,7 +32,7 @@ def test_requeued_and_found_again(
     text_file: Path, tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(Stopped) as stop:
-        begun(text_file, tmp_path / "runs", callbacks=(At(4, kill(signal.SIGUSR1)),))
+        begun(text_file, tmp_path / "runs", callbacks=(kill(4, signal.SIGUSR1),))
     assert stop.value.code == 143
     assert slurm.read_text() == "requeue 71\n"
     assert "requeued job 71" in capsys.readouterr().out
@@ -53,7 +53,7 @@ def test_requeued_and_found_again(
 def test_sigterm_is_not_requeued(text_file: Path, tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SLURM itself starts a job again that it takes the machine from."""
     with pytest.raises(Stopped):
-        begun(text_file, tmp_path / "runs", callbacks=(At(4, kill(signal.SIGTERM)),))
+        begun(text_file, tmp_path / "runs", callbacks=(kill(4, signal.SIGTERM),))
     assert not slurm.exists()
 
 
@@ -63,8 +63,7 @@ def test_signal_before_the_first_step(
 ) -> None:
     """Whenever it comes, the job is put back into the queue, and Lightning leaves nothing of its own."""
     run = begun(text_file, tmp_path / "runs")  # which begins with a validation when it is resumed
-    callback = pl.Callback()
-    monkeypatch.setattr(callback, hook, lambda *_, **__: kill(signal.SIGUSR1)())
+    callback = hooked(**{hook: lambda *_, **__: os.kill(os.getpid(), signal.SIGUSR1)})
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Stopped) as stop:
         begun(text_file, tmp_path / "runs", max_steps=18, resume=run, callbacks=(callback,))
@@ -79,5 +78,5 @@ def test_scontrol_fails(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Stopped):
-        begun(text_file, tmp_path / "runs", callbacks=(At(4, kill(signal.SIGUSR1)),))
+        begun(text_file, tmp_path / "runs", callbacks=(kill(4, signal.SIGUSR1),))
     assert "could not be requeued" in capsys.readouterr().err
