@@ -27,11 +27,12 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def faults(*words: str, **variables: str) -> tuple[str, int]:
     """What `keep_freed_memory` returned, and pages mapped anew while a block of 48 MiB was asked for ten times."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
-    done = subprocess.run(
-        [sys.executable, "-c", FAULTS, *words], capture_output=True, text=True, check=True, env=clean | variables
-    )
-    kept, count = done.stdout.split()
+    kept, count = printed(FAULTS, *words, environment=clean | variables).split()
     return kept, int(count)
+
+
+def printed(program: str, *words: str, environment: dict[str, str]) -> str:
+    return subprocess.check_output([sys.executable, "-c", program, *words], text=True, env=environment)
 
 
 @pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in getattr(os, "confstr_names", {}), reason="the C library is not glibc")
@@ -42,10 +43,9 @@ def test_freed_memory_is_not_mapped_again() -> None:
     assert count < PAGES_OF_A_BLOCK / 2 < 5 * PAGES_OF_A_BLOCK < otherwise
 
 
-@pytest.mark.parametrize("variable", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
-def test_the_settings_of_the_user_stand(variable: str) -> None:
-    kept, _ = faults("keep", **{variable: {"MALLOC_ARENA_MAX": "2"}.get(variable, "glibc.malloc.arena_max=2")})
-    assert kept == "False"
+@pytest.mark.parametrize("setting", [{"MALLOC_ARENA_MAX": "2"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}])
+def test_the_settings_of_the_user_stand(setting: dict[str, str]) -> None:
+    assert faults("keep", **setting)[0] == "False"
 
 
 KERNELS = """
@@ -66,10 +66,7 @@ def compiled(*words: str) -> tuple[int, int]:
     """Kernels that were compiled for 1,100 shapes, and how many of them again when the shapes came back."""
     environment = os.environ | {"ONEDNN_VERBOSE": "profile_create"}
     environment.pop("ONEDNN_PRIMITIVE_CACHE_CAPACITY", None)
-    done = subprocess.run(
-        [sys.executable, "-c", KERNELS, *words], capture_output=True, text=True, check=True, env=environment
-    )
-    _, first, again = done.stdout.split("pass\n")
+    _, first, again = printed(KERNELS, *words, environment=environment).split("pass\n")
     return first.count("create:cache_miss"), again.count("create:cache_miss")
 
 

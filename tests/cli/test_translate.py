@@ -1,9 +1,11 @@
 """Translators from end to end: trained, tested and put to use on the command line."""
 
+import contextlib
 import io
 import itertools
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,11 +44,19 @@ def run(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fit(model, data, max_steps=150, validations=2, runs=str(tmp_path_factory.mktemp("runs")))
 
 
-def translated(run: Path, text: bytes, capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+@contextlib.contextmanager
+def standard_input(text: bytes) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+        yield
+
+
+def translated(run: Path, text: bytes, capsys: pytest.CaptureFixture[str], *words: str, told: str = "") -> list[str]:
+    with standard_input(text):
         main(["translate", str(run), *words])
-    return capsys.readouterr().out.splitlines()
+    captured = capsys.readouterr()
+    assert told in captured.err
+    return captured.out.splitlines()
 
 
 def test_it_learns_and_leaves_what_a_run_leaves(run: Path) -> None:
@@ -73,15 +83,9 @@ def test_what_is_too_long_for_the_positions_is_cut_and_told(files: Path, capsys:
     model = Translator(Transformer(**shape, causal=False), Transformer(**shape, memory_size=8), data.tokenizer)  # type: ignore[arg-type]
     run = fit(model, data, max_steps=2, validations=1, runs=str(files / "runs"))
     capsys.readouterr()
-    long, short = b"a dog sees a big cat and a bird\n", b"a dog sees a big cat and\n"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(long + short + b"cat\n")))
-        main(["translate", str(run)])
-    found = capsys.readouterr()
-    lines = found.out.split("\n")[:-1]
-    assert len(lines) == 3
-    assert lines[0] == lines[1]
-    assert found.err == "1 lines were longer than the positions of the network, and cut there\n"
+    text = b"a dog sees a big cat and a bird\na dog sees a big cat and\ncat\n"
+    long, short, _ = translated(run, text, capsys, told="1 lines were longer than the positions")
+    assert long == short
 
 
 def test_a_line_is_one_line() -> None:
@@ -146,9 +150,8 @@ def test_attention_as_a_page(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
     weights = alignment(task, "cat", "chat").weights
     shown = re.findall(r'"--w:([\d.]+)" title="([^"]+) ← ([^:]+):', page.split("<figure>")[2])
     assert [(target, source) for _, target, source in shown] == list(itertools.product(["chat", "⏎"], ["cat", "⏎"]))
-    assert [float(weight) for weight, *_ in shown] == pytest.approx(
-        weights.flatten().tolist(), abs=5.1e-3
-    )  # two digits
+    two_digits = pytest.approx(weights.flatten().tolist(), abs=5.1e-3)
+    assert [float(weight) for weight, *_ in shown] == two_digits
     assert "<script" not in page
     assert "http" not in page
 
@@ -172,38 +175,31 @@ def test_scores_of_two_files(run: Path, files: Path, capsys: pytest.CaptureFixtu
     assert kept["the files test.en and test.fr, whole"] == scores
 
 
-def refused_text(capsys: pytest.CaptureFixture[str], *words: str, text: bytes = b"") -> str:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
-        return refused(capsys, *words)
-
-
-def test_bad_input_is_named(run: Path, files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    name = str(run)
-    assert "beam of 0 was given" in refused_text(capsys, "translate", name, "--beam", "0")
-    assert "beam of 0 was given" in refused_text(capsys, "test", name, "--beam", "0")
-    assert "--top-p is for translations that are drawn" in refused_text(capsys, "translate", name, "--top-p", "0.9")
-    both = ("--samples", "2", "--beam", "3")
-    assert "--beam is for a search, and --samples draws" in refused_text(capsys, "translate", name, *both)
-    assert "samples=0 was given" in refused_text(capsys, "translate", name, "--samples", "0")
-    assert "translates from 'en' to 'fr', and source='fr'" in refused_text(capsys, "translate", name, "--source", "fr")
-    assert "line 2 of standard input is not UTF-8" in refused_text(capsys, "translate", name, text=b"a\n\xff\n")
-    assert "not a language model; use seqmodels translate" in refused_text(capsys, "generate", name)
-    assert "--stride was given" in refused_text(capsys, "test", name, "--stride", "4")
-    short = tmp_path / "short.fr"
-    short.write_text("chien\n")
-    assert "has 30 lines and" in refused_text(capsys, "test", name, "--data", str(files / "test.en"), str(short))
-    missing = str(tmp_path / "missing" / "map.html")
-    assert "there is no such folder" in refused_text(capsys, "translate", name, "--attention-map", missing, text=b"a\n")
+@pytest.mark.parametrize(
+    ("command", "words", "hint"),
+    [
+        ("translate", "--beam 0", "beam of 0 was given"),
+        ("test", "--beam 0", "beam of 0 was given"),
+        ("translate", "--top-p 0.9", "--top-p is for translations that are drawn"),
+        ("translate", "--samples 2 --beam 3", "--beam is for a search, and --samples draws"),
+        ("translate", "--samples 0", "samples=0 was given"),
+        ("translate", "--source fr", "translates from 'en' to 'fr', and source='fr'"),
+        ("translate", "", "line 2 of standard input is not UTF-8"),
+        ("translate", "--attention-map missing/map.html", "there is no such folder"),
+        ("generate", "", "not a language model; use seqmodels translate"),
+        ("test", "--stride 4", "--stride was given"),
+        ("test", "--data {files}/test.en {files}/valid.fr", "has 30 lines and"),
+    ],
+)
+def test_bad_input_is_named(
+    run: Path, files: Path, capsys: pytest.CaptureFixture[str], command: str, words: str, hint: str
+) -> None:
+    with standard_input(b"a\n\xff\n"):
+        assert hint in refused(capsys, command, str(run), *words.format(files=files).split())
 
 
 def test_unknown_tokens_are_counted(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a zebra\n")))
-        main(["translate", str(run)])
-    captured = capsys.readouterr()
-    assert len(captured.out.splitlines()) == 1
-    assert "1 tokens of the source are unknown" in captured.err
+    assert len(translated(run, b"a zebra\n", capsys, told="1 tokens of the source are unknown")) == 1
 
 
 def test_a_language_model_translates(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

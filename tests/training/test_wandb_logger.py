@@ -390,12 +390,8 @@ def test_secrets_stay_out(text_file: Path, tmp_path: Path) -> None:
         f"main(['fit', '--data', {str(text_file)!r}, '--max-steps', '2', '--length', '16', '--batch-size', '2', "
         "'--backbone', 'RNN', '--backbone.hidden-size', '4', '--wandb', '--wandb-project', 'seen'])\n"
     )
-    secrets = {
-        "WANDB_API_KEY": KEY,
-        "SERVICE_TOKEN": "planted-in-token",
-        "SOMETHING": "planted-in-environment",
-        "HTTPS_PROXY": "http://me:planted-in-proxy@127.0.0.1:9",
-    }
+    secrets = {"WANDB_API_KEY": KEY, "SERVICE_TOKEN": "planted-in-token", "SOMETHING": "planted-in-environment"}
+    secrets["HTTPS_PROXY"] = "http://me:planted-in-proxy@127.0.0.1:9"
     words = ["--api-key", "planted-in-flag", "--password=planted-in-value", f"x{KEY}", "kept"]
     command = [sys.executable, str(script), *words]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ | secrets, capture_output=True, text=True, timeout=120)
@@ -417,31 +413,9 @@ def test_words_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_only_rank_0_tracks(text_file: Path, tmp_path: Path) -> None:
-    words = [
-        "--data",
-        str(text_file),
-        "--length",
-        "16",
-        "--batch-size",
-        "2",
-        "--max-steps",
-        "2",
-        "--val-fraction",
-        "0.4",
-    ]
-    words += [
-        "--backbone",
-        "RNN",
-        "--backbone.hidden-size",
-        "4",
-        "--devices",
-        "2",
-        "--accelerator",
-        "cpu",
-        "--validations",
-        "1",
-    ]
-    command = [sys.executable, "-m", "seqmodels", "fit", *words, "--wandb"]
+    words = f"--data {text_file} --length 16 --batch-size 2 --max-steps 2 --val-fraction 0.4 --backbone RNN "
+    words += "--backbone.hidden-size 4 --devices 2 --accelerator cpu --validations 1 --wandb"
+    command = [sys.executable, "-m", "seqmodels", "fit", *words.split()]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     (run,) = tmp_path.glob("runs/*/*")
