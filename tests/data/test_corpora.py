@@ -30,12 +30,11 @@ def content(corpus: Corpus, split: str) -> str:
     return "".join(corpus.rows(split)["text"])
 
 
-def write(folder: Path, **texts: str) -> Path:
-    """Files of a folder; `name__txt` becomes `name.txt`."""
+def write(folder: Path, texts: dict[str, str]) -> None:
     for name, text in texts.items():
-        path = folder / name.replace("__", ".")
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
-    return folder
 
 
 # The built-in corpus
@@ -45,6 +44,7 @@ def write(folder: Path, **texts: str) -> Path:
 def built_in() -> dict[str, list[str]]:
     corpus = load_corpus("python")
     assert set(corpus.splits) == {"train", "validation", "test"}
+    assert "standard library" in corpus.origin
     return {split: documents(corpus, split) for split in corpus.splits}
 
 
@@ -52,9 +52,7 @@ def test_built_in_splits_are_apart(built_in: dict[str, list[str]]) -> None:
     assert sum(map(len, built_in["train"])) > 1_000_000
     assert all(sum(map(len, built_in[split])) > 10_000 for split in ("validation", "test"))
     sets = {split: set(texts) for split, texts in built_in.items()}
-    assert not sets["train"] & sets["validation"]
-    assert not sets["train"] & sets["test"]
-    assert not sets["validation"] & sets["test"]
+    assert len(set.union(*sets.values())) == sum(map(len, sets.values()))
 
 
 def test_built_in_is_plain_source(built_in: dict[str, list[str]]) -> None:
@@ -71,10 +69,6 @@ def test_built_in_is_the_same_every_time(
     corpus = load_corpus("python")
     lost = [text for split in corpus.splits for text in set(built_in[split]) - set(documents(corpus, split))]
     assert len(lost) <= 1  # where a file goes does not depend on the files beside it, nor on their order
-
-
-def test_built_in_says_what_it_is() -> None:
-    assert "standard library" in load_corpus("python").origin
 
 
 def test_python_without_its_source(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -225,43 +219,37 @@ def test_changed_file_is_read_again(tmp_path: Path) -> None:
         assert content(load_corpus(str(path)), "whole") == letter * 100
 
 
-def test_directory_with_named_splits(tmp_path: Path) -> None:
-    write(tmp_path, train__txt="one", valid__txt="two", test__txt__gz="three", readme__md="nothing", data__bin="four")
+NAMED = [{"train.txt": "one", f"{name}.en.txt": "two"} for name in ("val", "valid", "validation", "dev", "VALID")]
+ODD = {"readme.md": "nothing", "data.bin": "four"}
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        *[(files, {"train": ["one"], "validation": ["two"]}) for files in NAMED],
+        (
+            {"train.txt": "one", "valid.txt": "two", "test.txt.gz": "three", **ODD},
+            {"train": ["one"], "validation": ["two"], "test": ["three"]},
+        ),
+        (
+            {"train.txt": "0123456789", "test.txt": "three"},
+            {"train": ["012345678"], "validation": ["9"], "test": ["three"], "whole": ["0123456789"]},
+        ),
+        (
+            {"b.txt": "3456", "a.py": "012", "data.bin": "nothing", "deep/er/c.md.gz": "789"},
+            {"train": ["012", "3456", "78"], "validation": ["9"], "whole": ["012", "3456", "789"]},
+        ),
+    ],
+)
+def test_directories(files: dict[str, str], wanted: dict[str, list[str]], tmp_path: Path) -> None:
+    write(tmp_path, files)
     corpus = load_corpus(str(tmp_path))
-    assert {split: content(corpus, split) for split in corpus.splits} == {
-        "train": "one",
-        "validation": "two",
-        "test": "three",
-    }
-
-
-@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev", "VALID"])
-def test_names_of_validation(name: str, tmp_path: Path) -> None:
-    write(tmp_path, train__txt="one", **{f"{name}__en__txt": "two"})
-    corpus = load_corpus(str(tmp_path))
-    assert (content(corpus, "train"), content(corpus, "validation")) == ("one", "two")
-
-
-def test_directory_with_training_and_test_only(tmp_path: Path) -> None:
-    write(tmp_path, train__txt="0123456789", test__txt="three")
-    corpus = load_corpus(str(tmp_path))
-    found = {split: content(corpus, split) for split in ("train", "validation", "test")}
-    assert found == {"train": "012345678", "validation": "9", "test": "three"}
-
-
-def test_directory_without_named_splits(tmp_path: Path) -> None:
-    (tmp_path / "deep" / "er").mkdir(parents=True)
-    write(tmp_path, b__txt="3456", a__py="012", data__bin="nothing")
-    write(tmp_path / "deep" / "er", c__md__gz="789")
-    corpus = load_corpus(str(tmp_path))
-    assert documents(corpus, "whole") == ["012", "3456", "789"]
-    assert documents(corpus, "train") == ["012", "3456", "78"]
-    assert documents(corpus, "validation") == ["9"]
+    assert {split: documents(corpus, split) for split in corpus.splits} == wanted
 
 
 def test_source_may_start_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    write(tmp_path, text__txt="0123456789")
+    write(tmp_path, {"text.txt": "0123456789"})
     assert content(load_corpus("~/text.txt"), "whole") == "0123456789"
 
 
@@ -389,10 +377,9 @@ def test_hub_without_network(name: str) -> None:
 @pytest.mark.parametrize("error", [ConnectionError(), ValueError("one line\nand another"), RuntimeError("x" * 9999)])
 def test_hub_fails_in_many_ways(hub: dict[Any, Any], error: Exception) -> None:
     hub["name", None] = error
-    with pytest.raises(InputError, match=type(error).__name__) as caught:
+    with pytest.raises(InputError, match=r"^[^\n]{1,500}$") as caught:
         load_corpus("name")
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 500
+    assert type(error).__name__ in str(caught.value)
 
 
 @pytest.mark.usefixtures("offline")
@@ -444,22 +431,18 @@ def test_hub_documents_stay_apart(hub: dict[Any, Any]) -> None:
     assert column.tolist() == [1, 4, 2, 1, 5, 2]
 
 
-def test_hub_dataset_without_the_column(hub: dict[Any, Any]) -> None:
-    hub["name", None] = datasets.DatasetDict({"train": table(body=["a"], title=["b"])})
-    with pytest.raises(InputError, match=r"columns \['body', 'title'\]; expected .*'text'.*--column"):
-        load_corpus("name")
-
-
-def test_hub_dataset_without_training_split(hub: dict[Any, Any]) -> None:
-    hub["name", None] = datasets.DatasetDict({"all": table(text=["a"])})
-    with pytest.raises(InputError, match=r"has splits \['all'\].*expected a split 'train'"):
-        load_corpus("name")
-
-
-def test_hub_column_of_numbers(hub: dict[Any, Any]) -> None:
-    hub["name", None] = datasets.DatasetDict({"train": table(text=["a"] * 20, label=[1] * 20)})
-    with pytest.raises(InputError, match="label"):
-        load_corpus("name", column="label").rows("train")
+@pytest.mark.parametrize(
+    ("tables", "column", "message"),
+    [
+        ({"train": {"body": ["a"], "title": ["b"]}}, "text", r"columns \['body', 'title'\]; .*'text'.*--column"),
+        ({"all": {"text": ["a"]}}, "text", r"has splits \['all'\].*expected a split 'train'"),
+        ({"train": {"text": ["a"], "label": [1]}}, "label", "column 'label' of 'name from the hub, train' holds"),
+    ],
+)
+def test_hub_dataset_without_text(hub: dict[Any, Any], tables: dict[str, Any], column: str, message: str) -> None:
+    hub["name", None] = datasets.DatasetDict({split: table(**columns) for split, columns in tables.items()})
+    with pytest.raises(InputError, match=message):
+        load_corpus("name", column=column)
 
 
 def test_progress_bars_are_as_before(text_file: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from batches import epoch_of, same
 
-from seqmodels.batch import BOS, EOS, IGNORE, PAD, Batch
+from seqmodels.batch import BOS, EOS, IGNORE, PAD
 from seqmodels.config import construct
 from seqmodels.data import (
     DocumentWindows,
@@ -30,19 +31,12 @@ def make(text_file: Path, **options: Any) -> TextDataModule:
     return TextDataModule(str(text_file), **{"length": 16, "batch_size": 4, "seed": 3} | options)
 
 
-def same(found: list[Batch], wanted: list[Batch]) -> bool:
-    return len(found) == len(wanted) and all(
-        torch.equal(ours.inputs, theirs.inputs) and torch.equal(ours.targets, theirs.targets) and ours[2:] == theirs[2:]
-        for ours, theirs in zip(found, wanted, strict=True)
-    )
-
-
 def test_windows_of_the_training_text(text: str, text_file: Path) -> None:
     data = make(text_file)
     train = text[: len(text) * 9 // 10]
     batches = list(data.train_dataloader())
     windows = Windows(data.tokens("train"), 16, 4, 16, True, 3, Replica())
-    assert same(batches, [windows[0, k] for k in range(len(windows))])
+    assert same(batches, epoch_of(windows))
     read = [data.tokenizer.decode(row) for batch in batches for row in batch.inputs.tolist()]
     assert len(read) == len(train) // 16 // 4 * 4
     assert all(row in train for row in read)
@@ -66,7 +60,7 @@ def test_carried_lanes_of_the_training_text(text: str, text_file: Path) -> None:
     data = make(text_file, carry=True)
     batches = list(data.train_dataloader())
     lanes = Lanes(data.tokens("train"), 16, 4, 3, Replica())
-    assert same(batches, [lanes[0, k] for k in range(len(lanes))])
+    assert same(batches, epoch_of(lanes))
     assert [batch.continues for batch in batches] == [False] + [True] * (len(batches) - 1)
     for row in range(4):
         assert data.tokenizer.decode(torch.cat([batch.targets[row] for batch in batches]).tolist()) in text
@@ -78,14 +72,13 @@ def test_validation_scores_every_token_once(text: str, text_file: Path, carry: b
     data = make(text_file, carry=carry)
     ranks = [data.scored_batches("validation", Replica(rank, world)) for rank in range(world)]
     assert all(isinstance(rank, ScoredLanes if carry else ScoredWindows) for rank in ranks)
-    targets = torch.cat([rank[0, k].targets.flatten() for rank in ranks for k in range(len(rank))])
+    targets = torch.cat([batch.targets.flatten() for rank in ranks for batch in epoch_of(rank)])
     scored = targets[targets != IGNORE].tolist()
     assert len(scored) == data.facts("validation").tokens == len(text) - len(text) * 9 // 10
     assert sorted(scored) == sorted(data.tokenizer.encode(text[len(text) * 9 // 10 :]))
     if world == 1:
-        wanted = [ranks[0][0, k] for k in range(len(ranks[0]))]
-        assert same(list(data.val_dataloader()), wanted)
-        assert same(list(data.test_dataloader()), wanted)  # there is no test split: validation stands in
+        assert same(list(data.val_dataloader()), epoch_of(ranks[0]))
+        assert same(list(data.test_dataloader()), epoch_of(ranks[0]))  # there is no test split: validation stands in
 
 
 def test_test_split(tmp_path: Path) -> None:
@@ -141,10 +134,10 @@ def test_resumed_in_the_middle(text_file: Path, carry: bool) -> None:
     batches = data.training_batches()
     data.load_state_dict({"place": [2, 3]})
     loaded = data.train_dataloader()
-    assert same(list(loaded), [batches[2, k] for k in range(3, len(batches))])
+    assert same(list(loaded), epoch_of(batches, 2, 3))
     loaded.sampler.set_epoch(3)  # type: ignore[attr-defined]
-    assert same(list(loaded), [batches[3, k] for k in range(len(batches))])
-    assert same(list(data.train_dataloader()), [batches[0, k] for k in range(len(batches))])
+    assert same(list(loaded), epoch_of(batches, 3))
+    assert same(list(data.train_dataloader()), epoch_of(batches))
 
 
 def test_without_a_trainer_there_is_no_place(text_file: Path) -> None:
@@ -164,19 +157,6 @@ def test_rebuilt_from_its_record(text_file: Path, tokenizer: str | Tokenizer) ->
     assert again.tokenizer.json == data.tokenizer.json
 
 
-@pytest.mark.parametrize("name", ["length", "batch_size", "stride"])
-@pytest.mark.parametrize("value", [0, -1])
-def test_sizes_below_one(text_file: Path, name: str, value: int) -> None:
-    with pytest.raises(InputError, match=f"{name}={value} was given; expected at least 1"):
-        make(text_file, **{name: value})
-
-
-@pytest.mark.parametrize("tokenizer", ["words", "", "BPE"])
-def test_unknown_tokenizer(text_file: Path, tokenizer: str) -> None:
-    with pytest.raises(InputError, match=f"the tokenizer '{tokenizer}' is not known; choose char, byte, bpe, word or"):
-        make(text_file, tokenizer=tokenizer)
-
-
 def test_words(text: str, text_file: Path) -> None:
     data = make(text_file, tokenizer="word", length=4)
     train = text[: len(text) * 9 // 10]
@@ -188,39 +168,35 @@ def test_words(text: str, text_file: Path) -> None:
     assert often.vocab_size == 5 + sum(count >= 40 for count in counts.values())
 
 
-@pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe"])
-def test_a_count_of_words_without_words(text_file: Path, tokenizer: str) -> None:
-    with pytest.raises(InputError, match=f"min_count=2 was given with tokenizer='{tokenizer}'; it is for word only"):
-        make(text_file, tokenizer=tokenizer, min_count=2)
+CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"carry": True, "shuffle": True}, "carry=True and shuffle=True"),
+    ({"carry": True, "shuffle": False}, "carry=True and shuffle=False"),
+    ({"carry": True, "stride": 4}, "carry=True and stride=4"),
+    ({"carry": True, "documents": "apart"}, "carry=True and documents='apart'"),
+    ({"documents": "apart", "bos": False}, "documents='apart' and bos=False"),
+    ({"stream": True, "carry": True}, "stream=True and carry=True"),
+    ({"stream": True, "documents": "apart"}, "stream=True and documents='apart'"),
+    ({"stream": True, "stride": 8, "length": 7}, "stream=True and stride=8 for length=7"),
+    ({"stream": True, "num_workers": 1}, "stream=True and num_workers=1"),
+]
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"carry": True, "shuffle": True}, "carry=True and shuffle=True"),
-        ({"carry": True, "shuffle": False}, "carry=True and shuffle=False"),
-        ({"carry": True, "stride": 4}, "carry=True and stride=4"),
-        ({"carry": True, "documents": "apart"}, "carry=True and documents='apart'"),
-        ({"documents": "apart", "bos": False}, "documents='apart' and bos=False"),
-    ],
+    ("options", "message"),
+    [(options, f"{named} contradict each other, since .*; leave out one") for options, named in CONTRADICTIONS]
+    + [({n: v}, f"{n}={v} was given; expected at least 1") for n in ("length", "batch_size", "stride") for v in (0, -1)]
+    + [({"tokenizer": name}, f"tokenizer '{name}' is not known; choose char, byte") for name in ("words", "", "BPE")]
+    + [({"tokenizer": n, "min_count": 2}, f"min_count=2 .* tokenizer='{n}'; .* word only") for n in ("char", "bpe")]
+    + [
+        ({name: value}, f"targets='{value}' was given; expected all, last, last:K or every:K")
+        for name in ("targets", "scored_targets")
+        for value in ("", "first", "last:0", "last:-1", "every", "every:", "all:3", "every:2x", "last:1.5")
+    ]
+    + [({"documents": "alone"}, "documents='alone' was given; choose joined or apart")],
 )
-def test_options_that_contradict_each_other(text_file: Path, options: dict[str, Any], named: str) -> None:
-    with pytest.raises(InputError, match=f"{named} contradict each other"):
+def test_refused(text_file: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         make(text_file, **options)
-
-
-@pytest.mark.parametrize("name", ["targets", "scored_targets"])
-@pytest.mark.parametrize(
-    "value", ["", "first", "last:0", "last:-1", "every", "every:", "all:3", "every:2x", "last:1.5"]
-)
-def test_targets_that_there_are_not(text_file: Path, name: str, value: str) -> None:
-    with pytest.raises(InputError, match=f"targets='{value}' was given; expected all, last, last:K or every:K"):
-        make(text_file, **{name: value})
-
-
-def test_documents_that_there_are_not(text_file: Path) -> None:
-    with pytest.raises(InputError, match="documents='alone' was given; choose joined or apart"):
-        make(text_file, documents="alone")
 
 
 @pytest.fixture(scope="module")
@@ -237,18 +213,18 @@ def test_documents_apart(tales: Path, eos: bool, world: int) -> None:
     data = make(tales, documents="apart", eos=eos, val_fraction=0.5, length=8)
     ranks = [data.training_batches(Replica(rank, world)) for rank in range(world)]
     assert all(isinstance(rank, DocumentWindows) for rank in ranks)
-    for batch in (rank[0, k] for rank in ranks for k in range(len(rank))):
+    for batch in (batch for rank in ranks for batch in epoch_of(rank)):
         for row in batch.inputs.tolist():
             letters = set(row) - {PAD, BOS, EOS}
             assert len(letters) <= 1  # of one document
             assert EOS not in row[:-1] or PAD in row[row.index(EOS) + 1 :]
     scored = [data.scored_batches("validation", Replica(rank, world)) for rank in range(world)]
     assert all(isinstance(rank, ScoredDocuments) for rank in scored)
-    targets = torch.cat([rank[0, k].targets.flatten() for rank in scored for k in range(len(rank))])
+    targets = torch.cat([batch.targets.flatten() for rank in scored for batch in epoch_of(rank)])
     column = data.tokens("validation")
     assert sorted(targets[targets != IGNORE].tolist()) == sorted(column[column != BOS].tolist())
     strided = data.scored_batches("validation", stride=3)
-    targets = torch.cat([strided[0, k].targets.flatten() for k in range(len(strided))])
+    targets = torch.cat([batch.targets.flatten() for batch in epoch_of(strided)])
     assert sorted(targets[targets != IGNORE].tolist()) == sorted(column[column != BOS].tolist())
 
 
@@ -270,11 +246,11 @@ def test_chosen_targets_in_training_only(text_file: Path, carry: bool, targets: 
 
 def test_nothing_left_to_predict(text_file: Path) -> None:
     make(text_file, targets="every:16").training_batches()
+    data = make(text_file, targets="every:17", scored_targets="every:17")
     for replica in (Replica(), Replica(1, 2)):
-        with pytest.raises(InputError, match="targets='every:17' leaves nothing to predict in this text"):
-            make(text_file, targets="every:17").training_batches(replica)
-        with pytest.raises(InputError, match="targets='every:17' leaves nothing to predict in this text"):
-            make(text_file, scored_targets="every:17").scored_batches("validation", replica)
+        for batches in (data.training_batches, lambda replica: data.scored_batches("validation", replica)):
+            with pytest.raises(InputError, match="targets='every:17' leaves nothing to predict in this text"):
+                batches(replica)
 
 
 def test_nothing_is_read_before_it_is_asked_for() -> None:

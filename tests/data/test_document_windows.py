@@ -5,12 +5,13 @@ In most texts here every token occurs once, so that a token tells its place.
 
 import pytest
 import torch
+from batches import epoch_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seqmodels import GRU
-from seqmodels.batch import BOS, IGNORE, PAD, Batch
-from seqmodels.data import Batches, DocumentWindows, Replica, ScoredDocuments
+from seqmodels.batch import BOS, IGNORE, PAD
+from seqmodels.data import DocumentWindows, Replica, ScoredDocuments
 from seqmodels.errors import InputError
 
 FIRST = 10
@@ -41,10 +42,6 @@ def windows_of(documents: list[list[int]], length: int, stride: int) -> list[lis
             if start + length + 1 >= len(document):
                 break
     return found
-
-
-def epoch_of(batches: Batches, epoch: int = 0) -> list[Batch]:
-    return [batches[epoch, k] for k in range(len(batches))]
 
 
 @given(
@@ -114,20 +111,6 @@ def test_every_token_is_scored_once(
                         assert len(context) >= min(least, len(before))
                         scored.append(target)
     assert sorted(scored) == [token for document in documents for token in document[1:]]
-
-
-@given(lengths=LENGTHS, length=st.integers(1, 6), batch_size=st.integers(1, 2), world=st.integers(2, 3))
-def test_ranks_read_one_batch_together(lengths: list[int], length: int, batch_size: int, world: int) -> None:
-    column = column_of(text_of([*lengths, 15, 15, 15, 15, 15, 15]))
-    one = DocumentWindows(column, length, batch_size * world, length, True, 7, Replica())
-    ranks = [
-        DocumentWindows(column, length, batch_size, length, True, 7, Replica(rank, world)) for rank in range(world)
-    ]
-    assert {len(rank) for rank in ranks} == {len(one)}
-    for k in range(len(one)):
-        for name in ("inputs", "targets"):
-            parts = [getattr(rank[3, k], name) for rank in ranks]
-            assert torch.cat(parts).equal(getattr(one[3, k], name))
 
 
 def test_stride_longer_than_a_window() -> None:

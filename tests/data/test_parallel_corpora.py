@@ -4,8 +4,11 @@ import gzip
 import json
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
+from seqmodels.data import Corpus
 from seqmodels.data.parallel_corpora import load_parallel
 from seqmodels.errors import InputError
 
@@ -20,11 +23,15 @@ def write(path: Path, lines: list[str], end: str = "\n") -> Path:
     return path
 
 
+def pairs(corpus: Corpus, split: str) -> list[tuple[str, str]]:
+    rows = corpus.rows(split)
+    return list(zip(rows["source"], rows["target"], strict=True))
+
+
 def test_two_files(tmp_path: Path) -> None:
     files = [str(write(tmp_path / "a.txt", EN)), str(write(tmp_path / "b.txt.gz", FR, "\r\n"))]
     corpus = load_parallel(files, "en", "fr", val_fraction=0.3)
-    parts = {split: list(zip(rows["source"], rows["target"], strict=True)) for split in corpus.splits
-             for rows in [corpus.rows(split)]}  # fmt: skip
+    parts = {split: pairs(corpus, split) for split in corpus.splits}
     assert parts["whole"] == list(zip(EN, FR, strict=True))
     assert sorted(parts["train"] + parts["validation"]) == sorted(parts["whole"])
     assert parts["validation"]
@@ -52,8 +59,8 @@ def test_a_directory_of_files_for_each_split(tmp_path: Path) -> None:
 def test_files_of_different_texts_are_not_paired(tmp_path: Path) -> None:
     for name in ("train.en", "train.fr", "test_2016_flickr.en", "test_2017_flickr.en", "test_2017_flickr.fr"):
         write(tmp_path / name, [f"{name} {number}" for number in range(5)])
-    rows = load_parallel(str(tmp_path), "en", "fr").rows("test")
-    assert (rows["source"][0], rows["target"][0]) == ("test_2017_flickr.en 0", "test_2017_flickr.fr 0")
+    found = pairs(load_parallel(str(tmp_path), "en", "fr"), "test")
+    assert found[0] == ("test_2017_flickr.en 0", "test_2017_flickr.fr 0")
     write(tmp_path / "test_2016_flickr.fr", ["x"] * 5)
     with pytest.raises(InputError, match="several texts for the split 'test'"):
         load_parallel(str(tmp_path), "en", "fr")
@@ -67,17 +74,13 @@ def test_tables(tmp_path: Path, suffix: str) -> None:
         rows = [{"en": one, "fr": other, "id": n} for n, (one, other) in enumerate(zip(english, french, strict=True))]
         path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"en": None, "fr": "x", "id": 99}]))
     elif suffix == "parquet":
-        import pyarrow
-        import pyarrow.parquet
-
         pyarrow.parquet.write_table(pyarrow.table({"en": english, "fr": french}), path)
     else:
         separator = "," if suffix == "csv" else "\t"
         lines = [separator.join(pair) for pair in [("en", "fr"), *zip(english, french, strict=True)]]
         path.write_text("".join(line + "\n" for line in lines))
     corpus = load_parallel(str(path), "en", "fr")
-    whole = corpus.rows("whole")
-    assert list(zip(whole["source"], whole["target"], strict=True)) == list(zip(english, french, strict=True))
+    assert pairs(corpus, "whole") == list(zip(english, french, strict=True))
 
 
 def test_a_translation_column_as_on_the_hub(tmp_path: Path) -> None:
@@ -94,8 +97,7 @@ def test_tabs_and_carriage_returns_are_text_but_at_the_end_of_a_line(tmp_path: P
     english = ["a\tb", "c\rd", "e", "f\x85g\u2028h", ""]
     files = [str(write(tmp_path / "a", english, "\r\n")), str(write(tmp_path / "b", FR[:5]))]
     corpus = load_parallel(files, "en", "fr", val_fraction=0.5)
-    assert corpus.rows("whole")["source"][:] == english
-    assert corpus.rows("whole")["target"][:] == FR[:5]
+    assert pairs(corpus, "whole") == list(zip(english, FR[:5], strict=True))
 
 
 def refused(message: str, *arguments: object, **others: object) -> None:

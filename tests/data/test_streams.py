@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from batches import same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
@@ -24,7 +25,6 @@ from seqmodels import TextDataModule, fit
 from seqmodels.checkpoints.safetensors_io import read
 from seqmodels.data import Replica, stream_corpus, text_files
 from seqmodels.data.sampler import permutation
-from seqmodels.data.stream_windows import Place
 from seqmodels.errors import InputError
 
 SHARDS, ROWS = 5, 12
@@ -88,8 +88,7 @@ def test_in_order_it_is_the_stored_text(
     streamed = make(folders[kind], **options).training_batches()
     assert len(stored) > 20
     for step in range(len(stored)):
-        assert torch.equal(streamed[0, step].inputs, stored[0, step].inputs), step
-        assert torch.equal(streamed[0, step].targets, stored[0, step].targets), step
+        assert same([streamed[0, step]], [stored[0, step]]), step
 
 
 @pytest.mark.parametrize("kind", ["parquet", "txt"])
@@ -203,8 +202,7 @@ def test_resumed_run(kind: str, stop: int, folders: dict[str, Path], tmp_path: P
     assert len(rest.inputs) == 9
     for ours, theirs in zip(rest.inputs, whole.inputs[stop:], strict=True):
         assert_close(ours, theirs)
-    for name, tensor in model.state_dict().items():
-        assert_close(resumed.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+    assert_close(resumed.state_dict(), model.state_dict(), rtol=0, atol=0)
 
 
 def test_another_number_of_processes_is_refused(folders: dict[str, Path]) -> None:
@@ -225,19 +223,14 @@ class Stop(pl.Callback):
 
 
 def test_fit(folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    weights = []
-    for stop in (None, 10):
+    weights, run = [], None
+    budget: dict[str, Any] = {"max_steps": 20, "validations": 2, "runs": str(tmp_path), "diagnostics": False}
+    for stop, resume in ((None, False), (10, False), (None, True)):
         data = make(folders["parquet"])
         model = small_model(data)
-        budget: dict[str, Any] = {"max_steps": 20, "validations": 2, "runs": str(tmp_path), "diagnostics": False}
-        run = fit(model, data, **budget, callbacks=(Stop(stop),))
-        if stop:
-            data = make(folders["parquet"])
-            model = small_model(data)
-            fit(model, data, **budget, resume=run)
+        run = fit(model, data, **budget, callbacks=(Stop(stop),), resume=run if resume else None)
         weights.append(model.state_dict())
-    for name, tensor in weights[0].items():
-        assert_close(weights[1][name], tensor, rtol=0, atol=0, msg=name)
+    assert_close(weights[2], weights[0], rtol=0, atol=0)
     assert "a stream of 5 shards of 0.0 MB; counts and vocabulary are of its first" in capsys.readouterr().out
     data = make(folders["jsonl"])
     with pytest.raises(InputError, match="another text"):
@@ -274,8 +267,7 @@ def test_two_processes_resume_each_at_its_own_place(folders: dict[str, Path], tm
     resumed = run("rest", 19, str(next((tmp_path / "part").rglob("last.safetensors"))))
     assert resumed["TextDataModule"] == whole["TextDataModule"]
     assert len(whole["TextDataModule"]["positions"]) == 2
-    for name, tensor in whole["state_dict"].items():
-        assert_close(resumed["state_dict"][name], tensor, rtol=0, atol=0, msg=name)
+    assert_close(resumed["state_dict"], whole["state_dict"], rtol=0, atol=0)
 
 
 # Splits
@@ -328,20 +320,6 @@ def test_fingerprint(folders: dict[str, Path], tmp_path: Path) -> None:
 # Refused
 
 
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ({"carry": True}, "carry=True"),
-        ({"documents": "apart"}, "documents='apart'"),
-        ({"stride": 8}, "stride=8 for length=7"),
-        ({"num_workers": 1}, "num_workers=1"),
-    ],
-)
-def test_what_streams_cannot_do(options: dict[str, Any], named: str, folders: dict[str, Path]) -> None:
-    with pytest.raises(InputError, match=f"stream=True and {named} contradict each other, since .*; leave out one"):
-        make(folders["parquet"], **options)
-
-
 def test_fewer_shards_than_processes(folders: dict[str, Path]) -> None:
     with pytest.raises(InputError, match=r"has 5 shards to train on for 6 processes.* split it into 6 files or more"):
         make(folders["parquet"]).training_batches(Replica(0, 6))
@@ -354,8 +332,7 @@ def test_nothing_but_what_is_held_out(tmp_path: Path) -> None:
 
 
 def damaged(path: Path) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
+    os.truncate(path, path.stat().st_size // 2)
 
 
 def bad_line(path: Path) -> None:
@@ -403,7 +380,3 @@ def test_a_bad_shard_is_named(kind: str, damage: Callable[[Path], object], messa
 def test_epochs_of_the_trainer(folders: dict[str, Path]) -> None:
     with pytest.raises(InputError, match="no limit_train_batches"):
         make(folders["parquet"]).training_batches()[1, 0]
-
-
-def test_places_are_plain_numbers() -> None:
-    assert Place(*[1, 2, 3, 4]) == (1, 2, 3, 4)

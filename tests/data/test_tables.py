@@ -153,14 +153,30 @@ def test_shards_and_folders_as_on_the_hub(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["txt", "jsonl"])
-def test_folders_named_for_what_they_are(suffix: str, tmp_path: Path) -> None:
-    for name in ("train/deep/a", "train/b", "dev/a", "test/train/a"):
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (
+            ["train/deep/a", "train/b", "dev/a", "test/train/a"],
+            {"train": "train/b train/deep/a ", "validation": "dev/a ", "test": "test/train/a "},
+        ),
+        (["a", "b", "test"], {"whole": "a b ", "test": "test "}),  # not trained on, though training has no name
+        (["test"], {"test": "test "}),
+    ],
+)
+def test_splits_by_names(suffix: str, names: list[str], wanted: dict[str, str], tmp_path: Path) -> None:
+    for name in names:
         path = tmp_path / f"{name}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"text": name}) if suffix == "jsonl" else name)
+        path.write_text(json.dumps({"text": f"{name} "}) if suffix == "jsonl" else f"{name} ")
     corpus = load_corpus(str(tmp_path))
-    found = {split: "".join(rows["text"]) for split in corpus.splits for rows in [corpus.rows(split)]}
-    assert found == {"train": "train/btrain/deep/a", "validation": "dev/a", "test": "test/train/a"}
+    found = {split: "".join(corpus.rows(split)["text"]) for split in corpus.splits}
+    if "whole" in found:
+        assert found.pop("train") + found.pop("validation") == found["whole"]
+    assert found == wanted
+    if "train" not in corpus.splits:
+        with pytest.raises(InputError, match=r"has no split 'train', only test"):
+            TextDataModule(str(tmp_path)).training_batches()
 
 
 def test_folder_of_tables_without_names(tmp_path: Path) -> None:
@@ -169,26 +185,6 @@ def test_folder_of_tables_without_names(tmp_path: Path) -> None:
     corpus = load_corpus(str(tmp_path), val_fraction=0.2)
     assert texts(corpus, "train") == ["a0", "a1", "a2", "a3", "a4", "b0", "b1", "b2"]
     assert texts(corpus, "validation") == ["b3", "b4"]
-
-
-@pytest.mark.parametrize("suffix", ["txt", "jsonl"])
-def test_what_is_named_test_is_not_trained_on(suffix: str, tmp_path: Path) -> None:
-    for name in ("a", "b", "test"):
-        text = f"{name * 30}\n"
-        (tmp_path / f"{name}.{suffix}").write_text(json.dumps({"text": text}) if suffix == "jsonl" else text)
-    corpus = load_corpus(str(tmp_path))
-    for split in ("train", "validation", "whole"):
-        assert "test" not in "".join(corpus.rows(split)["text"])
-    assert "".join(corpus.rows("test")["text"]) == "test" * 30 + "\n"
-
-
-@pytest.mark.parametrize("suffix", ["txt", "jsonl"])
-def test_folder_to_be_scored_only(suffix: str, tmp_path: Path) -> None:
-    (tmp_path / f"test.{suffix}").write_text(json.dumps({"text": "abc"}) if suffix == "jsonl" else "abc")
-    corpus = load_corpus(str(tmp_path))
-    assert "".join(corpus.rows("test")["text"]) == "abc"
-    with pytest.raises(InputError, match=r"has no split 'train', only test"):
-        TextDataModule(str(tmp_path)).training_batches()
 
 
 # What a user can put right

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import math
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -22,7 +23,6 @@ from torch import Tensor
 from seqmodels.batch import BOS, EOS, UNK
 from seqmodels.data import TextFacts, Tokenizer, load_corpus, token_column, tokenize_column
 from seqmodels.data.token_column import encode_all
-from seqmodels.errors import InputError
 
 MANY = [chr(c) for c in [*range(0x3400, 0xA000), *range(0xAC00, 0xD7A0)]]
 """More characters than 16 bits can number with a sign."""
@@ -35,23 +35,13 @@ def of_file(path: Path, tokenizer: Tokenizer, split: str = "whole") -> tuple[Ten
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
 def test_one_text(kind: str, text: str, text_file: Path) -> None:
     """BOS before it, nothing after it and nothing inside: the text goes on in the next split."""
-    tokenizer = {
-        "char": lambda: Tokenizer.char([text]),
-        "byte": Tokenizer.byte,
-        "bpe": lambda: Tokenizer.bpe([text], 300),
-    }[kind]()
+    tokenizer = {"char": Tokenizer.char([text]), "byte": Tokenizer.byte(), "bpe": Tokenizer.bpe([text], 300)}[kind]
     whole, facts = of_file(text_file, tokenizer)
     assert whole[0] == BOS
     assert whole[1:].min() > UNK
     assert tokenizer.decode(whole.tolist()) == text
-    assert facts == TextFacts(
-        tokens=len(whole) - 1,
-        characters=len(text),
-        bytes=len(text.encode()),
-        unknown=0,
-        documents=1,
-        sha256=hashlib.sha256(text.encode()).hexdigest(),
-    )
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    assert facts == TextFacts(len(whole) - 1, len(text), len(text.encode()), unknown=0, documents=1, sha256=digest)
     train, validation = (of_file(text_file, tokenizer, split)[0] for split in ("train", "validation"))
     assert validation[0] == BOS
     if kind != "bpe":  # where a pair may lie across the border
@@ -105,9 +95,7 @@ def test_unknown_is_counted(tmp_path: Path) -> None:
     assert (facts.characters, facts.bytes) == (6, 9)
 
 
-@pytest.mark.parametrize(
-    ("vocab_size", "dtype"), [(100, torch.int16), (1 << 15, torch.int16), ((1 << 15) + 1, torch.int32)]
-)
+@pytest.mark.parametrize(("vocab_size", "dtype"), [(1 << 15, torch.int16), ((1 << 15) + 1, torch.int32)])
 def test_two_bytes_while_they_are_enough(vocab_size: int, dtype: torch.dtype, tmp_path: Path) -> None:
     """The highest id survives on either side of the border."""
     alphabet = MANY[: vocab_size - 4]
@@ -205,9 +193,7 @@ print(len(tokenize_column(rows, Tokenizer.byte())[0]))
 """
 
 
-def test_threads_that_start_cold_tokenize_once_between_them(
-    text: str, text_file: Path, cache: Path, encoded: list[str]
-) -> None:
+def test_threads_that_start_cold_tokenize_once(text: str, text_file: Path, cache: Path, encoded: list[str]) -> None:
     """Locks are those of the file system, which keep threads apart as they do processes."""
     rows, start = load_corpus(str(text_file)).rows("whole"), threading.Barrier(4)
 
@@ -232,13 +218,9 @@ def test_processes_that_start_cold_tokenize_once_between_them(text: str, text_fi
         )
         for _ in range(3)
     ]
+    assert [process.stdout.readline() for process in processes if process.stdout] == ["ready\n"] * 3
     for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
+        print("go", file=process.stdin, flush=True)
     said = "".join(process.communicate(timeout=60)[0] for process in processes).split("\n")
     assert said.count("encoded 1") == 1
     assert said.count(str(len(text.encode()) + 1)) == 3
@@ -251,9 +233,7 @@ def test_writing_into_the_column_does_not_reach_the_cache(tmp_path: Path) -> Non
     assert Tokenizer.byte().decode(of_file(tmp_path / "text.txt", Tokenizer.byte())[0].tolist()) == "abab"
 
 
-def test_interrupted_writing_leaves_nothing_to_be_found(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_writing_is_never_found(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is killed after half of the text leaves a part, which is never taken for the whole."""
     folder = tmp_path / "text"
     folder.mkdir()
@@ -273,7 +253,50 @@ def test_interrupted_writing_leaves_nothing_to_be_found(
     assert tokenizer.decode(of_file(folder, tokenizer)[0].tolist()) == "aaabbbccc"
 
 
-def test_unreadable_text_is_an_input_error(tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError):
-        of_file(tmp_path / "text.txt", Tokenizer.byte())
+# In one process or in several
+
+
+def made_up(count: int) -> list[str]:
+    chance = random.Random(1)
+    return ["".join(chance.choices("ab \nä", k=chance.randint(0, 40))) for _ in range(count)]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_processes_change_nothing(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever they are grouped into: the same arrays, in the same order."""
+    monkeypatch.setattr(token_column, "GROUP_CHARACTERS", 100)
+    texts = made_up(300)
+    tokenizer = Tokenizer.bpe(texts, 280)
+    found = list(encode_all(iter(texts), tokenizer, 1000, processes))
+    assert [ids.tolist() for ids in found] == [tokenizer.encode(text) for text in texts]
+    assert {ids.dtype for ids in found} == {np.dtype(np.int16)}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_other_processes_do_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_column, "encode", lambda tokenizer, texts: [np.array([os.getpid()]) for _ in texts])
+    monkeypatch.setattr(token_column, "GROUP_CHARACTERS", 1)
+    numbers = {int(ids[0]) for ids in encode_all(["a"] * 40, Tokenizer.byte(), 40, 2)}
+    assert os.getpid() not in numbers
+    assert 1 <= len(numbers) <= 2
+
+
+def test_little_text_is_encoded_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_column, "encode", lambda tokenizer, texts: [np.array([os.getpid()]) for _ in texts])
+    assert {int(ids[0]) for ids in encode_all(["a"] * 9, Tokenizer.byte(), 9)} == {os.getpid()}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_is_not_asked_for_is_not_read(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the text is, a few groups of it are under way and no more."""
+    monkeypatch.setattr(token_column, "GROUP_CHARACTERS", 1)
+    read = []
+
+    def texts() -> Iterator[str]:
+        for number in range(1000):
+            read.append(number)
+            yield "a"
+
+    for asked, _ in enumerate(encode_all(texts(), Tokenizer.byte(), 1000, processes), 1):
+        assert len(read) <= asked + 2 * processes + 1
+    assert len(read) == 1000

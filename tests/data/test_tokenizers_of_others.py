@@ -3,6 +3,7 @@
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tokenizers
@@ -12,12 +13,16 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, pro
 
 from seqmodels import TextDataModule
 from seqmodels.batch import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
-from seqmodels.config import construct
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
 
 SAMPLE = ["the train that trains the trainers in a house, the theme; don't stop. " * 5, "Ein Zug fährt 火车 house " * 5]
 SHIFT = len(SPECIAL_TOKENS)
+
+
+def trained(made: tokenizers.Tokenizer, trainer: Any, texts: list[str] = SAMPLE, **settings: Any) -> Any:
+    made.train_from_iterator(texts, trainer(**settings, show_progress=False))
+    return made
 
 
 def byte_level() -> tokenizers.Tokenizer:
@@ -28,14 +33,8 @@ def byte_level() -> tokenizers.Tokenizer:
     made.post_processor = processors.TemplateProcessing(
         single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
     )
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    made.train_from_iterator(
-        SAMPLE,
-        trainers.BpeTrainer(
-            vocab_size=300, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
-        ),
-    )
-    return made
+    settings = {"special_tokens": ["<|endoftext|>"], "initial_alphabet": pre_tokenizers.ByteLevel.alphabet()}
+    return trained(made, trainers.BpeTrainer, vocab_size=300, **settings)
 
 
 def byte_fallback() -> tokenizers.Tokenizer:
@@ -46,9 +45,7 @@ def byte_fallback() -> tokenizers.Tokenizer:
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
-    made.train_from_iterator(
-        SAMPLE[:1], trainers.BpeTrainer(vocab_size=340, special_tokens=names[:3], show_progress=False)
-    )
+    trained(made, trainers.BpeTrainer, SAMPLE[:1], vocab_size=340, special_tokens=names[:3])
     inside = json.loads(made.to_str())
     inside["model"]["vocab"] = {
         name: number
@@ -64,9 +61,7 @@ def word_piece() -> tokenizers.Tokenizer:
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     made.decoder = decoders.WordPiece()
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    made.train_from_iterator(
-        SAMPLE, trainers.WordPieceTrainer(vocab_size=90, special_tokens=names, show_progress=False)
-    )
+    trained(made, trainers.WordPieceTrainer, vocab_size=90, special_tokens=names)
     made.enable_padding(length=50)
     made.enable_truncation(4)
     return made
@@ -78,19 +73,13 @@ def unigram() -> tokenizers.Tokenizer:
     made.pre_tokenizer = pre_tokenizers.Metaspace()
     made.decoder = decoders.Metaspace()
     names = ["<eos>", "<unk>", "<pad>"]
-    made.train_from_iterator(
-        SAMPLE, trainers.UnigramTrainer(vocab_size=70, special_tokens=names, unk_token="<unk>", show_progress=False)
-    )
-    return made
+    return trained(made, trainers.UnigramTrainer, vocab_size=70, special_tokens=names, unk_token="<unk>")
 
 
 def word_level() -> tokenizers.Tokenizer:
     made = tokenizers.Tokenizer(models.WordLevel(unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.Split(Regex(r"\s+"), "removed")
-    made.train_from_iterator(
-        SAMPLE, trainers.WordLevelTrainer(vocab_size=60, special_tokens=["[UNK]"], show_progress=False)
-    )
-    return made
+    return trained(made, trainers.WordLevelTrainer, vocab_size=60, special_tokens=["[UNK]"])
 
 
 KINDS = [byte_level, byte_fallback, word_piece, unigram, word_level]
@@ -129,16 +118,6 @@ def test_ids_are_moved_and_texts_are_not(make: object, text: str) -> None:
     assert ours.decode([BOS, *ids, EOS, PAD]) == foreign.decode(inside)
     assert ours.vocab_size == foreign.get_vocab_size() + SHIFT
     assert max(ids, default=0) < ours.vocab_size == ours.sizes.shape[1]
-
-
-@kinds
-@given(text=TEXTS)
-def test_json_is_the_whole_tokenizer(make: object, text: str) -> None:
-    _, ours = pair(make)
-    again = construct(json.loads(json.dumps(ours.constructor_call)), Tokenizer)
-    assert again.json == ours.json
-    assert again.encode(text) == ours.encode(text)
-    assert again.sizes.equal(ours.sizes)
 
 
 @pytest.mark.parametrize("make", [byte_level, byte_fallback], ids=lambda make: make.__name__)
@@ -227,21 +206,16 @@ def test_from_a_file_to_batches(make: object, tmp_path: Path) -> None:
     assert data.constructor_call["init_args"]["tokenizer"] == str(tmp_path / "tokenizer.json")
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"model": {"type": "BPE"}}', b'{"a": 1}', b"\xff\xfe", b'{"version": "1.0"}']
-)
+HALF = word_level().to_str()[:300].encode()
+OTHERS = [b"", b"{", b"[]", b'{"model": {"type": "BPE"}}', b'{"a": 1}', b"\xff\xfe", b'{"version": "1.0"}', HALF]
+
+
+@pytest.mark.parametrize("content", OTHERS)
 def test_file_of_something_else(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_bytes(content)
     with pytest.raises(InputError, match=r"tokenizer\.json' is no tokenizer\.json of the tokenizers library") as caught:
         Tokenizer.from_file(tmp_path / "tokenizer.json")
     assert "\n" not in str(caught.value)
-
-
-def test_damaged_file(tmp_path: Path) -> None:
-    whole = word_level().to_str()
-    (tmp_path / "tokenizer.json").write_text(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="is no tokenizer"):
-        Tokenizer.from_file(tmp_path / "tokenizer.json")
 
 
 def test_no_file(tmp_path: Path) -> None:

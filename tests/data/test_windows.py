@@ -9,12 +9,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from batches import epoch_of, joined, same
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, IGNORE, Batch
-from seqmodels.data import Batches, Lanes, Replica, ScoredLanes, ScoredWindows, Windows
+from seqmodels.data import Batches, DocumentWindows, Lanes, Replica, ScoredLanes, ScoredWindows, Windows
 from seqmodels.data.sampler import permutation
 from seqmodels.errors import InputError
 
@@ -26,10 +27,6 @@ DTYPES = st.sampled_from([torch.int16, torch.int32, torch.int64])
 
 def numbered(count: int, dtype: torch.dtype = torch.int16) -> Tensor:
     return torch.arange(FIRST, FIRST + count, dtype=dtype)
-
-
-def epoch_of(batches: Batches, epoch: int = 0) -> list[Batch]:
-    return [batches[epoch, k] for k in range(len(batches))]
 
 
 def rows_of(batches: list[Batch]) -> list[list[int]]:
@@ -44,12 +41,6 @@ def check_shift(batch: Batch, text: list[int]) -> None:
         if target != IGNORE:
             assert target != BOS
             assert target == text[text.index(token) + 1]
-
-
-def equal(ours: Batch, theirs: Batch) -> None:
-    assert torch.equal(ours.inputs, theirs.inputs)
-    assert torch.equal(ours.targets, theirs.targets)
-    assert (ours.mask, ours.continues, ours.goes_on) == (theirs.mask, theirs.continues, theirs.goes_on)
 
 
 # Windows
@@ -206,13 +197,6 @@ def test_lanes_begin_elsewhere_in_every_epoch() -> None:
     assert [int(other[epoch, 0].inputs[0, 0]) - FIRST for epoch in range(100)] != beginnings
 
 
-def test_two_texts_in_lanes_are_not_mixed_up() -> None:
-    """A view of one text must not be handed out for another."""
-    one, other = (Lanes(numbered(50) + shift, 4, 2, 1, Replica()) for shift in (0, 1000))
-    assert torch.equal(one[0, 0].inputs + 1000, other[0, 0].inputs)
-    assert torch.equal(one[0, 1].inputs + 1000, other[0, 1].inputs)
-
-
 def test_more_lanes_than_a_text_allows() -> None:
     assert len(Lanes(numbered(5 + 4 * 5), 5, 2, 1, Replica(1, 2))) == 1
     with pytest.raises(InputError, match="4 lanes of at least length=5 do not fit a text of 23 tokens"):
@@ -224,6 +208,7 @@ def test_more_lanes_than_a_text_allows() -> None:
 MAKERS: dict[str, Callable[[Tensor, int, Replica], Batches]] = {
     "windows": lambda column, batch_size, replica: Windows(column, 5, batch_size, 3, True, 7, replica),
     "windows in order": lambda column, batch_size, replica: Windows(column, 5, batch_size, 3, False, 7, replica),
+    "documents": lambda column, batch_size, replica: DocumentWindows(column, 5, batch_size, 3, True, 7, replica),
     "lanes": lambda column, batch_size, replica: Lanes(column, 5, batch_size, 7, replica),
 }
 
@@ -240,14 +225,7 @@ def test_ranks_read_one_batch_together(kind: str, count: int, batch_size: int, w
     for k in range(len(one)):
         parts = [rank[epoch, k] for rank in ranks]
         assert {len(part.inputs) for part in parts} == {batch_size}
-        together = Batch(
-            torch.cat([part.inputs for part in parts]),
-            torch.cat([part.targets for part in parts]),
-            None,
-            all(part.continues for part in parts),
-            all(part.goes_on for part in parts),
-        )
-        equal(together, one[epoch, k])
+        assert same([joined(parts)], [one[epoch, k]])
 
 
 # Every token scored once

@@ -222,6 +222,8 @@ def test_prompts_that_cannot_be_read() -> None:
     assert [len(one) <= 8 for (one,) in model.generate_batch(["a", "a bad"], max_tokens=10, seed=0)]
     with pytest.raises(InputError, match="max_tokens=10"):
         model.generate_batch(["a", "a bad"], max_tokens=11)
+    with pytest.raises(InputError, match="max_tokens=10"):
+        model.generate("a bad", max_tokens=11)
     assert model.generate_batch([]) == []
 
 
