@@ -103,16 +103,16 @@ def activations(
         InputError: there is no such unit, or no text.
     """
     device = task.embedding.weight.device
-    encoded = [task.tokenizer.places(text) for text in texts]
-    lengths = [len(ids) for ids, _ in encoded]
+    encoded = [task.tokenizer.encode(text) for text in texts]
+    lengths = list(map(len, encoded))
     if not sum(lengths):
         raise InputError("there is no text to read; expected at least one token")
     numbers = torch.repeat_interleave(torch.arange(len(texts)), torch.tensor(lengths))
-    characters = torch.tensor([last for _, ends in encoded for last in ends])
+    characters = torch.tensor([max(behind, 1) - 1 for text in texts for _, behind in task.tokenizer.spans(text)])
     kept, names, values = torch.tensor([]), tuple[str, ...](), torch.tensor([])
     columns: Tensor | None = None
     with evaluating(task):
-        for batch in progress(_batches([ids for ids, _ in encoded], task.backbone.max_length, span, context)):
+        for batch in progress(_batches(encoded, task.backbone.max_length, span, context)):
             for own, states, found in _read(task, batch, device):
                 if not names:
                     names = tuple(f"{name}.{number}" for name, wide in found for number in range(wide))

@@ -71,11 +71,11 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
         """Counts and hash of the text of a split, of the targets."""
 
     @abstractmethod
-    def training_batches(self, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
+    def training_batches(self, replica: Replica = Replica()) -> Batches:
         """The training batches of one rank."""
 
     @abstractmethod
-    def scored_batches(self, split: str, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
+    def scored_batches(self, split: str, replica: Replica = Replica()) -> Batches:
         """The batches of a split that one rank scores; together, the ranks score every target exactly once."""
 
     def _replica(self) -> Replica:

@@ -1,7 +1,7 @@
 """Parallel corpora: sentences with their translations from local files, the Hugging Face hub or built-in phrases."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -44,14 +44,16 @@ def load_parallel(
         InputError: there is nothing of that name, or no pairs in it.
     """
     check_val_fraction(val_fraction)
-    columns = (source, target)
+    columns = {"source": source, "target": target}
     table = f"with columns {source!r} and {target!r}"
     if not isinstance(data, str):
         if len(data) != 2:
             raise InputError(f"{len(data)} files were given as data; expected two, the sources and their translations")
         files = [Path(name).expanduser() for name in data]
-        if tables := [file.name for file in files if is_table(file)]:
-            raise InputError(f"{tables[0]!r} is a table, and was given as one of two files; give it alone, {table}")
+        if table_names := [file.name for file in files if is_table(file)]:
+            raise InputError(
+                f"{table_names[0]!r} is a table, and was given as one of two files; give it alone, {table}"
+            )
         return _split(f"the files {files[0].name} and {files[1].name}", {"train": _lines_of(files)}, val_fraction)
     if data == PHRASES:
         from seqmodels.data.phrases import phrases
@@ -64,23 +66,18 @@ def load_parallel(
         if not is_table(path):
             expected = f"two, or a table ending in {', '.join(READERS)} {table}"
             raise InputError(f"{data!r} is one file of text; expected {expected}")
-        return _split(*_tables(f"the file {path.name}", {"train": read_tables([path], columns)}, columns), val_fraction)
+        tables = {"train": read_tables([path], [source, target])}
+        return _split(*text_splits(f"the file {path.name}", tables, columns), val_fraction)
     if looks_like_a_path(data):
         raise InputError(
             f"there is no {data!r} (looked in {str(path.parent.absolute())!r}); expected two files, a directory, a "
             f"table, a hub name, or {PHRASES!r} for the built-in corpus"
         )
-    return _split(*_tables(f"{data} from the hub", from_hub(data, subset, PHRASES), columns), val_fraction)
+    return _split(*text_splits(f"{data} from the hub", from_hub(data, subset, PHRASES), columns), val_fraction)
 
 
 def _lines_of(files: Sequence[Path]) -> Rows:
     return partial(generated, aligned_lines, files, FEATURES)
-
-
-def _tables(
-    origin: str, tables: Mapping[str, datasets.Dataset], columns: Sequence[str]
-) -> tuple[str, dict[str, datasets.Dataset]]:
-    return text_splits(origin, tables, dict(zip(SIDES, columns, strict=True)))
 
 
 def _directory(path: Path, source: str, target: str) -> tuple[str, Splits]:
@@ -111,8 +108,8 @@ def _directory(path: Path, source: str, target: str) -> tuple[str, Splits]:
         )
     if pairs:
         return origin, pairs
-    columns = (source, target)
-    return _tables(origin, {split: read_tables(files, columns) for split, files in tables.items()}, columns)
+    read = {split: read_tables(files, [source, target]) for split, files in tables.items()}
+    return text_splits(origin, read, {"source": source, "target": target})
 
 
 def _split(origin: str, splits: Splits, val_fraction: float) -> Corpus:

@@ -43,11 +43,6 @@ class Shards(ABC):
             InputError: the shard is damaged, empty or without text; the message names it, and the row or line.
         """
 
-    @property
-    def fingerprint(self) -> str:
-        """A hash of names and stamps."""
-        return hashlib.sha256(json.dumps([self.names, self.stamps]).encode()).hexdigest()
-
 
 class FileShards(Shards):
     """Local files: text, each file a document, in the same pieces as `file_rows`; or tables, each row a document."""
@@ -183,7 +178,8 @@ class StreamedCorpus(Corpus):
 
     def fingerprint(self, sample: str) -> str:
         """A hash of names and sizes of the shards and of `sample`, the hash of the sample's text."""
-        return hashlib.sha256(f"{self.shards.fingerprint} {self._first} {sample}".encode()).hexdigest()
+        made_of = [self.shards.names, self.shards.stamps, self._first, sample]
+        return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
 
 def load_stream(source: str, *, subset: str | None, column: str, held_out: int) -> StreamedCorpus:

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqmodels.batch import BOS, EOS, Batch
+from seqmodels.batch import Batch
 from seqmodels.data.sampler import Batches, Replica, permutation
 from seqmodels.data.stream_corpus import StreamedCorpus
-from seqmodels.data.token_column import encode, grouped
+from seqmodels.data.token_column import encode, framed, grouped
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.data.windows import shifted
 from seqmodels.errors import InputError
@@ -148,10 +148,8 @@ class StreamedWindows(Batches):
             for group in grouped(self._rows(place), lambda row: len(row[1])):
                 encoded = encode(self.tokenizer, [text for _, text, _, _ in group])
                 for (at, _, starts, ends), ids in zip(group, encoded, strict=True):
-                    first = at.shard == at.row == 0
-                    opening, closing = [BOS] * (first or (self.bos and starts)), [EOS] * (self.eos and ends)
-                    whole = np.concatenate([opening, ids, closing], dtype=ids.dtype, casting="unsafe")
-                    yield at, whole[at.token :]
+                    opens = at.shard == at.row == 0 or (self.bos and starts)
+                    yield at, framed(ids, opens, self.eos and ends)[at.token :]
             place = Place(place.epoch + 1)
 
     def _rows(self, place: Place) -> Iterator[tuple[Place, str, bool, bool]]:

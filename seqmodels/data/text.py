@@ -61,30 +61,14 @@ class TextDataModule(CorpusDataModule):
     order: tuple[str, ...] = ("length", "carry", "stride", "shuffle", "documents", "bos", "eos", "targets", "seed")
 
     def __init__(
-        self,
-        data: str = "python",
-        subset: str | None = None,
-        column: str = "text",
-        tokenizer: str | Tokenizer = "char",
-        vocab_size: int | None = None,
-        min_count: int = 1,
-        length: int = 64,
-        batch_size: int = 16,
-        carry: bool = False,
-        stride: int | None = None,
-        shuffle: bool | None = None,
-        documents: Documents = "joined",
-        bos: bool = True,
-        eos: bool = True,
-        targets: str = "all",
-        scored_targets: str = "all",
-        val_fraction: float = 0.1,
-        stream: bool = False,
-        shuffle_buffer: int = 8192,
-        held_out: int = 1000,
-        seed: int = 1,
-        num_workers: int = 0,
-    ) -> None:
+        self, data: str = "python", subset: str | None = None, column: str = "text",
+        tokenizer: str | Tokenizer = "char", vocab_size: int | None = None, min_count: int = 1,
+        length: int = 64, batch_size: int = 16, carry: bool = False, stride: int | None = None,
+        shuffle: bool | None = None, documents: Documents = "joined", bos: bool = True, eos: bool = True,
+        targets: str = "all", scored_targets: str = "all", val_fraction: float = 0.1,
+        stream: bool = False, shuffle_buffer: int = 8192, held_out: int = 1000,
+        seed: int = 1, num_workers: int = 0,
+    ) -> None:  # fmt: skip
         sizes = {"length": length, "batch_size": batch_size, "stride": stride}
         sizes |= {"shuffle_buffer": shuffle_buffer, "held_out": held_out}
         super().__init__(data, tokenizer, vocab_size, min_count, seed, num_workers, **sizes)
@@ -151,7 +135,7 @@ class TextDataModule(CorpusDataModule):
             return dataclasses.replace(facts, sha256=self.corpus.fingerprint(facts.sha256))
         return facts
 
-    def training_batches(self, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
+    def training_batches(self, replica: Replica = Replica()) -> Batches:
         """The training batches of one rank.
 
         Raises:
@@ -176,15 +160,9 @@ class TextDataModule(CorpusDataModule):
         return kind(column, *sizes, self.shuffle, self.seed, replica)
 
     def scored_batches(
-        self,
-        split: str,
-        replica: Replica = Replica(),  # noqa: B008 - immutable
-        *,
-        lanes: int = 8,
-        stride: int | None = None,
-        piece: int | None = None,
-        rows: int | None = None,
-    ) -> Batches:
+        self, split: str, replica: Replica = Replica(), *,
+        lanes: int = 8, stride: int | None = None, piece: int | None = None, rows: int | None = None,
+    ) -> Batches:  # fmt: skip
         """The batches of a split that one rank scores; together, the ranks score every (chosen) target exactly once.
 
         Args:

@@ -64,6 +64,11 @@ def encode(tokenizer: Tokenizer, texts: list[str]) -> list[np.ndarray]:
     return [np.array(ids, width(tokenizer)) for ids in tokenizer.encode_batch(texts)]
 
 
+def framed(ids: np.ndarray, opens: bool, closes: bool) -> np.ndarray:
+    """Token ids with BOS before them, and EOS behind."""
+    return np.concatenate([[BOS] * opens, ids, [EOS] * closes], dtype=ids.dtype, casting="unsafe")
+
+
 def encode_all(
     texts: Iterable[str], tokenizer: Tokenizer, size: int, processes: int | None = None
 ) -> Iterator[np.ndarray]:
@@ -204,8 +209,7 @@ def _tokenize(
     with beside.open("wb") as file:
         encoded = encode_all((text for text, _, _ in _each(rows)), tokenizer, size)
         for number, (ids, (_, starts, ends)) in enumerate(zip(encoded, _each(rows), strict=True)):
-            opening = [BOS] if number == 0 or (bos and starts) else []
-            made = np.concatenate([opening, ids, [EOS] if eos and ends else []], dtype=ids.dtype, casting="unsafe")
+            made = framed(ids, number == 0 or (bos and starts), eos and ends)
             file.write(made.tobytes())
             tokens, unknown = tokens + len(made), unknown + int((ids == UNK).sum())
     beside.replace(record.with_suffix(".ids"))

@@ -152,7 +152,7 @@ class Tokenizer(Recorded):
     @functools.cached_property
     def _model(self) -> dict[str, Any]:
         """The settings of the wrapped model, without its vocabulary."""
-        found: dict[str, Any] = loads(self._tokenizer.to_str())["model"]
+        found = loads(self._tokenizer.to_str())["model"]
         return {name: value for name, value in found.items() if name not in ("vocab", "merges")}
 
     @functools.cached_property
@@ -190,11 +190,6 @@ class Tokenizer(Recorded):
         with library_errors("cut texts into tokens"):
             found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [self._outer(encoding.ids) for encoding in found]
-
-    def places(self, text: str) -> tuple[list[int], list[int]]:
-        """Token ids of a text, and the index of the last character of each token."""
-        encoding = self._encoding(text)
-        return self._outer(encoding.ids), [max(behind, 1) - 1 for _, behind in encoding.offsets]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids, without special tokens."""

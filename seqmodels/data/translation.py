@@ -52,23 +52,11 @@ class TranslationDataModule(CorpusDataModule):
     order = ("source", "target", "joint", "batch_tokens", "max_length", "layout", "bpe_dropout", "seed")
 
     def __init__(
-        self,
-        data: str | list[str] = "phrases",
-        source: str = "en",
-        target: str = "de",
-        subset: str | None = None,
-        tokenizer: str | Tokenizer = "bpe",
-        vocab_size: int | None = None,
-        min_count: int = 1,
-        joint: bool = False,
-        batch_tokens: int = 2048,
-        max_length: int = 100,
-        layout: Layout = "pair",
-        bpe_dropout: float = 0.0,
-        val_fraction: float = 0.1,
-        seed: int = 1,
-        num_workers: int = 0,
-    ) -> None:
+        self, data: str | list[str] = "phrases", source: str = "en", target: str = "de", subset: str | None = None,
+        tokenizer: str | Tokenizer = "bpe", vocab_size: int | None = None, min_count: int = 1, joint: bool = False,
+        batch_tokens: int = 2048, max_length: int = 100, layout: Layout = "pair", bpe_dropout: float = 0.0,
+        val_fraction: float = 0.1, seed: int = 1, num_workers: int = 0,
+    ) -> None:  # fmt: skip
         name = data if isinstance(data, str) else data[-1]
         sizes = {"batch_tokens": batch_tokens, "max_length": max_length}
         super().__init__(name, tokenizer, vocab_size, min_count, seed, num_workers, **sizes)
@@ -136,7 +124,7 @@ class TranslationDataModule(CorpusDataModule):
         source, target = self.sentences("train")
         return len(source) - len(self.kept(source, target))
 
-    def training_batches(self, replica: Replica = Replica()) -> Buckets:  # noqa: B008 - immutable
+    def training_batches(self, replica: Replica = Replica()) -> Buckets:
         """The training batches of one rank.
 
         Raises:
@@ -151,7 +139,7 @@ class TranslationDataModule(CorpusDataModule):
             target.dropout = BpeDropout(self.tokenizer, self.bpe_dropout, self.seed)
         return Buckets(source, target, rows, self.batch_tokens, self.layout, self.seed, replica)
 
-    def scored_batches(self, split: str, replica: Replica = Replica()) -> Buckets:  # noqa: B008 - immutable
+    def scored_batches(self, split: str, replica: Replica = Replica()) -> Buckets:
         """The batches of a split that one rank scores; together, the ranks score every pair exactly once."""
         source, target = self.sentences(split)
         longest = int((source.lengths + target.lengths).max()) + 2

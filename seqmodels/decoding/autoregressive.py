@@ -95,7 +95,7 @@ class Draws:
 
     def limits(self, source_lengths: Sequence[int]) -> list[int]:
         """Maximum number of tokens of the translation of each source."""
-        return [default_limit(length) if self.max_length is None else self.max_length for length in source_lengths]
+        return [self.max_length or default_limit(length) for length in source_lengths]
 
 
 class _MemorySteps:

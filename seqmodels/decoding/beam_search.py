@@ -71,9 +71,7 @@ class Beam:
 
     def limits(self, source_lengths: Sequence[int]) -> list[int]:
         """Maximum number of tokens of the translation of each source."""
-        if self.max_length is not None:
-            return [self.max_length] * len(source_lengths)
-        return [max(default_limit(length), self.min_length) for length in source_lengths]
+        return [self.max_length or max(default_limit(length), self.min_length) for length in source_lengths]
 
     @property
     def rows(self) -> int:

@@ -82,7 +82,7 @@ class MemoryDataModule(SequenceDataModule):
         """Not available: there is no text."""
         raise InputError(f"{self.data} has no text to count")
 
-    def training_batches(self, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
+    def training_batches(self, replica: Replica = Replica()) -> Batches:
         def make(epoch: int, number: int) -> list[Examples]:
             place = (epoch * EPOCH + number) * replica.world + replica.rank
             draw = partial(self.task.make, self.positions, self.batch_size)
@@ -90,7 +90,7 @@ class MemoryDataModule(SequenceDataModule):
 
         return _Examples(EPOCH, make)
 
-    def scored_batches(self, split: str, replica: Replica = Replica()) -> Batches:  # noqa: B008 - immutable
+    def scored_batches(self, split: str, replica: Replica = Replica()) -> Batches:
         def make(epoch: int, number: int) -> list[Examples]:
             rows = min(SCORED_ROWS, self.examples - number * SCORED_ROWS)
             return [self.task.make(self.positions, rows, generator(0, number), False)] * len(self.seeds)

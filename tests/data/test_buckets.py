@@ -23,7 +23,7 @@ def some(count: int, seed: int = 0) -> tuple[Sentences, Sentences, Tensor]:
     return sentences(source.tolist(), 10), sentences(target.tolist(), 10_000), torch.arange(count)
 
 
-def buckets(count: int = 500, batch_tokens: int = 300, replica: Replica = Replica(), **others: object) -> Buckets:  # noqa: B008
+def buckets(count: int = 500, batch_tokens: int = 300, replica: Replica = Replica(), **others: object) -> Buckets:
     source, target, rows = some(count)
     arguments = {"layout": "pair", "seed": 1} | others
     return Buckets(source, target, rows, batch_tokens, replica=replica, **arguments)  # type: ignore[arg-type]
