@@ -90,8 +90,7 @@ class ScheduledCallback(pl.Callback):
     def measure(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch | None) -> dict[str, float]:
         """Measure the model, which has whole weights, once, and return figures for the loggers.
 
-        They take none after the last step. The batch is the last one of the training; None if a resumed run had nothing
-        left to train.
+        They take none after the last step. The batch is the last one of the training, if it is known.
         """
 
     def finish(self, trainer: pl.Trainer, task: SequenceTask) -> None:
@@ -148,7 +147,7 @@ class GradientHorizon(ScheduledCallback):
     def measure(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch | None) -> dict[str, float]:
         if batch is None:
             return {}
-        step, few = trainer.global_step, batch.mapped(lambda tensor: tensor[: self.rows])
+        step, few = trainer.global_step, batch.mapped(lambda tensor: tensor[: self.rows].to(task.device))
         generator = torch.Generator().manual_seed(step)
         try:
             norms = gradient_norms(task, few, passes=self.passes, generator=generator, states=has_states(task))
@@ -158,6 +157,15 @@ class GradientHorizon(ScheduledCallback):
             return {}
         append_horizon(self.folder(trainer) / "gradient_horizon.csv", step, norms)
         return {"gradient/horizon": float(horizon)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Also the rows to measure, for a run that is resumed after its last step."""
+        rows = None if self._batch is None else self._batch.mapped(lambda tensor: tensor[: self.rows])
+        return super().state_dict() | {"rows": rows and rows._asdict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._batch = state_dict["rows"] and Batch(**state_dict["rows"])
 
     def finish(self, trainer: pl.Trainer, task: SequenceTask) -> None:
         path = self.folder(trainer) / "gradient_horizon.csv"
@@ -183,27 +191,24 @@ class Spectra(ScheduledCallback):
     ) -> None:  # fmt: skip
         super().__init__(every, first, folder)
         self.largest, self.largest_at_end = largest, largest_at_end
-        self._found: dict[str, Spectrum] = {}
 
     def measure(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch | None) -> dict[str, float]:
-        self._found = {}
-        self._add(trainer, task, self.largest)
-        radii = [one.radius for one in self._found.values()]
+        radii = [one.radius for one in self._spectra(trainer, task, self.largest).values()]
         return {"recurrent/spectral_radius": max(radii)} if radii else {}
 
     def finish(self, trainer: pl.Trainer, task: SequenceTask) -> None:
-        self._add(trainer, task, self.largest_at_end)
-        pictures = {"spectra": draw_spectra(self._found)} if self._found else {}
+        found = self._spectra(trainer, task, self.largest_at_end)
+        pictures = {"spectra": draw_spectra(found)} if found else {}
         if (path := self.folder(trainer) / "spectra.csv").exists():
             pictures["spectral_radius"] = draw_radii(read_radii(path))
         for name, figure in pictures.items():
             save_picture(trainer, task, self.folder(trainer) / f"{name}.png", figure)
 
-    def _add(self, trainer: pl.Trainer, task: SequenceTask, largest: int) -> None:
-        """Add the spectra of finite matrices up to a size that are not known yet."""
-        maps = {name: matrix for name, matrix in recurrent_maps(task).items() if name not in self._found}
-        maps = {name: matrix for name, matrix in maps.items() if len(matrix) <= largest and matrix.isfinite().all()}
-        if maps:
-            found = {name: spectrum(matrix) for name, matrix in maps.items()}
-            append_radii(self.folder(trainer) / "spectra.csv", trainer.global_step, found)
-            self._found |= found
+    def _spectra(self, trainer: pl.Trainer, task: SequenceTask, largest: int) -> dict[str, Spectrum]:
+        """The spectra of finite matrices up to a size; those that the table does not have at this step are added."""
+        maps = {name: matrix for name, matrix in recurrent_maps(task).items() if len(matrix) <= largest}
+        found = {name: spectrum(matrix) for name, matrix in maps.items() if matrix.isfinite().all()}
+        path, step = self.folder(trainer) / "spectra.csv", trainer.global_step
+        there = read_radii(path) if path.exists() else {}
+        append_radii(path, step, {k: v for k, v in found.items() if k not in there or there[k][-1].step < step})
+        return found

@@ -1,7 +1,7 @@
 """Callbacks that write samples and translations during training."""
 
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import lightning.pytorch as pl
 
@@ -50,6 +50,13 @@ class Samples(ScheduledCallback):
     ) -> None:
         super().__init__(first=first)
         self.path, self.prompt, self.tokens, self.sampling = path, prompt, tokens, sampling
+        self.nats: float | None = None
+        """Nats per token of the last validation."""
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep its figure for the headings."""
+        figure = trainer.callback_metrics.get("val/nats_per_token")
+        self.nats = None if figure is None else float(figure)
 
     def measure(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch | None) -> dict[str, float]:
         assert isinstance(task, LanguageModel)
@@ -61,14 +68,20 @@ class Samples(ScheduledCallback):
         except InputError as error:  # the model has diverged
             trainer.print(f"note     no sample at step {step:,}: {error}")
             return {}
-        figure = trainer.callback_metrics.get("val/nats_per_token")
-        heading = f"step {step:,}" + (f", last validated at {figure:.3f} nats per token" if figure else "")
+        heading = f"step {step:,}" + (f", last validated at {self.nats:.3f} nats per token" if self.nats else "")
         with self.path.open("a", encoding="utf-8") as file:
             fence = "~~~~~~" if "```" in self.prompt + text else "```"
             file.write(f"## {heading}\n\n{fence}text\n{self.prompt}{text}\n{fence}\n\n")
-        _log_sample(trainer, task, None if figure is None else float(figure), self.prompt, text)
+        _log_sample(trainer, task, self.nats, self.prompt, text)
         trainer.print(f"\n--- sample at {heading}\n{self.prompt}{text}\n---")
         return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"nats": self.nats}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.nats = state_dict["nats"]
 
 
 class Translations(pl.Callback):

@@ -119,8 +119,10 @@ class Checkpoints(Checkpoint):
         extremes = torch.stack([extreme.float() for part in parts for extreme in torch.aminmax(part)])
         if not trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(extremes).all()), all=True):
             return
+        # A row that is in the past of a checkpoint is not logged again, and Lightning logs the one of this step later.
+        trainer._logger_connector.update_train_step_metrics()
         for logger in trainer.loggers:
-            logger.save()  # a line that is in the past of a checkpoint is not logged again
+            logger.save()
         new, last, previous = (self.folder / name for name in NEWEST_FIRST)
         trainer.save_checkpoint(new)
         task = trainer.lightning_module

@@ -189,7 +189,7 @@ def _prepare(
         folder = make_folder(Path(settings["runs"]), type(task).__name__, task.name, data.data, data.seed)
         stack.enter_context(held(folder))
     elif origin is not None and not is_other_rank():
-        rewind(folder, origin.content["global_step"], origin.due)
+        rewind(folder, origin.content, origin.due)
     keep_freed_memory()
     keep_compiled_kernels()
     precision, why = settings["precision"], ""
@@ -215,6 +215,8 @@ def _check(settings: dict[str, Any]) -> None:
 def _trainer(stack: ExitStack, run: _Run, callbacks: tuple[pl.Callback, ...]) -> pl.Trainer:
     """Lightning's trainer with everything that a run needs; `stack` ends it in order."""
     settings, folder, data = run.settings, run.folder, run.data
+    if settings["precision"] == "64-true":
+        run.task.double()  # Lightning would copy weights for averages, and restore them, in single precision before
     stack.callback(run.checkpoints.signals.disarm)
     stack.enter_context(quiet())
     trackers = stack.enter_context(tracking(run.tracking, folder, run.configuration | {"parameters": size(run.task)}))

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,17 +155,31 @@ def check_batches(origin: Origin, count: int) -> None:
         )
 
 
-def rewind(folder: Path, step: int, due: bool) -> None:
-    """Remove everything that a run logged after the step of a checkpoint, whose validation may be due again."""
+def rewind(folder: Path, content: Mapping[str, Any], due: bool) -> None:
+    """Remove everything that a run wrote after a checkpoint was saved.
+
+    Args:
+        folder: of the run.
+        content: of the checkpoint.
+        due: whether its validation is due, and so done again.
+    """
+    step = content["global_step"]
+    # Callbacks measure the model at the last step before or after it is saved, and their states say which.
+    last = {name: state["last"] for name, state in content["callbacks"].items() if "last" in state}
     for half in folder.glob("checkpoints/.*.safetensors.*"):  # of a process that died while writing
         half.unlink()
-    # Lines of a log are numbered by the steps before theirs, and the last of them may be those of a validation.
+    # Rows of a log are numbered by the steps before theirs, and the last of them may be those of a validation.
     filter_rows(folder / "metrics.csv", lambda at, row: at < step - (due and bool(row.get("val/nats_per_token"))))
-    for name in ("gradient_horizon.csv", "spectra.csv"):
-        filter_rows(folder / name, lambda at, row: at <= step)
-    for path, last in ((folder / "samples.md", step), (folder / "translations.md", step - due)):
-        if path.exists():  # sections with the heading of a later step go
-            text = path.read_text(encoding="utf-8", errors="replace")
-            head, *sections = re.split(r"^(?=## step [\d,]+)", text, flags=re.MULTILINE)
-            kept = [one for one in sections if int(one.split(maxsplit=3)[2].replace(",", "")) <= last]
-            write_text(path, head + "".join(kept))
+    filter_rows(folder / "gradient_horizon.csv", lambda at, row: at <= last.get("GradientHorizon", step))
+    filter_rows(folder / "spectra.csv", lambda at, row: at <= last.get("Spectra", step))
+    _filter_parts(folder / "nonfinite_steps.jsonl", r'^(?=\{"step": (\d+),)', step)
+    _filter_parts(folder / "samples.md", r"^(?=## step ([\d,]+))", last.get("Samples", step))
+    _filter_parts(folder / "translations.md", r"^(?=## step ([\d,]+))", step - due)
+
+
+def _filter_parts(path: Path, beginning: str, last: int) -> None:
+    """Remove the parts of a text of later steps; a part begins with a regular expression, whose group is its step."""
+    if path.exists():
+        head, *parts = re.split(beginning, path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
+        steps = (int(step.replace(",", "")) for step in parts[::2])
+        write_text(path, head + "".join(part for step, part in zip(steps, parts[1::2], strict=True) if step <= last))

@@ -323,7 +323,7 @@ def test_rewound(tmp_path: Path) -> None:
     other.write_text("step,kind\n1,x\n")
     assert_refused("is damaged", read_horizon, other)
     assert list(read_horizon(path)) == [100, 200, 400]
-    rewind(tmp_path, 200, False)
+    rewind(tmp_path, {"global_step": 200, "callbacks": {}}, due=False)
     assert path.read_text().splitlines() == [header.strip(), "100,x,0,0.5", "200,x,0,0.25"]
 
 

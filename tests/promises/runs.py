@@ -1,6 +1,7 @@
 """Small runs of every network, layout and precision, which end early where they are told to, and how two differ."""
 
 import csv
+import json
 import os
 import random
 import signal
@@ -142,7 +143,7 @@ class Ends(pl.Callback):
 
 
 def difference(one: Path, other: Path) -> str:
-    """What differs between two runs: weights, moments, random states, figures or samples; empty if nothing does."""
+    """What differs between two runs: weights, moments, random states, logs, samples, pictures; empty if nothing does."""
     for name in ("last", "best"):
         a, b = (content(run, name) for run in (one, other))
         keys = "state_dict", "optimizer_states", "lr_schedulers", "seqmodels", "current_model_state", "global_step"
@@ -151,10 +152,13 @@ def difference(one: Path, other: Path) -> str:
                 return f"{name}: {key}{found}"
     if _figures(one) != _figures(other):
         return "metrics.csv"
-    for text in ("samples.md", "translations.md"):
-        if (one / text).exists() and (one / text).read_text() != (other / text).read_text():
-            return text
-    return ""
+    names = {path.name for run in (one, other) for path in run.iterdir() if path.suffix in (".md", ".csv", ".png")}
+    for name in sorted(names - {"metrics.csv", "curves.png"}):  # that one has the name of the run
+        a, b = (run / name for run in (one, other))
+        if not a.exists() or not b.exists() or a.read_bytes() != b.read_bytes():
+            return name
+    a, b = (json.loads((run / "result.json").read_text()) | {"seconds": 0} for run in (one, other))
+    return "" if a == b else f"result.json: {a} and {b}"
 
 
 def _unequal(a: Any, b: Any) -> str:

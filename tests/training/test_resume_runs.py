@@ -166,11 +166,11 @@ def test_rewind(tmp_path: Path) -> None:
     )
     (tmp_path / "samples.md").write_text("## step 10\n\na\n\n## step 20\n\nb\n\n## step 1,040, later\n\nc\n")
     (tmp_path / "checkpoints").mkdir()
-    rewind(tmp_path, 20, due=False)
+    rewind(tmp_path, {"global_step": 20, "callbacks": {}}, due=False)
     assert (tmp_path / "metrics.csv").read_text().split() == [
         "epoch,step,train/lr,val/nats_per_token", "0,9,0.1,", "0,19,0.1,", "0,19,,2.0",
     ]  # fmt: skip
-    rewind(tmp_path, 20, due=True)
+    rewind(tmp_path, {"global_step": 20, "callbacks": {}}, due=True)
     assert (tmp_path / "metrics.csv").read_text().split()[1:] == ["0,9,0.1,", "0,19,0.1,"]
     assert (tmp_path / "samples.md").read_text() == "## step 10\n\na\n\n## step 20\n\nb\n\n"
 
