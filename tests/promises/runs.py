@@ -143,7 +143,7 @@ class Ends(pl.Callback):
 
 
 def difference(one: Path, other: Path) -> str:
-    """What differs between two runs: weights, moments, random states, logs, samples, pictures; empty if nothing does."""
+    """What differs between two runs: weights, moments, random states, logs, samples, pictures; empty if nothing."""
     for name in ("last", "best"):
         a, b = (content(run, name) for run in (one, other))
         keys = "state_dict", "optimizer_states", "lr_schedulers", "seqmodels", "current_model_state", "global_step"

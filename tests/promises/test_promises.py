@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from promises import devices, files, numbers, order, resume, saves, secrets, signals, stream
+from promises import chains, devices, files, numbers, order, resume, saves, secrets, signals, stream
 from promises.conftest import Check
 from promises.forks import apart
 from promises.runs import LAYOUTS, POINTS, PRECISIONS, Kind
@@ -34,6 +34,13 @@ def test_resume(tmp_path: Path, check: Check, slow: bool, kind: Kind) -> None:
     check(
         {"Killed and resumed: weights, moments, random states, figures and samples equal to the bit": all_of(results)}
     )
+
+
+@pytest.mark.parametrize("number", fast([6], range(200)))
+def test_chains(tmp_path: Path, check: Check, number: int) -> None:
+    results = {str(number): apart(chains.resumed, tmp_path, number)}
+    what = "Ended by up to six signals at random calls, each time resumed: the same, every log, picture and sample too"
+    check({what: all_of(results)})
 
 
 @pytest.mark.parametrize("layout", fast([], LAYOUTS))
