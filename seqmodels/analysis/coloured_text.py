@@ -76,11 +76,11 @@ def passage(title: str, text: str, characters: Sequence[int], values: Tensor, sc
 def coloured_page(passages: Iterable[Passage], title: str = "Units") -> str:
     """A page with coloured passages."""
     lead = "The colour of a letter is the value of the unit after reading it. Point at a letter for the value."
-    return html_page(title, lead, STYLE, map(coloured_html, passages))
+    return html_page(title, lead, COLOUR_STYLE, map(coloured_html, passages))
 
 
 def coloured_html(shown: Passage) -> str:
-    """A passage as HTML for a page with `STYLE`: a span for each run of letters with the same value."""
+    """A passage as HTML for a page with `COLOUR_STYLE`: a span for each run of letters with the same value."""
     spans = []
     for (strength, value), run in itertools.groupby(zip(shown.pieces, shown.values, strict=True), _appearance(shown)):
         letters = html.escape("".join(piece for piece, _ in run), quote=True)
@@ -121,7 +121,7 @@ def _palette(colours: Colours) -> str:
     return " ".join(f"--{name}: {', '.join(map(str, colour))};" for name, colour in colours.items())
 
 
-STYLE = f"""
+COLOUR_STYLE = f"""
 .coloured {{ {_palette(LIGHT)} margin: 0 0 2rem; }}
 @media (prefers-color-scheme: dark) {{ .coloured {{ {_palette(DARK)} }} }}
 .coloured pre {{ font: 14px/1.6 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }}

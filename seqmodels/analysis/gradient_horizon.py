@@ -187,7 +187,7 @@ def _unrolled(task: SequenceTask, batch: Batch, real: Tensor) -> tuple[Tensor, d
     return task.head(y), found
 
 
-COLUMNS = {"step": int, "kind": str, "distance": int, "norm": float}
+HORIZON_COLUMNS = {"step": int, "kind": str, "distance": int, "norm": float}
 
 
 class Curve(NamedTuple):
@@ -208,7 +208,7 @@ def append_horizon(path: Path, step: int, norms: Mapping[str, Tensor]) -> None:
     """Append thinned norms of `gradient_norms` at a step to a CSV table with columns step, kind, distance and norm."""
     for kind, values in norms.items():
         points = zip(*map(Tensor.tolist, thinned(values)), strict=True)
-        append_rows(path, [dict(zip(COLUMNS, (step, kind, *point), strict=True)) for point in points])
+        append_rows(path, [dict(zip(HORIZON_COLUMNS, (step, kind, *point), strict=True)) for point in points])
 
 
 def read_horizon(path: Path) -> dict[int, dict[str, Curve]]:
@@ -218,7 +218,7 @@ def read_horizon(path: Path) -> dict[int, dict[str, Curve]]:
         InputError: the file is missing or damaged.
     """
     points: dict[int, dict[str, list[tuple[int, float]]]] = {}
-    for step, kind, distance, norm in read_table(path, COLUMNS):
+    for step, kind, distance, norm in read_table(path, HORIZON_COLUMNS):
         points.setdefault(step, {}).setdefault(kind, []).append((distance, norm))
     return {
         step: {kind: Curve(*(torch.tensor(part) for part in zip(*pairs, strict=True))) for kind, pairs in kinds.items()}

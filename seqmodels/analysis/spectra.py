@@ -23,7 +23,7 @@ from seqmodels.tasks import SequenceTask
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLUMNS = {"step": int, "map": str, "radius": float, "norm": float}
+RADIUS_COLUMNS = {"step": int, "map": str, "radius": float, "norm": float}
 
 
 class Spectrum(NamedTuple):
@@ -156,7 +156,7 @@ def spectra(task: SequenceTask | Backbone) -> dict[str, Spectrum]:
 def append_radii(path: Path, step: int, found: Mapping[str, Spectrum]) -> None:
     """Append spectral radii and norms at a step to a CSV table with columns step, map, radius and norm."""
     radii = [(name, of_map.radius, of_map.norm) for name, of_map in found.items()]
-    append_rows(path, [dict(zip(COLUMNS, (step, *row), strict=True)) for row in radii])
+    append_rows(path, [dict(zip(RADIUS_COLUMNS, (step, *row), strict=True)) for row in radii])
 
 
 def read_radii(path: Path) -> dict[str, list[Radius]]:
@@ -166,7 +166,7 @@ def read_radii(path: Path) -> dict[str, list[Radius]]:
         InputError: the file is missing or damaged.
     """
     found: dict[str, list[Radius]] = {}
-    for step, name, radius, norm in read_table(path, COLUMNS):
+    for step, name, radius, norm in read_table(path, RADIUS_COLUMNS):
         found.setdefault(name, []).append(Radius(step, radius, norm))
     return found
 

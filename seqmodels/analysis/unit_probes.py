@@ -16,7 +16,7 @@ from seqmodels.analysis.character_labels import Labels
 AT_A_TIME = 64
 """Units that are sorted together, which bounds the memory."""
 
-SHOWN = 700
+EXCERPT_LENGTH = 700
 """Characters of a coloured text, about."""
 
 
@@ -172,7 +172,9 @@ def r_squared(values: Tensor, target: Tensor, scored: Tensor, scored_target: Ten
     return torch.cat(found)
 
 
-def typical(label: Labels, begins: Mapping[int, int], texts: Sequence[str], size: int = SHOWN) -> tuple[int, int, int]:
+def typical(
+    label: Labels, begins: Mapping[int, int], texts: Sequence[str], size: int = EXCERPT_LENGTH
+) -> tuple[int, int, int]:
     """Whole lines in which a label varies as much as in all texts: number of the text, first character, and behind.
 
     They have about `size` characters, and are not before the character that `begins` has for the number of their text.

@@ -19,7 +19,7 @@ Definition = ast.ClassDef | ast.FunctionDef
 
 
 @dataclass(frozen=True)
-class Option:
+class OptionHelp:
     """One parameter of a function or constructor."""
 
     name: str
@@ -84,7 +84,7 @@ def of_function(file: Path, name: str, program: str, *, positional: bool = False
     return "\n\n".join(part for part in parts if part)
 
 
-def _fit_options(task: str, data: str) -> tuple[str, dict[str, list[Option]]]:
+def _fit_options(task: str, data: str) -> tuple[str, dict[str, list[OptionHelp]]]:
     """What `fit` does, and the options of a training by section."""
     about, run = options(PACKAGE / "training" / "fit.py", "fit", ("task", "data", "callbacks"))
     own = options(*_home("tasks", "SequenceTask", task), ("tokenizer", "source_tokenizer"))[1]
@@ -118,7 +118,7 @@ def _shown(value: Any) -> str:
     return f"{type(value).__name__}({', '.join(own)})"
 
 
-def options(file: Path, name: str, skip: tuple[str, ...] = ()) -> tuple[str, list[Option]]:
+def options(file: Path, name: str, skip: tuple[str, ...] = ()) -> tuple[str, list[OptionHelp]]:
     """The first paragraph of the docstring, and the parameters, of what a file defines or imports under a name."""
     chain = _chain(file, name)
     meanings: dict[str, str] = {}
@@ -138,7 +138,7 @@ def options(file: Path, name: str, skip: tuple[str, ...] = ()) -> tuple[str, lis
     for argument, default in pairs:
         if argument.arg not in ("self", *skip):
             kind = re.sub(r"\w+", lambda word: choices.get(word[0], word[0]), _source(argument.annotation))
-            found.append(Option(argument.arg, kind, _source(default), meanings.get(argument.arg, "")))
+            found.append(OptionHelp(argument.arg, kind, _source(default), meanings.get(argument.arg, "")))
     return (ast.get_docstring(chain[0][0]) or "").split("\n\n")[0], found
 
 
@@ -182,7 +182,7 @@ def _meanings(docstring: str) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in entries}
 
 
-def render(found: list[Option], prefix: str = "") -> str:
+def render(found: list[OptionHelp], prefix: str = "") -> str:
     """Options as lines of a help page, with dashes as people type them."""
     lines = []
     for option in found:
@@ -197,7 +197,7 @@ def render(found: list[Option], prefix: str = "") -> str:
     return "\n".join(lines)
 
 
-def _kind(option: Option) -> str:
+def _kind(option: OptionHelp) -> str:
     if "bool" in option.type:
         return ""
     kind = re.split(r"[\[\], |]+", option.type.removeprefix("list[").removeprefix("tuple["))[0]  # several, one by one
@@ -213,7 +213,7 @@ def networks() -> str:
         if "Backbone" in [node.name for node in chain] and "@abstractmethod" not in ast.unparse(chain[0])
     }
     found = {name: own for name, own in concrete.items() if all(option.default for option in own)}
-    takers: dict[Option, tuple[str, ...]] = {}
+    takers: dict[OptionHelp, tuple[str, ...]] = {}
     for name, own in found.items():
         takers |= {option: (*takers.get(option, ()), name) for option in own}
     names = textwrap.wrap(f"{', '.join(found)}, or module.Class of your own", 84)

@@ -106,7 +106,7 @@ def validate(run: str) -> dict[str, Any]:
     return test(run, split="validation")
 
 
-UNITS = {"char": "characters", "byte": "bytes", "bpe": "subwords", "word": "words"}
+UNIT_NAMES = {"char": "characters", "byte": "bytes", "bpe": "subwords", "word": "words"}
 """The unit that is a token, by the name of the tokenizer."""
 
 
@@ -123,7 +123,7 @@ def test_text(
     part = next((name for name in wanted if name in text.corpus.splits), wanted[0])
     source = TextDataModule(**trained_on | {"tokenizer": task.tokenizer}) if reading.dynamic is not None else None
     figures = evaluate(task, text, part, reading, source)
-    unit = UNITS.get(str(trained_on.get("tokenizer")), "tokens")
+    unit = UNIT_NAMES.get(str(trained_on.get("tokenizer")), "tokens")
     name, unknown = f"{text.corpus.origin}, {part}", text.facts(part).unknown
     if json:
         about = {"text": name, "unit": unit, "reading": reading.describe(text), "unknown": unknown}

@@ -144,7 +144,7 @@ def as_translator(run: str, model: Loaded, source: str | None = None, target: st
 
 PART = 256
 """Lines that are read, sorted by length and translated together."""
-SHOWN = 100
+MAX_ALIGNMENTS = 100
 """Maximum number of sentences on a page of attention."""
 
 
@@ -180,7 +180,7 @@ def check_attention_map(model: Translates, path: str) -> None:
 def write_attention_map(model: Translates, pairs: Sequence[tuple[str, str]], path: str) -> None:
     """A page with the attention of the first sentences and their translations."""
     assert isinstance(model, Translator)
-    page = attention_page(alignment(model, source, target) for source, target in pairs[:SHOWN])
+    page = attention_page(alignment(model, source, target) for source, target in pairs[:MAX_ALIGNMENTS])
     write_output("--attention-map", path, page)
-    more = f", the first of {len(pairs):,}" if len(pairs) > SHOWN else ""
-    print(f"attention of {min(len(pairs), SHOWN):,} sentences{more}: {path}", file=sys.stderr)
+    more = f", the first of {len(pairs):,}" if len(pairs) > MAX_ALIGNMENTS else ""
+    print(f"attention of {min(len(pairs), MAX_ALIGNMENTS):,} sentences{more}: {path}", file=sys.stderr)

@@ -27,7 +27,7 @@ PHRASES = "phrases"
 """The name of the corpus that needs no network: phrases of the Unicode CLDR."""
 
 SIDES = ("source", "target")
-FEATURES = datasets.Features({side: datasets.Value("string") for side in SIDES})
+PAIR_FEATURES = datasets.Features({side: datasets.Value("string") for side in SIDES})
 
 
 def load_parallel(
@@ -77,7 +77,7 @@ def load_parallel(
 
 
 def _lines_of(files: Sequence[Path]) -> Rows:
-    return partial(generated, aligned_lines, files, FEATURES)
+    return partial(generated, aligned_lines, files, PAIR_FEATURES)
 
 
 def _directory(path: Path, source: str, target: str) -> tuple[str, Splits]:

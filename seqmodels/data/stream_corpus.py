@@ -12,7 +12,7 @@ from typing import Any
 import datasets
 
 from seqmodels.data.corpora import Corpus, Splits, by_split, hub, local_files, of_files
-from seqmodels.data.tables import ROWS_PER_READ, check_columns, is_table, read_rows
+from seqmodels.data.tables import ROWS_PER_READ, check_columns, is_table, table_rows
 from seqmodels.data.text_files import FEATURES, document
 from seqmodels.errors import InputError
 
@@ -55,7 +55,7 @@ class FileShards(Shards):
     def rows(self, shard: int, first: int = 0) -> Iterator[TextRow]:
         file = self.files[shard]
         if is_table(file):
-            texts = (row[self.column] for row in read_rows(file, [self.column]))
+            texts = (row[self.column] for row in table_rows(file, [self.column]))
             yield from _documents(str(file), self.column, texts, first)
             return
         for text, opens, closes in itertools.islice(document(file), first, None):

@@ -34,7 +34,7 @@ class Place(NamedTuple):
     token: int = 0
 
 
-Piece = tuple[Place, np.ndarray]
+TokenPiece = tuple[Place, np.ndarray]
 """Tokens, and the place of the first."""
 
 
@@ -79,7 +79,9 @@ class StreamedWindows(Batches):
         self._block, self._windows = -1, torch.empty(0)
         self._thread = ThreadPoolExecutor(1, "stream")
         self._coming: Future[tuple[Tensor, Place]]
-        self._stream: tuple[Iterator[Piece], deque[Piece]]  # of pieces, and those that were read but not passed
+        self._stream: tuple[
+            Iterator[TokenPiece], deque[TokenPiece]
+        ]  # of pieces, and those that were read but not passed
 
     def __len__(self) -> int:
         return ENDLESS
@@ -127,7 +129,9 @@ class StreamedWindows(Batches):
     def seek(self, position: list[int]) -> None:
         self._places[position[0]] = Place(*position[1:])
 
-    def _take(self, stream: tuple[Iterator[Piece], deque[Piece]], count: int, forward: int) -> tuple[Tensor, Place]:
+    def _take(
+        self, stream: tuple[Iterator[TokenPiece], deque[TokenPiece]], count: int, forward: int
+    ) -> tuple[Tensor, Place]:
         """The next token ids (count,), and the place after moving on by `forward` tokens, fewer than `count`."""
         coming, here = stream
         held = sum(len(ids) for _, ids in here)
@@ -141,7 +145,7 @@ class StreamedWindows(Batches):
         here[0] = place._replace(token=place.token + forward), ids[forward:]
         return torch.from_numpy(tokens), here[0][0]
 
-    def _encoded(self, place: Place) -> Iterator[Piece]:
+    def _encoded(self, place: Place) -> Iterator[TokenPiece]:
         """The endless tokens of this rank from a place on, in an epoch those of `tokenize_column` for the same rows."""
         while True:
             # Groups end with the epoch: a short text would be read a thousand times for one group.

@@ -34,7 +34,7 @@ def read_tables(files: Sequence[Path], columns: Sequence[str]) -> datasets.Datas
     """Some columns of all rows of tables of one kind.
 
     Raises:
-        InputError: they are of several kinds; or see `read_rows`.
+        InputError: they are of several kinds; or see `table_rows`.
     """
     kinds = sorted({suffix(path) for path in files})
     if len(kinds) > 1:
@@ -45,10 +45,10 @@ def read_tables(files: Sequence[Path], columns: Sequence[str]) -> datasets.Datas
 
 def _table_rows(files: tuple[str, ...], stamps: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     for file in files:
-        yield from read_rows(Path(file), columns)
+        yield from table_rows(Path(file), columns)
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str | None]]:
+def table_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str | None]]:
     """The texts of some columns of a table, row by row: None where a row has none. No other column matters.
 
     Values are text as it is written: "NA" is not null, nor "007" a number. In a table with a column `translation` that

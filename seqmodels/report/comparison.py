@@ -19,7 +19,7 @@ MAX_RUNS = 20
 """Lines of more runs could not be told apart."""
 SAMPLE_SIZE = 600
 """Most characters of a sample."""
-COLUMNS = {
+COMPARED = {
     "val/bleu": "BLEU", "val/nats_per_token": "nats per token", "val/perplexity": "perplexity",
     "val/bits_per_byte": "bits per byte",
 }  # fmt: skip
@@ -54,7 +54,7 @@ def compare(
     for run, name in zip(opened, distinct_names(opened), strict=True):
         run.name = name
     return write_page(
-        to or opened[0].folder.parent / "comparison.html", PARTS, opened, log, kind=f"{len(opened)} runs compared",
+        to or opened[0].folder.parent / "comparison.html", COMPARISON_PARTS, opened, log, kind=f"{len(opened)} runs compared",
         title=", ".join(dict.fromkeys(map(training.network, opened))),
         about="; ".join(dict.fromkeys(map(training.origin, opened))), tiles=(), notes=(),
     )  # fmt: skip
@@ -77,7 +77,7 @@ def distinct_names(runs: Runs) -> list[str]:
 def compared_results(runs: Runs) -> Section:
     """A table of the best validation, the size and the cost of each run."""
     found = [training.best(run) for run in runs]
-    columns = {key: title for key, title in COLUMNS.items() if any(key in figures for figures in found)}
+    columns = {key: title for key, title in COMPARED.items() if any(key in figures for figures in found)}
     rows = []
     for run, figures in zip(runs, found, strict=True):
         scores = [number(figures[key]) if key in figures else NONE for key in columns]
@@ -158,7 +158,7 @@ def compared_settings(runs: Runs) -> Section:
     return Section(lead, table)
 
 
-PARTS: tuple[Part[Runs], ...] = (
+COMPARISON_PARTS: tuple[Part[Runs], ...] = (
     ("results", "Results", compared_results),
     ("curves", "Learning curves", compared_curves),
     ("horizon", "Gradient horizon", compared_horizons),

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from seqmodels.analysis.attention import TABLE_STYLE
-from seqmodels.analysis.coloured_text import STYLE
+from seqmodels.analysis.coloured_text import COLOUR_STYLE
 from seqmodels.errors import InputError
 from seqmodels.files import write_text
 
@@ -87,7 +87,7 @@ def _templates() -> Environment:
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     templates.filters["limit"] = limit
-    templates.globals["styles"] = Markup(TABLE_STYLE + STYLE)
+    templates.globals["styles"] = Markup(TABLE_STYLE + COLOUR_STYLE)
     return templates
 
 

@@ -8,7 +8,7 @@ from seqmodels.report import recurrence, tokens, training, units
 from seqmodels.report.page import Log, Part, silent, write_page
 from seqmodels.report.run import Run, open_run
 
-PARTS: tuple[Part[Run], ...] = (
+RUN_PARTS: tuple[Part[Run], ...] = (
     ("curves", "Learning curves", training.curves_section),
     ("samples", "Samples over time", training.samples_section),
     ("horizon", "Gradient horizon", recurrence.horizon_section),
@@ -39,7 +39,7 @@ def report(run: str | Path, data: Sequence[str] | None = None, to: str | Path | 
     opened = open_run(run, data)
     note = training.ending_note(opened)
     return write_page(
-        to or opened.folder / "report.html", PARTS, opened, log, kind="Report of a run", about=opened.folder,
+        to or opened.folder / "report.html", RUN_PARTS, opened, log, kind="Report of a run", about=opened.folder,
         title=f"{training.network(opened)} on {training.origin(opened)}", tiles=training.tiles(opened),
         notes=[note] if note else [],
     )  # fmt: skip

@@ -27,7 +27,7 @@ OTHER_CURVES = (
 )
 """Further figures that are drawn if they were logged: name, label, scale."""
 
-Translation = tuple[str, str, str]
+SavedTranslation = tuple[str, str, str]
 """Source, output of the model, reference."""
 
 
@@ -159,9 +159,9 @@ def read_samples(page: str) -> list[tuple[str, str]]:
     return [(found[1], found[3]) for found in fenced.finditer(page)]
 
 
-def read_translations(page: str) -> list[tuple[str, list[Translation]]]:
+def read_translations(page: str) -> list[tuple[str, list[SavedTranslation]]]:
     """The entries of a `translations.md`: a heading and translations each."""
-    entries: list[tuple[str, list[Translation]]] = []
+    entries: list[tuple[str, list[SavedTranslation]]] = []
     for part in re.split(r"^## ", page, flags=re.MULTILINE)[1:]:
         heading, _, body = part.partition("\n")
         entries.append((heading, re.findall(r"^- (.*)\n  - \*\*(.*)\*\*\n  - (.*)$", body, re.MULTILINE)))

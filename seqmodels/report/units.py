@@ -26,7 +26,7 @@ EXCERPT_SIZE, CONTEXT = 500, 256
 UNITS_TIMES_EXCERPTS = 16 << 10
 """The more units, the fewer excerpts are read, which bounds the time."""
 MIN_EXCERPTS, MAX_EXCERPTS = 16, 128
-MAX_ACTIVATIONS = 2**26
+MAX_PAGE_ACTIVATIONS = 2**26
 """256 MiB."""
 RANKED = 5_000
 """Positions that units are ranked by."""
@@ -123,7 +123,7 @@ def excerpts(texts: Sequence[str], most: int, size: int = EXCERPT_SIZE) -> list[
 
 
 def read_excerpts(
-    model: LanguageModel, texts: Sequence[str], chosen: Sequence[Excerpt], most: int = MAX_ACTIVATIONS
+    model: LanguageModel, texts: Sequence[str], chosen: Sequence[Excerpt], most: int = MAX_PAGE_ACTIVATIONS
 ) -> Activations:
     """Activations in excerpts of documents, each a text of its own; up to `CONTEXT` characters before it are read, too.
 

@@ -30,9 +30,9 @@ PROJECT = "seqmodels"
 """The project, if nobody names one."""
 RUN_FILE = "wandb.json"
 """A file of the run folder: the project and id of the run at W&B, and the rows of its table of samples."""
-MAX_BYTES = 64 << 20
+MAX_RUN_FILE = 64 << 20
 """Of that file."""
-COLUMNS: list[str | int] = ["step", "tokens", "nats", "prompt", "text"]
+SAMPLE_COLUMNS: list[str | int] = ["step", "tokens", "nats", "prompt", "text"]
 """Of the table of samples."""
 ANSWER_TIMEOUT, KEY_TIMEOUT, START_TIMEOUT, FINISH_TIMEOUT = 3, 4, 20, 600
 """Seconds for the server to answer at all, to check the key, to start a run, and to take the rest of the data."""
@@ -176,10 +176,14 @@ def _read_record(folder: Path | None) -> dict[str, Any]:
     if path is None or not path.exists():
         return {}
     with contextlib.suppress(InputError):
-        record = read_json(path, MAX_BYTES)
+        record = read_json(path, MAX_RUN_FILE)
         rows = record.get("samples", [])
         named = all(isinstance(record.get(name), str) for name in ("project", "id"))
-        if named and isinstance(rows, list) and all(isinstance(row, list) and len(row) == len(COLUMNS) for row in rows):
+        if (
+            named
+            and isinstance(rows, list)
+            and all(isinstance(row, list) and len(row) == len(SAMPLE_COLUMNS) for row in rows)
+        ):
             return record
     raise InputError(f"{str(path)!r} is damaged; delete it to track a new run instead of continuing it")
 
@@ -195,7 +199,7 @@ class Tracker(WandbLogger):
         super().__init__(experiment=run, save_dir=folder)
         self.folder, self.failed, self._repeated = folder, False, RepeatedRows()
         self.sync = f"wandb sync {shlex.quote(str(run.settings.sync_dir))}"
-        self.table = wandb.Table(columns=COLUMNS, data=list(samples), log_mode="MUTABLE")
+        self.table = wandb.Table(columns=SAMPLE_COLUMNS, data=list(samples), log_mode="MUTABLE")
         run.define_metric("train/tokens")
         run.define_metric("*", step_metric="train/tokens")
         self._write_record()

@@ -27,7 +27,7 @@ from seqmodels.report.figures import inline
 from seqmodels.report.page import build, evenly_spaced, macro, number
 from seqmodels.report.recurrence import nearest, reach
 from seqmodels.report.run import open_run
-from seqmodels.report.single_run import PARTS
+from seqmodels.report.single_run import RUN_PARTS
 from seqmodels.report.tokens import attention_section
 from seqmodels.report.training import flat_settings, read_samples, read_translations
 
@@ -181,7 +181,7 @@ def test_weights_in_the_page_are_those_of_the_model(runs: dict[str, Path]) -> No
 @pytest.mark.parametrize("kind", ["general", "none", "transformer", "joined"])
 def test_sections_of_translators(translators: dict[str, Path], kind: str) -> None:
     subject = open_run(translators[kind])
-    made = {key: build(builder, subject) for key, _, builder in PARTS if key in ("samples", "attention")}
+    made = {key: build(builder, subject) for key, _, builder in RUN_PARTS if key in ("samples", "attention")}
     assert "chien" in made["samples"].body
     said = made["attention"].missing or made["attention"].body
     assert ("From source to translation" in said) == (kind in ("general", "transformer"))
@@ -228,7 +228,7 @@ def test_files_that_are_missing_or_nonsense(run: Path, name: str) -> None:
         assert training.tiles(subject)
         assert all(isinstance(say(subject), str) for say in (training.origin, training.network))
         assert (training.ending_note(subject) is None) == (name != "result.json")
-        made = {key: build(builder, subject) for key, _, builder in PARTS if key in sections.values()}
+        made = {key: build(builder, subject) for key, _, builder in RUN_PARTS if key in sections.values()}
         missing = [key for key, section in made.items() if section.missing]
         assert missing == ([sections[name]] if name in sections else []), content
     check(Page(report(run)))

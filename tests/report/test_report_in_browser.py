@@ -10,8 +10,8 @@ import torch
 
 from seqmodels import Hybrid, LanguageModel, TextDataModule, fit
 from seqmodels.report import compare, report
-from seqmodels.report.comparison import PARTS as COMPARED
-from seqmodels.report.single_run import PARTS
+from seqmodels.report.comparison import COMPARISON_PARTS
+from seqmodels.report.single_run import RUN_PARTS
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -76,7 +76,7 @@ def test_it_opens_alone_and_every_section_has_content(
         assert reader.said == []
         assert [url for url in reader.asked if not url.startswith("data:")] == [(run / name).as_uri()]
         sections = page.locator("main section")
-        assert sections.count() == len(PARTS if name == "report.html" else COMPARED)
+        assert sections.count() == len(RUN_PARTS if name == "report.html" else COMPARISON_PARTS)
         for section in sections.all():
             assert section.locator("h2").inner_text()
             assert len(section.inner_text()) > 40  # what it shows, or why there is nothing
