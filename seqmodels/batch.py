@@ -40,6 +40,8 @@ class Batch(NamedTuple):
     """Tokens of the source to translate, int64 (B, S); None without a source."""
     source_mask: Tensor | None = None
     """True at real positions of the source, bool (B, S); None where all are real."""
+    references: tuple[str, ...] | None = None
+    """Reference translations of the rows, as the corpus has them; None where none is scored."""
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         """The batch with `function` applied to each of its tensors."""

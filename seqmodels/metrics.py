@@ -2,10 +2,12 @@
 
 Only sums are added over batches and ranks, however unequal these are, so the metrics are those of the whole text.
 Bits per byte compare models of different vocabularies, nats per token do not. BLEU, chrF and TER are sacrebleu's, of
-the corpus.
+the corpus, with the tokenizer of BLEU that is usual for the language.
 """
 
+import importlib.util
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from seqmodels.batch import IGNORE
+from seqmodels.errors import InputError
 
 
 def summed_nats(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -76,37 +79,132 @@ class TextMetrics(Metric):
 LENGTH_CLASSES = (0, 5, 10, 15, 20, 30, 40, 50)
 """Lower bounds of the classes of source lengths, in words."""
 
+HAN, KANA, HANGUL = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff", "\u3040-\u30ff", "\uac00-\ud7af"
+SOUTHEAST = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff"
+"""Ranges of characters of scripts; those of the second group are Thai, Lao, Tibetan, Burmese and Khmer."""
+UNSPACED = re.compile(
+    f"[{HAN}{KANA}{SOUTHEAST}\u3000-\u303f\uff00-\uffef]|[^\\s{HAN}{KANA}{SOUTHEAST}\u3000-\u303f\uff00-\uffef]+"
+)
+LANGUAGES = {
+    "zh": "zh zho chi cmn yue wuu hak nan lzh", "ja": "ja jpn", "ko": "ko kor",
+    "th": "th tha lo lao km khm my mya bo bod dz dzo",
+}  # fmt: skip
+"""Codes of languages by how they are split into tokens; those like Thai write no spaces between words."""
+MECAB = {"ja": ("MeCab", "ja-mecab", "char"), "ko": ("mecab_ko", "ko-mecab", "13a")}
+"""For Japanese and Korean, a package, sacrebleu's tokenizer that needs it, and the one without it."""
 
-def corpus_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
-    """BLEU, chrF and TER of detokenised translations, with sacrebleu's signatures.
 
-    Scores are from 0 to 100; TER is an error rate, the lower the better. `bleu_lowercase` is of the text in lower
-    case, as many papers report it, with the same tokens as `bleu`.
+def writing(language: str | None, texts: Sequence[str]) -> str:
+    """Which of `LANGUAGES` a text is like, by the code of its language, such as zh-CN, or else by most of its letters.
+
+    Empty for all others, whose words are separated by spaces.
     """
+    code = re.split("[-_]", (language or "").lower())[0]
+    if found := next((kind for kind, codes in LANGUAGES.items() if code in codes.split()), ""):
+        return found
+    letters = "".join(filter(str.isalpha, "".join(texts)))
+    han, kana, hangul, southeast = (
+        len(re.findall(f"[{script}]", letters)) for script in (HAN, KANA, HANGUL, SOUTHEAST)
+    )
+    most = {"ja" if 10 * kana > han else "zh": han + kana, "ko": hangul, "th": southeast}
+    return next((kind for kind, count in most.items() if 2 * count > len(letters)), "")
+
+
+def bleu_tokenizer(kind: str) -> str:
+    """The tokenizer of BLEU for a result of `writing`: zh, ja-mecab and ko-mecab if installed, char, or 13a."""
+    if kind in MECAB:
+        package, tokenizer, otherwise = MECAB[kind]
+        return tokenizer if importlib.util.find_spec(package) else otherwise
+    return {"zh": "zh", "th": "char"}.get(kind, "13a")
+
+
+def count_words(text: str) -> int:
+    """Words between spaces; in scripts without spaces between words, letters."""
+    return sum(len(word) > 1 or word.isalnum() or word.isascii() for word in UNSPACED.findall(text))
+
+
+def corpus_scores(
+    hypotheses: Sequence[str], *references: Sequence[str], language: str | None = None, tokenizer: str | None = None
+) -> dict[str, Any]:
+    """BLEU, chrF, chrF++ and TER of a text, with sacrebleu's signatures.
+
+    Args:
+        hypotheses: translations, detokenised.
+        references: one or several lists of reference translations, each with one for every hypothesis.
+        language: code of their language; by default, languages without spaces are known by their script.
+        tokenizer: of BLEU, see `bleu_tokenizer`; also intl, flores200 and others of sacrebleu.
+
+    Returns:
+        The scores, from 0 to 100; TER is an error rate, the lower the better, and left out for languages like Thai, of
+        which it knows no words. `bleu_lowercase` is of the text in lower case, as many papers report it, with the same
+        tokens as `bleu`.
+
+    Raises:
+        InputError: there is no sentence, or not a reference for each, or the tokenizer is not known or not installed.
+    """
+    check_sentences(hypotheses, *references)
+    kind = writing(language, references[0])
+    try:
+        scorers: dict[str, Any] = {
+            "bleu": BLEU(tokenize=tokenizer or bleu_tokenizer(kind)),
+            "bleu_lowercase": BLEU(lowercase=True, tokenize=tokenizer or bleu_tokenizer(kind)),
+        }
+    except (AssertionError, ImportError, KeyError, RuntimeError, OSError) as error:
+        raise InputError(
+            f"the tokenizer {tokenizer!r} of BLEU cannot be used here ({' '.join(str(error).split())[:200]}); choose "
+            "one of 13a, intl, zh, char, or install what it needs"
+        ) from error
+    scorers |= {"chrf": CHRF(), "chrf++": CHRF(word_order=2)}
+    if kind != "th":
+        east = kind in ("zh", "ja")
+        scorers["ter"] = TER(normalized=east, asian_support=east)
     found: dict[str, Any] = {}
-    scorers = {"bleu": BLEU(), "chrf": CHRF(), "ter": TER(), "bleu_lowercase": BLEU(lowercase=True)}
     for name, metric in scorers.items():
-        found[name] = metric.corpus_score(list(hypotheses), [list(references)]).score
+        found[name] = metric.corpus_score(list(hypotheses), [list(each) for each in references]).score
         found[f"{name}_signature"] = str(metric.get_signature())
-    matches = sum(one == other for one, other in zip(hypotheses, references, strict=True))
-    return found | {"exact_match": matches / max(1, len(hypotheses)), "sentences": len(hypotheses)}
+    matches = sum(one in others for one, *others in zip(hypotheses, *references, strict=True))
+    return found | {"exact_match": matches / len(hypotheses), "sentences": len(hypotheses)}
+
+
+def check_sentences(hypotheses: Sequence[str], *others: Sequence[str]) -> None:
+    """Refuse texts that are no lists of sentences, or of different lengths, or empty.
+
+    Raises:
+        InputError: so it is.
+    """
+    if not others or any(isinstance(text, str) for text in (hypotheses, *others)):
+        raise InputError("expected lists of sentences: translations, and one or several lists of references")
+    if not hypotheses or any(len(text) != len(hypotheses) for text in others):
+        sizes = " and ".join(str(len(text)) for text in others)
+        raise InputError(
+            f"{len(hypotheses)} translations were given beside {sizes} sentences; expected as many, and at least one"
+        )
 
 
 def bleu_by_length(
-    sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
+    sources: Sequence[str],
+    hypotheses: Sequence[str],
+    *references: Sequence[str],
+    language: str | None = None,
+    tokenizer: str | None = None,
 ) -> list[dict[str, float | None]]:
-    """BLEU by the number of words of the source: for each class of lengths that has sentences, its least number of
-    words `from`, the number `to` that it stays below (None for the last class), `sentences` and `bleu`.
+    """BLEU by the number of words of the source, see `count_words`; arguments and errors as of `corpus_scores`.
+
+    Returns:
+        For each class of lengths that has sentences, its least number of words `from`, the number `to` that it stays
+        below (None for the last class), `sentences` and `bleu`.
     """
-    classes: list[list[tuple[str, str]]] = [[] for _ in LENGTH_CLASSES]
-    for source, hypothesis, reference in zip(sources, hypotheses, references, strict=True):
-        count = len(source.split())
-        classes[sum(count >= bound for bound in LENGTH_CLASSES) - 1].append((hypothesis, reference))
+    check_sentences(hypotheses, sources, *references)
+    metric = BLEU(tokenize=tokenizer or bleu_tokenizer(writing(language, references[0])))
+    classes: list[list[tuple[str, ...]]] = [[] for _ in LENGTH_CLASSES]
+    for source, *texts in zip(sources, hypotheses, *references, strict=True):
+        count = count_words(source)
+        classes[sum(count >= bound for bound in LENGTH_CLASSES) - 1].append(tuple(texts))
     table: list[dict[str, float | None]] = []
     for low, high, found in zip(LENGTH_CLASSES, (*LENGTH_CLASSES[1:], None), classes, strict=True):
         if found:
-            ours, theirs = zip(*found, strict=True)
-            score = BLEU().corpus_score(list(ours), [list(theirs)]).score
+            ours, *theirs = map(list, zip(*found, strict=True))
+            score = metric.corpus_score(ours, theirs).score
             table.append({"from": low, "to": high, "sentences": len(found), "bleu": score})
     return table
 
@@ -117,7 +215,11 @@ def length_label(row: dict[str, Any]) -> str:
 
 
 class TranslationMetrics(Metric):
-    """BLEU, chrF and the fraction of exact matches over a whole text, detokenised."""
+    """BLEU, chrF and the fraction of exact matches over a whole text, detokenised.
+
+    Args:
+        tokenizer: of BLEU, see `bleu_tokenizer`.
+    """
 
     full_state_update = False
     bleu: Tensor
@@ -125,14 +227,18 @@ class TranslationMetrics(Metric):
     exact: Tensor
     sentences: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, tokenizer: str = "13a") -> None:
         super().__init__()
-        self._metrics = {"bleu": BLEU(), "chrf": CHRF()}
+        self._metrics = {"bleu": BLEU(tokenize=tokenizer), "chrf": CHRF()}
         for name, metric in self._metrics.items():
             sizes = metric._extract_corpus_statistics(["a"], [["a"]])
             self.add_state(name, torch.zeros(len(sizes[0]), dtype=torch.float64), dist_reduce_fx="sum")
         for name in ("exact", "sentences"):
             self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
+
+    def set_language(self, language: str | None, examples: Sequence[str]) -> None:
+        """Take the tokenizer of BLEU for a language, see `writing`."""
+        self._metrics["bleu"] = BLEU(tokenize=bleu_tokenizer(writing(language, examples)))
 
     def update(self, hypotheses: Sequence[str], references: Sequence[str]) -> None:
         """Add some sentences."""

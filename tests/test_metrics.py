@@ -1,5 +1,6 @@
 """Sums of nats, and the figures made of them."""
 
+import functools
 import itertools
 import math
 
@@ -7,13 +8,24 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import assert_refused
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
 from seqmodels.batch import IGNORE
 from seqmodels.data import Tokenizer
-from seqmodels.metrics import TextMetrics, summed_nats
+from seqmodels.metrics import (
+    TextMetrics,
+    TranslationMetrics,
+    bleu_by_length,
+    corpus_scores,
+    count_words,
+    summed_nats,
+    writing,
+)
 
 V = 11
 
@@ -164,3 +176,81 @@ def test_nothing_to_divide_by_is_infinite() -> None:
 def test_sizes_are_no_part_of_a_checkpoint() -> None:
     """They follow from the tokenizer."""
     assert not TextMetrics(SIZES).state_dict()
+
+
+# Translations
+
+CHINESE = ["我非常喜欢你们的学校。", "他今天去了北京。", "这本书很有意思。", "请给我一杯水。"]
+NEARLY = ["我很喜欢你们的学校。", "他今天去北京了。", "这本书很有意思。", "请给我一杯茶。"]
+
+
+def test_a_perfect_translation_has_full_scores_in_any_language() -> None:
+    for language, text in (
+        ("zh", CHINESE), ("ja", ["今日はいい天気ですね。", "駅はどこにありますか。"]),
+        ("ko_Kore", ["오늘은 날씨가 아주 좋네요."]), ("th", ["วันนี้อากาศดีมาก"]), ("de", ["Ein Mann geht mit ihm."]),
+    ):  # fmt: skip
+        scores = corpus_scores(text, text, language=language)
+        assert [scores[name] for name in ("bleu", "bleu_lowercase", "chrf", "chrf++")] == pytest.approx([100] * 4)
+        assert scores.get("ter", 0) == 0
+        assert scores["exact_match"] == 1
+
+
+@pytest.mark.parametrize("language", ["zh", "zh-CN", "zho_Hans", "cmn", None, "de"])
+def test_chinese_is_split_into_characters_whatever_its_code(language: str | None) -> None:
+    """sacrebleu's own figure; without a code, or with one of a language with spaces, by the script."""
+    scores = corpus_scores(CHINESE, NEARLY, language=language)
+    assert scores["bleu"] == BLEU(tokenize="zh").corpus_score(CHINESE, [NEARLY]).score > 70
+    assert "tok:zh" in scores["bleu_signature"]
+    assert "asian:yes" in scores["ter_signature"]
+    assert 0 < scores["ter"] < 30
+    table = bleu_by_length(CHINESE, CHINESE, NEARLY, language=language)
+    assert [(row["from"], row["sentences"]) for row in table] == [(5, 3), (10, 1)]
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "kind"),
+    [
+        ("ja", "", "ja"), (None, "東京は大きい", "ja"), (None, "東京大学", "zh"), ("jpn_Jpan", "", "ja"),
+        (None, "서울은 크다", "ko"), ("lo", "", "th"), (None, "ສະບາຍດີ", "th"), (None, "a 東京", "zh"),
+        (None, "Hello 東京", ""), ("pt_BR", "olá", ""), (None, "", ""),
+    ],
+)  # fmt: skip
+def test_languages_are_told_by_code_or_script(language: str | None, text: str, kind: str) -> None:
+    assert writing(language, [text]) == kind
+
+
+def test_words_are_those_between_spaces_or_letters() -> None:
+    for text, count in (
+        ("A man - here.", 4), ("", 0), (" \n", 0), ("这本书 is good。", 5), ("東京タワー", 5), ("สวัสดี", 4),
+        ("naïve café", 2), ("나는 학교에", 2),
+    ):  # fmt: skip
+        assert count_words(text) == count, text
+
+
+def test_several_references_are_sacrebleus() -> None:
+    ours, first, second = ["the cat sat on a mat", "a b c d"], ["the cat sat on the mat", "a b c e"], ["x", "a b c d"]
+    scores = corpus_scores(ours, first, second)
+    assert scores["bleu"] == BLEU().corpus_score(ours, [first, second]).score > corpus_scores(ours, first)["bleu"]
+    assert scores["chrf++"] == CHRF(word_order=2).corpus_score(ours, [first, second]).score
+    assert scores["bleu_signature"].startswith("nrefs:2|")
+    assert "nw:2" in scores["chrf++_signature"]
+    assert scores["exact_match"] == 0.5
+    (row,) = bleu_by_length(["one two", "three"], ours, first, second)
+    assert row["bleu"] == scores["bleu"]
+
+
+def test_sentences_that_cannot_be_scored() -> None:
+    for scored in (corpus_scores, functools.partial(bleu_by_length, [])):
+        assert_refused("0 translations .* at least one", scored, [], [])
+    assert_refused("2 translations .* beside 2 and 1 sentences", corpus_scores, ["a", "b"], ["a", "b"], ["a"])
+    assert_refused("expected lists", corpus_scores, "ab", "ab")
+    assert_refused("expected lists", corpus_scores, ["a"])
+    assert_refused("'nonsense' of BLEU cannot be used", corpus_scores, ["a"], ["a"], tokenizer="nonsense")
+
+
+def test_scores_in_training_split_the_language_as_test_does() -> None:
+    metric = TranslationMetrics()
+    metric.set_language("zh", CHINESE)
+    for part in (slice(0, 1), slice(1, 4)):
+        metric.update(CHINESE[part], NEARLY[part])
+    assert float(metric.compute()["bleu"]) == pytest.approx(corpus_scores(CHINESE, NEARLY)["bleu"], abs=1e-4)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from seqmodels.analysis.translation_scores import draw_bleu_by_length
 from seqmodels.checkpoints.load import Loaded, load_with_origin
 from seqmodels.cli.parser import given_of
-from seqmodels.cli.text_io import progress
+from seqmodels.cli.text_io import progress, read_lines
 from seqmodels.cli.translate import PART, as_translator
 from seqmodels.data import TextDataModule, TranslationDataModule
 from seqmodels.decoding import Beam
@@ -38,10 +38,12 @@ def test(
     beam: int | None = None,
     bf16: bool = False,
     int8: bool = False,
+    references: tuple[str, ...] | None = None,
+    bleu_tokenizer: str | None = None,
     json: bool = False,
 ) -> dict[str, Any]:
     """Score text with a trained language model (nats per token, perplexity, bits per character and byte), or a
-    translator on sentences with translations (BLEU, chrF and TER by sacrebleu, and BLEU by length).
+    translator on sentences with translations (BLEU, chrF, chrF++ and TER by sacrebleu, and BLEU by length).
 
     Args:
         run: a run folder, whose best checkpoint is used, or a checkpoint.
@@ -61,6 +63,9 @@ def test(
         beam: for a translator, beam size (default: 5).
         bf16: for a translator, weights in bfloat16.
         int8: for a translator, weights of large linear layers in 8 bits, on a CPU.
+        references: for a translator, text files with further reference translations, a line for each sentence.
+        bleu_tokenizer: for a translator, 13a, intl, zh, ja-mecab, ko-mecab, char, flores200 or none; by default the one
+            that is usual for the language.
         json: print one line of JSON.
     """
     speed = given_of({"lr": dynamic_lr, "decay": dynamic_decay})
@@ -71,7 +76,10 @@ def test(
     arguments = model.data_arguments
     translator = "layout" in arguments
     of_text = {"column": column, "carry": carry, "lanes": lanes, "length": length, "stride": stride}
-    of_pairs = {"beam": beam, "bf16": bf16 or None, "int8": int8 or None}
+    of_pairs = {
+        "beam": beam, "bf16": bf16 or None, "int8": int8 or None, "references": references,
+        "bleu-tokenizer": bleu_tokenizer,
+    }  # fmt: skip
     if given := given_of(of_text | {"dynamic": dynamic or None} if translator else of_pairs):
         kind = "a translator" if translator else "a language model"
         raise InputError(
@@ -84,8 +92,9 @@ def test(
     wanted = [split] if split else ["test", "whole", "validation"] if data is not None else ["test", "validation"]
     if translator:
         for_use(model.task, bf16=bf16, int8=int8)
-        search = Beam(**given_of({"size": beam}))
-        return test_translations(run, as_translator(run, model), arguments, wanted, search, json)
+        search, further = Beam(**given_of({"size": beam})), references or ()
+        task = as_translator(run, model)
+        return test_translations(run, task, arguments, wanted, search, json, further, bleu_tokenizer)
     if data is not None and len(data) > 1:
         raise InputError(f"--data was given {len(data)} names, and {run!r} is a language model; expected one")
     if data is not None:
@@ -138,19 +147,29 @@ def test_text(
 
 
 def test_translations(
-    run: str, task: Translates, arguments: dict[str, Any], wanted: Sequence[str], beam: Beam, json: bool
+    run: str,
+    task: Translates,
+    arguments: dict[str, Any],
+    wanted: Sequence[str],
+    beam: Beam,
+    json: bool,
+    further: Sequence[str] = (),
+    tokenizer: str | None = None,
 ) -> dict[str, Any]:
     """Translate the first of the wanted splits that a text has, print and keep its scores; see `test_text`."""
     module = TranslationDataModule(**arguments | {"tokenizer": task.tokenizer})  # only its text is read
     part = next((name for name in wanted if name in module.splits), wanted[0])
     rows = module.corpus.rows(part)
-    sources, references = list(rows["source"]), list(rows["target"])
+    sources, references = list(rows["source"]), [list(rows["target"])]
+    references += [read_lines(path, "a reference translation") for path in further]
+    settings = {"language": module.languages[1], "tokenizer": tokenizer}
+    corpus_scores(references[0], *references, **settings)  # what cannot be scored is not translated
     outputs: list[str] = []
     for first in progress(range(0, len(sources), PART), "translating"):
         found = translations([task], sources[first : first + PART], beam)
         outputs += [best[0].text if best else "" for best in found]
-    scores = corpus_scores(outputs, references)
-    scores["by_length"] = bleu_by_length(sources, outputs, references)
+    scores = corpus_scores(outputs, *references, **settings)
+    scores["by_length"] = bleu_by_length(sources, outputs, *references, **settings)
     print_scores(run, f"{module.origin}, {part}", scores, json)
     return scores
 
@@ -182,8 +201,9 @@ def print_scores(run: str, name: str, scores: dict[str, Any], json: bool) -> Non
         print(dumps({"text": name, **scores}))
         return
     print(f"{name}: {scores['sentences']:,} sentences")
-    for figure in ("bleu", "bleu_lowercase", "chrf", "ter"):
-        print(f"  {figure.replace('_', ' '):<16}{scores[figure]:6.2f}   {scores[f'{figure}_signature']}")
+    for figure in ("bleu", "bleu_lowercase", "chrf", "chrf++", "ter"):
+        if figure in scores:
+            print(f"  {figure.replace('_', ' '):<16}{scores[figure]:6.2f}   {scores[f'{figure}_signature']}")
     print(f"  {'exact match':<16}{scores['exact_match']:6.1%}")
     print("  words of the source    sentences      BLEU")
     for row in scores["by_length"]:

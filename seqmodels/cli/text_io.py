@@ -14,15 +14,15 @@ from seqmodels.files import local, parse_json, write_text
 Item = TypeVar("Item")
 
 
-def read_lines(path: str) -> list[str]:
+def read_lines(path: str, content: str = "a prompt") -> list[str]:
     """The lines of a file, without their ends; an InputError where it is missing, empty or not UTF-8."""
     file = local(path)
     if not file.is_file():
-        raise InputError(f"there is no file {path!r}; expected one with a prompt on each line")
+        raise InputError(f"there is no file {path!r}; expected one with {content} on each line")
     with file.open("rb") as stream:
         lines = [line for part in parts(stream, repr(path)) for line in part]
     if not lines:
-        raise InputError(f"the file {path!r} is empty; expected a prompt on each line")
+        raise InputError(f"the file {path!r} is empty; expected {content} on each line")
     return lines
 
 

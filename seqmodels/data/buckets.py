@@ -3,6 +3,7 @@
 import functools
 from typing import Literal
 
+import datasets
 import torch
 from torch import Tensor
 
@@ -109,6 +110,7 @@ class Buckets(Batches):
         layout: see `pair_batch`.
         seed: random seed of the order; None for batches from the shortest to the longest.
         replica: rank and number of processes.
+        texts: rows of the corpus, whose column `target` has the reference translations of batches that are scored.
 
     Raises:
         InputError: a pair is longer than a batch may be, or there are fewer pairs than ranks.
@@ -116,8 +118,9 @@ class Buckets(Batches):
 
     def __init__(
         self, source: Sentences, target: Sentences, rows: Tensor, batch_tokens: int, layout: Layout, seed: int | None,
-        replica: Replica,
+        replica: Replica, texts: datasets.Dataset | None = None,
     ) -> None:  # fmt: skip
+        self.texts = texts
         self.source, self.target, self.rows = source, target, rows
         self.layout, self.seed, self.replica = layout, seed, replica
         sources, targets = source.lengths[rows] + 1, target.lengths[rows] + 1  # with EOS, and BOS or EOS
@@ -149,7 +152,8 @@ class Buckets(Batches):
         number = int(order[step])
         together = pairs[self.cuts[number] : self.cuts[number + 1]]
         mine = together[self.replica.rank :: self.replica.world]
-        return pair_batch(self.source, self.target, mine, self.layout, epoch)
+        batch = pair_batch(self.source, self.target, mine, self.layout, epoch)
+        return batch if self.texts is None else batch._replace(references=tuple(self.texts[mine.tolist()]["target"]))
 
 
 def _cuts(widths: list[int], budget: int, least: int) -> list[int]:

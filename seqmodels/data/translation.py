@@ -144,4 +144,5 @@ class TranslationDataModule(CorpusDataModule):
         source, target = self.sentences(split)
         longest = int((source.lengths + target.lengths).max()) + 2
         rows = torch.arange(len(source))
-        return Buckets(source, target, rows, max(self.batch_tokens, longest), self.layout, None, replica)
+        budget, texts = max(self.batch_tokens, longest), self.corpus.rows(split)
+        return Buckets(source, target, rows, budget, self.layout, None, replica, texts)

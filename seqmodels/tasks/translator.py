@@ -231,11 +231,12 @@ class Translator(SequenceTask):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the batch to the sums, and its greedy translations to those of BLEU."""
         self.accuracy.update(self.evaluated(batch).flatten(0, 1), batch.targets.flatten())
+        if batch.references is None:
+            raise InputError("this batch has no reference translations; validate on batches of a TranslationDataModule")
         assert batch.source is not None
         sources = [[i for i in row if i > EOS] for row in batch.source.tolist()]
-        references = [[i for i in row if i > EOS] for row in batch.targets.tolist()]
         found = [best[0].tokens if best else [] for best in hypotheses([self], sources, Beam(size=1))]
-        self.translated.update(*([self.tokenizer.decode(ids) for ids in texts] for texts in (found, references)))
+        self.translated.update([self.tokenizer.decode(ids) for ids in found], batch.references)
 
     test_step = validation_step
 
@@ -243,6 +244,10 @@ class Translator(SequenceTask):
         super().on_validation_epoch_start()
         self.accuracy.reset()
         self.translated.reset()
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, TranslationDataModule):
+            examples = [target for _, target in data.examples(data.splits[-1], 20)]
+            self.translated.set_language(data.languages[1], examples)
 
     on_test_epoch_start = on_validation_epoch_start
 

@@ -20,6 +20,7 @@ from seqmodels.batch import IGNORE
 from seqmodels.cli.main import main
 from seqmodels.cli.translate import load_translators
 from seqmodels.data.sampler import Replica, loader
+from seqmodels.decoding import Beam
 from seqmodels.environment import quiet
 from seqmodels.errors import InputError, one_line
 from seqmodels.metrics import TranslationMetrics, bleu_by_length, corpus_scores
@@ -32,8 +33,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def module(files: Path, **others: object) -> TranslationDataModule:
-    arguments = {"tokenizer": "word", "batch_tokens": 200} | others
-    return TranslationDataModule(str(files), "en", "fr", **arguments)  # type: ignore[arg-type]
+    arguments = {"data": str(files), "tokenizer": "word", "batch_tokens": 200} | others
+    return TranslationDataModule(source="en", target="fr", **arguments)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +174,9 @@ def test_scores_of_two_files(run: Path, files: Path, capsys: pytest.CaptureFixtu
     kept = json.loads((run / "result.json").read_text())["tests"]
     assert {name.rpartition(", ")[2] for name in kept} == {"whole", "test", "validation"}  # none replaces another
     assert kept["the files test.en and test.fr, whole"] == scores
+    main(["test", str(run), "--json", "--references", str(files / "test.fr"), "--bleu-tokenizer", "intl"])
+    assert "nrefs:2|case:mixed|eff:no|tok:intl" in json.loads(capsys.readouterr().out)["bleu_signature"]
+    assert "beside 30 and 40 sentences" in refused(capsys, "test", str(run), "--references", str(files / "valid.fr"))
 
 
 @pytest.mark.parametrize(
@@ -229,6 +233,24 @@ def test_the_figures_of_two_ranks_are_those_of_one(files: Path, run: Path) -> No
     for name, figure in whole.items():
         assert (figure == sum(part[name] for part in parts)).all()
     assert int(whole["sentences"]) == 40
+
+
+def test_references_are_the_text_of_the_corpus(run: Path, files: Path, tmp_path: Path) -> None:
+    """Words that the vocabulary lacks count as they are written; white space and batches make no difference."""
+    for language in ("en", "fr"):
+        text = (files / f"test.{language}").read_text().replace("oiseau", "oiseau_bleu").replace("chien", " chien")
+        (tmp_path / f"test.{language}").write_text(text)
+    task = load(run)
+    assert isinstance(task, Translator)
+    data = module(tmp_path, data=[str(tmp_path / "test.en"), str(tmp_path / "test.fr")], tokenizer=task.tokenizer)
+    batches = data.scored_batches("whole")
+    with quiet():
+        (found,) = trainer(1, limit_val_batches=1.0).validate(task, loader(batches), verbose=False)
+    rows = data.corpus.rows("whole")
+    assert sorted(itertools.chain(*(batches[0, k].references for k in range(len(batches))))) == sorted(rows["target"])
+    greedy = [best[0].text if best else "" for best in task.translate(rows["source"], Beam(size=1))]
+    assert found["val/bleu"] == pytest.approx(corpus_scores(greedy, rows["target"])["bleu"], abs=1e-3)
+    assert found["val/exact_match"] == corpus_scores(greedy, rows["target"])["exact_match"] < 0.9
 
 
 def test_token_accuracy_is_the_share_of_all_targets(files: Path, run: Path) -> None:
