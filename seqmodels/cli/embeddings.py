@@ -36,12 +36,13 @@ def embeddings(
     k: int = 10,
     limit: int | None = None,
     lowercase: bool = False,
+    save: str | None = None,
 ) -> None:
     """Print neighbours and analogies of word vectors, or of the embedding of a trained model; draw a map; or compare
     the contextual vectors of a word with several senses.
 
     Args:
-        source: a file of word2vec, GloVe or fastText, or a run folder or checkpoint.
+        source: a file of word2vec, GloVe, fastText or floret, or a run folder or checkpoint.
         near: words whose nearest neighbours are printed.
         analogy: three words, such as man king woman: man is to king as woman is to ...
         questions: a file in the format of questions-words.txt; prints the accuracy of analogies by section.
@@ -55,6 +56,7 @@ def embeddings(
         k: number of neighbours.
         limit: maximum number of words to read.
         lowercase: compare in lower case.
+        save: a file for the vectors as text of word2vec, gzipped if its name ends in .gz.
     """
     if analogy is not None and len(analogy) != 3:
         raise InputError(f"--analogy was given {len(analogy)} words; expected three, such as man king woman")
@@ -74,6 +76,9 @@ def embeddings(
     task = _model(source)
     vectors = WordVectors.read(source, limit) if task is None else WordVectors.of(task, limit)
     print(f"{len(vectors):,} words, {vectors.matrix.shape[1]} dimensions")
+    if save is not None:
+        vectors.write(save)
+        print(f"vectors  {save}")
     for word in near or ():
         _print(f"near {word}", vectors.neighbours(word, k))
     if analogy is not None:

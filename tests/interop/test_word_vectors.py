@@ -17,7 +17,7 @@ from seqmodels.cli.main import main
 from seqmodels.errors import InputError
 from seqmodels.interop.word_vectors import Accuracy, Subwords, WordVectors, byte_source, fasttext, selection, words_of
 from seqmodels.interop.word_vectors.analogies import read_questions
-from seqmodels.interop.word_vectors.subwords import buckets_of
+from seqmodels.interop.word_vectors.subwords import fnv1a, murmur3
 
 WORDS = ["the", "king", "café", "火车", "</s>", "7", "."]
 DIM = 5
@@ -53,19 +53,39 @@ FORMATS: dict[str, Callable[[list[str], Tensor], bytes]] = {
 
 
 def as_fasttext(
-    words: list[str], own: Tensor, parts: Tensor, shortest: int, longest: int, labels: int = 0, **other: int
-) -> bytes:
-    """A model as fastText 0.9 writes it, version 12, up to its input vectors."""
-    given = {"magic": 793712314, "version": 12, "pruned": -1, "quantised": 0, "rows": len(own) + len(parts)} | other
-    settings = [own.shape[1], 5, 1, 1, 5, 1, 2, 2, len(parts), shortest, longest, 100]
-    found = struct.pack("<ii12id", given["magic"], given["version"], *settings, 1e-4)
-    found += struct.pack("<iiiqq", len(words) + labels, len(words), labels, 1000, given["pruned"])
+    words: list[str], own: Tensor, parts: Tensor, shortest: int, longest: int, labels: int = 0,
+    floret: tuple[int, ...] = (), kept: dict[int, int] | None = None, matrix: bytes | None = None, **other: int,
+) -> bytes:  # fmt: skip
+    """A model as fastText 0.9 writes it, version 12, up to its input vectors; `floret` is mode and number of hashes."""
+    given = {"magic": 793712314, "version": 12, "quantised": 0, "rows": len(own) + len(parts), "model": 2} | other
+    pruned, buckets = given.get("pruned", -1 if kept is None else len(kept)), given.get("buckets", len(parts))
+    settings = [own.shape[1], 5, 1, 1, 5, 1, 2, given["model"], buckets, shortest, longest, *floret, 100]
+    found = struct.pack(f"<ii{len(settings)}id", given["magic"], given["version"], *settings, 1e-4)
+    found += struct.pack("<iiiqq", len(words) + labels, len(words), labels, 1000, pruned)
     for word in words:
         found += word.encode() + b"\0" + struct.pack("<qb", 3, 0)
     for label in range(labels):
         found += f"__label__{label}".encode() + b"\0" + struct.pack("<qb", 3, 1)
-    found += struct.pack("<?qq", given["quantised"], given["rows"], own.shape[1])
-    return found + b"".join(numbers(row) for row in [*own, *parts]) + struct.pack("<?qq", False, 1, 1)
+    found += b"".join(struct.pack("<ii", *pair) for pair in (kept or {}).items())
+    dense = struct.pack("<qq", given["rows"], own.shape[1]) + b"".join(numbers(row) for row in [*own, *parts])
+    return found + struct.pack("<?", matrix is not None or given["quantised"]) + (matrix or dense) + bytes(17)
+
+
+def as_quantised(rows: Tensor, wide: int, norms: bool) -> bytes:
+    """A matrix in which each part of `wide` numbers, and each norm, has its own place among 256 centroids."""
+
+    def quantised(rows: Tensor, wide: int) -> tuple[bytes, bytes]:
+        parts = torch.split(rows, wide, 1)
+        centroids = b"".join(
+            numbers(torch.cat([part, torch.zeros(256 - len(part), part.shape[1])]).flatten()) for part in parts
+        )
+        codes = bytes(number for number in range(len(rows)) for _ in parts)
+        return codes, struct.pack("<4i", rows.shape[1], len(parts), wide, parts[-1].shape[1]) + centroids
+
+    sizes = rows.norm(dim=1, keepdim=True)
+    codes, centroids = quantised(rows / sizes if norms else rows, wide)
+    found = struct.pack("<?qqi", norms, *rows.shape, len(codes)) + codes + centroids
+    return found + (b"".join(quantised(sizes, 1)) if norms else b"")
 
 
 def written(folder: Path, content: bytes, name: str = "vectors") -> Path:
@@ -89,10 +109,41 @@ def test_formats(kind: str, zipped: bool, matrix: Tensor, tmp_path: Path) -> Non
     assert WordVectors.read(path, limit=1, words=["火车", "king"]).words == ["king"]
 
 
+@pytest.mark.parametrize(
+    "words", [[" ", "route 66", "ad inf"], ["", "a ", " b"], ["\u00a0", "\t", "x\x1cy\x01"], ["1", "2 3", "\x85"]]
+)
+@pytest.mark.parametrize("end", ["\n", " \r\n"])
+def test_a_word_is_all_in_front_of_as_many_numbers_as_the_header_says(
+    words: list[str], end: str, tmp_path: Path
+) -> None:
+    numbers_ = torch.tensor([[1.0, 2], [0.5, 1e-9], [3, 4]])
+    assert WordVectors.read(written(tmp_path, as_text(words, numbers_, True, end))).words == words
+
+
 def test_words_with_spaces(matrix: Tensor, tmp_path: Path) -> None:
-    """As in the largest file of GloVe."""
+    """As in the largest file of GloVe, also behind a byte order mark."""
     words = [". . .", "at name@domain.com", "to", *WORDS[3:]]
-    assert WordVectors.read(written(tmp_path, as_text(words, matrix, False))).words == words
+    for mark in ("", "\ufeff"):
+        for header in (False, True):
+            content = mark.encode() + as_text(words, matrix, header)
+            assert WordVectors.read(written(tmp_path, content)).words == words
+    assert WordVectors.read(written(tmp_path, b"a\t1\t2\nb  3  4\nc 5 6\n")).words == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.vec.gz"])
+def test_what_is_written_is_read_to_the_bit(name: str, tmp_path: Path) -> None:
+    words = ["the", " ", "", "a b 1", "火", " x ", "\u2028", "\n"]
+    vectors = WordVectors(words, torch.randn(len(words), 3) * 10.0 ** torch.arange(-30, 10, 5.0)[:, None])
+    vectors.write(tmp_path / name)
+    found = WordVectors.read(tmp_path / name)
+    assert found.words == [*words[:-1], "</s>"]
+    assert torch.equal(found.matrix, vectors.matrix)
+    assert (tmp_path / name).read_bytes().startswith(b"\x1f\x8b" if name.endswith("gz") else b"8 3\nthe ")
+    for odd in ("a\nb", "\ud800"):
+        assert_refused("cannot be written", WordVectors([odd], torch.ones(1, 2)).write, tmp_path / "odd")
+    assert_refused("cannot be written", WordVectors(["\n", "</s>"], torch.ones(2, 2)).write, tmp_path / "odd")
+    assert_refused("cannot write", vectors.write, tmp_path / "no" / "a.txt")
+    assert not (tmp_path / "odd").exists()
 
 
 def test_the_first_of_equal_words_counts(matrix: Tensor, tmp_path: Path) -> None:
@@ -116,7 +167,7 @@ BINARY = as_binary(["a", "b"], torch.ones(2, 3))
         (b"PK\x03\x04" + bytes(30), "zip archive"),
         (b"king 1 2 3\nqueen 4 5\nman 1 2 3", "line 2 .* 2 numbers .* expected 3"),
         (GOOD[:-8], "line 3 .* 0 numbers .* expected 3, as the header says"),
-        (GOOD.replace(b"4 5", b"4 5 5"), "line 3 .* 4 numbers .* expected 3"),
+        (GOOD[4:].replace(b"4 5", b"4 5 5"), "line 2 .* 4 numbers .* expected 3"),
         (GOOD.replace(b"5", b"five"), "line 3 .* 'five' where a number was expected"),
         (GOOD.replace(b"5", b"nan"), "line 3 .* not finite"),
         (GOOD.replace(b"5", b"1e99"), "line 3 .* not finite"),
@@ -135,9 +186,9 @@ BINARY = as_binary(["a", "b"], torch.ones(2, 3))
         (FASTTEXT[:100], "midst|can hold"),
         (FASTTEXT[:150], "midst|can hold"),
         (FASTTEXT[:-30], "do not fit|midst"),
-        (as_fasttext(["a"], torch.ones(1, 3), torch.ones(4, 3), 2, 3, version=11), "version 11"),
-        (as_fasttext(["a"], torch.ones(1, 3), torch.ones(4, 3), 2, 3, quantised=1), "quantised"),
-        (as_fasttext(["a"], torch.ones(1, 3), torch.ones(4, 3), 2, 3, pruned=2), "quantised"),
+        (as_fasttext(["a"], torch.ones(1, 3), torch.ones(4, 3), 2, 3, version=13), "version 13 .* at most 12"),
+        (as_fasttext(["a"], torch.ones(1, 3), torch.ones(4, 3), 2, 3, quantised=1), "damaged"),
+        (as_fasttext(["a"], torch.ones(1, 3), torch.ones(4, 3), 2, 3, pruned=1 << 40), "damaged"),
         (as_fasttext(["a"], torch.ones(1, 3), torch.ones(4, 3), 2, 3, rows=4), "do not fit"),
         (as_fasttext(["a"], torch.ones(1, 3), torch.ones(4, 3), 2, 3, rows=1 << 40), "do not fit"),
         (as_fasttext(["a"], torch.ones(1, 3), torch.ones(4, 3), 5, 3), "n-grams of 5 to 3"),
@@ -197,13 +248,20 @@ def naive_buckets(word: str, shortest: int, longest: int, buckets: int) -> list[
 @pytest.mark.parametrize("word", ["a", "where", "café", "火车站", "Ж", ""])
 @pytest.mark.parametrize(("shortest", "longest"), [(1, 3), (3, 6), (2, 2)])
 def test_parts_of_words(word: str, shortest: int, longest: int) -> None:
-    assert buckets_of(word.encode(), shortest, longest, 1000) == naive_buckets(word, shortest, longest, 1000)
+    found = Subwords(torch.zeros(1000, 1), shortest, longest).rows_of(word.encode())
+    assert found == naive_buckets(word, shortest, longest, 1000)
 
 
 def test_hashes_as_published() -> None:
-    """FNV-1a of "a" and of "foobar" (Fowler, Noll and Vo)."""
-    assert buckets_of(b"a", 1, 1, 1 << 32) == [0xE40C292C]
-    assert 0xBF9CF968 in buckets_of(b"foobar", 6, 6, 1 << 32)
+    """FNV-1a (Fowler, Noll and Vo), and MurmurHash3 of 128 bits for x64 with seed 0 (Appleby)."""
+    assert (fnv1a(b"a"), fnv1a(b"foobar")) == (0xE40C292C, 0xBF9CF968)
+    for text, whole in (
+        (b"", "00000000000000000000000000000000"), (b"hello", "cbd8a7b341bd9b025b1e906a48ae1d19"),
+        (b"0123456789abcdef", "4be06d94cf4ad1a787c35b5c63a708da"),
+        (b"The quick brown fox jumps over the lazy dog", "e34bbc7bbc071b6c7a433ca9c49a9347"),
+    ):  # fmt: skip
+        lower, upper, low, high = murmur3(text, 0)
+        assert f"{upper:08x}{lower:08x}{high:08x}{low:08x}" == whole
 
 
 def test_fasttext_with_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +285,72 @@ def test_fasttext_with_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert torch.equal(some.matrix, found.matrix[[1, 3]])
     assert torch.equal(some.vector("kings"), found.vector("kings"))
     assert WordVectors.read(written(tmp_path, as_fasttext(words, own, parts, 2, 4, pruned=0))).subwords is None
+
+
+@pytest.mark.parametrize("norms", [False, True])
+@pytest.mark.parametrize("wide", [2, 5])
+def test_quantised_models(tmp_path: Path, wide: int, norms: bool) -> None:
+    """As the same model without quantisation; where it is pruned, as if the buckets it left out were not there."""
+    words, own, parts = ["king", "café", "火"], torch.randn(3, DIM), torch.randn(50, DIM)
+    whole = as_fasttext(words, own, parts, 2, 4, matrix=as_quantised(torch.cat([own, parts]), wide, norms))
+    found = WordVectors.read(written(tmp_path, whole))
+    expected = WordVectors.read(written(tmp_path, as_fasttext(words, own, parts, 2, 4)))
+    torch.testing.assert_close(found.matrix, expected.matrix)
+    torch.testing.assert_close(found.vector("kings"), expected.vector("kings"))
+    kept = {bucket: row for row, bucket in enumerate(range(49, 0, -3))}
+    matrix = as_quantised(torch.cat([own, parts[list(kept)]]), wide, norms)
+    path = written(tmp_path, as_fasttext(words, own, parts, 2, 4, kept=kept, matrix=matrix))
+    few = WordVectors.read(path, words=["火", "king"])
+    for word in ("king", "火", "kings"):
+        rows = [parts[number] for number in naive_buckets(word, 2, 4, 50) if number in kept]
+        rows += [own[words.index(word)]] if word in words else []
+        torch.testing.assert_close(few.vector(word), torch.stack(rows).mean(0))
+    odd = as_fasttext(words, own, parts, 2, 4, kept=kept | {1: 50}, matrix=matrix)
+    assert_refused("buckets of n-grams beyond", WordVectors.read, written(tmp_path, odd))
+    for cut in range(len(whole) - 60, 100, -997):
+        assert_refused("midst|damaged", WordVectors.read, written(tmp_path, whole[:cut]))
+
+
+def test_versions_before_the_last_are_read_as_fasttext_does(tmp_path: Path) -> None:
+    """A supervised model of version 11 has no n-grams, whatever it says."""
+    own, parts = torch.randn(2, DIM), torch.randn(9, DIM)
+    for model in (2, 3):
+        content = as_fasttext(["ab", "b"], own, parts, 2, 3, version=11, model=model)
+        found = WordVectors.read(written(tmp_path, content))
+        assert (found.subwords is None) == (model == 3)
+        assert torch.equal(found.matrix, own) == (model == 3)
+
+
+@pytest.mark.parametrize("hashes", [1, 2, 4])
+def test_models_and_tables_of_floret(tmp_path: Path, hashes: int) -> None:
+    """Words are means of the buckets of their n-grams and of themselves, each in so many buckets."""
+    words, own, parts = ["king", "火", "</s>"], torch.randn(3, DIM), torch.randn(50, DIM)
+
+    def expected(word: str) -> Tensor:
+        marked = f"<{word}>"
+        grams = [marked[i:j] for i in range(len(marked)) for j in range(i + 2, min(i + 3, len(marked)) + 1)]
+        return torch.stack([parts[n % 50] for gram in [marked, *grams] for n in murmur3(gram.encode())[:hashes]]).mean(
+            0
+        )
+
+    found = WordVectors.read(written(tmp_path, as_fasttext(words, own, parts, 2, 3, floret=(2, hashes))))
+    assert found.words == words
+    lines = [f"{number} {' '.join(map(str, row))}\n" for number, row in enumerate(parts.tolist())]
+    header = f"50 {DIM} 2 3 {hashes} 2166136261 < >\n"
+    path = written(tmp_path, (header + "".join(lines)).encode(), "table")
+    table = WordVectors.read(path, words=["火", "new"])
+    assert table.words == ["new", "火"]
+    for word in ("king", "火", "new"):
+        torch.testing.assert_close(found.vector(word), expected(word))
+        torch.testing.assert_close(table.vector(word), expected(word))
+    assert torch.equal(found.vector("</s>"), own[2])
+    assert_refused("a table of floret, which has no words of its own", WordVectors.read, path)
+    swapped = (header + "".join(lines[::-1])).encode()
+    assert_refused("not numbered in order", WordVectors.read, written(tmp_path, swapped), words=["a"])
+    plain = WordVectors.read(written(tmp_path, as_fasttext(words, own, parts, 2, 3, floret=(1, 1))))
+    torch.testing.assert_close(
+        plain.matrix, WordVectors.read(written(tmp_path, as_fasttext(words, own, parts, 2, 3))).matrix
+    )
 
 
 def test_a_word_without_parts_has_no_vector() -> None:

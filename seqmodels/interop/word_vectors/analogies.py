@@ -38,7 +38,7 @@ def read_questions(path: AnyPath) -> list[Question]:
     """
     path = local(path)
     section, found = "questions", list[Question]()
-    for number, line in enumerate(read_small(path).splitlines(), 1):
+    for number, line in enumerate(read_small(path).removeprefix("\ufeff").splitlines(), 1):
         words = line.split()
         if line.startswith(":"):
             section = line[1:].strip()

@@ -21,8 +21,9 @@ class Selection:
     def __init__(self, limit: int | None, words: Collection[str] | None) -> None:
         if limit is not None and limit < 1:
             raise InputError(f"limit={limit} was given; expected a number of words, at least 1")
-        self._wanted = None if words is None else frozenset(words)
-        self._most = min(limit or math.inf, math.inf if self._wanted is None else len(self._wanted))
+        self.wanted = None if words is None else frozenset(words)
+        """The only words to keep; None for all."""
+        self._most = min(limit or math.inf, math.inf if self.wanted is None else len(self.wanted))
         self._known = set[str]()
         self.words = list[str]()
         """Words that are kept."""
@@ -31,7 +32,7 @@ class Selection:
 
     def wants(self, word: str) -> bool:
         """Whether to keep the next word."""
-        return word not in self._known and (self._wanted is None or word in self._wanted)
+        return word not in self._known and (self.wanted is None or word in self.wanted)
 
     @property
     def full(self) -> bool:

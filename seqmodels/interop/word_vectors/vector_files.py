@@ -1,5 +1,6 @@
 """Reading files of word vectors: word2vec as text or binary, GloVe, and fastText, told apart by their content."""
 
+import codecs
 import re
 from collections.abc import Collection
 from typing import NamedTuple
@@ -10,11 +11,12 @@ from torch import Tensor
 
 from seqmodels.errors import InputError
 from seqmodels.files import AnyPath
-from seqmodels.interop.word_vectors.byte_source import ByteSource
+from seqmodels.interop.word_vectors.byte_source import BUFFER_BYTES, ByteSource
 from seqmodels.interop.word_vectors.fasttext import MAGIC, read_fasttext
 from seqmodels.interop.word_vectors.selection import DIMENSIONS, Selection
-from seqmodels.interop.word_vectors.subwords import Subwords
+from seqmodels.interop.word_vectors.subwords import MURMUR_SEED, Subwords
 
+CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 DIMENSION_LINES = 20
 """Lines that vote on the number of dimensions of a file without header: words with spaces make single lines longer."""
 
@@ -33,11 +35,11 @@ class VectorFile(NamedTuple):
 def read_vectors(path: AnyPath, limit: int | None = None, words: Collection[str] | None = None) -> VectorFile:
     """Read word vectors.
 
-    Four formats are known: word2vec as text, a header with count and dimensions and then a word and its numbers on each
-    line (Mikolov et al. 2013), also what fastText writes as `.vec`; the same without a header (GloVe, Pennington et al.
-    2014), where words may contain spaces; word2vec as binary; and models of fastText (Bojanowski et al. 2017), version
-    12, whose vectors are means over a word and its n-grams. All may be gzipped. Of a word that occurs more than once,
-    the first vector is used; bytes of a word that are not UTF-8 become U+FFFD.
+    Known are: word2vec as text, a header with count and dimensions and then a word and its numbers on each line
+    (Mikolov et al. 2013), also what fastText writes as `.vec`; the same without a header (GloVe, Pennington et al.
+    2014); word2vec as binary; models of fastText (Bojanowski et al. 2017), also quantised ones, whose vectors are means
+    over a word and its n-grams; and models and tables of floret. All may be gzipped. Words of text may contain spaces.
+    Of a word that occurs more than once, the first vector is used; bytes of a word that are not UTF-8 become U+FFFD.
 
     Args:
         path: the file.
@@ -49,11 +51,10 @@ def read_vectors(path: AnyPath, limit: int | None = None, words: Collection[str]
     """
     selection = Selection(limit, words)
     with ByteSource(path) as source:
-        subwords = None
         if source.peek(4) == MAGIC:
             subwords = read_fasttext(source, selection)
         else:
-            _read_word2vec_or_glove(source, selection)
+            subwords = _read_word2vec_or_glove(source, selection)
         if not selection.words:
             raise InputError(
                 f"{source.name} has no vectors" + (" of the words that are asked for" if words is not None else "")
@@ -62,20 +63,25 @@ def read_vectors(path: AnyPath, limit: int | None = None, words: Collection[str]
     return VectorFile(selection.words, matrix, subwords)
 
 
-def _read_word2vec_or_glove(source: ByteSource, selection: Selection) -> None:
-    start = source.peek(1 << 12)
+def _read_word2vec_or_glove(source: ByteSource, selection: Selection) -> Subwords | None:
+    if source.peek(3) == codecs.BOM_UTF8:
+        source.exactly(3, "its mark of UTF-8")
+    start = source.peek(BUFFER_BYTES)
     first, _, rest = start.partition(b"\n")
+    if header := re.fullmatch(rb"(\d{1,9}) (\d{1,9}) (\d{1,9}) (\d{1,9}) ([1-4]) (\d{1,10}) (\S+) (\S+)\s*", first):
+        source.line()
+        return _read_floret(source, selection, header)
     if not (header := re.fullmatch(rb"\s*(\d{1,19})\s+(\d{1,19})\s*", first)):
-        if not _is_text(start):
+        if not _is_text(start, 1):
             raise InputError(
-                f"{source.name} is no file of word vectors; expected word2vec (text or .bin), GloVe or fastText"
+                f"{source.name} is no file of word vectors; expected word2vec (text or .bin), GloVe, fastText or floret"
             )
         _read_text(source, selection, None, None)
-        return
+        return None
     source.line()
     count, dim = int(header[1]), int(header[2])
-    binary = not _is_text(rest)
-    least = count * (4 * dim + 1 if binary else 2 * dim + 1)  # a space and a digit for each number
+    binary = not _is_text(rest, dim)
+    least = count * (4 * dim + 1 if binary else 2 * dim)  # a space and a digit for each number
     if not count or not 1 <= dim <= DIMENSIONS or least > source.most:
         raise InputError(
             f"the header of {source.name} promises {count:,} vectors of {dim:,} numbers, and the file can hold "
@@ -85,11 +91,23 @@ def _read_word2vec_or_glove(source: ByteSource, selection: Selection) -> None:
         _read_binary(source, selection, count, dim)
     else:
         _read_text(source, selection, count, dim)
+    return None
 
 
-def _is_text(start: bytes) -> bool:
-    """Whether bytes have no control characters; binary numbers soon do."""
-    return re.search(rb"[\x00-\x08\x0e-\x1f]", start) is None
+def _is_text(start: bytes, dim: int) -> bool:
+    """Whether a first line has numbers as text, or bytes have no control characters, which binary numbers soon do."""
+    line, end, _ = start.partition(b"\n")
+    parts = line.rsplit(None, dim)
+    return bool(end and len(parts) >= dim and all(map(_is_number, parts[-dim:]))) or not CONTROL.search(start[:4096])
+
+
+def _split(line: bytes, dim: int) -> list[bytes]:
+    """A word and its numbers; the word is all but one space before them, and may be spaces or nothing."""
+    line = line.rstrip()
+    parts = line.rsplit(b" ", dim)
+    if len(parts) <= dim or not all(parts[1:]):  # tabs, or several spaces between numbers
+        parts = line.rsplit(None, dim)
+    return parts
 
 
 def _read_text(source: ByteSource, selection: Selection, count: int | None, dim: int | None) -> None:
@@ -107,8 +125,9 @@ def _read_text(source: ByteSource, selection: Selection, count: int | None, dim:
         if not line.strip():
             continue
         seen += 1
-        word, *fields = line.strip().rsplit(None, dim)
-        if len(fields) < dim or (b" " in word and _is_number(word.split()[-1])):
+        word, *fields = _split(line, dim)
+        # Without a header, a number at the end of a word is more likely one of another dimension.
+        if len(fields) < dim or (count is None and b" " in word.strip() and _is_number(word.split()[-1])):
             raise InputError(
                 f"line {number} of {source.name} has {len(line.split()) - 1} numbers behind a word; expected {dim}, "
                 f"{told}: the file is damaged or truncated"
@@ -120,6 +139,25 @@ def _read_text(source: ByteSource, selection: Selection, count: int | None, dim:
         raise InputError(
             f"{source.name} has {seen:,} vectors, and its header promises {count:,}; it is truncated or damaged"
         )
+
+
+def _read_floret(source: ByteSource, selection: Selection, header: re.Match[bytes]) -> Subwords:
+    """Read a table of floret, whose rows are buckets of n-grams, and make the vectors of the words that are wanted."""
+    buckets, dim, shortest, longest, hashes, seed = map(int, header.groups()[:6])
+    if selection.wanted is None:
+        raise InputError(f"{source.name} is a table of floret, which has no words of its own; give those that you need")
+    if seed != MURMUR_SEED:
+        raise InputError(f"{source.name} is a table of floret with hashes of seed {seed}; expected {MURMUR_SEED}")
+    rows = Selection(None, None)
+    _read_text(source, rows, buckets, dim)
+    if rows.words != [str(number) for number in range(buckets)]:
+        raise InputError(f"{source.name} is a table of floret whose buckets are not numbered in order; it is damaged")
+    table = torch.frombuffer(rows.rows, dtype=torch.float32).view(buckets, dim)
+    subwords = Subwords(table, max(1, shortest), longest, hashes=hashes, marks=(header[7], header[8]))
+    for word in sorted(selection.wanted):
+        if not selection.full and (row := subwords.vector(word)) is not None:
+            selection.add(word, row.numpy().tobytes())
+    return subwords
 
 
 def _is_number(field: bytes) -> bool:

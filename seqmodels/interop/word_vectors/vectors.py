@@ -1,7 +1,10 @@
 """Word vectors: neighbours, analogies, and initial embeddings of models."""
 
+import contextlib
 import difflib
+import gzip
 import itertools
+import re
 from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -13,7 +16,7 @@ from torch.nn import functional as F
 from seqmodels.batch import UNK
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
-from seqmodels.files import AnyPath
+from seqmodels.files import AnyPath, atomic_writer, local
 from seqmodels.interop.word_vectors.analogies import Accuracy, Question, read_questions
 from seqmodels.interop.word_vectors.subwords import Subwords
 from seqmodels.interop.word_vectors.vector_files import read_vectors
@@ -96,6 +99,29 @@ class WordVectors:
         tokens = list(itertools.islice(numbered_words(task.tokenizer).items(), limit))
         matrix = task.embedding.weight.detach().float().cpu()[[number for _, number in tokens]]
         return cls([word for word, _ in tokens], matrix)
+
+    def write(self, path: AnyPath) -> None:
+        """Write a file of word2vec as text, gzipped if its name ends in .gz, that `read` reads to the bit.
+
+        The end of a line, a token of models, is written as `</s>`.
+
+        Raises:
+            InputError: a word has a line end in it, or is no valid Unicode, or the file cannot be written.
+        """
+        path, words = local(path), [SENTENCE_END if word == "\n" else word for word in self.words]
+        odd = [word for word in words if "\n" in word or re.search("[\ud800-\udfff]", word)]
+        odd += [SENTENCE_END] if words.count(SENTENCE_END) > 1 else []
+        if odd:
+            raise InputError(f"the word {odd[0]!r} cannot be written on a line of its own; leave it out")
+        try:
+            with atomic_writer(path) as file:
+                packed = path.suffix == ".gz"
+                with gzip.GzipFile("", "wb", fileobj=file, mtime=0) if packed else contextlib.nullcontext(file) as to:
+                    to.write(f"{len(self)} {self.matrix.shape[1]}\n".encode())
+                    for word, row in zip(words, self.matrix.float().cpu().numpy(), strict=True):
+                        to.write(f"{word} {' '.join(map(str, row))}\n".encode())
+        except OSError as error:
+            raise InputError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
 
     def __len__(self) -> int:
         return len(self.words)
