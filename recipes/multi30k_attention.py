@@ -3,7 +3,7 @@
     python recipes/multi30k_attention.py --data DIRECTORY
 
 The directory holds the sentences of Multi30k as text files, plain or gzipped: train.en, train.fr, val.en, val.fr, and
-test_2016_flickr.en and .fr for `seqmodels test RUN`; from the hub it is `--data bentrevett/multi30k --target de`.
+test_2016_flickr.en and .fr for `seqmodels test RUN`; from the hub: `--data bentrevett/multi30k --target de`.
 `--attention additive` is that of Bahdanau et al. (2015), dot and general those of Luong et al. (2015). After 45
 minutes on one core (Intel Xeon, Sapphire Rapids, bf16, seed 1) its BLEU on test 2016 is 57.8, English to French.
 """

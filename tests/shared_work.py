@@ -94,7 +94,7 @@ CASES = {
 
 
 class Held(pl.Callback):
-    """Writes down how many numbers a process holds at the end: weights, and moments of the optimiser."""
+    """Writes down how many numbers a process holds at the end: weights, and moments of the optimizer."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

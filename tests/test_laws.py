@@ -1,7 +1,7 @@
 """The laws that every network keeps, in double precision.
 
-1 chunk, 2 step, 3 causal, 4 reorder, 5 pad and 6 twin stand here; 7 shard in test_shard, 8 resume in test_resume,
-9 round trip in test_checkpoint.
+1 chunk, 2 step, 3 causal, 4 reorder, 5 pad and 6 twin stand here; 7 shard in `training/test_shard.py`, 8 resume in
+`training/test_resume.py`, 9 round trip in `checkpoints/test_load.py`.
 """
 
 import pytest

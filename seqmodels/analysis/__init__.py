@@ -1,4 +1,4 @@
-"""Measures and draws the inside of trained and training models, without changing them."""
+"""Measures and plots the internals of models, during and after training, without changing them."""
 
 from seqmodels.analysis.attention import AlignmentMap, alignment, draw_alignment
 from seqmodels.analysis.callbacks import GradientHorizon, Spectra

@@ -1,4 +1,4 @@
-"""The HTML page around coloured texts and tables of attention: one file without scripts that needs no network."""
+"""The HTML page around coloured texts and tables of attention: one file, without scripts, that works offline."""
 
 import html
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Maps of vectors: projections to two dimensions, by PCA or t-SNE, as a picture."""
+"""Maps of vectors: projections to two dimensions, by PCA or t-SNE, and their plot."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -61,7 +61,7 @@ def draw_map(
     pairs: Iterable[tuple[str, str]] = (),
     inches: tuple[float, float] = (9, 7),
 ) -> "Figure":
-    """A map as a picture: a dot for each word, labels where there is room, and an arrow for each pair.
+    """A plot of a map: a dot for each word, labels where there is room, and an arrow for each pair.
 
     Words of pairs are labelled first, then the others in their order; a label that would overlap another is left out.
 

@@ -1,4 +1,4 @@
-"""BLEU of translators by the length of the source, as a picture."""
+"""BLEU of translators by the length of the source, as a plot."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -165,7 +165,7 @@ def compare_senses(
 
 
 def draw_senses(found: Senses) -> "Figure":
-    """The cosines of all pairs as a picture, with lines between the senses."""
+    """The cosines of all pairs as a plot, with lines between the senses."""
     count = len(found.senses)
     figure = new_figure(5.5 + 0.28 * count, 1.5 + 0.28 * count)
     figure.patch.set_alpha(0)

@@ -1,1 +1,1 @@
-"""Models to files and back; nothing that a file says is trusted."""
+"""Models to files and back; files are untrusted input."""

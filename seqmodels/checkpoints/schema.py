@@ -1,4 +1,4 @@
-"""The fields of a checkpoint and their types, checked before anything is made of them."""
+"""The fields of a checkpoint and their types, validated before use."""
 
 from typing import Any
 

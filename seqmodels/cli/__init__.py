@@ -1,4 +1,4 @@
-"""The command line: one file a command, over all of the package."""
+"""The command line: one file per command, over all of the package."""
 
 from seqmodels.cli.program import command, recipe
 

@@ -22,7 +22,7 @@ from seqmodels.data.text_files import FEATURES, file_rows, standard_library, tex
 from seqmodels.errors import InputError
 
 BUILT_IN = "python"
-"""The name of the corpus that needs no network: the source of the standard library of the running Python."""
+"""The name of the corpus that works offline: the source of the standard library of the running Python."""
 
 SPLITS = {
     "train": "train", "training": "train",
@@ -217,7 +217,7 @@ def hub(name: str, built_in: str = BUILT_IN) -> Iterator[None]:
         reason = str(error).partition("\n")[0]
         raise InputError(
             f"{name!r} is no file here, and could not be had from the Hugging Face hub ({type(error).__name__}: "
-            f"{reason[:160]}); check the name and the network, or use text that needs no network: --data PATH for your "
+            f"{reason[:160]}); check the name and the network, or use text that works offline: --data PATH for your "
             f"own file, --data {built_in} for the built-in corpus"
         ) from error
 

@@ -24,7 +24,7 @@ from seqmodels.data.text_files import lines, suffix
 from seqmodels.errors import InputError
 
 PHRASES = "phrases"
-"""The name of the corpus that needs no network: phrases of the Unicode CLDR."""
+"""The name of the corpus that works offline: phrases of the Unicode CLDR."""
 
 SIDES = ("source", "target")
 PAIR_FEATURES = datasets.Features({side: datasets.Value("string") for side in SIDES})

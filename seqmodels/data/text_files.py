@@ -1,4 +1,4 @@
-"""Text files on disk: found, decoded, and cut into rows with the borders of documents."""
+"""Text files on disk: found, decoded, and cut into rows with document boundaries."""
 
 import codecs
 import gzip

@@ -119,7 +119,7 @@ class Lanes(Batches):
     Truncated BPTT: gradients reach back to the start of the batch, the state comes from before. Every epoch
     begins at another of the first `length` tokens, so that the text is cut into other chunks.
 
-    Args: see `TrainingWindows`; there are `batch_size` lanes B on each rank.
+    Args: see `Windows`; there are `batch_size` lanes B on each rank.
 
     Raises:
         InputError: the text is too short for that many lanes.

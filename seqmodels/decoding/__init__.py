@@ -1,4 +1,4 @@
-"""From logits to text; knows no model."""
+"""From logits to tokens: decoding algorithms, which know no model."""
 
 from seqmodels.decoding.autoregressive import Draws, Steps, draw, stream
 from seqmodels.decoding.beam_search import Beam, Hypothesis, beam_search

@@ -36,14 +36,16 @@ class EnsembleCell(Cell):
         every = zip(*(cast(Cell, cell).weights() for cell in self.cells), strict=True)
         return tuple(torch.stack(weights) for weights in every)
 
-    def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
-        return self.each(self.first.advance, z, state, weights)
+    def advance(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
+        return self.each(self.first.advance, projected, state, weights)
 
-    def each(self, step: Callable[..., CellState], z: Tensor, state: CellState, weights: Any, *more: Any) -> CellState:
+    def each(
+        self, step: Callable[..., CellState], projected: Tensor, state: CellState, weights: Any, *more: Any
+    ) -> CellState:
         """A function of one step, for each cell on its own rows and with its own weights."""
         N = len(self.cells)
         own, *rest = (tuple(tensor.view(N, -1, *tensor.shape[1:]) for tensor in part) for part in (state, *more))
-        found = torch.vmap(step)(z.view(N, -1, *z.shape[1:]), own, weights, *rest)
+        found = torch.vmap(step)(projected.view(N, -1, *projected.shape[1:]), own, weights, *rest)
         return tuple(tensor.flatten(0, 1) for tensor in found)
 
 
@@ -51,15 +53,17 @@ class EnsembleCell(Cell):
 def _(cell: EnsembleCell, x: Tensor, state: CellState) -> Unrolled:
     if isinstance(cell.first, RNNCell):
         relu = cell.first.nonlinearity is torch.relu
-        return unroll_elman(cell, x, cell.read(x), state, cell.weights(), relu)
+        return unroll_elman(cell, x, cell.project(x), state, cell.weights(), relu)
     return unroll_cell(cell, x, state)
 
 
 @step_vjp.register
-def _(cell: EnsembleCell, z: Tensor, state: CellState, weights: tuple[Tensor, ...], delta: CellState) -> CellState:
+def _(
+    cell: EnsembleCell, projected: Tensor, state: CellState, weights: tuple[Tensor, ...], delta: CellState
+) -> CellState:
     if isinstance(cell.first, RNNCell):
-        return cell.each(lambda *step: step_vjp(cell.first, *step), z, state, weights, delta)
-    return step_vjp.dispatch(Cell)(cell, z, state, weights, delta)
+        return cell.each(lambda *step: step_vjp(cell.first, *step), projected, state, weights, delta)
+    return step_vjp.dispatch(Cell)(cell, projected, state, weights, delta)
 
 
 class Ensemble(RecurrentStack):

@@ -124,7 +124,7 @@ class MemoryModel(pl.LightningModule):
                 gradient.copy_(gradient.where(torch.isfinite(norm), 0.0))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """One optimiser for all networks."""
+        """One optimizer for all networks."""
         if self.optimizer == "sgd":
             return torch.optim.SGD(self.parameters(), lr=self.lr)
         return torch.optim.Adam(self.parameters(), lr=self.lr)

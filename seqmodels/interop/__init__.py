@@ -1,1 +1,1 @@
-"""Weights, vectors and tokenizers of other programs, in and out."""
+"""Files of other programs: word vectors."""

@@ -157,7 +157,7 @@ class CrossAttention(nn.Module):
         self.heads = num_heads
         self.query = nn.Linear(size, size, bias=False)
         self.project = nn.Linear(memory_size, 2 * size, bias=False)
-        self.project.stacked_maps = 2  # type: ignore[assignment]  # read by optimisers
+        self.project.stacked_maps = 2  # type: ignore[assignment]  # read by optimizers
         self.out = nn.Linear(size, size, bias=False)
 
     def remember(self, source: Tensor) -> KeysValues:

@@ -1,4 +1,4 @@
-"""Any network as the decoder of an encoded source, with or without attention of one head.
+"""Any network as the decoder of an encoded source, with or without single-head attention.
 
 The decoder starts from a summary of the source and attends to its positions at each step.
 """

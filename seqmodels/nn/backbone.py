@@ -19,7 +19,8 @@ class Backbone(Recorded, nn.Module, ABC):
     """A network as a function of inputs and state: `y, state = backbone(x, state)`.
 
     Training on a window, carrying the state across truncated BPTT, generating token by token, reordering beams and
-    measuring gradients through time all are this one call. `tests/test_laws.py` holds the laws of every network.
+    measuring gradients through time all are this one call. A state is a nested tuple of tensors, batch first, such as
+    `(h, c)` for each layer of an LSTM; see `seqmodels.state`. `tests/test_laws.py` holds the laws of every network.
     """
 
     input_size: int
@@ -27,7 +28,7 @@ class Backbone(Recorded, nn.Module, ABC):
     output_size: int
     """Features D of `y`."""
     max_length: int | None = None
-    """Maximum number of positions of a stream, counted from its start; None for no limit."""
+    """Maximum number of positions of a sequence, counted from its start; None for no limit."""
     causal: bool = True
     """Whether outputs depend on earlier inputs only. A network that is not causal reads a text as a whole: it takes no
     state and returns an empty one."""
@@ -70,12 +71,12 @@ class Backbone(Recorded, nn.Module, ABC):
     def traced(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State, Trace]:
-        """The same as `forward`, and the network's inner values at each position."""
+        """The same as `forward`, and the network's activations at each position."""
         y, state = self(x, state, mask=mask, memory=memory)
         return y, state, Trace(units={"1": y})
 
     def summary(self, y: Tensor, mask: Tensor) -> Tensor:
-        """One vector for a text from its outputs (B, T, output_size), (B, output_size): the last one, without padding.
+        """One vector for each row, (B, output_size), from outputs (B, T, output_size): that of the last real position.
 
         The mask, bool (B, T), is False at padding.
         """

@@ -37,7 +37,7 @@ class Cell(nn.Module, ABC):
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
         """Initialise recurrent matrices with the given method, where there are any."""
 
-    def read(self, x: Tensor) -> Tensor:
+    def project(self, x: Tensor) -> Tensor:
         """The part of a step that needs no state, computed at all positions at once: inputs (..., D) to (..., K).
 
         The inputs themselves unless a cell overrides this.
@@ -49,19 +49,19 @@ class Cell(nn.Module, ABC):
         return ()
 
     @abstractmethod
-    def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
-        """The equation: one step in time, from the results of `read`, (B, K), and of `weights`.
+    def advance(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
+        """The equation: one step in time, from the results of `project`, (B, K), and of `weights`.
 
         A state has `state_tensors` tensors (B, H). The first of them is `h`, the output.
         """
 
-    def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    def gates(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The gates of one step by their textbook letters, (B, H) each and between 0 and 1; arguments as `advance`."""
         return {}
 
     def step(self, x: Tensor, state: CellState) -> CellState:
         """One step from inputs (B, D)."""
-        return self.advance(self.read(x), state, self.weights())
+        return self.advance(self.project(x), state, self.weights())
 
     def sequence(self, x: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
         """All steps, one after the other, from inputs (B, T, D) and the state before the first.
@@ -70,8 +70,8 @@ class Cell(nn.Module, ABC):
         unchanged. Returns outputs (B, T, H) and the state after the last real step of each row.
         """
         states, weights = [], self.weights()
-        for t, z in enumerate(self.read(x).unbind(1)):
-            following = self.advance(z, state, weights)
+        for t, projected in enumerate(self.project(x).unbind(1)):
+            following = self.advance(projected, state, weights)
             state = following if lengths is None else where(t < lengths, following, state)  # type: ignore[assignment]
             states.append(state[0])
         return torch.stack(states, 1), state

@@ -1,4 +1,4 @@
-"""Dropout of single values, of features at all positions, of tokens and of weights, with masks that are cheap to draw.
+"""Dropout: element-wise, variational (one mask for all positions), of tokens and of weights; masks are cheap to draw.
 
 `evaluating` turns it off for a while.
 """

@@ -89,31 +89,31 @@ class MinimalCell(Cell):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
         self.from_input = nn.Linear(input_size, len(self.maps) * hidden_size)
-        self.from_input.stacked_maps = len(self.maps)  # type: ignore[assignment]  # read by optimisers
+        self.from_input.stacked_maps = len(self.maps)  # type: ignore[assignment]  # read by optimizers
 
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
         """See `Cell.reset_parameters` and `initialize_bias`; there is no recurrent matrix."""
         initialize_bias(self.from_input.bias, self.maps)
 
     @abstractmethod
-    def coefficients(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """`a` and `b`, (..., H), from the result of `read`."""
+    def coefficients(self, projected: Tensor) -> tuple[Tensor, Tensor]:
+        """`a` and `b`, (..., H), from the result of `project`."""
 
-    def read(self, x: Tensor) -> Tensor:
+    def project(self, x: Tensor) -> Tensor:
         """Gates before their nonlinearity, and the candidate: (..., maps * H)."""
         return cast(Tensor, self.from_input(x))
 
-    def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
-        a, b = self.coefficients(_precise(z))
+    def advance(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
+        a, b = self.coefficients(_precise(projected))
         return (a * state[0] + b,)
 
-    def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    def gates(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The fraction `a` of the state that is kept; all other gates are one minus it."""
-        return {"a": self.coefficients(_precise(z))[0]}
+        return {"a": self.coefficients(_precise(projected))[0]}
 
     def sequence(self, x: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
         """See `Cell.sequence`: all steps in one scan."""
-        a, b = self.coefficients(_precise(self.read(x)))
+        a, b = self.coefficients(_precise(self.project(x)))
         if lengths is not None:  # after the last real step the state stays
             beyond = (torch.arange(x.shape[1], device=x.device) >= lengths[:, None]).unsqueeze(-1)
             a, b = a.masked_fill(beyond, 1.0), b.masked_fill(beyond, 0.0)
@@ -121,16 +121,16 @@ class MinimalCell(Cell):
         return h, (h[:, -1],)
 
 
-def _precise(z: Tensor) -> Tensor:
+def _precise(projected: Tensor) -> Tensor:
     """In single precision at least: in half precision, gates cannot remember for more than a few hundred steps."""
-    return z if z.dtype == torch.float64 else z.float()
+    return projected if projected.dtype == torch.float64 else projected.float()
 
 
 class MinGRUCell(MinimalCell):
     """`h_t = (1 - z_t) * h_{t-1} + z_t * n_t` with `z_t = sigmoid(W_z x_t + b_z)` and `n_t = W_n x_t + b_n`."""
 
-    def coefficients(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        update, n = z.chunk(2, -1)
+    def coefficients(self, projected: Tensor) -> tuple[Tensor, Tensor]:
+        update, n = projected.chunk(2, -1)
         return (-update).sigmoid(), update.sigmoid() * n
 
 
@@ -142,8 +142,8 @@ class MinLSTMCell(MinimalCell):
 
     maps = ("f", "i", "g")
 
-    def coefficients(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        f, i, g = z.chunk(3, -1)
+    def coefficients(self, projected: Tensor) -> tuple[Tensor, Tensor]:
+        f, i, g = projected.chunk(3, -1)
         difference = F.logsigmoid(f) - F.logsigmoid(i)  # the quotient of two nearly closed gates has no digits
         return difference.sigmoid(), (-difference).sigmoid() * g
 

@@ -29,7 +29,7 @@ class MultiplicativeCell(Cell):
         self.from_input = nn.Linear(input_size, len(self.maps) * hidden_size)
         self.from_factors = nn.Linear(hidden_size, len(self.maps) * hidden_size, bias=False)
         for stacked in (self.from_input, self.from_factors):
-            stacked.stacked_maps = len(self.maps)  # type: ignore[assignment]  # read by optimisers
+            stacked.stacked_maps = len(self.maps)  # type: ignore[assignment]  # read by optimizers
 
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
         """See `Cell.reset_parameters` and `initialize_bias`; inputs of unit variance have factors of unit variance."""
@@ -38,7 +38,7 @@ class MultiplicativeCell(Cell):
         nn.init.normal_(self.factors_of_input.weight, std=self.input_size**-0.5)
         initialize_bias(self.from_input.bias, self.maps)
 
-    def read(self, x: Tensor) -> Tensor:
+    def project(self, x: Tensor) -> Tensor:
         """The factors of the input, and its part of the gates: (..., (1 + maps) * H)."""
         return torch.cat((self.factors_of_input(x), self.from_input(x)), -1)
 
@@ -47,12 +47,12 @@ class MultiplicativeCell(Cell):
         matrices = self.factors_of_state.weight, self.from_factors.weight
         return tuple(weight_dropout(matrix, self.weight_dropout, self.training) for matrix in matrices)
 
-    def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
-        return self._activate(self._preactivations(z, state, weights), state)
+    def advance(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
+        return self._activate(self._preactivations(projected, state, weights), state)
 
-    def _preactivations(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> Tensor:
+    def _preactivations(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> Tensor:
         """Inputs of the nonlinearities, (B, maps * H)."""
-        factors, of_input = z.tensor_split([self.hidden_size], -1)
+        factors, of_input = projected.tensor_split([self.hidden_size], -1)
         of_state, from_factors = weights
         m = factors * F.linear(state[0], of_state)
         return of_input + F.linear(m, from_factors)
@@ -81,8 +81,8 @@ class MultiplicativeLSTMCell(MultiplicativeCell):
         c = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
         return o.sigmoid() * c.tanh(), c
 
-    def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        i, f, _, o = self._preactivations(z, state, weights).sigmoid().chunk(4, -1)
+    def gates(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        i, f, _, o = self._preactivations(projected, state, weights).sigmoid().chunk(4, -1)
         return {"i": i, "f": f, "o": o}
 
 

@@ -1,4 +1,4 @@
-"""Models for inference: in bfloat16, or with 8-bit weights on a CPU, where memory limits products of a few rows."""
+"""Models for inference: in bfloat16, or with 8-bit weights on a CPU, where products of a few rows are bound by memory."""
 
 import warnings
 from typing import Any, TypeVar, cast

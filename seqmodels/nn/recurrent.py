@@ -124,9 +124,9 @@ class RecurrentStack(Backbone):
             if number > 1:
                 x = variational_dropout(x, self.dropout, self.training)
             weights, states, gates = cell.weights(), [start], list[dict[str, Tensor]]()
-            for t, z in enumerate(cell.read(x).unbind(1)):
-                gates.append(cell.gates(z, states[-1], weights))
-                following = cell.advance(z, states[-1], weights)
+            for t, projected in enumerate(cell.project(x).unbind(1)):
+                gates.append(cell.gates(projected, states[-1], weights))
+                following = cell.advance(projected, states[-1], weights)
                 states.append(following if mask is None else where(mask[:, t], following, states[-1]))  # type: ignore[arg-type]
             over_time = [torch.stack(tensors, 1) for tensors in zip(*states[1:], strict=True)]
             trace.units |= {f"{number}.{name}": h * real for name, h in zip("hc", over_time, strict=False)}

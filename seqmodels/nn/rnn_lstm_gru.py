@@ -32,22 +32,22 @@ class FusedCell(Cell):
     """
 
     maps: tuple[str, ...] = ("h",)
-    """Letters of the gates and candidates whose matrices are stacked in each weight matrix, in torch's order."""
+    """Letters of the gates and candidates whose matrices are stacked in the kernel's weight matrices, in torch's order."""
     forget_bias = 1.0
     """Initial bias of the forget gate, where there is one."""
 
     def __init__(self, input_size: int, hidden_size: int, kernel: nn.RNNBase) -> None:
         super().__init__(input_size, hidden_size)
-        kernel.stacked_maps = len(self.maps)  # read by optimisers
+        kernel.stacked_maps = len(self.maps)  # read by optimizers
         self.kernel = kernel
 
     def reset_parameters(self, recurrent: Initialization = "orthogonal") -> None:
-        """See `Cell.reset_parameters`; biases are zero, but that of a forget gate is `forget_bias`."""
+        """See `Cell.reset_parameters`; biases are zero, except that of a forget gate, which is `forget_bias`."""
         initialize_map(self.kernel.weight_hh_l0, recurrent)  # type: ignore[arg-type]
         nn.init.zeros_(self.kernel.bias_hh_l0)  # type: ignore[arg-type]
         initialize_bias(self.kernel.bias_ih_l0, self.maps, self.forget_bias)  # type: ignore[arg-type]
 
-    def read(self, x: Tensor) -> Tensor:
+    def project(self, x: Tensor) -> Tensor:
         """`W_in x + b` of all gates, (..., maps * H)."""
         return F.linear(x, self.kernel.weight_ih_l0, self.kernel.bias_ih_l0)  # type: ignore[arg-type]
 
@@ -91,8 +91,8 @@ class RNNCell(FusedCell):
         super().__init__(input_size, hidden_size, kernel)
         self.nonlinearity = torch.tanh if nonlinearity == "tanh" else torch.relu
 
-    def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
-        return (self.nonlinearity(F.linear(state[0], *weights) + z),)
+    def advance(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
+        return (self.nonlinearity(F.linear(state[0], *weights) + projected),)
 
     def _fused(self, *arguments: Any) -> tuple[Tensor, ...]:
         return (torch.rnn_tanh if self.nonlinearity is torch.tanh else torch.rnn_relu)(*arguments)
@@ -101,7 +101,8 @@ class RNNCell(FusedCell):
 class LSTMCell(FusedCell):
     """Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate by Gers et al. 2000).
 
-    `c_t = f_t * c_{t-1} + i_t * g_t` and `h_t = o_t * tanh(c_t)`: along `c` the gradient is only scaled by `f`.
+    `c_t = f_t * c_{t-1} + i_t * g_t` and `h_t = o_t * tanh(c_t)`: on the direct path along `c` the gradient is only scaled by `f`. The state is
+    `(h, c)`, (B, H) each.
     The bias of the forget gate is initialised to 1 (Jozefowicz et al. 2015), so that a new network remembers.
     """
 
@@ -113,29 +114,29 @@ class LSTMCell(FusedCell):
         super().__init__(input_size, hidden_size, nn.LSTM(input_size, hidden_size, batch_first=True))
         self.forget_bias = forget_bias
 
-    def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
+    def advance(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         h, c = state
-        i, f, g, o = (F.linear(h, *weights) + z).chunk(4, -1)
+        i, f, g, o = (F.linear(h, *weights) + projected).chunk(4, -1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
         return o.sigmoid() * c.tanh(), c
 
-    def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        i, f, _, o = (F.linear(state[0], *weights) + z).sigmoid().chunk(4, -1)
+    def gates(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        i, f, _, o = (F.linear(state[0], *weights) + projected).sigmoid().chunk(4, -1)
         return {"i": i, "f": f, "o": o}
 
     def _fused(self, *arguments: Any) -> tuple[Tensor, ...]:
         x = arguments[0]
-        half = x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
-        if x.device.type != "cpu" or not half or has_bf16_lstm():
+        low_precision = x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")
+        if x.device.type != "cpu" or not low_precision or has_bf16_lstm():
             return torch.lstm(*arguments)
         with torch.autocast("cpu", enabled=False):
-            return tuple(tensor.to(x.dtype) for tensor in torch.lstm(*_in_single(arguments)))
+            return tuple(tensor.to(x.dtype) for tensor in torch.lstm(*_to_float32(arguments)))
 
 
-def _in_single(value: Any) -> Any:
+def _to_float32(value: Any) -> Any:
     """Arguments of a kernel with floating-point tensors in single precision."""
     if isinstance(value, tuple | list):
-        return type(value)(_in_single(part) for part in value)
+        return type(value)(_to_float32(part) for part in value)
     return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
@@ -143,7 +144,7 @@ class GRUCell(FusedCell):
     """Gated recurrent unit (Cho et al. 2014), with the reset gate after the recurrent matrix, as in cuDNN and torch.
 
     `h_t = (1 - z_t) * n_t + z_t * h_{t-1}` with `n_t = tanh(W_in x_t + b_in + r_t * (W_rec h_{t-1} + b_rec))`:
-    along `h` the gradient is scaled by `z`.
+    on the direct path along `h` the gradient is scaled by `z`.
     """
 
     highway = "z"
@@ -152,16 +153,16 @@ class GRUCell(FusedCell):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size, nn.GRU(input_size, hidden_size, batch_first=True))
 
-    def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
+    def advance(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         (h,) = state
-        r_in, z_in, n_in = z.chunk(3, -1)
+        r_in, z_in, n_in = projected.chunk(3, -1)
         r_rec, z_rec, n_rec = F.linear(h, *weights).chunk(3, -1)
         update = (z_in + z_rec).sigmoid()
         n = (n_in + (r_in + r_rec).sigmoid() * n_rec).tanh()
         return (n + update * (h - n),)
 
-    def gates(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        r, update, _ = z.chunk(3, -1)
+    def gates(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        r, update, _ = projected.chunk(3, -1)
         r_rec, z_rec, _ = F.linear(state[0], *weights).chunk(3, -1)
         return {"r": (r + r_rec).sigmoid(), "z": (update + z_rec).sigmoid()}
 
@@ -170,7 +171,8 @@ class GRUCell(FusedCell):
 
 
 class RNN(RecurrentStack):
-    """Vanilla recurrent network, `h_t = f(W_rec h_{t-1} + W_in x_t + b)`; ReLU and identity make it an IRNN.
+    """Vanilla recurrent network, `h_t = f(W_rec h_{t-1} + W_in x_t + b)`; with ReLU and
+    `recurrent_init="identity"` an IRNN (Le et al. 2015).
 
     Further arguments: see `RecurrentStack`.
 

@@ -53,13 +53,13 @@ class Stepper:
 
 
 TABLE_SIZE = 2**21
-"""Maximum number of elements of a table with `Cell.read` of each token."""
+"""Maximum number of elements of a table with `Cell.project` of each token."""
 
 
 class RecurrentStepper(Stepper):
     """A stack of recurrent layers.
 
-    `Cell.read` of the first layer needs no state: for a small vocabulary it is computed once for all tokens.
+    `Cell.project` of the first layer needs no state: for a small vocabulary it is computed once for all tokens.
     """
 
     def __init__(self, stack: RecurrentStack, inputs: Tensor, state: State) -> None:
@@ -70,13 +70,13 @@ class RecurrentStepper(Stepper):
             self._states = [tuple(tensor.clone() for tensor in layer) for layer in self._states]
         self._weights = [tuple(column_major(weight) for weight in cell.weights()) for cell in self._cells]
         few = len(inputs) * 4 * stack.output_size <= TABLE_SIZE
-        self._inputs, self._are_read = (self._cells[0].read(inputs), True) if few else (inputs, False)
+        self._inputs, self._are_projected = (self._cells[0].project(inputs), True) if few else (inputs, False)
 
     def step(self, tokens: Tensor) -> Tensor:
         x = self._inputs[tokens]
         for number, (cell, weights) in enumerate(zip(self._cells, self._weights, strict=True)):
-            z = x if number == 0 and self._are_read else cell.read(x)
-            following = cell.advance(z, self._states[number], weights)
+            projected = x if number == 0 and self._are_projected else cell.project(x)
+            following = cell.advance(projected, self._states[number], weights)
             if self.recordable:
                 for kept, tensor in zip(self._states[number], following, strict=True):
                     kept.copy_(tensor)

@@ -136,11 +136,11 @@ class PreNormStack(Backbone):
     ) -> tuple[Tensor, State]:
         """`forward`, which fills `trace` where one is given."""
         self._check(x, mask, memory, state)
-        seen, keys, layers = cast(
+        seen, key_positions, layers = cast(
             tuple[Tensor, State, tuple[State, ...]], self.initial_state(len(x)) if state is None else state
         )
         cached = 0 if self._attends is None else cast(KeysValues, layers[self._attends])[0].shape[2]
-        x, keys, span = self._read(x, mask, seen, keys, cached)
+        x, key_positions, span = self._read(x, mask, seen, key_positions, cached)
         x = dropout(x, self.dropout, self.training)
         visible, memories = memory or (None, [None] * len(layers))
         following = []
@@ -158,10 +158,10 @@ class PreNormStack(Backbone):
             y = y * mask.unsqueeze(-1)
         if not self.causal:
             return y, ()
-        return y, (seen + (x.shape[1] if mask is None else mask.sum(1)), keys, tuple(following))
+        return y, (seen + (x.shape[1] if mask is None else mask.sum(1)), key_positions, tuple(following))
 
     def _read(
-        self, x: Tensor, mask: Tensor | None, seen: Tensor, keys: State, cached: int
+        self, x: Tensor, mask: Tensor | None, seen: Tensor, key_positions: State, cached: int
     ) -> tuple[Tensor, State, Span]:
         """Inputs, with learned positions added; the positions of all keys; the arguments of attention layers."""
         if self._attends is None:
@@ -172,16 +172,16 @@ class PreNormStack(Backbone):
                 f"learned positions end at context={self.context}, and this stream would have {S + T}; "
                 "give fewer tokens, or train with positions='rotary'"
             )
-        if mask is None and not isinstance(keys, Tensor):
+        if mask is None and not isinstance(key_positions, Tensor):
             positions = seen[:, None] + torch.arange(T, device=x.device)
             visible = self._visible(T, S, x.device)
         else:
             real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
             positions = (seen[:, None] + real.cumsum(1) - 1).clamp(min=0)
-            if not isinstance(keys, Tensor):
-                keys = seen[:, None] - S + torch.arange(S, device=x.device)
-            keys = torch.cat((keys, positions.masked_fill(~real, -1)), 1)
-            visible = self._visible_among(positions, keys)
+            if not isinstance(key_positions, Tensor):
+                key_positions = seen[:, None] - S + torch.arange(S, device=x.device)
+            key_positions = torch.cat((key_positions, positions.masked_fill(~real, -1)), 1)
+            visible = self._visible_among(positions, key_positions)
         rotation = None
         if self.position is not None:
             x = x + self.position(positions)
@@ -190,8 +190,8 @@ class PreNormStack(Backbone):
             dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
             rotation = angles.cos().to(dtype), angles.sin().to(dtype)
         # Keys that no later query can see are dropped. With padding all are kept: rows differ in which they need.
-        keep = S + T if isinstance(keys, Tensor) or self.max_length else min(S + T, self.context - 1)
-        return x, keys, Span(mask, visible, rotation, keep, self.causal and visible is None and T > 1)
+        keep = S + T if isinstance(key_positions, Tensor) or self.max_length else min(S + T, self.context - 1)
+        return x, key_positions, Span(mask, visible, rotation, keep, self.causal and visible is None and T > 1)
 
     def remember(self, source: Tensor, mask: Tensor, summary: Tensor) -> State:
         """See `Backbone.remember`: the mask of the source, and its keys and values for each layer."""
@@ -238,8 +238,8 @@ class Transformer(PreNormStack):
     """Transformer (Vaswani et al. 2017), pre-norm: each position attends to itself and the `context - 1` before it.
 
     By default it is a decoder-only network, as GPT. With `causal` False it attends to later positions, too: an encoder.
-    With a `memory_size` each block attends to a memory as well: the decoder of an encoder-decoder network. Arguments:
-    see `PreNormStack`.
+    With a `memory_size` each block attends to a memory as well: the decoder of an encoder-decoder network. Arguments
+    and state (the keys and values of each layer, and their positions): see `PreNormStack`.
     """
 
     def _mixer(self, number: int) -> nn.Module:

@@ -77,7 +77,7 @@ def unroll_cell(cell: Cell, x: Tensor, state: CellState, mask: Tensor | None = N
     """One layer by its cell's equation, on inputs (B, T, D); padding, where `mask` is False, keeps its state."""
     weights = cell.weights()
     layer = Unrolled(cell, x, [], [])
-    for t, z in enumerate(cell.read(x).unbind(1)):
+    for t, z in enumerate(cell.project(x).unbind(1)):
         following = cell.advance(z, state, weights)
         layer.computed.append(following)
         if mask is not None:
@@ -99,7 +99,7 @@ def unroll_fused(cell: Cell, x: Tensor, state: CellState) -> Unrolled:
 @unroll_fused.register
 def _(cell: RNNCell, x: Tensor, state: CellState) -> Unrolled:
     weights = tuple(weight.unsqueeze(0) for weight in cell.weights())
-    return unroll_elman(cell, x, cell.read(x), state, weights, cell.nonlinearity is torch.relu)
+    return unroll_elman(cell, x, cell.project(x), state, weights, cell.nonlinearity is torch.relu)
 
 
 @singledispatch
@@ -129,7 +129,7 @@ def unroll_elman(
 ) -> Unrolled:
     """A vanilla layer in one kernel, or N of them in one batch. Their states can be differentiated once.
 
-    From inputs (N * B, T, D), the result of `Cell.read`, (N * B, T, H), the state before the first step, (N * B, H),
+    From inputs (N * B, T, D), the result of `Cell.project`, (N * B, T, H), the state before the first step, (N * B, H),
     recurrent matrices (N, H, H) and biases (N, H), with ReLU or else the hyperbolic tangent.
     """
     recurrent, bias = weights

@@ -1,4 +1,4 @@
-"""Pages from templates: one file each, without scripts, that needs no network."""
+"""Pages from templates: one file each, without scripts, that work offline."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""The base of all tasks: one training step, one evaluation step, one optimiser."""
+"""The base of all tasks: one training step, one evaluation step, one optimizer."""
 
 import math
 import time
@@ -213,7 +213,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
     ) -> None:
         """Clip as the trainer is set.
 
-        Lightning's own clipping refuses fused optimisers in every mixed precision, though only float16 scales
+        Lightning's own clipping refuses fused optimizers in every mixed precision, though only float16 scales
         gradients, which are unscaled when this is called.
         """
         parameters = with_gradients(optimizer)
@@ -223,7 +223,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
             clip_grads_with_norm_(parameters, gradient_clip_val, self._norm)
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, and a learning rate schedule over the fraction of the run."""
+        """The optimizer, and a learning rate schedule over the fraction of the run."""
         optimizer = make_optimizer(
             self, self.network, name=self.optimizer, lr=self.lr, weight_decay=self.weight_decay, beta2=self.beta2,
             fused=self.trainer.precision != "16-mixed",

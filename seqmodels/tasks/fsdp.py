@@ -57,7 +57,7 @@ class FSDPMixin(pl.LightningModule):
     _gathered: contextlib.ExitStack | None = None
 
     def configure_model(self) -> None:
-        """Called by Lightning before it builds the optimiser: shard the weights if its strategy has a mesh."""
+        """Called by Lightning before it builds the optimizer: shard the weights if its strategy has a mesh."""
         if self.device_mesh is None or isinstance(self, FSDPModule):
             return
         mesh = self.device_mesh["data_parallel"]

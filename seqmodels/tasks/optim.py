@@ -1,4 +1,4 @@
-"""Optimisers over parameter groups, and learning rate schedules."""
+"""Optimizers over parameter groups, and learning rate schedules."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -113,7 +113,7 @@ class Muon(Optimizer):
 
 
 class Together(Optimizer):
-    """Several optimisers with parameters of their own as one; a schedule sees the parameter groups of all."""
+    """Several optimizers with parameters of their own as one; a schedule sees the parameter groups of all."""
 
     def __init__(self, *parts: Optimizer) -> None:
         super().__init__([group for part in parts for group in part.param_groups], {})

@@ -74,7 +74,7 @@ def gradient_change(loss: Tensor, layers: Sequence[Unrolled], mask: Tensor | Non
             break  # there is no step to go back through
         deltas = tuple(tensor[:, 1:] for tensor in layer.deltas(loss))
         before = tuple(tensor[:, :-1].detach() for tensor in layer.over_time())
-        z = layer.cell.read(layer.inputs[:, 1:]).detach()
+        z = layer.cell.project(layer.inputs[:, 1:]).detach()
         back = step_vjp(layer.cell, z, before, layer.cell.weights(), deltas)
         squares = _squares(deltas)
         counts = squares > MIN_SQUARED_NORM

@@ -1,1 +1,1 @@
-"""One training in one folder."""
+"""One training run per folder."""

@@ -1,4 +1,4 @@
-"""Trainings that end before their budget: by a signal, which SLURM may send, or since they diverged."""
+"""Trainings that end before their budget: by a signal, which SLURM may send, or because they diverged."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The folder of a run, which is never written over, and files in it that are whole or not there."""
+"""The folder of a run, which is never written over, and files in it that are written atomically."""
 
 import contextlib
 import os

@@ -31,7 +31,7 @@ SECONDS, MEMORY = 10, 1 << 30
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory, text_file: Path) -> Path:
-    """A checkpoint as training leaves it, with an optimiser's state."""
+    """A checkpoint as training leaves it, with an optimizer's state."""
     path = tmp_path_factory.mktemp("good") / "model.safetensors"
     data = small_module(text_file, True)
     train(small_model(data, NETWORKS["LSTM"]()), data, 2).save_checkpoint(path)

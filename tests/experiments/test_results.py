@@ -31,7 +31,7 @@ def batch_of(task: str, seeds: list[int]) -> Batch:
 @pytest.mark.parametrize("omega", [0.0, 2.0])
 @pytest.mark.parametrize("name", MAKERS)
 def test_losses_and_steps_are_those_of_each_alone(name: str, omega: float) -> None:
-    """Loss, penalty, clipping and optimiser: three together are three alone."""
+    """Loss, penalty, clipping and optimizer: three together are three alone."""
     if omega and name == "Transformer":
         assert_refused("it is for recurrent networks", MemoryModel, [MAKERS[name]()], 4, omega=omega)
         return

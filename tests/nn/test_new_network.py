@@ -27,11 +27,11 @@ class ToyCell(Cell):
         super().__init__(input_size, hidden_size)
         self.value, self.decay = nn.Linear(input_size, hidden_size), decay
 
-    def read(self, x: Tensor) -> Tensor:
+    def project(self, x: Tensor) -> Tensor:
         return self.value(x).tanh()
 
-    def advance(self, z: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
-        return (self.decay * state[0] + z,)
+    def advance(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
+        return (self.decay * state[0] + projected,)
 
 
 class Toy(RecurrentStack):

@@ -121,7 +121,7 @@ def test_recurrent_layers_with_and_without_a_table(tokens: int) -> None:
     network, inputs = LSTM(6, 8, num_layers=2), torch.randn(tokens, 6, dtype=torch.float64)
     stepper = make_stepper(network.double(), inputs, None, 1)
     assert isinstance(stepper, RecurrentStepper)
-    assert stepper._are_read is (tokens == V)
+    assert stepper._are_projected is (tokens == V)
     steps(network, inputs, 4)
 
 

@@ -99,7 +99,7 @@ def test_gates_explain_the_states() -> None:
     assert 0.5 < n.abs().max() < 1
     minimal = lively(MinGRU(6, 8, num_layers=1))
     trace = minimal.traced(x)[2]
-    _, n = minimal.layers[0].read(x).chunk(2, -1)  # type: ignore[operator]
+    _, n = minimal.layers[0].project(x).chunk(2, -1)  # type: ignore[operator]
     a, h = trace.gates["1.a"], trace.units["1.h"]
     assert_close(h[:, 1:], a[:, 1:] * h[:, :-1] + (1 - a[:, 1:]) * n[:, 1:])
 

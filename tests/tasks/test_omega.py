@@ -67,7 +67,7 @@ def by_jacobians(network: RecurrentStack, x: Tensor, slope_fixed: bool = False) 
                 lambda *s, t=t: rest(*s, t=t + 1), tuple(tensor.detach() for tensor in states[t + 1])
             )
             delta = torch.cat([d.flatten() for d in deltas])
-            z, start = cell.read(x[row : row + 1, t + 1]).detach(), torch.cat(states[t], 1).flatten()
+            z, start = cell.project(x[row : row + 1, t + 1]).detach(), torch.cat(states[t], 1).flatten()
 
             def step(flat: Tensor, z: Tensor = z) -> Tensor:
                 state = tuple(flat.view(1, -1).split(H, 1))

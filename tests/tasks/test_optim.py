@@ -1,4 +1,4 @@
-"""Optimisers against their definitions, and the schedule."""
+"""Optimizers against their definitions, and the schedule."""
 
 import pytest
 import torch
