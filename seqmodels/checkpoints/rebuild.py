@@ -1,4 +1,4 @@
-"""A model from its constructor call and its weights, of which neither is trusted: its memory is bounded by the size of the file.
+"""A model from its constructor call and its weights, untrusted: its memory is bounded by the file's size.
 
 A few characters in a file may ask for layers of any size and number. So the model is first made without memory, on
 torch's meta device, and compared with the weights; a constructor that makes more parameters than there are weights is

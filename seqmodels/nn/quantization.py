@@ -1,4 +1,4 @@
-"""Models for inference: in bfloat16, or with 8-bit weights on a CPU, where products of a few rows are bound by memory."""
+"""Models for inference: in bfloat16, or with 8-bit weights on a CPU, where memory bounds small products."""
 
 import warnings
 from typing import Any, TypeVar, cast

@@ -32,7 +32,7 @@ class FusedCell(Cell):
     """
 
     maps: tuple[str, ...] = ("h",)
-    """Letters of the gates and candidates whose matrices are stacked in the kernel's weight matrices, in torch's order."""
+    """Letters of the gates and candidates, whose matrices are stacked in the kernel's, in torch's order."""
     forget_bias = 1.0
     """Initial bias of the forget gate, where there is one."""
 
@@ -101,9 +101,9 @@ class RNNCell(FusedCell):
 class LSTMCell(FusedCell):
     """Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate by Gers et al. 2000).
 
-    `c_t = f_t * c_{t-1} + i_t * g_t` and `h_t = o_t * tanh(c_t)`: on the direct path along `c` the gradient is only scaled by `f`. The state is
-    `(h, c)`, (B, H) each.
-    The bias of the forget gate is initialised to 1 (Jozefowicz et al. 2015), so that a new network remembers.
+    `c_t = f_t * c_{t-1} + i_t * g_t` and `h_t = o_t * tanh(c_t)`; the state is `(h, c)`, (B, H) each. On the direct
+    path along `c` the gradient is only scaled by `f`, whose bias is initialised to 1 (Jozefowicz et al. 2015), so that
+    a new network remembers.
     """
 
     state_tensors = 2
