@@ -27,9 +27,9 @@ class EnsembleCell(Cell):
         """The first of the cells."""
         return cast(Cell, self.cells[0])
 
-    def read(self, x: Tensor) -> Tensor:
+    def project(self, x: Tensor) -> Tensor:
         parts = zip(self.cells, x.chunk(len(self.cells)), strict=True)
-        return torch.cat([cast(Cell, cell).read(part) for cell, part in parts])
+        return torch.cat([cast(Cell, cell).project(part) for cell, part in parts])
 
     def weights(self) -> tuple[Tensor, ...]:
         """The weights of all cells, stacked, (N, ...) each."""
