@@ -24,8 +24,8 @@ class MemoryDataModule(SequenceDataModule):
     the other seeds; validation examples are the same for all.
 
     Args:
-        task: temporal-order, adding, copying, random-permutation, sequential-digits, permuted-digits, sequential-mnist
-            or permuted-mnist.
+        task: temporal-order, temporal-order-3bit, adding, multiplication, copying, random-permutation,
+            sequential-digits, permuted-digits, sequential-mnist or permuted-mnist.
         length: positions T of an example.
         batch_size: examples in a batch, for each network.
         seeds: random seeds, one for each network.

@@ -40,7 +40,7 @@ class MemoryModel(pl.LightningModule):
         optimizer: sgd, as in the experiments of Pascanu et al. (2013), or adam.
         lr: learning rate, constant.
         clip: maximum norm of a network's gradient; 0 for no clipping.
-        omega: weight of Pascanu's regulariser.
+        omega: weight of Pascanu's regulariser; the 2 of the published program, which squares norms, is about 8 here.
         seeds: random seeds of the output layers; default: 1, 2, ...
     """
 

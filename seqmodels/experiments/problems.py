@@ -69,32 +69,40 @@ class MemoryTask:
     """Minimum length."""
 
 
-def temporal_order(length: int, rows: int, generator: Generator, training: bool = True) -> Examples:
-    """The order of two symbols among distractors (Hochreiter and Schmidhuber 1997, task 6a).
+TWO, THREE = ((10, 20), (50, 60)), ((10, 20), (33, 43), (66, 76))
+"""Where the symbols of temporal order are, in hundredths of T: tasks 6a and 6b of Hochreiter and Schmidhuber (1997)."""
 
-    Two positions, drawn from [T/10, 2T/10) and [4T/10, 5T/10), hold one of two symbols, all others one of four
-    distractors. The target at the end is one of four classes. Symbols are one-hot: D = 6.
+
+def temporal_order(
+    length: int, rows: int, generator: Generator, training: bool = True, places: tuple[tuple[int, int], ...] = TWO
+) -> Examples:
+    """The order of two or three symbols among distractors (Hochreiter and Schmidhuber 1997, tasks 6a and 6b).
+
+    The positions, drawn from [T/10, T/5) and [T/2, 3T/5), or from [T/10, T/5), [33T/100, 43T/100) and [66T/100,
+    76T/100), hold one of two symbols, all others one of four distractors. The target at the end is one of four or eight
+    classes. Symbols are one-hot: D = 6.
     """
     tokens = torch.randint(2, 6, (rows, length), generator=generator)
     answers = torch.zeros(rows, dtype=torch.int64)
-    for low, high in ((1, 2), (4, 5)):
+    for low, high in places:
         symbol = torch.randint(2, (rows,), generator=generator)
-        tokens[torch.arange(rows), _places(rows, low * length // 10, high * length // 10, generator)] = symbol
+        tokens[torch.arange(rows), _places(rows, low * length // 100, high * length // 100, generator)] = symbol
         answers = 2 * answers + symbol
     return F.one_hot(tokens, 6).float(), _at_the_end(answers, length)
 
 
-def adding(length: int, rows: int, generator: Generator, training: bool = True) -> Examples:
-    """The sum of two marked numbers (Hochreiter and Schmidhuber 1997, task 4; as in Le, Jaitly and Hinton 2015).
+def adding(length: int, rows: int, generator: Generator, training: bool = True, product: bool = False) -> Examples:
+    """The sum of two marked numbers, or their product (Hochreiter and Schmidhuber 1997, tasks 4 and 5).
 
-    Features are a number drawn uniformly from [0, 1] and a marker, which is 1 at one position of each half; the target
-    at the end is the sum. The constant answer 1 has a mean squared error of 1/6.
+    Features are a number drawn uniformly from [0, 1] and a marker, which is 1 at one position of each half (as in Le,
+    Jaitly and Hinton 2015); the target at the end is the sum or the product. The best constant answers, 1 and 1/4, have
+    mean squared errors of 1/6 and 7/144.
     """
     numbers, markers = torch.rand(rows, length, generator=generator), torch.zeros(rows, length)
     for low, high in ((0, length // 2), (length // 2, length)):
         markers[torch.arange(rows), _places(rows, low, high, generator)] = 1.0
-    sums = (numbers * markers).sum(1)
-    return torch.stack((numbers, markers), -1), _at_the_end(sums, length)
+    marked = numbers[markers > 0].view(rows, 2)
+    return torch.stack((numbers, markers), -1), _at_the_end(marked.prod(1) if product else marked.sum(1), length)
 
 
 def copying(length: int, rows: int, generator: Generator, training: bool = True, symbols: int = 10) -> Examples:
@@ -113,10 +121,10 @@ def copying(length: int, rows: int, generator: Generator, training: bool = True,
 
 
 def random_permutation(length: int, rows: int, generator: Generator, training: bool = True) -> Examples:
-    """The first symbol, after a long random sequence (Hochreiter and Schmidhuber 1997, task 2).
+    """The first symbol, after a long random sequence (Martens and Sutskever 2011; Pascanu et al. 2013).
 
-    The first symbol is one of two, the others are drawn from 98; the target at the end is the first. D = 100, two
-    classes.
+    The first symbol is one of two, the others are drawn from 98; the target at the end is the first. D = 100, and all
+    100 symbols are classes. After task 2 of Hochreiter and Schmidhuber (1997).
     """
     tokens = torch.randint(2, 100, (rows, length), generator=generator)
     tokens[:, 0] = torch.randint(2, (rows,), generator=generator)
@@ -163,9 +171,15 @@ _PICTURES = {
 
 TASKS = {
     "temporal-order": MemoryTask("the order of two symbols", 6, 4, temporal_order, 0.01, 0.75),
+    "temporal-order-3bit": MemoryTask(
+        "the order of three symbols", 6, 8, partial(temporal_order, places=THREE), 0.01, 7 / 8
+    ),
     "adding": MemoryTask("the sum of two marked numbers", 2, 0, adding, 0.01, 1 / 6),
+    "multiplication": MemoryTask(
+        "the product of two marked numbers", 2, 0, partial(adding, product=True), 0.003, 7 / 144
+    ),
     "copying": MemoryTask("ten symbols, after a delay", 10, 9, copying, 0.01, 7 / 8, shortest=30),
-    "random-permutation": MemoryTask("the first of many symbols", 100, 2, random_permutation, 0.01, 0.5),
+    "random-permutation": MemoryTask("the first of many symbols", 100, 100, random_permutation, 0.01, 0.5),
     **_PICTURES,
 }
 """All long-memory problems by name."""

@@ -57,7 +57,7 @@ def gradient_change(loss: Tensor, layers: Sequence[Unrolled], mask: Tensor | Non
     `(|delta_{t+1} dh_{t+1}/dh_t| / |delta_{t+1}| - 1)^2` with `delta_t = dL/dh_t`, where `h` is the whole state of a
     layer, `c` included. As published, `delta` and the states are constants: the penalty moves weights only through the
     Jacobian of the step. It is the mean over steps and rows, so that its weight does not depend on the length of
-    sequences, and the sum over layers.
+    sequences, and the sum over layers. The published program squares the norms: near 1, its weight of 2 is 8 here.
 
     Args:
         loss: a scalar that depends on the states.

@@ -27,20 +27,25 @@ def tokens(inputs: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("length", [10, 20, 57, 200])
-def test_temporal_order(length: int) -> None:
-    inputs, targets = made("temporal-order", length)
+@pytest.mark.parametrize(
+    ("name", "borders"),
+    [("temporal-order", ((10, 20), (50, 60))), ("temporal-order-3bit", ((10, 20), (33, 43), (66, 76)))],
+)
+def test_temporal_order(length: int, name: str, borders: tuple[tuple[int, int], ...]) -> None:
+    inputs, targets = made(name, length)
     seen = tokens(inputs)
     places = [(row < 2).nonzero()[:, 0].tolist() for row in seen]
-    assert all(len(two) == 2 for two in places)
-    for place, (low, high) in enumerate(((1, 2), (4, 5))):
-        found = {two[place] for two in places}
-        first, last = low * length // 10, max(high * length // 10, low * length // 10 + 1)
-        assert found == set(range(first, last))  # all of the published places, and no other
-    symbols = torch.stack([seen[row, torch.tensor(two)] for row, two in enumerate(places)])
-    assert torch.equal(targets[:, -1], 2 * symbols[:, 0] + symbols[:, 1])
+    assert all(len(few) == len(borders) for few in places)
+    for place, (low, high) in enumerate(borders):
+        first, last = low * length // 100, max(high * length // 100, low * length // 100 + 1)
+        assert {few[place] for few in places} == set(range(first, last))  # all of the published places, and no other
+    symbols = torch.stack([seen[row, torch.tensor(few)] for row, few in enumerate(places)])
+    bits = 2 ** torch.arange(len(borders) - 1, -1, -1)
+    assert torch.equal(targets[:, -1], symbols @ bits)
     assert (targets[:, :-1] == IGNORE).all()
-    shares = torch.bincount(targets[:, -1], minlength=4) / ROWS
-    assert (shares - 0.25).abs().max() < 0.03
+    classes = memory_task(name, length).outputs
+    assert classes == 2 ** len(borders)
+    assert (torch.bincount(targets[:, -1], minlength=classes) / ROWS - 1 / classes).abs().max() < 0.03
 
 
 @pytest.mark.parametrize("length", [10, 101])
@@ -50,8 +55,12 @@ def test_adding(length: int) -> None:
     assert all((half.sum(1) == 1).all() for half in (markers[:, : length // 2], markers[:, length // 2 :]))
     torch.testing.assert_close((numbers * markers).sum(1), targets[:, -1])
     assert targets[:, :-1].isnan().all()
-    assert (targets[:, -1] - 1).square().mean().item() == pytest.approx(1 / 6, abs=0.01)
-    assert memory_task("adding", length).trivial == pytest.approx(1 / 6)
+    products = made("multiplication", length)[1][:, -1]
+    torch.testing.assert_close(products, numbers.where(markers > 0, 1).prod(1))
+    for name, answers, constant in (("adding", targets[:, -1], 1), ("multiplication", products, 0.25)):
+        error = (answers - constant).square().mean().item()
+        assert memory_task(name, length).trivial == pytest.approx(error, rel=0.06)
+        assert memory_task(name, length).solved < error / 10
 
 
 def test_copying() -> None:
@@ -72,6 +81,7 @@ def test_random_permutation() -> None:
     assert seen[:, 0].unique().tolist() == [0, 1]
     assert seen[:, 1:].min() == 2
     assert seen.max() == 99
+    assert memory_task("random-permutation", 30).outputs == 100
 
 
 def test_digits_are_read_point_by_point() -> None:
@@ -122,7 +132,7 @@ def test_all_examples_are_scored() -> None:
 
 
 def test_bad_tasks_and_sizes() -> None:
-    assert_refused("'temporal' is not known; choose one of temporal-order, adding", MemoryDataModule, "temporal", 20)
+    assert_refused("'temporal' is not known; choose one of temporal-order, temporal-order-3bit, adding", MemoryDataModule, "temporal", 20)
     assert_refused("length=3 was given with adding; expected at least 10", MemoryDataModule, "adding", 3)
     assert_refused("length=20 was given with copying; expected at least 30", MemoryDataModule, "copying", 20)
     assert_refused("whose examples have 64 positions", MemoryDataModule, "sequential-digits", 65)
