@@ -132,7 +132,7 @@ def test_all_examples_are_scored() -> None:
 
 
 def test_bad_tasks_and_sizes() -> None:
-    assert_refused("'temporal' is not known; choose one of temporal-order, temporal-order-3bit, adding", MemoryDataModule, "temporal", 20)
+    assert_refused("'temporal' is not known; choose one of temporal-order, ", MemoryDataModule, "temporal", 20)
     assert_refused("length=3 was given with adding; expected at least 10", MemoryDataModule, "adding", 3)
     assert_refused("length=20 was given with copying; expected at least 30", MemoryDataModule, "copying", 20)
     assert_refused("whose examples have 64 positions", MemoryDataModule, "sequential-digits", 65)
