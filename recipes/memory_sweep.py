@@ -68,8 +68,8 @@ def main(
         return train(model, data, max_steps=max_steps, max_minutes=max_minutes, accelerator=accelerator)
 
     settings = {"seeds": seeds, "hidden_size": hidden_size, "max_steps": max_steps, "shortest": shortest}
-    results = sweep(experiment, list(experiments), range(1, seeds + 1, together), folder, part, settings)
-    print(write_success(results, columns, folder))
+    table = lambda results: print(write_success(results, columns, folder))  # noqa: E731
+    sweep(experiment, list(experiments), range(1, seeds + 1, together), folder, part, settings, table)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,16 @@ that can be rebuilt remembers how it was constructed, as `{"class_path": ..., "i
 numbers, lists and dicts, and `construct` turns such a record back into an object, of classes already imported.
 """
 
+import contextlib
 import functools
 import inspect
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import yaml
 
-from seqmodels.errors import InputError
+from seqmodels.errors import InputError, place
 from seqmodels.files import DEPTH, local, read_small
 
 Call = dict[str, Any]
@@ -39,17 +41,48 @@ def _recording(init: Any) -> Any:
     def wrapper(self: Recorded, *args: Any, **kwargs: Any) -> None:
         if "constructor_call" not in self.__dict__:  # the outermost constructor speaks for the object
             cls = type(self)
+            args = tuple(map(_text_of_path, args))
+            kwargs = {name: _text_of_path(value) for name, value in kwargs.items()}
             bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
             bound.apply_defaults()
             given: dict[str, Any] = {}
             for name, value in list(bound.arguments.items())[1:]:
                 kind = bound.signature.parameters[name].kind
+                _check_object(cls, name, value)
                 given |= value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
             call = {"class_path": class_path(cls), "init_args": {k: _plain(v, cls, k) for k, v in given.items()}}
             object.__setattr__(self, "constructor_call", call)
         init(self, *args, **kwargs)
 
     return wrapper
+
+
+def _text_of_path(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Annotations of the constructor; none where names in them are not known, as in classes made in functions."""
+    with contextlib.suppress(NameError):
+        return get_type_hints(cls.__init__)  # type: ignore[misc]
+    return {}
+
+
+def _check_object(cls: type, name: str, value: Any) -> None:
+    """Refuse another object where one of this package is expected, such as a module of torch for a network."""
+    kind = _hints(cls).get(name)
+    kinds = get_args(kind) or (kind,)
+    wanted = [one for one in kinds if isinstance(one, type) and issubclass(one, Recorded)]
+    if wanted and not isinstance(value, tuple(one for one in kinds if isinstance(one, type))):
+        of_torch = type(value).__module__.startswith("torch.")
+        hint = (
+            "; torch's own modules carry no state from call to call, see docs/adding-a-network.md" if of_torch else ""
+        )
+        raise InputError(
+            f"{cls.__name__}({name}=...) was given {value!r:.40} of type {type(value).__qualname__}; expected a "
+            f"{wanted[0].__name__} of seqmodels{hint}"
+        )
 
 
 def class_path(cls: type) -> str:
@@ -99,7 +132,8 @@ def construct(call: Call, base: type) -> Any:
     try:
         return known[call["class_path"]](**arguments)
     except TypeError as error:
-        raise InputError(f"{call['class_path']} cannot be built from the recorded arguments: {error}") from error
+        why = f"{call['class_path']} cannot be built from the recorded arguments: {error}{place(error)}"
+        raise InputError(why) from error
 
 
 def _rebuilt(value: Any) -> Any:

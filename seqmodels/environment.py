@@ -81,23 +81,41 @@ def _names_a_secret(name: str) -> bool:
     return bool({"key", "apikey", "token", "secret", "password", "passwd", "credentials", "auth"} & set(words))
 
 
-def choose_accelerator(wanted: str, devices: int) -> str:
-    """The accelerator, cpu or gpu, that auto, cpu or gpu stands for on this machine.
-
-    Raises:
-        InputError: it is not known, or has fewer devices.
-    """
+def choose_accelerator(wanted: str = "auto") -> str:
+    """The accelerator, cpu or gpu, that auto, cpu or gpu stands for on this machine, else an InputError."""
     if wanted not in ("auto", "cpu", "gpu"):
         raise InputError(f"the accelerator {wanted!r} is not known; choose auto, cpu or gpu")
     gpus = torch.cuda.device_count()
-    if wanted == "auto":
-        wanted = "gpu" if gpus else "cpu"
-    available, kind = (gpus, "GPUs") if wanted == "gpu" else (os.cpu_count() or 1, "cores")
+    if wanted == "gpu" and not gpus:
+        raise InputError("accelerator='gpu' was given, and torch finds no GPU here; give cpu, or leave it out")
+    return ("gpu" if gpus else "cpu") if wanted == "auto" else wanted
+
+
+def choose_devices(accelerator: str, devices: int | str) -> list[int]:
+    """The numbers of the devices of an accelerator, cpu or gpu; on the CPU, they are processes.
+
+    Args:
+        accelerator: cpu or gpu.
+        devices: how many; auto or -1 for all GPUs, and for one process on the CPU; or numbers of GPUs, such as "0,1".
+
+    Raises:
+        InputError: it is none of these, or there are fewer.
+    """
+    gpu = accelerator == "gpu"
+    available, kind = (torch.cuda.device_count(), "GPUs") if gpu else (os.cpu_count() or 1, "cores")
+    if devices in ("auto", -1, "-1"):
+        return list(range(available if gpu else 1))
+    if isinstance(devices, str) and gpu and re.fullmatch(r"\d+(,\d+)*,?", devices):
+        numbers = [int(number) for number in devices.rstrip(",").split(",")]
+        if len(set(numbers)) < len(numbers) or max(numbers) >= available:
+            raise InputError(f"devices={devices!r} was given; expected different numbers of GPUs below {available}")
+        return numbers
+    if isinstance(devices, str) or devices < 1:
+        expected = "a number above 0, or auto" + ", or numbers of GPUs such as 0,1" * gpu
+        raise InputError(f"devices={devices!r} was given; expected {expected}")
     if devices > available:
-        raise InputError(
-            f"devices={devices} was given, and this machine has {available} {kind}; give at most that many"
-        )
-    return wanted
+        raise InputError(f"devices={devices} was given, and there are {available} {kind}; give at most that many")
+    return list(range(devices))
 
 
 def _commit() -> str | None:
@@ -151,14 +169,14 @@ def has_bf16_lstm() -> bool:
     return not torch.backends.mkldnn.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # type: ignore[no-untyped-call]
 
 
-@functools.cache
-def keep_freed_memory() -> bool:
-    """Make the process keep the memory that it frees, so that the next step finds it mapped; whether that succeeded.
+@contextlib.contextmanager
+def kept_memory() -> Iterator[bool]:
+    """Keep the memory that the process frees meanwhile, so that the next step finds it mapped; yields whether it is.
 
     glibc returns blocks above 32 MiB at once, and the system maps and clears each page of the next one again. The
     logits of a large vocabulary are such blocks: if memory is kept, a training step of a word model on a CPU takes two
     thirds of the time and two fifths more memory at the peak. Nothing is changed if the user has set glibc's
-    variables, or with another C library.
+    variables, or with another C library; at the end glibc's defaults hold again, and what is free is given back.
     """
     chosen = [name for name in os.environ if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES"]
     try:
@@ -166,19 +184,34 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, ValueError):  # no such function, or no such name
         glibc = False
     if chosen or not glibc:
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1))
+        yield False
+        return
+    library = ctypes.CDLL(None)
+    try:
+        yield bool(library.mallopt(M_MMAP_MAX, 0) and library.mallopt(M_TRIM_THRESHOLD, -1))
+    finally:
+        library.mallopt(M_MMAP_MAX, 1 << 16)
+        library.mallopt(M_TRIM_THRESHOLD, 128 << 10)
+        library.malloc_trim(0)
 
 
-def keep_compiled_kernels() -> None:
+@contextlib.contextmanager
+def kept_kernels() -> Iterator[None]:
     """Enlarge oneDNN's cache of the kernels that it compiles for each shape of a matrix product.
 
     Batches of sentences have hundreds of shapes, and the cache has room for 1,024 kernels by default: a Transformer in
-    bf16 would compile kernels again in every training step, which takes a sixth of the time and ever more memory. Call
-    it before the first product; a value set by the user stands.
+    bf16 would compile kernels again in every training step, which takes a sixth of the time and ever more memory.
+    oneDNN reads the variable at the first product of the process; a value set by the user stands.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "16384"
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
 
 
 def is_other_rank() -> bool:

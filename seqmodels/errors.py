@@ -1,5 +1,8 @@
 """Errors: input that a user can correct, damaged files, and diverged training."""
 
+import traceback
+from pathlib import Path
+
 
 class InputError(ValueError):
     """Something given by the user cannot be used.
@@ -26,3 +29,10 @@ class DamagedError(InputError):
 def one_line(text: str) -> str:
     """The text with its line breaks replaced by spaces."""
     return " ".join(text.splitlines())
+
+
+def place(error: BaseException) -> str:
+    """Where the user's own code raised an error, ` (file, line)`; empty where this package or a library did."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    own = not Path(last.filename).is_relative_to(Path(__file__).parent) and "site-packages" not in last.filename
+    return f" ({last.filename}, line {last.lineno})" if own else ""

@@ -1,13 +1,16 @@
-"""Files: JSON of unknown origin read within limits, and text written atomically."""
+"""Files and streams: JSON of unknown origin read within limits, text written atomically, output on any console."""
 
 import contextlib
+import errno
 import json
+import math
 import os
 import re
 import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from seqmodels.errors import InputError
 
@@ -86,6 +89,19 @@ def parse_json(text: str, name: str) -> Any:
     return found
 
 
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON of plain data, with null for numbers that are not finite, which JSON does not have."""
+    return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -120,8 +136,9 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     is still there.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)
     try:
-        with beside.open("wb") as file:
+        with beside.open("xb") as file:  # never through a link
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -145,3 +162,78 @@ def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
     with atomic_writer(path) as file:
         file.write(text.encode())
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append to a UTF-8 text file, never through a link."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    with open(descriptor, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+
+
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that a terminal obeys instead of showing them, and those that change the direction of the text."""
+
+
+def printable(text: str) -> str:
+    """The text with escapes for control and direction characters; line ends and tabs stay."""
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+class Output:
+    """A stream that takes any text: characters that its encoding does not have are escaped, and on a terminal control
+    characters, too.
+
+    Args:
+        stream: such as standard output.
+        lasting: go on silently once nobody reads the stream any more.
+    """
+
+    def __init__(self, stream: TextIO, lasting: bool) -> None:
+        self.stream, self.lasting = stream, lasting
+
+    def write(self, text: str) -> int:
+        """Write a text; a carriage return on its own goes back to the start of the line."""
+        shown = printable(text) if self.stream.isatty() and text != "\r" else text
+        encoding = self.stream.encoding or "utf-8"
+        self._attempt(lambda: self.stream.write(shown.encode(encoding, "backslashreplace").decode(encoding)))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._attempt(self.stream.flush)
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except OSError as error:
+            if not self.lasting or error.errno not in (errno.EPIPE, errno.EIO):  # the pipe or the terminal is closed
+                raise
+            discard(self.stream)
+            if self.stream is not sys.__stderr__:
+                print("note     nobody reads the output any more; going on without", file=sys.stderr)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def discard(stream: TextIO) -> None:
+    """Let a stream that cannot be written to any more lead nowhere, also at the end of the program."""
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
+@contextlib.contextmanager
+def any_console(*, lasting: bool = False) -> Iterator[None]:
+    """Standard output and error as `Output` for the duration of the block."""
+    with contextlib.ExitStack() as stack:
+        for stream, redirect in ((sys.stdout, contextlib.redirect_stdout), (sys.stderr, contextlib.redirect_stderr)):
+            if stream is not None and (lasting or not isinstance(stream, Output)):
+                output = stack.enter_context(redirect(Output(bare(stream), lasting)))
+                stack.callback(output.flush if lasting else lambda: None)
+        yield
+
+
+def bare(stream: Any) -> Any:
+    """The stream below, for programs that colour their text and draw progress bars."""
+    return stream.stream if isinstance(stream, Output) else stream

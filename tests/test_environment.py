@@ -6,15 +6,16 @@ import sys
 
 import pytest
 
-from seqmodels.environment import keep_compiled_kernels, multiplies_bf16
+from seqmodels.environment import kept_kernels, multiplies_bf16
 
 PAGES_OF_A_BLOCK = 48 * 2**20 // 4096
 
 FAULTS = """
 import resource, sys, torch
-from seqmodels.environment import keep_freed_memory
+from seqmodels.environment import kept_memory
 
-kept = keep_freed_memory() if "keep" in sys.argv else None
+memory = kept_memory()
+kept = memory.__enter__() if "keep" in sys.argv else None
 for _ in range(20):
     torch.ones(12 * 2**20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -25,7 +26,7 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def faults(*words: str, **variables: str) -> tuple[str, int]:
-    """What `keep_freed_memory` returned, and pages mapped anew while a block of 48 MiB was asked for ten times."""
+    """What `kept_memory` returned, and pages mapped anew while a block of 48 MiB was asked for ten times."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     kept, count = printed(FAULTS, *words, environment=clean | variables).split()
     return kept, int(count)
@@ -50,10 +51,11 @@ def test_the_settings_of_the_user_stand(setting: dict[str, str]) -> None:
 
 KERNELS = """
 import sys, torch
-from seqmodels.environment import keep_compiled_kernels
+from seqmodels.environment import kept_kernels
 
+kernels = kept_kernels()
 if "keep" in sys.argv:
-    keep_compiled_kernels()
+    kernels.__enter__()
 weight = torch.ones(16, 16, dtype=torch.bfloat16)
 for _ in range(2):
     print("pass", flush=True)
@@ -80,5 +82,5 @@ def test_kernels_are_compiled_once() -> None:
 
 def test_the_room_for_kernels_that_the_user_gave_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7")
-    keep_compiled_kernels()
-    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "7"
+    with kept_kernels():
+        assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "7"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from seqmodels.analysis.figures import fonts, new_figure
+from seqmodels.analysis.figures import fonts, new_figure, save_figure
 from seqmodels.analysis.html_page import html_page
 from seqmodels.batch import BOS, EOS
 from seqmodels.data import Tokenizer
@@ -74,7 +74,7 @@ def draw_alignment(found: AlignmentMap, path: Path) -> None:
         axes.set_xticks(range(len(found.source)), found.source, rotation=60, ha="left", parse_math=False)
         axes.set_yticks(range(len(found.target)), found.target, parse_math=False)
         axes.xaxis.tick_top()
-        figure.savefig(path, dpi=120)
+        save_figure(figure, path, dpi=120)
 
 
 TABLE_STYLE = """

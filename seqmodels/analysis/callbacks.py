@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import lightning.pytorch as pl
 import torch
 
+from seqmodels.analysis.figures import save_figure
 from seqmodels.analysis.gradient_horizon import (
     append_horizon,
     draw_horizon,
@@ -115,7 +116,7 @@ class PictureLogger(Protocol):
 
 def save_picture(trainer: pl.Trainer, task: SequenceTask, path: Path, figure: "Figure") -> None:
     """Write a figure to a PNG file, and give it to the loggers that take pictures."""
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
     log_picture(trainer, task, path)
 
 

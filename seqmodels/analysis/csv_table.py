@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels.errors import InputError
-from seqmodels.files import read_small, write_text
+from seqmodels.files import append_text, read_small, write_text
 
 MAX_BYTES = 64 << 20
 """Largest table that is read."""
@@ -32,8 +32,7 @@ def append_rows(path: Path, rows: Iterable[Row]) -> None:
         before = read_rows(path) if columns else []
         write_text(path, _text([*columns, *new], [*before, *rows]))
     elif rows:
-        with path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, columns).writerows(rows)
+        append_text(path, _text(columns, rows, header=False))
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -96,9 +95,10 @@ def _parsed(text: str, path: Path) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def _text(columns: Sequence[str], rows: Iterable[Row]) -> str:
+def _text(columns: Sequence[str], rows: Iterable[Row], header: bool = True) -> str:
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, columns)
-    writer.writeheader()
+    if header:
+        writer.writeheader()
     writer.writerows(rows)
     return file.getvalue()

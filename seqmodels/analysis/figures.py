@@ -1,7 +1,10 @@
 """Figures of matplotlib: line charts, grids of panels, and fonts for any script."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from seqmodels.files import atomic_writer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +34,13 @@ def new_panels(count: int, columns: int, size: tuple[float, float], **options: A
     for axes in grid[count:]:
         axes.set_visible(False)
     return figure, grid[:count]
+
+
+def save_figure(figure: "Figure", path: str | Path, dpi: int = 150) -> None:
+    """Write a figure in the format of the file's ending, in place of a file or link of that name."""
+    path = Path(path)
+    with atomic_writer(path) as file:
+        figure.savefig(file, format=path.suffix.removeprefix(".") or "png", dpi=dpi)
 
 
 def draw_lines(

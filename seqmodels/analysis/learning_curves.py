@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from seqmodels.analysis.csv_table import read_rows
-from seqmodels.analysis.figures import draw_lines
+from seqmodels.analysis.figures import draw_lines, save_figure
 from seqmodels.errors import InputError
 
 
@@ -43,5 +43,5 @@ def draw_curves(folder: Path) -> Path | None:
     title = folder.name + (f", best {best['val/nats_per_token']:.3f}" if best else "")
     colors = {"training": "#9db4c8", "validation": "#b3401f"}
     figure = draw_lines(lines, ["validation"], colors, xlabel="million tokens", ylabel="nats per token", title=title)
-    figure.savefig(folder / "curves.png", dpi=150)
+    save_figure(figure, folder / "curves.png")
     return folder / "curves.png"

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from seqmodels.analysis.figures import draw_lines
+from seqmodels.analysis.figures import draw_lines, save_figure
 
 ByLength = list[dict[str, Any]]
 """The result of `bleu_by_length`."""
@@ -25,4 +25,4 @@ def draw_bleu_by_length(tables: Mapping[str, Sequence[ByLength]], path: str | Pa
         middles = [row["from"] + 2 if row["to"] is None else (row["from"] + row["to"] - 1) / 2 for row in runs[0]]
         lines[label] = middles, [mean(row["bleu"] for row in rows) for rows in zip(*runs, strict=True)]
     figure = draw_lines(lines, markers=lines, xlabel="words of the source", ylabel="BLEU", ylim=(0, None))
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)

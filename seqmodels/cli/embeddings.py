@@ -1,9 +1,9 @@
 """The command `embeddings`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seqmodels.analysis.figures import save_figure
 from seqmodels.analysis.projection import Method, draw_map, map_of
 from seqmodels.analysis.word_senses import compare_senses, draw_senses
 from seqmodels.checkpoints.load import load
@@ -140,5 +140,5 @@ def _compare(
 
 
 def _save(figure: "Figure", path: str) -> None:
-    figure.savefig(Path(local(path)))
+    save_figure(figure, local(path), dpi=100)
     print(f"picture  {path}")

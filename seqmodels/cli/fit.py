@@ -8,7 +8,8 @@ from seqmodels.checkpoints.rebuild import at_most
 from seqmodels.cli.parser import Option, converted, flag, flat, named, options_of, over, read_flags, seed_all, unknown
 from seqmodels.config import Recorded, class_path, construct, read_run
 from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
-from seqmodels.errors import InputError
+from seqmodels.environment import choose_accelerator, choose_devices
+from seqmodels.errors import InputError, place
 from seqmodels.nn import Backbone
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 from seqmodels.training import fit as training
@@ -123,7 +124,8 @@ def _built(
     except (ValueError, RuntimeError, ArithmeticError, IndexError) as error:
         if isinstance(error, InputError) or "memory" in str(error):
             raise
-        raise InputError(f"a setting cannot be used: {' '.join(str(error).split())[:200]}") from error
+        why = f"a setting cannot be used: {' '.join(str(error).split())[:200]}{place(error)}"
+        raise InputError(why) from error
 
 
 def _resume(words: Sequence[str], chosen: Mapping[str, str | None]) -> Path:
@@ -144,6 +146,7 @@ def _resume(words: Sequence[str], chosen: Mapping[str, str | None]) -> Path:
     if any(name in given for name in BUDGET):  # one that is given is the whole of it
         settings |= dict.fromkeys(BUDGET)
     arguments = converted(settings | given, options)
-    devices, nodes = (arguments.get(name, options[name].default) for name in ("devices", "nodes"))
-    task, data = rebuild_run(origin, devices * nodes, [moved] if isinstance(moved, str) else moved)
+    accelerator, devices, nodes = (arguments.get(n, options[n].default) for n in ("accelerator", "devices", "nodes"))
+    count = len(choose_devices(choose_accelerator(accelerator), devices)) * nodes
+    task, data = rebuild_run(origin, count, [moved] if isinstance(moved, str) else moved)
     return training.fit(task, data, **arguments)

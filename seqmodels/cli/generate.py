@@ -2,12 +2,12 @@
 
 import sys
 from dataclasses import replace
-from json import dumps as to_json
 
 from seqmodels.checkpoints.load import load
 from seqmodels.cli.text_io import parsed_bias, read_lines
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
+from seqmodels.files import to_json
 from seqmodels.nn.quantization import for_use
 from seqmodels.tasks import LanguageModel
 from seqmodels.tasks.generation import token_bias
@@ -61,8 +61,9 @@ def generate(
     for_use(task, bf16=bf16, int8=int8)
     sampling = replace(sampling, logit_bias=token_bias(task.tokenizer, bias))
     if len(given) == samples == 1 and not json:
-        sys.stdout.write(given[0])
-        for piece in task.generate(given[0], max_tokens=max_tokens, sampling=sampling, seed=seed, stop=stop or ()):
+        pieces = task.generate(given[0], max_tokens=max_tokens, sampling=sampling, seed=seed, stop=stop or ())
+        sys.stdout.write(given[0] + next(pieces, ""))  # an error comes before anything is written
+        for piece in pieces:
             sys.stdout.write(piece)
             sys.stdout.flush()
         sys.stdout.write("\n")
@@ -71,7 +72,7 @@ def generate(
     for place, (start, texts) in enumerate(zip(given, written, strict=True), 1):
         for number, text in enumerate(texts, 1):
             if json:
-                print(to_json({"prompt": start, "sample": number, "text": text}, ensure_ascii=False))
+                print(to_json({"prompt": start, "sample": number, "text": text}))
             else:
                 which = [f"prompt {place}"] * (len(given) > 1) + [f"sample {number}"] * (samples > 1)
                 print(f"--- {', '.join(which)} ---\n{start}{text}")

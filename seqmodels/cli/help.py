@@ -68,16 +68,17 @@ def of_recipe(about: str, task: str, data: str, defaults: dict[str, Any]) -> str
 
 
 def of_function(file: Path, name: str, program: str, *, positional: bool = False) -> str:
-    """The page of a function that is a program, all of whose arguments have flags; those of commands, which are
-    `positional`, only if they have defaults.
+    """The page of a function that is a program, all of whose arguments have flags; of commands, which are `positional`,
+    those without defaults and a `file` have none.
     """
     about, found = options(file, name)
-    first = [option for option in found if positional and not option.default]
+    first = [option for option in found if positional and (option.name == "file" or not option.default)]
     rest = [option for option in found if option not in first and not option.is_network]
+    shown = [f"[{option.name.upper()}]" if option.default else option.name.upper() for option in first]
     parts = [
-        " ".join([f"usage: {program}", *(option.name.upper() for option in first), *["[options]"] * bool(rest)]),
+        " ".join([f"usage: {program}", *shown, *["[options]"] * bool(rest)]),
         about,
-        "\n".join(f"  {option.name.upper():<32}{option.meaning}" for option in first),
+        "\n".join(f"  {name:<32}{option.meaning}" for name, option in zip(shown, first, strict=True)),
         f"options:\n{render(rest)}" if rest else "",
         networks() if len(first + rest) < len(found) else "",
     ]
@@ -191,7 +192,7 @@ def render(found: list[OptionHelp], prefix: str = "") -> str:
         head = f"  --{prefix}{switch}{option.name.replace('_', '-')} {'|'.join(choices) or _kind(option)}".rstrip()
         default = option.default.strip("'\"")
         tail = f" (default: {default})" if default not in ("", "None", "False", "True") else ""
-        body = textwrap.wrap(option.meaning + tail, 84)
+        body = textwrap.wrap("do not " * bool(switch) + option.meaning + tail, 84)
         beside = body.pop(0) if body and len(head) <= 32 else ""
         lines += [f"{head:<34}{beside}".rstrip(), *(" " * 34 + line for line in body)]
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import version
 
 from seqmodels.cli import help as pages
 from seqmodels.cli.program import guarded, imported
@@ -21,6 +22,13 @@ COMMANDS = {
     "neurons": "find single units that can be read, and colour text by them",
     "report": "write a page about a run, or one that compares several",
 }
+
+SYNONYMS = {
+    "train": "fit", "pretrain": "fit", "finetune": "fit", "resume": "fit", "sample": "generate", "predict": "generate",
+    "complete": "generate", "evaluate": "test", "eval": "test", "perplexity": "score", "export": "share",
+    "save": "share", "vectors": "embeddings", "compare": "report", "plot": "report", "decode": "translate",
+}  # fmt: skip
+"""Names of commands in other programs, and ours."""
 
 HOMES = {"validate": "test"}
 """Files of commands that have none of their own name."""
@@ -54,14 +62,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not words or words[0] in ("-h", "--help", "help"):
         print(OVERVIEW.format(commands="\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())))
         return
-    guarded(lambda: _run(words[0], imported(words[1:])))
+    if words[0] in ("--version", "-V", "version"):
+        print(f"seqmodels {version('seqmodels')}")
+        return
+    guarded(lambda: _run(words[0], imported(words[1:])), lasting=words[0] == "fit")
 
 
 def _run(name: str, words: list[str]) -> None:
     if name not in COMMANDS:
         import difflib
 
-        near = difflib.get_close_matches(name, COMMANDS, 1)
+        near = difflib.get_close_matches(SYNONYMS.get(name.lower(), name.lower()), COMMANDS, 1)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
         raise InputError(f"the command {name!r} is not known; {hint}")
     if "-h" in words or "--help" in words:

@@ -19,6 +19,7 @@ from seqmodels.config import class_path
 from seqmodels.data import TextDataModule
 from seqmodels.environment import choose_accelerator
 from seqmodels.errors import InputError
+from seqmodels.files import bare
 from seqmodels.tasks import LanguageModel
 
 
@@ -57,12 +58,12 @@ def neurons(
     if not isinstance(task, LanguageModel):
         raise InputError(f"{run!r} is a {type(task).__name__}; expected a language model, whose states follow one text")
     texts, origin = _held_out(run, model, data, split, characters)
-    task.to("cuda" if choose_accelerator("auto", 1) == "gpu" else "cpu")
+    task.to("cuda" if choose_accelerator() == "gpu" else "cpu")
     known = labels(texts, _chosen(label, labels_of(texts)))
     found = activations(task, texts, unit, progress=partial(progress, title="reading"))
     ranking = rank(found, known)
     fresh = activations(untrained(task), texts, unit, progress=partial(progress, title="reading, untrained"))
-    console = Console(highlight=False)
+    console = Console(file=bare(sys.stdout), highlight=False)
     console.print(f"{origin}, {sum(map(len, texts)):,} characters, {len(found.units):,} units")
     console.print(_table(ranking, rank(fresh, known)))
     coloured = list(_passages(task, texts, found, known, _shown(ranking, unit)))

@@ -87,7 +87,7 @@ def read_flags(words: Sequence[str], options: Options, *, positional: bool = Fal
     Args:
         words: of the command line.
         options: by name.
-        positional: read required options in order, without flags.
+        positional: read required options, and one called `file`, in order without flags.
 
     Raises:
         InputError: an option is unknown, or has no value.
@@ -100,21 +100,19 @@ def read_flags(words: Sequence[str], options: Options, *, positional: bool = Fal
             continue
         name, equals, text = word[2:].partition("=")
         name = name.replace("-", "_")
-        network, dot, _ = name.partition(".")
-        positive = re.sub(r"(^|\.)no_", r"\1", name)
-        option = options.get(network) if dot else options.get(name) or options.get(positive)
-        if option is None or (dot and option.base is None) or (name not in options and not (dot or option.is_switch)):
-            raise unknown(name, options)
-        if positive != name and name not in options and not equals:
+        option, positive = _find(name, options), re.sub(r"(^|\.)no_(\w+)$", r"\1\2", name)
+        if option is None and (negated := _find(positive, options)) and negated.is_switch and not equals:
             found[positive] = "false"
             continue
+        if option is None:
+            raise unknown(name, options)
         follow = any(get_origin(kind) in (list, tuple) for kind in option.kinds)  # as in --data ONE OTHER
-        several, values = follow and not (dot or option.is_repeated), [text] if equals else []
+        several, values = follow and not option.is_repeated, [text] if equals else []
         while waiting and not equals and not waiting[0].startswith("--") and (several or not values):
             if option.is_switch and waiting[0].lower() not in (*SWITCHED, "null"):
                 break
             values.append(waiting.pop(0))
-        if not values and not (dot or option.is_switch):
+        if not values and not option.is_switch:
             raise InputError(f"{flag(name)} was given without a value; expected {flag(name)} VALUE")
         if option.is_repeated:
             found[name] = [*found.get(name, ()), *values]
@@ -123,7 +121,7 @@ def read_flags(words: Sequence[str], options: Options, *, positional: bool = Fal
         else:
             found[name] = values[0] if values else "true"
     for name, option in options.items():
-        if positional and option.required and name not in found:
+        if positional and name not in found and (option.required or (name == "file" and rest)):
             if not rest:
                 raise InputError(f"{name.upper()} was not given; --help describes it")
             found[name], rest = (rest, []) if option.is_repeated else (rest[0], rest[1:])
@@ -132,9 +130,38 @@ def read_flags(words: Sequence[str], options: Options, *, positional: bool = Fal
     return found
 
 
+def _find(name: str, options: Options) -> Option | None:
+    """An option by its name, behind a dot one of any of the networks that an option may be."""
+    first, _, rest = name.partition(".")
+    option = options.get(first)
+    if not rest or option is None:
+        return option
+    return next((one for cls in _concrete(option.base) if (one := _find(rest, options_of(cls)))), None)
+
+
+SYNONYMS = {
+    "learning_rate": "lr", "batchsize": "batch_size", "bs": "batch_size", "hidden": "backbone.hidden_size",
+    "hidden_size": "backbone.hidden_size", "layers": "backbone.num_layers", "num_layers": "backbone.num_layers",
+    "model": "backbone", "network": "backbone", "input": "data", "file": "data", "dataset": "data", "train": "data",
+    "output": "runs", "out": "runs", "output_dir": "runs", "save_dir": "runs", "gpus": "devices", "gpu": "accelerator",
+    "device": "accelerator", "fp16": "precision", "bf16": "precision", "checkpoint": "resume", "ckpt": "resume",
+    "minutes": "max_minutes", "steps": "max_steps", "iterations": "max_steps", "max_iters": "max_steps",
+    "seq_len": "length", "seq_length": "length", "block_size": "length", "bptt": "length", "wd": "weight_decay",
+    "beam_size": "beam", "num_beams": "beam", "text": "prompt", "num_samples": "samples", "n": "samples",
+    "max_length": "max_tokens", "max_new_tokens": "max_tokens", "topk": "top_k", "topp": "top_p", "temp": "temperature",
+}  # fmt: skip
+"""Names of options in other programs, and ours."""
+
+
 def unknown(name: str, options: Options, prefix: str = "") -> InputError:
     """The error for an unknown option, with one of a similar name; `prefix` is the network whose options they are."""
+    if name.endswith("epochs") and "max_steps" in options:
+        return InputError(
+            f"the option {flag(name)} is not known; a training ends after --max-minutes, --max-steps or --max-tokens"
+        )
     inner = [f"{one}.{own}" for one, option in options.items() for own in _inner(option)]
+    if SYNONYMS.get(name) in (*options, *inner):
+        return InputError(f"the option {flag(name)} is not known; did you mean {flag(SYNONYMS[name])}?")
     alike = [one for one in inner if one.partition(".")[0] == name.partition(".")[0]]
     names = alike if "." in name.removeprefix(prefix) else [f"{prefix}{one}" for one in options]
     ends = {one.rpartition(".")[2]: one for one in names}
@@ -146,7 +173,7 @@ def unknown(name: str, options: Options, prefix: str = "") -> InputError:
 
 def _inner(option: Option) -> set[str]:
     """Options of all networks that an option may be."""
-    return {name for cls in _concrete(option.base) for name in options_of(cls)} if option.base else set()
+    return {name for cls in _concrete(option.base) for name in options_of(cls)}
 
 
 def over(lower: Settings, upper: Settings) -> Settings:
@@ -216,19 +243,20 @@ KINDS = {"Backbone": "network", "SequenceTask": "task", "SequenceDataModule": "d
 def named(base: type[Any], name: Any) -> type[Any]:
     """The class of a name, or of a class path, among those that are imported, else an InputError."""
     known = {cls.__name__: cls for cls in _concrete(base)}
-    paths = {class_path(cls): cls for cls in known.values()}
-    if not isinstance(name, str) or name not in known | paths:
+    every = known | {class_path(cls): cls for cls in known.values()}
+    alike = [one for one in every if one == name] or [one for one in every if one.lower() == str(name).lower()]
+    if len(alike) != 1:
         near = difflib.get_close_matches(str(name), known, 1, 0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise InputError(
             f"the {KINDS.get(base.__name__, 'class')} {name!r:.100} is not known; choose one of "
             f"{', '.join(sorted(known))}, or import your own with --import MODULE{hint}"
         )
-    return (known | paths)[name]
+    return every[alike[0]]
 
 
-def _concrete(base: type[Any]) -> list[type[Any]]:
-    return [cls for cls in subclasses(base) if not inspect.isabstract(cls)]
+def _concrete(base: type[Any] | None) -> list[type[Any]]:
+    return [cls for cls in subclasses(base) if not inspect.isabstract(cls)] if base else []
 
 
 def _value(name: str, given: Any, option: Option) -> Any:
@@ -256,7 +284,7 @@ def _typed(given: Any, kind: Any) -> Any:
                 return _typed(given, one)
     elif origin is Literal:
         for choice in arguments:
-            if given in (choice, str(choice)):
+            if given == choice or str(given).lower() == str(choice).lower():
                 return choice
     elif kind is NoneType and given in NOTHING:
         return None

@@ -1,16 +1,20 @@
 """Functions and recipes as programs, with errors in one line."""
 
+import contextlib
 import errno
 import inspect
 import re
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqmodels.cli import help as pages
-from seqmodels.errors import DivergedError, InputError
+from seqmodels.errors import DivergedError, InputError, one_line
+from seqmodels.files import any_console, discard, printable
 
 if TYPE_CHECKING:
     from seqmodels.data import SequenceDataModule
@@ -73,14 +77,42 @@ def recipe(
 def _run(page: Callable[[], str], action: Callable[[list[str]], Any]) -> None:
     """Do what the command line asks for: print the help page, or act on the words."""
     words = sys.argv[1:]
-    guarded(lambda: print(page()) if {"-h", "--help"} & set(words) else action(imported(words)))
+    guarded(lambda: print(page()) if {"-h", "--help"} & set(words) else action(imported(words)), lasting=True)
 
 
-def guarded(action: Callable[[], None]) -> None:
-    """Run a program; an error that the user can correct is one line, with exit code 2."""
+def guarded(action: Callable[[], None], *, lasting: bool = False) -> None:
+    """Run a program on any console; an error that the user can correct is one line, with exit code 2. A `lasting`
+    program goes on where nobody reads its output any more.
+    """
+    with any_console(lasting=lasting), ended_by_signals() if lasting else contextlib.nullcontext():
+        _guarded(action)
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the program as Ctrl-C does, so that it shows what is finished, with the code of shells."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    try:
+        for number in numbers:
+            signal.signal(number, end)
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _guarded(action: Callable[[], None]) -> None:
     code = 2
     try:
         action()
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what is left must not fail at the end of the interpreter
         return
     except InputError as error:
         why = str(error)
@@ -88,9 +120,9 @@ def guarded(action: Callable[[], None]) -> None:
         why, code = str(error), 1
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        sys.stderr.close()
-        return
+    except BrokenPipeError:  # the reader of a pipe has seen enough; the exit code is that of shells
+        discard(sys.stdout)
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
@@ -102,7 +134,7 @@ def guarded(action: Callable[[], None]) -> None:
         asked = re.search(r"tried to allocate ([\d.]+ ?\w+)", str(error))
         more = f" ({asked[1]} were asked for)" if asked else ""
         why = f"the memory does not suffice{more}; give smaller sizes or a smaller --batch-size"
-    print(f"error: {why}", file=sys.stderr)
+    print(f"error: {printable(one_line(why))}", file=sys.stderr)
     sys.exit(code)
 
 

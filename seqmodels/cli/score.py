@@ -3,24 +3,23 @@
 import sys
 
 from seqmodels.cli.generate import load_language_model
-from seqmodels.cli.text_io import parts
+from seqmodels.cli.text_io import parts_of
 
 
-def score(run: str, eos: bool = False, json: bool = False) -> None:
-    """Score each line of standard input as a document: its probability under a trained model. Prints a line for each,
-    in order, with five columns separated by tabs: nats (negative log-probability), tokens, nats per token, bits per
-    byte, and the line. An empty line has 0 nats, 0 tokens and means of nan.
+def score(run: str, file: str | None = None, eos: bool = False, json: bool = False) -> None:
+    """Score each line of a file or of standard input as a document: its probability under a trained model. Prints a
+    line for each, in order, with five columns separated by tabs: nats (negative log-probability), tokens, nats per
+    token, bits per byte, and the line. An empty line has 0 nats, 0 tokens and means of nan.
 
     Args:
         run: a run folder, whose best checkpoint is used, or a checkpoint.
+        file: lines to score; by default those of standard input.
         eos: also score the end of the document after each line.
         json: print a line of JSON for each, with null for undefined means, and the number of unknown tokens.
     """
     task = load_language_model(run)
     unknown, first = 0, 1
-    if sys.stdin.buffer.isatty():
-        print("reading lines from here, to the end of input (Ctrl-D); or give a file with: < FILE", file=sys.stderr)
-    for lines in parts(sys.stdin.buffer, "standard input"):
+    for lines in parts_of(file):
         for line, found in zip(lines, task.score(lines, eos=eos, first_number=first), strict=True):
             print(found.as_json(line) if json else found.as_columns(line))
             unknown += found.unknown

@@ -1,7 +1,6 @@
 """The commands `test` and `validate`."""
 
 from collections.abc import Sequence
-from json import dumps
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ from seqmodels.cli.translate import PART, as_translator
 from seqmodels.data import TextDataModule, TranslationDataModule
 from seqmodels.decoding import Beam
 from seqmodels.errors import InputError
-from seqmodels.files import read_json, write_text
+from seqmodels.files import read_json, to_json, write_text
 from seqmodels.metrics import bleu_by_length, corpus_scores, length_label
 from seqmodels.nn.quantization import for_use
 from seqmodels.tasks.batch_translation import Translates, translations
@@ -136,7 +135,7 @@ def test_text(
     name, unknown = f"{text.corpus.origin}, {part}", text.facts(part).unknown
     if json:
         about = {"text": name, "unit": unit, "reading": reading.describe(text), "unknown": unknown}
-        print(dumps({**about, **figures}))
+        print(to_json({**about, **figures}))
         return figures
     print(f"{name}: {figures['tokens']:,} {unit} scored once each, {reading.describe(text)}")
     for figure in ("nats_per_token", "perplexity", "bits_per_character", "bits_per_byte"):
@@ -194,11 +193,11 @@ def print_scores(run: str, name: str, scores: dict[str, Any], json: bool) -> Non
         if not _are_tests(tests := result.get("tests", {})):
             raise InputError(f"{str(path)!r} holds tests of another kind; move it away, and test again")
         tests |= {name: scores}
-        write_text(path, dumps({**result, "tests": tests}, indent=2, ensure_ascii=False) + "\n")
+        write_text(path, to_json({**result, "tests": tests}, 2) + "\n")
         tables = {text: [found["by_length"]] for text, found in tests.items()}
         draw_bleu_by_length(tables, folder / "bleu_by_length.png")
     if json:
-        print(dumps({"text": name, **scores}))
+        print(to_json({"text": name, **scores}))
         return
     print(f"{name}: {scores['sentences']:,} sentences")
     for figure in ("bleu", "bleu_lowercase", "chrf", "chrf++", "ter"):

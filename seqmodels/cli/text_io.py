@@ -9,21 +9,32 @@ from rich.console import Console
 from rich.progress import track
 
 from seqmodels.errors import InputError
-from seqmodels.files import local, parse_json, write_text
+from seqmodels.files import bare, local, parse_json, write_text
 
 Item = TypeVar("Item")
 
 
 def read_lines(path: str, content: str = "a prompt") -> list[str]:
     """The lines of a file, without their ends; an InputError where it is missing, empty or not UTF-8."""
+    lines = [line for part in parts_of(path, content=content) for line in part]
+    if not lines:
+        raise InputError(f"the file {path!r} is empty; expected {content} on each line")
+    return lines
+
+
+def parts_of(path: str | None, size: int = 256, content: str = "text") -> Iterator[list[str]]:
+    """`parts` of a file, or of standard input; what is typed there is read line by line."""
+    if path is None:
+        by_hand = sys.stdin.buffer.isatty()
+        if by_hand:
+            print("reading lines from here, to the end of input (Ctrl-D); or give a FILE", file=sys.stderr)
+        yield from parts(sys.stdin.buffer, "standard input", 1 if by_hand else size)
+        return
     file = local(path)
     if not file.is_file():
         raise InputError(f"there is no file {path!r}; expected one with {content} on each line")
     with file.open("rb") as stream:
-        lines = [line for part in parts(stream, repr(path)) for line in part]
-    if not lines:
-        raise InputError(f"the file {path!r} is empty; expected {content} on each line")
-    return lines
+        yield from parts(stream, repr(path), size)
 
 
 def parts(stream: Iterable[bytes], name: str, size: int = 256) -> Iterator[list[str]]:
@@ -77,5 +88,5 @@ def write_output(flag: str, path: str, text: str) -> None:
 
 def progress(items: Sequence[Item], title: str) -> Iterable[Item]:
     """Items, with a progress bar on a terminal."""
-    console = Console(file=sys.stderr)
+    console = Console(file=bare(sys.stderr))
     return track(items, title, console=console, transient=True, disable=not sys.stderr.isatty())

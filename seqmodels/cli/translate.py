@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from json import dumps as to_json
 from typing import Any
 
 from seqmodels.analysis import alignment
@@ -10,10 +9,11 @@ from seqmodels.analysis.attention import attention_page
 from seqmodels.batch import UNK
 from seqmodels.checkpoints.load import Loaded, load_with_origin
 from seqmodels.cli.parser import given_of
-from seqmodels.cli.text_io import check_output, parts, write_output
+from seqmodels.cli.text_io import check_output, parts_of, write_output
 from seqmodels.decoding import Beam, Draws, Sampling
 from seqmodels.decoding.beam_search import Normalization
 from seqmodels.errors import InputError, one_line
+from seqmodels.files import to_json
 from seqmodels.nn.quantization import for_use
 from seqmodels.tasks import LanguageModel, Translator
 from seqmodels.tasks.batch_translation import Translates, Translation, positions, translations
@@ -22,6 +22,7 @@ from seqmodels.tasks.prefix_lm import PrefixLM
 
 def translate(
     run: str,
+    file: str | None = None,
     beam: int | None = None,
     length_penalty: float | None = None,
     normalization: Normalization | None = None,
@@ -43,10 +44,11 @@ def translate(
     attention_map: str | None = None,
     json: bool = False,
 ) -> None:
-    """Translate each line of standard input, and print a line for each, in order; an empty line stays empty.
+    """Translate each line of a file or of standard input, and print a line for each, in order; empty lines stay empty.
 
     Args:
         run: a run folder, whose best checkpoint is used, or a checkpoint.
+        file: lines to translate; by default those of standard input.
         beam: beam size (default: 5); 1 for greedy search.
         length_penalty: exponent of the length that divides the log-probability (default: 1); 0 prefers short
             translations.
@@ -80,9 +82,9 @@ def translate(
     if attention_map is not None:
         check_attention_map(models[0], attention_map)
     shown: list[tuple[str, str]] = []
-    for line, found in translated(models, how):
+    for line, found in translated(models, how, file):
         if json:
-            print(to_json({"source": line, "translations": [one._asdict() for one in found]}, ensure_ascii=False))
+            print(to_json({"source": line, "translations": [one._asdict() for one in found]}))
         elif samples is not None or (n_best or 1) > 1:
             for one in found:
                 print(f"{one.score:.4f}\t{one_line(one.text)}")
@@ -148,15 +150,13 @@ MAX_ALIGNMENTS = 100
 """Maximum number of sentences on a page of attention."""
 
 
-def translated(models: Sequence[Translates], how: Beam | Draws) -> Iterator[tuple[str, list[Translation]]]:
-    """Each line of standard input with its translations by one model or an ensemble, in order."""
-    stream = sys.stdin.buffer
-    by_hand = stream.isatty()
-    if by_hand:
-        print("reading sentences from here, to the end of input (Ctrl-D); or give a file with: < FILE", file=sys.stderr)
+def translated(
+    models: Sequence[Translates], how: Beam | Draws, file: str | None
+) -> Iterator[tuple[str, list[Translation]]]:
+    """Each line of a file, or of standard input, with its translations by one model or an ensemble, in order."""
     unknown = cut = number = 0
     longest = positions(models)
-    for lines in parts(stream, "standard input", 1 if by_hand else PART):
+    for lines in parts_of(file, PART):
         for ids in models[0].source_tokenizer.encode_batch(lines):
             unknown += ids.count(UNK)
             cut += longest is not None and len(ids) >= longest

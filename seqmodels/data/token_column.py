@@ -25,6 +25,7 @@ from torch import Tensor
 from seqmodels.batch import BOS, EOS, UNK
 from seqmodels.data.cache import cache_folder, once
 from seqmodels.data.tokenizers import Tokenizer
+from seqmodels.files import bare
 
 PARALLEL_BYTES = 1 << 25
 """Bytes of text from which on several processes and a progress bar are used."""
@@ -86,7 +87,7 @@ def encode_all(
         processes = len(os.sched_getaffinity(0)) if size >= PARALLEL_BYTES and sys.platform == "linux" else 1
     groups = grouped(texts, len)
     encoded = _in_processes(groups, tokenizer, processes) if processes > 1 else (encode(tokenizer, g) for g in groups)
-    console, total = Console(file=sys.stdout), -(-size // GROUP_CHARACTERS)
+    console, total = Console(file=bare(sys.stdout)), -(-size // GROUP_CHARACTERS)
     hidden = size < PARALLEL_BYTES or not console.is_terminal
     with contextlib.closing(encoded):
         told = f"tokenizing {size / 1e6:,.0f} MB"

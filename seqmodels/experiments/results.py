@@ -1,5 +1,6 @@
 """Training on long-memory problems until they are solved, and tables of which networks solve them at which length."""
 
+import signal
 import statistics
 import sys
 import time
@@ -9,6 +10,7 @@ from typing import Any, TypeVar
 
 import lightning.pytorch as pl
 from lightning import seed_everything
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from seqmodels.analysis.figures import draw_lines
 from seqmodels.environment import quiet
@@ -69,7 +71,10 @@ def train(
             devices=1,
             callbacks=[monitor],
         )
-        trainer.fit(model, datamodule=data)
+        try:
+            trainer.fit(model, datamodule=data)
+        except SIGTERMException as error:
+            raise SystemExit(128 + signal.SIGTERM) from error
     full = data.positions == data.longest
     return {
         "solved": monitor.solved if full else [None] * len(monitor.solved),

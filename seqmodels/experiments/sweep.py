@@ -1,7 +1,6 @@
 """Sweeps: one experiment for several configurations and seeds, with results on disk and tables of means."""
 
 import itertools
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 from seqmodels.analysis.translation_scores import LEAST, ByLength, draw_bleu_by_length
 from seqmodels.errors import InputError
-from seqmodels.files import read_json, write_text
+from seqmodels.files import read_json, to_json, write_text
 from seqmodels.metrics import length_label
 
 Results = dict[str, list[dict[str, Any]]]
@@ -24,6 +23,7 @@ def sweep(
     folder: str | Path,
     part: str = "1/1",
     settings: dict[str, Any] | None = None,
+    show: Callable[[Results], object] | None = None,
 ) -> Results:
     """Run an experiment for every name and seed that has no result yet.
 
@@ -37,6 +37,7 @@ def sweep(
         folder: of the results.
         part: the experiments to run, such as 1/2 and 2/2 for two processes that share them.
         settings: settings of all experiments; stored with the results, which are not mixed with those of others.
+        show: called with all results in the folder, at the end and where a signal ends the sweep before.
 
     Returns:
         All results in the folder, those of other processes included.
@@ -54,25 +55,33 @@ def sweep(
         raise InputError(f"some of the names are too similar to name files: {', '.join(names)}")
     _check_settings(folder / "settings.json", settings or {})
     mine = every[int(number) - 1 :: int(parts)]
-    for index, (name, seed, path) in enumerate(mine, 1):
-        if path.exists():
-            continue
-        print(f"\n{index} of {len(mine)}: {name}, seed {seed}", flush=True)
-        began = time.perf_counter()
-        figures = experiment(name, seed)
-        facts = {"name": name, "seed": seed, **figures, "seconds": round(time.perf_counter() - began, 1)}
-        write_text(path, json.dumps(facts, indent=2) + "\n")
-    found: Results = {name: [] for name in names}
-    for name, _, path in every:
-        if path.exists():
-            found[name].append(read_json(path))
-    return found
+    shown = show or (lambda results: None)
+
+    def found() -> Results:
+        there = [(name, path) for name, _, path in every if path.exists()]
+        return {name: [read_json(path) for other, path in there if other == name] for name in names}
+
+    try:
+        for index, (name, seed, path) in enumerate(mine, 1):
+            if path.exists():
+                continue
+            print(f"\n{index} of {len(mine)}: {name}, seed {seed}", flush=True)
+            began = time.perf_counter()
+            figures = experiment(name, seed)
+            facts = {"name": name, "seed": seed, **figures, "seconds": round(time.perf_counter() - began, 1)}
+            write_text(path, to_json(facts, 2) + "\n")
+    except (SystemExit, KeyboardInterrupt):
+        print(f"\nstopped  finished experiments are in {folder}; the same command goes on with the others")
+        shown(found())
+        raise
+    shown(results := found())
+    return results
 
 
 def _check_settings(path: Path, settings: dict[str, Any]) -> None:
     """Store the settings; if there are results, check that they were made with the same."""
     if not any(path.parent.glob("*-s*.json")):
-        write_text(path, json.dumps(settings, indent=2) + "\n")
+        write_text(path, to_json(settings, 2) + "\n")
         return
     kept = read_json(path) if path.exists() else {}
     if differing := [name for name in {**kept, **settings} if kept.get(name) != settings.get(name)]:

@@ -79,5 +79,5 @@ def for_use(model: Model, *, bf16: bool = False, int8: bool = False) -> Model:
     if int8:
         to_int8(model)
         return model
-    device = "cuda" if choose_accelerator("auto", 1) == "gpu" else "cpu"
+    device = "cuda" if choose_accelerator() == "gpu" else "cpu"
     return model.to(device, torch.bfloat16 if bf16 else None)

@@ -38,7 +38,7 @@ class PreNormStack(Backbone):
         norm: layer (Ba et al. 2016) or rms (Zhang and Sennrich 2019).
         activation: gelu or swiglu.
         dropout: dropout probability of the inputs and of each residual branch.
-        causal: whether positions attend to earlier positions only.
+        causal: attend to earlier positions only.
         memory_size: features of a memory that each block attends to, such as an encoded source.
     """
 

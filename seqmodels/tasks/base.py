@@ -101,6 +101,11 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
     command: str
     """The subcommand that uses a trained model."""
 
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Refused: a checkpoint builds its task itself."""
+        raise InputError(f"{str(checkpoint_path)!r} is read by seqmodels.load, which builds the task, too; use that")
+
     @abstractmethod
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) for the targets of a batch, and the state after it."""

@@ -1,6 +1,5 @@
 """The likelihood of texts under a language model, each a document of its own."""
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 from seqmodels.batch import BOS, EOS, IGNORE, PAD, UNK, Batch
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
+from seqmodels.files import to_json
 from seqmodels.nn import Backbone
 from seqmodels.nn.dropout import evaluating
 from seqmodels.state import State
@@ -54,12 +54,8 @@ class Score:
 
     def as_json(self, text: str) -> str:
         """A line of JSON in full precision, with null for means of nothing, and the unknown tokens."""
-        means = {
-            "nats_per_token": self.nats_per_token if self.tokens else None,
-            "bits_per_byte": self.bits_per_byte if self.bytes else None,
-        }
-        figures = {"nats": self.nats, "tokens": self.tokens, **means, "unknown": self.unknown, "text": text}
-        return json.dumps(figures, ensure_ascii=False)
+        names = ("nats", "tokens", "nats_per_token", "bits_per_byte", "unknown")
+        return to_json({name: getattr(self, name) for name in names} | {"text": text})
 
 
 class Scoring(nn.Module):

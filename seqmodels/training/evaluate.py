@@ -10,8 +10,9 @@ from rich.progress import track
 
 from seqmodels.data import Batches, Replica, TextDataModule
 from seqmodels.data.sampler import loader
-from seqmodels.environment import choose_accelerator, keep_freed_memory, quiet
+from seqmodels.environment import choose_accelerator, kept_memory, quiet
 from seqmodels.errors import InputError
+from seqmodels.files import bare
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.dynamic_evaluation import Dynamic, dynamic_evaluation
 
@@ -89,9 +90,14 @@ def evaluate(
     Raises:
         InputError: the reading does not fit the data, or dynamic evaluation diverged.
     """
-    batches = reading.batches(data, split)
-    accelerator = choose_accelerator("auto", 1)
-    keep_freed_memory()
+    with kept_memory():
+        return _of_text(data, split, _figures(task, reading.batches(data, split), reading, trained_on))
+
+
+def _figures(
+    task: SequenceTask, batches: Batches, reading: Reading, trained_on: TextDataModule | None
+) -> dict[str, float]:
+    accelerator = choose_accelerator()
     shown = sys.stderr.isatty()
     if reading.dynamic is None:
         with quiet():
@@ -100,13 +106,13 @@ def evaluate(
             )
             (figures,) = trainer.test(task, loader(batches), verbose=False)
         named = {name.removeprefix("test/"): float(figure) for name, figure in figures.items()}
-        return _of_text(data, split, {**named, "tokens": int(task.scores.tokens)})
+        return {**named, "tokens": int(task.scores.tokens)}
     if trained_on is None:
         raise InputError("dynamic evaluation needs the training text to estimate the size of gradients")
     task.to("cuda" if accelerator == "gpu" else "cpu")
     statistics = itertools.islice(loader(trained_on.training_batches(Replica())), STATISTICS)
     learning = dynamic_evaluation(task, loader(batches), statistics, reading.dynamic)
-    console = Console(file=sys.stderr)
+    console = Console(file=bare(sys.stderr))
     *_, scores = track(
         learning, "scoring and learning", len(batches), console=console, transient=True, disable=not shown
     )
@@ -115,7 +121,7 @@ def evaluate(
             f"the model diverged as it learned from the text, at lr={reading.dynamic.lr}; give a lower --dynamic-lr"
         )
     named = {name: float(figure) for name, figure in scores.compute().items()}
-    return _of_text(data, split, {**named, "tokens": int(scores.tokens)})
+    return {**named, "tokens": int(scores.tokens)}
 
 
 def _of_text(data: TextDataModule, split: str, figures: dict[str, float]) -> dict[str, float]:

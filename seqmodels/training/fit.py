@@ -1,6 +1,8 @@
 """One training in one run folder: prepare, build, train."""
 
 import atexit
+import math
+import os
 import signal
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,15 +11,24 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import lightning.pytorch as pl
+import torch
 import yaml
 from lightning.pytorch.strategies import Strategy
 
 from seqmodels.analysis import GradientHorizon, Samples, Spectra, Translations
 from seqmodels.data import Replica, SequenceDataModule, TranslationDataModule
-from seqmodels.environment import choose_accelerator, is_other_rank, keep_compiled_kernels, keep_freed_memory, quiet
+from seqmodels.environment import (
+    choose_accelerator,
+    choose_devices,
+    is_other_rank,
+    kept_kernels,
+    kept_memory,
+    quiet,
+)
 from seqmodels.errors import InputError
-from seqmodels.files import local, write_text
+from seqmodels.files import any_console, local, write_text
 from seqmodels.tasks import SequenceTask
+from seqmodels.tasks.training_state import random_states, restore_rank
 from seqmodels.training.budget import Budget
 from seqmodels.training.checkpoint_callback import Checkpoints
 from seqmodels.training.csv_logger import CSVLog
@@ -52,13 +63,13 @@ def fit(
     accumulate: int = 1,
     precision: Precision = "32-true",
     compile: bool = False,
-    devices: int = 1,
+    devices: int | str = 1,
     nodes: int = 1,
     strategy: StrategyName = "auto",
     accelerator: str = "auto",
     prompt: str = "",
     diagnostics: bool = True,
-    runs: str = "runs",
+    runs: str | Path = "runs",
     resume: str | Path | None = None,
     wandb: bool = False,
     wandb_project: str | None = None,
@@ -88,7 +99,8 @@ def fit(
         precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the hardware has it and, on a CPU, where
             it is faster in a short measurement.
         compile: compile attention layers and the loss; it takes half a minute and pays on GPUs.
-        devices: number of GPUs, or of processes on the CPU; each reads batches of its own.
+        devices: number of GPUs, or of processes on the CPU; each reads batches of its own. auto or -1 for all GPUs, or
+            their numbers, such as 0,1.
         nodes: number of machines with so many devices each; torchrun or SLURM starts their processes.
         strategy: ddp, a whole model on each device; fsdp, weights, gradients and optimizer state split among devices
             (FSDP2); auto for ddp where there are several devices.
@@ -116,14 +128,20 @@ def fit(
         KeyboardInterrupt: Ctrl-C came. The run can be resumed.
     """
     settings = {k: v for k, v in locals().items() if k not in ("task", "data", "resume", "callbacks")}
+    settings["runs"] = os.fspath(runs)
+    for name, given, kind in (("task", task, SequenceTask), ("data", data, SequenceDataModule)):
+        if not isinstance(given, kind):
+            example = "LanguageModel(...)" if name == "task" else "TextDataModule('input.txt')"
+            raise InputError(f"fit({name}=...) was given {given!r:.40}; expected a {kind.__name__}, such as {example}")
     with ExitStack() as stack:
+        stack.enter_context(any_console(lasting=True))
         run = _prepare(stack, task, data, settings, resume)
         return run if isinstance(run, Path) else _train(run, _trainer(stack, run, callbacks))
 
 
 @dataclass
 class _Run:
-    """A run that is about to begin; `settings` are the arguments of `fit`, with accelerator and precision chosen."""
+    """A run that is about to begin; `settings` are the arguments of `fit`, with the devices and precision chosen."""
 
     task: SequenceTask
     data: SequenceDataModule
@@ -159,9 +177,10 @@ def _prepare(
     minutes, steps, tokens = (settings[name] for name in ("max_minutes", "max_steps", "max_tokens"))
     budget = Budget(3.0 if minutes is steps is tokens is None else minutes, steps, tokens, settings["validations"])
     averages = make_average(settings["average"], settings["ema_decay"], settings["validations"])
-    ranks = settings["devices"] * settings["nodes"]
-    accelerator = choose_accelerator(settings["accelerator"], settings["devices"])
-    strategy = make_strategy(task, settings)
+    accelerator = choose_accelerator(settings["accelerator"])
+    devices = choose_devices(accelerator, settings["devices"])
+    ranks = len(devices) * settings["nodes"]
+    strategy = make_strategy(task, settings, len(devices))
     if settings["compile"]:
         compile_steps(task)
     restarted = run_of_this_job(Path(settings["runs"]), recorded)
@@ -190,22 +209,30 @@ def _prepare(
         stack.enter_context(held(folder))
     elif origin is not None and not is_other_rank():
         rewind(folder, origin.content, origin.due)
-    keep_freed_memory()
-    keep_compiled_kernels()
+    stack.enter_context(kept_memory())
+    stack.enter_context(kept_kernels())
+    device = torch.device("cuda", devices[0]) if accelerator == "gpu" else torch.device("cpu")
+    stack.callback(restore_rank, [random_states(device)], 0, device)  # the caller's, as they were
     precision, why = settings["precision"], ""
     if precision == "auto":
         before = origin.folder if origin else None
         precision, why = choose_precision(task, batches[0, 0], accelerator, before, ranks)
         why = f"{precision}, {why}"
-    settings = {**settings, "accelerator": accelerator, "precision": precision}
+    settings = {**settings, "accelerator": accelerator, "devices": devices, "precision": precision}
     return _Run(task, data, settings, recorded, budget, averages, strategy, origin, folder, plan, why)
 
 
 def _check(settings: dict[str, Any]) -> None:
     for name, kind in get_type_hints(fit).items():
-        if get_origin(kind) is Literal and settings[name] not in get_args(kind):
-            raise InputError(f"{name}={settings[name]!r} was given; choose one of {', '.join(get_args(kind))}")
-    for name in ("accumulate", "devices", "nodes", "save_minutes", "max_nonfinite_steps"):
+        value, kinds = settings.get(name), get_args(kind) or (kind,)
+        if get_origin(kind) is Literal and value not in kinds:
+            raise InputError(f"{name}={value!r} was given; choose one of {', '.join(kinds)}")
+        number = int in kinds or float in kinds
+        if number and isinstance(value, bool | str) and str not in kinds:
+            raise InputError(f"{name}={value!r} was given; expected a number")
+        if number and isinstance(value, float) and (float not in kinds or not math.isfinite(value)):
+            raise InputError(f"{name}={value!r} was given; expected a {'finite' if float in kinds else 'whole'} number")
+    for name in ("accumulate", "nodes", "save_minutes", "max_nonfinite_steps"):
         if settings[name] <= 0:
             raise InputError(f"{name}={settings[name]} was given; expected more than 0")
     if settings["clip"] < 0:
@@ -235,7 +262,7 @@ def _trainer(stack: ExitStack, run: _Run, callbacks: tuple[pl.Callback, ...]) ->
         gradient_clip_algorithm=settings["clip_by"],
         accumulate_grad_batches=settings["accumulate"],
         precision=settings["precision"],
-        devices=settings["devices"],
+        devices=settings["devices"] if settings["accelerator"] == "gpu" else len(settings["devices"]),
         num_nodes=settings["nodes"],
         strategy=run.strategy,
         inference_mode=settings["strategy"] != "fsdp",  # weights gathered in it could not be trained again

@@ -1,5 +1,6 @@
 """Trainings that end before their budget: by a signal, which SLURM may send, or because they diverged."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,8 +20,8 @@ from seqmodels.errors import DivergedError, InputError, one_line
 from seqmodels.files import read_json
 from seqmodels.training.resume import NEWEST_FIRST
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-"""Sent by schedulers before they take a machine away, and by Ctrl-C."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
+"""Sent by schedulers before they take a machine away, by Ctrl-C, and by a terminal that is closed."""
 
 
 class Stopped(SystemExit):
@@ -30,7 +31,7 @@ class Stopped(SystemExit):
 
     def __init__(self, number: int) -> None:
         self.signal = signal.Signals(number)
-        super().__init__(128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM))
+        super().__init__(128 + (signal.SIGTERM if number == signal.SIGUSR1 else number))
 
 
 class Signals:
@@ -44,7 +45,8 @@ class Signals:
         """Handle signals, also if others have replaced the handlers; only the main thread can."""
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
-                self._before.setdefault(number, signal.signal(number, self._handle))
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as by nohup
+                    self._before.setdefault(number, signal.signal(number, self._handle))
 
     def disarm(self) -> None:
         """Restore the first handlers."""
@@ -56,7 +58,8 @@ class Signals:
             os._exit(Stopped(number).code)  # type: ignore[arg-type]
         self.received = number
         name = signal.Signals(number).name
-        os.write(2, f"\n{name}: ending after this step; once more ends at once\n".encode())  # print may be in use
+        with contextlib.suppress(OSError):  # the terminal may be gone, and print in use
+            os.write(2, f"\n{name}: ending after this step; once more ends at once\n".encode())
 
 
 def early_end(train: Callable[[], None], origin: Path | None, began: Callable[[], bool]) -> BaseException | None:

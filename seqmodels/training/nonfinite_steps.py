@@ -11,6 +11,7 @@ import torch
 
 from seqmodels.batch import Batch
 from seqmodels.errors import DivergedError
+from seqmodels.files import append_text
 from seqmodels.tasks.base import SequenceTask
 from seqmodels.training.budget import between_steps
 
@@ -50,8 +51,7 @@ class NonfiniteSteps(pl.Callback):
         if trainer.world_size > 1:
             torch.distributed.all_gather_object(of_ranks, lines)
         if trainer.is_global_zero:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.writelines(line for lines in of_ranks for line in lines)
+            append_text(self.path, "".join(line for lines in of_ranks for line in lines))
             if skipped == 1:
                 place = batches[-1][0]
                 print(

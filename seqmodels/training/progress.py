@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from seqmodels.files import bare
 from seqmodels.tasks import SequenceTask
 
 
@@ -25,7 +26,7 @@ class ProgressLine(pl.Callback):
         self._row = TaskID(0)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        console = Console(file=sys.stdout)
+        console = Console(file=bare(sys.stdout))
         if trainer.is_global_zero and console.is_terminal:
             percent, figures = TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[figures]}")
             columns = (BarColumn(24), percent, TimeElapsedColumn(), figures)

@@ -53,10 +53,17 @@ def known_to_all(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """A run folder that no other run trains in meanwhile, else an InputError; the processes of one run share it."""
+    """A run folder that no other run trains in meanwhile and that holds no links, else an InputError; the processes of
+    one run share it.
+    """
     if is_other_rank():
         yield
         return
+    for path in folder.rglob("*"):
+        if path.is_symlink() and path.relative_to(folder).parts[:-1][:1] != ("wandb",):
+            raise InputError(
+                f"{str(path)!r} is a link, and a run would write through it; put what it leads to in its place"
+            )
     lock = FileLock(folder / ".lock", timeout=0)
     try:
         lock.acquire()

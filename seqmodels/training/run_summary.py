@@ -1,6 +1,5 @@
 """The lines that a run prints at its beginning and end, `env.json` and `result.json`."""
 
-import json
 import time
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from seqmodels.analysis.learning_curves import draw_curves
 from seqmodels.data import SequenceDataModule
 from seqmodels.environment import describe_environment
 from seqmodels.errors import InputError
-from seqmodels.files import read_json, write_text
+from seqmodels.files import read_json, to_json, write_text
 from seqmodels.tasks import SequenceTask
 from seqmodels.training.interruption import Stopped, job
 from seqmodels.training.resume import Origin
@@ -42,7 +41,7 @@ def describe(folder: Path, trainer: pl.Trainer, data: SequenceDataModule, step: 
     else:
         corpus = {"origin": data.origin, **vars(data.facts("train"))}
         record = surroundings | {"precision": trainer.precision, "corpus": corpus}
-    write_text(path, json.dumps(record, indent=2) + "\n")
+    write_text(path, to_json(record, 2) + "\n")
 
 
 def finish(
@@ -62,7 +61,7 @@ def finish(
     spent = {"steps": trainer.global_step, "tokens": task.tokens_seen, "seconds": round(seconds, 1)}
     ended = "budget" if ending is None else ending.signal.name if isinstance(ending, Stopped) else "diverged"
     result = {**best, **spent, "parameters": size(task), "ended": ended}
-    write_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
+    write_text(folder / "result.json", to_json(result, 2) + "\n")
     checkpoint = folder / "checkpoints" / "best.safetensors"
     try:
         draw_curves(folder)

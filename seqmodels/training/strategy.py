@@ -1,5 +1,7 @@
 """Strategies for several devices (DDP, FSDP), and the parts of a training step that are compiled."""
 
+import gc
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -66,23 +68,32 @@ def _renamed(kept: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
 
 
 def leave_group() -> None:
-    """Leave the process group, if there is one.
+    """Leave the process group, if there is one, and end its threads.
 
-    Lightning does so for GPUs alone; on CPUs, threads of the group outlive the program, and now and then abort it.
+    Lightning does so for GPUs alone; on CPUs, threads of the group outlive the program, and now and then abort it. They
+    end with the last reference, which may be one of a circle.
     """
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
+        gc.collect()
 
 
-def make_strategy(task: SequenceTask, settings: Mapping[str, Any]) -> Strategy | str:
-    """The strategy for Lightning's trainer; `settings` are the arguments of `fit`.
+def make_strategy(task: SequenceTask, settings: Mapping[str, Any], devices: int) -> Strategy | str:
+    """The strategy for Lightning's trainer on so many devices of each node; `settings` are the arguments of `fit`.
 
     Raises:
-        InputError: it does not support the other settings, or torchrun or SLURM started another number of processes.
+        InputError: it does not support the other settings, torchrun or SLURM started another number of processes, or
+            this is a notebook, whose code other processes cannot run.
     """
-    devices, nodes, precision = (settings[name] for name in ("devices", "nodes", "precision"))
-    for environment in (TorchElasticEnvironment, SLURMEnvironment):
-        if environment.detect() and (started := environment().world_size()) != devices * nodes:
+    nodes, precision = settings["nodes"], settings["precision"]
+    found = [environment() for environment in (TorchElasticEnvironment, SLURMEnvironment) if environment.detect()]
+    if devices * nodes > 1 and not found and hasattr(sys, "ps1"):
+        raise InputError(
+            f"devices={devices} was given in a notebook or an interactive session, which has one process; write the "
+            "training into a script, or use seqmodels fit"
+        )
+    for environment in found:
+        if (started := environment.world_size()) != devices * nodes:
             raise InputError(
                 f"{started} processes were started, and devices={devices} on nodes={nodes} need {devices * nodes}; "
                 "give --devices, those of each machine, and --nodes, or start as many"
@@ -96,8 +107,8 @@ def make_strategy(task: SequenceTask, settings: Mapping[str, Any]) -> Strategy |
         f"devices={devices}; give at least 2": devices * nodes == 1,
         "compile; leave it out": settings["compile"],
     }
-    for what, found in wrong.items():
-        if found:
+    for what, is_wrong in wrong.items():
+        if is_wrong:
             raise InputError(f"strategy='fsdp', where each device has a part of every weight, was given with {what}")
     return FSDPStrategy(devices * nodes, 1, save_distributed_checkpoint=False)
 

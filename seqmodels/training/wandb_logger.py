@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import logging
 import os
 import re
@@ -23,7 +22,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from seqmodels.errors import InputError
-from seqmodels.files import read_json
+from seqmodels.files import read_json, to_json, write_text
 from seqmodels.training.csv_logger import RepeatedRows
 
 PROJECT = "seqmodels"
@@ -248,7 +247,7 @@ class Tracker(WandbLogger):
     def _write_record(self) -> None:
         run = self.experiment
         record = {"project": run.project, "entity": run.entity or None, "id": run.id, "samples": self.table.data}
-        (self.folder / RUN_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_text(self.folder / RUN_FILE, to_json(record, 2) + "\n")
 
     @contextlib.contextmanager
     def _safely(self) -> Iterator[None]:

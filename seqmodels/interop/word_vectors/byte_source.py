@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from seqmodels.errors import InputError
-from seqmodels.files import AnyPath, check_regular, local
+from seqmodels.files import AnyPath, bare, check_regular, local
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class ByteSource:
         self.path = local(path)
         self.name = repr(str(self.path))
         size = check_regular(self.path)
-        console = Console(stderr=True)
+        console = Console(file=bare(sys.stderr))
         shown = size >= PROGRESS_BYTES and console.is_terminal and sys.stderr.isatty()
         self._bar = Progress(console=console, transient=True, disable=not shown)
         self._raw = self._guarded(lambda: self.path.open("rb", buffering=0))
