@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 from lightning import seed_everything
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from seqmodels.analysis.figures import draw_lines
+from seqmodels.analysis.figures import draw_lines, save_figure
 from seqmodels.environment import quiet
 from seqmodels.errors import InputError
 from seqmodels.experiments.data import MemoryDataModule
@@ -203,7 +203,7 @@ def draw_success(results: Results, lengths: list[int], title: str, path: Path) -
     figure = draw_lines(lines, markers=lines, xlabel="length", ylabel="fraction of seeds that solved it", title=title)
     figure.axes[0].set_ylim(-0.08, 1.08)
     figure.axes[0].set_xticks(range(len(lengths)), list(map(str, lengths)))
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def _methods(results: Results) -> list[str]:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from seqmodels import GRU, LanguageModel, TextDataModule, fit, load
 from seqmodels.analysis.learning_curves import read_metrics
 from seqmodels.cli.fit import options_by_section
 from seqmodels.cli.main import main
+from seqmodels.cli.parser import converted, options_of, read_flags
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,63 @@ def test_help_is_there_at_once(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: seqmodels")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    assert capsys.readouterr().out == f"seqmodels {version('seqmodels')}\n"
+
+
+def test_negative_switches_say_what_they_switch_off(capsys: pytest.CaptureFixture[str]) -> None:
+    """Their meanings are orders: "log the horizon" becomes "do not log the horizon"."""
+    for task in ("LanguageModel", "Translator"):
+        main(["fit", "--task", task, "--help"])
+        page = capsys.readouterr().out
+        shown = re.findall(r"^  --(?:\w+\.)?no-\S+ +(.*)$", page, re.MULTILINE)
+        assert len(shown) >= 3
+        assert all(re.match(r"do not (?!whether)\w+ ", meaning) for meaning in shown)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--backbone lstm --backbone.learn-initial-state", {"learn_initial_state": True}),
+        ("--backbone LSTM --backbone.learn-initial-state --backbone.num-layers 2", {"num_layers": 2}),
+        ("--backbone.no-causal --backbone TRANSFORMER", {"causal": False}),
+        ("--backbone seqmodels.Transformer --backbone.causal=false", {"causal": False}),
+        ("--backbone transformer --backbone.causal false --backbone.Norm RMS".replace("Norm", "norm"), {"norm": "rms"}),
+    ],
+)
+def test_switches_and_names_of_networks(words: str, expected: dict[str, object]) -> None:
+    options = {"backbone": options_of(LanguageModel)["backbone"]}
+    call = converted(read_flags(words.split(), options), options)["backbone"]
+    assert call["init_args"].items() >= expected.items()
+    assert call["class_path"] in ("seqmodels.LSTM", "seqmodels.Transformer")
+
+
+def test_a_file_of_lines_is_read(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "lines.txt").write_text("the cat\nthe gate\n")
+    main(["score", str(run), str(tmp_path / "lines.txt")])
+    assert [line.split("\t")[-1] for line in capsys.readouterr().out.splitlines()] == ["the cat", "the gate"]
+    assert "there is no file" in refused(capsys, "score", str(run), "missing.txt")
+
+
+def test_an_error_stands_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["generate", str(run), "--prompt", "Ünïcode ☃"])
+    assert capsys.readouterr().out == ""
+
+
+def test_errors_in_a_class_of_ones_own_have_a_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text_file: Path
+) -> None:
+    (tmp_path / "wrong.py").write_text(
+        "from seqmodels import GRU\nclass Wrong(GRU):\n    def __init__(self, size: int = 8) -> None:\n"
+        "        super().__init__(8, size)\n        self.letters = ('r',)\n        self.letters()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    words = ["--import", "wrong", "--backbone", "Wrong", "--data", str(text_file)]
+    assert f"not callable ({tmp_path / 'wrong.py'}, line 6)" in refused(capsys, "fit", *words)
 
 
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,6 +183,19 @@ MISTAKES = [
     (["fit", "--backbone", "LSMT"], "did you mean LSTM"),
     (["fit", "--backbone", "LSTM", "--backbone.hiden-size", "3"], "did you mean --backbone.hidden-size"),
     (["fit", "--backbone", "LSTM", "--backbone.num-heads", "3"], "--backbone.num-heads is not one of LSTM"),
+    (["train"], "did you mean fit"),
+    (["Sample", "run"], "did you mean generate"),
+    (["evaluate"], "did you mean test"),
+    (["fit", "--epochs", "3"], "--epochs is not known; a training ends after --max-minutes, --max-steps or"),
+    (["fit", "--learning-rate", "3"], "did you mean --lr?"),
+    (["fit", "--hidden-size", "3"], "did you mean --backbone.hidden-size?"),
+    (["fit", "--train", "a.txt"], "did you mean --data?"),
+    (["generate", "missing", "--num-samples", "3"], "did you mean --samples?"),
+    (["fit", "--backbone", "LSTM", "--backbone.no-hidden-size"], "did you mean --backbone.hidden-size"),
+    (["fit", "--accelerator", "cpu", "--devices", "x"], "devices='x' was given; expected a number above 0, or auto"),
+    (["fit", "--accelerator", "cpu", "--devices", "0,1"], "devices='0,1' was given; expected a number"),
+    (["score", "missing", "one.txt", "two.txt"], "'two.txt' was not expected"),
+    (["translate", "missing", "one.txt"], "there is no"),
     (["fit", "--length", "abc"], "'abc'; expected int"),
     (["fit", "--max-minutes", "abc"], "error: --max-minutes was given 'abc'; expected float\n"),
     (["fit", "--backbone", "Transformer", "--backbone.num-heads", "3"], "divisible"),

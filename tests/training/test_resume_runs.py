@@ -3,19 +3,23 @@
 import csv
 import json
 import os
+import random
 import signal
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import lightning.pytorch as pl
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
 from torch.testing import assert_close
 from trainers import hooked, small_model, small_module
 
-from seqmodels import DamagedError, InputError, TextDataModule, fit, load
+from seqmodels import DamagedError, InputError, TextDataModule, fit, load, share
 from seqmodels.checkpoints.safetensors_io import read, write
 from seqmodels.cli.main import main
 from seqmodels.data import Replica
@@ -71,6 +75,51 @@ def test_signal_before_the_first_step(text_file: Path, tmp_path: Path) -> None:
     with pytest.raises(Stopped) as stop:
         begun(text_file, tmp_path, callbacks=(hooked(on_fit_start=early, on_train_start=early),))
     assert stop.value.code == 143
+
+
+def test_a_closed_terminal_saves(text_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(Stopped) as stop:
+        begun(text_file, tmp_path, callbacks=(kill(8, signal.SIGHUP),))
+    assert stop.value.code == 129
+    (stopped,) = tmp_path.glob("*/*")
+    assert json.loads((stopped / "result.json").read_text())["ended"] == "SIGHUP"
+    assert find_origin(stopped).content["global_step"] == 8
+
+
+def test_what_nohup_ignores_is_ignored(text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    run = begun(text_file, tmp_path, callbacks=(kill(8, signal.SIGHUP),))
+    assert signal.signal(signal.SIGHUP, before) == signal.SIG_IGN
+    assert json.loads((run / "result.json").read_text())["ended"] == "budget"
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "checkpoints", ".lock", "samples.md", "curves.png", "wandb"])
+def test_nothing_is_written_through_links(text_file: Path, tmp_path: Path, name: str) -> None:
+    """Of a run folder that somebody else packed."""
+    run, outside = begun(text_file, tmp_path / "runs"), tmp_path / "outside"
+    if (run / name).exists():
+        (run / name).rename(outside)
+    else:
+        outside.mkdir()
+    content = {path: path.read_bytes() for path in (outside, *outside.rglob("*")) if path.is_file()}
+    (run / name).symlink_to(outside)
+    with pytest.raises(InputError, match=f"{name}' is a link"):
+        begun(text_file, tmp_path / "runs", max_steps=18, resume=run)
+    assert content == {path: path.read_bytes() for path in (outside, *outside.rglob("*")) if path.is_file()}
+
+
+def test_the_caller_is_left_as_it_was(text_file: Path, tmp_path: Path, run: Path) -> None:
+    def surroundings() -> list[Any]:
+        streams = (sys.stdout, sys.stderr, dict(os.environ), warnings.filters[:], signal.getsignal(signal.SIGTERM))
+        return [torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist(), *streams]  # type: ignore[index]
+
+    data = small_module(text_file, True)
+    model = small_model(data, dropout=0.2)
+    before = surroundings()
+    fit(model, data, max_steps=14, validations=2, resume=run / "checkpoints" / "last.safetensors", runs=tmp_path)
+    load(run)
+    share(run, tmp_path / "shared")
+    assert surroundings() == before
 
 
 def test_handlers_are_given_back(text_file: Path, tmp_path: Path) -> None:
