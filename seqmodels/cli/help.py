@@ -36,7 +36,8 @@ class OptionHelp:
 CHOICES = """task and data, here {task} and {data}, with --help for their options:
   --task NAME                     LanguageModel, Translator, or your own with --import MODULE
   --data-module NAME              TextDataModule, TranslationDataModule, or your own; by default that of the task
-  --config PATH                   settings from a file, such as the config.yaml of an earlier run"""
+  --config PATH                   settings from a file, such as the config.yaml of an earlier run
+  --import MODULE                 a module of your own with networks, tasks or data modules, found from here"""
 
 
 def of_fit(words: Sequence[str] = ()) -> str:
