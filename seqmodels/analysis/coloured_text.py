@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seqmodels.analysis.html_page import html_page
 from seqmodels.errors import InputError
+from seqmodels.files import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -101,7 +102,7 @@ def coloured_text(shown: Passage) -> "Text":
     text = Text(no_wrap=False)
     for (strength, _), run in itertools.groupby(zip(shown.pieces, shown.values, strict=True), _appearance(shown)):
         red, green, blue = mixed(strength, LIGHT)
-        text.append("".join(piece for piece, _ in run), style=f"rgb(20,20,20) on rgb({red},{green},{blue})")
+        text.append(printable("".join(piece for piece, _ in run)), style=f"rgb(20,20,20) on rgb({red},{green},{blue})")
     return text
 
 

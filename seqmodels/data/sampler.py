@@ -111,7 +111,7 @@ def loader(batches: Batches, *, place: tuple[int, int] = (0, 0), num_workers: in
 
 def _ignore_signals(worker: int) -> None:
     """Schedulers may signal all processes of a run; a worker ends with the process that started it."""
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 
