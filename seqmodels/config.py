@@ -10,11 +10,12 @@ import functools
 import inspect
 import os
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 import yaml
 
-from seqmodels.errors import InputError, place
+from seqmodels.errors import InputError, one_line, place
 from seqmodels.files import DEPTH, local, read_small
 
 Call = dict[str, Any]
@@ -72,17 +73,16 @@ def _hints(cls: type) -> dict[str, Any]:
 def _check_object(cls: type, name: str, value: Any) -> None:
     """Refuse another object where one of this package is expected, such as a module of torch for a network."""
     kind = _hints(cls).get(name)
-    kinds = get_args(kind) or (kind,)
-    wanted = [one for one in kinds if isinstance(one, type) and issubclass(one, Recorded)]
-    if wanted and not isinstance(value, tuple(one for one in kinds if isinstance(one, type))):
+    kinds = [one for one in (get_args(kind) if isinstance(kind, UnionType) else (kind,)) if isinstance(one, type)]
+    wanted = [one for one in kinds if issubclass(one, Recorded)]
+    if wanted and not isinstance(value, tuple(kinds)):
         of_torch = type(value).__module__.startswith("torch.")
         hint = (
             "; torch's own modules carry no state from call to call, see docs/adding-a-network.md" if of_torch else ""
         )
-        raise InputError(
-            f"{cls.__name__}({name}=...) was given {value!r:.40} of type {type(value).__qualname__}; expected a "
-            f"{wanted[0].__name__} of seqmodels{hint}"
-        )
+        given = f"{one_line(repr(value)):.40} of type {type(value).__qualname__}"
+        expected = f"expected a {wanted[0].__name__} of seqmodels{hint}"
+        raise InputError(f"{cls.__name__}({name}=...) was given {given}; {expected}")
 
 
 def class_path(cls: type) -> str:

@@ -25,7 +25,7 @@ from seqmodels.environment import (
     kept_memory,
     quiet,
 )
-from seqmodels.errors import InputError
+from seqmodels.errors import InputError, one_line
 from seqmodels.files import any_console, local, write_text
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.training_state import random_states, restore_rank
@@ -132,7 +132,9 @@ def fit(
     for name, given, kind in (("task", task, SequenceTask), ("data", data, SequenceDataModule)):
         if not isinstance(given, kind):
             example = "LanguageModel(...)" if name == "task" else "TextDataModule('input.txt')"
-            raise InputError(f"fit({name}=...) was given {given!r:.40}; expected a {kind.__name__}, such as {example}")
+            raise InputError(
+                f"fit({name}=...) was given {one_line(repr(given)):.40}; expected a {kind.__name__}, such as {example}"
+            )
     with ExitStack() as stack:
         stack.enter_context(any_console(lasting=True))
         run = _prepare(stack, task, data, settings, resume)
