@@ -131,10 +131,8 @@ def fit(
     settings["runs"] = os.fspath(runs)
     for name, given, kind in (("task", task, SequenceTask), ("data", data, SequenceDataModule)):
         if not isinstance(given, kind):
-            example = "LanguageModel(...)" if name == "task" else "TextDataModule('input.txt')"
-            raise InputError(
-                f"fit({name}=...) was given {one_line(repr(given)):.40}; expected a {kind.__name__}, such as {example}"
-            )
+            wanted = f"{kind.__name__}, such as {'LanguageModel' if name == 'task' else 'TextDataModule'}(...)"
+            raise InputError(f"fit({name}=...) was given {one_line(repr(given)):.40}; expected a {wanted}")
     with ExitStack() as stack:
         stack.enter_context(any_console(lasting=True))
         run = _prepare(stack, task, data, settings, resume)
