@@ -62,7 +62,7 @@ def read_small(path: Path, most: int = SMALL) -> str:
         )
     try:
         with path.open("rb") as file:
-            return file.read(most + 1).decode()
+            return file.read(most + 1).decode("utf-8-sig")  # some editors begin a text with a byte order mark
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

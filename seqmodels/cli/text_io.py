@@ -1,5 +1,6 @@
 """Lines of text from files and streams, files that a command writes, and progress bars."""
 
+import codecs
 import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -38,12 +39,14 @@ def parts_of(path: str | None, size: int = 256, content: str = "text") -> Iterat
 
 
 def parts(stream: Iterable[bytes], name: str, size: int = 256) -> Iterator[list[str]]:
-    r"""The lines of a binary stream, at most `size` at a time; only `\n` and `\r\n` end a line.
+    r"""The lines of a binary stream, at most `size` at a time, without a byte order mark before the first.
+
+    Lines end in `\n` or `\r\n`, or in `\r` where there is no other line end.
 
     Raises:
         InputError: a line is not UTF-8; `name` is that of the stream.
     """
-    numbered = enumerate(stream, 1)
+    numbered = enumerate(_lines(stream), 1)
     while part := list(itertools.islice(numbered, size)):
         lines = []
         for number, line in part:
@@ -52,6 +55,16 @@ def parts(stream: Iterable[bytes], name: str, size: int = 256) -> Iterator[list[
             except UnicodeDecodeError as error:
                 raise InputError(f"line {number} of {name} is not UTF-8 ({error.reason}); convert it first") from None
         yield lines
+
+
+def _lines(stream: Iterable[bytes]) -> Iterator[bytes]:
+    """The lines of a stream as they come."""
+    for number, line in enumerate(stream):
+        line = line if number else line.removeprefix(codecs.BOM_UTF8)
+        if number == 0 and not line.endswith(b"\n"):  # the only one
+            yield from line.splitlines() if b"\r" in line else [line] if line else []
+        else:
+            yield line
 
 
 def parsed_bias(text: str | None) -> dict[str, float]:

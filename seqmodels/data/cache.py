@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from seqmodels.errors import InputError
 
-ROWS_VERSION = 3
+ROWS_VERSION = 4
 """Increased when the rows of the same files change, so that no stale ones are found in the cache."""
 
 
@@ -25,14 +25,16 @@ def cache_folder() -> Path:
 def generated(
     generator: Callable[..., Iterator[Any]], files: Sequence[Path], features: datasets.Features, **others: Any
 ) -> datasets.Dataset:
-    """The rows of a generator of `files`, `stamps` (size and time of each file) and `others`, cached on disk.
+    """The rows of a generator of `files`, `stamps` (which tell their content) and `others`, cached on disk.
 
     Raises:
         InputError: the generator did.
     """
     # Tuples: a list would be taken for shards, each of them read, and cut, by itself.
     paths = tuple(str(file.absolute()) for file in files)
-    stamps = tuple(f"{ROWS_VERSION} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files if file.exists())
+    # The time of the last change cannot be set, as that of the last writing can.
+    found = [file.stat() for file in files if file.exists()]
+    stamps = tuple(f"{ROWS_VERSION} {one.st_size} {one.st_mtime_ns} {one.st_ctime_ns} {one.st_ino}" for one in found)
     arguments = {"files": paths, "stamps": stamps, **others}
     try:
         with no_bars():

@@ -5,7 +5,6 @@ import glob
 import hashlib
 import os
 import platform
-import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -17,19 +16,14 @@ import datasets
 import huggingface_hub
 
 from seqmodels.data.cache import generated, no_bars
-from seqmodels.data.tables import READERS, is_table, marked, read_tables, select_texts
-from seqmodels.data.text_files import FEATURES, file_rows, standard_library, text_files
+from seqmodels.data.folders import SPLITS, TABLES, TEXT, in_splits, is_empty, split_of, suffix, told, walk
+from seqmodels.data.tables import is_table, marked, read_tables, select_texts
+from seqmodels.data.text_files import FEATURES, file_rows, standard_library
 from seqmodels.errors import InputError
+from seqmodels.files import check_regular
 
 BUILT_IN = "python"
 """The name of the corpus that works offline: the source of the standard library of the running Python."""
-
-SPLITS = {
-    "train": "train", "training": "train",
-    "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
-    "test": "test",
-}  # fmt: skip
-"""Splits by the names that files, folders and the hub have for them."""
 
 Rows = Callable[[], datasets.Dataset]
 Splits = Mapping[str, Rows | datasets.Dataset]
@@ -140,14 +134,20 @@ def local_files(source: str) -> tuple[str, dict[str, list[Path]]] | None:
         return _built_in()
     path = Path(os.path.expanduser(source))  # leaves ~ of an unknown user unchanged
     if path.is_dir():
-        return _named(path.name, path, text_files(path, READERS))
+        every = walk(path)
+        files = [file for file in every if suffix(file) in (*TEXT, *TABLES) or file.name.lower() in SPLITS]
+        if not files:
+            expected = f"files ending in {', '.join((*TEXT, *TABLES))}, plain or with .gz behind"
+            raise InputError(f"the directory {str(path)!r} holds no text; expected {expected}")
+        return _named(path.name, path, files, sorted({*every} - {*files}))
     if path.exists():
+        check_regular(path)
         return f"the file {path.name}", {"train": [path]}
     if glob.has_magic(source):
         matches = sorted(file for name in glob.glob(str(path), recursive=True) if (file := Path(name)).is_file())
         if not matches:
             raise InputError(f"no file matches {source!r}; expected text files or tables, such as 'data/*.parquet'")
-        return _named(source, path.parent, matches)
+        return _named(source, path.parent, matches, [])
     if looks_like_a_path(source):
         raise InputError(
             f"there is no file {source!r} (looked in {str(path.parent.absolute())!r}); expected a text file, a "
@@ -166,28 +166,24 @@ def _built_in() -> tuple[str, dict[str, list[Path]]]:
     return f"standard library of {version}, {len(files)} files", splits
 
 
-def _named(name: str, root: Path, files: list[Path]) -> tuple[str, dict[str, list[Path]]]:
-    """Files by the splits that their names below a root stand for."""
-    named: dict[str, list[Path]] = {}
-    others: list[Path] = []
-    for file in files:
-        split = split_of(file.relative_to(root) if file.is_relative_to(root) else Path(file.name))
-        (named.setdefault(split, []) if split else others).append(file)
-    if "train" not in named and others:  # files named for validation or test are not trained on
-        named["train"] = others
-    used = [file for paths in named.values() for file in paths]
+def _named(name: str, root: Path, files: list[Path], others: list[Path]) -> tuple[str, dict[str, list[Path]]]:
+    """Files in the splits that their names below a root stand for, and an origin that tells what is left out."""
+    empty = [file for file in files if is_empty(file)]
+    held = {file.relative_to(root) if file.is_relative_to(root) else Path(file.name): file for file in files}
+    if not all(map(is_table, files)):  # in a folder of text, such a file configures a program
+        others += [file for path, file in held.items() if suffix(file) == ".json" and not split_of(path)]
+    kept = {path: file for path, file in held.items() if file not in {*empty, *others}}
+    if not kept:
+        raise InputError(f"all {len(files)} files in {name!r} are empty; expected text")
+    splits, unnamed = in_splits(kept)
+    used = list(dict.fromkeys(file for paths in splits.values() for file in paths))
     tables = [file for file in used if is_table(file)]
     if tables and len(tables) < len(used):
         text = next(file for file in used if not is_table(file))
         both = f"text ({text.name}) and tables ({tables[0].name})"
         raise InputError(f"{name!r} holds {both}; name one file, or call those to be used train, valid and test")
-    return f"{len(used)} files in {name}" + (f", of {len(files)}" if len(used) < len(files) else ""), named
-
-
-def split_of(path: Path) -> str | None:
-    """The split of a file by its own name, or by that of its topmost folder."""
-    own = re.split(r"[._]|-\d+-of-\d+", path.name.lower())[0]
-    return SPLITS.get(own) or (SPLITS.get(path.parts[0].lower()) if len(path.parts) > 1 else None)
+    left_out = told(left_out=[*unnamed, *others], empty=empty)
+    return f"{len(used)} file{'s' if len(used) > 1 else ''} in {name}{left_out}", splits
 
 
 def from_hub(name: str, subset: str | None, built_in: str = BUILT_IN) -> dict[str, datasets.Dataset]:

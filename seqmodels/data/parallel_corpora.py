@@ -1,6 +1,8 @@
 """Parallel corpora: sentences with their translations from local files, the Hugging Face hub or built-in phrases."""
 
 import hashlib
+import itertools
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,12 +18,13 @@ from seqmodels.data.corpora import (
     check_val_fraction,
     from_hub,
     looks_like_a_path,
-    split_of,
     text_splits,
 )
-from seqmodels.data.tables import READERS, is_table, read_tables
-from seqmodels.data.text_files import lines, suffix
+from seqmodels.data.folders import TABLES, in_splits, is_empty, told, walk
+from seqmodels.data.tables import is_table, read_tables
+from seqmodels.data.text_files import lines
 from seqmodels.errors import InputError
+from seqmodels.files import check_regular
 
 PHRASES = "phrases"
 """The name of the corpus that works offline: phrases of the Unicode CLDR."""
@@ -31,8 +34,9 @@ PAIR_FEATURES = datasets.Features({side: datasets.Value("string") for side in SI
 
 
 def load_parallel(
-    data: str | Sequence[str], source: str, target: str, *, subset: str | None = None, val_fraction: float = 0.1
-) -> Corpus:
+    data: str | Sequence[str], source: str, target: str, *,
+    subset: str | None = None, columns: Sequence[int] | None = None, val_fraction: float = 0.1,
+) -> Corpus:  # fmt: skip
     """Load a parallel corpus by name: rows of `source` and `target`.
 
     If there is no validation split, all pairs of some sources validate, chosen by a hash of the source: a sentence seen
@@ -44,36 +48,39 @@ def load_parallel(
         InputError: there is nothing of that name, or no pairs in it.
     """
     check_val_fraction(val_fraction)
-    columns = {"source": source, "target": target}
+    named = {"source": source, "target": target}
     table = f"with columns {source!r} and {target!r}"
+    if columns is not None and (len(columns) != 2 or min(columns) < 1 or not isinstance(data, str)):
+        raise InputError(f"columns={list(columns)} was given; expected two from 1, such as 1 2, for one file of data")
     if not isinstance(data, str):
         if len(data) != 2:
             raise InputError(f"{len(data)} files were given as data; expected two, the sources and their translations")
         files = [Path(name).expanduser() for name in data]
-        if table_names := [file.name for file in files if is_table(file)]:
-            raise InputError(
-                f"{table_names[0]!r} is a table, and was given as one of two files; give it alone, {table}"
-            )
+        if tables := [file.name for file in files if is_table(file)]:
+            raise InputError(f"{tables[0]!r} is a table, and was given as one of two files; give it alone, {table}")
         return _split(f"the files {files[0].name} and {files[1].name}", {"train": _lines_of(files)}, val_fraction)
     if data == PHRASES:
         from seqmodels.data.phrases import phrases
 
         return Corpus(*phrases(source, target))
     path = Path(data).expanduser()
-    if path.is_dir():
+    if path.is_dir() and columns is None:
         return _split(*_directory(path, source, target), val_fraction)
     if path.exists():
-        if not is_table(path):
-            expected = f"two, or a table ending in {', '.join(READERS)} {table}"
+        check_regular(path)
+        if columns is not None:
+            named = dict(zip(SIDES, map(str, columns), strict=True))
+        elif not is_table(path):
+            expected = f"two, a table ending in {', '.join(TABLES)} {table}, or columns=[1, 2] for one without a header"
             raise InputError(f"{data!r} is one file of text; expected {expected}")
-        tables = {"train": read_tables([path], [source, target])}
-        return _split(*text_splits(f"the file {path.name}", tables, columns), val_fraction)
+        read = {"train": read_tables([path], list(named.values()), header=columns is None)}
+        return _split(*text_splits(f"the file {path.name}", read, named), val_fraction)
     if looks_like_a_path(data):
         raise InputError(
             f"there is no {data!r} (looked in {str(path.parent.absolute())!r}); expected two files, a directory, a "
             f"table, a hub name, or {PHRASES!r} for the built-in corpus"
         )
-    return _split(*text_splits(f"{data} from the hub", from_hub(data, subset, PHRASES), columns), val_fraction)
+    return _split(*text_splits(f"{data} from the hub", from_hub(data, subset, PHRASES), named), val_fraction)
 
 
 def _lines_of(files: Sequence[Path]) -> Rows:
@@ -82,34 +89,38 @@ def _lines_of(files: Sequence[Path]) -> Rows:
 
 def _directory(path: Path, source: str, target: str) -> tuple[str, Splits]:
     """The origin and the splits of a directory: pairs of files, or tables if there are none."""
-    tables: dict[str, list[Path]] = {}
-    sides: dict[tuple[str, str], dict[str, Path]] = {}
-    for file in sorted(file for file in path.rglob("*") if file.is_file()):
-        split = split_of(file.relative_to(path))
-        if split and is_table(file):
-            tables.setdefault(split, []).append(file)
-        elif split and suffix(file) in (f".{source}", f".{target}"):
-            stem = str(file.relative_to(path)).removesuffix(".gz").removesuffix(suffix(file))
-            sides.setdefault((split, stem), {}).setdefault(suffix(file)[1:], file)
-    pairs: dict[str, Rows] = {}
-    for (split, stem), both in sides.items():
-        if len(both) < 2:
-            continue
-        if split in pairs:
-            several = f"several texts for the split {split!r}, one of them {stem!r}"
-            raise InputError(f"the directory {str(path)!r} has {several}; leave one there, or give two files")
-        pairs[split] = _lines_of([both[source], both[target]])
-    origin = f"{path.name}, {source} to {target}"
-    if "train" not in (pairs or tables):
+    every = walk(path)
+    empty = [file for file in every if is_empty(file)]
+    sides, tables = dict[Path, dict[str, Path]](), dict[Path, Path]()
+    for file in (file for file in every if file not in empty):
+        name = file.relative_to(path)
+        stem, _, language = re.sub(r"(\.txt)?(\.gz)?$", "", str(name)).rpartition(".")
+        if side := next((side for side in (source, target) if _same_language(language, side)), None):
+            sides.setdefault(Path(stem), {}).setdefault(side, file)
+        elif is_table(file):
+            tables[name] = file
+    pairs = {stem: [both[source], both[target]] for stem, both in sides.items() if len(both) == 2}
+    alone = [file for both in sides.values() if len(both) == 1 for file in both.values()]
+    splits, unnamed = in_splits(pairs)
+    of_tables = in_splits(tables)
+    if "train" not in (splits or of_tables.splits):
         found = ", ".join(sorted(file.name for file in path.iterdir())[:8])
         raise InputError(
             f"the directory {str(path)!r} has no pairs to train on; expected files such as train.{source} and "
             f"train.{target}, plain or gzipped, or tables such as train.jsonl; found {found}"
         )
-    if pairs:
-        return origin, pairs
-    read = {split: read_tables(files, [source, target]) for split, files in tables.items()}
-    return text_splits(origin, read, {"source": source, "target": target})
+    left = told(left_out=[Path(f"{stem}.{side}") for stem in unnamed for side in (source, target)],
+                without_the_other_side=alone, empty=empty)  # fmt: skip
+    origin = f"{path.name}, {source} to {target}{left}"
+    if splits:
+        return origin, {split: _lines_of(list(itertools.chain(*files))) for split, files in splits.items()}
+    read = {split: read_tables(files, [source, target]) for split, files in of_tables.splits.items()}
+    return text_splits(origin + told(left_out=of_tables.left_out), read, {"source": source, "target": target})
+
+
+def _same_language(one: str, other: str) -> bool:
+    """Whether two codes are of one language: `zh-CN`, `zh_CN` and `zh-cn` are."""
+    return one.lower().replace("_", "-") == other.lower().replace("_", "-")
 
 
 def _split(origin: str, splits: Splits, val_fraction: float) -> Corpus:
@@ -132,20 +143,20 @@ def _held_out(corpus: Corpus, fraction: float, held: bool) -> datasets.Dataset:
     return rows.select(np.flatnonzero(chosen))
 
 
-def aligned_lines(files: tuple[str, str], stamps: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    r"""The lines of two files side by side; `\n` or `\r\n` ends a line.
+def aligned_lines(files: tuple[str, ...], stamps: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """The lines of files side by side.
 
     Args:
-        files: paths of the sources and of their translations.
+        files: paths, the sources and their translations in turn.
         stamps: size and time of each; part of the key of the cached rows.
 
     Raises:
         InputError: a file cannot be read, or they have different numbers of lines.
     """
-    source, target = files
-    sides = [list(lines(Path(file))) for file in files]
-    if len(sides[0]) != len(sides[1]):
-        counts = f"{source!r} has {len(sides[0]):,} lines and {target!r} has {len(sides[1]):,}"
-        raise InputError(f"{counts}; expected a translation on the same line for each")
-    for pair in zip(*sides, strict=True):
-        yield dict(zip(SIDES, pair, strict=True))
+    for source, target in zip(files[::2], files[1::2], strict=True):
+        sides = [list(lines(Path(file))) for file in (source, target)]
+        if len(sides[0]) != len(sides[1]):
+            counts = f"{source!r} has {len(sides[0]):,} lines and {target!r} has {len(sides[1]):,}"
+            raise InputError(f"{counts}; expected a translation on the same line for each")
+        for pair in zip(*sides, strict=True):
+            yield dict(zip(SIDES, pair, strict=True))

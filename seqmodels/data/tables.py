@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from seqmodels.data.cache import generated, no_bars
-from seqmodels.data.text_files import chunks, lines, suffix
+from seqmodels.data.folders import suffix
+from seqmodels.data.text_files import chunks, lines
+from seqmodels.data.vocabularies import is_unicode
 from seqmodels.errors import InputError
 
 TRANSLATION = "translation"
@@ -30,7 +33,7 @@ def is_table(path: Path) -> bool:
     return suffix(path) in READERS
 
 
-def read_tables(files: Sequence[Path], columns: Sequence[str]) -> datasets.Dataset:
+def read_tables(files: Sequence[Path], columns: Sequence[str], *, header: bool = True) -> datasets.Dataset:
     """Some columns of all rows of tables of one kind.
 
     Raises:
@@ -40,35 +43,39 @@ def read_tables(files: Sequence[Path], columns: Sequence[str]) -> datasets.Datas
     if len(kinds) > 1:
         raise InputError(f"tables of different kinds cannot be read as one ({', '.join(kinds)}); give one kind")
     features = datasets.Features({column: datasets.Value("string") for column in columns})
-    return generated(_table_rows, files, features, columns=tuple(columns))
+    return generated(_table_rows, files, features, columns=tuple(columns), header=header)
 
 
-def _table_rows(files: tuple[str, ...], stamps: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _table_rows(
+    files: tuple[str, ...], stamps: tuple[str, ...], columns: tuple[str, ...], header: bool
+) -> Iterator[dict[str, Any]]:
     for file in files:
-        yield from table_rows(Path(file), columns)
+        yield from table_rows(Path(file), columns, header=header)
 
 
-def table_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str | None]]:
+def table_rows(path: Path, columns: Sequence[str], *, header: bool = True) -> Iterator[dict[str, str | None]]:
     """The texts of some columns of a table, row by row: None where a row has none. No other column matters.
 
     Values are text as it is written: "NA" is not null, nor "007" a number. In a table with a column `translation` that
-    holds a sentence for each language, languages are columns.
+    holds a sentence for each language, languages are columns. Without a header, columns are called by their numbers
+    from 1, and a file is tab-separated unless its name ends in `.csv`.
 
     Raises:
         InputError: the file cannot be read, is damaged or empty, lacks a column, or has a value that is no text; the
             message has the number of the line or row.
     """
     kind, found = suffix(path), dict[str, None]()
+    reader = READERS[kind] if header else partial(_csv if kind == ".csv" else _tsv, header=False)
     number = 0
     try:
-        for number, row in READERS[kind](path, columns):
+        for number, row in reader(path, columns):
             if isinstance(inner := row.get(TRANSLATION), dict):
                 row = {**row, **inner}
             if len(found) < len(columns):
                 found |= dict.fromkeys(column for column in columns if column in row)
             texts = {column: row.get(column) for column in columns}
             for column, text in texts.items():
-                if not isinstance(text, str | None):
+                if not (text is None or (isinstance(text, str) and is_unicode(text))):
                     held = f"{text!r:.40} ({'row' if kind == '.parquet' else 'line'} {number:,})"
                     raise InputError(f"the column {column!r} of {str(path)!r} holds {held}; expected text")
             yield texts
@@ -101,31 +108,30 @@ def _parsed(number: int, line: str) -> Any:
         raise ValueError(f"{error} (line {number:,})") from error
 
 
-def _csv(path: Path, columns: Sequence[str]) -> Records:
+def _csv(path: Path, columns: Sequence[str], header: bool = True) -> Records:
     limit = csv.field_size_limit(sys.maxsize)
     try:
         reader = csv.reader((line + "\n" for line in lines(path)), strict=True)
-        yield from _by_header(path, columns, ((reader.line_num, fields) for fields in reader if fields))
+        yield from _by_name(path, columns, ((reader.line_num, fields) for fields in reader if fields), header)
     finally:
         csv.field_size_limit(limit)
 
 
-def _tsv(path: Path, columns: Sequence[str]) -> Records:
+def _tsv(path: Path, columns: Sequence[str], header: bool = True) -> Records:
     """There are no quotes (IANA, text/tab-separated-values): the text is all that stands between tabs."""
     rows = ((number, line.split("\t")) for number, line in enumerate(lines(path), 1) if line)
-    yield from _by_header(path, columns, rows)
+    yield from _by_name(path, columns, rows, header)
 
 
-def _by_header(path: Path, columns: Sequence[str], rows: Iterable[tuple[int, list[str]]]) -> Records:
-    header: list[str] = []
+def _by_name(path: Path, columns: Sequence[str], rows: Iterable[tuple[int, list[str]]], header: bool) -> Records:
+    """Rows of fields by the names in the first row, or by numbers."""
+    rows = iter(rows)
+    names = next(rows, (0, []))[1] if header else list(map(str, range(1, 1 + max(map(int, columns)))))
+    check_columns(str(path), columns, names)
     for number, fields in rows:
-        if not header:
-            header = fields
-            check_columns(str(path), columns, header)
-        elif len(fields) < len(header) or any(fields[len(header) :]):
-            raise ValueError(f"{len(fields)} fields under a header of {len(header)} (line {number:,})")
-        else:
-            yield number, dict(zip(header, fields, strict=False))
+        if len(fields) < len(names) or (header and any(fields[len(names) :])):
+            raise ValueError(f"{len(fields)} fields in place of {len(names)} (line {number:,})")
+        yield number, dict(zip(names, fields, strict=False))
 
 
 def _parquet(path: Path, columns: Sequence[str]) -> Records:

@@ -15,9 +15,6 @@ import datasets
 
 from seqmodels.errors import InputError
 
-SUFFIXES = (".txt", ".text", ".md", ".rst", ".tex", ".py", ".c", ".h", ".js", ".html")
-"""Suffixes of text files in a directory, also with `.gz` behind. A file that is given itself may have any suffix."""
-
 PIECE_CHARACTERS = 1 << 16
 """Characters after which a long document is cut at the next line end; the pieces are tokenized in parallel."""
 
@@ -27,6 +24,28 @@ MOST_PIECE_CHARACTERS = 1 << 20
 READ_BYTES = 1 << 20
 """Bytes that are read at a time."""
 
+KINDS = {
+    b"\xff\xfe": "UTF-16; convert it first, with: iconv -f UTF-16 -t UTF-8 {}",
+    b"\xfe\xff": "UTF-16; convert it first, with: iconv -f UTF-16 -t UTF-8 {}",
+    b"BZh": "compressed by bzip2; unpack it first, with: bunzip2 {}",
+    b"\xfd7zXZ": "compressed by xz; unpack it first, with: unxz {}",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it first, with: unzstd {}",
+    b"7z\xbc\xaf": "a 7z archive; unpack it, and give the text that is in it",
+    b"Rar!": "a RAR archive; unpack it, and give the text that is in it",
+    b"PK\x03\x04": "a zip archive, as .docx, .xlsx and .epub are; unpack it, or save it as plain text",
+    b"PAR1": "Parquet; call it .parquet, and give the column of its text",
+    b"%PDF": "a PDF; extract its text first, for example with: pdftotext {}",
+    b"\xd0\xcf\x11\xe0": "an old file of an office program; save it as plain text",
+    b"{\\rtf": "rich text (RTF); save it as plain text",
+    b"SQLite format 3": "a database (SQLite); export a table of it as CSV",
+    b"\x89PNG": "a picture (PNG); expected UTF-8 text",
+    b"\xff\xd8\xff": "a picture (JPEG); expected UTF-8 text",
+    b"GIF8": "a picture (GIF); expected UTF-8 text",
+    b"\x7fELF": "a program; expected UTF-8 text",
+    b"\x1f\x8b": "gzipped twice; unpack it first, with: gunzip {}",
+}
+"""Other files than text, by their first bytes."""
+
 FEATURES = datasets.Features(
     {"text": datasets.Value("string"), "starts": datasets.Value("bool"), "ends": datasets.Value("bool")}
 )
@@ -34,24 +53,6 @@ FEATURES = datasets.Features(
 
 EXCLUDED_FOLDERS = {"test", "tests", "idle_test", "encodings", "pydoc_data", "lib2to3", "site-packages", "__pycache__"}
 """Folders of the standard library that are left out: tests, tables and generated text."""
-
-
-def suffix(path: Path) -> str:
-    """The suffix of a file in lower case, without `.gz`."""
-    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
-
-
-def text_files(directory: Path, others: Iterable[str] = ()) -> list[Path]:
-    """All text files below a directory, and those with `others` of suffixes, sorted by path.
-
-    Raises:
-        InputError: there is none.
-    """
-    suffixes = (*SUFFIXES, *others)
-    if found := sorted(path for path in directory.rglob("*") if path.is_file() and suffix(path) in suffixes):
-        return found
-    expected = f"files ending in {', '.join(suffixes)}, plain or with .gz behind"
-    raise InputError(f"the directory {str(directory)!r} holds no text; expected {expected}")
 
 
 def standard_library() -> list[Path]:
@@ -73,7 +74,7 @@ def standard_library() -> list[Path]:
 
 
 def lines(path: Path) -> Iterator[str]:
-    r"""The lines of a UTF-8 file, plain or gzipped; `\n` or `\r\n` ends one.
+    """The lines of a UTF-8 file, plain or gzipped, without their ends.
 
     Raises:
         InputError: see `chunks`.
@@ -81,29 +82,40 @@ def lines(path: Path) -> Iterator[str]:
     rest = ""
     for text in chunks(path):
         *whole, rest = (rest + text).split("\n")
-        yield from (line.removesuffix("\r") for line in whole)
+        yield from whole
     if rest:
-        yield rest.removesuffix("\r")
+        yield rest
 
 
 def chunks(path: Path) -> Iterator[str]:
-    """The text of a UTF-8 file, plain or gzipped, in chunks of a bounded size.
+    r"""The text of a UTF-8 file, plain or gzipped, in chunks of a bounded size, without a byte order mark.
+
+    Line ends become `\n`: `\r\n`, and also `\r` in a text that has no other.
 
     Raises:
-        InputError: the file cannot be read, is empty, is damaged, or is not UTF-8.
+        InputError: the file cannot be read, is empty, is damaged, or is no UTF-8.
     """
-    decoder, lines, empty = codecs.getincrementaldecoder("utf-8")(), 1, True
+    empty = True
+    for text in _with_line_feeds(_decoded(path)):
+        empty = False
+        yield text
+    if empty:
+        raise InputError(f"{str(path)!r} is empty; expected UTF-8 text")
+
+
+def _decoded(path: Path) -> Iterator[str]:
+    decoder, lines, start = codecs.getincrementaldecoder("utf-8-sig")(), 1, b""
     try:
         with path.open("rb") as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             file = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw
             while content := file.read(READ_BYTES):
-                text = decoder.decode(content)
+                if not start:
+                    start = content
+                    _check_kind(path, start)
+                yield decoder.decode(content)
                 lines += content.count(b"\n")
-                if text:
-                    empty = False
-                    yield text
             decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:  # of this chunk and bytes kept from the one before
         line = lines + error.object.count(b"\n", 0, error.start)
@@ -115,8 +127,40 @@ def chunks(path: Path) -> Iterator[str]:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
     except (EOFError, zlib.error) as error:
         raise InputError(f"{str(path)!r} is a damaged gzip file ({error}); make or fetch it again") from error
-    if empty:
-        raise InputError(f"{str(path)!r} is empty; expected UTF-8 text")
+
+
+def _check_kind(path: Path, start: bytes) -> None:
+    """Raise an InputError that says what a file is, if it begins as none of UTF-8 text does."""
+    zeros = [start[offset:1000:2].count(0) for offset in (0, 1)]
+    for beginning, kind in KINDS.items():
+        if start.startswith(beginning):
+            raise InputError(f"{str(path)!r} is {kind.format(path.name)}")
+    if max(zeros) > 3 * min(zeros) + len(start[:1000]) // 8:
+        coding = "UTF-16BE" if zeros[0] > zeros[1] else "UTF-16LE"
+        raise InputError(f"{str(path)!r} is {coding}; convert it first, with: iconv -f {coding} -t UTF-8 {path.name}")
+
+
+def _with_line_feeds(texts: Iterable[str]) -> Iterator[str]:
+    """The text with line feeds at its line ends; only what may still be a part of one is held back."""
+    held, returns = "", None
+    for text in itertools.chain(texts, [None]):
+        held += text or ""
+        if returns is None and "\r" in held:  # undecided: whether carriage returns end its lines
+            if "\n" in held[:PIECE_CHARACTERS]:
+                returns = False
+            elif text is None or len(held) >= PIECE_CHARACTERS:
+                returns = True
+            else:
+                continue
+        elif returns is None and "\n" in held:
+            returns = False
+        half = text is not None and not returns and held.endswith("\r")
+        whole, held = (held[:-1], "\r") if half else (held, "")
+        if "\r" in whole:
+            whole = whole.replace("\r\n", "\n")
+            whole = whole.replace("\r", "\n") if returns else whole
+        if whole:
+            yield whole
 
 
 def cut(texts: Iterable[str]) -> Iterator[tuple[str, bool]]:

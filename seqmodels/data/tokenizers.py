@@ -15,7 +15,7 @@ from torch import Tensor
 from seqmodels.batch import SPECIAL_TOKENS, UNK
 from seqmodels.config import Recorded
 from seqmodels.data import vocabularies
-from seqmodels.data.vocabularies import check_tokenizer, library_errors, numbered, spelled_bytes
+from seqmodels.data.vocabularies import check_tokenizer, checked, library_errors, numbered, spelled_bytes
 from seqmodels.errors import InputError
 from seqmodels.files import check_regular, local, read_small
 
@@ -61,6 +61,11 @@ class Tokenizer(Recorded):
         self._by_bytes = isinstance(decoder, decoders.ByteLevel)
         # Whether a token adds the same text in every context.
         self._plain = self._by_bytes or (isinstance(decoder, decoders.Fuse) and not self._shift)
+        if isinstance(self._tokenizer.model, models.BPE):
+            self._tokenizer.model.dropout = None  # a text always has the same tokens
+        named = [f"{space}{name}{space}" for name in SPECIAL_TOKENS[:UNK] for space in ("", " ")]
+        # Whether names of special tokens in a text would be these: their ids become UNK.
+        self._reserved = not self._shift and any(i < UNK for name in named for i in self._encoding(name).ids)
         words = isinstance(self._tokenizer.model, models.WordLevel) and not self._shift
         self._words = words and self._tokenizer.token_to_id("\n") == NEWLINE
 
@@ -83,7 +88,7 @@ class Tokenizer(Recorded):
     def char(cls, texts: Iterable[str]) -> "Tokenizer":
         """Characters: every one that occurs in the texts."""
         seen: set[str] = set()
-        for text in texts:
+        for text in checked(texts):
             seen.update(text)
         vocab = numbered(sorted(seen))
         tokenizer = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token=SPECIAL_TOKENS[UNK]))
@@ -122,7 +127,7 @@ class Tokenizer(Recorded):
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
         )
-        tokenizer.train_from_iterator(texts, trainer)
+        tokenizer.train_from_iterator(checked(texts), trainer)
         return cls(tokenizer.to_str())
 
     @classmethod
@@ -164,7 +169,10 @@ class Tokenizer(Recorded):
         return None if name is None else self._tokenizer.token_to_id(name)
 
     def _outer(self, ids: list[int]) -> list[int]:
+        """Ids of the wrapped tokenizer as ours: none that a text has is PAD, BOS or EOS."""
         unknown, shift = self._unknown, self._shift
+        if self._reserved:
+            return [UNK if i < UNK or i == unknown else i for i in ids]
         if not shift and unknown in (None, UNK):
             return ids
         return [UNK if i == unknown else i + shift for i in ids]
@@ -174,6 +182,7 @@ class Tokenizer(Recorded):
         return [i for i in found if i is not None]
 
     def _encoding(self, text: str) -> tokenizers.Encoding:
+        (text,) = checked([text])
         with library_errors("cut a text into tokens"):
             return self._tokenizer.encode(text, add_special_tokens=False)
 
@@ -188,7 +197,7 @@ class Tokenizer(Recorded):
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of several texts, on all cores."""
         with library_errors("cut texts into tokens"):
-            found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            found = self._tokenizer.encode_batch_fast(list(checked(texts)), add_special_tokens=False)
         return [self._outer(encoding.ids) for encoding in found]
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -222,6 +231,7 @@ class Tokenizer(Recorded):
 
     def unknown(self, text: str) -> str:
         """The distinct characters or words of a text that are not in the vocabulary."""
+        (text,) = checked([text])
         if self._words:
             pieces = {word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(text)} - {SPECIAL_TOKENS[UNK]}
             return " ".join(sorted(word for word in pieces if (self._tokenizer.token_to_id(word) or 0) < UNK))

@@ -17,6 +17,9 @@ from seqmodels.data.token_column import TextFacts, tokenize_column
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.errors import InputError
 
+CHECKED = 1000
+"""Sentences on which BPE-dropout is compared with its tokenizer."""
+
 
 class TranslationDataModule(CorpusDataModule):
     """Sentences with their translations, in batches of similar lengths under a budget of tokens.
@@ -30,6 +33,7 @@ class TranslationDataModule(CorpusDataModule):
         source: language to translate from: the suffix of files, a column, or a key of the column "translation".
         target: language to translate to, likewise.
         subset: configuration of a hub dataset.
+        columns: numbers of the columns of source and target, from 1, in tab-separated text without a header.
         tokenizer: bpe, word, char or byte, or the path of a tokenizer.json for both sides; from Python also a
             Tokenizer.
         vocab_size: largest size of a bpe or word vocabulary; default: 4096 for bpe, all words for word.
@@ -52,7 +56,8 @@ class TranslationDataModule(CorpusDataModule):
     order = ("source", "target", "joint", "batch_tokens", "max_length", "layout", "bpe_dropout", "seed")
 
     def __init__(
-        self, data: str | list[str] = "phrases", source: str = "en", target: str = "de", subset: str | None = None,
+        self, data: str | list[str] = "phrases", source: str = "en", target: str = "de",
+        subset: str | None = None, columns: list[int] | None = None,
         tokenizer: str | Tokenizer = "bpe", vocab_size: int | None = None, min_count: int = 1, joint: bool = False,
         batch_tokens: int = 2048, max_length: int = 100, layout: Layout = "pair", bpe_dropout: float = 0.0,
         val_fraction: float = 0.1, seed: int = 1, num_workers: int = 0,
@@ -65,7 +70,7 @@ class TranslationDataModule(CorpusDataModule):
         if layout not in get_args(Layout):
             raise InputError(f"layout={layout!r} was given; choose pair or joined")
         self.joint = joint or layout == "joined" or tokenizer == "byte" or isinstance(tokenizer, Tokenizer)
-        self.wanted, self.languages, self.subset = data, (source, target), subset
+        self.wanted, self.languages, self.subset, self.columns = data, (source, target), subset, columns
         self.batch_tokens, self.max_length, self.layout = batch_tokens, max_length, layout
         self.val_fraction, self.bpe_dropout = val_fraction, bpe_dropout
         self._columns: dict[tuple[str, str], tuple[Tensor, TextFacts]] = {}
@@ -73,7 +78,9 @@ class TranslationDataModule(CorpusDataModule):
     @functools.cached_property
     def corpus(self) -> Corpus:  # type: ignore[override]  # read when it is first asked for
         """The sentences in their splits: columns `source` and `target`."""
-        return load_parallel(self.wanted, *self.languages, subset=self.subset, val_fraction=self.val_fraction)
+        return load_parallel(
+            self.wanted, *self.languages, subset=self.subset, columns=self.columns, val_fraction=self.val_fraction
+        )
 
     @property
     def extent(self) -> str:
@@ -134,10 +141,15 @@ class TranslationDataModule(CorpusDataModule):
         if not len(rows := self.kept(source, target)):
             few = f"none has 1 to max_length={self.max_length} tokens on both sides; give a larger max_length"
             raise InputError(f"of the {len(source):,} pairs of {self.origin}, {few}")
+        growth = 1.0
         if self.bpe_dropout:
-            source.dropout = BpeDropout(self.source_tokenizer, self.bpe_dropout, self.seed)
-            target.dropout = BpeDropout(self.tokenizer, self.bpe_dropout, self.seed)
-        return Buckets(source, target, rows, self.batch_tokens, self.layout, self.seed, replica)
+            texts = self.corpus.rows("train")
+            for side, sentences in zip(SIDES, (source, target), strict=True):
+                tokenizer = self.tokenizer if side == "target" else self.source_tokenizer
+                sentences.dropout, sentences.texts = BpeDropout(tokenizer, self.bpe_dropout, self.seed), texts[side]
+                growth = max(growth, sentences.dropout.growth(texts.select(rows[:CHECKED].tolist())[side]))
+        sizes = (self.batch_tokens, self.layout, self.seed, replica)
+        return Buckets(source, target, rows, *sizes, max_length=self.max_length, growth=growth)
 
     def scored_batches(self, split: str, replica: Replica = Replica()) -> Buckets:
         """The batches of a split that one rank scores; together, the ranks score every pair exactly once."""

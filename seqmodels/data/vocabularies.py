@@ -63,7 +63,7 @@ def word_level(texts: Iterable[str], vocab_size: int | None, min_count: int) -> 
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n|\S+"), "removed", invert=True)
     tokenizer.normalizer = normalizers.Replace(Regex(r"(?<!\S)<(?:pad|bos|eos|unk)>(?!\S)"), " ")  # not counted
     settings: dict[str, Any] = {"min_frequency": min_count, "special_tokens": [], "show_progress": False}
-    tokenizer.train_from_iterator(texts, trainers.WordLevelTrainer(vocab_size=1 << 40, **settings))
+    tokenizer.train_from_iterator(checked(texts), trainers.WordLevelTrainer(vocab_size=1 << 40, **settings))
     counted = tokenizer.get_vocab()
     words = [word for word in sorted(counted, key=counted.__getitem__) if word != "\n"]
     room = None if vocab_size is None else vocab_size - len(SPECIAL_TOKENS) - 1
@@ -117,6 +117,31 @@ def _growths(value: Any) -> Iterator[int]:
         for name, part in value.items():
             if name not in VOCABULARY_FIELDS:
                 yield from _growths(part)
+
+
+def checked(texts: Iterable[str]) -> Iterator[str]:
+    """The texts, each without halves of characters (surrogates), which no UTF-8 has.
+
+    Raises:
+        InputError: a text has one.
+    """
+    for text in texts:
+        if not is_unicode(text):
+            place, half = next(
+                (place, letter) for place, letter in enumerate(text, 1) if "\ud800" <= letter <= "\udfff"
+            )
+            given = f"the text has {half!a} at character {place:,}, which is half a character"
+            raise InputError(f"{given}; expected text that can be written as UTF-8")
+        yield text
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

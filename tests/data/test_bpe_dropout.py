@@ -1,10 +1,16 @@
 """BPE-dropout: the same text in other pieces, reproducibly."""
 
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
+import tokenizers
+from batches import epoch_of
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from seqmodels import InputError, Tokenizer
+from seqmodels import InputError, Tokenizer, TranslationDataModule
+from seqmodels.batch import EOS
 from seqmodels.data.bpe_dropout import BpeDropout
 
 TEXTS = ["the cat sees the other cat there", "Where is the weather, then? — there!", "thé, 3 km", "", "a  b\tc"]
@@ -15,10 +21,89 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.bpe(TEXTS * 20, 320)
 
 
-def test_without_dropout_it_is_the_tokenizer(tokenizer: Tokenizer) -> None:
-    cut = BpeDropout(tokenizer, 0.0, 1)
-    for number, text in enumerate(TEXTS):
-        assert cut.encode(text, 0, number) == tokenizer.encode(text)
+def lower_case(made: tokenizers.Tokenizer) -> None:
+    made.normalizer = normalizers.Lowercase()
+
+
+def retrained(made: tokenizers.Tokenizer, texts: list[str], **settings: Any) -> None:
+    settings |= {"special_tokens": ["<unk>"], "show_progress": False}
+    made.train_from_iterator(texts * 20, trainers.BpeTrainer(vocab_size=90, **settings))
+
+
+def end_of_word(made: tokenizers.Tokenizer) -> None:
+    made.pre_tokenizer, made.decoder = pre_tokenizers.Whitespace(), decoders.BPEDecoder(suffix="</w>")
+    retrained(made, TEXTS, end_of_word_suffix="</w>")
+
+
+def continued(made: tokenizers.Tokenizer) -> None:
+    made.model, made.pre_tokenizer = models.BPE(unk_token="<unk>"), pre_tokenizers.Whitespace()
+    made.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    retrained(made, TEXTS[:2], continuing_subword_prefix="##")
+
+
+def no_words(made: tokenizers.Tokenizer) -> None:
+    made.model, made.pre_tokenizer = models.BPE(unk_token="<unk>", fuse_unk=True), None
+    retrained(made, TEXTS[:2])
+
+
+def as_it_is(made: tokenizers.Tokenizer) -> None:
+    made.model.dropout = 0.5  # which would make `encode` itself random
+
+
+FOREIGN = [lower_case, end_of_word, no_words, continued, as_it_is]
+
+
+def foreign(change: Any) -> Tokenizer:
+    """A tokenizer as GPT-2 has it, changed."""
+    made = tokenizers.Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, initial_alphabet=alphabet, special_tokens=["<s>"], show_progress=False
+    )
+    made.train_from_iterator(TEXTS * 20, trainer)
+    change(made)
+    return Tokenizer(made.to_str())
+
+
+@pytest.mark.parametrize("change", FOREIGN)
+def test_without_dropout_any_bpe_is_the_tokenizer(change: Any) -> None:
+    made = foreign(change)
+    cut, whole = BpeDropout(made, 0.3, 1), BpeDropout(made, 0.0, 1)
+    texts = [*TEXTS, "A man", "x火y火火"]
+    assert whole.growth(texts) == 1 < cut.growth(texts)
+    for number, text in enumerate(texts):
+        assert whole.encode(text, 0, number) == made.encode(text)
+        assert made.decode(cut.encode(text, 0, number)) == made.decode(made.encode(text))
+
+
+def test_a_tokenizer_with_tokens_of_its_own_is_refused(tokenizer: Tokenizer) -> None:
+    made = tokenizers.Tokenizer.from_str(tokenizer.json)
+    made.add_tokens(["the cat"])
+    cut = BpeDropout(Tokenizer(made.to_str()), 0.0, 1)
+    cut.growth(["a dog"])
+    with pytest.raises(InputError, match="bpe_dropout cannot cut 'see the cat' as this tokenizer does; leave it out"):
+        cut.growth(["a dog", "see the cat"])
+
+
+def test_it_never_overruns_length_or_budget(tmp_path: Path) -> None:
+    """Sentences that dropout would make longer than that stay as they were."""
+    texts = ["the cat sees the other cat there", "where is the weather then", "the cat"] * 30
+    for language in ("en", "fr"):
+        (tmp_path / f"train.{language}").write_text("\n".join(texts))
+    for layout in ("pair", "joined"):
+        data = TranslationDataModule(
+            str(tmp_path), "en", "fr", vocab_size=320, bpe_dropout=0.5, batch_tokens=40, max_length=12, layout=layout
+        )
+        batches, tokens, whole = data.training_batches(), 0, sum(map(len, (data.tokenizer.encode(t) for t in texts)))
+        for epoch in range(3):
+            for batch in epoch_of(batches, epoch):
+                sides = [batch.inputs] if batch.source is None else [batch.inputs, batch.source]
+                assert all(side.numel() <= 40 for side in sides)
+                assert batch.inputs.shape[1] <= (12 + 1 if layout == "pair" else 2 * 12 + 2)
+                tokens += int((batch.targets > EOS).sum())
+        assert tokens > 1.2 * 3 * whole
 
 
 def test_the_text_stays_and_its_pieces_change(tokenizer: Tokenizer) -> None:

@@ -1,6 +1,8 @@
 """A name becomes text in splits."""
 
+import bz2
 import gzip
+import lzma
 import math
 import tracemalloc
 from collections.abc import Iterator
@@ -173,7 +175,7 @@ def test_a_file_is_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         for name in ("text.txt", "text.gz"):
             found = list(text_files.chunks(tmp_path / name))
             assert "".join(found) == text
-            assert max(map(len, found)) <= size
+            assert max(map(len, found)) <= size + 1
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
@@ -197,10 +199,45 @@ def test_a_long_text_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
     assert most < size / 4
 
 
-def test_text_is_kept_to_the_character(tmp_path: Path) -> None:
-    text = "\ufeffone\r\ntwo\rthree\x00\x0c\u2028four   \n\n" * 20
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("one\ntwo\rthree\x00\x0c\u2028four \ufeff  \n\n" * 20, None),  # kept to the character
+        ("\ufeffone\r\ntwo\rthree\r\n\r\n", "one\ntwo\rthree\n\n"),
+        ("one\rtwo\r\rthree\r", "one\ntwo\n\nthree\n"),
+        ("one\rtwo\r" * 40_000 + "three\n", "one\ntwo\n" * 40_000 + "three\n"),
+        ("one", None),
+        ("one\r", "one\n"),
+    ],
+)
+def test_line_ends_and_byte_order_marks(
+    text: str, wanted: str | None, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LF, CRLF, or CR where there is no other, wherever chunks are cut."""
+    monkeypatch.setattr(text_files, "READ_BYTES", size)
     (tmp_path / "odd.txt").write_bytes(text.encode())
-    assert content(load_corpus(str(tmp_path / "odd.txt")), "whole") == text
+    assert "".join(text_files.chunks(tmp_path / "odd.txt")) == (wanted or text)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ("text\n".encode("utf-16"), "UTF-16; convert it first, with: iconv -f UTF-16 -t UTF-8 a.txt"),
+        ("text\n".encode("utf-16-le"), "UTF-16LE; .* iconv -f UTF-16LE"),
+        ("ein Text mit ä\n".encode("utf-16-be"), "UTF-16BE; .* iconv -f UTF-16BE"),
+        ("text\n".encode("utf-32"), "UTF-16"),
+        (bz2.compress(b"text"), "compressed by bzip2; .* bunzip2 a.txt"),
+        (lzma.compress(b"text"), "compressed by xz; .* unxz a.txt"),
+        (b"PK\x03\x04...", "a zip archive, as .docx"),
+        (b"%PDF-1.4", "a PDF; .* pdftotext a.txt"),
+        (gzip.compress(gzip.compress(b"text")), "gzipped twice"),
+    ],
+)
+def test_files_of_other_kinds_are_called_by_name(content: bytes, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(InputError, match=f"a.txt' is {kind}"):
+        load_corpus(str(tmp_path / "a.txt")).rows("whole")
 
 
 def test_gzipped_is_as_plain(text: str, text_file: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A file of vectors, plain or gzipped, read by lines and bytes within limits."""
 
+import codecs
 import functools
 import gzip
 import io
@@ -57,6 +58,8 @@ class ByteSource:
         self.most = size * UNPACKED_RATIO if zipped else size
         """Most bytes that it can contain, unpacked."""
         self._taken = 0
+        if self.peek(3) == codecs.BOM_UTF8:
+            self.exactly(3, "a byte order mark")
 
     def __enter__(self) -> "ByteSource":
         self._bar.start()
