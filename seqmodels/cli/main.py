@@ -21,6 +21,7 @@ COMMANDS = {
     "embeddings": "neighbours, analogies and a map of word vectors",
     "neurons": "find single units that can be read, and colour text by them",
     "report": "write a page about a run, or one that compares several",
+    "cache": "say where texts are kept that were read, and clear it",
 }
 
 SYNONYMS = {

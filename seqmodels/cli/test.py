@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from seqmodels.analysis.translation_scores import draw_bleu_by_length
 from seqmodels.checkpoints.load import Loaded, load_with_origin
 from seqmodels.cli.parser import given_of
 from seqmodels.cli.text_io import progress, read_lines
 from seqmodels.cli.translate import PART, as_translator
-from seqmodels.data import TextDataModule, TranslationDataModule
+from seqmodels.data import Corpus, TextDataModule, TranslationDataModule
 from seqmodels.decoding import Beam
 from seqmodels.errors import InputError
 from seqmodels.files import read_json, to_json, write_text
@@ -25,7 +25,7 @@ def test(
     data: tuple[str, ...] | None = None,
     subset: str | None = None,
     column: str | None = None,
-    split: Literal["train", "validation", "test", "whole"] | None = None,
+    split: str | None = None,
     carry: bool | None = None,
     lanes: int | None = None,
     length: int | None = None,
@@ -50,7 +50,8 @@ def test(
             the data of the run.
         subset: configuration of a hub dataset.
         column: text column of a table or hub dataset (default: text).
-        split: the part to score; by default the test part, else all of --data, else the validation part.
+        split: the part to score: train, validation, test, whole, or a test set by its name; by default the test part,
+            each of several test sets for itself, else all of --data, else the validation part.
         carry: carry the state through the text, or with --no-carry read windows; by default as in training.
         lanes: with carry, number of lanes (default: 8); 1 gives every token its whole past.
         length: tokens of a window; by default as in training.
@@ -120,7 +121,7 @@ UNIT_NAMES = {"char": "characters", "byte": "bytes", "bpe": "subwords", "word": 
 
 def test_text(
     run: str, model: Loaded, arguments: dict[str, Any], wanted: Sequence[str], reading: Reading, json: bool
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Score the first of the wanted splits that a text has, and print the figures; `arguments` are of its data module,
     the others as of `test`.
     """
@@ -128,21 +129,27 @@ def test_text(
     if "data" not in trained_on and reading.dynamic is not None:
         raise InputError(f"{run!r} does not say what it was trained on; --dynamic needs it, and is for runs")
     text = TextDataModule(**arguments | {"tokenizer": task.tokenizer})
-    part = next((name for name in wanted if name in text.corpus.splits), wanted[0])
     source = TextDataModule(**trained_on | {"tokenizer": task.tokenizer}) if reading.dynamic is not None else None
-    figures = evaluate(task, text, part, reading, source)
-    unit = UNIT_NAMES.get(str(trained_on.get("tokenizer")), "tokens")
-    name, unknown = f"{text.corpus.origin}, {part}", text.facts(part).unknown
-    if json:
-        about = {"text": name, "unit": unit, "reading": reading.describe(text), "unknown": unknown}
-        print(to_json({**about, **figures}))
-        return figures
-    print(f"{name}: {figures['tokens']:,} {unit} scored once each, {reading.describe(text)}")
-    for figure in ("nats_per_token", "perplexity", "bits_per_character", "bits_per_byte"):
-        print(f"  {figure.replace('_', ' '):<20} {figures[figure]:.4f}")
-    if unknown:
-        print(f"  {unknown:,} tokens are unknown to the vocabulary")
-    return figures
+    unit, found = UNIT_NAMES.get(str(trained_on.get("tokenizer")), "tokens"), dict[str, Any]()
+    for part in parts_of(text.corpus, wanted):
+        found[part] = figures = evaluate(task, text, part, reading, source)
+        name, unknown = f"{text.corpus.origin}, {part}", text.facts(part).unknown
+        if json:
+            about = {"text": name, "unit": unit, "reading": reading.describe(text), "unknown": unknown}
+            print(to_json({**about, **figures}))
+            continue
+        print(f"{name}: {figures['tokens']:,} {unit} scored once each, {reading.describe(text)}")
+        for figure in ("nats_per_token", "perplexity", "bits_per_character", "bits_per_byte"):
+            print(f"  {figure.replace('_', ' '):<20} {figures[figure]:.4f}")
+        if unknown:
+            print(f"  {unknown:,} tokens are unknown to the vocabulary")
+    return found if len(found) > 1 else figures
+
+
+def parts_of(corpus: Corpus, wanted: Sequence[str]) -> list[str]:
+    """The first of the wanted splits that there is; in place of all test text, each of several test sets."""
+    part = next((name for name in wanted if name in corpus.splits), wanted[0])
+    return (corpus.test_sets if part == "test" else []) or [part]
 
 
 def test_translations(
@@ -157,20 +164,20 @@ def test_translations(
 ) -> dict[str, Any]:
     """Translate the first of the wanted splits that a text has, print and keep its scores; see `test_text`."""
     module = TranslationDataModule(**arguments | {"tokenizer": task.tokenizer})  # only its text is read
-    part = next((name for name in wanted if name in module.splits), wanted[0])
-    rows = module.corpus.rows(part)
-    sources, references = list(rows["source"]), [list(rows["target"])]
-    references += [read_lines(path, "a reference translation") for path in further]
-    settings = {"language": module.languages[1], "tokenizer": tokenizer}
-    corpus_scores(references[0], *references, **settings)  # what cannot be scored is not translated
-    outputs: list[str] = []
-    for first in progress(range(0, len(sources), PART), "translating"):
-        found = translations([task], sources[first : first + PART], beam)
-        outputs += [best[0].text if best else "" for best in found]
-    scores = corpus_scores(outputs, *references, **settings)
-    scores["by_length"] = bleu_by_length(sources, outputs, *references, **settings)
-    print_scores(run, f"{module.origin}, {part}", scores, json)
-    return scores
+    settings, every = {"language": module.languages[1], "tokenizer": tokenizer}, dict[str, Any]()
+    for part in parts_of(module.corpus, wanted):
+        rows = module.corpus.rows(part)
+        sources, references = list(rows["source"]), [list(rows["target"])]
+        references += [read_lines(path, "a reference translation") for path in further]
+        corpus_scores(references[0], *references, **settings)  # what cannot be scored is not translated
+        outputs: list[str] = []
+        for first in progress(range(0, len(sources), PART), "translating"):
+            found = translations([task], sources[first : first + PART], beam)
+            outputs += [best[0].text if best else "" for best in found]
+        every[part] = scores = corpus_scores(outputs, *references, **settings)
+        scores["by_length"] = bleu_by_length(sources, outputs, *references, **settings)
+        print_scores(run, f"{module.origin}, {part}", scores, json)
+    return every if len(every) > 1 else scores
 
 
 def _are_tests(tests: Any) -> bool:

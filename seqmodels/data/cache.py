@@ -1,7 +1,12 @@
-"""Rows and token columns on disk, so that a text is read and tokenized once."""
+"""The cache: rows and token columns on disk, so that a text is read and tokenized once; bounded, oldest out first."""
 
 import contextlib
 import json
+import math
+import os
+import shutil
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +20,64 @@ ROWS_VERSION = 4
 """Increased when the rows of the same files change, so that no stale ones are found in the cache."""
 
 
+CACHE_GB = 20.0
+"""Gigabytes that the cache may have, unless the environment variable SEQMODELS_CACHE_GB says otherwise."""
+
+IN_USE = 3600
+"""Seconds since its last use during which nothing is removed."""
+
+
 def cache_folder() -> Path:
     """The folder of all that is cached, below that of `datasets`."""
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "seqmodels"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def cache_bytes() -> int:
+    """The size of the cache."""
+    return sum(size for _, size, _ in _entries())
+
+
+def trim_cache(most: float | None = None) -> int:
+    """Remove what was not used for longest until the cache has at most so many bytes; returns the bytes removed.
+
+    Without `most`, the bound is `CACHE_GB`, and what was used within the last hour stays.
+
+    Raises:
+        InputError: SEQMODELS_CACHE_GB is no number of at least 0.
+    """
+    newest = math.inf if most is not None else time.time() - IN_USE
+    if most is None:
+        given = os.environ.get("SEQMODELS_CACHE_GB", CACHE_GB)
+        try:
+            most = float(given) * 1e9
+        except ValueError:
+            most = -1
+        if not most >= 0:
+            raise InputError(f"SEQMODELS_CACHE_GB={given} was given; expected gigabytes of the cache, such as 20")
+    entries = sorted(_entries())
+    left, removed = sum(size for _, size, _ in entries), 0
+    for used, size, paths in entries:
+        if left - removed <= most or used > newest:
+            break
+        for path in sorted(paths, reverse=True):  # records before the columns that they tell of
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        removed += size
+    return removed
+
+
+def _entries() -> list[tuple[float, int, list[Path]]]:
+    """When each entry was used last, its bytes, and its files and folders."""
+    folder, together = cache_folder(), defaultdict[str, list[Path]](list)
+    for path in [*folder.glob("*.*"), *folder.glob("rows/*/*")]:
+        together[path.name.partition(".")[0]].append(path)
+    found = []
+    for paths in together.values():
+        files = [file for path in paths for file in (path, *path.rglob("*")) if file.is_file()]
+        used = max(path.stat().st_mtime for path in paths)
+        found.append((used, sum(file.stat().st_size for file in files), paths))
+    return found
 
 
 def generated(
@@ -38,11 +96,16 @@ def generated(
     arguments = {"files": paths, "stamps": stamps, **others}
     try:
         with no_bars():
-            return datasets.Dataset.from_generator(generator, features=features, gen_kwargs=arguments)
+            folder = str(cache_folder() / "rows")
+            rows = datasets.Dataset.from_generator(generator, features=features, gen_kwargs=arguments, cache_dir=folder)
     except datasets.exceptions.DatasetGenerationError as error:
         if isinstance(error.__cause__, InputError):
             raise error.__cause__ from None
         raise
+    for place in {Path(file["filename"]).relative_to(folder).parts[:2] for file in rows.cache_files}:
+        os.utime(Path(folder, *place))
+    trim_cache()
+    return rows
 
 
 def once(path: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
@@ -60,6 +123,8 @@ def once(path: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
                 beside = path.with_suffix(".json.part")
                 beside.write_text(json.dumps(make(path)))
                 beside.replace(path)
+                trim_cache()
+    os.utime(path)
     found: dict[str, Any] = json.loads(path.read_text())
     return found
 

@@ -34,13 +34,18 @@ class Corpus:
 
     Args:
         origin: the source of the text, in one line for people.
-        splits: rows, or how to read them, of `train`, `validation`, `test` if there is one, and `whole`, the text
-            before validation was split off. Rows have the columns `text`, `starts` and `ends`, the last two true where
-            a document starts or ends; rows of a parallel corpus have `source` and `target`.
+        splits: rows, or how to read them, of `train`, `validation`, `test` if there is one, each of several test sets,
+            and `whole`, the text before validation was split off. Rows have the columns `text`, `starts` and `ends`,
+            the last two true where a document starts or ends; rows of a parallel corpus have `source` and `target`.
     """
 
     def __init__(self, origin: str, splits: Splits) -> None:
         self.origin, self.splits = origin, dict(splits)
+
+    @property
+    def test_sets(self) -> list[str]:
+        """Names of the test sets, if there are several; `test` is all of them."""
+        return [split for split in self.splits if split not in ("train", "validation", "test", "whole")]
 
     def rows(self, split: str) -> datasets.Dataset:
         """The rows of a split.

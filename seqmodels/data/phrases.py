@@ -15,6 +15,7 @@ import babel
 import datasets
 from babel import dates, lists, localedata, numbers, units
 
+from seqmodels.data.cache import cache_folder
 from seqmodels.errors import InputError
 
 DRAWN_PHRASES = 24_000
@@ -64,9 +65,12 @@ def phrases(source: str, target: str) -> tuple[str, dict[str, Callable[[], datas
     made_by = f"{babel.__version__} {DRAWN_PHRASES} {PHRASES_VERSION}"
     arguments = {"source": source, "target": target, "made_by": made_by}
     return origin, {
-        split: partial(datasets.Dataset.from_generator, pairs, gen_kwargs={**arguments, "split": split})
-        for split in ("train", "validation", "test")
+        split: partial(_rows, gen_kwargs={**arguments, "split": split}) for split in ("train", "validation", "test")
     }
+
+
+def _rows(gen_kwargs: dict[str, str]) -> datasets.Dataset:
+    return datasets.Dataset.from_generator(pairs, gen_kwargs=gen_kwargs, cache_dir=str(cache_folder() / "rows"))
 
 
 def pairs(source: str, target: str, split: str, made_by: str) -> Iterator[dict[str, str]]:

@@ -157,4 +157,4 @@ class TranslationDataModule(CorpusDataModule):
         longest = int((source.lengths + target.lengths).max()) + 2
         rows = torch.arange(len(source))
         budget, texts = max(self.batch_tokens, longest), self.corpus.rows(split)
-        return Buckets(source, target, rows, budget, self.layout, None, replica, texts)
+        return Buckets(source, target, rows, budget, self.layout, None, replica, texts=texts)

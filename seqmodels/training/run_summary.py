@@ -18,7 +18,6 @@ from seqmodels.training.wandb_logger import Tracker
 
 def announce(task: SequenceTask, data: SequenceDataModule, folder: Path, origin: Origin | None, precision: str) -> None:
     """Print text, network, precision and folder of a run that begins."""
-    facts = data.facts("train")
     print(f"text     {data.origin}: {data.extent}")
     print(f"network  {task.name}, {size(task):,} parameters, vocabulary of {data.tokenizer.vocab_size:,}")
     if precision:
@@ -26,8 +25,11 @@ def announce(task: SequenceTask, data: SequenceDataModule, folder: Path, origin:
     print(f"run      {folder}")
     if origin is not None:
         print(f"resumed  at step {origin.content['global_step']:,}, from {origin.path.name}")
-    if facts.unknown:
-        print(f"note     {facts.unknown:,} of {facts.tokens:,} tokens are unknown to the vocabulary")
+    for name, split in (("training", "train"), ("validation", "validation")):
+        facts = data.facts(split)
+        if facts.unknown:
+            known = f"{facts.unknown:,} of {facts.tokens:,} tokens"
+            print(f"note     {known} of the {name} text are unknown to the vocabulary")
 
 
 def describe(folder: Path, trainer: pl.Trainer, data: SequenceDataModule, step: int) -> None:
@@ -58,9 +60,11 @@ def finish(
     """
     task = trainer.lightning_module
     assert isinstance(task, SequenceTask)
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    unknown = {split: data.facts(split).unknown for split in ("train", "validation")}
     spent = {"steps": trainer.global_step, "tokens": task.tokens_seen, "seconds": round(seconds, 1)}
     ended = "budget" if ending is None else ending.signal.name if isinstance(ending, Stopped) else "diverged"
-    result = {**best, **spent, "parameters": size(task), "ended": ended}
+    result = {**best, **spent, "parameters": size(task), "unknown": unknown, "ended": ended}
     write_text(folder / "result.json", to_json(result, 2) + "\n")
     checkpoint = folder / "checkpoints" / "best.safetensors"
     try:
