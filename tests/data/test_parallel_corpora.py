@@ -136,3 +136,52 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     refused("no pairs to train on; expected files such as train.en and train.fr", str(tmp_path / "folder"), "en", "fr")
     refused("there is no .*nothing.jsonl", str(tmp_path / "nothing.jsonl"), "en", "fr")
     refused("val_fraction=1.5", [one, one], "en", "fr", val_fraction=1.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "wanted"),
+    [
+        ("a.tsv", "id\ten\tfr\n1\tHello\tBonjour\t\n2\tYes\tOui\n", [("Hello", "Bonjour"), ("Yes", "Oui")]),
+        ("e.tsv", "en\tfr\nA\rB\tC\nD\tE\rF\n", [("A\rB", "C"), ("D", "E\rF")]),
+        (
+            "t.jsonl",
+            '{"translation":{"en":"a","fr":"b"}}\n{"translation":{"en":"c","fr":"d","de":"e"}}\n',
+            [("a", "b"), ("c", "d")],
+        ),
+        ("d.jsonl", '{"en": "3 May", "fr": "1979-05-03"}\n{"en": "x", "fr": "1979-05-04"}\n', [
+            ("3 May", "1979-05-03"), ("x", "1979-05-04"),
+        ]),
+    ],
+)  # fmt: skip
+def test_tables_of_pairs(name: str, content: str, wanted: list[tuple[str, str]], tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content.encode())
+    assert pairs(load_parallel(str(tmp_path / name), "en", "fr"), "whole") == wanted
+
+
+def test_rows_without_a_side_are_counted(tmp_path: Path) -> None:
+    rows = [{"en": "a", "fr": "b"}, {"en": None, "fr": "c"}, {"en": "d"}, {"en": "e", "fr": ""}]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = load_parallel(str(tmp_path / "t.jsonl"), "en", "fr")
+    assert corpus.origin == "the file t.jsonl, 2 rows without text left out"
+    assert pairs(corpus, "whole") == [("a", "b"), ("e", "")]
+
+
+@pytest.mark.parametrize("name", ["fra.txt", "fra.tsv", "fra.txt.gz", "fra.csv"])
+def test_columns_by_number(name: str, tmp_path: Path) -> None:
+    """A file of Tatoeba or Anki as it is downloaded: English, tab, French, tab, attribution, and no header."""
+    separator = "," if name.endswith(".csv") else "\t"
+    lines = [separator.join((one, other, "CC-BY 2.0")) for one, other in zip(EN, FR, strict=True)]
+    path = str(write(tmp_path / name, lines))
+    assert pairs(load_parallel(path, "en", "fr", columns=[1, 2]), "whole") == list(zip(EN, FR, strict=True))
+    assert pairs(load_parallel(path, "fr", "en", columns=[2, 1]), "whole") == list(zip(FR, EN, strict=True))
+    refused(r"3 fields in place of 4 \(line 1\)", path, "en", "fr", columns=[1, 4])
+    for columns in ([1], [0, 1], [1, 2, 3]):
+        refused("was given; expected two from 1, such as 1 2", path, "en", "fr", columns=columns)
+
+
+def test_byte_order_marks_and_line_ends_of_pairs(tmp_path: Path) -> None:
+    files = [tmp_path / "a", tmp_path / "b"]
+    files[0].write_bytes("\ufeffone\rtwo\rthree".encode())
+    files[1].write_bytes("\ufeffun\r\ndeux\r\ntrois\r\n".encode())
+    corpus = load_parallel(list(map(str, files)), "en", "fr")
+    assert pairs(corpus, "whole") == [("one", "un"), ("two", "deux"), ("three", "trois")]

@@ -13,6 +13,7 @@ import pytest
 
 from seqmodels.data import Corpus, TextDataModule, Tokenizer, load_corpus, tokenize_column
 from seqmodels.data.cache import no_bars
+from seqmodels.data.stream_corpus import FileShards
 from seqmodels.errors import InputError
 
 Row = dict[str, Any]
@@ -243,3 +244,54 @@ def test_column_of_something_else(kind: str, values: list[Any], tmp_path: Path) 
 def test_one_row_cannot_be_split(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has 1 rows; expected at least 2"):
         load_corpus(str(write(tmp_path / "a.jsonl", ["a"])))
+
+
+# Kinds of tables that people have
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "wanted"),
+    [
+        ("a.csv", "text,label\nHello world,1,\nGood bye,0,\n", ["Hello world", "Good bye"]),  # a comma at each end
+        ("a.tsv", "id\ttext\n1\tA\rB\n2\tC\rD\n", ["A\rB", "C\rD"]),  # returns inside fields
+        ("a.csv", '\ufefftext,n\r\n"one\r\ntwo",1\r\nthree,2\r\n', ["one\ntwo", "three"]),
+        ("a.csv", "text,n\rone,1\rtwo,2\r", ["one", "two"]),
+        ("a.jsonl", '{"text":"a"}\n{"text":"b","meta":"x"}\n{"id": null, "text": "c"}\n', ["a", "b", "c"]),
+        ("a.jsonl", '{"id":1,"text":"a"}\n{"id":"x","text":"b"}\n', ["a", "b"]),
+        ("a.jsonl", '{"text":"3 May 1979"}\n' + '{"text":"1979-05-03"}\n' * 9, ["3 May 1979", *["1979-05-03"] * 9]),
+        ("a.jsonl", '\ufeff{"text":"a\u2028b"}\n\n{"text":"c"}', ["a\u2028b", "c"]),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_only_the_text_column_matters(name: str, content: str, wanted: list[str], stream: bool, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content.encode())
+    if stream:
+        assert [text for text, *_ in FileShards([tmp_path / name], "text").rows(0)] == wanted
+    else:
+        assert texts(load_corpus(str(tmp_path / name)), "whole") == wanted
+
+
+def test_long_fields_and_late_values_of_another_type(tmp_path: Path) -> None:
+    """As they are in their own rows, whatever stands in later ones."""
+    path = tmp_path / "a.csv"
+    path.write_text(f'text\n"{"x" * 200_000}"\ny\n')
+    before = csv.field_size_limit()
+    assert list(map(len, texts(load_corpus(str(path)), "whole"))) == [200_000, 1]
+    assert csv.field_size_limit() == before
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a", "n": "x"}\n' * 50_000 + '{"text": 5, "n": 1}\n')
+    with pytest.raises(InputError, match=r"holds 5 \(line 50,001\); expected text"):
+        load_corpus(str(path))
+    path.write_text('{"text": "a"}\n{"text": "\\ud800"}\n')
+    with pytest.raises(InputError, match=r"holds '\\ud800' \(line 2\); expected text"):
+        load_corpus(str(path))
+
+
+def test_tables_with_other_columns_each(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text":"a"}\n')
+    (tmp_path / "b.jsonl").write_text('{"text":"b","meta":{"x":1}}\n')
+    assert texts(load_corpus(str(tmp_path)), "whole") == ["a", "b"]
+    for name, rows in {"a": [{"text": "a"}], "b": [{"more": 1, "text": "b"}]}.items():
+        (tmp_path / "parquet").mkdir(exist_ok=True)
+        (tmp_path / "parquet" / f"{name}.parquet").write_bytes(parquet(rows))
+    assert texts(load_corpus(str(tmp_path / "parquet")), "whole") == ["a", "b"]

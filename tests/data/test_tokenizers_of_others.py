@@ -221,3 +221,23 @@ def test_file_of_something_else(content: bytes, tmp_path: Path) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read .*gone\.json': No such file"):
         TextDataModule("python", tokenizer=str(tmp_path / "gone.json")).tokenizer  # noqa: B018
+
+
+def test_special_ids_never_come_from_text() -> None:
+    """Of a tokenizer whose first tokens are ours, with words that have their names."""
+    made = tokenizers.Tokenizer(models.WordLevel(dict(zip([*SPECIAL_TOKENS, "a"], range(5), strict=True)), "<unk>"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    ours = Tokenizer(made.to_str())
+    assert ours.encode("a <eos> <pad> <bos> b") == [4, UNK, UNK, UNK, UNK]
+    assert ours.encode_batch(["<eos> a"]) == [[UNK, 4]]
+
+
+@pytest.mark.parametrize("make", [Tokenizer.byte, lambda: Tokenizer.char(["ab"]), lambda: Tokenizer.word(["a b"])])
+def test_text_that_is_no_unicode(make: Any) -> None:
+    ours = make()
+    for use in (ours.encode, ours.spans, ours.unknown, lambda text: ours.encode_batch(["a", text])):
+        with pytest.raises(InputError, match=r"has '\\udcff' at character 2, which is half a character; expected text"):
+            use("a\udcff")
+    for train in (Tokenizer.char, Tokenizer.word, lambda texts: Tokenizer.bpe(texts, 300)):
+        with pytest.raises(InputError, match="half a character"):
+            train(["a", "\ud800"])

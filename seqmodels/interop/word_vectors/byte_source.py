@@ -58,8 +58,6 @@ class ByteSource:
         self.most = size * UNPACKED_RATIO if zipped else size
         """Most bytes that it can contain, unpacked."""
         self._taken = 0
-        if self.peek(3) == codecs.BOM_UTF8:
-            self.exactly(3, "a byte order mark")
 
     def __enter__(self) -> "ByteSource":
         self._bar.start()
@@ -83,7 +81,7 @@ class ByteSource:
         found = self._guarded(lambda: self._file.readline(LINE_BYTES + 1))
         if len(found) > LINE_BYTES:
             raise InputError(f"{self.name} has a line of more than {LINE_BYTES:,} bytes; expected a word and numbers")
-        return self._counted(found)
+        return self._counted(found if self._taken else found.removeprefix(codecs.BOM_UTF8))
 
     def until(self, end: bytes, what: str) -> bytes:
         """The bytes before the next `end`, which is skipped.

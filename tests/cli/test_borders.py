@@ -1,0 +1,57 @@
+"""Commands over text as it comes: byte order marks, several test sets, and words that no vocabulary has."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from seqmodels import LSTM, LanguageModel, TextDataModule, fit
+from seqmodels.cli.main import main
+from seqmodels.cli.text_io import parts, read_lines
+from seqmodels.interop.word_vectors.analogies import read_questions
+from seqmodels.interop.word_vectors.vector_files import read_vectors
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_of_streams_and_files(mark: str, end: str, tmp_path: Path) -> None:
+    wanted = ["the fox", "", "the \u2028 hare"]
+    content = (mark + "".join(line + end for line in wanted)).encode()
+    assert [line for part in parts(io.BytesIO(content), "it", 2) for line in part] == wanted
+    (tmp_path / "lines.txt").write_bytes(content)
+    assert read_lines(str(tmp_path / "lines.txt")) == wanted
+    (tmp_path / "questions.txt").write_bytes(f"{mark}: pets{end}a b c d{end}".encode())
+    assert [question.section for question in read_questions(tmp_path / "questions.txt")] == ["pets"]
+    (tmp_path / "vectors.txt").write_bytes(f"{mark}fox 1 2\nhare 3 4\n".encode())
+    assert read_vectors(tmp_path / "vectors.txt").words == ["fox", "hare"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on ASCII, whose validation text and test sets have other letters."""
+    folder = tmp_path_factory.mktemp("text")
+    for name, text in {"train": "abc" * 99, "valid": "abç" * 30, "test_a": "abc" * 9, "test_b": "aé" * 9}.items():
+        (folder / f"{name}.txt").write_text(text)
+    data = TextDataModule(str(folder), length=8, batch_size=2)
+    model = LanguageModel(LSTM(4, 8), data.tokenizer)
+    return fit(model, data, max_steps=2, validations=1, runs=str(folder / "runs"), diagnostics=False)
+
+
+def test_unknown_tokens_of_the_validation_text(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert json.loads((run / "result.json").read_text())["unknown"] == {"train": 0, "validation": 30}
+    data = TextDataModule(str(run.parents[2]), length=8, batch_size=2)
+    budget = {"max_steps": 1, "validations": 1, "runs": str(run.parent / "again"), "diagnostics": False}
+    fit(LanguageModel(LSTM(4, 8), data.tokenizer), data, **budget)
+    said = capsys.readouterr().out
+    assert "note     30 of 90 tokens of the validation text are unknown to the vocabulary" in said
+    assert "of the training text" not in said
+
+
+def test_each_of_several_test_sets_is_reported(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["test", str(run), "--json"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["text"].rpartition(", ")[2] for line in lines] == ["test_a", "test_b"]
+    assert [(line["tokens"], line["unknown"]) for line in lines] == [(27, 0), (18, 9)]
+    main(["test", str(run), "--json", "--split", "test_b"])
+    assert json.loads(capsys.readouterr().out)["text"].endswith("test_b")
