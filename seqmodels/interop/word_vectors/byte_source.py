@@ -1,6 +1,5 @@
 """A file of vectors, plain or gzipped, read by lines and bytes within limits."""
 
-import codecs
 import functools
 import gzip
 import io
@@ -81,7 +80,7 @@ class ByteSource:
         found = self._guarded(lambda: self._file.readline(LINE_BYTES + 1))
         if len(found) > LINE_BYTES:
             raise InputError(f"{self.name} has a line of more than {LINE_BYTES:,} bytes; expected a word and numbers")
-        return self._counted(found if self._taken else found.removeprefix(codecs.BOM_UTF8))
+        return self._counted(found)
 
     def until(self, end: bytes, what: str) -> bytes:
         """The bytes before the next `end`, which is skipped.
