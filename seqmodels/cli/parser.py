@@ -270,6 +270,8 @@ def _value(name: str, given: Any, option: Option) -> Any:
         choices = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
         types = " or ".join(kind.__name__ if isinstance(kind, type) else str(kind) for kind in kinds)
         expected = f"choose one of {', '.join(choices)}" if choices else f"expected {types}"
+        if isinstance(given, float) and not math.isfinite(given):
+            expected = "expected a finite number"
         raise InputError(f"{flag(name)} was given {given!r:.200}; {expected}") from None
 
 

@@ -218,6 +218,19 @@ def test_mistakes(capsys: pytest.CaptureFixture[str], words: list[str], hint: st
     assert hint in refused(capsys, *words)
 
 
+@pytest.mark.parametrize(
+    ("section", "settings"),
+    [("task", "lr: .nan"), ("task", "dropout: .inf"), ("data", "length: .nan"), ("fit", "max_minutes: -.inf")],
+)
+def test_numbers_of_a_file_are_finite(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, section: str, settings: str
+) -> None:
+    inner = f"{{{settings}}}" if section == "fit" else f"{{init_args: {{{settings}}}}}"
+    (tmp_path / "config.yaml").write_text(f"{section}: {inner}\n")
+    error = refused(capsys, "fit", "--config", str(tmp_path / "config.yaml"))
+    assert re.search(r"--[a-z-]+ was given -?(nan|inf); expected a finite number", error)
+
+
 def test_mistakes_with_data(capsys: pytest.CaptureFixture[str], text_file: Path, tmp_path: Path) -> None:
     text, runs = ["fit", "--data", str(text_file), "--runs", str(tmp_path / "runs")], tmp_path / "runs"
     assert "does not fit a text" in refused(capsys, *text, "--length", "1000000")

@@ -1,5 +1,7 @@
 """A sweep does each experiment once, whoever does it, and keeps what was finished."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,11 @@ import pytest
 from refusals import assert_refused
 
 from seqmodels.errors import InputError
+from seqmodels.experiments.data import MemoryDataModule
+from seqmodels.experiments.model import MemoryModel
+from seqmodels.experiments.results import train
 from seqmodels.experiments.sweep import compare_translators, sweep, table_of_means
+from seqmodels.nn import GRU
 
 
 def test_each_experiment_once(tmp_path: Path) -> None:
@@ -77,3 +83,29 @@ def test_classes_of_few_sentences_are_not_compared(tmp_path: Path) -> None:
     assert page[2] == "| one | 2.0 (1.4) | 12.0 (1.4) | 50.0 (0.0) | 1.0 (0.0) | 2 |"
     assert page[3] == "| none | - | - | - | - | 0 |"
     assert (tmp_path / "both.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("ending", [SystemExit(143), KeyboardInterrupt()])
+def test_what_is_finished_is_shown_where_a_signal_ends_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: BaseException
+) -> None:
+    def experiment(name: str, seed: int) -> dict[str, Any]:
+        if name == "b":
+            raise ending
+        return {"score": 1.0}
+
+    shown: list[Any] = []
+    with pytest.raises(type(ending)):
+        sweep(experiment, ["a", "b"], [1], tmp_path, show=shown.append)
+    assert [len(shown[0][name]) for name in ("a", "b")] == [1, 0]
+    assert f"finished experiments are in {tmp_path}" in capsys.readouterr().out
+
+
+def test_a_memory_recipe_that_is_stopped_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `fit` does; Lightning alone ends with code 0."""
+    data = MemoryDataModule("adding", 10, seeds=[1])
+    model = MemoryModel([GRU(data.task.inputs, 8)], data.task.outputs, seeds=[1])
+    monkeypatch.setattr(model, "on_train_start", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as ended:
+        train(model, data, max_steps=10)
+    assert ended.value.code == 143

@@ -1,6 +1,7 @@
 """What training does with batches and states, against loops written out."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 from trainers import Record, hooked, small_model, small_module, train, trainer, validate
 
-from seqmodels import GRU, LSTM, LanguageModel, TextDataModule, Tokenizer, Transformer, fit
+from seqmodels import GRU, LSTM, InputError, LanguageModel, TextDataModule, Tokenizer, Transformer, fit
 from seqmodels.batch import IGNORE, Batch
 from seqmodels.state import detach
 from seqmodels.tasks.optim import learning_rate_factor
@@ -219,3 +220,31 @@ def test_muon_takes_the_matrices_of_the_network_alone(text_file: Path) -> None:
 def test_settings_that_make_no_sense(setting: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"expected|choose"):
         LanguageModel(LSTM(4, 4), Tokenizer.byte(), **setting)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": "input.txt"}, "fit(data=...) was given 'input.txt'; expected a SequenceDataModule"),
+        ({"task": 3}, "fit(task=...) was given 3; expected a SequenceTask, such as LanguageModel"),
+        ({"max_steps": "10"}, "max_steps='10' was given; expected a number"),
+        ({"max_steps": 1.5}, "max_steps=1.5 was given; expected a whole number"),
+        ({"max_minutes": math.nan}, "max_minutes=nan was given; expected a finite number"),
+        ({"clip": math.inf}, "clip=inf was given; expected a finite number"),
+        ({"validations": True}, "validations=True was given; expected a number"),
+        ({"devices": "2,3"}, "devices='2,3' was given; expected a number above 0, or auto"),
+        ({"devices": 100_000}, "give at most that many"),
+    ],
+)
+def test_errors_in_python_say_what_to_give(
+    text_file: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    data = small_module(text_file, True)
+    given = {"task": small_model(data), "data": data, "max_steps": 2, "accelerator": "cpu", "runs": tmp_path}
+    with pytest.raises(InputError, match=re.escape(message)):
+        fit(**given | change)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="use that"):
+        LanguageModel.load_from_checkpoint("best.ckpt")
+    with pytest.raises(InputError, match="torch's own modules"):
+        LanguageModel(torch.nn.LSTM(4, 4), data.tokenizer)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
