@@ -190,7 +190,7 @@ class Output:
     """
 
     def __init__(self, stream: TextIO, lasting: bool) -> None:
-        self.stream, self.lasting = stream, lasting
+        self.stream, self.lasting, self._read = stream, lasting, True
 
     def write(self, text: str) -> int:
         """Write a text; a carriage return on its own goes back to the start of the line."""
@@ -205,13 +205,14 @@ class Output:
 
     def _attempt(self, action: Callable[[], object]) -> None:
         try:
-            action()
+            if self._read:
+                action()
         except OSError as error:
             if not self.lasting or error.errno not in (errno.EPIPE, errno.EIO):  # the pipe or the terminal is closed
                 raise
+            self._read = False
             discard(self.stream)
-            if self.stream is not sys.__stderr__:
-                print("note     nobody reads the output any more; going on without", file=sys.stderr)
+            print("note     nobody reads the output any more; going on without", file=sys.stderr)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

@@ -56,6 +56,9 @@ def load_parallel(
         if len(data) != 2:
             raise InputError(f"{len(data)} files were given as data; expected two, the sources and their translations")
         files = [Path(name).expanduser() for name in data]
+        for file in files:
+            if file.exists():
+                check_regular(file)
         if tables := [file.name for file in files if is_table(file)]:
             raise InputError(f"{tables[0]!r} is a table, and was given as one of two files; give it alone, {table}")
         return _split(f"the files {files[0].name} and {files[1].name}", {"train": _lines_of(files)}, val_fraction)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from seqmodels.data import Corpus, load_corpus
+from seqmodels.data import Corpus, TextDataModule, load_corpus
 from seqmodels.data.folders import split_of, walk
 from seqmodels.data.parallel_corpora import load_parallel
 from seqmodels.errors import InputError
@@ -126,8 +126,14 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
 
 def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
-    with pytest.raises(InputError, match="is no regular file"):
-        load_corpus(str(tmp_path / "pipe.txt"))
+    pipe = str(tmp_path / "pipe.txt")
+    for read in (
+        lambda: load_corpus(pipe),
+        lambda: load_parallel([pipe, pipe], "en", "fr"),
+        lambda: TextDataModule(pipe, stream=True, tokenizer="byte").facts("train"),
+    ):
+        with pytest.raises(InputError, match="is no regular file"):
+            read()
     with pytest.raises(InputError, match="holds no text"):
         load_corpus(str(tmp_path))
 
