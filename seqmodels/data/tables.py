@@ -24,6 +24,9 @@ TRANSLATION = "translation"
 ROWS_PER_READ = 64
 """Rows of a Parquet file that are read at a time: row groups may be large."""
 
+RETURN = "\uffff"
+"""Stands for a carriage return inside a field, which `csv` takes for a line end; no text has this noncharacter."""
+
 Records = Iterator[tuple[int, dict[str, Any]]]
 """Rows by the names of their columns, with the number of the line or row."""
 
@@ -109,10 +112,17 @@ def _parsed(number: int, line: str) -> Any:
 
 
 def _csv(path: Path, columns: Sequence[str], header: bool = True) -> Records:
+    """Fields between commas, or between what the header has in their place: semicolons in exports of many countries."""
+    first = next(lines(path))
+    headers = {mark: next(csv.reader([first], delimiter=mark), []) for mark in ",;\t|"}
+    delimiter = next((mark for mark, names in headers.items() if header and set(columns) <= set(names)), ",")
     limit = csv.field_size_limit(sys.maxsize)
+    reader = csv.reader((line.replace("\r", RETURN) + "\n" for line in lines(path)), delimiter=delimiter, strict=True)
+    rows = ((reader.line_num, [field.replace(RETURN, "\r") for field in fields]) for fields in reader if fields)
     try:
-        reader = csv.reader((line + "\n" for line in lines(path)), strict=True)
-        yield from _by_name(path, columns, ((reader.line_num, fields) for fields in reader if fields), header)
+        yield from _by_name(path, columns, rows, header)
+    except csv.Error as error:
+        raise ValueError(f"{error} (line {reader.line_num:,})") from error
     finally:
         csv.field_size_limit(limit)
 
@@ -128,6 +138,8 @@ def _by_name(path: Path, columns: Sequence[str], rows: Iterable[tuple[int, list[
     rows = iter(rows)
     names = next(rows, (0, []))[1] if header else list(map(str, range(1, 1 + max(map(int, columns)))))
     check_columns(str(path), columns, names)
+    if twice := [column for column in columns if names.count(column) > 1]:
+        raise ValueError(f"two columns are called {twice[0]!r}")
     for number, fields in rows:
         if len(fields) < len(names) or (header and any(fields[len(names) :])):
             raise ValueError(f"{len(fields)} fields in place of {len(names)} (line {number:,})")

@@ -211,7 +211,8 @@ def test_tables_of_two_kinds(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "a"\n', r"cannot be read as jsonl: .*\(line 1\)"),
         ("a.jsonl", b'\n"a"\n"b"\n', r"cannot be read as jsonl: a str in place of an object \(line 2\)"),
         ("a.json", b'[{"text": "a"},', "cannot be read as json: ."),
-        ("a.csv", b'text,n\n"a,1\n', "cannot be read as csv: unexpected end"),
+        ("a.csv", b'text,n\n"a,1\n', r"cannot be read as csv: unexpected end of data \(line 2\)"),
+        ("a.csv", b"text,text\na,b\n", "cannot be read as csv: two columns are called 'text'"),
         ("a.csv", b"text,n\na,1\nb\n", r"cannot be read as csv: 1 fields in place of 2 \(line 3\)"),
         ("a.tsv", b"text\tn\na\t1\tb\n", r"cannot be read as tsv: 3 fields in place of 2 \(line 2\)"),
         ("a.parquet", b"PAR1 and then nothing", "cannot be read as parquet: ."),
@@ -256,6 +257,9 @@ def test_one_row_cannot_be_split(tmp_path: Path) -> None:
         ("a.tsv", "id\ttext\n1\tA\rB\n2\tC\rD\n", ["A\rB", "C\rD"]),  # returns inside fields
         ("a.csv", '\ufefftext,n\r\n"one\r\ntwo",1\r\nthree,2\r\n', ["one\ntwo", "three"]),
         ("a.csv", "text,n\rone,1\rtwo,2\r", ["one", "two"]),
+        ("a.csv", "text,n\nA\rB,1\nC,2\n", ["A\rB", "C"]),
+        ("a.csv", 'text;label\nHello, world;1\n"a;b";2\n', ["Hello, world", "a;b"]),  # as in many countries
+        ("a.csv", "n\ttext\n1\ta, b\n2\tc\n", ["a, b", "c"]),
         ("a.jsonl", '{"text":"a"}\n{"text":"b","meta":"x"}\n{"id": null, "text": "c"}\n', ["a", "b", "c"]),
         ("a.jsonl", '{"id":1,"text":"a"}\n{"id":"x","text":"b"}\n', ["a", "b"]),
         ("a.jsonl", '{"text":"3 May 1979"}\n' + '{"text":"1979-05-03"}\n' * 9, ["3 May 1979", *["1979-05-03"] * 9]),
