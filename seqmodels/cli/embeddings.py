@@ -64,6 +64,8 @@ def embeddings(
         raise InputError(f"--pairs was given {len(pairs)} words; expected two for each arrow")
     if senses is not None and len(senses) != 2:
         raise InputError(f"--senses was given {len(senses)} words; expected a word and a file")
+    if save is not None:
+        check_output("--save", save)
     for flag, picture in (("--map", map), ("--senses-map", senses_map)):
         if picture is not None:
             check_output(flag, picture, PICTURES)

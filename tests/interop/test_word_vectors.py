@@ -564,8 +564,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     path, picture = written(tmp_path, "\n".join(lines).encode()), tmp_path / "map.svg"
     questions = written(tmp_path, b": royal\nman king woman queen\n", "questions.txt")
     asked = ["--near", "king", "apple", "--analogy", "man", "king", "woman", "--k", "2", "--questions", str(questions)]
-    main(["embeddings", str(path), *asked, "--map", str(picture), "--pairs", "man", "woman", "king", "queen"])
+    saved = ["--save", str(tmp_path / "saved.txt.gz")]
+    main(["embeddings", str(path), *asked, "--map", str(picture), "--pairs", "man", "woman", "king", "queen", *saved])
     out = capsys.readouterr().out
+    assert WordVectors.read(tmp_path / "saved.txt.gz").words == list(grid)
     assert "5 words, 3 dimensions" in out
     assert "man is to king as woman is to:\n   0.9" in out
     assert out.split("woman is to:\n")[1].split()[1] == "queen"
@@ -577,6 +579,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["--analogy", "a", "b"], "expected three"),
         (["--map", str(picture), "--pairs", "man"], "two for each"),
         (["--pairs", "man", "king"], "without --map"),
+        (["--save", str(tmp_path / "no" / "a.txt")], "make it first"),
         (["--map", "map.txt"], "ends in one of"),
         (["--map", str(tmp_path / "no" / "map.png")], "make it first"),
         (["--near", "kng"], "did you mean king"),
