@@ -171,8 +171,10 @@ def append_text(path: Path, text: str) -> None:
         file.write(text)
 
 
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Characters that a terminal obeys instead of showing them, and those that change the direction of the text."""
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that a terminal obeys instead of showing them, and those that change the direction of the text; also lone
+surrogates, which no file can hold.
+"""
 
 
 def printable(text: str) -> str:

@@ -13,6 +13,7 @@ from seqmodels.analysis.html_page import html_page
 from seqmodels.batch import BOS, EOS
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
+from seqmodels.files import printable
 from seqmodels.nn.attention_decoder import aligned
 from seqmodels.nn.dropout import evaluating
 from seqmodels.tasks import Translator
@@ -71,8 +72,10 @@ def draw_alignment(found: AlignmentMap, path: Path) -> None:
         figure = new_figure(2 + 0.35 * len(found.source), 1.5 + 0.3 * len(found.target))
         axes = figure.subplots()
         axes.imshow(found.weights.numpy(), cmap="Greys", vmin=0, vmax=1, aspect="auto")
-        axes.set_xticks(range(len(found.source)), found.source, rotation=60, ha="left", parse_math=False)
-        axes.set_yticks(range(len(found.target)), found.target, parse_math=False)
+        axes.set_xticks(
+            range(len(found.source)), list(map(printable, found.source)), rotation=60, ha="left", parse_math=False
+        )
+        axes.set_yticks(range(len(found.target)), list(map(printable, found.target)), parse_math=False)
         axes.xaxis.tick_top()
         save_figure(figure, path, dpi=120)
 

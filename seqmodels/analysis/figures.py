@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqmodels.files import atomic_writer
+from seqmodels.files import atomic_writer, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,8 +63,8 @@ def draw_lines(
         if len(x):
             style, marker = STYLES[place // 10 % len(STYLES)], MARKERS[place // 10 % len(MARKERS)]
             axes.plot(
-                x, y, style, marker=marker if name in markers else "", markersize=3.5, linewidth=1.6, label=name,
-                color=colors[name] if colors else f"C{place % 10}",
+                x, y, style, marker=marker if name in markers else "", markersize=3.5, linewidth=1.6,
+                label=printable(name), color=colors[name] if colors else f"C{place % 10}",
             )  # fmt: skip
     axes.set(**properties)
     axes.grid(alpha=0.25)

@@ -3,6 +3,8 @@
 import html
 from collections.abc import Iterable
 
+from seqmodels.files import printable
+
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """Content security policy of every page: nothing runs, and nothing is fetched."""
 
@@ -20,7 +22,7 @@ figcaption { margin-bottom: .5rem; } figcaption br + span { color: var(--quiet);
 
 
 def html_page(title: str, lead: str, style: str, figures: Iterable[str]) -> str:
-    """A page of figures.
+    """A page of figures, with escapes for control characters, which text of any origin may have.
 
     Args:
         title: plain text.
@@ -29,7 +31,7 @@ def html_page(title: str, lead: str, style: str, figures: Iterable[str]) -> str:
         figures: HTML.
     """
     name, body = html.escape(title), "\n".join(figures)
-    return (
+    return printable(
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{name}</title>\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f'<meta name="viewport" content="width=device-width">\n<style>{STYLE}{style}</style>\n</head>\n<body>\n'

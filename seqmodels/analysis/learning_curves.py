@@ -6,6 +6,7 @@ from pathlib import Path
 from seqmodels.analysis.csv_table import read_rows
 from seqmodels.analysis.figures import draw_lines, save_figure
 from seqmodels.errors import InputError
+from seqmodels.files import printable
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
@@ -40,7 +41,7 @@ def draw_curves(folder: Path) -> Path | None:
         found = [row for row in rows if key in row]
         lines[label] = [row["train/tokens"] / 1e6 for row in found], [row[key] for row in found]
     best = best_of(rows)
-    title = folder.name + (f", best {best['val/nats_per_token']:.3f}" if best else "")
+    title = printable(folder.name) + (f", best {best['val/nats_per_token']:.3f}" if best else "")
     colors = {"training": "#9db4c8", "validation": "#b3401f"}
     figure = draw_lines(lines, ["validation"], colors, xlabel="million tokens", ylabel="nats per token", title=title)
     save_figure(figure, folder / "curves.png")

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from seqmodels.analysis.figures import fonts
 from seqmodels.errors import InputError
+from seqmodels.files import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,7 +100,7 @@ def draw_map(
     at = torch.from_numpy(axes.transData.transform(points.numpy())) * 72 / figure.dpi
     for place in _with_room(at, words, order):
         axes.annotate(
-            words[place].replace("\n", "⏎"), spots[place], (3, 3), textcoords="offset points",
+            printable(words[place].replace("\n", "⏎")), spots[place], (3, 3), textcoords="offset points",
             fontsize=SIZE, color=GREY, fontfamily=fonts(), parse_math=False,
         )  # fmt: skip
     return figure

@@ -10,7 +10,7 @@ from seqmodels.analysis.callbacks import ScheduledCallback, log_picture
 from seqmodels.batch import Batch
 from seqmodels.decoding import Beam, Sampling
 from seqmodels.errors import InputError
-from seqmodels.files import append_text
+from seqmodels.files import append_text, printable
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 from seqmodels.tasks.batch_translation import Translates, translations
 from seqmodels.tasks.prefix_lm import PrefixLM
@@ -71,7 +71,7 @@ class Samples(ScheduledCallback):
             return {}
         heading = f"step {step:,}" + (f", last validated at {self.nats:.3f} nats per token" if self.nats else "")
         fence = "~~~~~~" if "```" in self.prompt + text else "```"
-        append_text(self.path, f"## {heading}\n\n{fence}text\n{self.prompt}{text}\n{fence}\n\n")
+        append_text(self.path, printable(f"## {heading}\n\n{fence}text\n{self.prompt}{text}\n{fence}\n\n"))
         _log_sample(trainer, task, self.nats, self.prompt, text)
         trainer.print(f"\n--- sample at {heading}\n{self.prompt}{text}\n---")
         return {}
@@ -108,7 +108,7 @@ class Translations(pl.Callback):
         for (source, reference), text in zip(self.pairs, texts, strict=True):
             lines.append(f"- {source}\n  - **{text}**\n  - {reference}\n")
             _log_sample(trainer, pl_module, nats, source, text)
-        append_text(self.folder / "translations.md", "\n".join(lines) + "\n")
+        append_text(self.folder / "translations.md", printable("\n".join(lines) + "\n"))
         trainer.print(f"  {self.pairs[0][0]}  →  {texts[0]}")
         if isinstance(pl_module, Translator) and pl_module.attends:
             draw_alignment(alignment(pl_module, *self.pairs[0]), self.folder / "attention.png")

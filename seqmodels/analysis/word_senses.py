@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from seqmodels.analysis.figures import new_figure
 from seqmodels.batch import BOS, IGNORE, Batch
 from seqmodels.errors import InputError
+from seqmodels.files import printable
 from seqmodels.nn.dropout import evaluating
 from seqmodels.tasks import LanguageModel
 
@@ -174,7 +175,7 @@ def draw_senses(found: Senses) -> "Figure":
     axes.tick_params(colors="0.5")
     axes.spines[:].set_visible(False)
     pairs = zip(found.senses, found.sentences, strict=True)
-    labels = [f"{sense}: {_around(text, found.word)}" for sense, text in pairs]
+    labels = [printable(f"{sense}: {_around(text, found.word)}") for sense, text in pairs]
     axes.set_yticks(range(count), labels, fontsize=8, color="0.5", parse_math=False)
     axes.set_xticks([])
     for place in range(1, count):

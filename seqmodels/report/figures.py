@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from seqmodels.report.page import macro, printable
+from seqmodels.report.page import macro
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +62,7 @@ def _element(drawing: str, key: str, label: str) -> str:
     drawing = re.sub(r"<[^<>]*>", lambda tag: _tag(tag[0], key, used), drawing)  # tags only, no text
     width = float(re.search(r'viewBox="0 0 ([\d.]+)', drawing)[1])  # type: ignore[index]  # matplotlib writes it
     opening = re.sub(r' (width|height)="[^"]*"', "", drawing[: drawing.index(">")])
-    about = f' role="img" aria-label="{escape(printable(label))}" style="--wide:{width / 16 * 1.33:.1f}rem"'
+    about = f' role="img" aria-label="{escape(label)}" style="--wide:{width / 16 * 1.33:.1f}rem"'
     body = re.sub(r"\n\s*", "\n", drawing[drawing.index(">") :])
     return opening + about + body.strip()
 

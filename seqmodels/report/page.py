@@ -2,7 +2,6 @@
 
 import math
 import time
-import unicodedata
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,8 +13,9 @@ from markupsafe import Markup
 
 from seqmodels.analysis.attention import TABLE_STYLE
 from seqmodels.analysis.coloured_text import COLOUR_STYLE
+from seqmodels.analysis.html_page import POLICY
 from seqmodels.errors import InputError
-from seqmodels.files import write_text
+from seqmodels.files import printable, write_text
 
 NONE = "—"
 """Stands for a value that is missing."""
@@ -69,7 +69,7 @@ def write_page(
     page = _templates().get_template("page.html").render(sections=sections, **head)
     path = Path(path).expanduser()
     try:
-        write_text(path, page)
+        write_text(path, printable(page))  # anybody may have written the files of a run
     except OSError as error:
         raise InputError(f"cannot write {str(path)!r}: {error.strerror or error}; give another file") from error
     return path
@@ -83,11 +83,11 @@ def macro(name: str, *values: object, **options: object) -> Markup:
 @cache
 def _templates() -> Environment:
     templates = Environment(
-        loader=PackageLoader("seqmodels.report"), autoescape=True, undefined=StrictUndefined, finalize=printable,
+        loader=PackageLoader("seqmodels.report"), autoescape=True, undefined=StrictUndefined, finalize=shortened,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     templates.filters["limit"] = limit
-    templates.globals["styles"] = Markup(TABLE_STYLE + COLOUR_STYLE)
+    templates.globals |= {"styles": Markup(TABLE_STYLE + COLOUR_STYLE), "policy": Markup(POLICY)}
     return templates
 
 
@@ -102,17 +102,9 @@ def limit(value: object, most: int) -> str:
     return shown if len(shown) <= most else shown[:most] + "…"
 
 
-def printable(value: object) -> object:
-    """A value with "�" for control characters, since anybody may have written the files of a run; `Markup` is kept."""
-    if isinstance(value, Markup):
-        return value
-    return "".join(c if c in "\n\t" or c.isprintable() or _is_space(c) else "�" for c in limit(value, MAX_CHARACTERS))
-
-
-def _is_space(character: str) -> bool:
-    """Whether it is a space or joins or separates letters, without changing the direction of writing."""
-    kind = unicodedata.category(character)
-    return kind == "Zs" or (kind == "Cf" and unicodedata.bidirectional(character) == "BN")
+def shortened(value: object) -> object:
+    """The first `MAX_CHARACTERS` of a value as text; `Markup` is kept."""
+    return value if isinstance(value, Markup) else limit(value, MAX_CHARACTERS)
 
 
 def number(value: float, digits: int = 4) -> str:

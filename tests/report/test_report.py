@@ -15,16 +15,21 @@ from pairs import write_pairs
 from refusals import assert_refused, refused
 
 from seqmodels import LanguageModel, TextDataModule, TranslationDataModule, Translator, fit, load
+from seqmodels.analysis.attention import AlignmentMap, attention_page, draw_alignment
+from seqmodels.analysis.coloured_text import coloured_page, passage
 from seqmodels.analysis.figures import draw_lines, new_figure
+from seqmodels.analysis.html_page import POLICY
+from seqmodels.analysis.projection import draw_map
 from seqmodels.batch import Batch
 from seqmodels.cli.main import main
 from seqmodels.cli.report import report as report_command
 from seqmodels.errors import InputError
+from seqmodels.files import CONTROL
 from seqmodels.nn import GRU, LSTM, RNN, Backbone, Hybrid, MinGRU, Transformer
 from seqmodels.report import compare, report, training
 from seqmodels.report.comparison import distinct_names
 from seqmodels.report.figures import inline
-from seqmodels.report.page import build, evenly_spaced, macro, number
+from seqmodels.report.page import Section, build, evenly_spaced, macro, number, write_page
 from seqmodels.report.recurrence import nearest, reach
 from seqmodels.report.run import open_run
 from seqmodels.report.single_run import RUN_PARTS
@@ -378,10 +383,33 @@ def test_no_horizon_without_a_gradient() -> None:
     assert nearest(torch.tensor([float("nan")] * 3)) == 0
 
 
-def test_text_is_escaped_printable_and_limited() -> None:
-    assert "&lt;a&gt;��" in macro("note", "<a>\x00\u202e")
-    spaced = "10\u00a0%\u3000👩\u200d💻 co\u00adop"  # spaces, and characters that join or separate letters
-    assert spaced in macro("note", spaced)
+def test_control_characters_are_shown_on_every_page(tmp_path: Path) -> None:
+    """Escaped, in text, tokens and labels of figures alike; spaces and characters that join letters stay."""
+    kept = "10\u00a0%\u3000👩\u200d💻 co\u00adop\t"
+    odd = "a<\x00\x1b[2J\x9b\u202e\u2028\ud800>" + kept
+    matrix, words = torch.eye(3), [odd, "b", "c"]
+    drawing = draw_lines({odd: ([0, 1], [0, 1])})
+    section = Section(
+        odd, macro("note", odd) + inline(drawing, odd, "here") + inline(draw_map(matrix[:, :2], words), "", "map")
+    )
+    written = write_page(
+        tmp_path / "page.html", [("key", odd, lambda source: section)], None, kind="", title=odd, about=odd,
+        tiles=[(odd, odd, odd)], notes=[odd],
+    )  # fmt: skip
+    draw_alignment(AlignmentMap(["\x1b\ud800", "b", "c"], ["\0", "b", "c"], matrix), tmp_path / "picture.png")
+    for page in (
+        written.read_text(encoding="utf-8"),
+        attention_page([AlignmentMap(words, words, matrix)], odd),
+        coloured_page([passage(odd, odd, range(len(odd)), torch.linspace(0, 1, len(odd)))], odd),
+    ):
+        assert not CONTROL.search(page)
+        assert kept in page
+        assert r"a&lt;\x00\x1b[2J\x9b\u202e\u2028\ud800&gt;" in page
+        assert f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">' in page
+
+
+def test_text_is_escaped_and_limited() -> None:
+    assert "&lt;a&gt;" in macro("note", "<a>")
     assert f">{'x' * 10}…<" in macro("sample", "x" * 30, 10)
     assert f">{'x' * 20_000}…<" in macro("note", "x" * 30_000)
     assert macro("note", macro("heading", "a")) == '<p class="note"><h3>a</h3></p>'
