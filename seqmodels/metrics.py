@@ -37,14 +37,23 @@ def summed_nats(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> tupl
     return nats, (targets != IGNORE).sum()
 
 
-class TextMetrics(Metric):
+class Sums(Metric):
+    """A metric that may be computed without an update: the sums of a rank without a batch are zero."""
+
+    full_state_update = False
+
+    @property
+    def update_called(self) -> bool:
+        return True
+
+
+class TextMetrics(Sums):
     """Nats per token, perplexity, bits per character and bits per byte over a whole text.
 
     Args:
         sizes: characters and bytes of each token, int64 (2, V), as `Tokenizer.sizes`.
     """
 
-    full_state_update = False
     nats: Tensor
     tokens: Tensor
     extent: Tensor
@@ -214,14 +223,13 @@ def length_label(row: dict[str, Any]) -> str:
     return f"{row['from']:g} or more" if row["to"] is None else f"{row['from']:g} to {row['to'] - 1:g}"
 
 
-class TranslationMetrics(Metric):
+class TranslationMetrics(Sums):
     """BLEU, chrF and the fraction of exact matches over a whole text, detokenised.
 
     Args:
         tokenizer: of BLEU, see `bleu_tokenizer`.
     """
 
-    full_state_update = False
     bleu: Tensor
     chrf: Tensor
     exact: Tensor
@@ -251,9 +259,9 @@ class TranslationMetrics(Metric):
         self.sentences += len(hypotheses)
 
     def compute(self) -> dict[str, Tensor]:
-        """The metrics by name: BLEU and chrF from 0 to 100, exact match from 0 to 1."""
+        """The metrics by name: BLEU and chrF from 0 to 100, exact match from 0 to 1, and the number of sentences."""
         found = {
             name: torch.tensor(metric._compute_score_from_stats([int(n) for n in getattr(self, name)]).score)
             for name, metric in self._metrics.items()
         }
-        return {**found, "exact_match": self.exact / self.sentences}
+        return {**found, "exact_match": self.exact / self.sentences, "sentences": self.sentences.float()}

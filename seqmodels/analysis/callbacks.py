@@ -103,7 +103,7 @@ class ScheduledCallback(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore them."""
-        self.next, self.last = state_dict["next"], state_dict["last"]
+        self.next, self.last = int(state_dict["next"]), int(state_dict["last"])
 
 
 @runtime_checkable

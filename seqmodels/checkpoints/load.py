@@ -9,7 +9,7 @@ from seqmodels.checkpoints.rebuild import rebuild
 from seqmodels.checkpoints.safetensors_io import read
 from seqmodels.checkpoints.schema import FORMAT, check_record
 from seqmodels.config import Call, class_path
-from seqmodels.data import Tokenizer
+from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS
 from seqmodels.errors import DamagedError, InputError
 from seqmodels.files import check_regular, local, read_json, read_small
@@ -18,23 +18,42 @@ from seqmodels.tasks.training_state import RECORD
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
+ORIGIN = ("data", "subset", "column", "columns", "source", "target")
+"""Arguments of the data that say where text comes from."""
+POSITIONS = 10_000
+"""Most tokens of a translation that a file may ask for."""
 TOKENIZERS = {"tokenizer": "tokenizer.json", "source_tokenizer": "source_tokenizer.json"}
 """Files of a shared folder; those of tokenizers by the argument of the task."""
 
 
 class Loaded(NamedTuple):
-    """A trained model in evaluation mode, the constructor call of its data module, and its number of optimizer steps;
-    None where they are not known.
+    """A trained model in evaluation mode, the constructor call of its data module, its number of optimizer steps, and
+    the hash of its training text; None where they are not known.
     """
 
     task: SequenceTask
     data: Call | None
     step: int | None
+    text: str | None
 
     @property
     def data_arguments(self) -> dict[str, Any]:
         """The arguments of the data module; empty where they are not known."""
         return {} if self.data is None else dict(self.data["init_args"])
+
+    def check_text(self, data: SequenceDataModule) -> None:
+        """Refuse data that have the name of those of the training, and another text.
+
+        Raises:
+            InputError: they have, so that a held-out part may have been trained on.
+        """
+        given, own = data.constructor_call["init_args"], self.data_arguments
+        same = all(given.get(name) == own.get(name) for name in ORIGIN)
+        if same and self.text not in (None, data.facts("train").sha256):
+            raise InputError(
+                f"{data.origin} is another text than when the model was trained, and its held-out part may have been "
+                "trained on; restore it, or give --data a text that the model has not seen"
+            )
 
 
 def load(path: str | Path) -> SequenceTask:
@@ -63,7 +82,10 @@ def load_with_origin(path: str | Path) -> Loaded:
         task = rebuild(record["task"], content["state_dict"])
     except InputError as error:
         raise InputError(f"{str(path)!r} does not fit the network it describes: {error}") from error
-    return Loaded(task.eval(), record.get("data"), step if isinstance(step, int) else None)
+    loaded = Loaded(task.eval(), record.get("data"), step if isinstance(step, int) else None, record.get("text"))
+    if type(longest := loaded.data_arguments.get("max_length")) is int:
+        task.longest_target = min(longest, POSITIONS) + 1  # with EOS
+    return loaded
 
 
 def checkpoint_path(path: str | Path, which: Literal["best", "last"] = "best") -> Path:

@@ -1,8 +1,11 @@
 """The fields of a checkpoint and their types, validated before use."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from seqmodels.errors import InputError
 from seqmodels.files import check_depth
@@ -70,11 +73,20 @@ FIELDS: dict[str, Any] = {
 }
 """The record of this package. Fields that only a resumed run needs are missing where a model is shared."""
 
+
+def _is_loop(value: Any) -> bool:
+    """Whether a value is a loop's state, in which only counts and flags differ from one step to another."""
+    if not isinstance(value, dict):
+        return fits(value, (None, bool, int))
+    counts = ("ready", "started", "processed", "completed")
+    return all(_is_count(part) if key in counts else _is_loop(part) for key, part in value.items())
+
+
 LOOPS = ("epoch_progress", "epoch_loop.batch_progress", "epoch_loop.automatic_optimization.optim_progress")
 PROGRESS: dict[str, Any] = {
     "global_step": _is_count,
     "epoch": _is_count,
-    "loops": {"fit_loop": dict.fromkeys(LOOPS, dict)},
+    "loops": {"fit_loop": dict.fromkeys(LOOPS, _is_loop)},
     "callbacks": {str: dict},
     "optimizer_states": [dict],
     "lr_schedulers": [dict],
@@ -110,3 +122,24 @@ def check_progress(content: dict[str, Any], name: str) -> None:
         raise InputError(
             f"{name!r} cannot be resumed: {', '.join(wrong)} has an unexpected type; take another checkpoint"
         )
+
+
+def check_restored(optimizers: Sequence[Optimizer], schedules: Sequence[LRScheduler], name: str) -> None:
+    """Refuse the named checkpoint if what torch has taken from it is no state of these parameters and groups."""
+    for optimizer in optimizers:
+        for parameter, state in optimizer.state.items():
+            for kind, value in state.items():
+                if (
+                    not isinstance(value, Tensor)
+                    or value.shape not in ((), parameter.shape)
+                    or not value.is_floating_point()
+                ):
+                    raise InputError(f"{name!r} cannot be resumed: {kind!r:.40} of its optimizer is of another shape")
+        for group in optimizer.param_groups:
+            for setting, usual in optimizer.defaults.items():
+                if setting != "lr" and not fits(group.get(setting), (type(usual), None, bool)):
+                    raise InputError(f"{name!r} cannot be resumed: {setting} of its optimizer has an unexpected type")
+    for schedule in schedules:
+        form = {"base_lrs": [float] * len(schedule.optimizer.param_groups), "last_epoch": _is_count}
+        if not fits({"_step_count": 0, **vars(schedule)}, form | {"_step_count": _is_count}):
+            raise InputError(f"{name!r} cannot be resumed: its learning rate schedule has an unexpected type")

@@ -84,7 +84,9 @@ def _held_out(run: str, model: Loaded, data: str | None, split: str | None, char
         arguments = {"data": data}
     elif "data" not in arguments:
         raise InputError(f"{run!r} does not say what text it was trained on; give --data")
-    corpus = TextDataModule(**arguments | {"tokenizer": model.task.tokenizer}).corpus
+    text = TextDataModule(**arguments | {"tokenizer": model.task.tokenizer})
+    model.check_text(text)
+    corpus = text.corpus
     usual = ("whole", "validation", "test", "train") if data else ("validation", "test", "train")
     part = split or next(name for name in usual if name in corpus.splits)
     texts = list[str]()

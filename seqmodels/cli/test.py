@@ -15,7 +15,7 @@ from seqmodels.errors import InputError
 from seqmodels.files import read_json, to_json, write_text
 from seqmodels.metrics import bleu_by_length, corpus_scores, length_label
 from seqmodels.nn.quantization import for_use
-from seqmodels.tasks.batch_translation import Translates, translations
+from seqmodels.tasks.batch_translation import Translation, translations
 from seqmodels.tasks.dynamic_evaluation import Dynamic
 from seqmodels.training.evaluate import Reading, evaluate
 
@@ -93,8 +93,7 @@ def test(
     if translator:
         for_use(model.task, bf16=bf16, int8=int8)
         search, further = Beam(**given_of({"size": beam})), references or ()
-        task = as_translator(run, model)
-        return test_translations(run, task, arguments, wanted, search, json, further, bleu_tokenizer)
+        return test_translations(run, model, arguments, wanted, search, json, further, bleu_tokenizer)
     if data is not None and len(data) > 1:
         raise InputError(f"--data was given {len(data)} names, and {run!r} is a language model; expected one")
     if data is not None:
@@ -129,6 +128,7 @@ def test_text(
     if "data" not in trained_on and reading.dynamic is not None:
         raise InputError(f"{run!r} does not say what it was trained on; --dynamic needs it, and is for runs")
     text = TextDataModule(**arguments | {"tokenizer": task.tokenizer})
+    model.check_text(text)
     source = TextDataModule(**trained_on | {"tokenizer": task.tokenizer}) if reading.dynamic is not None else None
     unit, found = UNIT_NAMES.get(str(trained_on.get("tokenizer")), "tokens"), dict[str, Any]()
     for part in parts_of(text.corpus, wanted):
@@ -154,7 +154,7 @@ def parts_of(corpus: Corpus, wanted: Sequence[str]) -> list[str]:
 
 def test_translations(
     run: str,
-    task: Translates,
+    model: Loaded,
     arguments: dict[str, Any],
     wanted: Sequence[str],
     beam: Beam,
@@ -163,18 +163,22 @@ def test_translations(
     tokenizer: str | None = None,
 ) -> dict[str, Any]:
     """Translate the first of the wanted splits that a text has, print and keep its scores; see `test_text`."""
+    task = as_translator(run, model)
     module = TranslationDataModule(**arguments | {"tokenizer": task.tokenizer})  # only its text is read
+    model.check_text(module)
     settings, every = {"language": module.languages[1], "tokenizer": tokenizer}, dict[str, Any]()
     for part in parts_of(module.corpus, wanted):
         rows = module.corpus.rows(part)
         sources, references = list(rows["source"]), [list(rows["target"])]
         references += [read_lines(path, "a reference translation") for path in further]
         corpus_scores(references[0], *references, **settings)  # what cannot be scored is not translated
-        outputs: list[str] = []
+        best: list[Translation] = []
         for first in progress(range(0, len(sources), PART), "translating"):
             found = translations([task], sources[first : first + PART], beam)
-            outputs += [best[0].text if best else "" for best in found]
+            best += [one[0] if one else Translation("", 0.0, 0.0) for one in found]
+        outputs = [one.text for one in best]
         every[part] = scores = corpus_scores(outputs, *references, **settings)
+        scores |= {"beam": beam.size, "cut": sum(not one.complete for one in best)}
         scores["by_length"] = bleu_by_length(sources, outputs, *references, **settings)
         print_scores(run, f"{module.origin}, {part}", scores, json)
     return every if len(every) > 1 else scores
@@ -206,7 +210,8 @@ def print_scores(run: str, name: str, scores: dict[str, Any], json: bool) -> Non
     if json:
         print(to_json({"text": name, **scores}))
         return
-    print(f"{name}: {scores['sentences']:,} sentences")
+    cut = f", {scores['cut']:,} cut at the maximum number of tokens" if scores["cut"] else ""
+    print(f"{name}: {scores['sentences']:,} sentences, beam size {scores['beam']}{cut}")
     for figure in ("bleu", "bleu_lowercase", "chrf", "chrf++", "ter"):
         if figure in scores:
             print(f"  {figure.replace('_', ' '):<16}{scores[figure]:6.2f}   {scores[f'{figure}_signature']}")

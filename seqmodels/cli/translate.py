@@ -42,6 +42,7 @@ def translate(
     source: str | None = None,
     target: str | None = None,
     attention_map: str | None = None,
+    exhaustive: bool = False,
     json: bool = False,
 ) -> None:
     """Translate each line of a file or of standard input, and print a line for each, in order; empty lines stay empty.
@@ -54,11 +55,12 @@ def translate(
             translations.
         normalization: length, the number of tokens (default), or gnmt, (5 + tokens) / 6.
         coverage_penalty: weight of the penalty for parts of the source without attention.
-        n_best: print so many translations of each line, each as score, tab, text.
+        n_best: print so many translations of each line, each as number of the line, score, text, between tabs.
         min_length: minimum number of tokens of a translation.
-        max_length: maximum number of tokens (default: twice the length of the source, plus 10).
-        samples: sample so many translations of each line instead of searching, each printed as mean log-probability,
-            tab, text.
+        max_length: maximum number of tokens (default: twice the length of the source, plus 10, or the longest target of
+            training where that is longer).
+        samples: sample so many translations of each line instead of searching, each printed as number of the line,
+            mean log-probability, text, between tabs.
         temperature: with --samples, divides the logits (default: 1).
         top_k: with --samples, sample from the k most probable tokens only.
         top_p: with --samples, sample from the most probable tokens whose probabilities add up to this.
@@ -70,11 +72,13 @@ def translate(
         source: language to translate from; refused if the run has another.
         target: language to translate to, likewise.
         attention_map: an HTML file with the attention of each sentence.
+        exhaustive: search until no unfinished translation can become better.
         json: print a line of JSON for each line, with all translations and their scores.
     """
     search = {
         "size": beam, "length_penalty": length_penalty, "normalization": normalization,
         "coverage_penalty": coverage_penalty, "n_best": n_best, "min_length": min_length,
+        "exhaustive": exhaustive or None,
     }  # fmt: skip
     sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     how = search_or_draws(given_of(search), samples, given_of(sampling), given_of({"seed": seed}), max_length)
@@ -82,12 +86,12 @@ def translate(
     if attention_map is not None:
         check_attention_map(models[0], attention_map)
     shown: list[tuple[str, str]] = []
-    for line, found in translated(models, how, file):
+    for number, (line, found) in enumerate(translated(models, how, file), 1):
         if json:
             print(to_json({"source": line, "translations": [one._asdict() for one in found]}))
         elif samples is not None or (n_best or 1) > 1:
             for one in found:
-                print(f"{one.score:.4f}\t{one_line(one.text)}")
+                print(f"{number}\t{one.score:.4f}\t{one_line(one.text)}")
         else:
             print(one_line(found[0].text) if found else "")
         sys.stdout.flush()
@@ -154,18 +158,25 @@ def translated(
     models: Sequence[Translates], how: Beam | Draws, file: str | None
 ) -> Iterator[tuple[str, list[Translation]]]:
     """Each line of a file, or of standard input, with its translations by one model or an ensemble, in order."""
-    unknown = cut = number = 0
+    unknown = cut = unfinished = number = 0
     longest = positions(models)
     for lines in parts_of(file, PART):
         for ids in models[0].source_tokenizer.encode_batch(lines):
             unknown += ids.count(UNK)
             cut += longest is not None and len(ids) >= longest
-        yield from zip(lines, translations(models, lines, how, number), strict=True)
+        for line, found in zip(lines, translations(models, lines, how, number), strict=True):
+            unfinished += sum(not one.complete for one in found)
+            yield line, found
         number += len(lines)
     if unknown:
         print(f"{unknown:,} tokens of the source are unknown to the vocabulary", file=sys.stderr)
     if cut:
         print(f"{cut:,} lines were longer than the positions of the network, and cut there", file=sys.stderr)
+    if unfinished:
+        print(
+            f"{unfinished:,} translations were cut at their maximum number of tokens; --max-length allows more",
+            file=sys.stderr,
+        )
 
 
 def check_attention_map(model: Translates, path: str) -> None:

@@ -33,6 +33,8 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
     """Positions T of a batch if all batches have the same."""
     carry: bool = False
     """Whether the state is carried from batch to batch."""
+    longest_target: int = 0
+    """Most tokens of a target to train on, where targets are sentences."""
 
     size_argument: str
     """Name of the argument that sets the batch size on each rank."""
@@ -95,9 +97,17 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
         return loader(self.scored_batches("validation", self._replica()))
 
     def test_dataloader(self) -> "DataLoader[Batch]":
-        """The test split, every target once; the validation split if there is no test split."""
-        split = "test" if "test" in self.splits else "validation"
-        return loader(self.scored_batches(split, self._replica()))
+        """The test split, every target once.
+
+        Raises:
+            InputError: there is none; a figure of the validation split is no test figure.
+        """
+        if "test" not in self.splits:
+            raise InputError(
+                f"{self.origin} has no test split; call validate for the figures of its validation split, or give data "
+                "with a test split"
+            )
+        return loader(self.scored_batches("test", self._replica()))
 
     def state_dict(self) -> dict[str, Any]:
         """Position in the data: epoch, number of its batches trained on, and the position of each rank in a stream.
@@ -118,7 +128,8 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
 
     def ranks(self, checkpoint: dict[str, Any]) -> int | None:
         """Number of processes that read the stream of a checkpoint; None if any number may resume it."""
-        return len(checkpoint.get(type(self).__qualname__, {}).get("positions", ())) or None
+        state = checkpoint.get(type(self).__qualname__)
+        return len(state.get("positions", ())) or None if isinstance(state, dict) else None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from a position. Lightning calls it before it asks for the training data.

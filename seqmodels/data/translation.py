@@ -71,6 +71,7 @@ class TranslationDataModule(CorpusDataModule):
             raise InputError(f"layout={layout!r} was given; choose pair or joined")
         self.joint = joint or layout == "joined" or tokenizer == "byte" or isinstance(tokenizer, Tokenizer)
         self.wanted, self.languages, self.subset, self.columns = data, (source, target), subset, columns
+        self.longest_target = max_length + 1  # with EOS
         self.batch_tokens, self.max_length, self.layout = batch_tokens, max_length, layout
         self.val_fraction, self.bpe_dropout = val_fraction, bpe_dropout
         self._columns: dict[tuple[str, str], tuple[Tensor, TextFacts]] = {}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, NEVER
-from seqmodels.decoding.beam_search import Hypothesis, MemoryStep, default_limit
+from seqmodels.decoding.beam_search import Hypothesis, MemoryStep, length_limits
 from seqmodels.decoding.sampling import RowGenerators, Sampling
 from seqmodels.errors import InputError
 from seqmodels.state import State, first_tensor, repeat, select
@@ -70,7 +70,7 @@ class Draws:
         samples: how many of each sentence.
         sampling: temperature, top-k, top-p and so on.
         seed: random seed; None for one drawn here, so that other settings give other translations.
-        max_length: maximum number of tokens; None for twice as many as the source has, and 10 more.
+        max_length: see `Beam`.
 
     Raises:
         InputError: a value makes no sense.
@@ -93,9 +93,9 @@ class Draws:
         """Rows of a batch per sentence."""
         return self.samples
 
-    def limits(self, source_lengths: Sequence[int]) -> list[int]:
-        """Maximum number of tokens of the translation of each source."""
-        return [self.max_length or default_limit(length) for length in source_lengths]
+    def limits(self, source_lengths: Sequence[int], longest: int = 0) -> list[int]:
+        """Maximum number of tokens of the translation of each source, see `length_limits`."""
+        return length_limits(source_lengths, self.max_length, longest)
 
 
 class _MemorySteps:
@@ -155,7 +155,7 @@ def draw(
         staying = None if len(stay) == len(rows) else stay
         rows = [rows[place] for place in stay]
     found = [
-        Hypothesis([token for token in tokens if token != EOS], total / len(tokens), total)
+        Hypothesis([token for token in tokens if token != EOS], total / len(tokens), total, tokens[-1] == EOS)
         for tokens, total in zip(written, sums.tolist(), strict=True)
     ]
     return [found[first : first + samples] for first in range(0, len(found), samples)]

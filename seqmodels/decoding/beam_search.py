@@ -41,7 +41,9 @@ class Beam:
             received in total (Wu et al. 2016, eq. 14), against untranslated words; 0 for none.
         n_best: hypotheses returned per sentence, at most `size`.
         min_length: minimum number of tokens.
-        max_length: maximum number of tokens; None for twice as many as the source has, and 10 more.
+        max_length: maximum number of tokens; None for twice as many as the source has and 10 more, or for the longest
+            target of training where that is longer.
+        exhaustive: search until no unfinished hypothesis can become better at any length up to its limit.
 
     Raises:
         InputError: a value makes no sense.
@@ -54,6 +56,7 @@ class Beam:
     n_best: int = 1
     min_length: int = 0
     max_length: int | None = None
+    exhaustive: bool = False
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -69,24 +72,28 @@ class Beam:
             given = f"min_length={self.min_length} and max_length={self.max_length} were given"
             raise InputError(f"{given}; expected at least 0 and 1, and no maximum below the minimum")
 
-    def limits(self, source_lengths: Sequence[int]) -> list[int]:
-        """Maximum number of tokens of the translation of each source."""
-        return [self.max_length or max(default_limit(length), self.min_length) for length in source_lengths]
+    def limits(self, source_lengths: Sequence[int], longest: int = 0) -> list[int]:
+        """Maximum number of tokens of the translation of each source, see `length_limits`."""
+        return length_limits(source_lengths, self.max_length, max(longest, self.min_length))
 
     @property
     def rows(self) -> int:
         """Rows of a batch per sentence."""
         return self.size
 
-    def divisor(self, length: int) -> float:
-        """The divisor of the log-probability of a hypothesis of that many tokens."""
+    def divisor(self, length: int | Tensor) -> float | Tensor:
+        """The divisor of the log-probability of hypotheses of that many tokens."""
         base = length if self.normalization == "length" else (5 + length) / 6
-        return math.pow(base, self.length_penalty)
+        return base**self.length_penalty
 
 
-def default_limit(source_length: int) -> int:
-    """Maximum number of tokens of a translation where none is given."""
-    return 10 + 2 * source_length
+def length_limits(source_lengths: Sequence[int], max_length: int | None, longest: int) -> list[int]:
+    """Maximum number of tokens of the translation of each source.
+
+    Where none is given, units and languages decide: the targets of training, the longest of which is given, may have
+    more tokens than twice those of the source and 10.
+    """
+    return [max_length or max(10 + 2 * length, longest) for length in source_lengths]
 
 
 class Hypothesis(NamedTuple):
@@ -98,10 +105,12 @@ class Hypothesis(NamedTuple):
     """Log-probability over the divisor of its length, by which hypotheses are ranked."""
     log_probability: float
     """In nats."""
+    complete: bool = True
+    """Whether it ends with EOS; otherwise it was cut at the maximum number of tokens."""
 
 
 class _Finished:
-    """The best complete hypotheses of each sentence, the best first: at most `size` for each."""
+    """The best finished hypotheses of each sentence, the best first: at most `size` for each."""
 
     def __init__(self, sentences: int, size: int, device: torch.device) -> None:
         self.scores = torch.full((sentences, size), -torch.inf, device=device)
@@ -118,8 +127,11 @@ class _Finished:
 
     def of(self, sentence: int, n_best: int) -> list[Hypothesis]:
         """The best of a sentence."""
-        parts = zip(self.tokens[sentence], self.scores[sentence].tolist(), self.sums[sentence].tolist(), strict=True)
-        found = [Hypothesis(tokens[tokens > EOS].tolist(), *figures) for tokens, *figures in parts]
+        columns = (column[sentence].tolist() for column in (self.tokens, self.scores, self.sums))
+        found = [
+            Hypothesis([token for token in ids if token > EOS], score, total, complete=EOS in ids)
+            for ids, score, total in zip(*columns, strict=True)
+        ]
         return [hypothesis for hypothesis in found[:n_best] if hypothesis.score > -math.inf]
 
     def keep(self, sentences: Tensor) -> None:
@@ -133,8 +145,9 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """Translate sentences by beam search.
 
-    A sentence leaves the batch when `n_best` of its hypotheses are complete and the likeliest unfinished one, scored at
-    its present length, is no better than the worst of them (a heuristic). A hypothesis that reaches its limit is cut.
+    A sentence leaves the batch when `size` of its hypotheses are complete and the likeliest unfinished one, scored at
+    its present length, is no better than the worst of them (a heuristic, unless the search is exhaustive). A hypothesis
+    that reaches its limit is cut.
 
     Args:
         step: one step of a model.
@@ -161,7 +174,11 @@ def beam_search(
         logits, state = step(tokens.flatten(), state, memory)
         logits = logits.float().index_fill_(-1, never, -torch.inf)
         gains = logits.log_softmax(-1)
-        check_finite(gains[:, EOS])  # nan where any of the logits is
+        dead = sums.flatten().isneginf()  # hypotheses that cannot be, where there are fewer than the beam has places
+        if bool(dead.any()):
+            gains[dead] = -torch.inf
+        # Nan where any of the logits is; a step may forbid EOS.
+        check_finite(gains[:, EOS].nan_to_num(torch.nan, neginf=0.0))
         if length <= beam.min_length:
             gains[:, EOS] = -torch.inf
         V, width = gains.shape[1], sums.shape[1]
@@ -183,7 +200,7 @@ def beam_search(
         if bool(cut.any()):
             unfinished = sums.masked_fill(~cut.unsqueeze(1), -torch.inf)
             finished.add(unfinished, history, unfinished / beam.divisor(length) + extra.gather(1, parents))
-        enough = finished.scores[:, beam.n_best - 1] >= sums[:, 0] / beam.divisor(length)
+        enough = finished.scores[:, K - 1] >= sums[:, 0] / beam.divisor(limit if beam.exhaustive else length)
         if K == 1:
             enough = finished.scores[:, 0] > -torch.inf
         done = cut | enough

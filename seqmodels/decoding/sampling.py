@@ -109,8 +109,10 @@ class Sampling:
         probabilities = logits.softmax(-1)
         if self.top_p is not None and self.top_p < 1:
             descending, order = probabilities.sort(descending=True)
-            # A token stays if those before it have not reached p: the likeliest always does.
-            beyond = descending.cumsum(-1) - descending >= self.top_p
+            # A token stays if those before it have not reached p, up to rounding: the likeliest always does.
+            before = descending.double().cumsum(-1).roll(1, -1)
+            before[:, 0] = -1
+            beyond = before >= self.top_p * (1 - 1e-6)
             probabilities = probabilities.masked_fill(beyond.gather(-1, order.argsort(-1)), 0.0)
         if self.min_p is not None:
             likeliest = probabilities.amax(-1, keepdim=True)

@@ -100,7 +100,9 @@ class Attentive(Backbone):
         if attention not in get_args(Attention):
             raise InputError(f"attention={attention!r} was given; choose one of {', '.join(get_args(Attention))}")
         if not network.causal or network.memory_size is not None:
-            raise InputError(f"Attentive expects a causal network without a memory of its own, got {network!r:.80}")
+            raise InputError(
+                f"Attentive expects a causal network without a memory of its own, got {type(network).__name__}"
+            )
         if attention in ("none", "mean") and not isinstance(network, RecurrentStack) and not input_feeding:
             raise InputError(
                 f"{type(network).__name__} cannot start from a vector, and with attention={attention!r} would see "

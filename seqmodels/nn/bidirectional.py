@@ -26,7 +26,7 @@ class Bidirectional(Backbone):
     def __init__(self, network: Backbone) -> None:
         super().__init__()
         if not network.causal or network.memory_size is not None:
-            raise InputError(f"Bidirectional expects a causal network without a memory, got {network!r:.80}")
+            raise InputError(f"Bidirectional expects a causal network without a memory, got {type(network).__name__}")
         self.ways = nn.ModuleList([network, construct(network.constructor_call, Backbone)])
         self.input_size, self.output_size = network.input_size, 2 * network.output_size
         self.max_length = network.max_length

@@ -141,12 +141,15 @@ def open_run(path: str | Path, data: Sequence[str] | None = None, cache: DataCac
     run.result = _read(run, "result.json", read_json, {})
     run.metrics = _read(run, "metrics.csv", read_metrics, [])
     try:
-        run.model, trained_on, _ = load_with_origin(checkpoint or folder)
+        loaded = load_with_origin(checkpoint or folder)
+        run.model = loaded.task
     except InputError as error:
         run.missing["model"] = run.missing["data"] = f"the run has no model that can be loaded: {error}"
         return run
     try:
-        run._data = _open_data(trained_on, run.model, data, {} if cache is None else cache)
+        opened = _open_data(loaded.data, run.model, data, {} if cache is None else cache)
+        loaded.check_text(opened)
+        run._data = opened
     except InputError as error:
         run.missing["data"] = f"the text of the run cannot be read: {error}; give its path with --data"
     return run

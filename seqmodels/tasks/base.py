@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any, get_args
 
 import torch
+from lightning.pytorch.callbacks import Timer
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.lr_scheduler import LambdaLR
@@ -81,6 +82,8 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         self.scores = TextMetrics(tokenizer.sizes)
         self.budget: tuple[float, float, float] | None = None
         """Fraction of the time spent, and steps and tokens allowed, where a budget (`training.budget`) sets them."""
+        self.longest_target = 0
+        """Most tokens of the targets that it was trained on, where the data say so: a translation may be as long."""
         self.tokens_seen = 0
         """Tokens trained on so far, over all ranks."""
         self._carried: State | None = None
@@ -88,6 +91,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         self._random: list[dict[str, Any]] | None = None  # restored where a run resumes
         self._recent = torch.zeros(2, dtype=torch.float64)  # nats and targets since the last logged step
         self._step = torch.zeros(3, dtype=torch.float64)  # of the current step: nats and targets, and nats of all ranks
+        self._divisor: Tensor | None = None  # of the losses of the current step
         self._norm = self.gradient_norm = torch.zeros(())
         """Norm of the last step's gradient, before clipping."""
         self.compiled = False  # whether the loss over many logits is
@@ -120,15 +124,32 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
     def name(self) -> str:
         """Name of the network: its class, or several."""
 
-    @abstractmethod
-    def check(self, data: SequenceDataModule, prompt: str) -> None:
-        """Refuse data that this task cannot train on, or a prompt of the samples, before a run begins.
+    def check(self, data: SequenceDataModule, prompt: str = "") -> None:
+        """Refuse data, or a prompt of the samples, before a run begins, under any trainer.
 
         Raises:
-            InputError: the two do not fit this task.
+            InputError: the vocabularies differ, or the two do not fit this task otherwise.
         """
+        for side in ("tokenizer", "source_tokenizer"):
+            ours, theirs = getattr(self, side, None), getattr(data, side, None)
+            if ours is not None and theirs is not None and ours.json != theirs.json:
+                raise InputError(
+                    f"the {side} of this model, of {ours.vocab_size:,} tokens, is not that of the data, of "
+                    f"{theirs.vocab_size:,}; build the model with data.{side}, or the data with "
+                    "tokenizer=model.tokenizer"
+                )
 
     # Training
+
+    def setup(self, stage: str) -> None:
+        """Refuse data that do not fit, before a trainer begins."""
+        if isinstance(data := self.trainer.datamodule, SequenceDataModule):  # type: ignore[attr-defined]
+            self.check(data)
+            self.longest_target = data.longest_target
+
+    def on_fit_start(self) -> None:
+        """Train in training mode, whatever mode the model was in."""
+        self.train()
 
     @abstractmethod
     def losses(self, batch: Batch, state: State | None) -> Losses:
@@ -150,7 +171,8 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         """Cross-entropy per target: the sum of nats over this rank, by the mean count over all ranks.
 
         DDP averages gradients over ranks, so the gradient is that of all nats divided by all targets, however unequally
-        they are spread over ranks. With gradient accumulation, the batches of a step have equal weight.
+        they are spread over ranks. With gradient accumulation, all batches of a step are divided by the count of the
+        first, and `on_before_optimizer_step` sets that right when the count of all is known.
         """
         # Neither padding nor rows that a task repeats count as tokens trained on.
         real = torch.tensor(batch.inputs.numel()) if batch.mask is None else batch.mask.sum()
@@ -165,7 +187,9 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         self._step = self._step.to(own.device)
         self._step += torch.stack([own.double(), count.double(), everywhere.double()])
         self.tokens_seen += round(float(real) * self.trainer.world_size)
-        return losses.objective / count.clamp(min=1) + losses.penalty
+        count = count.clamp(min=1)
+        self._divisor = count if self._divisor is None else self._divisor
+        return losses.objective / self._divisor + losses.penalty * (count / self._divisor)
 
     @property
     def logs_now(self) -> bool:
@@ -174,12 +198,18 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         return (self.trainer.global_step + 1) % every == 0
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Skip the step where its loss or gradient is not finite, on all ranks alike; log every so many steps.
+        """Divide the gradient of accumulated batches by the number of all their targets; log every so many steps.
+
+        Where loss or gradient are not finite, the step is skipped, on all ranks alike.
 
         A skipped step has no gradients: neither weights nor moments change. Its carried state is dropped, and its loss
         enters no figure.
         """
-        self._norm = get_total_norm([p.grad for p in with_gradients(optimizer)])  # type: ignore[misc]
+        gradients: list[Tensor] = [p.grad for p in with_gradients(optimizer)]  # type: ignore[misc]
+        batches = self.trainer.accumulate_grad_batches
+        if batches > 1 and self._divisor is not None and gradients:  # Lightning divides by their number
+            torch._foreach_mul_(gradients, float(self._divisor * batches / self._step[1].clamp(min=1)))
+        self._norm = get_total_norm(gradients)
         self.gradient_norm = whole_tensor(self._norm)
         everywhere, scaled = self._step[2], self.trainer.precision == "16-mixed"  # whose scaler skips by itself
         if torch.isfinite(everywhere) and (scaled or torch.isfinite(self.gradient_norm)):
@@ -189,7 +219,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
             self.skipped_in_a_row += 1
             self._carried = None
             optimizer.zero_grad()
-        self._step = torch.zeros_like(self._step)
+        self._step, self._divisor = torch.zeros_like(self._step), None
         if self.logs_now:
             self._log_training(optimizer.param_groups[0]["lr"])
 
@@ -233,14 +263,42 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
             self, self.network, name=self.optimizer, lr=self.lr, weight_decay=self.weight_decay, beta2=self.beta2,
             fused=self.trainer.precision != "16-mixed",
         )  # fmt: skip
-        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(self.run_fraction, self.warmup, self.schedule))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        self._schedule = LambdaLR(optimizer, lambda step: self._factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Set the learning rate of the next step: the budget may differ from that of the run that is resumed."""
+        for group, lr in zip(self._schedule.optimizer.param_groups, self._schedule.base_lrs, strict=True):
+            group["lr"] = lr * self._factor
+
+    @property
+    def _factor(self) -> float:
+        """Factor of the peak learning rate in the next step; where nothing bounds the run, it stays at the peak."""
+        spent, steps, tokens = self._limits
+        if spent is None and steps == tokens:
+            return 1.0
+        if self.budget is None and spent is not None and self.trainer.world_size > 1:
+            spent = self.trainer.strategy.broadcast(spent)
+        # In the middle of the step: the first of a warmup moves, and so does the last.
+        fraction = max(spent or 0.0, (self.trainer.global_step + 0.5) / steps, self.tokens_seen / tokens)
+        return learning_rate_factor(min(1.0, fraction), self.warmup, self.schedule)
+
+    @property
+    def _limits(self) -> tuple[float | None, float, float]:
+        """Fraction of the time that is spent, None without a limit; steps and tokens allowed."""
+        if self.budget is not None:
+            return self.budget
+        spent = None
+        for timer in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(timer, Timer) and (left := timer.time_remaining()) is not None:
+                spent = timer.time_elapsed() / (timer.time_elapsed() + left)
+        return spent, max(1, self.trainer.estimated_stepping_batches), math.inf
 
     @property
     def run_fraction(self) -> float:
-        """Fraction of the run that is over, from 0 to 1: of the budget where there is one, else of the steps."""
-        spent, steps, tokens = self.budget or (0.0, self.trainer.estimated_stepping_batches, float("inf"))
-        return min(1.0, max(spent, self.trainer.global_step / steps, self.tokens_seen / tokens))
+        """Fraction of the run that is over, from 0 to 1: of the budget where there is one, else of time and steps."""
+        spent, steps, tokens = self._limits
+        return min(1.0, max(spent or 0.0, self.trainer.global_step / steps, self.tokens_seen / tokens))
 
     def on_fit_end(self) -> None:
         """Drop the carried state."""
@@ -297,6 +355,8 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the state of training: of the carried state, this rank's rows."""
+        if self._trainer is not None and self.trainer.precision == "64-true":
+            self.double()  # before the weights are put in, or they would be rounded
         record = checkpoint[RECORD]
         rank, world = (0, 1) if self._trainer is None else (self.trainer.global_rank, self.trainer.world_size)
         self.tokens_seen, self.skipped_in_a_row = record["tokens_seen"], record["skipped_in_a_row"]

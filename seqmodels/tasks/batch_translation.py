@@ -25,6 +25,8 @@ class Translates(Protocol):
 
     tokenizer: Tokenizer
     source_tokenizer: Tokenizer
+    longest_target: int
+    """See `SequenceTask.longest_target`."""
 
     @property
     def max_length(self) -> int | None:
@@ -52,6 +54,8 @@ class Translation(NamedTuple):
     """See `Hypothesis`; 0 for the translation of an empty text."""
     log_probability: float
     """In nats."""
+    complete: bool = True
+    """See `Hypothesis`."""
 
 
 def translations(
@@ -74,6 +78,7 @@ def translations(
     if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
         raise InputError(f"expected a list of texts to translate, got {texts!r:.80}")
     longest = positions(models)
+    texts = [text if text.strip() else "" for text in texts]  # white space is an empty text
     sources = [ids if longest is None else ids[: longest - 1] for ids in first.source_tokenizer.encode_batch(texts)]
     results = [[Translation("", 0.0, 0.0)] for _ in texts]
     for rows in _batches([len(ids) for ids in sources], TOKENS // how.rows):
@@ -111,7 +116,7 @@ def hypotheses(
     first = models[0]
     source, mask = padded([torch.tensor([*ids, EOS]) for ids in sources])
     source, mask = source.to(first.device), None if mask is None else mask.to(first.device)
-    limits = how.limits([len(ids) for ids in sources])
+    limits = how.limits([len(ids) for ids in sources], max(model.longest_target for model in models))
     if (longest := positions(models)) is not None:
         limits = [min(limit, longest) for limit in limits]
     with contextlib.ExitStack() as stack:

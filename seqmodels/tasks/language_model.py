@@ -57,6 +57,12 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         super().__init__(tokenizer, optimizer, lr, weight_decay, beta2, warmup, schedule)
         check_fractions(dropout=dropout, input_dropout=input_dropout, embedding_dropout=embedding_dropout)
         check_weights(activation_penalty=activation_penalty, temporal_penalty=temporal_penalty, omega=omega)
+        if not backbone.causal or backbone.memory_size is not None:
+            raise InputError(
+                f"a language model needs a causal network without a memory, and {type(backbone).__name__} "
+                f"{'attends to a memory' if backbone.causal else 'reads a text as a whole'}; leave out "
+                f"{'memory_size' if backbone.causal else 'causal=False'}, or take another network"
+            )
         if omega and not isinstance(backbone, RecurrentStack):
             raise InputError(
                 f"omega={omega} was given with {type(backbone).__name__}; it is for stacks of recurrent layers, whose "
@@ -89,8 +95,11 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         """The class of the network."""
         return type(self.backbone).__name__
 
-    def check(self, data: SequenceDataModule, prompt: str) -> None:
+    def check(self, data: SequenceDataModule, prompt: str = "") -> None:
         """See `SequenceTask.check`: the vocabulary must have the prompt, and the network the positions of a batch."""
+        if isinstance(data, TranslationDataModule) and data.layout != "joined":
+            raise InputError("a LanguageModel learns from a TranslationDataModule with layout='joined' only")
+        super().check(data)
         self.check_prompt(prompt)
         longest = self.backbone.max_length
         if longest is None:

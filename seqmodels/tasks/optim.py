@@ -147,10 +147,10 @@ def learning_rate_factor(fraction: float, warmup: float, schedule: Schedule = "c
     """Factor of the peak learning rate, by the fraction of the run that is over: a linear warmup, then the schedule.
 
     Cosine to zero (Loshchilov and Hutter 2017); linear to zero; constant; inverse-sqrt (Vaswani et al. 2017), which
-    needs a warmup.
+    needs a warmup. A run that has just begun has at least a hundredth of the peak.
     """
     if fraction < warmup:
-        return fraction / warmup
+        return max(fraction / warmup, 0.01)
     if schedule == "constant":
         return 1.0
     if schedule == "inverse-sqrt":

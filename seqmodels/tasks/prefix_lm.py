@@ -22,6 +22,7 @@ class PrefixLM(nn.Module):
         super().__init__()
         self.model = model
         self.tokenizer = self.source_tokenizer = model.tokenizer
+        self.longest_target = model.longest_target
         self.max_length: int | None = None if model.backbone.max_length is None else model.backbone.max_length // 2
 
     @property

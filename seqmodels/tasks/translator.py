@@ -11,7 +11,7 @@ from seqmodels.batch import EOS, IGNORE, Batch
 from seqmodels.data import SequenceDataModule, Tokenizer, TranslationDataModule
 from seqmodels.decoding import Beam, Draws
 from seqmodels.errors import InputError
-from seqmodels.metrics import TranslationMetrics
+from seqmodels.metrics import Sums, TranslationMetrics
 from seqmodels.nn import Attentive, Backbone, Bidirectional
 from seqmodels.nn.attention_decoder import Attention, aligned
 from seqmodels.nn.dropout import variational_dropout
@@ -23,6 +23,13 @@ from seqmodels.tasks.optim import OptimizerName, Schedule
 from seqmodels.tasks.regularizers import divergence
 
 Tied = Literal["none", "target", "all"]
+
+TRANSLATED = 500
+"""Sentences, about, that a validation before the last one translates."""
+
+
+class _Accuracy(Sums, MulticlassAccuracy):
+    """Fraction of tokens that are the likeliest under teacher forcing."""
 
 
 def _embedding(vocab_size: int, size: int) -> nn.Embedding:
@@ -88,6 +95,11 @@ class Translator(SequenceTask):
         check_weights(r_drop=r_drop)
         self.source_tokenizer = source_tokenizer or tokenizer
         self.dropout, self.input_dropout, self.r_drop, self.reverse = dropout, input_dropout, r_drop, reverse
+        if encoder.memory_size is not None or not decoder.causal:
+            raise InputError(
+                f"expected an encoder without a memory and a causal decoder, got {type(encoder).__name__} and "
+                f"{type(decoder).__name__}; leave out memory_size of the encoder, or causal=False of the decoder"
+            )
         self.encoder = Bidirectional(encoder) if bidirectional and encoder.causal else encoder
         size = self.encoder.output_size
         attends = decoder.memory_size is not None
@@ -102,7 +114,7 @@ class Translator(SequenceTask):
         self.head = nn.Linear(decoder.output_size, tokenizer.vocab_size)
         nn.init.zeros_(self.head.bias)
         size = tokenizer.vocab_size
-        self.accuracy = MulticlassAccuracy(size, average="micro", ignore_index=IGNORE, validate_args=False)
+        self.accuracy = _Accuracy(size, average="micro", ignore_index=IGNORE, validate_args=False)
         self.translated = TranslationMetrics()
         self._tie(tie_embeddings, joint=self.source_tokenizer.json == tokenizer.json)
 
@@ -137,16 +149,11 @@ class Translator(SequenceTask):
         names = [calls[part]["class_path"].rpartition(".")[2] for part in ("encoder", "decoder")]
         return "-".join(dict.fromkeys(names))
 
-    def check(self, data: SequenceDataModule, prompt: str) -> None:
-        """See `SequenceTask.check`: the data has to have sources."""
+    def check(self, data: SequenceDataModule, prompt: str = "") -> None:
+        """See `SequenceTask.check`: the data have to have sources."""
         if not isinstance(data, TranslationDataModule) or data.layout != "pair":
             raise InputError("a Translator learns from a TranslationDataModule with layout='pair'")
-        for side in ("tokenizer", "source_tokenizer"):
-            if getattr(self, side).json != getattr(data, side).json:
-                raise InputError(
-                    f"the {side} of this Translator is not that of the data; give it data.tokenizer, that of the "
-                    "target, and data.source_tokenizer, in this order"
-                )
+        super().check(data)
         if self.max_length is not None and self.max_length < data.max_length + 1:
             raise InputError(
                 f"the positions of these networks end at {self.max_length}; give a max_length of less than that"
@@ -229,8 +236,13 @@ class Translator(SequenceTask):
         return translations([self], texts, how)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add the batch to the sums, and its greedy translations to those of BLEU."""
+        """Add the batch to the sums, and its greedy translations to those of BLEU.
+
+        Before the last validation, only every so many batches are translated, which have some hundred sentences.
+        """
         self.accuracy.update(self.evaluated(batch).flatten(0, 1), batch.targets.flatten())
+        if batch_idx % self._translates_every:
+            return
         if batch.references is None:
             raise InputError("this batch has no reference translations; validate on batches of a TranslationDataModule")
         assert batch.source is not None
@@ -238,7 +250,17 @@ class Translator(SequenceTask):
         found = [best[0].tokens if best else [] for best in hypotheses([self], sources, Beam(size=1))]
         self.translated.update([self.tokenizer.decode(ids) for ids in found], batch.references)
 
-    test_step = validation_step
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+
+    @property
+    def _translates_every(self) -> int:
+        """The distance between batches that are translated."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        on_the_way = self.trainer.state.fn == "fit" and self.run_fraction < 1
+        if not (on_the_way and isinstance(data, TranslationDataModule)):
+            return 1
+        return -(-len(data.sentences("validation")[0]) // TRANSLATED)
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()

@@ -52,8 +52,8 @@ class Budget(pl.Callback):
         minutes, self.steps, self.tokens = (math.inf if value is None else value for value in limits.values())
         self.seconds, self.validations = 60 * minutes, validations
         self.spent, self.validated, self._began = 0.0, 0, 0.0
-        self.due = False
-        """Whether a validation comes before the next step."""
+        self.due = self.over = False
+        """Whether a validation comes before the next step, and whether the budget is spent."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._began = time.monotonic() - self.spent
@@ -91,6 +91,7 @@ class Budget(pl.Callback):
         """Tell the task the budget; returns the fraction that is spent."""
         assert isinstance(task, SequenceTask)
         task.budget = self.spent / self.seconds, self.steps, self.tokens
+        self.over = task.run_fraction >= 1
         return task.run_fraction
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -114,7 +115,7 @@ class Budget(pl.Callback):
         return {"spent": self.spent, "due": self.due}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.spent, self.due = state_dict["spent"], state_dict["due"]
+        self.spent, self.due = float(state_dict["spent"]), bool(state_dict["due"])
 
 
 def _validate(trainer: pl.Trainer) -> None:

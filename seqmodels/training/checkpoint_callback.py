@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from seqmodels.checkpoints.load import read_checkpoint
 from seqmodels.checkpoints.safetensors_io import SafetensorsCheckpointIO, write
+from seqmodels.checkpoints.schema import check_restored
 from seqmodels.files import atomic_writer, sync_folder
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.fsdp import own_part
@@ -76,6 +77,9 @@ class Checkpoints(Checkpoint):
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.newest is not None:
+            schedules = [config.scheduler for config in trainer.lr_scheduler_configs]
+            check_restored(trainer.optimizers, schedules, str(self.newest))
         self.began = True
         self.signals.arm()  # in Lightning's place
         self._saved = time.monotonic()
@@ -160,7 +164,7 @@ class Checkpoints(Checkpoint):
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
+        self.best = {str(name): float(figure) for name, figure in state_dict["best"].items()}
 
 
 def _copy(path: Path, target: Path) -> None:

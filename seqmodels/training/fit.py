@@ -197,11 +197,11 @@ def _prepare(
                 f"{str(origin.path)!r} has spent this budget, {budget.spent_by(origin.content)}; give more "
                 "--max-minutes, --max-steps or --max-tokens"
             )
+    task.check(data, settings["prompt"])
     data.facts("train")  # tokenized here, once; other processes find it in the cache
     batches = data.training_batches(Replica(0, ranks))
     if origin is not None:
         check_batches(origin, len(batches))
-    task.check(data, settings["prompt"])
     folder = origin.folder if origin else None  # None for a single checkpoint, from which a new run begins
     plan = plan_tracking(settings, folder) if settings["wandb"] else None
     if folder is None:
@@ -301,7 +301,7 @@ def _train(run: _Run, trainer: pl.Trainer) -> Path:
         train = partial(trainer.fit, task, datamodule=data, ckpt_path=path, weights_only=True)
         ending = early_end(train, path, lambda: run.checkpoints.began)
     if trainer.is_global_zero:
-        finish(folder, trainer, run.budget.spent, run.checkpoints.best, ending)
+        finish(folder, trainer, run.budget, run.checkpoints.best, ending)
     if isinstance(ending, Stopped):
         requeue(trainer, ending)
         if ending.signal == signal.SIGINT:

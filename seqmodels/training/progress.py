@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,6 +12,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from seqmodels.files import bare
 from seqmodels.tasks import SequenceTask
+
+
+def greedily(figures: Mapping[str, Any]) -> str:
+    """How a validation translates, and how many sentences."""
+    return f"beam size 1, {int(figures['val/sentences']):,} sentences"
 
 
 class ProgressLine(pl.Callback):
@@ -59,6 +65,13 @@ class ProgressLine(pl.Callback):
         if self._bar is not None:
             self._show("validating")
 
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
+    ) -> None:
+        if self._bar is not None and (now := time.monotonic()) >= self._due:
+            self._due = now + 0.3
+            self._show(f"validating, batch {batch_idx + 1:,} of {trainer.num_val_batches[0]:,}")
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != "fit" or not trainer.is_global_zero:  # Lightning prints once for each machine
             return
@@ -68,6 +81,7 @@ class ProgressLine(pl.Callback):
         trainer.print(
             f"step {trainer.global_step:>6,} · {pl_module.run_fraction:4.0%} · validation "
             f"{figures['val/nats_per_token']:.4f} nats/token, {figures['val/bits_per_character']:.3f} bits/char"
+            + (f" · BLEU {figures['val/bleu']:.2f}, {greedily(figures)}" if "val/bleu" in figures else "")
             + (f" · {float(speed):,.0f} tokens/s" if speed else "")
         )
 

@@ -11,7 +11,9 @@ from seqmodels.environment import describe_environment
 from seqmodels.errors import InputError
 from seqmodels.files import read_json, to_json, write_text
 from seqmodels.tasks import SequenceTask
+from seqmodels.training.budget import Budget
 from seqmodels.training.interruption import Stopped, job
+from seqmodels.training.progress import greedily
 from seqmodels.training.resume import Origin
 from seqmodels.training.wandb_logger import Tracker
 
@@ -47,14 +49,14 @@ def describe(folder: Path, trainer: pl.Trainer, data: SequenceDataModule, step: 
 
 
 def finish(
-    folder: Path, trainer: pl.Trainer, seconds: float, best: dict[str, float], ending: BaseException | None
+    folder: Path, trainer: pl.Trainer, budget: Budget, best: dict[str, float], ending: BaseException | None
 ) -> None:
     """Write `result.json` and the curves, and print the results and the next command.
 
     Args:
         folder: of the run.
         trainer: of the training.
-        seconds: of training.
+        budget: of the training.
         best: figures of the best checkpoint.
         ending: the exception that ended the training early, if any.
     """
@@ -62,8 +64,12 @@ def finish(
     assert isinstance(task, SequenceTask)
     data = trainer.datamodule  # type: ignore[attr-defined]
     unknown = {split: data.facts(split).unknown for split in ("train", "validation")}
+    seconds, ended = budget.spent, "budget"
     spent = {"steps": trainer.global_step, "tokens": task.tokens_seen, "seconds": round(seconds, 1)}
-    ended = "budget" if ending is None else ending.signal.name if isinstance(ending, Stopped) else "diverged"
+    if ending is not None:
+        ended = ending.signal.name if isinstance(ending, Stopped) else "diverged"
+    elif not budget.over:
+        ended = "early stopping" if trainer.early_stopping_callbacks else "callback"
     result = {**best, **spent, "parameters": size(task), "unknown": unknown, "ended": ended}
     write_text(folder / "result.json", to_json(result, 2) + "\n")
     checkpoint = folder / "checkpoints" / "best.safetensors"
@@ -77,10 +83,14 @@ def finish(
     if best:
         more = f"{best['val/bits_per_byte']:.3f} bits per byte"
         if "val/bleu" in best:
-            more = f"BLEU {best['val/bleu']:.2f}, {best['val/exact_match']:.1%} exact matches"
+            more = f"BLEU {best['val/bleu']:.2f} ({greedily(best)}), {best['val/exact_match']:.1%} exact matches"
         print(f"best     {best['val/nats_per_token']:.4f} nats per token, {more} on validation text")
     print(f"trained  {task.tokens_seen:,} tokens, {trainer.global_step:,} steps, {seconds:,.0f} s")
     imports = _import_flags(task)
+    if ended == "early stopping":
+        print(f"stopped  early: {trainer.early_stopping_callbacks[0].monitor} did not improve any more")
+    elif ended == "callback":
+        print("stopped  by a callback, before the budget was spent")
     if isinstance(ending, Stopped):
         print(f"stopped  by {ending.signal.name}; to go on: seqmodels fit --resume {folder}{imports}")
     if checkpoint.exists():

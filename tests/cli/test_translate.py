@@ -14,9 +14,10 @@ from pairs import write_pairs
 from refusals import refused
 from trainers import trainer
 
-from seqmodels import GRU, LanguageModel, Transformer, TranslationDataModule, Translator, fit, load
+from seqmodels import GRU, LanguageModel, Transformer, TranslationDataModule, Translator, fit, load, share
 from seqmodels.analysis import alignment
-from seqmodels.batch import IGNORE
+from seqmodels.analysis.learning_curves import read_metrics
+from seqmodels.batch import EOS, IGNORE
 from seqmodels.cli.main import main
 from seqmodels.cli.translate import load_translators
 from seqmodels.data.sampler import Replica, loader
@@ -25,6 +26,7 @@ from seqmodels.environment import quiet
 from seqmodels.errors import InputError, one_line
 from seqmodels.metrics import TranslationMetrics, bleu_by_length, corpus_scores
 from seqmodels.nn import quantization
+from seqmodels.tasks import translator
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +72,9 @@ def test_it_learns_and_leaves_what_a_run_leaves(run: Path) -> None:
 
 
 def test_lines_come_out_as_they_went_in(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = b"a dog\n\nbig bird and cat\r\ncat\n\n"
+    given = b"a dog\n\nbig bird and cat\r\ncat\n  \t\n"  # white space is an empty line
     assert translated(run, given, capsys) == ["chien un", "", "chat et oiseau grand", "chat", ""]
+    assert translated(run, "\u00a0\u3000\ncat\n".encode(), capsys) == ["", "chat"]
     assert translated(run, given, capsys, "--beam", "1") == ["chien un", "", "chat et oiseau grand", "chat", ""]
     assert translated(run, b"", capsys) == []
 
@@ -89,6 +92,47 @@ def test_what_is_too_long_for_the_positions_is_cut_and_told(files: Path, capsys:
     assert long == short
 
 
+def test_translations_that_are_cut_are_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = "2 translations were cut at their maximum number of tokens"
+    words = ("--max-length", "1", "--n-best", "2", "--beam", "2")
+    assert len(translated(run, b"big bird and cat\n\n", capsys, *words, told=told)) == 3
+    assert translated(run, b"cat\n", capsys, "--exhaustive") == ["chat"]
+    capsys.readouterr()
+    main(["test", str(run)])
+    assert "30 sentences, beam size 5\n" in capsys.readouterr().out
+
+
+def test_a_translation_may_be_as_long_as_those_of_training(tmp_path: Path) -> None:
+    """Bytes of two scripts: a source of 5 bytes, and a target of 30."""
+    for split, count in {"train": 40, "val": 4}.items():
+        (tmp_path / f"{split}.en").write_text("hello\n" * count)
+        (tmp_path / f"{split}.ta").write_text("வணக்கம்நண்\n" * count)
+    data = TranslationDataModule(str(tmp_path), "en", "ta", tokenizer="byte", batch_tokens=400)
+    torch.manual_seed(0)
+    model = Translator(GRU(8, 8), GRU(8, 16), data.tokenizer)
+    run = fit(model, data, max_steps=1, validations=1, runs=str(tmp_path / "runs"))
+    for task in (model, load(run), load(share(run, tmp_path / "shared"))):
+        assert isinstance(task, Translator)
+        task.head.bias.data[EOS] = -99.0  # it never ends by itself
+        ((found,),) = task.translate(["hello"])
+        tokens = found.log_probability / found.score
+        assert (round(tokens), found.complete) == (101, False)
+
+
+def test_validation_translates_some_sentences_and_the_last_one_all(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(translator, "TRANSLATED", 10)
+    data = module(files, batch_tokens=40, joint=True)
+    run = fit(Translator(GRU(8, 8), GRU(8, 16), data.tokenizer), data, max_steps=4, validations=2, runs=str(tmp_path))
+    counts = [row["val/sentences"] for row in read_metrics(run / "metrics.csv") if "val/sentences" in row]
+    assert 4 <= counts[0] <= 16
+    assert counts[1] == 40
+    lines = capsys.readouterr().out.splitlines()
+    assert any(f"beam size 1, {int(counts[0])} sentences" in line for line in lines)
+    assert any(line.startswith("best ") and "(beam size 1, " in line for line in lines)
+
+
 def test_a_line_is_one_line() -> None:
     assert one_line("a\nb\r\nc") == "a b c"
     assert one_line("") == ""
@@ -96,21 +140,21 @@ def test_a_line_is_one_line() -> None:
 
 def test_n_best_and_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = translated(run, b"a dog\n", capsys, "--n-best", "2")
-    scores = [float(line.split("\t")[0]) for line in lines]
-    assert len(lines) == 2
+    assert [line.split("\t")[0] for line in lines] == ["1", "1"]
+    scores = [float(line.split("\t")[1]) for line in lines]
     assert scores == sorted(scores, reverse=True)
     (line,) = translated(run, b"a dog\n", capsys, "--json", "--n-best", "2", "--ensemble", str(run))
     found = json.loads(line)
     assert found["source"] == "a dog"
-    assert [set(one) for one in found["translations"]] == [{"text", "score", "log_probability"}] * 2
+    assert [set(one) for one in found["translations"]] == [{"text", "score", "log_probability", "complete"}] * 2
 
 
 def test_translations_drawn_at_random(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--samples", "3", "--seed", "1", "--temperature", "3")
     lines = translated(run, b"a dog\n\na dog\n", capsys, *words)
     assert lines == translated(run, b"a dog\n\na dog\n", capsys, *words)
-    texts = [line.split("\t")[1] for line in lines]
-    assert len(texts) == 7  # the empty line has one translation
+    numbers, _, texts = zip(*(line.split("\t") for line in lines), strict=True)
+    assert numbers == ("1", "1", "1", "2", "3", "3", "3")  # the empty line has one translation
     assert texts[3] == ""
     assert texts[:3] != texts[4:]
     assert len(set(texts)) > 2
@@ -257,6 +301,7 @@ def test_references_are_the_text_of_the_corpus(run: Path, files: Path, tmp_path:
 
 def test_token_accuracy_is_the_share_of_all_targets(files: Path, run: Path) -> None:
     task = load(run)
+    torch.nn.init.normal_(task.head.weight[-3:].data)  # type: ignore[union-attr,operator,index]  # or it would be perfect
     batches = loader(module(files).scored_batches("validation", Replica()))
     with quiet():
         (found,) = trainer(1, limit_val_batches=1.0).validate(task, batches, verbose=False)
@@ -266,7 +311,7 @@ def test_token_accuracy_is_the_share_of_all_targets(files: Path, run: Path) -> N
         right += int((targets == likeliest).sum())
         total += int((targets != IGNORE).sum())
     assert found["val/token_accuracy"] == pytest.approx(right / total)
-    assert 0.5 < right / total < 1
+    assert 0.2 < right / total < 1
 
 
 def test_sums_of_sentences_are_sacrebleus_corpus_figure() -> None:

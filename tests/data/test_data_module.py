@@ -78,7 +78,6 @@ def test_validation_scores_every_token_once(text: str, text_file: Path, carry: b
     assert sorted(scored) == sorted(data.tokenizer.encode(text[len(text) * 9 // 10 :]))
     if world == 1:
         assert same(list(data.val_dataloader()), epoch_of(ranks[0]))
-        assert same(list(data.test_dataloader()), epoch_of(ranks[0]))  # there is no test split: validation stands in
 
 
 def test_test_split(tmp_path: Path) -> None:

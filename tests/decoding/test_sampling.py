@@ -93,6 +93,13 @@ def test_never_draws_what_has_no_probability(chance: float) -> None:
     assert set(tokens.tolist()) == {1 if chance == 0 else 3}
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_sum_that_reaches_p_is_enough(dtype: torch.dtype) -> None:
+    for shares, p, kept in (([0.3, 0.1, 0.1, 0.5], 0.8, 2), ([0.2, 0.2, 0.2, 0.4], 0.6, 2), ([0.1] * 10, 0.7, 7)):
+        found = Sampling(top_p=p).probabilities(torch.tensor([shares], dtype=dtype).log())
+        assert int((found > 0).sum()) == kept
+
+
 def test_greedy_takes_the_likeliest() -> None:
     logits = torch.tensor([[0.1, 3.0, 1.0], [2.0, -1.0, 1.9]])
     for sampling in (Sampling(0.0), Sampling(top_k=1), Sampling(top_p=1e-6), Sampling(min_p=1.0)):

@@ -15,8 +15,11 @@ KINDS = (
     Kind(average="ema", accumulate=3),
     Kind(optimizer="muon"),
     Kind(network="Transformer", layout="windows", average="ema", optimizer="muon"),
+    Kind(precision="64-true"),
+    Kind(precision="64-true", average="ema", optimizer="muon", accumulate=3),
+    Kind(network="Transformer", layout="pairs", precision="64-true"),
 )
-"""All networks on all layouts in all precisions, with batches gathered by two processes; averages and Muon."""
+"""All networks on all layouts in all precisions, with batches gathered by two processes; averages, Muon, and double."""
 
 
 def killed(folder: Path, kind: Kind, points: Sequence[str]) -> dict[str, str]:

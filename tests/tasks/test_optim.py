@@ -68,7 +68,7 @@ def test_adamw_decays_matrices_alone() -> None:
 
 def test_schedule_rises_and_falls() -> None:
     points: dict[Schedule, dict[float, float]] = {
-        "cosine": {0.0: 0, 0.05: 0.5, 0.1: 1, 0.55: 0.5, 1.0: 0, 1.7: 0},
+        "cosine": {0.0: 0.01, 0.05: 0.5, 0.1: 1, 0.55: 0.5, 1.0: 0, 1.7: 0},
         "linear": {0.3: 1 - 0.2 / 0.9, 1.0: 0},
         "constant": {0.05: 0.5, 0.9: 1},
         "inverse-sqrt": {0.1: 1, 0.4: 0.5},

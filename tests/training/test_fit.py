@@ -25,7 +25,7 @@ def plain_loop(model: LanguageModel, batches: list[Batch], lr: float, clip: floa
     state, norms = None, []
     for number, batch in enumerate(batches):
         for group in optimizer.param_groups:
-            group["lr"] = lr * learning_rate_factor(number / len(batches), 0.03)
+            group["lr"] = lr * learning_rate_factor((number + 0.5) / len(batches), 0.03)
         logits, state = model(batch, detach(state) if batch.continues and state is not None else None)
         loss = F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORE)
         optimizer.zero_grad()
@@ -69,7 +69,7 @@ def test_learning_rate_follows_the_budget(text_file: Path, tmp_path: Path) -> No
     data, rates = small_module(text_file, True), list[float]()
     callbacks = (logs_rates(rates),)
     fit(small_model(data, warmup=0.2), data, max_steps=10, validations=1, runs=str(tmp_path), callbacks=callbacks)
-    assert rates == pytest.approx([3e-3 * learning_rate_factor(k / 10, 0.2) for k in range(10)])
+    assert rates == pytest.approx([3e-3 * learning_rate_factor((k + 0.5) / 10, 0.2) for k in range(10)])
 
 
 def test_budget_of_tokens(text_file: Path, tmp_path: Path) -> None:
