@@ -82,12 +82,18 @@ def _is_loop(value: Any) -> bool:
     return all(_is_count(part) if key in counts else _is_loop(part) for key, part in value.items())
 
 
+def _are_callbacks(value: Any) -> bool:
+    """Whether a value holds states of callbacks; that of a budget is read before there is one."""
+    budget = {"spent": float, "due": bool}
+    return fits(value, {str: dict}) and fits(value.get("Budget", {"spent": 0.0, "due": False}), budget)
+
+
 LOOPS = ("epoch_progress", "epoch_loop.batch_progress", "epoch_loop.automatic_optimization.optim_progress")
 PROGRESS: dict[str, Any] = {
     "global_step": _is_count,
     "epoch": _is_count,
     "loops": {"fit_loop": dict.fromkeys(LOOPS, _is_loop)},
-    "callbacks": {str: dict},
+    "callbacks": _are_callbacks,
     "optimizer_states": [dict],
     "lr_schedulers": [dict],
 }

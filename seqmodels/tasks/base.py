@@ -148,8 +148,9 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
             self.longest_target = data.longest_target
 
     def on_fit_start(self) -> None:
-        """Train in training mode, whatever mode the model was in."""
+        """Train in training mode, whatever mode the model was in, from the beginning of a step."""
         self.train()
+        self._step, self._divisor = torch.zeros_like(self._step), None
 
     @abstractmethod
     def losses(self, batch: Batch, state: State | None) -> Losses:
@@ -200,10 +201,8 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Divide the gradient of accumulated batches by the number of all their targets; log every so many steps.
 
-        Where loss or gradient are not finite, the step is skipped, on all ranks alike.
-
-        A skipped step has no gradients: neither weights nor moments change. Its carried state is dropped, and its loss
-        enters no figure.
+        Where loss or gradient are not finite, the step is skipped, on all ranks alike: it has no gradients, so that
+        neither weights nor moments change. Its carried state is dropped, and its loss enters no figure.
         """
         gradients: list[Tensor] = [p.grad for p in with_gradients(optimizer)]  # type: ignore[misc]
         batches = self.trainer.accumulate_grad_batches

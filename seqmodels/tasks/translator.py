@@ -230,8 +230,9 @@ class Translator(SequenceTask):
             how: beam search, or ancestral sampling, whose score is the mean log-probability.
 
         Returns:
-            For each text its `n_best` hypotheses, the best first, or its `samples` as they were drawn. They do not
-            depend on the other texts; samples follow from the random seed and the place of the text.
+            For each text its `n_best` hypotheses, the best first, or its `samples` as they were drawn. In single
+            precision they do not depend on the other texts, up to rounding; in bf16 and int8 rounding may decide about
+            a word. Samples follow from the random seed and the place of the text.
         """
         return translations([self], texts, how)
 

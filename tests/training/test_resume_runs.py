@@ -224,6 +224,11 @@ def test_rewind(tmp_path: Path) -> None:
     assert (tmp_path / "samples.md").read_text() == "## step 10\n\na\n\n## step 20\n\nb\n\n"
 
 
+def _keys(part: str) -> list[str]:
+    """The keys of a part, in which a slash stands for the dots that Lightning has in keys of its own."""
+    return [key.replace("/", ".") for key in part.split(".")]
+
+
 @pytest.mark.parametrize(
     ("part", "content"),
     [
@@ -232,12 +237,30 @@ def test_rewind(tmp_path: Path) -> None:
         ("loops", {"fit_loop": {}}),
         ("callbacks", {"Budget": 3}),
         ("TextDataModule", {"place": "here"}),
+        ("TextDataModule", ""),
+        ("lr_schedulers.0.base_lrs.1", torch.zeros(0)),
+        ("lr_schedulers.0.base_lrs", {"a": 1}),
+        ("lr_schedulers.0.last_epoch", {}),
+        ("lr_schedulers.0._step_count", torch.ones(3, 3)),
+        ("optimizer_states.0.state.3.exp_avg_sq", True),
+        ("optimizer_states.0.state.3.exp_avg", torch.zeros(2)),
+        ("optimizer_states.0.param_groups.0.betas", "x"),
+        ("loops.fit_loop.epoch_progress.total.ready", {"a": {}}),
+        ("loops.fit_loop.epoch_loop/batch_progress.current.processed", -1),
+        ("callbacks.Checkpoints.best", True),
+        ("callbacks.Samples.next", [[]]),
+        ("callbacks.Budget.spent", None),
     ],
 )
 def test_crafted_parts_of_a_whole_file(text_file: Path, run: Path, tmp_path: Path, part: str, content: Any) -> None:
     """What neither checksums nor the record of this package tell."""
     whole = read(run / "checkpoints" / "last.safetensors")
-    write(tmp_path / "crafted.safetensors", whole | {part: content})
+    *path, last = (int(name) if name.isdigit() else name for name in _keys(part))
+    inner: Any = whole
+    for name in path:
+        inner = inner[name]
+    inner[last] = content
+    write(tmp_path / "crafted.safetensors", whole)
     with pytest.raises(InputError, match=r"crafted\.safetensors"):
         begun(text_file, tmp_path / "runs", max_steps=18, resume=tmp_path / "crafted.safetensors")
 
