@@ -10,6 +10,7 @@ import difflib
 import inspect
 import json
 import math
+import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -319,7 +320,8 @@ def called(function: Callable[..., Any], words: Sequence[str], *, positional: bo
 
 
 def seed_all(seed: int | None) -> None:
-    """Seed torch, from which the initial weights are drawn; an InputError for a seed of more than 64 bits."""
+    """Seed torch, which draws the initial weights, numpy and Python; an InputError for a seed of more than 64 bits."""
+    import numpy as np
     import torch
 
     if seed is None:
@@ -327,6 +329,8 @@ def seed_all(seed: int | None) -> None:
     if not -(1 << 63) <= seed < 1 << 63:
         raise InputError(f"--seed was given {seed}; expected a number of at most 64 bits")
     torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % (1 << 32))
 
 
 def given_of(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The command line as people use it: help, mistakes, a run from start to end."""
 
 import json
+import random
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,7 +20,7 @@ from seqmodels import GRU, LanguageModel, TextDataModule, fit, load
 from seqmodels.analysis.learning_curves import read_metrics
 from seqmodels.cli.fit import options_by_section
 from seqmodels.cli.main import main
-from seqmodels.cli.parser import converted, options_of, read_flags
+from seqmodels.cli.parser import converted, options_of, read_flags, seed_all
 
 
 @pytest.fixture(scope="module")
@@ -319,3 +321,13 @@ def test_every_flag_belongs_to_one_section(task: str, data: str) -> None:
     sections = options_by_section(getattr(seqmodels, task), getattr(seqmodels, data))
     names = [name for options in sections.values() for name in options]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("seed", [7, -7, 1 << 40])
+def test_a_random_seed_is_that_of_all_generators(seed: int) -> None:
+    """Networks and data of a user's own may draw from any."""
+    found = []
+    for _ in range(2):
+        seed_all(seed)
+        found.append((float(torch.rand(())), np.random.random(), random.random()))
+    assert found[0] == found[1]
