@@ -1,7 +1,6 @@
 """Files and streams: JSON of unknown origin read within limits, text written atomically, output on any console."""
 
 import contextlib
-import errno
 import json
 import math
 import os
@@ -188,7 +187,7 @@ class Output:
 
     Args:
         stream: such as standard output.
-        lasting: go on silently once nobody reads the stream any more.
+        lasting: go on silently once the stream cannot be written any more: its reader has left, or the disk is full.
     """
 
     def __init__(self, stream: TextIO, lasting: bool) -> None:
@@ -210,11 +209,11 @@ class Output:
             if self._read:
                 action()
         except OSError as error:
-            if not self.lasting or error.errno not in (errno.EPIPE, errno.EIO):  # the pipe or the terminal is closed
+            if not self.lasting:
                 raise
             self._read = False
             discard(self.stream)
-            print("note     nobody reads the output any more; going on without", file=sys.stderr)
+            print(f"note     the output cannot be written ({error.strerror}); going on without it", file=sys.stderr)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)

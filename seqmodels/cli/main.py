@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.metadata import version
 
 from seqmodels.cli import help as pages
-from seqmodels.cli.program import guarded, imported
+from seqmodels.cli.program import HELP, guarded, imported
 from seqmodels.errors import InputError
 from seqmodels.imports import quick_imports
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if words[0] in ("--version", "-V", "version"):
         print(f"seqmodels {version('seqmodels')}")
         return
-    guarded(lambda: _run(words[0], imported(words[1:])), lasting=words[0] == "fit")
+    guarded(lambda: _run(words[0], imported(words[1:])), lasting=words[0] == "fit" and not HELP & set(words))
 
 
 def _run(name: str, words: list[str]) -> None:
@@ -76,7 +76,7 @@ def _run(name: str, words: list[str]) -> None:
         near = difflib.get_close_matches(SYNONYMS.get(name.lower(), name.lower()), COMMANDS, 1)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
         raise InputError(f"the command {name!r} is not known; {hint}")
-    if "-h" in words or "--help" in words:
+    if HELP & set(words):
         print(page(name, words))
         return
     with quick_imports(keep=True):

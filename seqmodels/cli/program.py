@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seqmodels.tasks import SequenceTask
 
 
+HELP = {"-h", "--help"}
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
@@ -77,7 +78,10 @@ def recipe(
 def _run(page: Callable[[], str], action: Callable[[list[str]], Any]) -> None:
     """Do what the command line asks for: print the help page, or act on the words."""
     words = sys.argv[1:]
-    guarded(lambda: print(page()) if {"-h", "--help"} & set(words) else action(imported(words)), lasting=True)
+    if HELP & set(words):
+        guarded(lambda: print(page()))
+    else:
+        guarded(lambda: action(imported(words)), lasting=True)
 
 
 def guarded(action: Callable[[], None], *, lasting: bool = False) -> None:
