@@ -74,10 +74,17 @@ def _entries() -> list[tuple[float, int, list[Path]]]:
         together[path.name.partition(".")[0]].append(path)
     found = []
     for paths in together.values():
-        files = [file for path in paths for file in (path, *path.rglob("*")) if file.is_file()]
-        used = max(path.stat().st_mtime for path in paths)
-        found.append((used, sum(file.stat().st_size for file in files), paths))
+        with contextlib.suppress(FileNotFoundError):  # removed by another process meanwhile
+            files = [file for path in paths for file in (path, *path.rglob("*")) if file.is_file()]
+            used = max(path.stat().st_mtime for path in paths)
+            found.append((used, sum(file.stat().st_size for file in files), paths))
     return found
+
+
+def _use(path: Path) -> None:
+    """Note that an entry is used now; in a cache of others, which may only be read, nothing is noted."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
 
 
 def generated(
@@ -103,7 +110,7 @@ def generated(
             raise error.__cause__ from None
         raise
     for place in {Path(file["filename"]).relative_to(folder).parts[:2] for file in rows.cache_files}:
-        os.utime(Path(folder, *place))
+        _use(Path(folder, *place))
     trim_cache()
     return rows
 
@@ -124,7 +131,7 @@ def once(path: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
                 beside.write_text(json.dumps(make(path)))
                 beside.replace(path)
                 trim_cache()
-    os.utime(path)
+    _use(path)
     found: dict[str, Any] = json.loads(path.read_text())
     return found
 
