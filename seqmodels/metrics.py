@@ -181,9 +181,10 @@ def check_sentences(hypotheses: Sequence[str], *others: Sequence[str]) -> None:
     Raises:
         InputError: so it is.
     """
-    if not others or any(isinstance(text, str) for text in (hypotheses, *others)):
+    texts = (hypotheses, *others)
+    if not others or any(isinstance(text, str) or not all(isinstance(one, str) for one in text) for text in texts):
         raise InputError("expected lists of sentences: translations, and one or several lists of references")
-    if not hypotheses or any(len(text) != len(hypotheses) for text in others):
+    if len(hypotheses) == 0 or any(len(text) != len(hypotheses) for text in others):
         sizes = " and ".join(str(len(text)) for text in others)
         raise InputError(
             f"{len(hypotheses)} translations were given beside {sizes} sentences; expected as many, and at least one"

@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -245,6 +246,8 @@ def test_sentences_that_cannot_be_scored() -> None:
     assert_refused("2 translations .* beside 2 and 1 sentences", corpus_scores, ["a", "b"], ["a", "b"], ["a"])
     assert_refused("expected lists", corpus_scores, "ab", "ab")
     assert_refused("expected lists", corpus_scores, ["a"])
+    assert_refused("expected lists", corpus_scores, ["a"], [None])
+    assert corpus_scores(np.array(["a b"]), np.array(["a b"]))["exact_match"] == 1
     assert_refused("'nonsense' of BLEU cannot be used", corpus_scores, ["a"], ["a"], tokenizer="nonsense")
 
 
