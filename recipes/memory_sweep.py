@@ -29,10 +29,8 @@ METHODS: dict[str, tuple[Any, dict[str, Any], float, dict[str, Any]]] = {
     "LSTM": (LSTM, {"forget_bias": 4.0}, 0.0, ADAM | {"lr": 3e-3}),
     "GRU": (GRU, {}, 0.0, ADAM | {"lr": 3e-3}),
 }
-"""Network, its arguments, standard deviation of the initial input weights, and arguments of training.
-
-The published program of Omega squares the norms: its weight of 2 is about 8 here.
-"""
+"""Network, its arguments, standard deviation of the initial input weights, and arguments of training. The published
+program of Omega squares the norms: its weight of 2 is about 8 here."""
 
 
 def main(
