@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     """True at real positions, bool (B, T); None where all are real."""
     continues: bool = False
     """Every row begins where the same row of the previous batch ended, so that batch's state is carried over."""
-    goes_on: bool = False
+    continued: bool = False
     """The next batch continues this one, so the state after it will be needed."""
     source: Tensor | None = None
     """Tokens of the source to translate, int64 (B, S); None without a source."""

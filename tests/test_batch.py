@@ -14,7 +14,7 @@ def test_all_of_it_moves() -> None:
     batch = whole().to(torch.device("meta"))
     tensors = [part for part in batch if isinstance(part, torch.Tensor)]
     assert [part.device.type for part in tensors] == ["meta"] * 5
-    assert (batch.continues, batch.goes_on) == (True, False)
+    assert (batch.continues, batch.continued) == (True, False)
 
 
 def test_nothing_moves_where_it_is_there() -> None:

@@ -63,7 +63,7 @@ def gradient_norms(
     Raises:
         InputError: no position has a loss, or `states` is set and the network has none.
     """
-    batch = batch._replace(continues=False, goes_on=False)
+    batch = batch._replace(continues=False, continued=False)
     real = _real(batch.mask, batch.inputs)
     scored = (batch.targets != IGNORE) & real
     if not scored.any() or (passes is not None and passes < 1):

@@ -12,14 +12,14 @@ from seqmodels.data.sampler import Batches, Replica, examples, generator
 from seqmodels.errors import InputError
 
 
-def shifted(tokens: Tensor, continues: bool = False, goes_on: bool = False) -> Batch:
+def shifted(tokens: Tensor, continues: bool = False, continued: bool = False) -> Batch:
     """Inputs and targets from tokens (B, T + 1): the targets are the inputs one step later.
 
     The beginning of another document cannot be predicted, and padding need not be: BOS and PAD, the two lowest ids,
     are never targets.
     """
     targets = torch.threshold(tokens[:, 1:].long(), BOS, IGNORE)  # PAD and BOS are not above BOS
-    return Batch(tokens[:, :-1].long(), targets, continues=continues, goes_on=goes_on)
+    return Batch(tokens[:, :-1].long(), targets, continues=continues, continued=continued)
 
 
 def gather_windows(column: Tensor, first: Tensor, behind: Tensor, width: int) -> Batch:
@@ -149,7 +149,7 @@ class Lanes(Batches):
         epoch, step = place
         first = step * self.length
         rows = self.lanes(epoch)[:, first : first + self.length + 1]
-        return shifted(rows, continues=step > 0, goes_on=step + 1 < len(self))
+        return shifted(rows, continues=step > 0, continued=step + 1 < len(self))
 
 
 class ScoredLanes(Batches):
@@ -178,7 +178,7 @@ class ScoredLanes(Batches):
     def __getitem__(self, place: tuple[int, int]) -> Batch:
         first = place[1] * self.length
         rows = self.rows[:, first : first + self.length + 1]
-        return shifted(rows, continues=first > 0, goes_on=place[1] + 1 < len(self))
+        return shifted(rows, continues=first > 0, continued=place[1] + 1 < len(self))
 
 
 class ScoredWindows(Batches):

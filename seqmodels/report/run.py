@@ -99,7 +99,7 @@ class Run:
         """A held-out batch with targets, of at most so many rows B and positions T; pairs keep their length."""
         if not isinstance(self.data, TextDataModule):
             batch = self.data.scored_batches(self.split)[0, 0]
-            return batch.mapped(lambda tensor: tensor[:rows])._replace(continues=False, goes_on=False)
+            return batch.mapped(lambda tensor: tensor[:rows])._replace(continues=False, continued=False)
         positions = min(positions, self.language_model.backbone.max_length or positions)
         ids = self.task.tokenizer.encode(self.held_out(8 * rows * (positions + 1)))
         if len(ids) < 2:

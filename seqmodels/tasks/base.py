@@ -179,7 +179,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         real = torch.tensor(batch.inputs.numel()) if batch.mask is None else batch.mask.sum()
         batch = self.prepared(batch)
         losses = self.losses(batch, self._carried if batch.continues else None)
-        self._carried = detach(losses.state) if batch.goes_on else None
+        self._carried = detach(losses.state) if batch.continued else None
         count = (batch.targets != IGNORE).sum()
         own = everywhere = losses.nats.detach()
         if self.trainer.world_size > 1:
@@ -323,7 +323,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         """Add the batch to the sums; returns its logits."""
         logits: Tensor
         logits, state = self(batch, self._carried_in_evaluation if batch.continues else None)
-        self._carried_in_evaluation = state if batch.goes_on else None
+        self._carried_in_evaluation = state if batch.continued else None
         nats, _ = summed_nats(logits, batch.targets)
         self.scores.update(nats, batch.targets)
         return logits

@@ -98,7 +98,7 @@ def _gradients(
         with torch.enable_grad():
             logits, end = task(batch, state if batch.continues else None)
             nats, count = summed_nats(logits, batch.targets)
-            state = detach(end) if batch.goes_on else None
+            state = detach(end) if batch.continued else None
             found = torch.autograd.grad(nats / count.clamp(min=1), parameters, allow_unused=True)
         gradients = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
         yield gradients, nats.detach(), batch

@@ -54,7 +54,7 @@ def batch(padded: bool) -> Batch:
     targets = torch.randint(4, TOKENIZER.vocab_size, (B, T))
     targets[0, 3] = targets[2, 8] = IGNORE
     if not padded:
-        return Batch(inputs, targets, continues=True, goes_on=True)
+        return Batch(inputs, targets, continues=True, continued=True)
     mask = torch.ones(B, T, dtype=torch.bool)
     mask[0, :3] = mask[1, 6:] = mask[2, 2] = False
     return Batch(inputs, targets.where(mask, IGNORE), mask)

@@ -41,7 +41,7 @@ def test_windows_of_the_training_text(text: str, text_file: Path) -> None:
     assert len(read) == len(train) // 16 // 4 * 4
     assert all(row in train for row in read)
     assert read != sorted(read, key=train.index)
-    assert not any(batch.continues or batch.goes_on for batch in batches)
+    assert not any(batch.continues or batch.continued for batch in batches)
 
 
 def test_windows_in_order_are_the_text(text: str, text_file: Path) -> None:

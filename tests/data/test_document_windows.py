@@ -65,7 +65,7 @@ def test_windows(
         assert batch.inputs.dtype == batch.targets.dtype == torch.int64
         assert batch.inputs.shape == batch.targets.shape == (batch_size, length)
         assert not batch.continues
-        assert not batch.goes_on
+        assert not batch.continued
         mask = torch.ones_like(batch.inputs, dtype=torch.bool) if batch.mask is None else batch.mask
         assert batch.mask is None or not mask.all()
         for inputs, targets, real in zip(batch.inputs.tolist(), batch.targets.tolist(), mask.tolist(), strict=True):

@@ -69,7 +69,7 @@ def test_windows_in_order(tokens: list[int], length: int, stride: int, batch_siz
             assert batch.inputs.tolist() == [tokens[place : place + length] for place in mine]
             following = [tokens[place + 1 : place + length + 1] for place in mine]
             assert batch.targets.tolist() == [[IGNORE if t == BOS else t for t in row] for row in following]
-            assert (batch.mask, batch.continues, batch.goes_on) == (None, False, False)
+            assert (batch.mask, batch.continues, batch.continued) == (None, False, False)
     assert column.tolist() == tokens  # reading changes nothing
 
 
@@ -155,7 +155,7 @@ def test_lanes(count: int, length: int, batch_size: int, seed: int, epoch: int, 
         assert batch.targets.tolist() == [list(range(FIRST + p + 1, FIRST + p + length + 1)) for p in places]
         assert batch.mask is None
         assert batch.continues is (k > 0)
-        assert batch.goes_on is (k < len(lanes) - 1)
+        assert batch.continued is (k < len(lanes) - 1)
     assert column.tolist() == numbered(count).tolist()
 
 
@@ -173,13 +173,13 @@ def test_rows_go_on_where_they_ended(dtype: torch.dtype) -> None:
                 last, first = before.targets[:, -1], batch.inputs[:, 0]
                 assert torch.equal(torch.where(last == IGNORE, BOS, last), first)
             assert batch.continues == (k > 0)
-            assert before is None or batch.continues == before.goes_on  # the two ends of a promise agree
+            assert before is None or batch.continues == before.continued  # the two ends of a promise agree
             assert (batch.inputs == BOS).any()
             assert not (batch.targets == BOS).any()
             assert torch.equal(batch.targets[:, :-1] == IGNORE, batch.inputs[:, 1:] == BOS)
             targets += [target for target in batch.targets.flatten().tolist() if target != IGNORE]
             before = batch
-        assert not before.goes_on
+        assert not before.continued
         assert len(targets) == len(set(targets))  # nothing twice in an epoch
         missing = sum(token != BOS for token in text) - len(targets)
         assert missing < 2 * 6 + 5 * 6  # the beginning, the end, and of each lane less than a step
@@ -261,7 +261,7 @@ def test_scored_lanes(text: list[int], length: int, lanes: int, world: int, dtyp
         before = None
         for k, batch in enumerate(epoch_of(rank)):
             assert batch.continues is (k > 0)
-            assert batch.goes_on is (k < len(rank) - 1)
+            assert batch.continued is (k < len(rank) - 1)
             if before is not None:  # a row goes on where it ended, as far as it has text
                 real = (batch.targets != IGNORE).any(1) & (before.targets[:, -1] != IGNORE)
                 assert torch.equal(before.targets[real, -1], batch.inputs[real, 0])
@@ -288,7 +288,7 @@ def test_scored_windows(text: list[int], length: int, batch_size: int, world: in
         for batch in epoch_of(rank):
             assert 1 <= len(batch.inputs) <= batch_size
             assert batch.inputs.shape[1] == length
-            assert (batch.continues, batch.goes_on) == (False, False)
+            assert (batch.continues, batch.continued) == (False, False)
 
 
 def test_ranks_take_turns_with_scored_windows() -> None:

@@ -132,7 +132,7 @@ def test_what_repeats_is_learned(text_file: Path) -> None:
     line = data.tokenizer.encode("naïve café gate ")
     column = torch.tensor([1, *(line * 40)])
     batches = [
-        Batch(column[None, k : k + 16], column[None, k + 1 : k + 17], continues=k > 0, goes_on=True)
+        Batch(column[None, k : k + 16], column[None, k + 1 : k + 17], continues=k > 0, continued=True)
         for k in range(0, len(column) - 17, 16)
     ]
     statistics = [data.training_batches()[0, k] for k in range(5)]
