@@ -94,7 +94,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         self._divisor: Tensor | None = None  # of the losses of the current step
         self._norm = self.gradient_norm = torch.zeros(())
         """Norm of the last step's gradient, before clipping."""
-        self.compiled = False  # whether the loss over many logits is
+        self.compiled = False  # whether the loss over many logits is compiled
         self.skipped_in_a_row = 0
         """Consecutive steps skipped up to now, for a loss or gradient that was not finite."""
         self._clock: tuple[float, int] | None = None  # time and tokens at the last logged step
@@ -117,7 +117,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
     @property
     @abstractmethod
     def network(self) -> nn.Module:
-        """The part whose matrices Muon updates: neither embedding nor softmax layer."""
+        """The part whose matrices Muon updates: neither embedding nor output layer."""
 
     @property
     @abstractmethod
@@ -125,7 +125,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         """Name of the network: its class, or several."""
 
     def check(self, data: SequenceDataModule, prompt: str = "") -> None:
-        """Refuse data, or a prompt of the samples, before a run begins, under any trainer.
+        """Refuse data, or the prompt for samples during training, before a run begins, under any trainer.
 
         Raises:
             InputError: the vocabularies differ, or the two do not fit this task otherwise.
@@ -169,7 +169,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
                 self._carried = map_state(lambda tensor: tensor.to(self.device), self._carried)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Cross-entropy per target: the sum of nats over this rank, by the mean count over all ranks.
+        """Cross-entropy per target: the sum of nats on this rank, divided by the mean number of targets over all ranks.
 
         DDP averages gradients over ranks, so the gradient is that of all nats divided by all targets, however unequally
         they are spread over ranks. With gradient accumulation, all batches of a step are divided by the count of the
@@ -188,7 +188,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         self._step = self._step.to(own.device)
         self._step += torch.stack([own.double(), count.double(), everywhere.double()])
         self.tokens_seen += round(float(real) * self.trainer.world_size)
-        count = count.clamp(min=1)
+        count = count.clamp(min=1 / self.trainer.world_size)  # a mean: it is less than 1 where ranks have no target
         self._divisor = count if self._divisor is None else self._divisor
         return losses.objective / self._divisor + losses.penalty * (count / self._divisor)
 
@@ -207,10 +207,15 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         gradients: list[Tensor] = [p.grad for p in with_gradients(optimizer)]  # type: ignore[misc]
         batches = self.trainer.accumulate_grad_batches
         if batches > 1 and self._divisor is not None and gradients:  # Lightning divides by their number
-            torch._foreach_mul_(gradients, float(self._divisor * batches / self._step[1].clamp(min=1)))
+            torch._foreach_mul_(
+                gradients, float(self._divisor * batches / self._step[1].clamp(min=1 / self.trainer.world_size))
+            )
         self._norm = get_total_norm(gradients)
         self.gradient_norm = whole_tensor(self._norm)
-        everywhere, scaled = self._step[2], self.trainer.precision == "16-mixed"  # whose scaler skips by itself
+        everywhere, scaled = (
+            self._step[2],
+            self.trainer.precision == "16-mixed",
+        )  # its GradScaler skips such steps itself
         if torch.isfinite(everywhere) and (scaled or torch.isfinite(self.gradient_norm)):
             self.skipped_in_a_row = 0
             self._recent = self._recent.to(self._step.device) + self._step[:2]

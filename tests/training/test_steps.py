@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,7 +17,8 @@ from torch import Tensor
 from torch.testing import assert_close
 from trainers import hooked, small_model, small_module, train
 
-from seqmodels import LanguageModel, TextDataModule, fit
+from seqmodels import LanguageModel, TextDataModule, Tokenizer, fit
+from seqmodels.batch import IGNORE, Batch
 from seqmodels.nn import LSTM
 from seqmodels.tasks.optim import learning_rate_factor
 
@@ -179,3 +181,14 @@ def test_early_stopping_is_told(text_file: Path, tmp_path: Path, capsys: pytest.
     assert "stopped  early: val/nats_per_token did not improve any more" in capsys.readouterr().out
     run = fit(small_model(data), data, max_steps=3, validations=1, runs=str(tmp_path))
     assert json.loads((run / "result.json").read_text())["ended"] == "budget"
+
+
+def test_a_target_on_one_of_two_ranks() -> None:
+    """The mean number of targets is a half, and so is the mean gradient over ranks."""
+    torch.manual_seed(1)
+    model = LanguageModel(LSTM(8, 8), Tokenizer.char("abc"))
+    batch = Batch(torch.tensor([[4, 5]]), torch.tensor([[5, IGNORE]]))
+    nats = model.losses(batch, None).nats
+    half = SimpleNamespace(reduce=lambda sums, reduce_op: sums / 2)  # the other rank adds nothing
+    model._trainer = SimpleNamespace(world_size=2, strategy=half)  # type: ignore[assignment]
+    assert_close(model.training_step(batch, 0) / 2, nats)
