@@ -215,7 +215,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         everywhere, scaled = (
             self._step[2],
             self.trainer.precision == "16-mixed",
-        )  # its GradScaler skips such steps itself
+        )  # its scaler skips by itself
         if torch.isfinite(everywhere) and (scaled or torch.isfinite(self.gradient_norm)):
             self.skipped_in_a_row = 0
             self._recent = self._recent.to(self._step.device) + self._step[:2]
