@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -70,12 +71,13 @@ def _renamed(kept: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
 def leave_group() -> None:
     """Leave the process group, if there is one, and end its threads.
 
-    Lightning does so for GPUs alone; on CPUs, threads of the group outlive the program, and now and then abort it. They
-    end with the last reference, which may be one of a circle.
+    Lightning does so for GPUs alone. On CPUs, threads of the group may still hold tensors of the last exchange: one that
+    has to wait for the interpreter to release them, and finds that it has ended, aborts the process. They get it here.
     """
     if distributed.is_available() and distributed.is_initialized():
+        time.sleep(0.5)
         distributed.destroy_process_group()
-        gc.collect()
+        gc.collect()  # the threads end with the last reference, which may be one of a circle
 
 
 def make_strategy(task: SequenceTask, settings: Mapping[str, Any], devices: int) -> Strategy | str:
