@@ -71,8 +71,8 @@ def _renamed(kept: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
 def leave_group() -> None:
     """Leave the process group, if there is one, and end its threads.
 
-    Lightning does so for GPUs alone. On CPUs, threads of the group may still hold tensors of the last exchange. One that
-    waits for the interpreter to release them, and finds that it has ended, aborts the process, so they get it here.
+    Lightning does so for GPUs alone. On CPUs, threads of the group may still hold tensors of the last exchange. One
+    that waits for the interpreter to release them, and finds that it has ended, aborts the process; here they get it.
     """
     if distributed.is_available() and distributed.is_initialized():
         time.sleep(0.5)
