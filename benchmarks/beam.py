@@ -66,7 +66,7 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
     torch.manual_seed(1)
     encoder = Transformer(size, 1 if small else 3, 4, causal=False)
     decoder = Transformer(size, 1 if small else 3, 4, memory_size=size)
-    model = Translator(encoder, decoder, Tokenizer.char([letters])).eval()
+    model = Translator(encoder, decoder, Tokenizer.char(letters)).eval()
     programs = _programs(model, sentences, Beam(5, max_length=5 if small else 20))
     yield from _speeds(programs, count, "Beam 5, {:,} made-up sentences", rounds)
 

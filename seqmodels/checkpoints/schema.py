@@ -143,8 +143,8 @@ def check_restored(optimizers: Sequence[Optimizer], schedules: Sequence[LRSchedu
                     raise InputError(f"{name!r} cannot be resumed: {kind!r:.40} of its optimizer is of another shape")
         for group in optimizer.param_groups:
             for setting, usual in optimizer.defaults.items():
-                pair = list if isinstance(usual, tuple) else None  # as which several devices get it
-                if setting != "lr" and not fits(group.get(setting), (type(usual), pair, None, bool)):
+                alike = {int: float, float: int, tuple: list}.get(type(usual))  # 0 for 0.0; pairs on several devices
+                if setting != "lr" and not fits(group.get(setting), (type(usual), alike, None, bool)):
                     raise InputError(f"{name!r} cannot be resumed: {setting} of its optimizer has an unexpected type")
     for schedule in schedules:
         form = {"base_lrs": [float] * len(schedule.optimizer.param_groups), "last_epoch": _is_count}

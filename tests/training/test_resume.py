@@ -72,3 +72,13 @@ def test_loader_processes_change_nothing(text_file: Path) -> None:
         seen.append(record.inputs)
     for ours, theirs in zip(*seen, strict=True):
         assert_close(ours, theirs)
+
+
+def test_double_precision_is_kept(text_file: Path, tmp_path: Path) -> None:
+    """Under a trainer of one's own, too: weights do not pass through single precision."""
+    data, path = small_module(text_file, True), tmp_path / "part.safetensors"
+    whole, part = (small_model(data) for _ in range(2))
+    train(whole, data, 6, Record(3, path), precision="64-true")
+    train(part, data, 6, precision="64-true", resume=path)
+    for ours, theirs in zip(part.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(ours, theirs)

@@ -40,6 +40,7 @@ def weights(task: pl.LightningModule) -> Tensor:
 def trained(folder: Path, texts: list[str], batch_size: int, accumulate: int, steps: int, **more: Any) -> Tensor:
     """Weights after steps of plain SGD in double precision, at a constant rate."""
     data = documents(folder, texts, batch_size)
+    torch.manual_seed(0)
     model = small_model(data, LSTM(8, 16), optimizer="sgd", lr=0.5, schedule="constant", warmup=0.0, **more)
     given = {"precision": "64-true", "accumulate_grad_batches": accumulate, "gradient_clip_val": 1.0}
     train(model, data, steps, **given)
