@@ -9,13 +9,12 @@ from typing import Any
 from seqmodels.checkpoints.load import CONFIG, TOKENIZERS, WEIGHTS, read_checkpoint
 from seqmodels.checkpoints.rebuild import rebuild
 from seqmodels.checkpoints.safetensors_io import write
-from seqmodels.checkpoints.schema import FORMAT
 from seqmodels.config import class_path
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.files import local, read_json
 from seqmodels.tasks import SequenceTask
-from seqmodels.tasks.training_state import RECORD
+from seqmodels.tasks.training_state import FORMAT, RECORD
 
 READ_BY = ("layout", "source", "target", "documents", "targets", "scored_targets")
 """Arguments of the data that say how a model reads text; other strings may be names of files."""

@@ -7,14 +7,14 @@ from typing import Any, Literal, NamedTuple
 
 from seqmodels.checkpoints.rebuild import rebuild
 from seqmodels.checkpoints.safetensors_io import read
-from seqmodels.checkpoints.schema import FORMAT, check_record
+from seqmodels.checkpoints.schema import check_record
 from seqmodels.config import Call, class_path
 from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS
 from seqmodels.errors import DamagedError, InputError
 from seqmodels.files import check_regular, local, read_json, read_small
 from seqmodels.tasks import SequenceTask
-from seqmodels.tasks.training_state import RECORD
+from seqmodels.tasks.training_state import FORMAT, RECORD
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -82,7 +82,7 @@ def load_with_origin(path: str | Path) -> Loaded:
         task = rebuild(record["task"], content["state_dict"])
     except InputError as error:
         raise InputError(f"{str(path)!r} does not fit the network it describes: {error}") from error
-    loaded = Loaded(task.eval(), record.get("data"), step if isinstance(step, int) else None, record.get("text"))
+    loaded = Loaded(task.eval(), record.get("data"), step if isinstance(step, int) else None, record.get("text_sha256"))
     if type(longest := loaded.data_arguments.get("max_length")) is int:
         task.longest_target = min(longest, POSITIONS) + 1  # with EOS
     return loaded

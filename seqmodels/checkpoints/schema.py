@@ -1,4 +1,9 @@
-"""The fields of a checkpoint and their types, validated before use."""
+"""The fields of a checkpoint and their types, validated before use.
+
+Weights (`state_dict`); the progress of Lightning (steps, loops, callbacks, optimizers, schedules); the record of this
+package (`tasks/training_state`): constructor calls of task and data, random states, the state carried from batch to
+batch, sums for the log; and, under the class of the data module, the position in the data (`data/base`).
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from seqmodels.errors import InputError
 from seqmodels.files import check_depth
-from seqmodels.tasks.training_state import RECORD
-
-FORMAT = 1
-"""Of the record; a later one may give the same fields another meaning."""
+from seqmodels.tasks.training_state import FORMAT, RECORD
 
 
 def fits(value: Any, form: Any) -> bool:
@@ -61,9 +63,9 @@ RANDOM_STATES = {
 FIELDS: dict[str, Any] = {
     "task": CALL,
     "data": (None, CALL),
-    "rows": (None, _is_count),
-    "batches": (None, _is_count),
-    "text": (None, str),
+    "batch_size": (None, _is_count),
+    "batches_per_epoch": (None, _is_count),
+    "text_sha256": (None, str),
     "accumulate": _is_count,
     "tokens_seen": _is_count,
     "skipped_in_a_row": _is_count,

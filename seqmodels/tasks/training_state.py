@@ -13,6 +13,8 @@ from seqmodels.state import State, map_state
 
 RECORD = "seqmodels"
 """Key of the record in a checkpoint."""
+FORMAT = 1
+"""Of the record; a later one may give the same fields another meaning."""
 
 
 def make_record(task: pl.LightningModule, carried: State | None, recent: Tensor, **counts: int) -> dict[str, Any]:
@@ -33,12 +35,12 @@ def make_record(task: pl.LightningModule, carried: State | None, recent: Tensor,
         carried = map_state(lambda tensor: task.all_gather(tensor).flatten(0, 1), carried)  # type: ignore[union-attr]
     known = isinstance(data, SequenceDataModule)
     return {
-        "format": 1,
+        "format": FORMAT,
         "task": task.constructor_call,
         "data": getattr(data, "constructor_call", None),
-        "rows": data.size * world if known else None,
-        "batches": trainer.num_training_batches if known and trainer.training else None,
-        "text": data.facts("train").sha256 if known else None,
+        "batch_size": data.size * world if known else None,
+        "batches_per_epoch": trainer.num_training_batches if known and trainer.training else None,
+        "text_sha256": data.facts("train").sha256 if known else None,
         "accumulate": trainer.accumulate_grad_batches,
         **counts,
         "recent": task.all_gather(recent).reshape(world, -1),  # type: ignore[union-attr]

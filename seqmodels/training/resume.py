@@ -102,10 +102,12 @@ def rebuild_run(
     if moved is not None:
         arguments["data"] = moved[0] if len(moved) == 1 else list(moved)
     data = construct({**record["data"], "init_args": arguments}, SequenceDataModule)
-    if data.size * devices != record["rows"]:
-        arguments[data.size_argument], left = divmod(record["rows"], devices)
+    if data.size * devices != record["batch_size"]:
+        arguments[data.size_argument], left = divmod(record["batch_size"], devices)
         if left:
-            raise InputError(f"batches of {record['rows']} cannot be divided by devices={devices}; give a divisor")
+            raise InputError(
+                f"batches of {record['batch_size']} cannot be divided by devices={devices}; give a divisor"
+            )
         data = construct({**record["data"], "init_args": arguments}, SequenceDataModule)
     return construct(record["task"], SequenceTask), data
 
@@ -126,7 +128,7 @@ def check_same(
         (data.constructor_call, record["data"] or data.constructor_call, data.order),
     ):
         wrong += [name for name in names if call["init_args"].get(name) != theirs["init_args"].get(name)]
-    if record["rows"] not in (None, data.size * devices):
+    if record["batch_size"] not in (None, data.size * devices):
         wrong.append("size of batches * devices * nodes")
     if data.ranks(origin.content) not in (None, devices):
         wrong.append("number of devices, each of which reads shards of its own")
@@ -139,7 +141,7 @@ def check_same(
             f"{str(origin.path)!r} was trained with another {', '.join(wrong)}; resume with the settings of its run: "
             "--resume RUN alone takes them from there"
         )
-    if record["text"] not in (None, data.facts("train").sha256):
+    if record["text_sha256"] not in (None, data.facts("train").sha256):
         raise InputError(
             f"{str(origin.path)!r} was trained on another text than that of {data.origin} now; give --data the text as "
             "it was, or begin a new run"
@@ -148,7 +150,7 @@ def check_same(
 
 def check_batches(origin: Origin, count: int) -> None:
     """Refuse (InputError) another number of batches an epoch, which depends on the number of processes."""
-    if (before := origin.content[RECORD]["batches"]) not in (None, count):
+    if (before := origin.content[RECORD]["batches_per_epoch"]) not in (None, count):
         raise InputError(
             f"an epoch had {before:,} batches, and has {count:,} with this number of processes, so that some examples "
             "would be read twice and others never; resume with as many devices as before"
