@@ -78,8 +78,10 @@ def test_signal_before_the_first_step(text_file: Path, tmp_path: Path) -> None:
 
 
 def test_a_closed_terminal_saves(text_file: Path, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
     with pytest.raises(Stopped) as stop:
         begun(text_file, tmp_path, callbacks=(kill(8, signal.SIGHUP),))
+    signal.signal(signal.SIGHUP, before)
     assert stop.value.code == 129
     (stopped,) = tmp_path.glob("*/*")
     assert json.loads((stopped / "result.json").read_text())["ended"] == "SIGHUP"
