@@ -243,7 +243,7 @@ def _trainer(stack: ExitStack, run: _Run, callbacks: tuple[pl.Callback, ...]) ->
     """Lightning's trainer with everything that a run needs; `stack` ends it in order."""
     settings, folder, data = run.settings, run.folder, run.data
     if settings["precision"] == "64-true":
-        run.task.double()  # Lightning would copy weights for averages, and restore them, in single precision before
+        run.task.double()  # before callbacks copy its weights for averages; Lightning converts it later
     stack.callback(run.checkpoints.signals.disarm)
     stack.enter_context(quiet())
     trackers = stack.enter_context(tracking(run.tracking, folder, run.configuration | {"parameters": size(run.task)}))

@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -27,17 +27,17 @@ CODES = (*(-number for number in SIGNALS), 128 + signal.SIGTERM, 128 + signal.SI
 PRECISIONS = ("32-true", "bf16-mixed", "64-true")
 
 
-def resumed(folder: Path, number: int) -> str:
-    """One chain, everything about which is drawn with its number as random seed.
+Place = tuple[signal.Signals, str, int]
+"""A signal, the function in whose call it comes, and the number of the call, counted from the start of its process."""
+
+
+def drawn(folder: Path, number: int) -> str:
+    """`resumed`, with everything drawn with a number as random seed.
 
     A function of this package is drawn, then one of its calls: so the end of a run, of which there is one, is a place
     as likely as a step of training.
-
-    Returns:
-        The chain, and what differs from the run that was left alone; empty if nothing does.
     """
     draw = random.Random(number)
-    write_data(folder)
     kind = Kind(
         network=draw.choice(list(NETWORKS)),
         layout=draw.choice(LAYOUTS),
@@ -47,20 +47,39 @@ def resumed(folder: Path, number: int) -> str:
         average=draw.choice(("none", "none", "ema")),
         optimizer=draw.choice(("adamw", "adamw", "muon")),
     )
+
+    def places(calls: dict[str, int]) -> Iterator[Place]:
+        for _ in range(draw.randint(1, 6)):
+            sent, name = draw.choice(SIGNALS), draw.choice(sorted(calls))
+            yield sent, name, draw.randint(1, calls[name])
+
+    return resumed(folder, kind, places)
+
+
+def resumed(folder: Path, kind: Kind, places: Callable[[dict[str, int]], Iterable[Place]]) -> str:
+    """One chain.
+
+    Args:
+        folder: for its data and runs.
+        kind: what is trained.
+        places: where it is ended, given how often the run that is left alone calls each function.
+
+    Returns:
+        The chain, and what differs from the run that was left alone; empty if nothing does.
+    """
+    write_data(folder)
     work = partial(train, kind, folder, steps=STEPS, diagnostics=True, prompt="a")
     log, whole, part, told = folder / "log", folder / "whole", folder / "part", [str(kind)]
     if code := forked(partial(_count, partial(work, whole), folder / "calls.json"), log):
         return f"{kind}: the run left alone ended with {code}: {tail(log)}"
-    calls = json.loads((folder / "calls.json").read_text())
-    ends = draw.randint(1, 6)
+    ends = iter(places(json.loads((folder / "calls.json").read_text())))
     while (origin := _newest(part)) is None or not origin.ended:
         this = partial(work, part, resume=None if origin is None else origin.folder)
-        if not ends:
+        if (place := next(ends, None)) is None:
             if code := forked(this, log):
                 return f"{', '.join(told)}: resuming ended with {code}: {tail(log)}"
             break
-        ends, sent, name = ends - 1, draw.choice(SIGNALS), draw.choice(sorted(calls))
-        call = draw.randint(1, calls[name])
+        sent, name, call = place
         told.append(f"{sent.name} at call {call} of {name}")
         if (code := forked(partial(_end, this, name, call, sent), log)) not in (0, *CODES):
             return f"{', '.join(told)}: ended with {code}: {tail(log)}"

@@ -36,11 +36,30 @@ def test_resume(tmp_path: Path, check: Check, slow: bool, kind: Kind) -> None:
     )
 
 
-@pytest.mark.parametrize("number", fast([6], range(200)))
+@pytest.mark.parametrize("number", fast([], range(200)))
 def test_chains(tmp_path: Path, check: Check, number: int) -> None:
-    results = {str(number): apart(chains.resumed, tmp_path, number)}
+    results = {str(number): apart(chains.drawn, tmp_path, number)}
     what = "Ended by up to six signals at random calls, each time resumed: the same, every log, picture and sample too"
     check({what: all_of(results)})
+
+
+def test_places_where_something_is_due(tmp_path: Path) -> None:
+    """Before the first sample, at a step that is logged, in the last validation, and behind the last sample."""
+    assert apart(due, tmp_path) == ""
+
+
+def due(folder: Path) -> str:
+    step, validation = "training.budget.Budget.on_train_batch_end", "tasks.base.SequenceTask.on_validation_epoch_start"
+    return chains.resumed(
+        folder,
+        Kind("LSTM", "lanes"),
+        lambda calls: [
+            (signal.SIGTERM, step, 90),
+            (signal.SIGTERM, step, 10),
+            (signal.SIGKILL, validation, 1),
+            (signal.SIGKILL, "training.run_summary.finish", 1),
+        ],
+    )
 
 
 @pytest.mark.parametrize("layout", fast([], LAYOUTS))

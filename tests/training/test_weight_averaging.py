@@ -84,14 +84,14 @@ class Validations(pl.Callback):
             trainer.should_stop = True
 
 
-@pytest.mark.parametrize("average", ["ema", "stalled"])
+@pytest.mark.parametrize(("average", "precision"), [("ema", "32-true"), ("stalled", "32-true"), ("ema", "64-true")])
 def test_resumed_with_its_average(
-    text_file: Path, tmp_path: Path, average: Any, monkeypatch: pytest.MonkeyPatch
+    text_file: Path, tmp_path: Path, average: Any, precision: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From a validation that was not the best: the last checkpoint is of that one; the mean of `stalled` has begun."""
     monkeypatch.setattr(StalledAverage.__init__, "__defaults__", ("val/nats_per_token", 1))
     settings = {"max_steps": 48, "validations": 16, "average": average, "clip": 0, "diagnostics": False}
-    settings["runs"] = str(tmp_path)
+    settings |= {"runs": str(tmp_path), "precision": precision}
 
     def trained(seen: Validations, **others: Any) -> tuple[Tensor, Path]:
         data = small_module(text_file, True)
