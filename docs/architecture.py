@@ -8,7 +8,7 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 PACKAGE = ROOT / "seqmodels"
-PAGE = DOCS / "architecture.md"
+PAGE = DOCS / "laboratory" / "architecture.md"
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from test_floors import FLOORS  # noqa: E402
@@ -60,7 +60,7 @@ def listed(files: list[Path], folder: Path) -> str:
     for file in files:
         name = file.relative_to(folder).with_suffix("").as_posix().replace("__init__", "")
         if name:
-            lines.append(f"- [`{name}`](../{file.relative_to(ROOT).as_posix()}): {first_line(file)}")
+            lines.append(f"- [`{name}`](../../{file.relative_to(ROOT).as_posix()}): {first_line(file)}")
     return "\n".join(lines)
 
 
@@ -81,7 +81,7 @@ def main(words: list[str]) -> None:
     if not parser.parse_args(words).check:
         PAGE.write_text(page(), encoding="utf-8")
     elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page():
-        sys.exit("docs/architecture.md is stale; run: python docs/architecture.py")
+        sys.exit("docs/laboratory/architecture.md is stale; run: python docs/architecture.py")
 
 
 if __name__ == "__main__":

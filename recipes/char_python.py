@@ -3,7 +3,7 @@
     python recipes/char_python.py
 
 Two minutes of training on two cores, without download: the text is on every machine that has Python. `--data` names
-other text, `--backbone GRU` another network, `--max-minutes` more time. Figures are in `docs/results.md`.
+other text, `--backbone GRU` another network, `--max-minutes` more time. Figures are in `docs/laboratory/results.md`.
 """
 
 from seqmodels import LSTM, LanguageModel, TextDataModule

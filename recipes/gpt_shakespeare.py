@@ -3,7 +3,7 @@
     python recipes/gpt_shakespeare.py --data input.txt
 
 `input.txt` is the file of that name in the repository karpathy/char-rnn. `--tokenizer bpe` trains on subwords,
-`--backbone LSTM` puts another network on the same windows. Figures are in `docs/results.md`.
+`--backbone LSTM` puts another network on the same windows. Figures are in `docs/laboratory/results.md`.
 """
 
 from seqmodels import LanguageModel, TextDataModule, Transformer

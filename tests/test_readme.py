@@ -18,7 +18,7 @@ from seqmodels.cli import help, main
 from seqmodels.nn import Backbone
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHELLS = ("bash", "sh", "shell", "console")
 
 
@@ -79,7 +79,7 @@ def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_the_example_network_keeps_the_laws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    with run(ROOT / "docs" / "adding-a-network.md") as names:
+    with run(ROOT / "docs" / "guide" / "adding-a-network.md") as names:
         network: Backbone = names["MovingAverage"](6, 8, num_layers=2).double().eval()
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.4)
