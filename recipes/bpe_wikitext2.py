@@ -3,7 +3,8 @@
     python recipes/bpe_wikitext2.py --data DIRECTORY
 
 Data as for `word_wikitext2.py`. Perplexities of subwords and words cannot be compared, bits per byte can; both are in
-`docs/laboratory/results.md`. Windows overlap by half in training; `seqmodels test RUN --stride 64` scores with more context.
+`docs/laboratory/results.md`. Windows overlap by half in training; `seqmodels test RUN --stride 64` scores with more
+context.
 """
 
 from seqmodels import LanguageModel, TextDataModule, Transformer

@@ -4,7 +4,8 @@
 
 `input.txt` is the file of that name in the repository karpathy/char-rnn, 1,115,394 characters. The text is read in
 lanes with the state carried, the weight matrices are trained by Muon. In 131 seconds on two cores it reaches 1.416
-nats, the mean of three seeds; `docs/laboratory/results.md` has machine and commit, and the flags of a run that reached 1.395.
+nats, the mean of three seeds; `docs/laboratory/results.md` has machine and commit, and the flags of a run that reached
+1.395.
 """
 
 from seqmodels import LSTM, LanguageModel, TextDataModule

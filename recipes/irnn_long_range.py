@@ -3,8 +3,8 @@
     python recipes/irnn_long_range.py
 
 Every line is a key, noise, a question mark and the key again; only the last character is learned and scored. Guessing
-among the 8 keys costs 2.079 nats. The default network is the IRNN of Le, Jaitly and Hinton (2015); `docs/laboratory/results.md`
-has the figures of others by distance.
+among the 8 keys costs 2.079 nats. The default network is the IRNN of Le, Jaitly and Hinton (2015);
+`docs/laboratory/results.md` has the figures of others by distance.
 """
 
 import json

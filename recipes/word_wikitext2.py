@@ -4,7 +4,8 @@
 
 The directory holds `train`, `valid` and `test` as text files, plain or gzipped, a paragraph a line with `<unk>` in it;
 from the hub it is `--data Salesforce/wikitext --subset wikitext-2-v1`. After an hour on two cores, `seqmodels test RUN
---lanes 1` gave a perplexity of 122.3, `seqmodels test RUN --dynamic --dynamic-piece 70` 87.4; see `docs/laboratory/results.md`.
+--lanes 1` gave a perplexity of 122.3, `seqmodels test RUN --dynamic --dynamic-piece 70` 87.4; see
+`docs/laboratory/results.md`.
 `--average stalled --optimizer sgd --schedule constant --validations 30` averages weights as AWD-LSTM does.
 """
 

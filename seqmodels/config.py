@@ -78,7 +78,9 @@ def _check_object(cls: type, name: str, value: Any) -> None:
     if wanted and not isinstance(value, tuple(kinds)):
         of_torch = type(value).__module__.startswith("torch.")
         hint = (
-            "; torch's own modules carry no state from call to call, see docs/guide/adding-a-network.md" if of_torch else ""
+            "; torch's own modules carry no state from call to call, see docs/guide/adding-a-network.md"
+            if of_torch
+            else ""
         )
         given = f"{one_line(repr(value)):.40} of type {type(value).__qualname__}"
         expected = f"expected a {wanted[0].__name__} of seqmodels{hint}"

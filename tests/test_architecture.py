@@ -1,4 +1,4 @@
-"""The page `docs/laboratory/architecture.md` is made from the first lines of all modules, which have to be fit for it."""
+"""The page `docs/laboratory/architecture.md` is made from the first lines of all modules, which are fit for it."""
 
 import sys
 from pathlib import Path
