@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from seqmodels.imports import exports, quick_imports
 
 if TYPE_CHECKING:  # read from this source when a name is first used: `seqmodels --help` must not wait for torch
+    from seqmodels.batch import Batch as Batch
     from seqmodels.checkpoints.export import share as share
     from seqmodels.checkpoints.load import load as load
     from seqmodels.data import TextDataModule as TextDataModule
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # read from this source when a name is first used: `seqmodels
     from seqmodels.nn import *  # noqa: F403
     from seqmodels.tasks import LanguageModel as LanguageModel
     from seqmodels.tasks import Translator as Translator
+    from seqmodels.tasks.sizes import find_size as find_size
     from seqmodels.training.fit import fit as fit
 
 

@@ -76,12 +76,8 @@ def _check_object(cls: type, name: str, value: Any) -> None:
     kinds = [one for one in (get_args(kind) if isinstance(kind, UnionType) else (kind,)) if isinstance(one, type)]
     wanted = [one for one in kinds if issubclass(one, Recorded)]
     if wanted and not isinstance(value, tuple(kinds)):
-        of_torch = type(value).__module__.startswith("torch.")
-        hint = (
-            "; torch's own modules carry no state from call to call, see docs/guide/adding-a-network.md"
-            if of_torch
-            else ""
-        )
+        is_module = hasattr(value, "named_parameters")
+        hint = f"; make its class a network with seqmodels.as_backbone({type(value).__name__})" if is_module else ""
         given = f"{one_line(repr(value)):.40} of type {type(value).__qualname__}"
         expected = f"expected a {wanted[0].__name__} of seqmodels{hint}"
         raise InputError(f"{cls.__name__}({name}=...) was given {given}; {expected}")

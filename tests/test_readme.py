@@ -11,11 +11,11 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 import pytest
-import test_laws
 import torch
 
 from seqmodels.cli import help, main
-from seqmodels.nn import Backbone
+from seqmodels.errors import InputError
+from seqmodels.nn import check_network
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -76,22 +76,23 @@ def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         pass
 
 
-def test_the_example_network_keeps_the_laws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_networks_keep_the_laws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    with run(ROOT / "docs" / "guide" / "adding-a-network.md") as names:
-        network: Backbone = names["MovingAverage"](6, 8, num_layers=2).double().eval()
-        for parameter in network.parameters():
-            torch.nn.init.normal_(parameter, std=0.4)
-        x = torch.randn(test_laws.B, test_laws.T, 6, dtype=torch.float64)
-        test_laws.test_chunk(network, x)
-        test_laws.test_step(network, x)
-        test_laws.test_causal(network, x)
-        test_laws.test_reorder(network, x)
-        test_laws.test_pad_then_go_on(network, x)
-        for side in ("left", "right", "inside"):
-            test_laws.test_pad(network, side)
-        del network
+    with run(ROOT / "docs" / "guide" / "own-network.md") as names:
+        check_network(names["Leaky"](6, 8))
+        check_network(names["LeakyRNN"](6, 8, num_layers=2, learn_initial_state=True))
+        module, stack = names["LeakyModule"](6, 8), names["LeakyRNN"](6, 8)
+        cell = stack.cells[0]
+        with torch.no_grad():  # one equation, written twice
+            cell.both.weight.copy_(torch.cat([module.gate.weight, module.value.weight]))
+            cell.both.bias.copy_(torch.cat([module.gate.bias, module.value.bias]))
+            cell.recurrent.weight.copy_(module.recurrent.weight)
+        x = torch.randn(3, 9, 6)
+        torch.testing.assert_close(stack(x)[0], module(x)[0])
+        with pytest.raises(InputError, match=r"Centred breaks 4 laws: chunk by .*step by .*causal by .*pad by"):
+            check_network(names["Centred"](8, 16))
+        del module, stack, cell
 
 
 def known_flags(words: list[str]) -> set[str]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from seqmodels.analysis.csv_table import append_rows, read_table
 from seqmodels.analysis.figures import draw_lines, new_panels, ticks
 from seqmodels.errors import InputError
-from seqmodels.nn import Attentive, Backbone, Bidirectional, Cell, FusedCell, Hybrid, RecurrentStack
+from seqmodels.nn import Adapted, Attentive, Backbone, Bidirectional, Cell, FusedCell, Hybrid, RecurrentStack
 from seqmodels.nn.hybrid import RecurrentMixer
 from seqmodels.nn.multiplicative import MultiplicativeCell
 from seqmodels.tasks import SequenceTask
@@ -67,11 +67,24 @@ def recurrent_maps(task: SequenceTask | Backbone) -> dict[str, Tensor]:
     parts = {"": task} if isinstance(task, Backbone) else dict(task.named_children())
     networks = {name: part for name, part in parts.items() if isinstance(part, Backbone)}
     return {
-        (f"{part} " if len(networks) > 1 else "") + f"{layer}.{name}": matrix.detach()
+        (f"{part} " if len(networks) > 1 else "") + name: matrix.detach()
         for part, network in networks.items()
-        for layer, cell in layers(network).items()
-        for name, matrix in cell_maps(cell).items()
+        for name, matrix in network_maps(network).items()
     }
+
+
+@singledispatch
+def network_maps(network: Backbone) -> dict[str, Tensor]:
+    """The matrices of one network; see `recurrent_maps`."""
+    return {
+        f"{layer}.{name}": map_ for layer, cell in layers(network).items() for name, map_ in cell_maps(cell).items()
+    }
+
+
+@network_maps.register
+def _(network: Adapted) -> dict[str, Tensor]:
+    own = getattr(network.module, "recurrent_maps", None)
+    return {} if own is None else own()
 
 
 @singledispatch

@@ -20,6 +20,7 @@ COMMANDS = {
     "share": "write a trained model into a folder for others",
     "embeddings": "neighbours, analogies and a map of word vectors",
     "neurons": "find single units that can be read, and colour text by them",
+    "size": "find the sizes at which networks have as many parameters",
     "report": "write a page about a run, or one that compares several",
     "cache": "say where texts are kept that were read, and clear it",
 }

@@ -1,10 +1,13 @@
 """Networks: functions of inputs and state."""
 
+from seqmodels.nn.adapted import Adapted as Adapted
+from seqmodels.nn.adapted import as_backbone as as_backbone
 from seqmodels.nn.attention_decoder import Attentive as Attentive
 from seqmodels.nn.backbone import Backbone as Backbone
 from seqmodels.nn.bidirectional import Bidirectional as Bidirectional
 from seqmodels.nn.cell import Cell as Cell
 from seqmodels.nn.hybrid import Hybrid as Hybrid
+from seqmodels.nn.laws import check_network as check_network
 from seqmodels.nn.min_gru import MinGRU as MinGRU
 from seqmodels.nn.min_gru import MinGRUCell as MinGRUCell
 from seqmodels.nn.min_gru import MinLSTM as MinLSTM

@@ -1,5 +1,6 @@
 """The language model: embedding, network, softmax layer over the next token."""
 
+import torch
 from torch import Tensor, nn
 
 from seqmodels.batch import Batch
@@ -115,10 +116,33 @@ class LanguageModel(SequenceTask, Generation, Scoring):
                 "positions that do not end"
             )
 
-    def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
-        """Logits (B, T, V) of the token after each input, and the state after the last."""
+    def forward(self, batch: Batch | Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Logits (B, T, V) of the token after each input, and the state after the last, from which a next call goes on.
+
+        Args:
+            batch: token ids, int64 (B, T), or a batch, of which inputs and mask are read.
+            state: as an earlier call returned it for the same rows; None at the start.
+
+        Raises:
+            InputError: these are no ids of the vocabulary.
+        """
+        if not isinstance(batch, Batch):
+            batch = Batch(self._checked(batch), batch)
         y, state = self.backbone(self._embedded(batch.inputs), state, mask=batch.mask)
         return self.head(variational_dropout(y, self.dropout, self.training)), state
+
+    def _checked(self, ids: Tensor) -> Tensor:
+        """Refuse what is no token ids, before an embedding fails on them, which on a GPU ends the process."""
+        if not isinstance(ids, Tensor):
+            raise InputError(f"the model was given a {type(ids).__name__}; expected token ids (B, T), or a Batch")
+        if ids.ndim != 2 or ids.dtype not in (torch.int64, torch.int32) or 0 in ids.shape:
+            given = f"a tensor {tuple(ids.shape)} of {str(ids.dtype).removeprefix('torch.')}"
+            raise InputError(f"the model was given {given}; expected token ids (B, T), int64")
+        least, most = int(ids.min()), int(ids.max())
+        if least < 0 or most >= self.tokenizer.vocab_size:
+            last = self.tokenizer.vocab_size - 1
+            raise InputError(f"the model was given ids from {least} to {most}; expected ids from 0 to {last}")
+        return ids
 
     def _embedded(self, tokens: Tensor) -> Tensor:
         """Embedded inputs, with dropout in training."""
