@@ -9,7 +9,6 @@ from seqmodels.errors import InputError
 from seqmodels.nn import Backbone, Transformer
 from seqmodels.tasks.sizes import Size, networks, number
 
-
 OURS = [name for name, path in networks().items() if path.startswith("seqmodels.")]
 
 
