@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from seqmodels.cli.synonyms import ours
 from seqmodels.config import Recorded, class_path, construct, is_call, subclasses
 from seqmodels.errors import InputError
 
@@ -140,20 +141,6 @@ def _find(name: str, options: Options) -> Option | None:
     return next((one for cls in _concrete(option.base) if (one := _find(rest, options_of(cls)))), None)
 
 
-SYNONYMS = {
-    "learning_rate": "lr", "batchsize": "batch_size", "bs": "batch_size", "hidden": "backbone.hidden_size",
-    "hidden_size": "backbone.hidden_size", "layers": "backbone.num_layers", "num_layers": "backbone.num_layers",
-    "model": "backbone", "network": "backbone", "input": "data", "file": "data", "dataset": "data", "train": "data",
-    "output": "runs", "out": "runs", "output_dir": "runs", "save_dir": "runs", "gpus": "devices", "gpu": "accelerator",
-    "device": "accelerator", "fp16": "precision", "bf16": "precision", "checkpoint": "resume", "ckpt": "resume",
-    "minutes": "max_minutes", "steps": "max_steps", "iterations": "max_steps", "max_iters": "max_steps",
-    "seq_len": "length", "seq_length": "length", "block_size": "length", "bptt": "length", "wd": "weight_decay",
-    "beam_size": "beam", "num_beams": "beam", "text": "prompt", "num_samples": "samples", "n": "samples",
-    "max_length": "max_tokens", "max_new_tokens": "max_tokens", "topk": "top_k", "topp": "top_p", "temp": "temperature",
-}  # fmt: skip
-"""Names of options in other programs, and ours."""
-
-
 def unknown(name: str, options: Options, prefix: str = "") -> InputError:
     """The error for an unknown option, with one of a similar name; `prefix` is the network whose options they are."""
     if name.endswith("epochs") and "max_steps" in options:
@@ -161,8 +148,8 @@ def unknown(name: str, options: Options, prefix: str = "") -> InputError:
             f"the option {flag(name)} is not known; a training ends after --max-minutes, --max-steps or --max-tokens"
         )
     inner = [f"{one}.{own}" for one, option in options.items() for own in _inner(option)]
-    if SYNONYMS.get(name) in (*options, *inner):
-        return InputError(f"the option {flag(name)} is not known; did you mean {flag(SYNONYMS[name])}?")
+    if meant := [one for one in ours(name) if one in (*options, *inner)]:
+        return InputError(f"the option {flag(name)} is not known; did you mean {flag(meant[0])}?")
     alike = [one for one in inner if one.partition(".")[0] == name.partition(".")[0]]
     names = alike if "." in name.removeprefix(prefix) else [f"{prefix}{one}" for one in options]
     ends = {one.rpartition(".")[2]: one for one in names}
