@@ -2,17 +2,21 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seqmodels.checkpoints.load import CONFIG, TOKENIZERS, WEIGHTS, read_checkpoint
+from seqmodels.checkpoints.load import CONFIG, ORIGINAL, TOKENIZERS, WEIGHTS, read_checkpoint
+from seqmodels.checkpoints.model_card import card, check_about
 from seqmodels.checkpoints.rebuild import rebuild
 from seqmodels.checkpoints.safetensors_io import write
+from seqmodels.checkpoints.tokenizer_files import for_transformers
 from seqmodels.config import class_path
 from seqmodels.data import Tokenizer
+from seqmodels.data.hub import check_can_upload, upload
 from seqmodels.errors import InputError
-from seqmodels.files import local, read_json
+from seqmodels.files import local
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.training_state import FORMAT, RECORD
 
@@ -21,25 +25,62 @@ READ_BY = ("layout", "source", "target", "documents", "targets", "scored_targets
 UNITS = ("char", "byte", "bpe", "word")
 
 
-def share(path: str | Path, folder: str | Path) -> Path:
-    """Export a trained model into a folder to be given to others; `load` takes it in place of a run.
+def share(
+    path: str | Path,
+    folder: str | Path | None = None,
+    *,
+    push: str | None = None,
+    private: bool = False,
+    license: str | None = None,
+    language: str | None = None,
+) -> Path | str:
+    """Export a trained model into a folder, or to the Hugging Face hub; `load` takes either in place of a run.
 
     It holds the model and how it reads text, and no trace of its origin: neither optimizer state nor names of files.
 
     Args:
         path: a run folder, of which the best checkpoint is taken, or a checkpoint.
-        folder: a new one.
+        folder: a new one; only with `push` may it be left out.
+        push: a name on the hub, `user/name`. A model that is there already gets a new revision; a new one is made.
+        private: whether a new model on the hub is private.
+        license: licence of the weights as the hub names it, such as apache-2.0; by default the page says "unknown".
+        language: of the text, such as en, for the page about the model.
 
     Returns:
-        The folder.
+        The folder; without one, the name on the hub.
 
     Raises:
-        InputError: there is no such model, or the folder is there already, or cannot be made.
+        InputError: there is no such model, the folder is there already or cannot be made, or the hub refuses.
     """
-    content, folder = read_checkpoint(path, keys=(RECORD, "state_dict")), local(folder)
+    if folder is None and push is None:
+        raise InputError("neither a folder nor push was given; expected one of them, to say where the model goes")
+    if private and push is None:
+        raise InputError("private was given without push; it is for models on the hub")
+    check_about(license, language)
+    if push is not None:
+        check_can_upload(push)
+    if folder is None:
+        assert push is not None
+        with tempfile.TemporaryDirectory() as temporary:
+            made = _export(path, Path(temporary, "model"), push, license, language)
+            upload(made, push, private)
+        return push
+    made = _export(path, local(folder), push, license, language)
+    if push is not None:
+        upload(made, push, private)
+    return made
+
+
+def _export(path: str | Path, folder: Path, push: str | None, license: str | None, language: str | None) -> Path:
+    """Write the files of a shared model into a new folder."""
+    content = read_checkpoint(path, keys=(RECORD, "state_dict"))
     record, weights = content[RECORD], content["state_dict"]
     task = rebuild(record["task"], weights)  # a model that cannot be loaded is not given away
-    files = _files(record) | {"README.md": _card(task, local(path) / "result.json")}
+    files = _files(record, task)
+    files["README.md"] = card(
+        task, record.get("data"), Path(path).expanduser(), name=(push or folder.name).rpartition("/")[2],
+        where=push or "the folder of this file", license=license, language=language,
+    )  # fmt: skip
     try:
         folder.mkdir(parents=True)
         for name, text in files.items():
@@ -52,13 +93,16 @@ def share(path: str | Path, folder: str | Path) -> Path:
     return folder
 
 
-def _files(record: Mapping[str, Any]) -> dict[str, str]:
-    """Everything that `load` reads beside the weights."""
+def _files(record: Mapping[str, Any], task: SequenceTask) -> dict[str, str]:
+    """Everything that `load` reads beside the weights, and what transformers reads of the tokenizer."""
     files, arguments = dict[str, str](), dict(record["task"]["init_args"])
+    theirs = for_transformers(task.tokenizer, getattr(getattr(task, "backbone", None), "max_length", None))
     for name, file in TOKENIZERS.items():
         call = arguments.get(name)
         if isinstance(call, dict) and call.get("class_path") == class_path(Tokenizer):
             text = call["init_args"]["json"]
+            if name == "tokenizer" and text != theirs[file]:
+                file = ORIGINAL
             file = next((other for other, written in files.items() if written == text), file)
             files[file], arguments[name] = text, {"file": file}
     config = {
@@ -67,7 +111,7 @@ def _files(record: Mapping[str, Any]) -> dict[str, str]:
         "data": _reading(record.get("data")),
         "sha256": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()},
     }
-    return files | {CONFIG: json.dumps(config, indent=2, ensure_ascii=False) + "\n"}
+    return theirs | files | {CONFIG: json.dumps(config, indent=2, ensure_ascii=False) + "\n"}
 
 
 def _reading(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -81,29 +125,3 @@ def _reading(data: Mapping[str, Any] | None) -> dict[str, Any] | None:
         or (isinstance(value, str) and (name in READ_BY or (name == "tokenizer" and value in UNITS)))
     }
     return {"class_path": data["class_path"], "init_args": kept}
-
-
-def _card(task: SequenceTask, result: Path) -> str:
-    """A page about the model: its kind, its figures, how to load it."""
-    size = sum(parameter.numel() for parameter in task.parameters())
-    kind = "translator" if task.command == "translate" else "language model"
-    use = 'model.translate(["..."])' if task.command == "translate" else '"".join(model.generate("", max_tokens=100))'
-    own = [] if task.constructor_call["class_path"].startswith("seqmodels.") else ["Its class is not of the package."]
-    figures = read_json(result) if result.is_file() else {}
-    rows = [f"| {name} | {value:g} |" for name, value in figures.items() if isinstance(value, int | float)]
-    table = ["| Figure of its training | |", "|---|---|", *rows, ""] if rows else []
-    about = "\n".join([*own, *table])
-    return f"""# {task.name}, a {kind}
-
-A {kind} of the package seqmodels: {size:,} parameters, a vocabulary of {task.tokenizer.vocab_size:,}.
-
-{about}
-```python
-from seqmodels import load
-
-model = load("the folder of this file")
-print({use})
-```
-
-Nothing in this folder is run when it is loaded: `model.safetensors` holds numbers, all else is JSON.
-"""

@@ -10,9 +10,10 @@ from seqmodels.checkpoints.safetensors_io import read
 from seqmodels.checkpoints.schema import check_record
 from seqmodels.config import Call, class_path
 from seqmodels.data import SequenceDataModule, Tokenizer
+from seqmodels.data.hub import download, hub_name
 from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS
 from seqmodels.errors import DamagedError, InputError
-from seqmodels.files import check_regular, local, read_json, read_small
+from seqmodels.files import SMALL, check_regular, local, read_json, read_small
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.training_state import FORMAT, RECORD
 
@@ -22,8 +23,13 @@ ORIGIN = ("data", "subset", "column", "columns", "source", "target")
 """Arguments of the data that say where text comes from."""
 POSITIONS = 10_000
 """Most tokens of a translation that a file may ask for."""
+WEIGHT_BYTES = 64 << 30
+"""Most bytes of weights that are downloaded."""
 TOKENIZERS = {"tokenizer": "tokenizer.json", "source_tokenizer": "source_tokenizer.json"}
 """Files of a shared folder; those of tokenizers by the argument of the task."""
+ORIGINAL = "original_tokenizer.json"
+"""The tokenizer of another program as it was; beside it, `tokenizer.json` gives our ids."""
+TOKENIZER_FILES = (*TOKENIZERS.values(), ORIGINAL)
 
 
 class Loaded(NamedTuple):
@@ -62,14 +68,15 @@ def load(path: str | Path) -> SequenceTask:
     Its weights are mapped from the file, which must not be written over in place while the model is used.
 
     Args:
-        path: a run folder, of which the best checkpoint is taken; a folder that `share` made; or a checkpoint.
+        path: a run folder, of which the best checkpoint is taken; a folder that `share` made; a checkpoint; or the name
+            of a model on the Hugging Face hub, `user/name` or `user/name@revision`, as text.
 
     Returns:
         The task with its tokenizer, in evaluation mode.
 
     Raises:
         DamagedError: the file is truncated, or its bits have changed.
-        InputError: there is no such file, or it is foreign.
+        InputError: there is no such file or model, it is foreign, or the hub cannot be reached.
     """
     return load_with_origin(path).task
 
@@ -88,6 +95,24 @@ def load_with_origin(path: str | Path) -> Loaded:
     return loaded
 
 
+def located(path: str | Path) -> Path:
+    """A path on this machine as it is, or the folder that a model on the hub was downloaded to.
+
+    Text that is `user/name` is a model on the hub if there is no such path, and no folder `user` either. Its format is
+    read before its weights are downloaded.
+
+    Raises:
+        InputError: there is no such model on the hub, it is foreign, or the hub cannot be reached.
+    """
+    found = local(path)
+    name = hub_name(path) if isinstance(path, str) else None
+    if name is None or found.exists() or found.parent.exists() or found.suffix in (".safetensors", ".ckpt"):
+        return found
+    _shared_config(download(name, {CONFIG: SMALL}) / CONFIG)
+    tokenizers = dict.fromkeys(TOKENIZER_FILES, TOKENIZER_CHARACTERS)
+    return download(name, {CONFIG: SMALL, WEIGHTS: WEIGHT_BYTES}, tokenizers)
+
+
 def checkpoint_path(path: str | Path, which: Literal["best", "last"] = "best") -> Path:
     """The checkpoint meant by a path: the file itself, or the best or the last one of a run folder.
 
@@ -96,12 +121,14 @@ def checkpoint_path(path: str | Path, which: Literal["best", "last"] = "best") -
     Raises:
         InputError: there is none.
     """
-    path = local(path)
+    path = located(path)
     if path.exists() and not path.is_dir():
         check_regular(path)
         return path
     if not path.exists():
-        raise InputError(f"there is no {str(path)!r}; expected a run folder (such as one below runs/) or a checkpoint")
+        others = ", a checkpoint, or a model on the hub as user/name" if which == "best" else " or a checkpoint"
+        expected = f"a run folder (such as one below runs/){others}"
+        raise InputError(f"there is no {str(path)!r}; expected {expected}")
     if (found := path / "checkpoints" / f"{which}.safetensors").is_file():
         return found
     if (path / WEIGHTS).is_file():
@@ -126,20 +153,26 @@ def read_checkpoint(path: str | Path, keys: Collection[str] | None = None) -> di
     return content
 
 
-def _shared_record(folder: Path) -> dict[str, Any]:
-    """The record of a shared folder, with its tokenizers."""
-    name, config = str(folder / CONFIG), read_json(folder / CONFIG)
+def _shared_config(path: Path) -> dict[str, Any]:
+    """What is in `config.json` of a shared folder; an InputError if it is of another format."""
+    name, config = str(path), read_json(path)
     if config.keys() != {"format", "task", "data", "sha256"} or config["format"] != FORMAT:
         raise InputError(
             f"{name!r} has format {config.get('format')!r:.40} and fields {', '.join(config):.200}; expected a file "
             f"that `seqmodels share` wrote, of format {FORMAT}"
         )
+    return config
+
+
+def _shared_record(folder: Path) -> dict[str, Any]:
+    """The record of a shared folder, with its tokenizers."""
+    name, config = str(folder / CONFIG), _shared_config(folder / CONFIG)
     task, checksums = config["task"], config["sha256"]
     if not (isinstance(task, dict) and isinstance(task.get("init_args"), dict) and isinstance(checksums, dict)):
         raise InputError(f"{name!r} cannot be used: task or sha256 has an unexpected type")
     arguments = dict(task["init_args"])
     for argument in TOKENIZERS:
-        for file in TOKENIZERS.values():  # no other name in it is ever opened
+        for file in TOKENIZER_FILES:  # no other name in it is ever opened
             if arguments.get(argument) == {"file": file}:
                 text = read_small(folder / file, TOKENIZER_CHARACTERS)
                 if hashlib.sha256(text.encode()).hexdigest() != checksums.get(file):

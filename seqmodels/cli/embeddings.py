@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from seqmodels.analysis.figures import save_figure
 from seqmodels.analysis.projection import Method, draw_map, map_of
 from seqmodels.analysis.word_senses import compare_senses, draw_senses
-from seqmodels.checkpoints.load import load
+from seqmodels.checkpoints.load import load, located
 from seqmodels.cli.text_io import check_output
 from seqmodels.errors import InputError
 from seqmodels.files import local, read_small
@@ -99,7 +99,7 @@ def embeddings(
 
 def _model(source: str) -> LanguageModel | Translator | None:
     """The model of a run or checkpoint; None for a file of vectors."""
-    path = local(source)
+    path = located(source)
     if not path.is_dir() and path.suffix not in (".ckpt", ".safetensors"):
         return None
     task = load(path)

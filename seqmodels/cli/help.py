@@ -70,10 +70,10 @@ def of_recipe(about: str, task: str, data: str, defaults: dict[str, Any]) -> str
 
 def of_function(file: Path, name: str, program: str, *, positional: bool = False) -> str:
     """The page of a function that is a program, all of whose arguments have flags; of commands, which are `positional`,
-    those without defaults and a `file` have none.
+    those without defaults, a `file` and a `folder` have none.
     """
     about, found = options(file, name)
-    first = [option for option in found if positional and (option.name == "file" or not option.default)]
+    first = [option for option in found if positional and (option.name in ("file", "folder") or not option.default)]
     rest = [option for option in found if option not in first and not option.is_network]
     shown = [f"[{option.name.upper()}]" if option.default else option.name.upper() for option in first]
     parts = [

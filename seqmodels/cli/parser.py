@@ -89,7 +89,7 @@ def read_flags(words: Sequence[str], options: Options, *, positional: bool = Fal
     Args:
         words: of the command line.
         options: by name.
-        positional: read required options, and one called `file`, in order without flags.
+        positional: read required options, and one called `file` or `folder`, in order without flags.
 
     Raises:
         InputError: an option is unknown, or has no value.
@@ -123,7 +123,7 @@ def read_flags(words: Sequence[str], options: Options, *, positional: bool = Fal
         else:
             found[name] = values[0] if values else "true"
     for name, option in options.items():
-        if positional and name not in found and (option.required or (name == "file" and rest)):
+        if positional and name not in found and (option.required or (name in ("file", "folder") and rest)):
             if not rest:
                 raise InputError(f"{name.upper()} was not given; --help describes it")
             found[name], rest = (rest, []) if option.is_repeated else (rest[0], rest[1:])

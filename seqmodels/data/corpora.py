@@ -5,18 +5,17 @@ import glob
 import hashlib
 import os
 import platform
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import datasets
 import huggingface_hub
 
 from seqmodels.data.cache import generated, no_bars
 from seqmodels.data.folders import SPLITS, TABLES, TEXT, in_splits, is_empty, split_of, suffix, told, walk
+from seqmodels.data.hub import reachable
 from seqmodels.data.tables import is_table, marked, read_tables, select_texts
 from seqmodels.data.text_files import FEATURES, file_rows, standard_library
 from seqmodels.errors import InputError
@@ -209,7 +208,7 @@ def hub(name: str, built_in: str = BUILT_IN) -> Iterator[None]:
     Raises:
         InputError: a request failed.
     """
-    if not _reachable():  # without this, minutes of retries; cached datasets still load
+    if not reachable():  # without this, minutes of retries; cached datasets still load
         datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
     try:
         with no_bars():
@@ -233,15 +232,6 @@ def by_split(name: str, loaded: Mapping[str, Any]) -> dict[str, Any]:
     if "train" not in splits:
         raise InputError(f"{name!r} has splits {list(loaded)}; expected a split 'train'")
     return splits
-
-
-def _reachable() -> bool:
-    """Whether the host name of the hub resolves."""
-    try:
-        socket.getaddrinfo(urlsplit(huggingface_hub.constants.ENDPOINT).hostname, 443)
-    except OSError:
-        return False
-    return True
 
 
 def looks_like_a_path(source: str) -> bool:

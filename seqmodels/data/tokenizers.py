@@ -15,6 +15,7 @@ from torch import Tensor
 from seqmodels.batch import SPECIAL_TOKENS, UNK
 from seqmodels.config import Recorded
 from seqmodels.data import vocabularies
+from seqmodels.data.hub import download, hub_name
 from seqmodels.data.vocabularies import check_tokenizer, checked, library_errors, numbered, spelled_bytes
 from seqmodels.errors import InputError
 from seqmodels.files import check_regular, local, read_small
@@ -56,17 +57,17 @@ class Tokenizer(Recorded):
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         first = tuple(map(self._tokenizer.id_to_token, range(len(SPECIAL_TOKENS))))
-        self._shift = 0 if first == SPECIAL_TOKENS else len(SPECIAL_TOKENS)
+        self.shift = 0 if first == SPECIAL_TOKENS else len(SPECIAL_TOKENS)
         decoder = self._tokenizer.decoder
         self._by_bytes = isinstance(decoder, decoders.ByteLevel)
         # Whether a token adds the same text in every context.
-        self._plain = self._by_bytes or (isinstance(decoder, decoders.Fuse) and not self._shift)
+        self._plain = self._by_bytes or (isinstance(decoder, decoders.Fuse) and not self.shift)
         if isinstance(self._tokenizer.model, models.BPE):
             self._tokenizer.model.dropout = None  # a text always has the same tokens
         named = [f"{space}{name}{space}" for name in SPECIAL_TOKENS[:UNK] for space in ("", " ")]
         # Whether names of special tokens in a text would be these: their ids become UNK.
-        self._reserved = not self._shift and any(i < UNK for name in named for i in self._encoding(name).ids)
-        words = isinstance(self._tokenizer.model, models.WordLevel) and not self._shift
+        self._reserved = not self.shift and any(i < UNK for name in named for i in self._encoding(name).ids)
+        words = isinstance(self._tokenizer.model, models.WordLevel) and not self.shift
         self._words = words and self._tokenizer.token_to_id("\n") == NEWLINE
 
     @classmethod
@@ -83,6 +84,18 @@ class Tokenizer(Recorded):
         except InputError as error:
             expected = f"tokenizer.json of the tokenizers library: {error}; expected the output of its Tokenizer.save"
             raise InputError(f"{str(path)!r} is no {expected}") from error
+
+    @classmethod
+    def from_hub(cls, name: str) -> "Tokenizer":
+        """The `tokenizer.json` of a model on the Hugging Face hub, `user/name`, `user/name@revision` or `name`.
+
+        Raises:
+            InputError: there is no such model, it has no such file, or the hub cannot be reached.
+        """
+        if (found := hub_name(name, bare=True)) is None:
+            raise InputError(f"{name!r} was given; expected the name of a model on the hub, as user/name")
+        file = "tokenizer.json"
+        return cls.from_file(download(found, {file: vocabularies.TOKENIZER_CHARACTERS}) / file)
 
     @classmethod
     def char(cls, texts: Iterable[str]) -> "Tokenizer":
@@ -152,7 +165,7 @@ class Tokenizer(Recorded):
     @functools.cached_property
     def vocab_size(self) -> int:
         """Number of tokens V, special ones included."""
-        return self._shift + max(self._tokenizer.get_vocab().values(), default=-1) + 1
+        return self.shift + max(self._tokenizer.get_vocab().values(), default=-1) + 1
 
     @functools.cached_property
     def _model(self) -> dict[str, Any]:
@@ -170,7 +183,7 @@ class Tokenizer(Recorded):
 
     def _outer(self, ids: list[int]) -> list[int]:
         """Ids of the wrapped tokenizer as ours: none that a text has is PAD, BOS or EOS."""
-        unknown, shift = self._unknown, self._shift
+        unknown, shift = self._unknown, self.shift
         if self._reserved:
             return [UNK if i < UNK or i == unknown else i for i in ids]
         if not shift and unknown in (None, UNK):
@@ -178,7 +191,7 @@ class Tokenizer(Recorded):
         return [UNK if i == unknown else i + shift for i in ids]
 
     def _inner(self, ids: Iterable[int]) -> list[int]:
-        found = (self._unknown if i == UNK else i - self._shift for i in ids if i >= UNK)
+        found = (self._unknown if i == UNK else i - self.shift for i in ids if i >= UNK)
         return [i for i in found if i is not None]
 
     def _encoding(self, text: str) -> tokenizers.Encoding:
@@ -245,7 +258,7 @@ class Tokenizer(Recorded):
 
         UNK is U+FFFD, or among words ` <unk>`. Words have the space before them.
         """
-        count = self.vocab_size - self._shift
+        count = self.vocab_size - self.shift
         pieces = [self._tokenizer.id_to_token(i) or "" for i in range(count)]
         if self._by_bytes:
             content = [spelled_bytes(piece) for piece in pieces]
@@ -262,7 +275,7 @@ class Tokenizer(Recorded):
             return [b""] * UNK + content[UNK:]
         for i, token in self._tokenizer.get_added_tokens_decoder().items():
             content[i] = b"" if token.special else content[i]
-        return [b""] * UNK + [HALF.encode()] + content[len(SPECIAL_TOKENS) - self._shift :]
+        return [b""] * UNK + [HALF.encode()] + content[len(SPECIAL_TOKENS) - self.shift :]
 
     @functools.cached_property
     def sizes(self) -> Tensor:

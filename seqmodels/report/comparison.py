@@ -54,7 +54,7 @@ def compare(
     for run, name in zip(opened, distinct_names(opened), strict=True):
         run.name = name
     return write_page(
-        to or opened[0].folder.parent / "comparison.html", COMPARISON_PARTS, opened, log,
+        to or opened[0].pages.parent / "comparison.html", COMPARISON_PARTS, opened, log,
         kind=f"{len(opened)} runs compared", title=", ".join(dict.fromkeys(map(training.network, opened))),
         about="; ".join(dict.fromkeys(map(training.origin, opened))), tiles=(), notes=(),
     )  # fmt: skip

@@ -11,12 +11,12 @@ import torch
 from seqmodels.analysis.csv_table import MAX_BYTES
 from seqmodels.analysis.learning_curves import read_metrics
 from seqmodels.batch import BOS, Batch
-from seqmodels.checkpoints.load import load_with_origin
+from seqmodels.checkpoints.load import load_with_origin, located
 from seqmodels.config import by_flag, construct, read_settings
 from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
 from seqmodels.data.windows import shifted
 from seqmodels.errors import InputError
-from seqmodels.files import local, read_json, read_small
+from seqmodels.files import read_json, read_small
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 
 FILES = ("config.yaml", "metrics.csv", "result.json", "env.json", "checkpoints", "model.safetensors")
@@ -40,6 +40,8 @@ class Run:
     metrics: list[dict[str, float]] = field(default_factory=list)
     model: SequenceTask | None = None
     _data: SequenceDataModule | None = None
+    pages: Path = Path()
+    """The folder that a report is written to: that of the run, and of a model on the hub the current one."""
 
     @property
     def task(self) -> SequenceTask:
@@ -122,20 +124,21 @@ DataCache = dict[str, SequenceDataModule]
 
 
 def open_run(path: str | Path, data: Sequence[str] | None = None, cache: DataCache | None = None) -> Run:
-    """Open a run folder, an exported model, or a run with another checkpoint than the best; see `report`.
+    """Open a run folder, a shared model, also on the hub, or a run with another checkpoint than the best; see `report`.
 
     The cache has data modules of other runs; that of this run is added.
 
     Raises:
         InputError: it is not a run.
     """
-    path = local(path)
+    given, path = path, located(path)
+    from_hub = path != Path(given).expanduser()
     checkpoint = path if path.is_file() else None
     folder = path if checkpoint is None else path.parent.parent if path.parent.name == "checkpoints" else path.parent
     if not folder.is_dir() or not any((folder / name).exists() for name in FILES):
         why = "there is no such folder" if not folder.exists() else "it has no files of a run"
         raise InputError(f"{str(path)!r} was given, and {why}; expected a run folder, such as one below runs/")
-    run = Run(folder, folder.resolve().name)
+    run = Run(folder, str(given)) if from_hub else Run(folder, folder.resolve().name, pages=folder)
     run.settings = by_flag(_read(run, "config.yaml", read_settings, {}))
     run.environment = _read(run, "env.json", read_json, {})
     run.result = _read(run, "result.json", read_json, {})

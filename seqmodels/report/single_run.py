@@ -30,7 +30,8 @@ def report(run: str | Path, data: Sequence[str] | None = None, to: str | Path | 
     Args:
         run: a run folder, or a checkpoint in it that is used instead of the best one.
         data: where the text is now, if it was moved: one path, or two of a translator.
-        to: the file to write, which is returned; by default `report.html` in the run folder.
+        to: the file to write, which is returned; by default `report.html` in the run folder, or in the
+            current one of a model on the hub.
         log: takes the title of each section and the seconds that it took.
 
     Raises:
@@ -39,7 +40,7 @@ def report(run: str | Path, data: Sequence[str] | None = None, to: str | Path | 
     opened = open_run(run, data)
     note = training.ending_note(opened)
     return write_page(
-        to or opened.folder / "report.html", RUN_PARTS, opened, log, kind="Report of a run", about=opened.folder,
+        to or opened.pages / "report.html", RUN_PARTS, opened, log, kind="Report of a run", about=opened.folder,
         title=f"{training.network(opened)} on {training.origin(opened)}", tiles=training.tiles(opened),
         notes=[note] if note else [],
     )  # fmt: skip

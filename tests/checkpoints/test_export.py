@@ -86,7 +86,8 @@ def test_every_command_takes_it(
             main(words)
         assert stop.value.code == 2
     assert {path.name for path in Path("shared").iterdir()} == {
-        "README.md", "config.json", "model.safetensors", "tokenizer.json"
+        "README.md", "config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json",
+        "tokenizer_config.json",
     }  # fmt: skip
 
 

@@ -376,7 +376,7 @@ def test_impossible_share_of_validation(val_fraction: float, text_file: Path) ->
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpora, "_reachable", lambda: False)
+    monkeypatch.setattr(corpora, "reachable", lambda: False)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", datasets.config.HF_HUB_OFFLINE)  # set there, put back here
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", huggingface_hub.constants.HF_HUB_OFFLINE)
 
