@@ -13,7 +13,7 @@ from seqmodels import LanguageModel, Tokenizer, Transformer, load, share
 from seqmodels.batch import BOS, EOS, PAD, UNK
 
 SENTENCES = [
-    "the cat sat\n on <eos> the  mat <unk> <pad>", "a Ж and 漢字 é", "", "<bos>the house, don't stop.", 
+    "the cat sat\n on <eos> the  mat <unk> <pad>", "a Ж and 漢字 é", "", "<bos>the house, don't stop.",
     "<unused> <unk_>", "Ein Zug fährt 火车 house\n\n", " train",
 ]  # fmt: skip
 OWN = {
