@@ -78,6 +78,8 @@ def _check_object(cls: type, name: str, value: Any) -> None:
     if wanted and not isinstance(value, tuple(kinds)):
         is_module = hasattr(value, "named_parameters")
         hint = f"; make its class a network with seqmodels.as_backbone({type(value).__name__})" if is_module else ""
+        if type(value).__module__.startswith("torch."):
+            hint = "; torch's own modules have states of other shapes: take one of seqmodels, such as seqmodels.LSTM"
         given = f"{one_line(repr(value)):.40} of type {type(value).__qualname__}"
         expected = f"expected a {wanted[0].__name__} of seqmodels{hint}"
         raise InputError(f"{cls.__name__}({name}=...) was given {given}; {expected}")

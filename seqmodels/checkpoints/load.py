@@ -1,14 +1,14 @@
 """A run folder, a shared folder or a checkpoint becomes a task again, from the files alone."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from seqmodels.checkpoints.rebuild import rebuild
+from seqmodels.checkpoints.rebuild import check_fit, rebuild
 from seqmodels.checkpoints.safetensors_io import read
 from seqmodels.checkpoints.schema import check_record
-from seqmodels.config import Call, class_path
+from seqmodels.config import Call, class_path, construct, is_call
 from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.data.hub import download, hub_name
 from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS
@@ -45,7 +45,9 @@ class Loaded(NamedTuple):
     @property
     def data_arguments(self) -> dict[str, Any]:
         """The arguments of the data module; empty where they are not known."""
-        return {} if self.data is None else dict(self.data["init_args"])
+        found = {} if self.data is None else dict(self.data["init_args"])
+        tokenizers = {name: found[name] for name in TOKENIZERS if is_call(found.get(name))}
+        return found | {name: construct(call, Tokenizer) for name, call in tokenizers.items()}
 
     def check_text(self, data: SequenceDataModule) -> None:
         """Refuse data that have the name of those of the training, and another text.
@@ -62,34 +64,41 @@ class Loaded(NamedTuple):
             )
 
 
-def load(path: str | Path) -> SequenceTask:
-    """Load a trained model, ready to use, on the CPU.
+def load(path: str | Path, **changes: Any) -> SequenceTask:
+    """Load a trained model, ready to use, on the CPU; or to be trained further, with other settings of training.
 
     Its weights are mapped from the file, which must not be written over in place while the model is used.
 
     Args:
         path: a run folder, of which the best checkpoint is taken; a folder that `share` made; a checkpoint; or the name
             of a model on the Hugging Face hub, `user/name` or `user/name@revision`, as text.
+        changes: arguments of the task that are to be others than those it was trained with, such as `lr=1e-3`,
+            `dropout=0.2` or `freeze=["embedding"]`; networks and tokenizers come with the weights.
 
     Returns:
         The task with its tokenizer, in evaluation mode.
 
     Raises:
         DamagedError: the file is truncated, or its bits have changed.
-        InputError: there is no such file or model, it is foreign, or the hub cannot be reached.
+        InputError: there is no such file or model, it is foreign, or the hub cannot be reached; or a change is none of
+            an argument.
     """
-    return load_with_origin(path).task
+    return load_with_origin(path, changes).task
 
 
-def load_with_origin(path: str | Path) -> Loaded:
+def load_with_origin(path: str | Path, changes: Mapping[str, Any] | None = None) -> Loaded:
     """The same, with the data and the step that the model comes from: the file is read once."""
     content = read_checkpoint(path, keys=(RECORD, "state_dict", "global_step"))
     record, step = content[RECORD], content.get("global_step")
+    call = changed(record["task"], changes or {})
     try:
-        task = rebuild(record["task"], content["state_dict"])
+        task = rebuild(call, content["state_dict"])
     except InputError as error:
-        raise InputError(f"{str(path)!r} does not fit the network it describes: {error}") from error
+        why = "does not fit the network it describes"
+        why = f"cannot be loaded with another {', '.join(changes)}" if changes else why
+        raise InputError(f"{str(path)!r} {why}: {error}") from error
     loaded = Loaded(task.eval(), record.get("data"), step if isinstance(step, int) else None, record.get("text_sha256"))
+    task.loaded_from = str(path)
     if type(longest := loaded.data_arguments.get("max_length")) is int:
         task.longest_target = min(longest, POSITIONS) + 1  # with EOS
     return loaded
@@ -111,6 +120,47 @@ def located(path: str | Path) -> Path:
     _shared_config(download(name, {CONFIG: SMALL}) / CONFIG)
     tokenizers = dict.fromkeys(TOKENIZER_FILES, TOKENIZER_CHARACTERS)
     return download(name, {CONFIG: SMALL, WEIGHTS: WEIGHT_BYTES}, tokenizers)
+
+
+def load_weights(task: SequenceTask, path: str | Path) -> None:
+    """Put the weights of a trained model into one of the same networks and vocabulary.
+
+    Args:
+        task: the model.
+        path: as of `load`.
+
+    Raises:
+        InputError: networks or vocabularies differ; or see `load`.
+    """
+    content = read_checkpoint(path, keys=(RECORD, "state_dict"))
+    arguments = content[RECORD]["task"]["init_args"]
+    for name in TOKENIZERS:
+        theirs = arguments.get(name) or arguments.get("tokenizer")
+        ours = getattr(task, name, None)
+        if ours is not None and ours.constructor_call != theirs:
+            raise InputError(
+                f"the {name} of this model, of {ours.vocab_size:,} tokens, is not that of {str(path)!r}, so that its "
+                f"weights would stand for other tokens; build it with load({str(path)!r}).{name}"
+            )
+    try:
+        check_fit(task, content["state_dict"])
+    except InputError as error:
+        raise InputError(f"the weights of {str(path)!r} are of other networks than this model: {error}") from error
+    task.load_state_dict(content["state_dict"])
+
+
+def changed(call: Call, changes: Mapping[str, Any]) -> Call:
+    """The constructor call of a task with other arguments.
+
+    Raises:
+        InputError: it has no such argument, or one that comes with the weights.
+    """
+    arguments = call["init_args"]
+    own = [name for name, value in arguments.items() if not is_call(value) and name not in TOKENIZERS]
+    if others := [name for name in changes if name not in own]:
+        why = "comes with the weights" if others[0] in arguments else "is no argument of the task"
+        raise InputError(f"{others[0]}={changes[others[0]]!r:.60} was given, which {why}; expected {', '.join(own)}")
+    return {**call, "init_args": {**arguments, **changes}}
 
 
 def checkpoint_path(path: str | Path, which: Literal["best", "last"] = "best") -> Path:

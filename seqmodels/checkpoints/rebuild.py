@@ -45,7 +45,7 @@ def rebuild(call: Call, weights: dict[str, Tensor]) -> SequenceTask:
     try:
         try:
             with at_most(most), torch.device("meta"):
-                _check_fit(construct(call, SequenceTask), weights)
+                check_fit(construct(call, SequenceTask), weights)
         except RuntimeError:  # a network from elsewhere whose constructor reads its initial weights
             if own:
                 raise
@@ -110,7 +110,8 @@ def at_most(count: int = 4_000, on_meta: bool = False) -> Iterator[None]:
         hook.remove()
 
 
-def _check_fit(outline: SequenceTask, weights: dict[str, Tensor]) -> None:
+def check_fit(outline: SequenceTask, weights: dict[str, Tensor]) -> None:
+    """Refuse (InputError) weights by name that are not those of a model, which may be without memory."""
     expected = outline.state_dict()
     if missing := sorted(expected.keys() - weights.keys()):
         raise InputError(f"{missing[0]!r} is missing")

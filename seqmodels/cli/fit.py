@@ -4,21 +4,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from seqmodels.checkpoints.load import load, load_with_origin
 from seqmodels.checkpoints.rebuild import at_most
 from seqmodels.cli.parser import Option, converted, flag, flat, named, options_of, over, read_flags, seed_all, unknown
 from seqmodels.config import Recorded, class_path, construct, read_run
 from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
 from seqmodels.environment import choose_accelerator, choose_devices
 from seqmodels.errors import InputError, place
+from seqmodels.files import local
 from seqmodels.nn import Backbone
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 from seqmodels.training import fit as training
 from seqmodels.training.resume import find_origin, rebuild_run, settings_of
+from seqmodels.training.run_folder import beside
 
 PYTHON_ONLY = ("task", "data", "callbacks")
 """Parameters of `training.fit.fit` that are no options."""
 FROM_DATA = ("tokenizer", "source_tokenizer")
 """Arguments of a task that come from its data."""
+OF_TOKENIZERS = (*FROM_DATA, "vocab_size", "min_count", "joint")
+"""Arguments of the data that make its tokenizers."""
 BUDGET = ("max_minutes", "max_steps", "max_tokens")
 
 
@@ -43,11 +48,15 @@ def fit(
         InputError: an option is unknown, or its value is not of its type.
     """
     chosen, rest = dict[str, str | None](), list(words)
-    for name in ("config", "task", "data_module"):
+    for name in ("config", "task", "data_module", "init"):
         chosen[name], rest = taken(rest, flag(name))
+    if chosen["init"] is not None:
+        return _begun_with(chosen["init"], rest, chosen, defaults or {})
     if chosen["config"] is None and taken(rest, "--resume")[0] is not None:
         return _resume(rest, chosen)
     config = read_run(chosen["config"]) if chosen["config"] else {}
+    if chosen["config"] and "data" in config:
+        config["data"] = beside(local(chosen["config"]), config["data"])
     task = _class(SequenceTask, "task", chosen["task"], config.get("task", {})) or task or LanguageModel
     module = _class(SequenceDataModule, "data_module", chosen["data_module"], config.get("data", {})) or module
     module = module or (TranslationDataModule if issubclass(task, Translator) else TextDataModule)
@@ -68,7 +77,10 @@ def fit(
         settings = over(settings, arguments)
     found = converted(over(settings, read_flags(rest, options)), options)
     by_section = {section: {name: found[name] for name in own if name in found} for section, own in sections.items()}
-    return training.fit(*_built(task, module, by_section), **by_section["fit"])
+    made, data = _built(task, module, by_section)
+    if by_section["fit"].get("init") is not None:  # its weights take the place of those that were drawn
+        seed_all(data.seed)
+    return training.fit(made, data, **by_section["fit"])
 
 
 def taken(words: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
@@ -126,6 +138,54 @@ def _built(
             raise
         why = f"a setting cannot be used: {' '.join(str(error).split())[:200]}{place(error)}"
         raise InputError(why) from error
+
+
+def _begun_with(init: str, words: Sequence[str], chosen: Mapping[str, str | None], defaults: Mapping[str, Any]) -> Path:
+    """Train a model further: task, tokenizers and ways of reading are its own, but for the settings that are given."""
+    if taken(words, "--resume")[0] is not None or chosen["config"] is not None:
+        other = "--config" if chosen["config"] is not None else "--resume"
+        why = "names what its run began with" if other == "--config" else "goes on with weights of its own"
+        raise InputError(f"--init was given with {other}, which {why}; leave out one of the two")
+    loaded = load_with_origin(init)
+    task = type(loaded.task)
+    module = _class(SequenceDataModule, "data_module", chosen["data_module"], loaded.data or {})
+    module = module or (TranslationDataModule if issubclass(task, Translator) else TextDataModule)
+    _class(SequenceTask, "task", chosen["task"], loaded.task.constructor_call)
+    sections = options_by_section(task, module)
+    own = {name: option for name, option in sections["task"].items() if option.base is None}
+    fixed = {*OF_TOKENIZERS, *(sections["task"].keys() - own.keys())}
+    read = {name: option for name, option in sections["data"].items() if name not in fixed}
+    options = own | read | sections["fit"]
+    for word in (word for word in words if word.startswith("--")):
+        name = word[2:].partition("=")[0].replace("-", "_")
+        if name.partition(".")[0] in fixed:
+            raise InputError(f"{flag(name)} was given with --init {init}, whose weights decide about it; leave it out")
+    given = read_flags(words, options)
+    reading = {name: value for name, value in loaded.data_arguments.items() if name in read}
+    if "data" in given:  # what belongs to the text of before says nothing about this one
+        reading = {
+            name: value for name, value in reading.items() if name not in ("data", "subset", "column", "columns")
+        }
+    elif "data" not in reading:
+        raise InputError(f"{init!r} does not say what it was trained on; give --data")
+    usual = {name: value for name, value in defaults.items() if name in sections["fit"]}
+    found = converted(reading | usual | given, options)
+    data = _with_tokenizers(module, {name: found[name] for name in read if name in found}, loaded.task)
+    changes = {name: found[name] for name in own if name in given}
+    model = load(init, **changes) if changes else loaded.task
+    seed_all(data.seed)
+    return training.fit(model, data, **{name: found[name] for name in sections["fit"] if name in found})
+
+
+def _with_tokenizers(
+    module: type[SequenceDataModule], arguments: dict[str, Any], task: SequenceTask
+) -> SequenceDataModule:
+    """Data with the tokenizers of a model."""
+    tokenizers: dict[str, Any] = {"tokenizer": task.tokenizer}
+    source = getattr(task, "source_tokenizer", task.tokenizer)
+    if source.json != task.tokenizer.json:
+        tokenizers["source_tokenizer"] = source
+    return module(**arguments, **tokenizers)
 
 
 def _resume(words: Sequence[str], chosen: Mapping[str, str | None]) -> Path:

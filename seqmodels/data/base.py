@@ -72,6 +72,10 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
     def facts(self, split: str) -> TextFacts:
         """Counts and hash of the text of a split, of the targets."""
 
+    def sides(self, split: str) -> dict[str, TextFacts]:
+        """Facts about all that is read of a split, by its name for people: the text, or sources and targets."""
+        return {"text": self.facts(split)}
+
     @abstractmethod
     def training_batches(self, replica: Replica = Replica()) -> Batches:
         """The training batches of one rank."""

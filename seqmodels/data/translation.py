@@ -1,6 +1,7 @@
 """The data module of sentences with their translations."""
 
 import functools
+from pathlib import Path
 from typing import get_args
 
 import torch
@@ -36,6 +37,8 @@ class TranslationDataModule(CorpusDataModule):
         columns: numbers of the columns of source and target, from 1, in tab-separated text without a header.
         tokenizer: bpe, word, char or byte, or the path of a tokenizer.json for both sides; from Python also a
             Tokenizer.
+        source_tokenizer: path of a tokenizer.json for the source alone, where tokenizer is one of the target; from
+            Python also a Tokenizer.
         vocab_size: largest size of a bpe or word vocabulary; default: 4096 for bpe, all words for word.
         min_count: least number of occurrences of a word in a word vocabulary.
         joint: one vocabulary for both sides, so that names and numbers have the same tokens.
@@ -58,7 +61,8 @@ class TranslationDataModule(CorpusDataModule):
     def __init__(
         self, data: str | list[str] = "phrases", source: str = "en", target: str = "de",
         subset: str | None = None, columns: list[int] | None = None,
-        tokenizer: str | Tokenizer = "bpe", vocab_size: int | None = None, min_count: int = 1, joint: bool = False,
+        tokenizer: str | Tokenizer = "bpe", source_tokenizer: str | Tokenizer | None = None,
+        vocab_size: int | None = None, min_count: int = 1, joint: bool = False,
         batch_tokens: int = 2048, max_length: int = 100, layout: Layout = "pair", bpe_dropout: float = 0.0,
         val_fraction: float = 0.1, seed: int = 1, num_workers: int = 0,
     ) -> None:  # fmt: skip
@@ -69,7 +73,13 @@ class TranslationDataModule(CorpusDataModule):
             raise InputError(f"source and target were both given as {source!r}; expected two languages")
         if layout not in get_args(Layout):
             raise InputError(f"layout={layout!r} was given; choose pair or joined")
-        self.joint = joint or layout == "joined" or tokenizer == "byte" or isinstance(tokenizer, Tokenizer)
+        if source_tokenizer is not None and (joint or layout == "joined"):
+            shared = "joint=True" if joint else "layout='joined'"
+            raise InputError(f"source_tokenizer and {shared} contradict each other; leave out one of the two")
+        if isinstance(source_tokenizer, str) and not Path(source_tokenizer).is_file():
+            raise InputError(f"there is no file {source_tokenizer!r}; expected the tokenizer.json of the source")
+        for_both = (tokenizer == "byte" or isinstance(tokenizer, Tokenizer)) and source_tokenizer is None
+        self.joint, self.wanted_source_tokenizer = joint or layout == "joined" or for_both, source_tokenizer
         self.wanted, self.languages, self.subset, self.columns = data, (source, target), subset, columns
         self.longest_target = max_length + 1  # with EOS
         self.batch_tokens, self.max_length, self.layout = batch_tokens, max_length, layout
@@ -103,6 +113,11 @@ class TranslationDataModule(CorpusDataModule):
     @functools.cached_property
     def source_tokenizer(self) -> Tokenizer:
         """The tokenizer of the source; with a joint vocabulary, that of the target."""
+        match self.wanted_source_tokenizer:
+            case Tokenizer() as given:
+                return given
+            case str() as path:
+                return Tokenizer.from_file(path)
         return self.tokenizer if self.joint else self.make_tokenizer(SIDES[:1], bpe_size=4096)
 
     def _column(self, split: str, side: str) -> tuple[Tensor, TextFacts]:
@@ -120,6 +135,10 @@ class TranslationDataModule(CorpusDataModule):
     def facts(self, split: str) -> TextFacts:
         """Counts and hash of the targets of a split."""
         return self._column(split, "target")[1]
+
+    def sides(self, split: str) -> dict[str, TextFacts]:
+        """See `SequenceDataModule.sides`."""
+        return {f"{side}s": self._column(split, side)[1] for side in SIDES}
 
     def kept(self, source: Sentences, target: Sentences) -> Tensor:
         """Indices of the training pairs that are not dropped, int64 (N,)."""

@@ -17,6 +17,7 @@ from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.metrics import TextMetrics, summed_nats
 from seqmodels.state import State, detach, map_state
+from seqmodels.tasks.freezing import freeze
 from seqmodels.tasks.fsdp import FSDPMixin, whole_tensor
 from seqmodels.tasks.losses import Losses
 from seqmodels.tasks.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer, with_gradients
@@ -53,6 +54,8 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         schedule: learning rate after the warmup: cosine or linear to zero, constant, or inverse-sqrt.
         label_smoothing: probability spread over the whole vocabulary in training (Szegedy et al. 2016); reported
             figures are without it.
+        freeze: parts or parameters that are not trained, by patterns of their names: embedding, backbone.layers.0,
+            '*.bias'.
     """
 
     def __init__(
@@ -99,6 +102,10 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         """Consecutive steps skipped up to now, for a loss or gradient that was not finite."""
         self._clock: tuple[float, int] | None = None  # time and tokens at the last logged step
         self.figures: dict[str, Tensor | float] = {}  # logged last in training
+        self.frozen: list[str] = []
+        """Names of the parameters that are not trained."""
+        self.loaded_from: str | None = None
+        """The run, folder or checkpoint that it was loaded from, if it was."""
 
     identity: tuple[str, ...]
     """Arguments that must not change when a run resumes."""
@@ -138,6 +145,14 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
                     f"{theirs.vocab_size:,}; build the model with data.{side}, or the data with "
                     "tokenizer=model.tokenizer"
                 )
+
+    def set_frozen(self, patterns: list[str] | None) -> None:
+        """Freeze parameters for good, by patterns of their names; a constructor does so when all are there.
+
+        Raises:
+            InputError: see `freezing.freeze`.
+        """
+        self.frozen = freeze(self, patterns)
 
     # Training
 

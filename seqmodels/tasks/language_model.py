@@ -34,7 +34,7 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         tie_embeddings: share one matrix between embedding and softmax layer; needs equal input and output sizes.
     """
 
-    identity = ("backbone", "tokenizer", "tie_embeddings", "optimizer", "lr", "weight_decay", "beta2")
+    identity = ("backbone", "tokenizer", "tie_embeddings", "optimizer", "lr", "weight_decay", "beta2", "freeze")
     command = "generate"
 
     def __init__(
@@ -54,6 +54,7 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         beta2: float = 0.99,
         warmup: float = 0.03,
         schedule: Schedule = "cosine",
+        freeze: list[str] | None = None,
     ) -> None:
         super().__init__(tokenizer, optimizer, lr, weight_decay, beta2, warmup, schedule)
         check_fractions(dropout=dropout, input_dropout=input_dropout, embedding_dropout=embedding_dropout)
@@ -85,6 +86,9 @@ class LanguageModel(SequenceTask, Generation, Scoring):
                 )
             nn.init.normal_(self.embedding.weight, std=backbone.output_size**-0.5)
             self.head.weight = self.embedding.weight
+        self.set_frozen(freeze)
+        if omega and not any(part.requires_grad for part in (*backbone.parameters(), self.embedding.weight)):
+            raise InputError(f"omega={omega} was given, and embedding and network are frozen; leave out one of the two")
 
     @property
     def network(self) -> Backbone:

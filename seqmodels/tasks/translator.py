@@ -64,7 +64,7 @@ class Translator(SequenceTask):
 
     identity = (
         "encoder", "decoder", "tokenizer", "source_tokenizer", "attention", "input_feeding", "bidirectional", "reverse",
-        "tie_embeddings", "optimizer", "lr", "weight_decay", "beta2",
+        "tie_embeddings", "optimizer", "lr", "weight_decay", "beta2", "freeze",
     )  # fmt: skip
     command = "translate"
 
@@ -89,6 +89,7 @@ class Translator(SequenceTask):
         beta2: float = 0.99,
         warmup: float = 0.03,
         schedule: Schedule = "cosine",
+        freeze: list[str] | None = None,
     ) -> None:
         super().__init__(tokenizer, optimizer, lr, weight_decay, beta2, warmup, schedule, label_smoothing)
         check_fractions(dropout=dropout, input_dropout=input_dropout)
@@ -117,6 +118,7 @@ class Translator(SequenceTask):
         self.accuracy = _Accuracy(size, average="micro", ignore_index=IGNORE, validate_args=False)
         self.translated = TranslationMetrics()
         self._tie(tie_embeddings, joint=self.source_tokenizer.json == tokenizer.json)
+        self.set_frozen(freeze)
 
     def _tie(self, tied: Tied, joint: bool) -> None:
         if tied not in ("none", "target", "all"):

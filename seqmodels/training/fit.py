@@ -16,6 +16,7 @@ import yaml
 from lightning.pytorch.strategies import Strategy
 
 from seqmodels.analysis import GradientHorizon, Samples, Spectra, Translations
+from seqmodels.checkpoints.load import TOKENIZERS, load_weights
 from seqmodels.data import Replica, SequenceDataModule, TranslationDataModule
 from seqmodels.environment import (
     choose_accelerator,
@@ -36,8 +37,8 @@ from seqmodels.training.interruption import Stopped, early_end, requeue, run_of_
 from seqmodels.training.nonfinite_steps import NonfiniteSteps
 from seqmodels.training.precision import choose_precision
 from seqmodels.training.progress import ProgressLine
-from seqmodels.training.resume import Origin, check_batches, check_same, find_origin, rewind
-from seqmodels.training.run_folder import held, known_to_all, make_folder
+from seqmodels.training.resume import Origin, check_batches, check_same, find_origin, rewind, settings_of
+from seqmodels.training.run_folder import held, known_to_all, make_folder, with_files
 from seqmodels.training.run_summary import announce, describe, finish, size
 from seqmodels.training.strategy import StrategyName, compile_steps, leave_group, make_strategy
 from seqmodels.training.wandb_logger import TrackingPlan, plan_tracking, tracking
@@ -71,6 +72,7 @@ def fit(
     diagnostics: bool = True,
     runs: str | Path = "runs",
     resume: str | Path | None = None,
+    init: str | Path | None = None,
     wandb: bool = False,
     wandb_project: str | None = None,
     wandb_name: str | None = None,
@@ -110,6 +112,8 @@ def fit(
         runs: the folder in which run folders are made.
         resume: a run folder, which continues from its newest intact checkpoint; or a checkpoint, from which a new run
             begins. The budget is that of the whole run.
+        init: a run folder, a shared one or a checkpoint, with whose weights the training begins; from Python, `load`
+            makes a task of one, with other settings.
         wandb: track the run by Weights & Biases, offline where it has no key or network; its environment variables,
             such as WANDB_ENTITY, apply.
         wandb_project: W&B project. (default: that of the resumed run, WANDB_PROJECT, or seqmodels)
@@ -129,6 +133,7 @@ def fit(
     """
     settings = {k: v for k, v in locals().items() if k not in ("task", "data", "resume", "callbacks")}
     settings["runs"] = os.fspath(runs)
+    settings["init"] = None if init is None else os.fspath(init)
     for name, given, kind in (("task", task, SequenceTask), ("data", data, SequenceDataModule)):
         if not isinstance(given, kind):
             wanted = f"{kind.__name__}, such as {'LanguageModel' if name == 'task' else 'TextDataModule'}(...)"
@@ -151,6 +156,7 @@ class _Run:
     averages: list[pl.Callback]
     strategy: Strategy | str
     origin: Origin | None  # the checkpoint that it resumes
+    tokenizers: dict[str, str]  # files of those that were given
     folder: Path
     tracking: TrackingPlan | None
     precision: str  # the chosen one and the reason, in words; empty where it was given
@@ -169,11 +175,11 @@ def _prepare(
         The run; or the folder of a run that a restarted SLURM job had finished.
     """
     _check(settings)
+    begins_with, settings["init"] = settings["init"], settings["init"] or task.loaded_from
     call = task.constructor_call
-    arguments = {
-        k: v for k, v in call["init_args"].items() if k not in ("tokenizer", "source_tokenizer")
-    }  # of the data
-    recorded = {"task": {**call, "init_args": arguments}, "data": data.constructor_call, "fit": settings}
+    arguments = {k: v for k, v in call["init_args"].items() if k not in TOKENIZERS}  # those are of the data
+    data_call, tokenizers = with_files(data.constructor_call)
+    recorded = {"task": {**call, "init_args": arguments}, "data": data_call, "fit": settings}
     minutes, steps, tokens = (settings[name] for name in ("max_minutes", "max_steps", "max_tokens"))
     budget = Budget(3.0 if minutes is steps is tokens is None else minutes, steps, tokens, settings["validations"])
     averages = make_average(settings["average"], settings["ema_decay"], settings["validations"])
@@ -189,6 +195,7 @@ def _prepare(
         if local(resume).is_dir():
             stack.enter_context(held(local(resume)))
         origin = find_origin(resume)
+        settings["init"] = settings_of(origin).get("init")  # it has weights of its own
         check_same(origin, task, data, ranks, settings["accumulate"], settings["average"])
         if budget.is_spent(origin.content) and (origin.ended or not origin.due):
             if restarted:
@@ -197,6 +204,8 @@ def _prepare(
                 f"{str(origin.path)!r} has spent this budget, {budget.spent_by(origin.content)}; give more "
                 "--max-minutes, --max-steps or --max-tokens"
             )
+    elif begins_with:
+        load_weights(task, begins_with)
     task.check(data, settings["prompt"])
     data.facts("train")  # tokenized here, once; other processes find it in the cache
     batches = data.training_batches(Replica(0, ranks))
@@ -219,7 +228,7 @@ def _prepare(
         precision, why = choose_precision(task, batches[0, 0], accelerator, before, ranks)
         why = f"{precision}, {why}"
     settings = {**settings, "accelerator": accelerator, "devices": devices, "precision": precision}
-    return _Run(task, data, settings, recorded, budget, averages, strategy, origin, folder, plan, why)
+    return _Run(task, data, settings, recorded, budget, averages, strategy, origin, tokenizers, folder, plan, why)
 
 
 def _check(settings: dict[str, Any]) -> None:
@@ -291,8 +300,11 @@ def _train(run: _Run, trainer: pl.Trainer) -> Path:
     task, data, folder, origin = run.task, run.data, run.folder, run.origin
     if trainer.is_global_zero:
         write_text(folder / "config.yaml", yaml.safe_dump(run.configuration, sort_keys=False, allow_unicode=True))
+        for name, text in run.tokenizers.items():
+            write_text(folder / name, text)
         describe(folder, trainer, data, origin.content["global_step"] if origin else 0)
-        announce(task, data, folder, origin, run.precision)
+        announce(task, data, folder, origin, run.precision, run.settings["init"])
+    task.loaded_from = None  # from here on, its weights are of this run
     task.tokens_seen = task.skipped_in_a_row = 0  # of another run before, if any
     run.checkpoints.signals.arm()
     atexit.register(leave_group)

@@ -6,9 +6,12 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
+from seqmodels.checkpoints.load import TOKENIZERS
+from seqmodels.config import Call, is_call
 from seqmodels.environment import RUN_VARIABLE, is_other_rank
 from seqmodels.errors import InputError
 
@@ -37,6 +40,28 @@ def make_folder(runs: Path, task: str, network: str, data: str, seed: int) -> Pa
         else:
             return folder
     raise InputError(f"no free name for a run in {str(runs / kind)!r}; give another folder with --runs")
+
+
+def with_files(data: Call) -> tuple[Call, dict[str, str]]:
+    """The constructor call of data with names of files in place of tokenizers, and the text of each file.
+
+    A vocabulary of many thousand tokens has no place among settings; the files lie beside `config.yaml`.
+    """
+    arguments, files = dict(data["init_args"]), dict[str, str]()
+    for name, file in TOKENIZERS.items():
+        given: Any = arguments.get(name)
+        if is_call(given):
+            arguments[name], files[file] = file, given["init_args"]["json"]
+    return {**data, "init_args": arguments}, files
+
+
+def beside(config: Path, data: Call) -> Call:
+    """The same call as it is read from a `config.yaml`, with paths of tokenizers that lie beside it."""
+    arguments = dict(data.get("init_args", {}))
+    for name, file in TOKENIZERS.items():
+        if arguments.get(name) == file and (config.parent / file).is_file():
+            arguments[name] = str(config.parent / file)
+    return {**data, "init_args": arguments} if arguments else data
 
 
 @contextlib.contextmanager

@@ -18,20 +18,27 @@ from seqmodels.training.resume import Origin
 from seqmodels.training.wandb_logger import Tracker
 
 
-def announce(task: SequenceTask, data: SequenceDataModule, folder: Path, origin: Origin | None, precision: str) -> None:
-    """Print text, network, precision and folder of a run that begins."""
+def announce(
+    task: SequenceTask, data: SequenceDataModule, folder: Path, origin: Origin | None, precision: str, init: str | None
+) -> None:
+    """Print text, network, precision and folder of a run that begins, and the path of the weights it begins with."""
     print(f"text     {data.origin}: {data.extent}")
     print(f"network  {task.name}, {size(task):,} parameters, vocabulary of {data.tokenizer.vocab_size:,}")
     if precision:
         print(f"computes in {precision}")
+    if init is not None:
+        print(f"began    with the weights of {init}")
+    if task.frozen:
+        frozen = sum(parameter.numel() for parameter in task.parameters() if not parameter.requires_grad)
+        print(f"frozen   {frozen:,} parameters: {', '.join(task.frozen)}")
     print(f"run      {folder}")
     if origin is not None:
         print(f"resumed  at step {origin.content['global_step']:,}, from {origin.path.name}")
     for name, split in (("training", "train"), ("validation", "validation")):
-        facts = data.facts(split)
-        if facts.unknown:
-            known = f"{facts.unknown:,} of {facts.tokens:,} tokens"
-            print(f"note     {known} of the {name} text are unknown to the vocabulary")
+        for what, facts in data.sides(split).items():
+            if facts.unknown:
+                known = f"{facts.unknown:,} of {facts.tokens:,} tokens ({facts.unknown / facts.tokens:.2%})"
+                print(f"note     {known} of the {name} {what} are unknown to the vocabulary")
 
 
 def describe(folder: Path, trainer: pl.Trainer, data: SequenceDataModule, step: int) -> None:
