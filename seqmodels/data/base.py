@@ -94,7 +94,8 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
         self._batches = self.training_batches(replica)
         if self._positions:
             self._batches.seek(self._positions[replica.rank])
-        return loader(self._batches, place=place, num_workers=self.num_workers)
+        overfit: float = getattr(self.trainer, "overfit_batches", 0)  # how many batches, or which part of them
+        return loader(self._batches, place=place, num_workers=self.num_workers, world=replica.world, fixed=overfit > 0)
 
     def val_dataloader(self) -> "DataLoader[Batch]":
         """The validation split, every target once."""
@@ -112,6 +113,11 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
                 "with a test split"
             )
         return loader(self.scored_batches("test", self._replica()))
+
+    def predict_dataloader(self) -> "DataLoader[Batch]":
+        """The test split, or the validation split where there is none, every target once."""
+        split = "test" if "test" in self.splits else "validation"
+        return loader(self.scored_batches(split, self._replica()))
 
     def state_dict(self) -> dict[str, Any]:
         """Position in the data: epoch, number of its batches trained on, and the position of each rank in a stream.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from seqmodels.batch import Batch
@@ -73,34 +73,45 @@ class Batches(Dataset[Batch], ABC):
         """Continue from a position of `position`, without reading the stream before it."""
 
 
-class BatchNumbers(DistributedSampler[tuple[int, int]]):
+class BatchNumbers(DistributedSampler[tuple[int, int]], SequentialSampler):
     """Numbers `(epoch, k)` of the batches of an epoch, in order.
 
-    A `DistributedSampler` by type only: Lightning tells such a sampler its epoch and does not replace it. `Batches`
-    splits the data among the ranks. The first epoch and batch are `place`; every later epoch begins at batch 0.
+    A `DistributedSampler` and a `SequentialSampler` by type only: Lightning tells the one its epoch, and replaces
+    neither. `Batches` splits the data among the ranks. The first epoch and batch are `place`; every later epoch begins
+    at batch 0. If `fixed`, all epochs have the batches of the first, for overfitting on a few of them. `world` is the
+    number of processes that the data are divided among, if it is known.
     """
 
-    def __init__(self, batches: Batches, place: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self, batches: Batches, place: tuple[int, int] = (0, 0), world: int | None = None, fixed: bool = False
+    ) -> None:
         super().__init__(batches, num_replicas=1, rank=0, shuffle=False)
-        self.count = len(batches)
+        self.count, self.world, self.fixed = len(batches), world, fixed
         self.epoch, self.start = place
 
     def __len__(self) -> int:
         return self.count
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def set_epoch(self, epoch: int) -> None:
+        if not self.fixed:
+            super().set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
         # Not before the first number is taken: with worker processes, a loader makes an iterator that it throws away.
         start, self.start = self.start, 0
         for k in range(start, self.count):
             yield self.epoch, k
 
 
-def loader(batches: Batches, *, place: tuple[int, int] = (0, 0), num_workers: int = 0) -> "DataLoader[Batch]":
-    """A loader of whole batches in their order, beginning at `place = (epoch, batch)`."""
+def loader(
+    batches: Batches, *, place: tuple[int, int] = (0, 0), num_workers: int = 0, world: int | None = None,
+    fixed: bool = False,
+) -> "DataLoader[Batch]":  # fmt: skip
+    """A loader of whole batches in their order, beginning at `place = (epoch, batch)`; see `BatchNumbers`."""
     return DataLoader(
         batches,
         batch_size=None,
-        sampler=BatchNumbers(batches, place),
+        sampler=BatchNumbers(batches, place, world, fixed),
         collate_fn=_identity,  # type: ignore[arg-type]  # without batch_size it is given one batch, not a list
         num_workers=num_workers,
         worker_init_fn=_ignore_signals,

@@ -17,8 +17,9 @@ from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.metrics import TextMetrics, summed_nats
 from seqmodels.state import State, detach, map_state
+from seqmodels.tasks.any_trainer import AnyTrainer
 from seqmodels.tasks.freezing import freeze
-from seqmodels.tasks.fsdp import FSDPMixin, whole_tensor
+from seqmodels.tasks.fsdp import whole_tensor
 from seqmodels.tasks.losses import Losses
 from seqmodels.tasks.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer, with_gradients
 from seqmodels.tasks.training_state import RECORD, make_record, restore_rank
@@ -38,7 +39,7 @@ def check_weights(**given: float) -> None:
             raise InputError(f"{name}={value} was given; expected a weight of at least 0")
 
 
-class SequenceTask(Recorded, FSDPMixin, ABC):
+class SequenceTask(Recorded, AnyTrainer, ABC):
     """A model that scores targets, trained by summed cross-entropy under Lightning's automatic optimisation.
 
     The state is carried from batch to batch, detached, where the batch says that it continues: truncated BPTT with one
@@ -112,10 +113,16 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
     command: str
     """The subcommand that uses a trained model."""
 
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Refused: a checkpoint builds its task itself."""
-        raise InputError(f"{str(checkpoint_path)!r} is read by seqmodels.load, which builds the task, too; use that")
+    @property
+    def lr(self) -> float:
+        """Peak learning rate; one that is set later, as by Lightning's learning rate finder, is recorded, too."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        self._lr = lr
+        if "lr" in self.constructor_call["init_args"]:
+            self.constructor_call["init_args"]["lr"] = lr
 
     @abstractmethod
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
@@ -157,7 +164,8 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
     # Training
 
     def setup(self, stage: str) -> None:
-        """Refuse data that do not fit, before a trainer begins."""
+        """Refuse data that do not fit, and what is wrong with the trainer, before it begins."""
+        super().setup(stage)
         if isinstance(data := self.trainer.datamodule, SequenceDataModule):  # type: ignore[attr-defined]
             self.check(data)
             self.longest_target = data.longest_target
@@ -166,6 +174,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         """Train in training mode, whatever mode the model was in, from the beginning of a step."""
         self.train()
         self._step, self._divisor = torch.zeros_like(self._step), None
+        super().on_fit_start()
 
     @abstractmethod
     def losses(self, batch: Batch, state: State | None) -> Losses:
@@ -211,7 +220,7 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
     def logs_now(self) -> bool:
         """Whether this step is logged."""
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by Lightning's logger connector
-        return (self.trainer.global_step + 1) % every == 0
+        return every > 0 and (self.trainer.global_step + 1) % every == 0
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Divide the gradient of accumulated batches by the number of all their targets; log every so many steps.
@@ -287,6 +296,9 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
 
     def on_train_start(self) -> None:
         """Set the learning rate of the next step: the budget may differ from that of the run that is resumed."""
+        super().on_train_start()
+        if all(config.scheduler is not self._schedule for config in self.trainer.lr_scheduler_configs):
+            return  # a callback or the learning rate finder has put another in its place
         for group, lr in zip(self._schedule.optimizer.param_groups, self._schedule.base_lrs, strict=True):
             group["lr"] = lr * self._factor
 
@@ -360,10 +372,21 @@ class SequenceTask(Recorded, FSDPMixin, ABC):
         return self.scores.compute()
 
     def _log_scores(self, stage: str) -> None:
-        self.log_dict({f"{stage}/{name}": figure for name, figure in self.figures_of_evaluation().items()})
-        if not self.trainer.sanity_checking and stage == "val":
-            self.log("train/tokens", float(self.tokens_seen))
+        figures: dict[str, Tensor | float] = {f"{stage}/{k}": v for k, v in self.figures_of_evaluation().items()}
+        if self.trainer.validating and self.trainer.state.fn == "fit":
+            figures["train/tokens"] = float(self.tokens_seen)
+        self.log_dict(figures, sync_dist=self.trainer.world_size > 1)  # equal on all ranks already
         self._carried_in_evaluation = None
+
+    # Prediction
+
+    def on_predict_epoch_start(self) -> None:
+        """Begin without a state."""
+        self._carried_in_evaluation = None
+
+    @abstractmethod
+    def predict_step(self, batch: Batch, batch_idx: int) -> Any:
+        """What `Trainer.predict` returns for a batch."""
 
     # Checkpoints
 

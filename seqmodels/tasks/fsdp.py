@@ -1,18 +1,23 @@
 """Fully sharded training (FSDP): each device holds a part of every weight and gathers those of a layer to use it."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import singledispatch
 from itertools import chain
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed import broadcast
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
 
+from seqmodels.errors import InputError
 from seqmodels.nn import Attentive, Backbone, Bidirectional, RecurrentStack
 from seqmodels.nn.transformer import PreNormStack
 
@@ -88,8 +93,8 @@ class FSDPMixin(pl.LightningModule):
         assert self._gathered is not None
         self._gathered.close()
 
-    on_test_start = on_validation_start
-    on_test_end = on_validation_end
+    on_test_start = on_predict_start = on_validation_start
+    on_test_end = on_predict_end = on_validation_end
 
 
 def whole_tensor(tensor: Tensor) -> Tensor:
@@ -126,3 +131,79 @@ def whole_weights(module: nn.Module) -> Iterator[None]:
             unit.set_reshard_after_backward(True, recurse=False)
             unit.set_requires_gradient_sync(True, recurse=False)
             unit.reshard()
+
+
+class FSDPStrategy(ModelParallelStrategy):
+    """Lightning's FSDP2 over all devices of a trainer, with the checkpoints of a single process:
+    `Trainer(devices=2, strategy=FSDPStrategy(), inference_mode=False)`.
+
+    Lightning numbers the optimizer's states in the order of the module's parameters, torch in that of the optimizer's
+    groups, which differs where matrices and vectors have groups of their own. Here they are numbered as in torch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("auto", 1, save_distributed_checkpoint=False)
+
+    def setup_environment(self) -> None:
+        self._data_parallel_size = self.num_nodes * self.num_processes  # Lightning's default is one device of each node
+        super().setup_environment()
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """The full state on the first device; an empty one on the others."""
+        from torch.distributed.checkpoint import state_dict as whole  # takes half a second
+
+        assert self.model is not None
+        plain = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+        kept: dict[str, Any] = whole.get_optimizer_state_dict(
+            self.model, plain, options=whole.StateDictOptions(full_state_dict=True, cpu_offload=True)
+        )
+        if self.global_rank:
+            return kept
+        names = (name for group in kept["param_groups"] for name in group["params"])
+        return _renamed(kept, {name: number for number, name in enumerate(names)})
+
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """Restore this device's part of weights and optimizer states; returns the whole content."""
+        from torch.distributed.checkpoint import state_dict as whole
+
+        assert self.model is not None
+        options = whole.StateDictOptions(full_state_dict=True)
+        content = self.checkpoint_io.load_checkpoint(checkpoint_path)
+        whole.set_model_state_dict(self.model, content["state_dict"], options=options)
+        called = {parameter: name for name, parameter in self.model.named_parameters()}
+        for optimizer, kept in zip(self.optimizers, content["optimizer_states"], strict=True):
+            names = (called[parameter] for group in optimizer.param_groups for parameter in group["params"])
+            state = _renamed(kept, dict(enumerate(names)))
+            whole.set_optimizer_state_dict(self.model, optimizer, state, options=options)
+        return content
+
+
+def _renamed(kept: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
+    """The state of an optimizer under other names of its parameters."""
+    return {
+        "state": {names[name]: state for name, state in kept["state"].items()},
+        "param_groups": [
+            group | {"params": [names[name] for name in group["params"]]} for group in kept["param_groups"]
+        ],
+    }
+
+
+def check_fsdp(task: "FSDPMixin", precision: str, devices: int, others: Mapping[str, bool]) -> None:
+    """Refuse (InputError) what does not go together with weights in parts.
+
+    Args:
+        task: whose optimizer must be adamw.
+        precision: of the trainer.
+        devices: of all nodes.
+        others: further settings in words, each with the remedy, and whether it is the case.
+    """
+    optimizer = getattr(task, "optimizer", "adamw")
+    wrong = {
+        f"optimizer={optimizer!r}; give adamw": optimizer != "adamw",
+        f"precision={precision!r}; give 32-true or bf16-mixed": precision not in ("32-true", "bf16-mixed"),
+        f"devices={devices}; give at least 2": devices == 1,
+        **others,
+    }
+    for what, is_wrong in wrong.items():
+        if is_wrong:
+            raise InputError(f"strategy='fsdp', where each device has a part of every weight, was given with {what}")

@@ -1,9 +1,13 @@
 """The language model: embedding, network, softmax layer over the next token."""
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from seqmodels.batch import Batch
+from seqmodels.batch import IGNORE, Batch
 from seqmodels.data import SequenceDataModule, Tokenizer, TranslationDataModule
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone, Cell, RecurrentStack, Trace
@@ -173,6 +177,18 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         if self.omega:
             penalty = penalty + self.omega * gradient_change(objective, layers, batch.mask).sum()
         return Losses(objective, nats, penalty, state)
+
+    def predict_step(self, batch: Batch | Sequence[str], batch_idx: int) -> Any:
+        """Log-probabilities of the targets of a batch in nats, (B, T), with NaN where a target is not scored; of a list
+        of texts their scores, see `score`.
+        """
+        if not isinstance(batch, Batch):
+            return self.score(batch)
+        logits, state = self(batch, self._carried_in_evaluation if batch.continues else None)
+        self._carried_in_evaluation = state if batch.continued else None
+        found = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
+        targets, ignored = batch.targets, batch.targets == IGNORE
+        return found.gather(2, targets.masked_fill(ignored, 0).unsqueeze(2)).squeeze(2).masked_fill(ignored, math.nan)
 
     def traced(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State, Trace]:
         """`forward` without dropout, and the trace of the network."""

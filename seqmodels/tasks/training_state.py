@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqmodels.config import Call
 from seqmodels.data import SequenceDataModule
 from seqmodels.state import State, map_state
 
@@ -37,7 +38,7 @@ def make_record(task: pl.LightningModule, carried: State | None, recent: Tensor,
     return {
         "format": FORMAT,
         "task": task.constructor_call,
-        "data": getattr(data, "constructor_call", None),
+        "data": _call(data) if known else None,
         "batch_size": data.size * world if known else None,
         "batches_per_epoch": trainer.num_training_batches if known and trainer.training else None,
         "text_sha256": data.facts("train").sha256 if known else None,
@@ -47,6 +48,12 @@ def make_record(task: pl.LightningModule, carried: State | None, recent: Tensor,
         "carried": carried,
         "random": states,
     }
+
+
+def _call(data: SequenceDataModule) -> Call:
+    """The constructor call of the data, with the batch size of now: Lightning's batch size finder may have set it."""
+    call = data.constructor_call
+    return {**call, "init_args": {**call["init_args"], data.size_argument: data.size}}
 
 
 def random_states(device: torch.device) -> dict[str, Any]:

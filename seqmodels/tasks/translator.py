@@ -38,6 +38,12 @@ def _embedding(vocab_size: int, size: int) -> nn.Embedding:
     return embedding
 
 
+def _sources(batch: Batch) -> list[list[int]]:
+    """The token ids of each source of a batch, without padding and EOS."""
+    assert batch.source is not None
+    return [[i for i in row if i > EOS] for row in batch.source.tolist()]
+
+
 class Translator(SequenceTask):
     """An encoder that reads a source and a decoder that writes its translation, of any networks.
 
@@ -238,6 +244,18 @@ class Translator(SequenceTask):
         """
         return translations([self], texts, how)
 
+    def predict_step(self, batch: Batch | Sequence[str], batch_idx: int) -> list[tuple[str, Translation]]:
+        """Each sentence of a batch, or of a list, with its best translation by beam search; see `translate`.
+
+        Batches of a data module come from the shortest sentences to the longest; a sentence reads as its tokens do.
+        """
+        if not isinstance(batch, Batch):
+            return [(text, best[0]) for text, best in zip(batch, self.translate(batch), strict=True)]
+        sources = _sources(batch)
+        found = hypotheses([self], sources, Beam())
+        best = [Translation(self.tokenizer.decode(one[0].tokens), *one[0][1:]) for one in found]
+        return list(zip(map(self.source_tokenizer.decode, sources), best, strict=True))
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the batch to the sums, and its greedy translations to those of BLEU.
 
@@ -248,9 +266,7 @@ class Translator(SequenceTask):
             return
         if batch.references is None:
             raise InputError("this batch has no reference translations; validate on batches of a TranslationDataModule")
-        assert batch.source is not None
-        sources = [[i for i in row if i > EOS] for row in batch.source.tolist()]
-        found = [best[0].tokens if best else [] for best in hypotheses([self], sources, Beam(size=1))]
+        found = [best[0].tokens if best else [] for best in hypotheses([self], _sources(batch), Beam(size=1))]
         self.translated.update([self.tokenizer.decode(ids) for ids in found], batch.references)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:

@@ -4,68 +4,19 @@ import gc
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+from lightning.pytorch.strategies import Strategy
 from torch import distributed
-from torch.optim import Optimizer
 
 from seqmodels.errors import InputError
 from seqmodels.nn.transformer import PreNormStack
 from seqmodels.tasks import SequenceTask
+from seqmodels.tasks.fsdp import FSDPStrategy, check_fsdp
 
 StrategyName = Literal["auto", "ddp", "fsdp"]
-
-
-class FSDPStrategy(ModelParallelStrategy):
-    """Lightning's FSDP2, with the checkpoints of a single process.
-
-    Lightning numbers the optimizer's states in the order of the module's parameters, torch in that of the optimizer's
-    groups, which differs where matrices and vectors have groups of their own. Here they are numbered as in torch.
-    """
-
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """The full state on the first device; an empty one on the others."""
-        from torch.distributed.checkpoint import state_dict as whole  # takes half a second
-
-        assert self.model is not None
-        plain = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
-        kept: dict[str, Any] = whole.get_optimizer_state_dict(
-            self.model, plain, options=whole.StateDictOptions(full_state_dict=True, cpu_offload=True)
-        )
-        if self.global_rank:
-            return kept
-        names = (name for group in kept["param_groups"] for name in group["params"])
-        return _renamed(kept, {name: number for number, name in enumerate(names)})
-
-    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
-        """Restore this device's part of weights and optimizer states; returns the whole content."""
-        from torch.distributed.checkpoint import state_dict as whole
-
-        assert self.model is not None
-        options = whole.StateDictOptions(full_state_dict=True)
-        content = self.checkpoint_io.load_checkpoint(checkpoint_path)
-        whole.set_model_state_dict(self.model, content["state_dict"], options=options)
-        called = {parameter: name for name, parameter in self.model.named_parameters()}
-        for optimizer, kept in zip(self.optimizers, content["optimizer_states"], strict=True):
-            names = (called[parameter] for group in optimizer.param_groups for parameter in group["params"])
-            state = _renamed(kept, dict(enumerate(names)))
-            whole.set_optimizer_state_dict(self.model, optimizer, state, options=options)
-        return content
-
-
-def _renamed(kept: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
-    """The state of an optimizer under other names of its parameters."""
-    return {
-        "state": {names[name]: state for name, state in kept["state"].items()},
-        "param_groups": [
-            group | {"params": [names[name] for name in group["params"]]} for group in kept["param_groups"]
-        ],
-    }
 
 
 def leave_group() -> None:
@@ -102,17 +53,12 @@ def make_strategy(task: SequenceTask, settings: Mapping[str, Any], devices: int)
             )
     if settings["strategy"] != "fsdp":
         return str(settings["strategy"])
-    wrong = {
-        f"optimizer={task.optimizer!r}; give adamw": task.optimizer != "adamw",
-        f"average={settings['average']!r}; give none": settings["average"] != "none",
-        f"precision={precision!r}; give 32-true or bf16-mixed": precision not in ("auto", "32-true", "bf16-mixed"),
-        f"devices={devices}; give at least 2": devices * nodes == 1,
-        "compile; leave it out": settings["compile"],
-    }
-    for what, is_wrong in wrong.items():
-        if is_wrong:
-            raise InputError(f"strategy='fsdp', where each device has a part of every weight, was given with {what}")
-    return FSDPStrategy(devices * nodes, 1, save_distributed_checkpoint=False)
+    averaged = {f"average={settings['average']!r}; give none": settings["average"] != "none"}
+    check_fsdp(
+        task, "32-true" if precision == "auto" else precision, devices * nodes,
+        averaged | {"compile; leave it out": settings["compile"]},
+    )  # fmt: skip
+    return FSDPStrategy()
 
 
 MANY = 4096
