@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Any
 from seqmodels.imports import exports, quick_imports
 
 if TYPE_CHECKING:  # read from this source when a name is first used: `seqmodels --help` must not wait for torch
+    from seqmodels.analysis import GradientHorizon as GradientHorizon
+    from seqmodels.analysis import Samples as Samples
+    from seqmodels.analysis import Spectra as Spectra
+    from seqmodels.analysis import Translations as Translations
     from seqmodels.batch import Batch as Batch
     from seqmodels.checkpoints.export import share as share
     from seqmodels.checkpoints.load import load as load
+    from seqmodels.checkpoints.safetensors_io import SafetensorsCheckpointIO as SafetensorsCheckpointIO
     from seqmodels.data import TextDataModule as TextDataModule
     from seqmodels.data import Tokenizer as Tokenizer
     from seqmodels.data import TranslationDataModule as TranslationDataModule
@@ -17,12 +22,16 @@ if TYPE_CHECKING:  # read from this source when a name is first used: `seqmodels
     from seqmodels.decoding import Draws as Draws
     from seqmodels.decoding import Sampling as Sampling
     from seqmodels.errors import DamagedError as DamagedError
+    from seqmodels.errors import DivergedError as DivergedError
     from seqmodels.errors import InputError as InputError
     from seqmodels.nn import *  # noqa: F403
     from seqmodels.tasks import LanguageModel as LanguageModel
     from seqmodels.tasks import Translator as Translator
+    from seqmodels.tasks.fsdp import FSDPStrategy as FSDPStrategy
     from seqmodels.tasks.sizes import find_size as find_size
     from seqmodels.training.fit import fit as fit
+    from seqmodels.training.nonfinite_steps import NonfiniteSteps as NonfiniteSteps
+    from seqmodels.training.stop_on_signal import StopOnSignal as StopOnSignal
 
 
 def __getattr__(name: str) -> Any:

@@ -239,3 +239,11 @@ def any_console(*, lasting: bool = False) -> Iterator[None]:
 def bare(stream: Any) -> Any:
     """The stream below, for programs that colour their text and draw progress bars."""
     return stream.stream if isinstance(stream, Output) else stream
+
+
+def filter_parts(path: Path, beginning: str, last: int) -> None:
+    """Remove the parts of a text of later steps; a part begins with a regular expression, whose group is its step."""
+    if path.exists():
+        head, *parts = re.split(beginning, path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
+        steps = (int(step.replace(",", "")) for step in parts[::2])
+        write_text(path, head + "".join(part for step, part in zip(steps, parts[1::2], strict=True) if step <= last))

@@ -2,11 +2,12 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import torch
 
+from seqmodels.analysis.csv_table import filter_rows, read_rows
 from seqmodels.analysis.figures import save_figure
 from seqmodels.analysis.gradient_horizon import (
     append_horizon,
@@ -16,6 +17,7 @@ from seqmodels.analysis.gradient_horizon import (
     has_states,
     read_horizon,
 )
+from seqmodels.analysis.shown import Picture, Table, show
 from seqmodels.analysis.spectra import (
     Spectrum,
     append_radii,
@@ -40,7 +42,8 @@ class ScheduledCallback(pl.Callback):
     Args:
         every: steps between measurements; None to double the step each time.
         first: the first step that is doubled.
-        folder: where files are written; None for the trainer's `default_root_dir`, which is that of the run.
+        folder: where files are written, each of one training; None for that of the first logger that has one, such as
+            `lightning_logs/version_0`, else for the trainer's `default_root_dir`.
 
     Raises:
         InputError: a number of steps is less than one.
@@ -50,9 +53,16 @@ class ScheduledCallback(pl.Callback):
         if (every is not None and every < 1) or first < 1:
             raise InputError(f"every={every} and first={first} were given; expected at least one step")
         self.every, self._folder = every, folder
-        self.next = first if every is None else every
-        self.last = 0
+        self.first = first if every is None else every
+        self.next, self.last = self.first, 0
         self._batch: Batch | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remove what was written after the checkpoint that the training begins from, or by another training."""
+        if trainer.global_step < self.last:  # it has measured another training before
+            self.next, self.last = self.first, 0
+        if trainer.is_global_zero:
+            self.rewind(self.folder(trainer))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -85,7 +95,11 @@ class ScheduledCallback(pl.Callback):
 
     def folder(self, trainer: pl.Trainer) -> Path:
         """Where files are written."""
-        return Path(trainer.default_root_dir) if self._folder is None else self._folder
+        return folder_of(trainer) if self._folder is None else self._folder
+
+    @abstractmethod
+    def rewind(self, folder: Path) -> None:
+        """Remove from the files what was written after step `last`."""
 
     @abstractmethod
     def measure(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch | None) -> dict[str, float]:
@@ -106,25 +120,16 @@ class ScheduledCallback(pl.Callback):
         self.next, self.last = int(state_dict["next"]), int(state_dict["last"])
 
 
-@runtime_checkable
-class PictureLogger(Protocol):
-    """A logger that takes pictures, too."""
-
-    def log_picture(self, step: int, tokens: int, name: str, path: Path) -> None:
-        """Log a picture file, which may be overwritten later, with the step and the tokens trained on."""
+def folder_of(trainer: pl.Trainer) -> Path:
+    """The folder of a training, for its files."""
+    folders = (logger.log_dir for logger in trainer.loggers)
+    return Path(next((folder for folder in folders if folder), trainer.default_root_dir))
 
 
 def save_picture(trainer: pl.Trainer, task: SequenceTask, path: Path, figure: "Figure") -> None:
-    """Write a figure to a PNG file, and give it to the loggers that take pictures."""
+    """Write a figure to a PNG file, and give it to the loggers."""
     save_figure(figure, path)
-    log_picture(trainer, task, path)
-
-
-def log_picture(trainer: pl.Trainer, task: SequenceTask, path: Path) -> None:
-    """Give a picture to the loggers that take pictures."""
-    for logger in trainer.loggers:
-        if isinstance(logger, PictureLogger):
-            logger.log_picture(trainer.global_step, task.tokens_seen, path.stem.replace("_", " "), path)
+    show(trainer, task, Picture(path))
 
 
 class GradientHorizon(ScheduledCallback):
@@ -168,9 +173,13 @@ class GradientHorizon(ScheduledCallback):
         super().load_state_dict(state_dict)
         self._batch = state_dict["rows"] and Batch(**state_dict["rows"])
 
+    def rewind(self, folder: Path) -> None:
+        filter_rows(folder / "gradient_horizon.csv", lambda at, row: at <= self.last)
+
     def finish(self, trainer: pl.Trainer, task: SequenceTask) -> None:
         path = self.folder(trainer) / "gradient_horizon.csv"
         if path.exists():
+            show(trainer, task, Table("gradient_horizon", *_table(path)))
             save_picture(trainer, task, path.with_suffix(".png"), draw_horizon(read_horizon(path)))
 
 
@@ -197,11 +206,15 @@ class Spectra(ScheduledCallback):
         radii = [one.radius for one in self._spectra(trainer, task, self.largest).values()]
         return {"recurrent/spectral_radius": max(radii)} if radii else {}
 
+    def rewind(self, folder: Path) -> None:
+        filter_rows(folder / "spectra.csv", lambda at, row: at <= self.last)
+
     def finish(self, trainer: pl.Trainer, task: SequenceTask) -> None:
         found = self._spectra(trainer, task, self.largest_at_end)
         pictures = {"spectra": draw_spectra(found)} if found else {}
         if (path := self.folder(trainer) / "spectra.csv").exists():
             pictures["spectral_radius"] = draw_radii(read_radii(path))
+            show(trainer, task, Table("spectra", *_table(path)))
         for name, figure in pictures.items():
             save_picture(trainer, task, self.folder(trainer) / f"{name}.png", figure)
 
@@ -213,3 +226,17 @@ class Spectra(ScheduledCallback):
         there = read_radii(path) if path.exists() else {}
         append_radii(path, step, {k: v for k, v in found.items() if k not in there or there[k][-1].step < step})
         return found
+
+
+def _table(path: Path) -> tuple[list[str], list[list[str | float]]]:
+    """Columns and rows of a CSV table, numbers as such."""
+    rows = read_rows(path)
+    values = [[_number(value) for value in row.values()] for row in rows]
+    return list(rows[0]) if rows else [], values
+
+
+def _number(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,56 +1,49 @@
 """Callbacks that write samples and translations during training."""
 
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import lightning.pytorch as pl
 
 from seqmodels.analysis.attention import alignment, draw_alignment
-from seqmodels.analysis.callbacks import ScheduledCallback, log_picture
+from seqmodels.analysis.callbacks import ScheduledCallback, folder_of
+from seqmodels.analysis.shown import Picture, Sample, show
 from seqmodels.batch import Batch
+from seqmodels.data import TranslationDataModule
 from seqmodels.decoding import Beam, Sampling
 from seqmodels.errors import InputError
-from seqmodels.files import append_text, printable
+from seqmodels.files import append_text, filter_parts, printable
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 from seqmodels.tasks.batch_translation import Translates, translations
 from seqmodels.tasks.prefix_lm import PrefixLM
 
-
-@runtime_checkable
-class SampleLogger(Protocol):
-    """A logger that takes samples, too."""
-
-    def log_sample(self, step: int, tokens: int, nats: float | None, prompt: str, text: str) -> None:
-        """Log a sample with the step, the tokens trained on, and the last validation in nats per token."""
-
-
-def _log_sample(trainer: pl.Trainer, task: SequenceTask, nats: float | None, prompt: str, text: str) -> None:
-    for logger in trainer.loggers:
-        if isinstance(logger, SampleLogger):
-            logger.log_sample(trainer.global_step, task.tokens_seen, nats, prompt, text)
+PART = r"^(?=## step ([\d,]+))"
+"""The beginning of a part of the files, which is of one step."""
 
 
 class Samples(ScheduledCallback):
-    """Writes, prints and logs a sample after steps 100, 200, 400, ... and at the end of training.
+    """Writes to `samples.md`, prints and logs a sample of a language model, by default after steps 100, 200, 400, ...
 
     Args:
-        path: a Markdown file that grows.
         prompt: the beginning of each sample.
-        first: the first step.
         tokens: length of a sample, at most.
         sampling: how tokens are drawn.
+        every: see `ScheduledCallback`.
+        first: see there.
+        folder: see there.
     """
 
     def __init__(
         self,
-        path: Path,
         prompt: str = "",
-        first: int = 100,
         tokens: int = 250,
         sampling: Sampling = Sampling(temperature=0.8),  # noqa: B008 - immutable
+        every: int | None = None,
+        first: int = 100,
+        folder: Path | None = None,
     ) -> None:
-        super().__init__(first=first)
-        self.path, self.prompt, self.tokens, self.sampling = path, prompt, tokens, sampling
+        super().__init__(every, first, folder)
+        self.prompt, self.tokens, self.sampling = prompt, tokens, sampling
         self.nats: float | None = None
         """Nats per token of the last validation."""
 
@@ -60,7 +53,8 @@ class Samples(ScheduledCallback):
         self.nats = None if figure is None else float(figure)
 
     def measure(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch | None) -> dict[str, float]:
-        assert isinstance(task, LanguageModel)
+        if not isinstance(task, LanguageModel):
+            raise InputError(f"Samples were asked for with a {type(task).__name__}; add Translations instead")
         step, limit = trainer.global_step, task.backbone.max_length
         length = 1 + len(task.tokenizer.encode(self.prompt))
         room = self.tokens if limit is None else max(0, min(self.tokens, limit - length))
@@ -71,10 +65,16 @@ class Samples(ScheduledCallback):
             return {}
         heading = f"step {step:,}" + (f", last validated at {self.nats:.3f} nats per token" if self.nats else "")
         fence = "~~~~~~" if "```" in self.prompt + text else "```"
-        append_text(self.path, printable(f"## {heading}\n\n{fence}text\n{self.prompt}{text}\n{fence}\n\n"))
-        _log_sample(trainer, task, self.nats, self.prompt, text)
+        append_text(
+            self.folder(trainer) / "samples.md",
+            printable(f"## {heading}\n\n{fence}text\n{self.prompt}{text}\n{fence}\n\n"),
+        )
+        show(trainer, task, Sample(self.prompt, text, self.nats))
         trainer.print(f"\n--- sample at {heading}\n{self.prompt}{text}\n---")
         return {}
+
+    def rewind(self, folder: Path) -> None:
+        filter_parts(folder / "samples.md", PART, self.last)
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"nats": self.nats}
@@ -85,31 +85,50 @@ class Samples(ScheduledCallback):
 
 
 class Translations(pl.Callback):
-    """Writes and logs translations of some sentences after each validation, and draws the alignment of the first.
+    """Writes to `translations.md` and logs translations of some sentences after each validation, and draws the
+    alignment of the first as `attention.png`, if there is attention.
 
     Args:
-        folder: of `translations.md`, which grows, and of `attention.png`, for translators with attention.
-        pairs: sentences and their reference translations.
+        pairs: sentences and their reference translations; None for some of the validation text of the data module.
+        folder: see `ScheduledCallback`.
     """
 
-    def __init__(self, folder: Path, pairs: list[tuple[str, str]]) -> None:
-        self.folder, self.pairs = folder, pairs
+    def __init__(self, pairs: list[tuple[str, str]] | None = None, folder: Path | None = None) -> None:
+        self.pairs, self._folder = pairs, folder
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Find the sentences; remove what was written after the checkpoint that the training begins from."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if self.pairs is None and not isinstance(data, TranslationDataModule):
+            raise InputError("Translations were given no pairs, and fit no TranslationDataModule; give one of them")
+        self.pairs = data.examples("validation") if self.pairs is None else self.pairs
+        if trainer.is_global_zero:
+            filter_parts(self._path(trainer), PART, trainer.global_step)
+
+    def _path(self, trainer: pl.Trainer) -> Path:
+        return (folder_of(trainer) if self._folder is None else self._folder) / "translations.md"
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Translate them."""
-        if trainer.state.fn != "fit" or not trainer.is_global_zero:
+        if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, SequenceTask)
+        assert self.pairs
         model: Translates = pl_module if isinstance(pl_module, Translator) else PrefixLM(cast(LanguageModel, pl_module))
-        best = translations([model], [source for source, _ in self.pairs], Beam(size=1))
+        sources = [source for source, _ in self.pairs]
+        best = translations([model], sources, Beam(size=1))
         texts = [found[0].text if found else "" for found in best]
         nats = float(trainer.callback_metrics["val/nats_per_token"])
         lines = [f"## step {trainer.global_step:,}, validated at {nats:.3f} nats per token\n"]
         for (source, reference), text in zip(self.pairs, texts, strict=True):
             lines.append(f"- {source}\n  - **{text}**\n  - {reference}\n")
-            _log_sample(trainer, pl_module, nats, source, text)
-        append_text(self.folder / "translations.md", printable("\n".join(lines) + "\n"))
+        path = self._path(trainer)
+        filter_parts(path, PART, trainer.global_step - 1)  # one that a resumed run does again
+        append_text(path, printable("\n".join(lines) + "\n"))
+        show(
+            trainer, pl_module, *(Sample(s, text, nats, " → ") for (s, _), text in zip(self.pairs, texts, strict=True))
+        )
         trainer.print(f"  {self.pairs[0][0]}  →  {texts[0]}")
         if isinstance(pl_module, Translator) and pl_module.attends:
-            draw_alignment(alignment(pl_module, *self.pairs[0]), self.folder / "attention.png")
-            log_picture(trainer, pl_module, self.folder / "attention.png")
+            draw_alignment(alignment(pl_module, *self.pairs[0]), path.with_name("attention.png"))
+            show(trainer, pl_module, Picture(path.with_name("attention.png")))

@@ -343,7 +343,7 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
         self._clock = None  # evaluation is not training time
         self.scores.reset()
 
-    on_test_epoch_start = on_validation_epoch_start
+    on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the batch to the sums."""
@@ -377,16 +377,6 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
             figures["train/tokens"] = float(self.tokens_seen)
         self.log_dict(figures, sync_dist=self.trainer.world_size > 1)  # equal on all ranks already
         self._carried_in_evaluation = None
-
-    # Prediction
-
-    def on_predict_epoch_start(self) -> None:
-        """Begin without a state."""
-        self._carried_in_evaluation = None
-
-    @abstractmethod
-    def predict_step(self, batch: Batch, batch_idx: int) -> Any:
-        """What `Trainer.predict` returns for a batch."""
 
     # Checkpoints
 

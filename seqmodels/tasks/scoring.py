@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -22,8 +22,7 @@ MAX_POSITIONS = 2**12
 """Maximum number of positions of a batch, padding included."""
 
 
-@dataclass(frozen=True)
-class Score:
+class Score(NamedTuple):
     """The likelihood of a text under a model; means are NaN where there is nothing to divide by.
 
     Attributes:

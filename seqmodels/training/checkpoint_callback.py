@@ -21,6 +21,7 @@ from seqmodels.tasks.fsdp import own_part
 from seqmodels.training.budget import Budget, between_steps
 from seqmodels.training.interruption import Signals, Stopped
 from seqmodels.training.resume import NEWEST_FIRST, Origin
+from seqmodels.training.stop_on_signal import largest
 
 MONITOR = "val/nats_per_token"
 """The metric whose lowest value is the best."""
@@ -90,12 +91,8 @@ class Checkpoints(Checkpoint):
         if not between_steps(trainer):
             return
         due = self._at < 0 or time.monotonic() - self._saved >= self.seconds
-        number = self.signals.received or 0
-        if trainer.world_size > 1:
-            found = torch.tensor([number, int(due)], device=trainer.strategy.root_device)
-            torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
-            number, due = int(found[0]), bool(found[1])
-        if due or number or self.budget.due:
+        number, saves = largest(trainer, self.signals.received or 0, due)
+        if saves or number or self.budget.due:
             self.save(trainer)
         if number:
             raise Stopped(number)

@@ -35,6 +35,8 @@ class CSVLog(Logger):
     def save_dir(self) -> str:
         return str(self.folder)
 
+    log_dir = save_dir
+
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: `config.yaml` holds the hyperparameters."""

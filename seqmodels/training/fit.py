@@ -257,9 +257,9 @@ def _trainer(stack: ExitStack, run: _Run, callbacks: tuple[pl.Callback, ...]) ->
     stack.enter_context(quiet())
     trackers = stack.enter_context(tracking(run.tracking, folder, run.configuration | {"parameters": size(run.task)}))
     facts = data.facts("train")
-    samples: pl.Callback = Samples(folder / "samples.md", settings["prompt"])
+    samples: pl.Callback = Samples(settings["prompt"])
     if isinstance(data, TranslationDataModule):
-        samples = Translations(folder, data.examples("validation"))
+        samples = Translations()
     given = {type(callback) for callback in callbacks}  # in place of ours
     diagnostics = [kind() for kind in (GradientHorizon, Spectra) if settings["diagnostics"] and kind not in given]
     return pl.Trainer(
@@ -281,7 +281,7 @@ def _trainer(stack: ExitStack, run: _Run, callbacks: tuple[pl.Callback, ...]) ->
         callbacks=[
             run.budget,
             *run.averages,
-            NonfiniteSteps(folder / "nonfinite_steps.jsonl", settings["max_nonfinite_steps"]),
+            NonfiniteSteps(settings["max_nonfinite_steps"]),
             samples,
             *diagnostics,
             ProgressLine(facts.tokens / facts.characters),

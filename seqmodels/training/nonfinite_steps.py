@@ -9,11 +9,15 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from seqmodels.analysis.callbacks import folder_of
 from seqmodels.batch import Batch
-from seqmodels.errors import DivergedError
-from seqmodels.files import append_text
+from seqmodels.errors import DivergedError, InputError
+from seqmodels.files import append_text, filter_parts
 from seqmodels.tasks.base import SequenceTask
 from seqmodels.training.budget import between_steps
+
+FILE, LINE = "nonfinite_steps.jsonl", r'^(?=\{"step": (\d+),)'
+"""The file, and the beginning of a line, with its step."""
 
 
 class NonfiniteSteps(pl.Callback):
@@ -24,13 +28,21 @@ class NonfiniteSteps(pl.Callback):
     `gradient` of the step, and the token ids of its `inputs`.
 
     Args:
-        path: the file of these lines.
         limit: the number of skipped steps in a row that ends the training.
+        folder: of the file of these lines, `nonfinite_steps.jsonl`; see `ScheduledCallback`.
     """
 
-    def __init__(self, path: Path, limit: int) -> None:
-        self.path, self.limit = path, limit
+    def __init__(self, limit: int = 10, folder: Path | None = None) -> None:
+        if limit < 1:
+            raise InputError(f"limit={limit} was given; expected at least one step")
+        self.limit, self.folder = limit, folder
         self._batches: list[tuple[dict[str, int], float | torch.Tensor, Batch]] = []
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remove lines of steps after the checkpoint that the training begins from."""
+        self.path = (folder_of(trainer) if self.folder is None else self.folder) / FILE
+        if trainer.is_global_zero:
+            filter_parts(self.path, LINE, trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int

@@ -1,6 +1,5 @@
 """Finds the checkpoint that a run is resumed from, checks that it fits, and resets the run folder to its step."""
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from seqmodels.config import construct, read_run
 from seqmodels.data import SequenceDataModule
 from seqmodels.environment import is_other_rank
 from seqmodels.errors import InputError
-from seqmodels.files import local, read_json, write_text
+from seqmodels.files import filter_parts, local, read_json
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.training_state import RECORD
 from seqmodels.training.weight_averaging import Average
@@ -174,14 +173,6 @@ def rewind(folder: Path, content: Mapping[str, Any], due: bool) -> None:
     filter_rows(folder / "metrics.csv", lambda at, row: at < step - (due and bool(row.get("val/nats_per_token"))))
     filter_rows(folder / "gradient_horizon.csv", lambda at, row: at <= last.get("GradientHorizon", step))
     filter_rows(folder / "spectra.csv", lambda at, row: at <= last.get("Spectra", step))
-    _filter_parts(folder / "nonfinite_steps.jsonl", r'^(?=\{"step": (\d+),)', step)
-    _filter_parts(folder / "samples.md", r"^(?=## step ([\d,]+))", last.get("Samples", step))
-    _filter_parts(folder / "translations.md", r"^(?=## step ([\d,]+))", step - due)
-
-
-def _filter_parts(path: Path, beginning: str, last: int) -> None:
-    """Remove the parts of a text of later steps; a part begins with a regular expression, whose group is its step."""
-    if path.exists():
-        head, *parts = re.split(beginning, path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE)
-        steps = (int(step.replace(",", "")) for step in parts[::2])
-        write_text(path, head + "".join(part for step, part in zip(steps, parts[1::2], strict=True) if step <= last))
+    filter_parts(folder / "nonfinite_steps.jsonl", r'^(?=\{"step": (\d+),)', step)
+    filter_parts(folder / "samples.md", r"^(?=## step ([\d,]+))", last.get("Samples", step))
+    filter_parts(folder / "translations.md", r"^(?=## step ([\d,]+))", step - due)

@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -21,6 +21,16 @@ from typing import Any
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from seqmodels.analysis.shown import (
+    SAMPLE_COLUMNS,
+    Moment,
+    Picture,
+    Sample,
+    Table,
+    log_picture,
+    log_samples,
+    log_table,
+)
 from seqmodels.errors import InputError
 from seqmodels.files import read_json, to_json, write_text
 from seqmodels.training.csv_logger import RepeatedRows
@@ -31,8 +41,6 @@ RUN_FILE = "wandb.json"
 """A file of the run folder: the project and id of the run at W&B, and the rows of its table of samples."""
 MAX_RUN_FILE = 64 << 20
 """Of that file."""
-SAMPLE_COLUMNS: list[str | int] = ["step", "tokens", "nats", "prompt", "text"]
-"""Of the table of samples."""
 ANSWER_TIMEOUT, KEY_TIMEOUT, START_TIMEOUT, FINISH_TIMEOUT = 3, 4, 20, 600
 """Seconds for the server to answer at all, to check the key, to start a run, and to take the rest of the data."""
 KEY_ADVICE = "give another with WANDB_API_KEY or `wandb login --relogin`, or set WANDB_MODE=offline"
@@ -198,7 +206,7 @@ class Tracker(WandbLogger):
         super().__init__(experiment=run, save_dir=folder)
         self.folder, self.failed, self._repeated = folder, False, RepeatedRows()
         self.sync = f"wandb sync {shlex.quote(str(run.settings.sync_dir))}"
-        self.table = wandb.Table(columns=SAMPLE_COLUMNS, data=list(samples), log_mode="MUTABLE")
+        self.table = wandb.Table(columns=[*SAMPLE_COLUMNS], data=list(samples), log_mode="MUTABLE")
         run.define_metric("train/tokens")
         run.define_metric("*", step_metric="train/tokens")
         self._write_record()
@@ -212,20 +220,17 @@ class Tracker(WandbLogger):
             with self._safely():
                 super().log_metrics(metrics, step)
 
-    def log_sample(self, step: int, tokens: int, nats: float | None, prompt: str, text: str) -> None:
-        """Add a row to the table of samples and log all of it; with doubling steps it stays short."""
-        self.table.add_data(step, tokens, nats, prompt, text)
+    def add_samples(self, moment: Moment, samples: Sequence[Sample]) -> None:
+        """Add rows to the table of samples and log all of it; with doubling steps it stays short."""
+        for sample in samples:
+            self.table.add_data(*sample.row(moment))
         self._write_record()
-        with self._safely():
-            self.experiment.log({"samples": self.table, "train/tokens": tokens, "trainer/global_step": step})
+        self.log_at(moment, {"samples": self.table})
 
-    def log_picture(self, step: int, tokens: int, name: str, path: Path) -> None:
-        """Log a picture, which W&B copies; earlier pictures of the name are kept."""
-        import wandb
-
+    def log_at(self, moment: Moment, things: dict[str, Any]) -> None:
+        """Log media of W&B over tokens."""
         with self._safely():
-            picture = wandb.Image(str(path))
-            self.experiment.log({name: picture, "train/tokens": tokens, "trainer/global_step": step})
+            self.experiment.log(things | {"train/tokens": moment.tokens, "trainer/global_step": moment.step})
 
     def log_result(self, checkpoint: Path, figures: dict[str, Any]) -> None:
         """Log the final figures as summary, and the checkpoint, if it exists, as an artifact."""
@@ -267,6 +272,25 @@ class Tracker(WandbLogger):
         finally:
             if unset:
                 del os.environ["WANDB_DATA_DIR"]
+
+
+@log_samples.register
+def _(logger: Tracker, moment: Moment, samples: Sequence[Sample]) -> None:
+    logger.add_samples(moment, samples)
+
+
+@log_picture.register
+def _(logger: Tracker, moment: Moment, picture: Picture) -> None:
+    import wandb
+
+    logger.log_at(moment, {picture.name: wandb.Image(str(picture.path))})  # W&B copies it and keeps the earlier ones
+
+
+@log_table.register
+def _(logger: Tracker, moment: Moment, table: Table) -> None:
+    import wandb
+
+    logger.log_at(moment, {table.name: wandb.Table(columns=[*table.columns], data=[list(row) for row in table.rows])})
 
 
 @contextlib.contextmanager
