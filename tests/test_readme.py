@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from seqmodels.cli import help, main
+from seqmodels.environment import quiet
 from seqmodels.errors import InputError
 from seqmodels.nn import check_network
 
@@ -72,7 +73,7 @@ def run(page: Path) -> Iterator[dict[str, Any]]:
 )
 def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with run(page):
+    with quiet(), run(page):
         pass
 
 

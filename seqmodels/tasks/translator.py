@@ -290,7 +290,7 @@ class Translator(SequenceTask):
             examples = [target for _, target in data.examples(data.splits[-1], 20)]
             self.translated.set_language(data.languages[1], examples)
 
-    on_test_epoch_start = on_validation_epoch_start
+    on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
 
     def figures_of_evaluation(self) -> dict[str, Tensor]:
         """See there; token accuracy under teacher forcing; and BLEU."""

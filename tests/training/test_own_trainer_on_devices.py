@@ -22,12 +22,12 @@ from seqmodels import FSDPStrategy, InputError, LanguageModel, LSTM, TextDataMod
 from seqmodels.environment import quiet
 
 def train(name, devices, strategy, loaders=False, **settings):
-    data = TextDataModule(str(folder / "text.txt"), length=16, batch_size=8 // devices, carry=True)
+    data = TextDataModule(str(folder / "text.txt"), length=16, batch_size=8 // devices, carry=True, val_fraction=0.3)
     torch.manual_seed(0)
     model = LanguageModel(LSTM(8, 16), data.tokenizer)
     saves = ModelCheckpoint(folder / name, "{step}", every_n_train_steps=10, save_top_k=-1)
     trainer = L.Trainer(
-        max_steps=30, val_check_interval=15, devices=devices, strategy=strategy, accelerator="cpu", callbacks=[saves],
+        max_steps=30, val_check_interval=10, devices=devices, strategy=strategy, accelerator="cpu", callbacks=[saves],
         gradient_clip_val=0.5, inference_mode=False, logger=False, enable_progress_bar=False,
         enable_model_summary=False,
     )
