@@ -179,7 +179,7 @@ class GradientHorizon(ScheduledCallback):
     def finish(self, trainer: pl.Trainer, task: SequenceTask) -> None:
         path = self.folder(trainer) / "gradient_horizon.csv"
         if path.exists():
-            show(trainer, task, Table("gradient_horizon", *_table(path)))
+            show(trainer, task, Table("gradient horizon table", *_table(path)))
             save_picture(trainer, task, path.with_suffix(".png"), draw_horizon(read_horizon(path)))
 
 
@@ -214,7 +214,7 @@ class Spectra(ScheduledCallback):
         pictures = {"spectra": draw_spectra(found)} if found else {}
         if (path := self.folder(trainer) / "spectra.csv").exists():
             pictures["spectral_radius"] = draw_radii(read_radii(path))
-            show(trainer, task, Table("spectra", *_table(path)))
+            show(trainer, task, Table("spectra table", *_table(path)))
         for name, figure in pictures.items():
             save_picture(trainer, task, self.folder(trainer) / f"{name}.png", figure)
 

@@ -205,7 +205,10 @@ class Tracker(WandbLogger):
 
         super().__init__(experiment=run, save_dir=folder)
         self.folder, self.failed, self._repeated = folder, False, RepeatedRows()
-        self.sync = f"wandb sync {shlex.quote(str(run.settings.sync_dir))}"
+        pieces = folder / "wandb"  # of a run that was resumed; what was sent before is passed over
+        self.sync = f"wandb sync {shlex.quote(str(pieces))}"
+        if not run.offline:
+            self.sync = f"wandb sync --include-online {shlex.quote(str(run.settings.sync_dir))}"
         self.table = wandb.Table(columns=[*SAMPLE_COLUMNS], data=list(samples), log_mode="MUTABLE")
         run.define_metric("train/tokens")
         run.define_metric("*", step_metric="train/tokens")
@@ -310,11 +313,12 @@ def tracking(plan: TrackingPlan | None, folder: Path, configuration: dict[str, A
 
     folder = folder.absolute()
     start: dict[str, Any] = {"settings": plan.settings, "dir": folder, "config": configuration, "reinit": "create_new"}
+    start["resume"] = "allow" if plan.settings.run_id else None  # or sending it would replace what was sent before
     run, why = None, plan.offline
     if why is None:
         began = time.monotonic()
         try:
-            run = wandb.init(mode="online", resume="allow" if plan.settings.run_id else None, **start)
+            run = wandb.init(mode="online", **start)
         except wandb.errors.Error as error:
             if time.monotonic() - began < START_TIMEOUT:
                 raise InputError(

@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-import wandb
 import yaml
 from pairs import write_pairs
 from refusals import refused
@@ -25,6 +24,7 @@ from trainers import small_model, small_module
 from wandb.proto import wandb_internal_pb2
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
+import wandb
 from seqmodels import GRU, TranslationDataModule, Translator, fit
 from seqmodels.environment import without_secrets
 from seqmodels.errors import InputError
@@ -107,9 +107,10 @@ def test_what_is_tracked(text_file: Path, tmp_path: Path, capsys: pytest.Capture
     rows = history(found)
     with (run / "metrics.csv").open() as file:
         logged = len(file.readlines()) - 1
-    pictures = {f"{name}/path" for name in ("gradient horizon", "spectra", "spectral radius")}
-    assert len([row for row in rows if not row.keys() & {"samples/path", *pictures}]) == logged
-    assert {key for row in rows for key in row if key.endswith("/path")} == {"samples/path", *pictures}
+    names = ("gradient horizon", "spectra", "spectral radius", "gradient horizon table", "spectra table", "samples")
+    shown = {f"{name}/path" for name in names}
+    assert len([row for row in rows if not row.keys() & shown]) == logged
+    assert {key for row in rows for key in row if key.endswith("/path")} == shown
     assert [row["trainer/global_step"] for row in rows if "gradient/horizon" in row] == [99]
     assert all(row["train/tokens"] > 0 for row in rows)
     assert {key for row in rows for key in row if key.startswith(("train/", "val/"))} >= {
@@ -167,8 +168,8 @@ def assert_offline_in_one_line(err: str, why: str, run: Path) -> None:
     assert why in err
     path = re.search(r"wandb sync (\S+)$", err.strip())
     assert path, err
-    assert list(Path(path[1]).glob("*.wandb"))
-    assert Path(path[1]).parent.parent == run
+    assert list(Path(path[1]).glob("offline-run-*/*.wandb"))
+    assert Path(path[1]).parent == run
 
 
 def test_offline_by_wish_is_no_warning(
@@ -221,6 +222,11 @@ def test_a_run_that_fails_is_closed_as_failed(text_file: Path, tmp_path: Path, m
     assert wandb.run is None
 
 
+def rows_of(asked: list[tuple[str, dict[Any, Any]]]) -> dict[int, str]:
+    """The rows of the history that a server has been sent, by number; a later one replaces an earlier one."""
+    return {number: row for name, given in asked if name == "history" for number, row in given.items()}
+
+
 class Server(BaseHTTPRequestHandler):
     """As much of a server of W&B as it takes to start a run, or one that refuses every question with a status."""
 
@@ -232,6 +238,10 @@ class Server(BaseHTTPRequestHandler):
         answer: dict[str, Any] = {"errors": [{"message": "no such key"}]}
         if self.path == "/graphql" and self.status == 200:
             answer = self.answer(json.loads(question))
+        elif self.path.endswith("/file_stream"):
+            history = json.loads(question).get("files", {}).get("wandb-history.jsonl", {"offset": 0, "content": ()})
+            self.asked.append(("history", dict(enumerate(history["content"], history["offset"]))))
+            answer = {}
         self.send_response(self.status)
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
@@ -242,7 +252,8 @@ class Server(BaseHTTPRequestHandler):
         name, given = question["operationName"], question.get("variables") or {}
         self.asked.append((name, given))
         project = {"name": given.get("project"), "entity": {"name": "me"}}
-        run = {"id": "b", "name": given.get("name"), "displayName": "d", "project": project, "historyLineCount": 0}
+        run = {"id": "b", "name": given.get("name"), "displayName": "d", "project": project}
+        run["historyLineCount"] = len(rows_of(self.asked))
         before = {"summaryMetrics": "{}", "config": "{}", "historyTail": "[]", "eventsTail": "[]", "logLineCount": 0}
         before |= {"eventsLineCount": 0, "wandbConfig": '{"t": 1}', "tags": []}
         answers: dict[str, Any] = {
@@ -306,9 +317,32 @@ def test_training_goes_on_whatever_the_server_does(
     err = capsys.readouterr().err
     assert err.startswith("warning: W&B may miss a part of this run (")
     assert err.count("\n") == 1
-    assert re.search(r"wandb sync \S+$", err.strip())
+    (piece,) = re.findall(r"wandb sync --include-online (\S+)$", err.strip())
+    assert list(Path(piece).glob("*.wandb"))
     assert json.loads((run / "result.json").read_text())["steps"] == 120
     assert len([row for row in history(records(run)) if "val/nats_per_token" in row]) == 2
+
+
+@pytest.mark.parametrize("server", [200], indirect=True)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_offline_pieces_of_a_resumed_run_are_sent_one_behind_the_other(
+    server: Asked, at_once: bool, text_file: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """By the command that is printed, once at the end or after each piece; none replaces another."""
+    asked = {"WANDB_BASE_URL": server[0], "WANDB_API_KEY": KEY}
+    logged, run = 0, None
+    for steps in (22, 44):
+        run = track(text_file, tmp_path, steps, resume=run)
+        logged += len(history(records(run)))
+        command = re.findall(r"(wandb sync .*)$", capsys.readouterr().err.strip())[0].split()
+        if steps == 44 or not at_once:
+            subprocess.run(command, env=os.environ | asked, check=True, capture_output=True, timeout=120)
+    assert "RunResumeStatus" in dict(server[1])
+    sent = rows_of(server[1])
+    assert sorted(sent) == list(range(logged))
+    tokens = [json.loads(sent[number])["train/tokens"] for number in sorted(sent)]
+    assert (min(tokens), max(tokens)) == (11 * 64, 44 * 64)
 
 
 def tracking_refused(capsys: pytest.CaptureFixture[str], text: Path, runs: Path) -> str:
@@ -420,7 +454,7 @@ def test_only_rank_0_tracks(text_file: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (run,) = tmp_path.glob("runs/*/*")
     assert_offline_in_one_line(done.stderr, "has no key", run)
-    assert len(history(records(run))) == 5  # validation, a sample and three pictures
+    assert len(history(records(run))) == 7  # validation, a sample, three pictures and two tables
 
 
 def test_sweep_runs_the_recipe(
