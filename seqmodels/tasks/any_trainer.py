@@ -44,8 +44,8 @@ class AnyTrainer(FSDPMixin):
         model = sys.modules["seqmodels"].load(checkpoint_path)  # which is public, and stands on a floor above
         if not isinstance(model, cls):
             raise InputError(
-                f"{str(checkpoint_path)!r} holds a {type(model).__name__}, not a {cls.__name__}; load it by its own class, "
-                "or by seqmodels.load"
+                f"{str(checkpoint_path)!r} holds a {type(model).__name__}, not a {cls.__name__}; load it by its own "
+                "class, or by seqmodels.load"
             )
         return model if map_location is None else model.to(map_location)
 
