@@ -2,14 +2,15 @@
 
 import re
 import shutil
-from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
+
+import seqmodels
 
 project = "seqmodels"
 author = "The seqmodels developers"
 copyright = author
-release = version = version_of("seqmodels")
+release = version = seqmodels.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build", "templates"]

@@ -4,7 +4,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqmodels.imports import exports, quick_imports
+from seqmodels.imports import VERSION, exports, other_package, quick_imports
 
 if TYPE_CHECKING:  # read from this source when a name is first used: `seqmodels --help` must not wait for torch
     from seqmodels.analysis import GradientHorizon as GradientHorizon
@@ -33,12 +33,16 @@ if TYPE_CHECKING:  # read from this source when a name is first used: `seqmodels
     from seqmodels.training.nonfinite_steps import NonfiniteSteps as NonfiniteSteps
     from seqmodels.training.stop_on_signal import StopOnSignal as StopOnSignal
 
+__version__ = VERSION
+
 
 def __getattr__(name: str) -> Any:
     names = exports(Path(__file__))
     if name == "__all__":
         return sorted(names)
     if name in names:
+        if why := other_package():
+            raise ImportError(why)
         with quick_imports():
             return getattr(import_module(names[name]), name)
     raise AttributeError(f"module 'seqmodels' has no attribute {name!r}")

@@ -20,8 +20,9 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from seqmodels.errors import InputError
+from seqmodels.imports import VERSION
 
-PACKAGES = ("seqmodels", "torch", "lightning", "torchmetrics", "datasets", "tokenizers")
+PACKAGES = ("torch", "lightning", "torchmetrics", "datasets", "tokenizers")
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Numbers of settings in malloc.h of glibc."""
@@ -53,7 +54,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "command": shlex.join([Path(sys.argv[0]).name, *without_secrets(sys.argv[1:])]),
         "commit": _commit(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {"seqmodels": VERSION, **{name: version(name) for name in PACKAGES}},
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cores": os.cpu_count(),

@@ -1,4 +1,4 @@
-"""Importing large packages quickly."""
+"""Importing: large packages quickly, and this package rather than another of its name."""
 
 import gc
 import sys
@@ -6,6 +6,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+
+DISTRIBUTION, VERSION = "seqmodels-lightning", "0.1.0"
+"""This package for pip, where `seqmodels` is a genomics package of another author, and its version."""
+
+
+@cache
+def other_package(package: Path = Path(__file__).parent) -> str | None:
+    """Why this package cannot be used: the other `seqmodels` is installed in the same place, and files are mixed.
+
+    None if it is not; of no package but the two a file is looked for, in the folder where this one is installed.
+    """
+    for record in package.parent.glob("seqmodels-*.dist-info/RECORD"):
+        if "seqmodels/__init__.py," in record.read_text(encoding="utf-8", errors="replace"):
+            return (
+                f"two packages are installed as seqmodels in {str(package.parent)!r}: {DISTRIBUTION}, and another "
+                "author's, for genomics; their files are mixed. Run `pip uninstall seqmodels`, then "
+                f"`pip install --force-reinstall --no-deps {DISTRIBUTION}`"
+            )
+    return None
 
 
 @contextmanager

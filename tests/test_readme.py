@@ -98,6 +98,8 @@ def test_the_example_networks_keep_the_laws(tmp_path: Path, monkeypatch: pytest.
 
 def known_flags(words: list[str]) -> set[str]:
     """The flags that a command's own help page lists."""
+    if words[:2] == ["seqmodels", "recipe"] and len(words) > 2 and not words[2].startswith("--"):
+        return known_flags(["python", f"recipes/{words[2]}.py"]) | {"--copy"}
     if words[0] == "seqmodels":
         name = words[1] if len(words) > 1 else "--help"
         if name == "--help":

@@ -47,7 +47,9 @@ def map_of(vectors: Tensor, method: Method = "pca", seed: int = 0) -> Tensor:
         try:
             from sklearn.manifold import TSNE
         except ImportError as error:
-            raise InputError("t-SNE needs scikit-learn; pip install 'seqmodels[maps]', or take pca") from error
+            raise InputError(
+                "t-SNE needs scikit-learn; pip install 'seqmodels-lightning[maps]', or take pca"
+            ) from error
         tsne = TSNE(perplexity=min(30.0, (len(vectors) - 1) / 3), init="pca", random_state=seed)
         return torch.from_numpy(tsne.fit_transform(F.normalize(vectors, dim=1).numpy())).double()
     centred = vectors - vectors.mean(0)

@@ -3,15 +3,15 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
 
 from seqmodels.cli import help as pages
 from seqmodels.cli.program import HELP, guarded, imported
 from seqmodels.errors import InputError
-from seqmodels.imports import quick_imports
+from seqmodels.imports import VERSION, other_package, quick_imports
 
 COMMANDS = {
     "fit": "train a model and leave a run folder",
+    "recipe": "run a recipe, such as char_python, or list them",
     "validate": "score the validation text of a run",
     "test": "score the test text of a run, or any text",
     "generate": "write text with a trained model",
@@ -42,6 +42,7 @@ Train, understand and use sequence models, from the vanilla RNN to GPT.
 {commands}
 
 examples:
+  seqmodels recipe char_python                           two minutes of training and a report
   seqmodels fit --max-minutes 3                          an LSTM learns the source of the standard library
   seqmodels fit --data book.txt --tokenizer bpe --backbone Transformer --length 256
   seqmodels fit --task Translator --data pairs --source en --target fr
@@ -65,12 +66,28 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(OVERVIEW.format(commands="\n".join(f"  {name:<10} {what}" for name, what in COMMANDS.items())))
         return
     if words[0] in ("--version", "-V", "version"):
-        print(f"seqmodels {version('seqmodels')}")
+        print(f"seqmodels {VERSION}")
+        return
+    if words[0] == "recipe":
+        guarded(lambda: _recipe(words[1:]))
         return
     guarded(lambda: _run(words[0], imported(words[1:])), lasting=words[0] == "fit" and not HELP & set(words))
 
 
+def _recipe(words: list[str]) -> None:
+    from seqmodels.cli.recipes import recipe
+
+    _check_alone()
+    recipe(words)
+
+
+def _check_alone() -> None:
+    if why := other_package():
+        raise InputError(why)
+
+
 def _run(name: str, words: list[str]) -> None:
+    _check_alone()
     if name not in COMMANDS:
         import difflib
 
@@ -94,5 +111,9 @@ def page(name: str, words: Sequence[str] = ()) -> str:
     """The help page of a command; that of `fit` is of the task and the data module that are named."""
     if name == "fit":
         return pages.of_fit(words)
+    if name == "recipe":
+        from seqmodels.cli.recipes import PAGE
+
+        return PAGE
     file = pages.PACKAGE / "cli" / f"{HOMES.get(name, name)}.py"
     return pages.of_function(file, name, f"seqmodels {name}", positional=True)

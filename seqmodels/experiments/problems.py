@@ -33,7 +33,7 @@ def digits(mnist: bool, training: bool) -> tuple[Tensor, Tensor]:
             from sklearn.datasets import load_digits
         except ImportError as error:
             raise InputError(
-                'these digits come with scikit-learn, which is not installed; pip install "seqmodels[digits]"'
+                'these digits come with scikit-learn, which is not installed; pip install "seqmodels-lightning[digits]"'
             ) from error
         found = load_digits()
         part = slice(None, -TEST_DIGITS) if training else slice(-TEST_DIGITS, None)
