@@ -13,7 +13,8 @@ def main() -> None:
             raise
         print(
             f"error: the package seqmodels in {place!r} is another author's, for genomics, and hides "
-            "seqmodels-lightning, which has this program; run `pip uninstall seqmodels`, then install this one again with --force-reinstall",
+            "seqmodels-lightning, which has this program; run `pip uninstall seqmodels`, then install this one again "
+            "with --force-reinstall",
             file=sys.stderr,
         )
         sys.exit(2)
