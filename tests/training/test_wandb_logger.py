@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+import wandb
 import yaml
 from pairs import write_pairs
 from refusals import refused
@@ -24,7 +25,6 @@ from trainers import small_model, small_module
 from wandb.proto import wandb_internal_pb2
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-import wandb
 from seqmodels import GRU, TranslationDataModule, Translator, fit
 from seqmodels.environment import without_secrets
 from seqmodels.errors import InputError
