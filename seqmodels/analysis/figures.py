@@ -47,6 +47,7 @@ def draw_lines(
     lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     markers: Collection[str] = (),
     colors: Mapping[str, str] | None = None,
+    bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
     **properties: Any,
 ) -> "Figure":
     """A line chart.
@@ -55,6 +56,7 @@ def draw_lines(
         lines: x and y values by name; a line without values is left out.
         markers: names of the lines with markers.
         colors: by name; by default in the order of the lines, so that a run has one colour in all figures of a page.
+        bands: lowest and highest values around a line, by its name.
         properties: of the axes, such as xlabel.
     """
     figure = new_figure()
@@ -66,6 +68,9 @@ def draw_lines(
                 x, y, style, marker=marker if name in markers else "", markersize=3.5, linewidth=1.6,
                 label=printable(name), color=colors[name] if colors else f"C{place % 10}",
             )  # fmt: skip
+            if bands and name in bands:
+                color = axes.lines[-1].get_color()
+                axes.fill_between(x, *bands[name], color=color, alpha=0.18, linewidth=0, label=f"_{printable(name)}")
     axes.set(**properties)
     axes.grid(alpha=0.25)
     beside: dict[str, Any] = {"loc": "outside right center", "ncols": -(-len(lines) // LEGEND_ROWS)}

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from seqmodels.files import printable
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:"
 """Content security policy of every page: nothing runs, and nothing is fetched."""
 
 STYLE = """

@@ -10,8 +10,8 @@ from seqmodels.cli.text_io import check_output
 
 def report(runs: list[str], data: tuple[str, ...] | None = None, to: str | None = None) -> Path:
     """Write a page about a run: learning curves, samples, gradient horizon, spectra, gates, neurons, attention,
-    embeddings, settings. Of several runs, a page that compares them. The page is one file without scripts that opens
-    without a network; where there is nothing to show, it says why.
+    embeddings, settings. Of several runs, a page that compares them. Runs that differ in their random seed
+    alone are grouped. The page is one file that opens without a network; where there is nothing to show, it says why.
 
     Args:
         runs: a run folder, or several, separated by spaces.

@@ -1,9 +1,10 @@
 """Several runs on one page."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from markupsafe import Markup
 from torch import Tensor
 
@@ -12,8 +13,9 @@ from seqmodels.errors import InputError
 from seqmodels.report import training
 from seqmodels.report.figures import inline
 from seqmodels.report.page import NONE, Log, Part, Section, duration, macro, number, short, silent, write_page
-from seqmodels.report.recurrence import HORIZON, held_out_norms, horizon_body
+from seqmodels.report.recurrence import HORIZON, held_out_norms, horizon_body, nearest
 from seqmodels.report.run import DataCache, Run, open_run
+from seqmodels.report.seeds import Group, Points, Spread, group_by_seed, mean_line, spread, spread_of
 
 MAX_RUNS = 20
 """Lines of more runs could not be told apart."""
@@ -27,7 +29,7 @@ COMPARED = {
 LAST_CHOICE = ("seed", "runs", "max_minutes", "max_steps", "max_tokens")
 """Settings that name a run only where no other setting differs."""
 
-Runs = Sequence[Run]
+Groups = Sequence[Group]
 
 
 def compare(
@@ -51,16 +53,19 @@ def compare(
         began = time.perf_counter()
         opened.append(open_run(path, data, cache))
         log(f"  {'opened ' + opened[-1].name:<49}{time.perf_counter() - began:5.1f} s")
-    for run, name in zip(opened, distinct_names(opened), strict=True):
-        run.name = name
+    groups = group_by_seed(opened)
+    for group, name in zip(groups, distinct_names([group.first for group in groups]), strict=True):
+        group.name = name
+        for run, seed in zip(group.runs, group.seeds, strict=True):
+            run.name = f"{name}, seed {seed}" if len(group.runs) > 1 else name
     return write_page(
-        to or opened[0].pages.parent / "comparison.html", COMPARISON_PARTS, opened, log,
+        to or opened[0].pages.parent / "comparison.html", COMPARISON_PARTS, groups, log,
         kind=f"{len(opened)} runs compared", title=", ".join(dict.fromkeys(map(training.network, opened))),
         about="; ".join(dict.fromkeys(map(training.origin, opened))), tiles=(), notes=(),
     )  # fmt: skip
 
 
-def distinct_names(runs: Runs) -> list[str]:
+def distinct_names(runs: Sequence[Run]) -> list[str]:
     """A name for each run: its network, and up to two settings in which runs of the same network differ."""
     networks = [training.network(run) for run in runs]
     settings = [training.flat_settings(run.settings) for run in runs]
@@ -74,59 +79,105 @@ def distinct_names(runs: Runs) -> list[str]:
     return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, 1)]
 
 
-def compared_results(runs: Runs) -> Section:
-    """A table of the best validation, the size and the cost of each run."""
-    found = [training.best(run) for run in runs]
-    columns = {key: title for key, title in COMPARED.items() if any(key in figures for figures in found)}
-    rows = []
-    for run, figures in zip(runs, found, strict=True):
-        scores = [number(figures[key]) if key in figures else NONE for key in columns]
-        parameters, tokens, seconds = (training.figure(run.result, key) for key in ("parameters", "tokens", "seconds"))
-        sizes = [NONE if value is None else short(value) for value in (parameters, tokens)]
-        rows.append([run.name, *scores, *sizes, NONE if seconds is None else duration(seconds)])
-    head = ["run", *columns.values(), "parameters", "training tokens", "time"]
+def compared_results(groups: Groups) -> Section:
+    """A table of the best validation, the size and the cost of each run, and of the runs that differ in their seed."""
+    runs = [run for group in groups for run in group.runs]
+    found = {run.name: training.best(run) for run in runs}
+    columns = {key: title for key, title in COMPARED.items() if any(key in figures for figures in found.values())}
+    head = [*columns.values(), "parameters", "training tokens", "time"]
+    rows = [[group.name, str(len(group.runs)), *_results(group.runs, found, columns)] for group in groups]
     lead = (
         "The best validation of each run. Nats per token and perplexity compare runs with the same tokens; bits per "
         "byte compare all runs on the same text."
     )
-    return Section(lead, macro("table", head, rows, numeric=True))
+    if len(groups) == len(runs):
+        return Section(lead, macro("table", ["run", *head], [[row[0], *row[2:]] for row in rows], numeric=True))
+    lead += (
+        " Runs that differ in their random seed alone are one row: the mean over the seeds ± the standard deviation "
+        "(with n - 1); sizes and times are means."
+    )
+    body = macro("table", ["runs", "seeds", *head], rows, numeric=True)
+    each = [
+        [run.name, *_results([run], found, columns)] for group in groups if len(group.runs) > 1 for run in group.runs
+    ]
+    body += macro(
+        "details", f"Each of the {len(each)} runs with several seeds", macro("table", ["run", *head], each, True)
+    )
+    ranges = [
+        [group.name, *(f"{number(one.low)} to {number(one.high)}" if (one := _spread(group.runs, found, key)) else NONE
+                       for key in columns)]
+        for group in groups if len(group.runs) > 1
+    ]  # fmt: skip
+    body += macro(
+        "details", "From the lowest to the highest seed", macro("table", ["runs", *columns.values()], ranges, True)
+    )
+    return Section(lead, body)
 
 
-def compared_curves(runs: Runs) -> Section:
-    """Validation over training tokens, a line for each run."""
+def _spread(runs: Sequence[Run], found: Mapping[str, Mapping[str, float]], key: str) -> Spread | None:
+    return spread_of([found[run.name] for run in runs], key)
+
+
+def _results(runs: Sequence[Run], found: Mapping[str, Mapping[str, float]], columns: Iterable[str]) -> list[str]:
+    """The cells of a row: scores, parameters, tokens, time."""
+    scores = [str(one) if (one := _spread(runs, found, key)) else NONE for key in columns]
+    sizes = []
+    for key, text in (("parameters", short), ("tokens", short), ("seconds", duration)):
+        values = [value for run in runs if (value := training.figure(run.result, key)) is not None]
+        sizes.append(text(spread(values).mean) if values else NONE)
+    return [*scores, *sizes]
+
+
+def compared_curves(groups: Groups) -> Section:
+    """Validation over training tokens: a line for each run, or for the mean over seeds, with a band."""
+    runs = [run for group in groups for run in group.runs]
     tokens = {str((run.settings.get("data"), run.settings.get("tokenizer"))) for run in runs}
     name = "val/nats_per_token" if len(tokens) == 1 else "val/bits_per_byte"
-    curves = {run.name: training.curve(run.metrics, name) for run in runs}
+    curves, bands = dict[str, Points](), dict[str, Points]()
+    for group in groups:
+        x, mean, low, high = mean_line([training.curve(run.metrics, name) for run in group.runs])
+        curves[group.name] = x, mean
+        if len(group.runs) > 1:
+            bands[group.name] = low, high
     if not any(x for x, _ in curves.values()):
         raise InputError("none of these runs was validated")
     label = f"{name[4:].replace('_', ' ')}, validation"
-    drawing = draw_lines(curves, markers=curves, xlabel="million tokens", ylabel=label)
+    drawing = draw_lines(curves, markers=curves, bands=bands, xlabel="million tokens", ylabel=label)
     ends = "; ".join(f"{label}, finally {y[-1]:.3f}" for label, (_, y) in curves.items() if y)
     lead = "Validation over the tokens trained on; lower is better."
+    if bands:
+        lead += " Of several seeds, the line is the mean, and the band goes from the lowest to the highest."
     return Section(lead, inline(drawing, f"Validation of {ends}", "compared-curves"))
 
 
-def compared_horizons(runs: Runs) -> Section:
-    """The gradient horizons of all runs in one figure."""
+def compared_horizons(groups: Groups) -> Section:
+    """The gradient horizons of all runs in one figure; of several seeds, the mean of the relative norms."""
     norms, missing = dict[str, Tensor](), dict[str, str]()
-    for run in runs:
-        try:
-            measured = held_out_norms(run, states=False)
-            if "x" not in measured:
-                raise InputError("the gradient at distance 0 is zero")
-            norms[run.name] = measured["x"]
-        except InputError as error:
-            missing[run.name] = str(error)
+    for group in groups:
+        relative = []
+        for run in group.runs:
+            try:
+                measured = held_out_norms(run, states=False)
+                if "x" not in measured:
+                    raise InputError("the gradient at distance 0 is zero")
+                relative.append(measured["x"] / nearest(measured["x"]))
+            except InputError as error:
+                missing[run.name] = str(error)
+        if relative:
+            shortest = min(map(len, relative))
+            norms[group.name] = torch.stack([one[:shortest] for one in relative]).mean(0)
     if not norms:
         raise InputError("; ".join(f"{name}: {why}" for name, why in missing.items()))
     body = horizon_body("run", norms, "compared-horizon")
     for name, why in missing.items():
         body += macro("note", f"{name} is missing: {why}")
-    return Section(HORIZON, body)
+    several = any(len(group.runs) > 1 for group in groups)
+    return Section(HORIZON + " Of several seeds, the mean is shown." * several, body)
 
 
-def compared_samples(runs: Runs) -> Section:
+def compared_samples(groups: Groups) -> Section:
     """The last sample of each run."""
+    runs = [run for group in groups for run in group.runs]
     blocks = [macro("heading", run.name) + _last_sample(run) for run in runs]
     return Section("The last sample of each run.", macro("grid", "side-by-side", blocks))
 
@@ -144,8 +195,9 @@ def _last_sample(run: Run) -> Markup:
     return macro("sample", text, SAMPLE_SIZE) if text else macro("missing", "there are no samples")
 
 
-def compared_settings(runs: Runs) -> Section:
+def compared_settings(groups: Groups) -> Section:
     """The settings in which the runs differ."""
+    runs = [run for group in groups for run in group.runs]
     settings = [training.flat_settings(run.settings) for run in runs]
     names = list(dict.fromkeys(name for one in settings for name in one))
     differ = [name for name in names if len({training.setting(one.get(name)) for one in settings}) > 1]
@@ -158,7 +210,7 @@ def compared_settings(runs: Runs) -> Section:
     return Section(lead, table)
 
 
-COMPARISON_PARTS: tuple[Part[Runs], ...] = (
+COMPARISON_PARTS: tuple[Part[Groups], ...] = (
     ("results", "Results", compared_results),
     ("curves", "Learning curves", compared_curves),
     ("horizon", "Gradient horizon", compared_horizons),

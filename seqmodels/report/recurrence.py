@@ -146,9 +146,9 @@ def gates_section(run: Run) -> Section:
     )
     body += macro("note", remark)
     lead = (
-        "A gate is a number between 0 (closed) and 1 (open) for each unit and token. Left: the distribution of its "
-        "values. Middle: a point for each unit, by the fractions of tokens at which it is closed and open. Right, for "
-        "gates that scale the state from step to step: the number of units by their memory."
+        "A gate is a number between 0 (closed) and 1 (open) for each unit and token. First, the distribution of its "
+        "values; then a point for each unit, by the fractions of tokens at which it is closed and open; then, for "
+        "gates that scale the state from step to step, the number of units by their memory."
     )
     return Section(lead, body)
 

@@ -14,7 +14,7 @@ from seqmodels.batch import BOS, EOS, Batch
 from seqmodels.data import TextDataModule
 from seqmodels.errors import InputError
 from seqmodels.interop.word_vectors.vectors import WordVectors
-from seqmodels.report.figures import HEAT, inline
+from seqmodels.report.figures import HEAT, NARROW, inline
 from seqmodels.report.page import Section, evenly_spaced, macro
 from seqmodels.report.run import Run
 from seqmodels.tasks import LanguageModel, Translator
@@ -165,8 +165,9 @@ def embeddings_section(run: Run) -> Section:
         raise InputError(f"{len(words)} tokens are too few for a map; expected at least 3")
     vectors = WordVectors(words, learned.vectors(words))
     on_map = words[:ON_MAP]
-    figure = draw_map(map_of(vectors.vectors(on_map)), [visible(word) for word in on_map], inches=(6.6, 5))
-    body = inline(figure, f"Map of the embeddings of {len(on_map)} frequent tokens", "embeddings")
+    points, seen = map_of(vectors.vectors(on_map)), [visible(word) for word in on_map]
+    figure, narrow = draw_map(points, seen, inches=(6.6, 5)), draw_map(points, seen, inches=(NARROW, 4.6))
+    body = inline(figure, f"Map of the embeddings of {len(on_map)} frequent tokens", "embeddings", narrow)
     telling = [word for word in words if len(word) > 2 and word.isalpha()] or [word for word in words if word.isalnum()]
     rows = [
         [visible(word), ", ".join(f"{visible(other)} {cos:.2f}" for other, cos in vectors.neighbours(word, NEIGHBOURS))]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from seqmodels import Hybrid, LanguageModel, TextDataModule, fit
+from seqmodels import GRU, Hybrid, LanguageModel, TextDataModule, fit
 from seqmodels.report import compare, report
 from seqmodels.report.comparison import COMPARISON_PARTS
 from seqmodels.report.single_run import RUN_PARTS
@@ -32,7 +32,13 @@ def run(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = LanguageModel(Hybrid(8, "LSTM,attention", num_heads=2, context=64), data.tokenizer)
     run = fit(model, data, max_steps=3, validations=2, runs=str(folder))
     report(run)
-    compare([run, run], to=run / "comparison.html")
+    others = []
+    for seed in (1, 2, 3):
+        torch.manual_seed(seed)
+        data = TextDataModule(str(path), length=16, batch_size=4, seed=seed)
+        model = LanguageModel(GRU(8, 8), data.tokenizer)
+        others.append(fit(model, data, max_steps=4, validations=4, diagnostics=False, runs=str(folder)))
+    compare([run, *others], to=run / "comparison.html")
     return run
 
 
@@ -80,7 +86,7 @@ def test_it_opens_alone_and_every_section_has_content(
         for section in sections.all():
             assert section.locator("h2").inner_text()
             assert len(section.inner_text()) > 40  # what it shows, or why there is nothing
-            inside = section.locator("svg, table, pre, dl, ul, .missing")
+            inside = section.locator("svg:visible, table, pre, dl, ul, .missing")
             box = inside.first.bounding_box()
             assert box["width"] > 50, section.inner_text()
             assert box["height"] > 10, section.inner_text()
@@ -126,7 +132,7 @@ def test_navigation_by_keyboard(browser: Any, run: Path) -> None:
                 break
         else:
             pytest.fail(f"the page did not move to {target}")
-        drawings = page.locator("svg").all()
+        drawings = page.locator("svg:visible").all()
         assert len(drawings) >= 5
         assert all(one.get_attribute("role") == "img" and len(one.get_attribute("aria-label")) > 20 for one in drawings)
         for link in page.locator("nav a").all():
@@ -153,3 +159,97 @@ def test_pointing_at_cells_and_letters_says_their_value(browser: Any, run: Path)
         assert content == f'"{letter.get_attribute("data-value")}"'
         assert position == "absolute"  # it moves no letter
         float(letter.get_attribute("data-value"))
+
+
+@pytest.mark.parametrize("name", ["report.html", "comparison.html"])
+def test_pictures_fit_a_phone_with_their_legends(browser: Any, run: Path, name: str) -> None:
+    with Reader(browser, run / name, 390) as page:
+        for figure in page.locator("figure.both").all():
+            if not figure.is_visible():
+                continue
+            drawing = figure.locator("svg:visible")
+            assert drawing.count() == 1
+            assert figure.evaluate("one => one.scrollWidth <= one.clientWidth")
+            assert drawing.bounding_box()["width"] <= 390
+            sizes = drawing.evaluate(
+                "one => [...one.querySelectorAll('text')].map(t => t.getBoundingClientRect().height)"
+            )
+            assert min(sizes, default=9) > 6  # letters that can be read
+            for entry in figure.locator(".legend li").all():
+                box = entry.bounding_box()
+                assert box["x"] >= 0
+                assert box["x"] + box["width"] <= 390
+        assert page.locator("figure.both").count() >= 2
+
+
+def test_values_under_the_pointer_and_lines_that_hide(browser: Any, run: Path) -> None:
+    reader = Reader(browser, run / "comparison.html", 1400)
+    with reader as page:
+        figure = page.locator("#curves figure")
+        axes = figure.evaluate("one => JSON.parse(one.dataset.axes)")[0]
+        last = {line["name"]: line["y"][-1] for line in axes["lines"]}
+        assert set(last) == {"Hybrid", "GRU"}
+        drawing = figure.locator("svg:visible")
+        drawing.scroll_into_view_if_needed()
+        box = drawing.bounding_box()
+        _, top, right, bottom = drawing.evaluate("one => JSON.parse(one.dataset.boxes)")[0]
+        page.mouse.move(box["x"] + box["width"] * (right - 0.001), box["y"] + box["height"] * (top + bottom) / 2)
+        tip = figure.locator(".tip")
+        assert tip.is_visible()
+        for name, value in last.items():
+            assert f"{name} {value:.4g}" in tip.inner_text().replace("\n", " ")
+        figure.locator(".legend button", has_text="GRU").click()
+        assert figure.locator(".legend button", has_text="GRU").get_attribute("aria-pressed") == "false"
+        place = next(line["key"] for line in axes["lines"] if line["name"] == "GRU")
+        parts = drawing.locator(f'[data-line="{place}"]')
+        assert parts.count() == 2  # line and band
+        assert not any(part.is_visible() for part in parts.all())
+        figure.focus()
+        page.keyboard.press("ArrowLeft")
+        assert "Hybrid" in tip.inner_text()
+        assert "GRU" not in tip.inner_text()
+        assert reader.said == []
+
+
+def test_tables_sort_and_filter(browser: Any, run: Path) -> None:
+    with Reader(browser, run / "comparison.html") as page:
+        heading = page.locator("#results > .scroll thead th", has_text="parameters")
+        sizes = "cells => cells.map(cell => cell.cells[cell.cells.length - 3].textContent)"
+        rows = page.locator("#results > .scroll tbody tr")
+        for order, reverse in (("ascending", False), ("descending", True)):
+            heading.locator("button").click()
+            assert heading.get_attribute("aria-sort") == order
+            found = [float(text.replace(" k", "e3")) for text in rows.evaluate_all(sizes)]
+            assert found == sorted(found, reverse=reverse)
+            assert len(set(found)) == 2
+    with Reader(browser, run / "report.html") as page:
+        field = page.locator("#configuration > .filter")
+        before = page.locator("#configuration > .facts > div:visible").count()
+        field.fill("batch_size")
+        assert page.locator("#configuration > .facts > div:visible").count() == 1 < before
+        field.fill("")
+        assert page.locator("#configuration > .facts > div:visible").count() == before
+
+
+def test_without_scripts_all_is_there(browser: Any, run: Path) -> None:
+    context = browser.new_context(viewport={"width": 1400, "height": 900}, java_script_enabled=False)
+    page = context.new_page()
+    page.goto((run / "comparison.html").as_uri())
+    assert page.locator(".legend li").count() >= 2
+    assert page.locator("table.data").first.is_visible()
+    assert page.locator("button, input").count() == 0  # nothing that does nothing
+    context.close()
+
+
+def test_paper_shows_all_of_it(browser: Any, run: Path) -> None:
+    with Reader(browser, run / "report.html", 690, "dark") as page:
+        page.emulate_media(media="print", color_scheme="dark")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.locator("details:not([open])").count() == 0
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert page.evaluate("document.documentElement.scrollWidth") <= 690
+        for table in page.locator("table.data:visible").all():
+            assert table.bounding_box()["width"] <= 690
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.locator("details:not([open])").count() > 0
+        assert len(page.pdf(format="A4")) > 10_000
