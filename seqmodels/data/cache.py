@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+from datasets.arrow_writer import SchemaInferenceError
 from filelock import FileLock
 
 from seqmodels.errors import InputError
@@ -100,17 +101,19 @@ def generated(
     # The time of the last change cannot be set, as that of the last writing can.
     found = [file.stat() for file in files if file.exists()]
     stamps = tuple(f"{ROWS_VERSION} {one.st_size} {one.st_mtime_ns} {one.st_ctime_ns} {one.st_ino}" for one in found)
-    arguments = {"files": paths, "stamps": stamps, **others}
-    try:
-        with no_bars():
-            folder = str(cache_folder() / "rows")
-            rows = datasets.Dataset.from_generator(generator, features=features, gen_kwargs=arguments, cache_dir=folder)
-    except datasets.exceptions.DatasetGenerationError as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
-        raise
-    for place in {Path(file["filename"]).relative_to(folder).parts[:2] for file in rows.cache_files}:
-        _use(Path(folder, *place))
+    arguments = {"gen_kwargs": {"files": paths, "stamps": stamps, **others}, "cache_dir": str(cache_folder() / "rows")}
+    with no_bars():
+        try:
+            # `datasets` takes longer to compare a sentence with its feature than to read it: found, not given.
+            rows = datasets.Dataset.from_generator(generator, **arguments)
+        except datasets.exceptions.DatasetGenerationError as error:
+            if isinstance(error.__cause__, InputError):
+                raise error.__cause__ from None
+            if not isinstance(error.__cause__, SchemaInferenceError):
+                raise
+            rows = datasets.Dataset.from_generator(generator, features=features, **arguments)  # it has no row
+    for place in {Path(file["filename"]).parents[1] for file in rows.cache_files}:
+        _use(place)
     trim_cache()
     return rows
 

@@ -208,10 +208,11 @@ def _tokenize(
     beside = record.with_suffix(".ids.part")
     tokens = unknown = 0
     with beside.open("wb") as file:
+        begin, end = (np.array([special], width(tokenizer)).tobytes() for special in (BOS, EOS))
         encoded = encode_all((text for text, _, _ in _each(rows)), tokenizer, size)
         for number, (ids, (_, starts, ends)) in enumerate(zip(encoded, _each(rows), strict=True)):
-            made = framed(ids, number == 0 or (bos and starts), eos and ends)
-            file.write(made.tobytes())
-            tokens, unknown = tokens + len(made), unknown + int((ids == UNK).sum())
+            opens, closes = number == 0 or (bos and starts), eos and ends
+            file.write(begin * opens + ids.tobytes() + end * closes)
+            tokens, unknown = tokens + len(ids) + opens + closes, unknown + int(np.count_nonzero(ids == UNK))
     beside.replace(record.with_suffix(".ids"))
     return {"tokens": tokens - 1, "unknown": unknown}
