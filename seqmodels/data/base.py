@@ -109,8 +109,8 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
         """
         if "test" not in self.splits:
             raise InputError(
-                f"{self.origin} has no test split; call validate for the figures of its validation split, or give data "
-                "with a test split"
+                f"{self.origin} has no test split; call validate for the figures of its validation split, or train "
+                "with test_fraction=0.1 or data that has one"
             )
         return loader(self.scored_batches("test", self._replica()))
 

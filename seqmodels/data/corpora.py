@@ -5,7 +5,8 @@ import glob
 import hashlib
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,13 +60,52 @@ class Corpus:
             return rows() if callable(rows) else rows
 
 
-def check_val_fraction(val_fraction: float) -> None:
-    """Raise an InputError unless it is between 0 and 1."""
-    if not 0 < val_fraction < 1:
-        raise InputError(f"val_fraction={val_fraction} was given; expected a fraction between 0 and 1, such as 0.1")
+@dataclass(frozen=True)
+class HeldOut:
+    """Fractions of a training text that validate and test, where it has no such splits.
+
+    Args:
+        validation: fraction that validates, above 0.
+        test: fraction that tests; 0: there is no test split then.
+
+    Raises:
+        InputError: a fraction is out of range, or nothing is left to train on.
+    """
+
+    validation: float = 0.1
+    test: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value, fits in (
+            ("val_fraction", self.validation, 0 < self.validation < 1), ("test_fraction", self.test, 0 <= self.test < 1)
+        ):  # fmt: skip
+            if not fits:
+                raise InputError(f"{name}={value} was given; expected a fraction between 0 and 1, such as 0.1")
+        if self.validation + self.test >= 1:
+            together = f"val_fraction={self.validation} and test_fraction={self.test} were given"
+            raise InputError(f"{together}; expected less than 1 together, so that something is left to train on")
+
+    def parts(self, origin: str, splits: Iterable[str]) -> dict[str, tuple[float, float]]:
+        """First and last fraction of the training text that becomes each split; empty if it stays as it is.
+
+        Raises:
+            InputError: a test split was asked for, and there is one.
+        """
+        if "test" in splits and self.test:
+            raise InputError(f"test_fraction={self.test} was given, and {origin} has a test split; leave it out")
+        if "train" not in splits:
+            return {}
+        test = 1 - self.test
+        border = test if "validation" in splits else test - self.validation
+        parts = {"train": (0.0, border), "validation": (border, test), "test": (test, 1.0)}
+        return {split: part for split, part in parts.items() if part[0] < part[1]} if border < 1 else {}
 
 
-def load_corpus(source: str, *, subset: str | None = None, column: str = "text", val_fraction: float = 0.1) -> Corpus:
+TENTH = HeldOut()
+"""A tenth validates, and nothing tests."""
+
+
+def load_corpus(source: str, *, subset: str | None = None, column: str = "text", held_out: HeldOut = TENTH) -> Corpus:
     """Load a corpus by name.
 
     Files and folders named train, valid and test are the splits, also shards such as `train-00000-of-00002.parquet`.
@@ -76,42 +116,45 @@ def load_corpus(source: str, *, subset: str | None = None, column: str = "text",
     Raises:
         InputError: there is no such file or dataset, or no text in it.
     """
-    check_val_fraction(val_fraction)
     if found := local_files(source):
-        return of_files(*found, column, val_fraction)
-    return _of_tables(f"{source} from the hub", from_hub(source, subset), column, val_fraction)
+        return of_files(*found, column, held_out)
+    return _of_tables(f"{source} from the hub", from_hub(source, subset), column, held_out)
 
 
-def of_files(origin: str, named: Mapping[str, list[Path]], column: str, val_fraction: float) -> Corpus:
-    """A corpus of the files of each split; the end of the training text validates if there is no validation split.
+def of_files(origin: str, named: Mapping[str, list[Path]], column: str, held_out: HeldOut | None) -> Corpus:
+    """A corpus of the files of each split, some of the training text held out where it is asked for.
 
     Raises:
         InputError: see `load_corpus`.
     """
     if any(is_table(file) for files in named.values() for file in files):
         tables = {split: read_tables(files, [column]) for split, files in named.items()}
-        return _of_tables(origin, tables, column, val_fraction)
+        return _of_tables(origin, tables, column, held_out)
 
     def part(files: list[Path], first: float = 0.0, last: float = 1.0) -> Rows:
         return partial(generated, file_rows, files, FEATURES, first=first, last=last)
 
     splits = {split: part(files) for split, files in named.items()}
-    if "train" in splits and "validation" not in splits:
-        files, border = named["train"], 1 - val_fraction
-        splits |= {"train": part(files, last=border), "validation": part(files, first=border), "whole": part(files)}
+    if parts := held_out.parts(origin, splits) if held_out else {}:
+        files = named["train"]
+        splits |= {split: part(files, *ends) for split, ends in parts.items()} | {"whole": part(files)}
     return Corpus(origin, splits)
 
 
-def _of_tables(origin: str, tables: Mapping[str, datasets.Dataset], column: str, val_fraction: float) -> Corpus:
+def _of_tables(origin: str, tables: Mapping[str, datasets.Dataset], column: str, held_out: HeldOut | None) -> Corpus:
     """A corpus of tables in splits, each row a document."""
     origin, splits = text_splits(origin, tables, {"text": column})
-    if "train" in splits and "validation" not in splits:
-        rows = splits["train"]
-        if len(rows) < 2:
-            raise InputError(f"{origin} has {len(rows)} rows; expected at least 2, for training and validation")
-        first = min(max(1, round(len(rows) * (1 - val_fraction))), len(rows) - 1)
-        splits |= {"train": rows.select(range(first)), "validation": rows.select(range(first, len(rows)))}
-        splits |= {"whole": rows}
+    if parts := held_out.parts(origin, splits) if held_out else {}:
+        rows, left = splits["train"], len(parts)
+        if len(rows) < left:
+            needed = f"at least {left}, one each for {', '.join(parts)}"
+            raise InputError(f"{origin} has {len(rows)} rows; expected {needed}")
+        start = 0
+        for split, (_, last) in parts.items():  # at least one row each
+            left -= 1
+            end = min(max(start + 1, round(len(rows) * last)), len(rows) - left)
+            splits[split], start = rows.select(range(start, end)), end
+        splits["whole"] = rows
     return Corpus(origin, {split: partial(marked, rows) for split, rows in splits.items()})
 
 

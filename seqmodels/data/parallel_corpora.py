@@ -12,10 +12,11 @@ import numpy as np
 
 from seqmodels.data.cache import generated
 from seqmodels.data.corpora import (
+    TENTH,
     Corpus,
+    HeldOut,
     Rows,
     Splits,
-    check_val_fraction,
     from_hub,
     looks_like_a_path,
     text_splits,
@@ -35,7 +36,7 @@ PAIR_FEATURES = datasets.Features({side: datasets.Value("string") for side in SI
 
 def load_parallel(
     data: str | Sequence[str], source: str, target: str, *,
-    subset: str | None = None, columns: Sequence[int] | None = None, val_fraction: float = 0.1,
+    subset: str | None = None, columns: Sequence[int] | None = None, held_out: HeldOut = TENTH,
 ) -> Corpus:  # fmt: skip
     """Load a parallel corpus by name: rows of `source` and `target`.
 
@@ -47,7 +48,6 @@ def load_parallel(
     Raises:
         InputError: there is nothing of that name, or no pairs in it.
     """
-    check_val_fraction(val_fraction)
     named = {"source": source, "target": target}
     table = f"with columns {source!r} and {target!r}"
     if columns is not None and (len(columns) != 2 or min(columns) < 1 or not isinstance(data, str)):
@@ -61,14 +61,16 @@ def load_parallel(
                 check_regular(file)
         if tables := [file.name for file in files if is_table(file)]:
             raise InputError(f"{tables[0]!r} is a table, and was given as one of two files; give it alone, {table}")
-        return _split(f"the files {files[0].name} and {files[1].name}", {"train": _lines_of(files)}, val_fraction)
+        return _split(f"the files {files[0].name} and {files[1].name}", {"train": _lines_of(files)}, held_out)
     if data == PHRASES:
         from seqmodels.data.phrases import phrases
 
-        return Corpus(*phrases(source, target))
+        origin, splits = phrases(source, target)
+        held_out.parts(origin, splits)  # refuses a second test split
+        return Corpus(origin, splits)
     path = Path(data).expanduser()
     if path.is_dir() and columns is None:
-        return _split(*_directory(path, source, target), val_fraction)
+        return _split(*_directory(path, source, target), held_out)
     if path.exists():
         check_regular(path)
         if columns is not None:
@@ -77,13 +79,13 @@ def load_parallel(
             expected = f"two, a table ending in {', '.join(TABLES)} {table}, or columns=[1, 2] for one without a header"
             raise InputError(f"{data!r} is one file of text; expected {expected}")
         read = {"train": read_tables([path], list(named.values()), header=columns is None)}
-        return _split(*text_splits(f"the file {path.name}", read, named), val_fraction)
+        return _split(*text_splits(f"the file {path.name}", read, named), held_out)
     if looks_like_a_path(data):
         raise InputError(
             f"there is no {data!r} (looked in {str(path.parent.absolute())!r}); expected two files, a directory, a "
             f"table, a hub name, or {PHRASES!r} for the built-in corpus"
         )
-    return _split(*text_splits(f"{data} from the hub", from_hub(data, subset, PHRASES), named), val_fraction)
+    return _split(*text_splits(f"{data} from the hub", from_hub(data, subset, PHRASES), named), held_out)
 
 
 def _lines_of(files: Sequence[Path]) -> Rows:
@@ -126,23 +128,23 @@ def _same_language(one: str, other: str) -> bool:
     return one.lower().replace("_", "-") == other.lower().replace("_", "-")
 
 
-def _split(origin: str, splits: Splits, val_fraction: float) -> Corpus:
-    """A corpus; some sources of the training text validate if there is no validation split."""
+def _split(origin: str, splits: Splits, held_out: HeldOut) -> Corpus:
+    """A corpus; some sources of the training text validate, or test, if there is no such split."""
     found = dict(splits)
-    if "train" in found and "validation" not in found:
+    if parts := held_out.parts(origin, splits):
         corpus = Corpus(origin, {"whole": found["train"]})
-        found |= {"train": partial(_held_out, corpus, val_fraction, False), "whole": found["train"]}
-        found |= {"validation": partial(_held_out, corpus, val_fraction, True)}
+        found |= corpus.splits | {split: partial(_part, corpus, split, *ends) for split, ends in parts.items()}
     return Corpus(origin, found)
 
 
-def _held_out(corpus: Corpus, fraction: float, held: bool) -> datasets.Dataset:
-    """The rows whose sources are, or are not, among the held-out fraction."""
+def _part(corpus: Corpus, split: str, first: float, last: float) -> datasets.Dataset:
+    """The rows whose sources have a hash in a part of all hashes."""
     rows = corpus.rows("whole")
     numbers = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") for text in rows["source"]]
-    chosen = (np.array(numbers, dtype=np.float64) / 2.0**48 < fraction) == held
+    hashes = 1 - np.array(numbers, dtype=np.float64) / 2.0**48  # in (0, 1]
+    chosen = (hashes > first) & (hashes <= last)
     if not chosen.any():
-        raise InputError(f"{len(rows)} pairs are too few to hold some out for validation; give more, or another split")
+        raise InputError(f"{len(rows)} pairs are too few to hold out some for each split: none is left for {split}")
     return rows.select(np.flatnonzero(chosen))
 
 

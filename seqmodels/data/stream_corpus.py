@@ -198,7 +198,7 @@ def load_stream(source: str, *, subset: str | None, column: str, held_out: int) 
         if "train" not in named:
             raise InputError(f"{origin} has nothing to train on, only {', '.join(named)}")
         train = FileShards(named.pop("train"), column)
-        others = of_files(origin, named, column, val_fraction=0.0).splits
+        others = of_files(origin, named, column, held_out=None).splits
     return StreamedCorpus(origin, train, others, held_out)
 
 

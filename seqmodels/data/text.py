@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from seqmodels.data.base import CorpusDataModule
-from seqmodels.data.corpora import Corpus, load_corpus
+from seqmodels.data.corpora import Corpus, HeldOut, load_corpus
 from seqmodels.data.sampler import Batches, Replica
 from seqmodels.data.stream_corpus import StreamedCorpus, load_stream
 from seqmodels.data.stream_windows import StreamedWindows
@@ -44,7 +44,8 @@ class TextDataModule(CorpusDataModule):
         eos: end each document with an end token.
         targets: targets of a row that are trained on: all, last, last:K, or every:K (the K-th, 2K-th, ... target).
         scored_targets: targets of a row that validation and test score, likewise; all scores each token once.
-        val_fraction: fraction of the text, its end, that validates where there is no validation split.
+        val_fraction: fraction of the text, at its end, that validates where there is no validation split.
+        test_fraction: fraction of the text, its very end, that tests where there is no test split.
         stream: read the text in sequence and never store it, for text larger than memory and disk: its files, tables or
             hub shards in random order, and windows shuffled within blocks. Counts and vocabulary are of its start.
         shuffle_buffer: windows of a stream that are held in memory and shuffled among themselves.
@@ -66,6 +67,7 @@ class TextDataModule(CorpusDataModule):
         length: int = 64, batch_size: int = 16, carry: bool = False, stride: int | None = None,
         shuffle: bool | None = None, documents: Documents = "joined", bos: bool = True, eos: bool = True,
         targets: str = "all", scored_targets: str = "all", val_fraction: float = 0.1,
+        test_fraction: float = 0.0,
         stream: bool = False, shuffle_buffer: int = 8192, held_out: int = 1000,
         seed: int = 1, num_workers: int = 0,
     ) -> None:  # fmt: skip
@@ -82,6 +84,7 @@ class TextDataModule(CorpusDataModule):
             ("carry=True", f"stride={stride}", carry and stride is not None, "lanes go on where they ended"),
             ("carry=True", "documents='apart'", carry and apart, "lanes run across documents"),
             ("documents='apart'", "bos=False", apart and not bos, "each document is read from its start"),
+            ("stream=True", f"test_fraction={test_fraction}", stream and test_fraction > 0, "the end is not known"),
             ("stream=True", "carry=True", stream and carry, "lanes begin all over a text, a stream at one place"),
             ("stream=True", "documents='apart'", stream and apart, "windows of a stream run across them"),
             ("stream=True", f"num_workers={num_workers}", stream and num_workers > 0, "one thread reads a stream"),
@@ -89,7 +92,8 @@ class TextDataModule(CorpusDataModule):
         ):
             if contradictory:
                 raise InputError(f"{one} and {other} contradict each other, since {reason}; leave out one of the two")
-        self.subset, self.text_column, self.val_fraction = subset, column, val_fraction
+        self.subset, self.text_column = subset, column
+        self.fractions = HeldOut(val_fraction, test_fraction)
         self.length: int = length
         self.batch_size, self.stride = batch_size, stride or length
         self.carry, self.shuffle = carry, shuffle is not False
@@ -105,7 +109,7 @@ class TextDataModule(CorpusDataModule):
         """The text in its splits; of a stream, `train` is a sample from its start."""
         if self.stream:
             return load_stream(self.data, subset=self.subset, column=self.text_column, held_out=self.held_out)
-        return load_corpus(self.data, subset=self.subset, column=self.text_column, val_fraction=self.val_fraction)
+        return load_corpus(self.data, subset=self.subset, column=self.text_column, held_out=self.fractions)
 
     @property
     def extent(self) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from seqmodels.data.base import CorpusDataModule
 from seqmodels.data.bpe_dropout import BpeDropout
 from seqmodels.data.buckets import Buckets, Layout, Sentences
-from seqmodels.data.corpora import Corpus
+from seqmodels.data.corpora import Corpus, HeldOut
 from seqmodels.data.parallel_corpora import SIDES, load_parallel
 from seqmodels.data.sampler import Replica
 from seqmodels.data.tables import marked
@@ -48,6 +48,7 @@ class TranslationDataModule(CorpusDataModule):
             between and the loss on the target alone, for a language model.
         bpe_dropout: probability of leaving out a BPE merge in training: words are re-segmented in every epoch.
         val_fraction: fraction of the sources that validate where there is no validation split.
+        test_fraction: fraction of the sources that test where there is no test split.
         seed: random seed of the order of the data; on the command line, of the initial weights too.
         num_workers: processes that load batches.
 
@@ -64,7 +65,7 @@ class TranslationDataModule(CorpusDataModule):
         tokenizer: str | Tokenizer = "bpe", source_tokenizer: str | Tokenizer | None = None,
         vocab_size: int | None = None, min_count: int = 1, joint: bool = False,
         batch_tokens: int = 2048, max_length: int = 100, layout: Layout = "pair", bpe_dropout: float = 0.0,
-        val_fraction: float = 0.1, seed: int = 1, num_workers: int = 0,
+        val_fraction: float = 0.1, test_fraction: float = 0.0, seed: int = 1, num_workers: int = 0,
     ) -> None:  # fmt: skip
         name = data if isinstance(data, str) else data[-1]
         sizes = {"batch_tokens": batch_tokens, "max_length": max_length}
@@ -83,14 +84,14 @@ class TranslationDataModule(CorpusDataModule):
         self.wanted, self.languages, self.subset, self.columns = data, (source, target), subset, columns
         self.longest_target = max_length + 1  # with EOS
         self.batch_tokens, self.max_length, self.layout = batch_tokens, max_length, layout
-        self.val_fraction, self.bpe_dropout = val_fraction, bpe_dropout
+        self.fractions, self.bpe_dropout = HeldOut(val_fraction, test_fraction), bpe_dropout
         self._columns: dict[tuple[str, str], tuple[Tensor, TextFacts]] = {}
 
     @functools.cached_property
     def corpus(self) -> Corpus:  # type: ignore[override]  # read when it is first asked for
         """The sentences in their splits: columns `source` and `target`."""
         return load_parallel(
-            self.wanted, *self.languages, subset=self.subset, columns=self.columns, val_fraction=self.val_fraction
+            self.wanted, *self.languages, subset=self.subset, columns=self.columns, held_out=self.fractions
         )
 
     @property

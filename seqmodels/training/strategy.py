@@ -2,7 +2,6 @@
 
 import gc
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -22,13 +21,15 @@ StrategyName = Literal["auto", "ddp", "fsdp"]
 def leave_group() -> None:
     """Leave the process group, if there is one, and end its threads.
 
-    Lightning does so for GPUs alone. On CPUs, threads of the group may still hold tensors of the last exchange. One
-    that waits for the interpreter to release them, and finds that it has ended, aborts the process; here they get it.
+    Lightning does so for GPUs alone. On CPUs, a thread of the group that drops the last tensor of an exchange needs the
+    interpreter for it: if that has ended, the thread aborts the process, and if the interpreter waits for the thread
+    meanwhile, both wait for ever. The last reference to a group is dropped here, where torch releases the interpreter.
     """
     if distributed.is_available() and distributed.is_initialized():
-        time.sleep(0.5)
+        group = distributed.distributed_c10d._get_default_group()
         distributed.destroy_process_group()
-        gc.collect()  # the threads end with the last reference, which may be one of a circle
+        gc.collect()  # other references may be part of a circle
+        del group
 
 
 def make_strategy(task: SequenceTask, settings: Mapping[str, Any], devices: int) -> Strategy | str:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqmodels.data import Corpus, Tokenizer, corpora, load_corpus, text_files, tokenize_column
+from seqmodels.data.corpora import HeldOut
 from seqmodels.errors import InputError
 
 
@@ -93,10 +94,27 @@ def test_file_is_cut_at_nine_tenths(text: str, text_file: Path) -> None:
 
 @pytest.mark.parametrize("val_fraction", [0.01, 0.25, 0.5, 0.99])
 def test_share_of_validation(text: str, text_file: Path, val_fraction: float) -> None:
-    corpus = load_corpus(str(text_file), val_fraction=val_fraction)
+    corpus = load_corpus(str(text_file), held_out=HeldOut(val_fraction))
     train, validation = content(corpus, "train"), content(corpus, "validation")
     assert train + validation == text
     assert len(validation) == pytest.approx(val_fraction * len(text), abs=1)
+
+
+@pytest.mark.parametrize("test", [0.01, 0.2, 0.6])
+def test_share_of_a_test_split(text: str, text_file: Path, test: float) -> None:
+    """It is the very end, whether or not there is a file for validation."""
+    corpus = load_corpus(str(text_file), held_out=HeldOut(0.3, test))
+    parts = {split: content(corpus, split) for split in ("train", "validation", "test")}
+    assert "".join(parts.values()) == text
+    assert len(parts["test"]) == pytest.approx(test * len(text), abs=1)
+    assert len(parts["validation"]) == pytest.approx(0.3 * len(text), abs=2)
+    folder = text_file.parent / f"folder{test}"
+    folder.mkdir()
+    (folder / "train.txt").write_text(text)
+    (folder / "valid.txt").write_text("another text")
+    corpus = load_corpus(str(folder), held_out=HeldOut(0.3, test))
+    assert content(corpus, "train") + content(corpus, "test") == text
+    assert content(corpus, "validation") == "another text"
 
 
 @given(
@@ -366,9 +384,17 @@ def test_unknown_split(text_file: Path) -> None:
 
 
 @pytest.mark.parametrize("val_fraction", [0.0, 1.0, -0.5, 2.0, math.nan])
-def test_impossible_share_of_validation(val_fraction: float, text_file: Path) -> None:
+def test_impossible_share_of_validation(val_fraction: float) -> None:
     with pytest.raises(InputError, match=f"val_fraction={val_fraction} was given"):
-        load_corpus(str(text_file), val_fraction=val_fraction)
+        HeldOut(val_fraction)
+
+
+@pytest.mark.parametrize("test_fraction", [1.0, -0.5, math.nan])
+def test_impossible_share_of_testing(test_fraction: float) -> None:
+    with pytest.raises(InputError, match=f"test_fraction={test_fraction} was given"):
+        HeldOut(test=test_fraction)
+    with pytest.raises(InputError, match=r"val_fraction=0\.5 and test_fraction=0\.5 were given; expected less than 1"):
+        HeldOut(0.5, 0.5)
 
 
 # The hub
@@ -456,10 +482,26 @@ def test_hub_dataset_without_validation(hub: dict[Any, Any], count: int, val_fra
     """The end validates, and neither part is ever empty."""
     texts = [f"text {number}" for number in range(count)]
     hub["name", None] = datasets.DatasetDict({"train": table(text=texts), "test": table(text=["last"])})
-    corpus = load_corpus("name", val_fraction=val_fraction)
+    corpus = load_corpus("name", held_out=HeldOut(val_fraction))
     assert list(corpus.rows("train")["text"]) == texts[: count - validates]
     assert list(corpus.rows("validation")["text"]) == texts[count - validates :]
     assert content(corpus, "test") == "last"
+
+
+def test_hub_dataset_with_a_share_of_its_own_for_testing(hub: dict[Any, Any]) -> None:
+    texts = [f"text {number}" for number in range(10)]
+    hub["name", None] = datasets.DatasetDict({"train": table(text=texts)})
+    for count, fractions, wanted in (
+        (10, HeldOut(0.2, 0.3), (5, 2, 3)), (3, HeldOut(0.1, 0.1), (1, 1, 1)), (10, HeldOut(0.01, 0.01), (8, 1, 1))
+    ):  # fmt: skip
+        hub["name", None] = datasets.DatasetDict({"train": table(text=texts[:count])})
+        corpus = load_corpus("name", held_out=fractions)
+        rows = [list(corpus.rows(split)["text"]) for split in ("train", "validation", "test")]
+        assert tuple(map(len, rows)) == wanted
+        assert [text for part in rows for text in part] == texts[:count]
+    hub["name", None] = datasets.DatasetDict({"train": table(text=texts), "test": table(text=["last"])})
+    with pytest.raises(InputError, match=r"test_fraction=0\.1 was given, and name from the hub has a test split"):
+        load_corpus("name", held_out=HeldOut(0.1, 0.1))
 
 
 def test_hub_documents_stay_apart(hub: dict[Any, Any]) -> None:

@@ -9,6 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from seqmodels.data import Corpus
+from seqmodels.data.corpora import HeldOut
 from seqmodels.data.parallel_corpora import load_parallel
 from seqmodels.errors import InputError
 
@@ -30,7 +31,7 @@ def pairs(corpus: Corpus, split: str) -> list[tuple[str, str]]:
 
 def test_two_files(tmp_path: Path) -> None:
     files = [str(write(tmp_path / "a.txt", EN)), str(write(tmp_path / "b.txt.gz", FR, "\r\n"))]
-    corpus = load_parallel(files, "en", "fr", val_fraction=0.3)
+    corpus = load_parallel(files, "en", "fr", held_out=HeldOut(0.3))
     parts = {split: pairs(corpus, split) for split in corpus.splits}
     assert parts["whole"] == list(zip(EN, FR, strict=True))
     assert sorted(parts["train"] + parts["validation"]) == sorted(parts["whole"])
@@ -40,10 +41,15 @@ def test_two_files(tmp_path: Path) -> None:
 def test_no_source_is_in_two_splits(tmp_path: Path) -> None:
     sources = [f"sentence {number % 40}" for number in range(200)]
     files = [str(write(tmp_path / "a", sources)), str(write(tmp_path / "b", [str(n) for n in range(200)]))]
-    corpus = load_parallel(files, "en", "fr", val_fraction=0.2)
+    corpus = load_parallel(files, "en", "fr", held_out=HeldOut(0.2))
     train, held = (set(corpus.rows(split)["source"]) for split in ("train", "validation"))
     assert not train & held
     assert len(train | held) == 40
+    with_test = load_parallel(files, "en", "fr", held_out=HeldOut(0.2, 0.2))
+    train, held, tested = (set(with_test.rows(split)["source"]) for split in ("train", "validation", "test"))
+    assert not train & held | train & tested | held & tested
+    assert len(train | held | tested) == 40
+    assert 2 <= len(tested) <= 16
 
 
 def test_a_directory_of_files_for_each_split(tmp_path: Path) -> None:
@@ -98,7 +104,7 @@ def test_a_translation_column_as_on_the_hub(tmp_path: Path) -> None:
 def test_tabs_and_carriage_returns_are_text_but_at_the_end_of_a_line(tmp_path: Path) -> None:
     english = ["a\tb", "c\rd", "e", "f\x85g\u2028h", ""]
     files = [str(write(tmp_path / "a", english, "\r\n")), str(write(tmp_path / "b", FR[:5]))]
-    corpus = load_parallel(files, "en", "fr", val_fraction=0.5)
+    corpus = load_parallel(files, "en", "fr", held_out=HeldOut(0.5))
     assert pairs(corpus, "whole") == list(zip(english, FR[:5], strict=True))
 
 
@@ -135,7 +141,9 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     write(tmp_path / "folder" / "train.en", EN)
     refused("no pairs to train on; expected files such as train.en and train.fr", str(tmp_path / "folder"), "en", "fr")
     refused("there is no .*nothing.jsonl", str(tmp_path / "nothing.jsonl"), "en", "fr")
-    refused("val_fraction=1.5", [one, one], "en", "fr", val_fraction=1.5)
+    refused("test_fraction=0.1 was given, and phrases .* has a test split", "phrases", "en", "de",
+            held_out=HeldOut(test=0.1))  # fmt: skip
+    refused("test_fraction=1.5", [one, one], "en", "fr", held_out=HeldOut(0.1, 1.5))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 
 from seqmodels.data import Corpus, TextDataModule, Tokenizer, load_corpus, tokenize_column
 from seqmodels.data.cache import no_bars
+from seqmodels.data.corpora import HeldOut
 from seqmodels.data.stream_corpus import FileShards
 from seqmodels.errors import InputError
 
@@ -182,7 +183,7 @@ def test_splits_by_names(suffix: str, names: list[str], wanted: dict[str, str], 
 def test_folder_of_tables_without_names(tmp_path: Path) -> None:
     for name in "ab":
         write(tmp_path / f"{name}.jsonl", [f"{name}{n}" for n in range(5)])
-    corpus = load_corpus(str(tmp_path), val_fraction=0.2)
+    corpus = load_corpus(str(tmp_path), held_out=HeldOut(0.2))
     assert texts(corpus, "train") == ["a0", "a1", "a2", "a3", "a4", "b0", "b1", "b2"]
     assert texts(corpus, "validation") == ["b3", "b4"]
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, UNK
 from seqmodels.data import TextFacts, Tokenizer, load_corpus, token_column, tokenize_column
+from seqmodels.data.corpora import HeldOut
 from seqmodels.data.token_column import encode_all
 
 MANY = [chr(c) for c in [*range(0x3400, 0xA000), *range(0xAC00, 0xD7A0)]]
@@ -59,7 +60,7 @@ def test_many_texts(tmp_path: Path) -> None:
     assert ids.tolist() == expected
     assert (facts.tokens, facts.characters, facts.bytes, facts.documents) == (15, 10, 10, 3)
     assert facts.sha256 == hashlib.sha256(b"xyzyyyyyzx").hexdigest()
-    corpus = load_corpus(str(tmp_path), val_fraction=0.4)
+    corpus = load_corpus(str(tmp_path), held_out=HeldOut(0.4))
     train, validation = (
         tokenize_column(corpus.rows(split), tokenizer)[0].tolist() for split in ("train", "validation")
     )

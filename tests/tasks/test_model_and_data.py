@@ -13,6 +13,7 @@ from trainers import hooked, small_model, small_module, train, trainer
 from seqmodels import GRU, LSTM, Hybrid, LanguageModel, TextDataModule, Tokenizer, Transformer, Translator, fit
 from seqmodels.cli.main import main
 from seqmodels.data import TranslationDataModule
+from seqmodels.environment import quiet
 from seqmodels.nn import Attentive, Bidirectional
 
 TEXT = Tokenizer.char(["abcdefgh "])
@@ -83,6 +84,12 @@ def test_training_mode_whatever_the_mode_before(text_file: Path, tmp_path: Path)
 def test_a_test_figure_is_no_validation_figure(text_file: Path) -> None:
     data = small_module(text_file, False)
     assert_refused("has no test split; call validate", trainer(1).test, small_model(data), datamodule=data)
+    data = TextDataModule(str(text_file), length=16, batch_size=4, test_fraction=0.1)
+    model = small_model(data)
+    with quiet():
+        (figures,) = trainer(1).test(model, datamodule=data)
+        (others,) = trainer(1, limit_val_batches=1.0).validate(model, datamodule=data)
+    assert figures["test/nats_per_token"] != others["val/nats_per_token"]
 
 
 def test_text_that_has_changed_since_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
