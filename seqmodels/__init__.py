@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # read from this source when a name is first used: `seqmodels
     from seqmodels.training.fit import fit as fit
     from seqmodels.training.nonfinite_steps import NonfiniteSteps as NonfiniteSteps
     from seqmodels.training.stop_on_signal import StopOnSignal as StopOnSignal
+    from seqmodels.training.trackio_logger import TrackioLogger as TrackioLogger
 
 __version__ = VERSION
 

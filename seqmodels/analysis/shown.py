@@ -1,5 +1,7 @@
 """Samples, pictures and tables for the loggers of a Trainer, each where it can show them; files of a run are apart."""
 
+import csv
+import io
 from collections.abc import Sequence
 from functools import singledispatch
 from pathlib import Path
@@ -84,6 +86,11 @@ def log_table(logger: Logger, moment: Moment, table: Table) -> None:
     """Log a table; a logger that shows none gets none."""
 
 
+@singledispatch
+def log_result(logger: Logger, checkpoint: Path, figures: dict[str, Any]) -> None:
+    """Log the final figures of a run and its best checkpoint, if that exists; other loggers have the curves."""
+
+
 @log_samples.register
 def _(logger: WandbLogger, moment: Moment, samples: Sequence[Sample]) -> None:
     logger.log_table("samples", [*SAMPLE_COLUMNS], [sample.row(moment) for sample in samples], step=moment.step)
@@ -101,7 +108,7 @@ def _(logger: WandbLogger, moment: Moment, table: Table) -> None:
 
 @log_samples.register
 def _(logger: TensorBoardLogger, moment: Moment, samples: Sequence[Sample]) -> None:
-    logger.experiment.add_text("samples", "\n\n".join(map(_fenced, samples)), moment.step)
+    logger.experiment.add_text("samples", "\n\n".join(map(fenced, samples)), moment.step)
 
 
 @log_picture.register
@@ -122,7 +129,7 @@ def _(logger: TensorBoardLogger, moment: Moment, table: Table) -> None:
 @log_samples.register
 def _(logger: MLFlowLogger, moment: Moment, samples: Sequence[Sample]) -> None:
     name = f"samples/step-{moment.step:08}.md"
-    logger.experiment.log_text(logger.run_id, "\n\n".join(map(_fenced, samples)) + "\n", name)
+    logger.experiment.log_text(logger.run_id, "\n\n".join(map(fenced, samples)) + "\n", name)
 
 
 @log_picture.register
@@ -132,11 +139,19 @@ def _(logger: MLFlowLogger, moment: Moment, picture: Picture) -> None:
 
 @log_table.register
 def _(logger: MLFlowLogger, moment: Moment, table: Table) -> None:
-    columns = {name: [row[place] for row in table.rows] for place, name in enumerate(table.columns)}
-    logger.experiment.log_table(logger.run_id, columns, f"tables/{table.name}.json")
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows([table.columns, *table.rows])
+    logger.experiment.log_text(logger.run_id, file.getvalue(), f"tables/{table.name}.csv")  # its own tables only grow
 
 
-def _fenced(sample: Sample) -> str:
+@log_result.register
+def _(logger: MLFlowLogger, checkpoint: Path, figures: dict[str, Any]) -> None:
+    logger.experiment.log_dict(logger.run_id, figures, "result.json")
+    if checkpoint.exists():
+        logger.experiment.log_artifact(logger.run_id, str(checkpoint), "checkpoints")
+
+
+def fenced(sample: Sample) -> str:
     """A sample as Markdown, as it is: indented code needs no fence that its text might close."""
     nats = "" if sample.nats is None else f"last validated at {sample.nats:.3f} nats per token\n\n"
     return nats + "\n".join(f"    {line}" for line in (sample.prompt + sample.between + sample.text).splitlines())

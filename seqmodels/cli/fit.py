@@ -205,6 +205,8 @@ def _resume(words: Sequence[str], chosen: Mapping[str, str | None]) -> Path:
     settings = settings_of(origin)
     if any(name in given for name in BUDGET):  # one that is given is the whole of it
         settings |= dict.fromkeys(BUDGET)
+    if "logger" in given:  # the run of W&B, if it is one of them, goes on in its project
+        settings = {name: value for name, value in settings.items() if not name.startswith("wandb_")}
     arguments = converted(settings | given, options)
     accelerator, devices, nodes = (arguments.get(n, options[n].default) for n in ("accelerator", "devices", "nodes"))
     count = len(choose_devices(choose_accelerator(accelerator), devices)) * nodes

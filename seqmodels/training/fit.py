@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import lightning.pytorch as pl
 import torch
 import yaml
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 
 from seqmodels.analysis import GradientHorizon, Samples, Spectra, Translations
@@ -32,8 +33,8 @@ from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.training_state import random_states, restore_rank
 from seqmodels.training.budget import Budget
 from seqmodels.training.checkpoint_callback import Checkpoints
-from seqmodels.training.csv_logger import CSVLog
 from seqmodels.training.interruption import Stopped, early_end, requeue, run_of_this_job
+from seqmodels.training.loggers import Choice, check_names, chosen, loggers
 from seqmodels.training.nonfinite_steps import NonfiniteSteps
 from seqmodels.training.precision import choose_precision
 from seqmodels.training.progress import ProgressLine
@@ -41,7 +42,7 @@ from seqmodels.training.resume import Origin, check_batches, check_same, find_or
 from seqmodels.training.run_folder import held, known_to_all, make_folder, with_files
 from seqmodels.training.run_summary import announce, describe, finish, size
 from seqmodels.training.strategy import StrategyName, compile_steps, leave_group, make_strategy
-from seqmodels.training.wandb_logger import TrackingPlan, plan_tracking, tracking
+from seqmodels.training.wandb_logger import TrackingPlan, plan_tracking
 from seqmodels.training.weight_averaging import Average, make_average
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
@@ -73,7 +74,7 @@ def fit(
     runs: str | Path = "runs",
     resume: str | Path | None = None,
     init: str | Path | None = None,
-    wandb: bool = False,
+    logger: Choice = None,
     wandb_project: str | None = None,
     wandb_name: str | None = None,
     wandb_group: str | None = None,
@@ -114,8 +115,8 @@ def fit(
             begins. The budget is that of the whole run.
         init: a run folder, a shared one or a checkpoint, with whose weights the training begins; from Python, `load`
             makes a task of one, with other settings.
-        wandb: track the run by Weights & Biases, offline where it has no key or network; its environment variables,
-            such as WANDB_ENTITY, apply.
+        logger: where figures, samples and pictures go beside the run folder: wandb, tensorboard, mlflow, trackio; csv
+            for the folder alone. Several are separated by commas or spaces; from Python also loggers of Lightning.
         wandb_project: W&B project. (default: that of the resumed run, WANDB_PROJECT, or seqmodels)
         wandb_name: W&B name of the run.
         wandb_group: W&B group of the run.
@@ -133,6 +134,9 @@ def fit(
     """
     settings = {k: v for k, v in locals().items() if k not in ("task", "data", "resume", "callbacks")}
     settings["runs"] = os.fspath(runs)
+    names, objects = chosen(logger)
+    settings["logger"] = names or None
+    check_names(names, settings)
     settings["init"] = None if init is None else os.fspath(init)
     for name, given, kind in (("task", task, SequenceTask), ("data", data, SequenceDataModule)):
         if not isinstance(given, kind):
@@ -141,7 +145,7 @@ def fit(
     with ExitStack() as stack:
         stack.enter_context(any_console(lasting=True))
         run = _prepare(stack, task, data, settings, resume)
-        return run if isinstance(run, Path) else _train(run, _trainer(stack, run, callbacks))
+        return run if isinstance(run, Path) else _train(run, _trainer(stack, run, callbacks, objects))
 
 
 @dataclass
@@ -212,7 +216,7 @@ def _prepare(
     if origin is not None:
         check_batches(origin, len(batches))
     folder = origin.folder if origin else None  # None for a single checkpoint, from which a new run begins
-    plan = plan_tracking(settings, folder) if settings["wandb"] else None
+    plan = plan_tracking(settings, folder) if "wandb" in (settings["logger"] or ()) else None
     if folder is None:
         folder = make_folder(Path(settings["runs"]), type(task).__name__, task.name, data.data, data.seed)
         stack.enter_context(held(folder))
@@ -248,14 +252,17 @@ def _check(settings: dict[str, Any]) -> None:
         raise InputError(f"clip={settings['clip']} was given; expected a norm above 0, or 0 for no clipping")
 
 
-def _trainer(stack: ExitStack, run: _Run, callbacks: tuple[pl.Callback, ...]) -> pl.Trainer:
+def _trainer(stack: ExitStack, run: _Run, callbacks: tuple[pl.Callback, ...], objects: list[Logger]) -> pl.Trainer:
     """Lightning's trainer with everything that a run needs; `stack` ends it in order."""
     settings, folder, data = run.settings, run.folder, run.data
     if settings["precision"] == "64-true":
         run.task.double()  # before callbacks copy its weights for averages; Lightning converts it later
     stack.callback(run.checkpoints.signals.disarm)
     stack.enter_context(quiet())
-    trackers = stack.enter_context(tracking(run.tracking, folder, run.configuration | {"parameters": size(run.task)}))
+    configuration = run.configuration | {"parameters": size(run.task)}
+    step = run.origin.content["global_step"] if run.origin and run.origin.folder else 0
+    names = settings["logger"] or []
+    logs = stack.enter_context(loggers(names, objects, run.tracking, folder, configuration, step))
     facts = data.facts("train")
     samples: pl.Callback = Samples(settings["prompt"])
     if isinstance(data, TranslationDataModule):
@@ -277,7 +284,7 @@ def _trainer(stack: ExitStack, run: _Run, callbacks: tuple[pl.Callback, ...]) ->
         inference_mode=settings["strategy"] != "fsdp",  # weights gathered in it could not be trained again
         accelerator=settings["accelerator"],
         plugins=[run.checkpoints.files],
-        logger=[CSVLog(folder), *trackers],
+        logger=logs,
         callbacks=[
             run.budget,
             *run.averages,

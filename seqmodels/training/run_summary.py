@@ -6,6 +6,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from seqmodels.analysis.learning_curves import draw_curves
+from seqmodels.analysis.shown import log_result
 from seqmodels.data import SequenceDataModule
 from seqmodels.environment import describe_environment
 from seqmodels.errors import InputError
@@ -15,7 +16,6 @@ from seqmodels.training.budget import Budget
 from seqmodels.training.interruption import Stopped, job
 from seqmodels.training.progress import greedily
 from seqmodels.training.resume import Origin
-from seqmodels.training.wandb_logger import Tracker
 
 
 def announce(
@@ -85,8 +85,8 @@ def finish(
     except InputError as error:  # the run itself is complete
         print(f"note     no curves.png: {error}")
     for logger in trainer.loggers:
-        if isinstance(logger, Tracker) and ending is None:
-            logger.log_result(checkpoint, result)
+        if ending is None:
+            log_result(logger, checkpoint, result)
     if best:
         more = f"{best['val/bits_per_byte']:.3f} bits per byte"
         if "val/bleu" in best:

@@ -28,6 +28,7 @@ from seqmodels.analysis.shown import (
     Sample,
     Table,
     log_picture,
+    log_result,
     log_samples,
     log_table,
 )
@@ -235,7 +236,7 @@ class Tracker(WandbLogger):
         with self._safely():
             self.experiment.log(things | {"train/tokens": moment.tokens, "trainer/global_step": moment.step})
 
-    def log_result(self, checkpoint: Path, figures: dict[str, Any]) -> None:
+    def add_result(self, checkpoint: Path, figures: dict[str, Any]) -> None:
         """Log the final figures as summary, and the checkpoint, if it exists, as an artifact."""
         import wandb
 
@@ -294,6 +295,11 @@ def _(logger: Tracker, moment: Moment, table: Table) -> None:
     import wandb
 
     logger.log_at(moment, {table.name: wandb.Table(columns=[*table.columns], data=[list(row) for row in table.rows])})
+
+
+@log_result.register
+def _(logger: Tracker, checkpoint: Path, figures: dict[str, Any]) -> None:
+    logger.add_result(checkpoint, figures)
 
 
 @contextlib.contextmanager

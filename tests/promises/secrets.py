@@ -2,6 +2,7 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from promises.forks import forked, tail
@@ -12,9 +13,10 @@ SECRET = "b7e1a90c" * 5
 PLACES = ("WANDB_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "DATABASE_PASSWORD", "the command line")
 
 
-def planted(folder: Path, place: str, wandb: bool) -> str:
-    """Files of a run in which a key is found; the run is stopped and resumed, and tracked by W&B, offline, or not."""
+def planted(folder: Path, place: str, tracked: bool) -> str:
+    """Files of a run in which a key is found; it is stopped and resumed, and tracked by W&B and TensorBoard, or not."""
     write_data(folder)
+    logger = ["wandb"] + ["tensorboard"] * bool(find_spec("tensorboard")) if tracked else None
     runs, log = folder / "runs", folder / "log"
 
     def work() -> None:
@@ -23,8 +25,8 @@ def planted(folder: Path, place: str, wandb: bool) -> str:
         else:
             os.environ[place] = SECRET
         os.environ["WANDB_MODE"] = "offline"
-        begun = train(Kind(), folder, runs, steps=4, wandb=wandb)
-        train(Kind(), folder, runs, steps=8, wandb=wandb, resume=begun)
+        begun = train(Kind(), folder, runs, steps=4, logger=logger)
+        train(Kind(), folder, runs, steps=8, logger=logger, resume=begun)
 
     if code := forked(work, log):
         return f"ended with {code}: {tail(log)}"

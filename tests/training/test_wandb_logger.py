@@ -53,7 +53,7 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def track(text: Path, runs: Path, steps: int = 120, **settings: Any) -> Path:
     data = small_module(text, True)
-    return fit(small_model(data), data, max_steps=steps, validations=2, runs=str(runs), wandb=True, **settings)
+    return fit(small_model(data), data, max_steps=steps, validations=2, runs=str(runs), logger="wandb", **settings)
 
 
 def records(folder: Path) -> list[Any]:
@@ -149,7 +149,7 @@ def test_translations_and_what_they_attended_to(tmp_path: Path) -> None:
     data = TranslationDataModule(str(write_pairs(tmp_path)), "en", "fr", tokenizer="word", joint=True, batch_tokens=200)
     torch.manual_seed(0)
     model = Translator(GRU(16, 16), GRU(16, 32), data.tokenizer, lr=2e-2)
-    run = fit(model, data, max_steps=60, validations=2, runs=str(tmp_path), wandb=True)
+    run = fit(model, data, max_steps=60, validations=2, runs=str(tmp_path), logger="wandb")
     rows = history(records(run))
     pictures = [row for row in rows if "attention/path" in row]
     assert [row["trainer/global_step"] for row in pictures] == [30, 60]
@@ -216,7 +216,7 @@ def test_a_run_that_fails_is_closed_as_failed(text_file: Path, tmp_path: Path, m
     model = small_model(data)
     monkeypatch.setattr(model, "validation_step", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        fit(model, data, max_steps=4, runs=str(tmp_path), wandb=True)
+        fit(model, data, max_steps=4, runs=str(tmp_path), logger="wandb")
     (run,) = tmp_path.glob("*/*")
     assert of_kind(records(run), "exit")[0].exit_code == 1
     assert wandb.run is None
@@ -347,7 +347,7 @@ def test_offline_pieces_of_a_resumed_run_are_sent_one_behind_the_other(
 
 def tracking_refused(capsys: pytest.CaptureFixture[str], text: Path, runs: Path) -> str:
     """The one line that `fit --wandb` is refused with, with exit code 2, before anything is written."""
-    words = "fit", "--data", str(text), "--runs", str(runs), "--wandb", "--length", "16", "--batch-size", "2"
+    words = "fit", "--data", str(text), "--runs", str(runs), "--logger", "wandb", "--length", "16", "--batch-size", "2"
     error = refused(capsys, *words)
     assert error.startswith("error: W&B ")
     assert not runs.exists()
@@ -422,7 +422,7 @@ def test_secrets_stay_out(text_file: Path, tmp_path: Path) -> None:
     script.write_text(
         "import sys; from seqmodels.cli.main import main\n"
         f"main(['fit', '--data', {str(text_file)!r}, '--max-steps', '2', '--length', '16', '--batch-size', '2', "
-        "'--backbone', 'RNN', '--backbone.hidden-size', '4', '--wandb', '--wandb-project', 'seen'])\n"
+        "'--backbone', 'RNN', '--backbone.hidden-size', '4', '--logger', 'wandb', '--wandb-project', 'seen'])\n"
     )
     secrets = {"WANDB_API_KEY": KEY, "SERVICE_TOKEN": "planted-in-token", "SOMETHING": "planted-in-environment"}
     secrets["HTTPS_PROXY"] = "http://me:planted-in-proxy@127.0.0.1:9"
@@ -448,7 +448,7 @@ def test_words_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_only_rank_0_tracks(text_file: Path, tmp_path: Path) -> None:
     words = f"--data {text_file} --length 16 --batch-size 2 --max-steps 2 --val-fraction 0.4 --backbone RNN "
-    words += "--backbone.hidden-size 4 --devices 2 --accelerator cpu --validations 1 --wandb"
+    words += "--backbone.hidden-size 4 --devices 2 --accelerator cpu --validations 1 --logger wandb"
     command = [sys.executable, "-m", "seqmodels", "fit", *words.split()]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
@@ -488,3 +488,23 @@ def test_sweep_runs_the_recipe(
     assert task["backbone"]["init_args"]["hidden_size"] == values["backbone.hidden-size"]
     assert task["backbone"]["init_args"]["weight_dropout"] == values["backbone.weight-dropout"]
     assert (task["lr"], task["dropout"]) == (values["lr"], values["dropout"])
+
+
+def test_sweep_of_the_command_line(text_file: Path, tmp_path: Path) -> None:
+    """Every flag that it gives exists, and the run has the values."""
+    sweep = yaml.safe_load((ROOT / "sweeps" / "fit.yaml").read_text())
+    values = {name: about["values"][0] for name, about in sweep["parameters"].items()}
+    flags = create_sweep_command_args({"args": {name: {"value": value} for name, value in values.items()}})["args"]
+    known = {"${env}": [], "${args}": flags, "seqmodels": [sys.executable, "-m", "seqmodels"]}
+    words = [word for part in sweep["command"] for word in known.get(part, [part])]
+    words += ["--data", str(text_file), "--length", "16", "--batch-size", "2", "--max-steps", "2"]
+    given = os.environ | {"WANDB_MODE": "offline", "WANDB_SWEEP_ID": "sweep123", "WANDB_RUN_ID": "run45678"}
+    done = subprocess.run(words, cwd=tmp_path, env=given, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    (run,) = tmp_path.glob("runs/*/*")
+    found = records(run)
+    assert of_kind(found, "run")[0].sweep_id == "sweep123"
+    assert any(sweep["metric"]["name"] in row for row in history(found))
+    task = yaml.safe_load((run / "config.yaml").read_text())["task"]
+    assert task["init_args"]["lr"] == values["lr"]
+    assert task["init_args"]["backbone"]["class_path"] == f"seqmodels.{values['backbone']}"
