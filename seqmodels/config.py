@@ -9,6 +9,7 @@ import contextlib
 import functools
 import inspect
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_type_hints
@@ -21,6 +22,15 @@ from seqmodels.files import DEPTH, local, read_small
 Call = dict[str, Any]
 
 
+class Described(ABC):
+    """An argument that is no plain value: a record describes it, and cannot bring it back."""
+
+    @property
+    @abstractmethod
+    def description(self) -> Call:
+        """Plain values that say what it was."""
+
+
 class Recorded:
     """Base of classes whose constructor call is their configuration.
 
@@ -30,6 +40,11 @@ class Recorded:
     """
 
     constructor_call: Call
+
+    @classmethod
+    def _accepted(cls, name: str, value: Any) -> Any:
+        """The value that an argument of the constructor stands for: text for a path, unless a class knows more."""
+        return os.fspath(value) if isinstance(value, os.PathLike) else value
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -42,9 +57,15 @@ def _recording(init: Any) -> Any:
     def wrapper(self: Recorded, *args: Any, **kwargs: Any) -> None:
         if "constructor_call" not in self.__dict__:  # the outermost constructor speaks for the object
             cls = type(self)
-            args = tuple(map(_text_of_path, args))
-            kwargs = {name: _text_of_path(value) for name, value in kwargs.items()}
             bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
+            for name, value in list(bound.arguments.items())[1:]:
+                kind = bound.signature.parameters[name].kind
+                if kind is inspect.Parameter.VAR_POSITIONAL:
+                    value = tuple(cls._accepted(name, one) for one in value)
+                elif kind is inspect.Parameter.VAR_KEYWORD:
+                    value = {key: cls._accepted(key, one) for key, one in value.items()}
+                bound.arguments[name] = cls._accepted(name, value)
+            args, kwargs = bound.args[1:], bound.kwargs
             bound.apply_defaults()
             given: dict[str, Any] = {}
             for name, value in list(bound.arguments.items())[1:]:
@@ -56,10 +77,6 @@ def _recording(init: Any) -> Any:
         init(self, *args, **kwargs)
 
     return wrapper
-
-
-def _text_of_path(value: Any) -> Any:
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 @functools.cache
@@ -97,6 +114,8 @@ def class_path(cls: type) -> str:
 def _plain(value: Any, cls: type, name: str) -> Any:
     if isinstance(value, Recorded):
         return value.constructor_call
+    if isinstance(value, Described):
+        return value.description
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, list | tuple):

@@ -1,6 +1,7 @@
 """A run folder, a shared folder or a checkpoint becomes a task again, from the files alone."""
 
 import hashlib
+import inspect
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -8,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from seqmodels.checkpoints.rebuild import check_fit, rebuild
 from seqmodels.checkpoints.safetensors_io import read
 from seqmodels.checkpoints.schema import check_record
-from seqmodels.config import Call, class_path, construct, is_call
+from seqmodels.config import Call, class_path, construct, is_call, subclasses
 from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.data.hub import download, hub_name
 from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS
@@ -155,12 +156,13 @@ def changed(call: Call, changes: Mapping[str, Any]) -> Call:
     Raises:
         InputError: it has no such argument, or one that comes with the weights.
     """
-    arguments = call["init_args"]
+    cls = next((cls for cls in subclasses(SequenceTask) if class_path(cls) == call["class_path"]), SequenceTask)
+    arguments = dict.fromkeys(inspect.signature(cls).parameters) | call["init_args"]
     own = [name for name, value in arguments.items() if not is_call(value) and name not in TOKENIZERS]
     if others := [name for name in changes if name not in own]:
         why = "comes with the weights" if others[0] in arguments else "is no argument of the task"
         raise InputError(f"{others[0]}={changes[others[0]]!r:.60} was given, which {why}; expected {', '.join(own)}")
-    return {**call, "init_args": {**arguments, **changes}}
+    return {**call, "init_args": {**call["init_args"], **changes}}
 
 
 def checkpoint_path(path: str | Path, which: Literal["best", "last"] = "best") -> Path:

@@ -14,6 +14,7 @@ from seqmodels.errors import InputError, place
 from seqmodels.files import local
 from seqmodels.nn import Backbone
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
+from seqmodels.tasks.own_data import vocabularies
 from seqmodels.training import fit as training
 from seqmodels.training.resume import find_origin, rebuild_run, settings_of
 from seqmodels.training.run_folder import beside
@@ -170,22 +171,11 @@ def _begun_with(init: str, words: Sequence[str], chosen: Mapping[str, str | None
         raise InputError(f"{init!r} does not say what it was trained on; give --data")
     usual = {name: value for name, value in defaults.items() if name in sections["fit"]}
     found = converted(reading | usual | given, options)
-    data = _with_tokenizers(module, {name: found[name] for name in read if name in found}, loaded.task)
+    data = module(**{name: found[name] for name in read if name in found}, **vocabularies(loaded.task))
     changes = {name: found[name] for name in own if name in given}
     model = load(init, **changes) if changes else loaded.task
     seed_all(data.seed)
     return training.fit(model, data, **{name: found[name] for name in sections["fit"] if name in found})
-
-
-def _with_tokenizers(
-    module: type[SequenceDataModule], arguments: dict[str, Any], task: SequenceTask
-) -> SequenceDataModule:
-    """Data with the tokenizers of a model."""
-    tokenizers: dict[str, Any] = {"tokenizer": task.tokenizer}
-    source = getattr(task, "source_tokenizer", task.tokenizer)
-    if source.json != task.tokenizer.json:
-        tokenizers["source_tokenizer"] = source
-    return module(**arguments, **tokenizers)
 
 
 def _resume(words: Sequence[str], chosen: Mapping[str, str | None]) -> Path:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from seqmodels.batch import Batch
 from seqmodels.config import Recorded
 from seqmodels.data.corpora import Corpus
+from seqmodels.data.given import Given, accepted, is_description, refuse_description
 from seqmodels.data.sampler import Batches, Replica, loader
 from seqmodels.data.token_column import TextFacts
 from seqmodels.data.tokenizers import Tokenizer
@@ -164,12 +165,24 @@ class CorpusDataModule(SequenceDataModule):
     """
 
     corpus: Corpus
+    pairs: bool = False
+    """Whether the data are sentences with their translations."""
+
+    @classmethod
+    def _accepted(cls, name: str, value: Any) -> Any:
+        return accepted(value, cls.pairs) if name == "data" else super()._accepted(name, value)
 
     def __init__(
-        self, data: str, tokenizer: str | Tokenizer, vocab_size: int | None, min_count: int, seed: int,
+        self, data: Any, tokenizer: str | Tokenizer, vocab_size: int | None, min_count: int, seed: int,
         num_workers: int, **sizes: int | None,
     ) -> None:  # fmt: skip
-        super().__init__(data, seed, num_workers)
+        data = accepted(data, self.pairs)
+        if is_description(data):
+            refuse_description(data)
+        self.source_data: Any = data
+        """Name or path of the data, two files of sentences, or what a program gave."""
+        name = data.name if isinstance(data, Given) else data if isinstance(data, str) else data[-1]
+        super().__init__(name, seed, num_workers)
         for name, value in {"min_count": min_count, **sizes}.items():
             if value is not None and value < 1:
                 raise InputError(f"{name}={value} was given; expected at least 1")

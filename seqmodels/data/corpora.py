@@ -16,9 +16,10 @@ import huggingface_hub
 
 from seqmodels.data.cache import generated, no_bars
 from seqmodels.data.folders import SPLITS, TABLES, TEXT, in_splits, is_empty, split_of, suffix, told, walk
+from seqmodels.data.given import Given, is_saved, saved, tables
 from seqmodels.data.hub import reachable
 from seqmodels.data.tables import is_table, marked, read_tables, select_texts
-from seqmodels.data.text_files import FEATURES, file_rows, standard_library
+from seqmodels.data.text_files import FEATURES, cut, file_rows, standard_library
 from seqmodels.errors import InputError
 from seqmodels.files import check_regular
 
@@ -105,8 +106,10 @@ TENTH = HeldOut()
 """A tenth validates, and nothing tests."""
 
 
-def load_corpus(source: str, *, subset: str | None = None, column: str = "text", held_out: HeldOut = TENTH) -> Corpus:
-    """Load a corpus by name.
+def load_corpus(
+    source: str | Given, *, subset: str | None = None, column: str = "text", held_out: HeldOut = TENTH
+) -> Corpus:
+    """Load a corpus by name, or of what a program gave.
 
     Files and folders named train, valid and test are the splits, also shards such as `train-00000-of-00002.parquet`.
     Each row of a table is one document; rows whose text is null are left out and counted in the origin of the corpus.
@@ -116,6 +119,12 @@ def load_corpus(source: str, *, subset: str | None = None, column: str = "text",
     Raises:
         InputError: there is no such file or dataset, or no text in it.
     """
+    if isinstance(source, Given) or is_saved(folder := Path(os.path.expanduser(source))):
+        given = source if isinstance(source, Given) else saved(folder)
+        if subset is not None:
+            raise InputError(f"subset={subset!r} was given with {given.origin}; it is of datasets on the hub")
+        origin = given.origin if isinstance(source, Given) else f"{folder.name}, {given.origin}"
+        return _of_given(origin, given, column, held_out)
     if found := local_files(source):
         return of_files(*found, column, held_out)
     return _of_tables(f"{source} from the hub", from_hub(source, subset), column, held_out)
@@ -139,6 +148,26 @@ def of_files(origin: str, named: Mapping[str, list[Path]], column: str, held_out
         files = named["train"]
         splits |= {split: part(files, *ends) for split, ends in parts.items()} | {"whole": part(files)}
     return Corpus(origin, splits)
+
+
+def _of_given(origin: str, given: Given, column: str, held_out: HeldOut) -> Corpus:
+    """A corpus of Python's data; a single text is split by its characters, as a file is."""
+    found = tables(given, [column])
+    if not (given.ours and list(found) == ["train"] and len(found["train"]) == 1):
+        return _of_tables(origin, found, "text" if given.ours else column, held_out)
+    text = found["train"][0]["text"]
+
+    def rows(first: float, last: float) -> datasets.Dataset:
+        begin, end = int(first * len(text)), int(last * len(text))
+        if begin >= end:
+            raise InputError(f"a text of {len(text)} characters is too short to be split into training and validation")
+        pieces = [piece for piece, _ in cut([text[begin:end]])]
+        starts = [begin == 0 and number == 0 for number in range(len(pieces))]
+        columns = {"text": pieces, "starts": starts, "ends": [False] * len(pieces)}
+        return datasets.Dataset.from_dict(columns, features=FEATURES)
+
+    parts = held_out.parts(origin, found) | {"whole": (0.0, 1.0)}
+    return Corpus(origin, {split: rows(*ends) for split, ends in parts.items()})
 
 
 def _of_tables(origin: str, tables: Mapping[str, datasets.Dataset], column: str, held_out: HeldOut | None) -> Corpus:

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from seqmodels.data.corpora import (
     text_splits,
 )
 from seqmodels.data.folders import TABLES, in_splits, is_empty, told, walk
-from seqmodels.data.tables import is_table, read_tables
+from seqmodels.data.given import SIDES, Given, is_saved, saved, tables
+from seqmodels.data.tables import TRANSLATION, is_table, read_tables
 from seqmodels.data.text_files import lines
 from seqmodels.errors import InputError
 from seqmodels.files import check_regular
@@ -30,12 +31,11 @@ from seqmodels.files import check_regular
 PHRASES = "phrases"
 """The name of the corpus that works offline: phrases of the Unicode CLDR."""
 
-SIDES = ("source", "target")
 PAIR_FEATURES = datasets.Features({side: datasets.Value("string") for side in SIDES})
 
 
 def load_parallel(
-    data: str | Sequence[str], source: str, target: str, *,
+    data: str | Sequence[str] | Given, source: str, target: str, *,
     subset: str | None = None, columns: Sequence[int] | None = None, held_out: HeldOut = TENTH,
 ) -> Corpus:  # fmt: skip
     """Load a parallel corpus by name: rows of `source` and `target`.
@@ -50,8 +50,15 @@ def load_parallel(
     """
     named = {"source": source, "target": target}
     table = f"with columns {source!r} and {target!r}"
+    if columns is not None and isinstance(data, Given):
+        raise InputError(
+            f"columns={list(columns)} was given with {data.origin}; its columns have names: source, target"
+        )
     if columns is not None and (len(columns) != 2 or min(columns) < 1 or not isinstance(data, str)):
         raise InputError(f"columns={list(columns)} was given; expected two from 1, such as 1 2, for one file of data")
+    if isinstance(data, Given):
+        named = dict(zip(SIDES, SIDES, strict=True)) if data.ours else named
+        return _split(*_of_given(data.origin, data, named), held_out)
     if not isinstance(data, str):
         if len(data) != 2:
             raise InputError(f"{len(data)} files were given as data; expected two, the sources and their translations")
@@ -69,6 +76,9 @@ def load_parallel(
         held_out.parts(origin, splits)  # refuses a second test split
         return Corpus(origin, splits)
     path = Path(data).expanduser()
+    if is_saved(path) and columns is None:
+        given = saved(path)
+        return _split(*_of_given(f"{path.name}, {given.origin}", given, named), held_out)
     if path.is_dir() and columns is None:
         return _split(*_directory(path, source, target), held_out)
     if path.exists():
@@ -86,6 +96,11 @@ def load_parallel(
             f"table, a hub name, or {PHRASES!r} for the built-in corpus"
         )
     return _split(*text_splits(f"{data} from the hub", from_hub(data, subset, PHRASES), named), held_out)
+
+
+def _of_given(origin: str, given: Given, named: Mapping[str, str]) -> tuple[str, Splits]:
+    """The origin and the splits of Python's data."""
+    return text_splits(origin, tables(given, [*named.values(), TRANSLATION]), named)
 
 
 def _lines_of(files: Sequence[Path]) -> Rows:

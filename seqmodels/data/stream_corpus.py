@@ -12,6 +12,7 @@ from typing import Any
 import datasets
 
 from seqmodels.data.corpora import Corpus, Splits, by_split, hub, local_files, of_files
+from seqmodels.data.given import Given, is_saved, saved
 from seqmodels.data.tables import ROWS_PER_READ, check_columns, is_table, table_rows
 from seqmodels.data.text_files import FEATURES, document
 from seqmodels.errors import InputError
@@ -117,6 +118,23 @@ def hub_shards(name: str, subset: str | None, column: str) -> dict[str, Shards]:
     return dict(by_split(name, found))
 
 
+def given_shards(given: Given, column: str) -> dict[str, Shards]:
+    """The splits of data that are read in sequence, as shards.
+
+    Raises:
+        InputError: they have numbers for their rows, or no training split.
+    """
+    found = dict[str, Shards]()
+    for split, part in given.splits.items():
+        if not isinstance(part, datasets.IterableDataset):
+            have = f"{given.origin}, which is in memory or on disk"
+            raise InputError(f"stream=True was given with {have}; leave it out, or give an IterableDataset")
+        found[split] = HubShards(given.origin, part, [], column)
+    if "train" not in found:
+        raise InputError(f"{given.origin} has nothing to train on, only {', '.join(found)}")
+    return found
+
+
 class StreamedCorpus(Corpus):
     """Training text in shards. Its split `train` is a sample; validation and test are read in full.
 
@@ -182,15 +200,20 @@ class StreamedCorpus(Corpus):
         return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
 
-def load_stream(source: str, *, subset: str | None, column: str, held_out: int) -> StreamedCorpus:
+def load_stream(source: str | Given, *, subset: str | None, column: str, held_out: int) -> StreamedCorpus:
     """Load a streamed corpus by name; see `corpora.load_corpus`.
 
     Raises:
         InputError: there is no such file or dataset, or it has no training text.
     """
-    found = local_files(source)
+    if not isinstance(source, Given) and is_saved(folder := Path(source).expanduser()):
+        source = saved(folder)
+    found = None if isinstance(source, Given) else local_files(source)
     if found is None:
-        origin, splits = f"{source} from the hub", hub_shards(source, subset, column)
+        if isinstance(source, Given):
+            origin, splits = source.origin, given_shards(source, column)
+        else:
+            origin, splits = f"{source} from the hub", hub_shards(source, subset, column)
         train: Shards = splits.pop("train")
         others: Splits = {split: partial(_whole, part) for split, part in splits.items()}
     else:

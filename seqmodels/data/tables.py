@@ -12,7 +12,7 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 
-from seqmodels.data.cache import generated, no_bars
+from seqmodels.data.cache import cache_folder, generated, no_bars
 from seqmodels.data.folders import suffix
 from seqmodels.data.text_files import chunks, lines
 from seqmodels.data.vocabularies import is_unicode
@@ -186,8 +186,10 @@ def select_texts(name: str, rows: datasets.Dataset, columns: Mapping[str, str]) 
         InputError: there is no such column, or it holds no text.
     """
     own = list(columns.values())
-    if isinstance(rows.features.get(TRANSLATION), dict) and not set(own) <= set(rows.column_names):
-        check_columns(name, own, list(rows.features[TRANSLATION]))
+    languages = rows.features.get(TRANSLATION)
+    languages = getattr(languages, "languages", languages)  # of a feature of its own, or of a plain struct
+    if isinstance(languages, dict | list | tuple) and not set(own) <= set(rows.column_names):
+        check_columns(name, own, list(languages))
         rows = rows.select_columns([TRANSLATION]).flatten()
         own = [f"{TRANSLATION}.{column}" for column in own]
     check_columns(name, own, rows.column_names)
@@ -210,9 +212,14 @@ def select_texts(name: str, rows: datasets.Dataset, columns: Mapping[str, str]) 
 
 
 def marked(rows: datasets.Dataset) -> datasets.Dataset:
-    """Rows of `text` with columns `starts` and `ends`, all true: each row is a whole document."""
+    """Rows of `text` with columns `starts` and `ends`, all true: each row is a whole document.
+
+    They are cached; those of a user's own folder in our cache, and not beside them, where `datasets` would write.
+    """
+    own = any(not Path(file["filename"]).is_relative_to(datasets.config.HF_DATASETS_CACHE) for file in rows.cache_files)
+    place = str(cache_folder() / f"{rows._fingerprint}.marked.arrow") if own else None
     with no_bars():
-        return rows.map(_whole, batched=True)
+        return rows.map(_whole, batched=True, cache_file_name=place)
 
 
 def _whole(batch: dict[str, list[str]]) -> dict[str, list[bool]]:

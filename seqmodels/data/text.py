@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
@@ -28,7 +28,9 @@ class TextDataModule(CorpusDataModule):
 
     Args:
         data: "python" for the built-in corpus, a text file, a table (.jsonl, .csv, .tsv or .parquet), a directory of
-            either, plain or .gz, a pattern such as `data/*.parquet`, or the name of a dataset on the Hugging Face hub.
+            either, plain or .gz, a pattern such as `data/*.parquet`, a folder that `save_to_disk` wrote, or the name of
+            a dataset on the Hugging Face hub; from Python also a Dataset, an IterableDataset, a dict of them by split,
+            or a list or generator of texts, which is read once.
         subset: configuration of a hub dataset, such as wikitext-2-v1.
         column: text column of a table or hub dataset.
         tokenizer: char, byte, bpe or word, or the path of a tokenizer.json; from Python also a Tokenizer.
@@ -62,7 +64,7 @@ class TextDataModule(CorpusDataModule):
     order: tuple[str, ...] = ("length", "carry", "stride", "shuffle", "documents", "bos", "eos", "targets", "seed")
 
     def __init__(
-        self, data: str = "python", subset: str | None = None, column: str = "text",
+        self, data: str | Any = "python", subset: str | None = None, column: str = "text",
         tokenizer: str | Tokenizer = "char", vocab_size: int | None = None, min_count: int = 1,
         length: int = 64, batch_size: int = 16, carry: bool = False, stride: int | None = None,
         shuffle: bool | None = None, documents: Documents = "joined", bos: bool = True, eos: bool = True,
@@ -108,8 +110,8 @@ class TextDataModule(CorpusDataModule):
     def corpus(self) -> Corpus:  # type: ignore[override]  # read when it is first asked for
         """The text in its splits; of a stream, `train` is a sample from its start."""
         if self.stream:
-            return load_stream(self.data, subset=self.subset, column=self.text_column, held_out=self.held_out)
-        return load_corpus(self.data, subset=self.subset, column=self.text_column, held_out=self.fractions)
+            return load_stream(self.source_data, subset=self.subset, column=self.text_column, held_out=self.held_out)
+        return load_corpus(self.source_data, subset=self.subset, column=self.text_column, held_out=self.fractions)
 
     @property
     def extent(self) -> str:

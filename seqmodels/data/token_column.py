@@ -33,7 +33,7 @@ PARALLEL_BYTES = 1 << 25
 GROUP_CHARACTERS = 1 << 20
 """Characters that are encoded at a time, and sent to a process."""
 
-COLUMN_VERSION = 4
+COLUMN_VERSION = 5
 """Increased when the same text and tokenizer make another column or other facts, so that no stale one is found."""
 
 T = TypeVar("T")
@@ -133,7 +133,10 @@ def _encode(texts: list[str]) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class TextFacts:
-    """Counts of a split, and a hash of its text, which tells whether two runs saw the same."""
+    """Counts of a split, and a hash of its text, which tells whether two runs saw the same.
+
+    Where there are several documents, it is of the places where they begin, too.
+    """
 
     tokens: int
     characters: int
@@ -189,15 +192,19 @@ def _each(rows: datasets.Dataset) -> Iterator[tuple[str, bool, bool]]:
 
 def _read(rows: datasets.Dataset) -> dict[str, Any]:
     """Facts of a text that do not depend on the tokenizer, and a hash of the cuts between rows and documents."""
-    digest, cuts = hashlib.sha256(), hashlib.sha256()
+    digest, cuts, beginnings = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
     characters = size = documents = 0
     for number, (text, starts, ends) in enumerate(_each(rows)):
         content = text.encode()
         digest.update(content)
         cuts.update(f"{len(content)} {starts} {ends}\n".encode())
+        if starts or number == 0:
+            documents += 1
+            beginnings.update(f"{size}\n".encode())
         characters, size = characters + len(text), size + len(content)
-        documents += starts or number == 0
     facts = {"characters": characters, "bytes": size, "documents": documents, "sha256": digest.hexdigest()}
+    if documents > 1:
+        facts["sha256"] = hashlib.sha256(f"{digest.hexdigest()} {beginnings.hexdigest()}".encode()).hexdigest()
     return {**facts, "cuts": cuts.hexdigest()}
 
 

@@ -1,8 +1,10 @@
 """The data module of sentences with their translations."""
 
+import dataclasses
 import functools
+import hashlib
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -11,7 +13,8 @@ from seqmodels.data.base import CorpusDataModule
 from seqmodels.data.bpe_dropout import BpeDropout
 from seqmodels.data.buckets import Buckets, Layout, Sentences
 from seqmodels.data.corpora import Corpus, HeldOut
-from seqmodels.data.parallel_corpora import SIDES, load_parallel
+from seqmodels.data.given import SIDES
+from seqmodels.data.parallel_corpora import load_parallel
 from seqmodels.data.sampler import Replica
 from seqmodels.data.tables import marked
 from seqmodels.data.token_column import TextFacts, tokenize_column
@@ -30,7 +33,9 @@ class TranslationDataModule(CorpusDataModule):
 
     Args:
         data: "phrases" for the built-in corpus, two text files with a sentence a line, a directory with such files for
-            each split (train.en, train.fr.gz, ...), a table or a directory of tables, or a hub name.
+            each split (train.en, train.fr.gz, ...), a table or a directory of tables, a folder that `save_to_disk`
+            wrote, or a hub name; from Python also a Dataset, an IterableDataset, a dict of them by split, or a list or
+            generator of pairs of texts, which is read once.
         source: language to translate from: the suffix of files, a column, or a key of the column "translation".
         target: language to translate to, likewise.
         subset: configuration of a hub dataset.
@@ -56,20 +61,20 @@ class TranslationDataModule(CorpusDataModule):
         InputError: a value cannot be used, or two contradict each other.
     """
 
+    pairs = True
     size_argument = "batch_tokens"
     order = ("source", "target", "joint", "batch_tokens", "max_length", "layout", "bpe_dropout", "seed")
 
     def __init__(
-        self, data: str | list[str] = "phrases", source: str = "en", target: str = "de",
+        self, data: str | list[str] | Any = "phrases", source: str = "en", target: str = "de",
         subset: str | None = None, columns: list[int] | None = None,
         tokenizer: str | Tokenizer = "bpe", source_tokenizer: str | Tokenizer | None = None,
         vocab_size: int | None = None, min_count: int = 1, joint: bool = False,
         batch_tokens: int = 2048, max_length: int = 100, layout: Layout = "pair", bpe_dropout: float = 0.0,
         val_fraction: float = 0.1, test_fraction: float = 0.0, seed: int = 1, num_workers: int = 0,
     ) -> None:  # fmt: skip
-        name = data if isinstance(data, str) else data[-1]
         sizes = {"batch_tokens": batch_tokens, "max_length": max_length}
-        super().__init__(name, tokenizer, vocab_size, min_count, seed, num_workers, **sizes)
+        super().__init__(data, tokenizer, vocab_size, min_count, seed, num_workers, **sizes)
         if source == target:
             raise InputError(f"source and target were both given as {source!r}; expected two languages")
         if layout not in get_args(Layout):
@@ -81,7 +86,7 @@ class TranslationDataModule(CorpusDataModule):
             raise InputError(f"there is no file {source_tokenizer!r}; expected the tokenizer.json of the source")
         for_both = (tokenizer == "byte" or isinstance(tokenizer, Tokenizer)) and source_tokenizer is None
         self.joint, self.wanted_source_tokenizer = joint or layout == "joined" or for_both, source_tokenizer
-        self.wanted, self.languages, self.subset, self.columns = data, (source, target), subset, columns
+        self.languages, self.subset, self.columns = (source, target), subset, columns
         self.longest_target = max_length + 1  # with EOS
         self.batch_tokens, self.max_length, self.layout = batch_tokens, max_length, layout
         self.fractions, self.bpe_dropout = HeldOut(val_fraction, test_fraction), bpe_dropout
@@ -91,7 +96,7 @@ class TranslationDataModule(CorpusDataModule):
     def corpus(self) -> Corpus:  # type: ignore[override]  # read when it is first asked for
         """The sentences in their splits: columns `source` and `target`."""
         return load_parallel(
-            self.wanted, *self.languages, subset=self.subset, columns=self.columns, held_out=self.fractions
+            self.source_data, *self.languages, subset=self.subset, columns=self.columns, held_out=self.fractions
         )
 
     @property
@@ -134,8 +139,10 @@ class TranslationDataModule(CorpusDataModule):
         return source, target
 
     def facts(self, split: str) -> TextFacts:
-        """Counts and hash of the targets of a split."""
-        return self._column(split, "target")[1]
+        """Counts of the targets of a split, and a hash of both sides."""
+        source, target = (self._column(split, side)[1] for side in SIDES)
+        both = hashlib.sha256(f"{source.sha256} {target.sha256}".encode()).hexdigest()
+        return dataclasses.replace(target, sha256=both)
 
     def sides(self, split: str) -> dict[str, TextFacts]:
         """See `SequenceDataModule.sides`."""

@@ -18,7 +18,6 @@ from seqmodels.errors import InputError
 from seqmodels.metrics import TextMetrics, summed_nats
 from seqmodels.state import State, detach, map_state
 from seqmodels.tasks.any_trainer import AnyTrainer
-from seqmodels.tasks.freezing import freeze
 from seqmodels.tasks.fsdp import whole_tensor
 from seqmodels.tasks.losses import Losses
 from seqmodels.tasks.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer, with_gradients
@@ -37,6 +36,13 @@ def check_weights(**given: float) -> None:
     for name, value in given.items():
         if not 0 <= value < math.inf:
             raise InputError(f"{name}={value} was given; expected a weight of at least 0")
+
+
+def check_batch(batch: Any) -> None:
+    """Refuse what a user's own loader gives, if it is no batch."""
+    if not isinstance(batch, Batch):
+        given = f"a {type(batch).__name__}"
+        raise InputError(f"a loader gave {given}; expected a seqmodels.Batch(inputs, targets) of token ids (B, T)")
 
 
 class SequenceTask(Recorded, AnyTrainer, ABC):
@@ -153,14 +159,6 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
                     "tokenizer=model.tokenizer"
                 )
 
-    def set_frozen(self, patterns: list[str] | None) -> None:
-        """Freeze parameters for good, by patterns of their names; a constructor does so when all are there.
-
-        Raises:
-            InputError: see `freezing.freeze`.
-        """
-        self.frozen = freeze(self, patterns)
-
     # Training
 
     def setup(self, stage: str) -> None:
@@ -199,6 +197,7 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
         they are spread over ranks. With gradient accumulation, all batches of a step are divided by the count of the
         first, and `on_before_optimizer_step` sets that right when the count of all is known.
         """
+        check_batch(batch)
         # Neither padding nor rows that a task repeats count as tokens trained on.
         real = torch.tensor(batch.inputs.numel()) if batch.mask is None else batch.mask.sum()
         batch = self.prepared(batch)
@@ -353,6 +352,7 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
 
     def evaluated(self, batch: Batch) -> Tensor:
         """Add the batch to the sums; returns its logits."""
+        check_batch(batch)
         logits: Tensor
         logits, state = self(batch, self._carried_in_evaluation if batch.continues else None)
         self._carried_in_evaluation = state if batch.continued else None

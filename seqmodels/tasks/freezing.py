@@ -11,7 +11,7 @@ SHOWN = 24
 """Names that a message lists."""
 
 
-def freeze(module: nn.Module, patterns: Sequence[str] | None) -> list[str]:
+def frozen(module: nn.Module, patterns: Sequence[str] | None) -> list[str]:
     """Freeze the parameters that a pattern matches: `embedding`, `backbone.layers.0`, `*.bias`, `backbone.*.kernel.*`.
 
     A pattern with `*`, `?` or `[]`, as of file names, matches the whole name of a parameter, or that of a part, of
@@ -32,7 +32,7 @@ def freeze(module: nn.Module, patterns: Sequence[str] | None) -> list[str]:
     if isinstance(patterns, str):
         raise InputError(f"freeze={patterns!r} was given; expected a list of patterns, such as [{patterns!r}]")
     named = dict(module.named_parameters(remove_duplicate=False))
-    frozen = dict[str, None]()
+    stay = dict[str, None]()
     for pattern in patterns:
         found = [name for name in named if any(fnmatchcase(part, pattern) for part in _parts(name))]
         if not found:
@@ -41,12 +41,12 @@ def freeze(module: nn.Module, patterns: Sequence[str] | None) -> list[str]:
             raise InputError(
                 f"freeze={pattern!r} matches no parameter; expected a pattern of {', '.join(names[:SHOWN])}{more}"
             )
-        frozen |= dict.fromkeys(found)
-    for name in frozen:
+        stay |= dict.fromkeys(found)
+    for name in stay:
         named[name].requires_grad_(False)
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise InputError(f"freeze={list(patterns)} leaves no parameter to train; freeze fewer")
-    return list(frozen)
+    return list(stay)
 
 
 def _parts(name: str) -> list[str]:

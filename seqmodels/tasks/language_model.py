@@ -15,6 +15,7 @@ from seqmodels.nn.dropout import embedding_dropout, variational_dropout
 from seqmodels.nn.unrolling import Unrolled, unroll
 from seqmodels.state import State
 from seqmodels.tasks.base import SequenceTask, check_fractions, check_weights
+from seqmodels.tasks.freezing import frozen
 from seqmodels.tasks.generation import Generation
 from seqmodels.tasks.losses import Losses, scored
 from seqmodels.tasks.optim import OptimizerName, Schedule
@@ -90,7 +91,7 @@ class LanguageModel(SequenceTask, Generation, Scoring):
                 )
             nn.init.normal_(self.embedding.weight, std=backbone.output_size**-0.5)
             self.head.weight = self.embedding.weight
-        self.set_frozen(freeze)
+        self.frozen = frozen(self, freeze)
         if omega and not any(part.requires_grad for part in (*backbone.parameters(), self.embedding.weight)):
             raise InputError(f"omega={omega} was given, and embedding and network are frozen; leave out one of the two")
 

@@ -18,6 +18,7 @@ from seqmodels.nn.dropout import variational_dropout
 from seqmodels.state import State
 from seqmodels.tasks.base import SequenceTask, check_fractions, check_weights
 from seqmodels.tasks.batch_translation import Translation, hypotheses, translations
+from seqmodels.tasks.freezing import frozen
 from seqmodels.tasks.losses import Losses, scored, scored_logits
 from seqmodels.tasks.optim import OptimizerName, Schedule
 from seqmodels.tasks.regularizers import divergence
@@ -124,7 +125,7 @@ class Translator(SequenceTask):
         self.accuracy = _Accuracy(size, average="micro", ignore_index=IGNORE, validate_args=False)
         self.translated = TranslationMetrics()
         self._tie(tie_embeddings, joint=self.source_tokenizer.json == tokenizer.json)
-        self.set_frozen(freeze)
+        self.frozen = frozen(self, freeze)
 
     def _tie(self, tied: Tied, joint: bool) -> None:
         if tied not in ("none", "target", "all"):

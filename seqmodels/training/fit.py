@@ -19,6 +19,7 @@ from lightning.pytorch.strategies import Strategy
 from seqmodels.analysis import GradientHorizon, Samples, Spectra, Translations
 from seqmodels.checkpoints.load import TOKENIZERS, load_weights
 from seqmodels.data import Replica, SequenceDataModule, TranslationDataModule
+from seqmodels.data.given import is_data
 from seqmodels.environment import (
     choose_accelerator,
     choose_devices,
@@ -30,6 +31,7 @@ from seqmodels.environment import (
 from seqmodels.errors import InputError, one_line
 from seqmodels.files import any_console, local, write_text
 from seqmodels.tasks import SequenceTask
+from seqmodels.tasks.own_data import data_of
 from seqmodels.tasks.training_state import random_states, restore_rank
 from seqmodels.training.budget import Budget
 from seqmodels.training.checkpoint_callback import Checkpoints
@@ -50,7 +52,7 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
 
 def fit(
     task: SequenceTask,
-    data: SequenceDataModule,
+    data: SequenceDataModule | Any,
     *,
     max_minutes: float | None = None,
     max_steps: int | None = None,
@@ -85,7 +87,7 @@ def fit(
 
     Args:
         task: trained in place.
-        data: the text.
+        data: a data module; or from Python data as such a module takes them, with default settings.
         max_minutes: duration of training, validation included. (default: 3, unless max_steps or max_tokens is given)
         max_steps: maximum number of optimizer steps.
         max_tokens: maximum number of training tokens.
@@ -138,10 +140,13 @@ def fit(
     settings["logger"] = names or None
     check_names(names, settings)
     settings["init"] = None if init is None else os.fspath(init)
+    if isinstance(task, SequenceTask) and is_data(data):
+        data = data_of(task, data)
     for name, given, kind in (("task", task, SequenceTask), ("data", data, SequenceDataModule)):
         if not isinstance(given, kind):
             wanted = f"{kind.__name__}, such as {'LanguageModel' if name == 'task' else 'TextDataModule'}(...)"
             raise InputError(f"fit({name}=...) was given {one_line(repr(given)):.40}; expected a {wanted}")
+    assert isinstance(data, SequenceDataModule)
     with ExitStack() as stack:
         stack.enter_context(any_console(lasting=True))
         run = _prepare(stack, task, data, settings, resume)

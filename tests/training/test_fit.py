@@ -225,7 +225,7 @@ def test_settings_that_make_no_sense(setting: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"data": "input.txt"}, "fit(data=...) was given 'input.txt'; expected a SequenceDataModule"),
+        ({"data": 3}, "fit(data=...) was given 3; expected a SequenceDataModule"),
         ({"task": 3}, "fit(task=...) was given 3; expected a SequenceTask, such as LanguageModel"),
         ({"max_steps": "10"}, "max_steps='10' was given; expected a number"),
         ({"max_steps": 1.5}, "max_steps=1.5 was given; expected a whole number"),
