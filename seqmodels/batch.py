@@ -1,10 +1,12 @@
 """The batch that the data hands to a task, and the token ids that mean the same everywhere."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from seqmodels.errors import InputError
 
 PAD, BOS, EOS, UNK = range(4)
 """Ids of padding, start, end and unknown in every vocabulary of this package."""
@@ -53,3 +55,10 @@ class Batch(NamedTuple):
         if self.inputs.device == device:
             return self
         return self.mapped(lambda part: part.to(device, non_blocking=device.type == "cuda"))
+
+
+def check_batch(batch: Any) -> None:
+    """Refuse what a user's own loader gives, if it is no batch."""
+    if not isinstance(batch, Batch):
+        given = f"a {type(batch).__name__}"
+        raise InputError(f"a loader gave {given}; expected a seqmodels.Batch(inputs, targets) of token ids (B, T)")

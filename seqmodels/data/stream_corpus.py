@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -206,7 +207,7 @@ def load_stream(source: str | Given, *, subset: str | None, column: str, held_ou
     Raises:
         InputError: there is no such file or dataset, or it has no training text.
     """
-    if not isinstance(source, Given) and is_saved(folder := Path(source).expanduser()):
+    if not isinstance(source, Given) and is_saved(folder := Path(os.path.expanduser(source))):
         source = saved(folder)
     found = None if isinstance(source, Given) else local_files(source)
     if found is None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.lr_scheduler import LambdaLR
 
-from seqmodels.batch import IGNORE, Batch
+from seqmodels.batch import IGNORE, Batch, check_batch
 from seqmodels.config import Recorded
 from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.errors import InputError
@@ -36,13 +36,6 @@ def check_weights(**given: float) -> None:
     for name, value in given.items():
         if not 0 <= value < math.inf:
             raise InputError(f"{name}={value} was given; expected a weight of at least 0")
-
-
-def check_batch(batch: Any) -> None:
-    """Refuse what a user's own loader gives, if it is no batch."""
-    if not isinstance(batch, Batch):
-        given = f"a {type(batch).__name__}"
-        raise InputError(f"a loader gave {given}; expected a seqmodels.Batch(inputs, targets) of token ids (B, T)")
 
 
 class SequenceTask(Recorded, AnyTrainer, ABC):
