@@ -59,14 +59,9 @@ def test_many_texts(tmp_path: Path) -> None:
     ids, facts = of_file(tmp_path, tokenizer)
     assert ids.tolist() == expected
     assert (facts.tokens, facts.characters, facts.bytes, facts.documents) == (15, 10, 10, 3)
-<<<<<<< HEAD
-    assert facts.sha256 == hashlib.sha256(b"xyzyyyyyzx").hexdigest()
-    corpus = load_corpus(str(tmp_path), held_out=HeldOut(0.4))
-=======
     text, beginnings = (hashlib.sha256(content).hexdigest() for content in (b"xyzyyyyyzx", b"0\n3\n8\n"))
     assert facts.sha256 == hashlib.sha256(f"{text} {beginnings}".encode()).hexdigest()
-    corpus = load_corpus(str(tmp_path), val_fraction=0.4)
->>>>>>> 804e49b (Hash of many texts; home of nobody; the check of a batch beside it)
+    corpus = load_corpus(str(tmp_path), held_out=HeldOut(0.4))
     train, validation = (
         tokenize_column(corpus.rows(split), tokenizer)[0].tolist() for split in ("train", "validation")
     )
