@@ -51,6 +51,14 @@ class Recorded:
         if "__init__" in cls.__dict__:
             cls.__init__ = _recording(cls.__init__)  # type: ignore[method-assign]
 
+    def __repr__(self) -> str:
+        """The constructor call, with the arguments that differ from their defaults."""
+        call = self.__dict__.get("constructor_call")
+        return object.__repr__(self) if call is None else written(call)
+
+    def __str__(self) -> str:
+        return repr(self)
+
 
 def _recording(init: Any) -> Any:
     @functools.wraps(init)
@@ -77,6 +85,39 @@ def _recording(init: Any) -> Any:
         init(self, *args, **kwargs)
 
     return wrapper
+
+
+ALWAYS_SHOWN = ("data", "source", "target")
+"""Arguments that are told even if they have their defaults: the text of a data module."""
+
+
+def written(call: Call) -> str:
+    """A constructor call as Python, short: without arguments that have their defaults, and long values cut."""
+    cls = next((one for one in subclasses(Recorded) if class_path(one) == call["class_path"]), Recorded)
+    usual = {
+        name: parameter.default
+        for one in reversed(cls.__mro__)
+        if "__init__" in vars(one) and issubclass(one, Recorded)
+        for name, parameter in inspect.signature(one.__init__).parameters.items()
+    }
+    given = {
+        name: value
+        for name, value in call["init_args"].items()
+        if name in ALWAYS_SHOWN or value != _plain_default(usual.get(name))
+    }
+    shown = ", ".join(f"{name}={_shown(value)}" for name, value in given.items())
+    return f"{call['class_path'].rpartition('.')[2]}({shown})"
+
+
+def _plain_default(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else getattr(value, "constructor_call", value)
+
+
+def _shown(value: Any) -> str:
+    if is_call(value):
+        return written(value)
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @functools.cache

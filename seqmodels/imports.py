@@ -1,10 +1,13 @@
 """Importing: large packages quickly, and this package rather than another of its name."""
 
+import contextlib
 import gc
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 DISTRIBUTION, VERSION = "seqmodels-lightning", "0.1.0"
@@ -40,11 +43,20 @@ def quick_imports(*, keep: bool = False) -> Iterator[None]:
         return
     gc.disable()
     try:
+        _import_tqdm()
         yield
     finally:
         if keep:
             gc.freeze()
         gc.enable()
+
+
+def _import_tqdm() -> None:
+    """Import tqdm in a notebook, without its warning that there is no ipywidgets: none of it is needed here."""
+    if "IPython" in sys.modules:
+        with contextlib.suppress(ImportError), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            import_module("tqdm.auto")
 
 
 @cache

@@ -70,6 +70,9 @@ class Tokenizer(Recorded):
         words = isinstance(self._tokenizer.model, models.WordLevel) and not self.shift
         self._words = words and self._tokenizer.token_to_id("\n") == NEWLINE
 
+    def __repr__(self) -> str:
+        return f"<Tokenizer, {self.vocab_size:,} tokens>"
+
     @classmethod
     def from_file(cls, path: str | Path) -> "Tokenizer":
         """A `tokenizer.json` of the `tokenizers` library, such as those of models on the hub.

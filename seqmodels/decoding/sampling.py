@@ -16,7 +16,7 @@ AHEAD = 256
 """Random numbers generated at a time for each row."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sampling:
     """How a token is drawn.
 
@@ -42,6 +42,11 @@ class Sampling:
     min_p: float | None = None
     repetition_penalty: float = 1.0
     logit_bias: Mapping[int, float] = field(default_factory=dict, hash=False)
+
+    def __repr__(self) -> str:
+        usual = Sampling.__dataclass_fields__
+        own = {name: value for name, value in vars(self).items() if value not in (usual[name].default, {})}
+        return f"Sampling({', '.join(f'{name}={value}' for name, value in own.items())})"
 
     def __post_init__(self) -> None:
         temperature, penalty = self.temperature, self.repetition_penalty

@@ -35,6 +35,10 @@ class Backbone(Recorded, nn.Module, ABC):
     memory_size: int | None = None
     """Features of the memory that it attends to, such as an encoded source; None for networks without one."""
 
+    def __repr__(self) -> str:
+        size = sum(parameter.numel() for parameter in self.parameters()) if "_parameters" in vars(self) else 0
+        return f"{super().__repr__()}  # {size:,} parameters"
+
     @abstractmethod
     def forward(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None

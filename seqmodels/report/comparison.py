@@ -9,6 +9,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from seqmodels.analysis.figures import draw_lines
+from seqmodels.analysis.notebook import Page
 from seqmodels.errors import InputError
 from seqmodels.report import training
 from seqmodels.report.figures import inline
@@ -34,7 +35,7 @@ Groups = Sequence[Group]
 
 def compare(
     runs: Sequence[str | Path], data: Sequence[str] | None = None, to: str | Path | None = None, log: Log = silent
-) -> Path:
+) -> Page:
     """Write a page that compares runs.
 
     Args:
@@ -58,11 +59,11 @@ def compare(
         group.name = name
         for run, seed in zip(group.runs, group.seeds, strict=True):
             run.name = f"{name}, seed {seed}" if len(group.runs) > 1 else name
-    return write_page(
+    return Page(write_page(
         to or opened[0].pages.parent / "comparison.html", COMPARISON_PARTS, groups, log,
         kind=f"{len(opened)} runs compared", title=", ".join(dict.fromkeys(map(training.network, opened))),
         about="; ".join(dict.fromkeys(map(training.origin, opened))), tiles=(), notes=(),
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def distinct_names(runs: Sequence[Run]) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from seqmodels.analysis.notebook import Page
 from seqmodels.environment import is_other_rank
 from seqmodels.report import recurrence, tokens, training, units
 from seqmodels.report.page import Log, Part, silent, write_page
@@ -22,7 +23,7 @@ RUN_PARTS: tuple[Part[Run], ...] = (
 )
 
 
-def report(run: str | Path, data: Sequence[str] | None = None, to: str | Path | None = None, log: Log = silent) -> Path:
+def report(run: str | Path, data: Sequence[str] | None = None, to: str | Path | None = None, log: Log = silent) -> Page:
     """Write a page about a run: its training, its samples, and the inside of its model.
 
     The page is one file without scripts that opens without a network. Where something is missing, its section says why.
@@ -30,8 +31,8 @@ def report(run: str | Path, data: Sequence[str] | None = None, to: str | Path | 
     Args:
         run: a run folder, or a checkpoint in it that is used instead of the best one.
         data: where the text is now, if it was moved: one path, or two of a translator.
-        to: the file to write, which is returned; by default `report.html` in the run folder, or in the
-            current one of a model on the hub.
+        to: the file to write, which is returned as a path that a notebook shows; by default `report.html` in the run
+            folder, or in the current one of a model on the hub.
         log: takes the title of each section and the seconds that it took.
 
     Raises:
@@ -39,11 +40,11 @@ def report(run: str | Path, data: Sequence[str] | None = None, to: str | Path | 
     """
     opened = open_run(run, data)
     note = training.ending_note(opened)
-    return write_page(
+    return Page(write_page(
         to or opened.pages / "report.html", RUN_PARTS, opened, log, kind="Report of a run", about=opened.folder,
         title=f"{training.network(opened)} on {training.origin(opened)}", tiles=training.tiles(opened),
         notes=[note] if note else [],
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def end_with_report(run: Path) -> None:

@@ -58,6 +58,9 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
             '*.bias'.
     """
 
+    __repr__ = nn.Module.__repr__
+    """The tree of modules, as of any model of torch, each network in a line."""
+
     def __init__(
         self,
         tokenizer: Tokenizer,

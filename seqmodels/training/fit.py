@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import Strategy
 
 from seqmodels.analysis import GradientHorizon, Samples, Spectra, Translations
+from seqmodels.analysis.notebook import RunFolder
 from seqmodels.checkpoints.load import TOKENIZERS, load_weights
 from seqmodels.data import Replica, SequenceDataModule, TranslationDataModule
 from seqmodels.data.given import is_data
@@ -82,7 +83,7 @@ def fit(
     wandb_group: str | None = None,
     wandb_tags: str = "",
     callbacks: tuple[pl.Callback, ...] = (),
-) -> Path:
+) -> RunFolder:
     """Train, and leave a run folder: configuration, figures, checkpoints, samples, curves.
 
     Args:
@@ -126,7 +127,7 @@ def fit(
         callbacks: further Lightning callbacks; from Python only.
 
     Returns:
-        The run folder.
+        The run folder, a path that shows the run in a notebook.
 
     Raises:
         InputError: a setting cannot be used here.
@@ -150,7 +151,7 @@ def fit(
     with ExitStack() as stack:
         stack.enter_context(any_console(lasting=True))
         run = _prepare(stack, task, data, settings, resume)
-        return run if isinstance(run, Path) else _train(run, _trainer(stack, run, callbacks, objects))
+        return RunFolder(run if isinstance(run, Path) else _train(run, _trainer(stack, run, callbacks, objects)))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The progress bar of a training, or a line for each validation outside a terminal."""
+"""The progress of a training: a bar in a terminal, bar and curves in a notebook, and a line for each validation."""
 
 import math
 import sys
@@ -8,8 +8,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from seqmodels.analysis.notebook import LiveCell, in_notebook
 from seqmodels.files import bare
 from seqmodels.tasks import SequenceTask
 
@@ -19,8 +20,32 @@ def greedily(figures: Mapping[str, Any]) -> str:
     return f"beam size 1, {int(figures['val/sentences']):,} sentences"
 
 
+class TerminalBar:
+    """A bar and figures in words, in one line of a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        percent, figures = TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[figures]}")
+        columns = (BarColumn(24), percent, TimeElapsedColumn(), figures)
+        self._bar = Progress(*columns, console=console, transient=True, auto_refresh=False)
+        self._row = self._bar.add_task("training", total=1.0, figures="")
+        self._bar.start()
+
+    def point(self, name: str, tokens: float, nats: float) -> None:
+        """A terminal shows no curves."""
+
+    def show(self, figures: str, completed: float | None = None) -> None:
+        """Draw it anew."""
+        self._bar.update(self._row, completed=completed, figures=figures)
+        self._bar.refresh()
+
+    def stop(self) -> None:
+        """Remove it."""
+        self._bar.stop()
+
+
 class ProgressLine(pl.Callback):
-    """A bar with loss, bits per character and tokens per second, and a line for each validation.
+    """A bar with loss, bits per character and tokens per second, and a line for each validation; in a notebook, curves,
+    too.
 
     Args:
         tokens_per_character: of the training text, to convert nats per token into bits per character.
@@ -28,17 +53,15 @@ class ProgressLine(pl.Callback):
 
     def __init__(self, tokens_per_character: float) -> None:
         self.tokens_per_character, self._due = tokens_per_character, 0.0
-        self._bar: Progress | None = None
-        self._row = TaskID(0)
+        self._bar: TerminalBar | LiveCell | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        console = Console(file=bare(sys.stdout))
-        if trainer.is_global_zero and console.is_terminal:
-            percent, figures = TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.fields[figures]}")
-            columns = (BarColumn(24), percent, TimeElapsedColumn(), figures)
-            self._bar = Progress(*columns, console=console, transient=True, auto_refresh=False)
-            self._row = self._bar.add_task("training", total=1.0, figures="")
-            self._bar.start()
+        if not trainer.is_global_zero:
+            return
+        if in_notebook():
+            self._bar = LiveCell()
+        elif (console := Console(file=bare(sys.stdout), force_jupyter=False)).is_terminal:
+            self._bar = TerminalBar(console)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         if self._bar is None or (now := time.monotonic()) < self._due:
@@ -49,34 +72,34 @@ class ProgressLine(pl.Callback):
         parts = [f"step {trainer.global_step:,}"]
         if figures:
             nats = float(figures["train/nats_per_token"])
+            self._bar.point("training", pl_module.tokens_seen, nats)
             parts += [f"loss {nats:.3f}", f"{nats / math.log(2) * self.tokens_per_character:.2f} bits/char"]
         if "train/tokens_per_second" in figures:
             parts.append(f"{float(figures['train/tokens_per_second']):,.0f} tokens/s")
         if "val/nats_per_token" in trainer.callback_metrics:
             parts.append(f"val {trainer.callback_metrics['val/nats_per_token']:.3f}")
-        self._show(" · ".join(parts), pl_module.run_fraction)
-
-    def _show(self, figures: str, completed: float | None = None) -> None:
-        assert self._bar is not None
-        self._bar.update(self._row, completed=completed, figures=figures)
-        self._bar.refresh()
+        self._bar.show(" · ".join(parts), pl_module.run_fraction)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._bar is not None:
-            self._show("validating")
+            self._bar.show("validating")
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
     ) -> None:
         if self._bar is not None and (now := time.monotonic()) >= self._due:
             self._due = now + 0.3
-            self._show(f"validating, batch {batch_idx + 1:,} of {trainer.num_val_batches[0]:,}")
+            self._bar.show(f"validating, batch {batch_idx + 1:,} of {trainer.num_val_batches[0]:,}")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != "fit" or not trainer.is_global_zero:  # Lightning prints once for each machine
             return
         assert isinstance(pl_module, SequenceTask)
         figures = trainer.callback_metrics
+        if self._bar is not None:
+            nats = float(figures["val/nats_per_token"])
+            self._bar.point("validation", pl_module.tokens_seen, nats)
+            self._bar.show(f"validated at {nats:.3f} nats per token", pl_module.run_fraction)
         speed = pl_module.figures.get("train/tokens_per_second")
         trainer.print(
             f"step {trainer.global_step:>6,} · {pl_module.run_fraction:4.0%} · validation "
