@@ -92,7 +92,7 @@ class Page(LocalPath):
     """The path of an HTML page, such as a report, which a notebook shows."""
 
     def _repr_html_(self) -> str | None:
-        """The page in a frame of its own, which runs nothing and fetches nothing; None if there is no such page."""
+        """The page in a frame of its own, which reaches nothing around it; None if there is no such page."""
         try:
             text = read_small(self, PAGE_BYTES)
         except InputError:
