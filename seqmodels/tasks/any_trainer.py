@@ -93,10 +93,11 @@ def check_sampler(trainer: pl.Trainer) -> None:
     sampler = getattr(trainer.train_dataloader, "sampler", None)
     given = isinstance(trainer.datamodule, SequenceDataModule)  # type: ignore[attr-defined]
     if given and not isinstance(sampler, BatchNumbers):
+        module = type(trainer.datamodule).__name__  # type: ignore[attr-defined]
+        by = "no sampler" if sampler is None else f"a {type(sampler).__name__}"
         raise InputError(
-            f"the batches of {type(trainer.datamodule).__name__} are drawn by a {type(sampler).__name__} in place of "  # type: ignore[attr-defined]
-            "the data module's own sampler, so that a resumed run would read others; leave the sampler to the data "
-            "module"
+            f"the batches of {module} are drawn by {by} in place of the data module's own sampler, so that a resumed "
+            "run would read others; leave the sampler to the data module"
         )
     if isinstance(sampler, BatchNumbers) and sampler.world not in (None, trainer.world_size):
         raise InputError(

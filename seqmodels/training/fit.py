@@ -37,7 +37,7 @@ from seqmodels.tasks.training_state import random_states, restore_rank
 from seqmodels.training.budget import Budget
 from seqmodels.training.checkpoint_callback import Checkpoints
 from seqmodels.training.interruption import Stopped, early_end, requeue, run_of_this_job
-from seqmodels.training.loggers import Choice, check_names, chosen, loggers
+from seqmodels.training.loggers import check_names, chosen, loggers
 from seqmodels.training.nonfinite_steps import NonfiniteSteps
 from seqmodels.training.precision import choose_precision
 from seqmodels.training.progress import ProgressLine
@@ -77,7 +77,7 @@ def fit(
     runs: str | Path = "runs",
     resume: str | Path | None = None,
     init: str | Path | None = None,
-    logger: Choice = None,
+    logger: str | list[str] | Logger | list[Logger] | None = None,
     wandb_project: str | None = None,
     wandb_name: str | None = None,
     wandb_group: str | None = None,

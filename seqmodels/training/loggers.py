@@ -22,10 +22,8 @@ NAMES = ("csv", "wandb", "tensorboard", "mlflow", "trackio")
 MLFLOW_FILE = "mlflow.json"
 """A file of the run folder: the id of the run at MLflow."""
 
-Choice = str | list[str] | Logger | list[Logger] | None
 
-
-def chosen(logger: Choice) -> tuple[list[str], list[Logger]]:
+def chosen(logger: str | list[str] | Logger | list[Logger] | None) -> tuple[list[str], list[Logger]]:
     """Names and objects among loggers; names may stand in one string, separated by commas.
 
     Raises:

@@ -62,6 +62,11 @@ def assert_same_weights(ours: pl.LightningModule, theirs: pl.LightningModule) ->
         assert_close(ours.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
 
 
+def listed() -> set[str]:
+    """The names in the guide."""
+    return set(re.findall(r"^\| `((?:train|val)/\w+)` \|", GUIDE.read_text(), re.MULTILINE))
+
+
 def test_names_to_monitor(text_file: Path, tmp_path: Path) -> None:
     """The callbacks that everybody uses, by the names that the guide lists, and no others."""
     data = small_module(text_file, True)
@@ -72,10 +77,9 @@ def test_names_to_monitor(text_file: Path, tmp_path: Path) -> None:
     assert runner.current_epoch == 2  # the second was not better by so much
     assert len(list((tmp_path / "best").iterdir())) == 2
     assert float(best.best_model_score or 0) == pytest.approx(float(stop.best_score), abs=0.5)
-    listed = set(re.findall(r"^\| `((?:train|val)/\w+)` \|", GUIDE.read_text(), re.MULTILINE))
     logged = {name for name in runner.callback_metrics if not name.startswith("lr-")}
     translating = {f"val/{name}" for name in ("bleu", "chrf", "exact_match", "sentences", "token_accuracy")}
-    assert listed - translating == logged
+    assert listed() - translating == logged
     text = (Path(str(runner.logger.log_dir)) / "hparams.yaml").read_text()  # type: ignore[union-attr]
     assert "hidden_size: 16" in text
     assert "batch_size: 4" in text
@@ -193,16 +197,17 @@ def test_translations_of_predict(tmp_path: Path) -> None:
     model = Translator(GRU(8, 8), GRU(8, 16), data.tokenizer, data.source_tokenizer, lr=2e-2)
     runner = owned(tmp_path, Translations(), max_epochs=2, log_every_n_steps=5)
     fitted(runner, model, data)
+    assert set(runner.callback_metrics) == listed()
     written = (Path(str(runner.logger.log_dir)) / "translations.md").read_text()  # type: ignore[union-attr]
     assert written.count("## step") == 2
     with quiet():
         found = [pair for part in runner.predict(model, datamodule=data) or () for pair in part]  # type: ignore[union-attr]
         (figures,) = runner.test(model, datamodule=data, verbose=False)
-        listed = runner.predict(model, DataLoader([source for source, _ in found][:3], batch_size=3))
+        given = runner.predict(model, DataLoader([source for source, _ in found][:3], batch_size=3))
     assert len(found) == len(data.sentences("test")[0])
     apart = model.translate([source for source, _ in found])
     assert [best.text for _, best in found] == [best[0].text for best in apart]
-    assert [(source, best.text) for source, best in listed[0]] == [(s, best.text) for s, best in found[:3]]  # type: ignore[index]
+    assert [(source, best.text) for source, best in given[0]] == [(s, best.text) for s, best in found[:3]]  # type: ignore[index]
     assert "test/bleu" in figures
 
 

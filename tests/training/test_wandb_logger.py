@@ -19,13 +19,14 @@ import pytest
 import torch
 import wandb
 import yaml
+from lightning.pytorch.loggers import WandbLogger
 from pairs import write_pairs
 from refusals import refused
-from trainers import small_model, small_module
+from trainers import small_model, small_module, train
 from wandb.proto import wandb_internal_pb2
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-from seqmodels import GRU, TranslationDataModule, Translator, fit
+from seqmodels import GRU, GradientHorizon, Samples, TranslationDataModule, Translator, fit
 from seqmodels.environment import without_secrets
 from seqmodels.errors import InputError
 from seqmodels.training.wandb_logger import plan_tracking
@@ -160,6 +161,26 @@ def test_translations_and_what_they_attended_to(tmp_path: Path) -> None:
     (table,) = {row["samples/path"] for row in rows if row.get("samples/nrows") == 8}
     for _, _, _, source, text in json.loads((files / table).read_text())["data"][4:]:
         assert f"- {source}\n  - **{text}**" in (run / "translations.md").read_text()
+
+
+def test_lightnings_own_logger_under_a_trainer_of_ones_own(text_file: Path, tmp_path: Path) -> None:
+    """Samples, pictures and tables arrive there, too."""
+    data = small_module(text_file, True)
+    logger = WandbLogger("mine", tmp_path, offline=True)
+    measures = [Samples("The", first=2, folder=tmp_path), GradientHorizon(first=2, folder=tmp_path)]
+    train(small_model(data), data, 4, *measures, logger=logger)
+    wandb.finish()
+    found = records(tmp_path)
+    rows = history(found)
+    shown = [name for row in rows for name in row if name.endswith("/path") or name == "gradient horizon/filenames"]
+    assert sorted(shown) == [
+        "gradient horizon table/path",
+        "gradient horizon/filenames",
+        "samples/path",
+        "samples/path",
+    ]
+    assert [row["trainer/global_step"] for row in rows if "samples/path" in row] == [2, 4]
+    assert items(of_kind(found, "config")[-1].update)["task"]["init_args"]["lr"] == 3e-3
 
 
 def assert_offline_in_one_line(err: str, why: str, run: Path) -> None:
