@@ -116,6 +116,27 @@ def test_exact_resume(text_file: Path, tmp_path: Path, kind: str) -> None:
         assert (others / name).read_text().splitlines() == [header, *after]
 
 
+def test_files_are_of_one_training(text_file: Path, tmp_path: Path) -> None:
+    """In a folder that is used again: one that resumes writes what came after its checkpoint again, a new one all."""
+
+    def run(steps: int, seed: int = 0, **settings: Any) -> dict[str, str]:
+        data = small_module(text_file, True)
+        model = small_model(data)
+        torch.manual_seed(seed)
+        saves = callbacks.ModelCheckpoint(tmp_path / "saves", "{step}", every_n_train_steps=4, save_top_k=-1)
+        folder = tmp_path / "files"
+        every: dict[str, Any] = {"every": 2, "folder": folder}
+        measures = [Samples("The", tokens=10, **every), GradientHorizon(**every), Spectra(**every)]
+        fitted(owned(tmp_path, saves, *measures, max_steps=steps), model, data, **settings)
+        return {path.name: path.read_text() for path in folder.iterdir() if path.suffix in (".md", ".csv")}
+
+    whole = run(8)
+    assert len(whole) == 3
+    assert "step 8" in whole["samples.md"]
+    assert run(8, ckpt_path=tmp_path / "saves" / "step=4.ckpt", weights_only=False) == whole
+    assert "step 6" not in run(4)["samples.md"]
+
+
 def test_checkpoints_load_by_class(text_file: Path, tmp_path: Path) -> None:
     data = small_module(text_file, True)
     runner = owned(tmp_path, max_steps=3)
