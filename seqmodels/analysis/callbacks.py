@@ -95,7 +95,7 @@ class ScheduledCallback(pl.Callback):
 
     def folder(self, trainer: pl.Trainer) -> Path:
         """Where files are written."""
-        return folder_of(trainer) if self._folder is None else self._folder
+        return folder_of(trainer, self._folder)
 
     @abstractmethod
     def rewind(self, folder: Path) -> None:
@@ -120,10 +120,13 @@ class ScheduledCallback(pl.Callback):
         self.next, self.last = int(state_dict["next"]), int(state_dict["last"])
 
 
-def folder_of(trainer: pl.Trainer) -> Path:
-    """The folder of a training, for its files."""
+def folder_of(trainer: pl.Trainer, given: Path | None) -> Path:
+    """The folder for the files of a training: the one that was given, or its own."""
     folders = (logger.log_dir for logger in trainer.loggers)
-    return Path(next((folder for folder in folders if folder), trainer.default_root_dir))
+    folder = Path(given or next((folder for folder in folders if folder), trainer.default_root_dir))
+    if trainer.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def save_picture(trainer: pl.Trainer, task: SequenceTask, path: Path, figure: "Figure") -> None:

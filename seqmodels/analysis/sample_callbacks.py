@@ -106,7 +106,7 @@ class Translations(pl.Callback):
             filter_parts(self._path(trainer), PART, trainer.global_step)
 
     def _path(self, trainer: pl.Trainer) -> Path:
-        return (folder_of(trainer) if self._folder is None else self._folder) / "translations.md"
+        return folder_of(trainer, self._folder) / "translations.md"
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Translate them."""

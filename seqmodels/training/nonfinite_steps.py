@@ -40,7 +40,7 @@ class NonfiniteSteps(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remove lines of steps after the checkpoint that the training begins from."""
-        self.path = (folder_of(trainer) if self.folder is None else self.folder) / FILE
+        self.path = folder_of(trainer, self.folder) / FILE
         if trainer.is_global_zero:
             filter_parts(self.path, LINE, trainer.global_step)
 
