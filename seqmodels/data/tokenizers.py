@@ -20,9 +20,6 @@ from seqmodels.data.vocabularies import check_tokenizer, checked, library_errors
 from seqmodels.errors import InputError
 from seqmodels.files import check_regular, local, read_small
 
-# Loader processes are forked after text was tokenized, and tokenize nothing themselves.
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-
 NEWLINE = len(SPECIAL_TOKENS)
 """Id of the line end in a vocabulary of words."""
 
@@ -50,6 +47,8 @@ class Tokenizer(Recorded):
 
     def __init__(self, json: str) -> None:
         self.json = json
+        # Loader processes are forked after text was tokenized, and tokenize nothing themselves; so no warning about it.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
         check_tokenizer(json)
         with library_errors("be made of its JSON"):
             self._tokenizer = tokenizers.Tokenizer.from_str(json)
