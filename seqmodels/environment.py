@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import warnings
@@ -26,6 +27,15 @@ PACKAGES = ("torch", "lightning", "torchmetrics", "datasets", "tokenizers")
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Numbers of settings in malloc.h of glibc."""
+
+STOP_SIGNALS = tuple(
+    number
+    for name in ("SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP", "SIGBREAK")
+    if (number := getattr(signal, name, None)) is not None
+)
+"""Signals of this system that schedulers send before they take a machine away, of Ctrl-C (on Windows also
+Ctrl-Break), and of a terminal that is closed.
+"""
 
 RUN_VARIABLE = "SEQMODELS_RUN"
 """Environment variable that tells the processes that Lightning starts for more devices which run they belong to."""

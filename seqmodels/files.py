@@ -1,6 +1,7 @@
 """Files and streams: JSON of unknown origin read within limits, text written atomically, output on any console."""
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -149,7 +150,9 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make new names in a folder survive a power loss."""
+    """Make new names in a folder survive a power loss; Windows opens no folders, and keeps such a promise itself."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -165,7 +168,10 @@ def write_text(path: Path, text: str) -> None:
 
 def append_text(path: Path, text: str) -> None:
     """Append to a UTF-8 text file, never through a link."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():  # Windows
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    only = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # line ends stay as they are
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | only, 0o666)
     with open(descriptor, "w", encoding="utf-8", newline="") as file:
         file.write(text)
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 HELP = {"-h", "--help"}
+SIGPIPE = 13
+"""Its number, which `signal` does not have on Windows."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
@@ -99,7 +101,8 @@ def ended_by_signals() -> Iterator[None]:
     def end(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
 
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    ending = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))  # the same on Windows
+    numbers = [number for number in dict.fromkeys(ending) if signal.getsignal(number) == signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():
         numbers = []
     try:
@@ -126,7 +129,7 @@ def _guarded(action: Callable[[], None]) -> None:
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe has seen enough; the exit code is that of shells
         discard(sys.stdout)
-        sys.exit(128 + signal.SIGPIPE)
+        sys.exit(128 + SIGPIPE)
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from seqmodels.batch import Batch
+from seqmodels.environment import STOP_SIGNALS
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def loader(
 
 def _ignore_signals(worker: int) -> None:
     """Schedulers may signal all processes of a run; a worker ends with the process that started it."""
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 

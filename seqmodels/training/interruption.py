@@ -16,12 +16,14 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from seqmodels.config import read_settings
+from seqmodels.environment import STOP_SIGNALS
 from seqmodels.errors import DivergedError, InputError, one_line
 from seqmodels.files import read_json
 from seqmodels.training.resume import NEWEST_FIRST
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
-"""Sent by schedulers before they take a machine away, by Ctrl-C, and by a terminal that is closed."""
+ANNOUNCES_THE_END = getattr(signal, "SIGUSR1", None)
+"""Sent by schedulers some time before the end of a job; Windows has no such signal."""
+CLOSED_TERMINAL = getattr(signal, "SIGHUP", None)
 
 
 class Stopped(SystemExit):
@@ -31,7 +33,7 @@ class Stopped(SystemExit):
 
     def __init__(self, number: int) -> None:
         self.signal = signal.Signals(number)
-        super().__init__(128 + (signal.SIGTERM if number == signal.SIGUSR1 else number))
+        super().__init__(128 + (signal.SIGTERM if number == ANNOUNCES_THE_END else number))
 
 
 class Signals:
@@ -45,7 +47,7 @@ class Signals:
         """Handle signals, also if others have replaced the handlers; only the main thread can."""
         if threading.current_thread() is threading.main_thread():
             for number in STOP_SIGNALS:
-                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as by nohup
+                if number != CLOSED_TERMINAL or signal.getsignal(number) != signal.SIG_IGN:  # as by nohup
                     self._before.setdefault(number, signal.signal(number, self._handle))
 
     def disarm(self) -> None:
@@ -120,7 +122,7 @@ def requeue(trainer: pl.Trainer, ending: Stopped) -> None:
     `run_of_this_job`.
     """
     slurm = isinstance(trainer._accelerator_connector.cluster_environment, SLURMEnvironment)
-    if not (slurm and ending.signal == signal.SIGUSR1 and trainer.is_global_zero):
+    if not (slurm and ending.signal == ANNOUNCES_THE_END and trainer.is_global_zero):
         return
     try:
         done = subprocess.run(["scontrol", "requeue", str(job())], capture_output=True, text=True, timeout=60)
