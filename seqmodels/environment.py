@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
+from torch import Tensor
 
 from seqmodels.errors import InputError
 from seqmodels.imports import VERSION
@@ -92,10 +93,30 @@ def _names_a_secret(name: str) -> bool:
     return bool({"key", "apikey", "token", "secret", "password", "passwd", "credentials", "auth"} & set(words))
 
 
+SINGLE_ONLY = {"mps"}
+"""Types of devices without double precision: Apple GPUs."""
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """Double precision, or single precision on devices that have no other."""
+    return torch.float32 if device.type in SINGLE_ONLY else torch.float64
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """A tensor in the widest precision of its device, for sums of many terms."""
+    return tensor.to(widest(tensor.device))
+
+
 def choose_accelerator(wanted: str = "auto") -> str:
-    """The accelerator, cpu or gpu, that auto, cpu or gpu stands for on this machine, else an InputError."""
-    if wanted not in ("auto", "cpu", "gpu"):
-        raise InputError(f"the accelerator {wanted!r} is not known; choose auto, cpu or gpu")
+    """The accelerator, cpu, gpu or mps, for auto or one of these on this machine, else an InputError."""
+    if wanted not in ("auto", "cpu", "gpu", "mps"):
+        raise InputError(f"the accelerator {wanted!r} is not known; choose auto, cpu, gpu or mps")
+    if wanted == "mps":
+        if not torch.backends.mps.is_available():
+            raise InputError(
+                "accelerator='mps' was given, and torch finds no Apple GPU here; give cpu, or leave it out"
+            )
+        return wanted
     gpus = torch.cuda.device_count()
     if wanted == "gpu" and not gpus:
         raise InputError("accelerator='gpu' was given, and torch finds no GPU here; give cpu, or leave it out")
@@ -103,16 +124,20 @@ def choose_accelerator(wanted: str = "auto") -> str:
 
 
 def choose_devices(accelerator: str, devices: int | str) -> list[int]:
-    """The numbers of the devices of an accelerator, cpu or gpu; on the CPU, they are processes.
+    """The numbers of the devices of an accelerator; on the CPU, they are processes.
 
     Args:
-        accelerator: cpu or gpu.
+        accelerator: cpu, gpu or mps, of which there is one.
         devices: how many; auto or -1 for all GPUs, and for one process on the CPU; or numbers of GPUs, such as "0,1".
 
     Raises:
         InputError: it is none of these, or there are fewer.
     """
     gpu = accelerator == "gpu"
+    if accelerator == "mps" and devices not in (1, "1", "auto", -1, "-1", "0"):
+        raise InputError(f"devices={devices!r} was given, and there is one Apple GPU; give 1")
+    if accelerator == "mps":
+        return [0]
     available, kind = (torch.cuda.device_count(), "GPUs") if gpu else (os.cpu_count() or 1, "cores")
     if devices in ("auto", -1, "-1"):
         return list(range(available if gpu else 1))

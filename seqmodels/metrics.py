@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torchmetrics import Metric
 
 from seqmodels.batch import IGNORE
+from seqmodels.environment import wide
 from seqmodels.errors import InputError
 
 
@@ -74,7 +75,7 @@ class TextMetrics(Sums):
             targets: int64 (B, T), IGNORE where nothing was scored.
         """
         scored = targets[targets != IGNORE]
-        self.nats = self.nats.double() + nats  # also where the whole model was converted to half precision
+        self.nats = wide(self.nats) + nats  # also where the whole model was converted to half precision
         self.tokens += scored.numel()
         self.extent += self.sizes[:, scored].sum(1)
 
@@ -255,7 +256,8 @@ class TranslationMetrics(Sums):
             counts = torch.tensor(
                 metric._extract_corpus_statistics(list(hypotheses), [list(references)]), dtype=torch.float64
             ).sum(0)
-            setattr(self, name, getattr(self, name).double() + counts.to(self.device))
+            total = wide(getattr(self, name))
+            setattr(self, name, total + counts.to(total))
         self.exact += sum(one == other for one, other in zip(hypotheses, references, strict=True))
         self.sentences += len(hypotheses)
 

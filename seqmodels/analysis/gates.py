@@ -73,7 +73,7 @@ def of_trace(trace: Trace, mask: Tensor | None = None) -> dict[str, Gate]:
         raise InputError("a batch with nothing but padding was given; expected at least one token")
     found = {}
     for name, values in trace.gates.items():
-        values = (values.flatten(0, 1) if mask is None else values[mask]).detach().double().cpu()
+        values = (values.flatten(0, 1) if mask is None else values[mask]).detach().cpu().double()
         counts = values.mul(BINS).long().clamp(max=BINS - 1).flatten().bincount(minlength=BINS)
         memory = 1 / values.log().mean(0).abs() if name in trace.highways else None
         found[name] = Gate(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqmodels.environment import wide, widest
 from seqmodels.errors import InputError
 
 MOST_BIAS = 1e9
@@ -83,10 +84,13 @@ class Sampling:
             check_finite(best.values)
             return best.indices
         # The token at which the summed probabilities pass the row's number; below 1, it stays below the total.
-        cumulative = self.probabilities(logits, seen).double().cumsum(-1)
+        cumulative = wide(self.probabilities(logits, seen)).cumsum(-1)
         total = cumulative[:, -1:]
         check_finite(total)
-        return torch.searchsorted(cumulative, numbers.to(total)[:, None] * total, right=True).squeeze(-1)
+        numbers = numbers.to(total).clamp(
+            max=1 - torch.finfo(total.dtype).eps / 2
+        )  # in single precision they round to 1
+        return torch.searchsorted(cumulative, numbers[:, None] * total, right=True).squeeze(-1)
 
     def adjusted(self, logits: Tensor, seen: Tensor | None = None) -> Tensor:
         """Logits after bias and repetition penalty, (B, V), in single precision at least."""
@@ -115,7 +119,7 @@ class Sampling:
         if self.top_p is not None and self.top_p < 1:
             descending, order = probabilities.sort(descending=True)
             # A token stays if those before it have not reached p, up to rounding: the likeliest always does.
-            before = descending.double().cumsum(-1).roll(1, -1)
+            before = wide(descending).cumsum(-1).roll(1, -1)
             before[:, 0] = -1
             beyond = before >= self.top_p * (1 - 1e-6)
             probabilities = probabilities.masked_fill(beyond.gather(-1, order.argsort(-1)), 0.0)
@@ -163,10 +167,13 @@ class RowGenerators:
         return len(self._rows)
 
     def next(self) -> Tensor:
-        """The next number of every row, float64 (B,)."""
+        """The next number of every row, float64 (B,); float32 on devices that have nothing wider."""
         if self._place == AHEAD:
             numbers = np.array([row.random(AHEAD) for row in self._rows])
-            self._block, self._place = torch.from_numpy(numbers).to(self._device), 0
+            self._block, self._place = (
+                torch.from_numpy(numbers).to(widest(torch.device(self._device))).to(self._device),
+                0,
+            )
         self._place += 1
         return self._block[:, self._place - 1]
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seqmodels.environment import widest
 from seqmodels.nn.trace import Trace
 from seqmodels.state import State
 
@@ -15,10 +16,11 @@ KeysValues = tuple[Tensor, Tensor]
 def rotary_angles(positions: Tensor, head_size: int, base: float = 10_000.0) -> Tensor:
     """Angle of every pair of features of a head at every position (Su et al. 2021, eq. 15).
 
-    From positions (B, T) to angles (B, 1, T, head_size / 2), in double precision, which products with large positions
-    need. Wavelengths grow from 2 pi to 2 pi times `base`.
+    From positions (B, T) to angles (B, 1, T, head_size / 2), in double precision where the device has it: products with
+    large positions need it. Wavelengths grow from 2 pi to 2 pi times `base`.
     """
-    exponents = torch.arange(0, head_size, 2, device=positions.device, dtype=torch.float64) / head_size
+    dtype = widest(positions.device)
+    exponents = torch.arange(0, head_size, 2, device=positions.device, dtype=dtype) / head_size
     return positions[:, None, :, None] * base**-exponents
 
 

@@ -10,10 +10,12 @@ from lightning.pytorch.callbacks import Timer
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import Metric
 
 from seqmodels.batch import IGNORE, Batch, check_batch
 from seqmodels.config import Recorded
 from seqmodels.data import SequenceDataModule, Tokenizer
+from seqmodels.environment import SINGLE_ONLY, wide, widest
 from seqmodels.errors import InputError
 from seqmodels.metrics import TextMetrics, summed_nats
 from seqmodels.state import State, detach, map_state
@@ -160,6 +162,10 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
     def setup(self, stage: str) -> None:
         """Refuse data that do not fit, and what is wrong with the trainer, before it begins."""
         super().setup(stage)
+        if self.trainer.strategy.root_device.type in SINGLE_ONLY:  # before the states of metrics are moved there
+            for metric in self.modules():
+                if isinstance(metric, Metric):
+                    metric.set_dtype(torch.float32)
         if isinstance(data := self.trainer.datamodule, SequenceDataModule):  # type: ignore[attr-defined]
             self.check(data)
             self.longest_target = data.longest_target
@@ -202,10 +208,10 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
         count = (batch.targets != IGNORE).sum()
         own = everywhere = losses.nats.detach()
         if self.trainer.world_size > 1:
-            sums = torch.stack([count, real.to(count.device), own]).double()
+            sums = wide(torch.stack([count, real.to(count.device), own]))
             count, real, everywhere = self.trainer.strategy.reduce(sums, reduce_op="mean")
-        self._step = self._step.to(own.device)
-        self._step += torch.stack([own.double(), count.double(), everywhere.double()])
+        self._step = self._step.to(own.device, widest(own.device))
+        self._step += torch.stack([wide(own), wide(count), wide(everywhere)])
         self.tokens_seen += round(float(real) * self.trainer.world_size)
         count = count.clamp(min=1 / self.trainer.world_size)  # a mean: it is less than 1 where ranks have no target
         self._divisor = count if self._divisor is None else self._divisor
@@ -237,7 +243,7 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
         )  # its scaler skips by itself
         if torch.isfinite(everywhere) and (scaled or torch.isfinite(self.gradient_norm)):
             self.skipped_in_a_row = 0
-            self._recent = self._recent.to(self._step.device) + self._step[:2]
+            self._recent = self._recent.to(self._step) + self._step[:2]
         else:
             self.skipped_in_a_row += 1
             self._carried = None
@@ -379,7 +385,7 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the constructor call and the state of training: tensors and plain data."""
         counts = {"tokens_seen": self.tokens_seen, "skipped_in_a_row": self.skipped_in_a_row}
-        checkpoint[RECORD] = make_record(self, self._carried, self._recent, **counts)
+        checkpoint[RECORD] = make_record(self, self._carried, self._recent.cpu().double(), **counts)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the state of training: of the carried state, this rank's rows."""

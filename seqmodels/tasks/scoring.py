@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from seqmodels.batch import BOS, EOS, IGNORE, PAD, UNK, Batch
 from seqmodels.data import Tokenizer
+from seqmodels.environment import wide, widest
 from seqmodels.errors import InputError
 from seqmodels.files import to_json
 from seqmodels.nn import Backbone
@@ -106,7 +107,7 @@ class Scoring(nn.Module):
         width = max(len(tokens) for tokens in ids)
         inputs = torch.tensor([[BOS, *tokens[:-1]] + [PAD] * (width - len(tokens)) for tokens in ids], device=device)
         targets = torch.tensor([tokens + [IGNORE] * (width - len(tokens)) for tokens in ids], device=device)
-        sums = torch.zeros(len(ids), dtype=torch.float64, device=device)
+        sums = torch.zeros(len(ids), dtype=widest(device), device=device)
         state: State | None = None
         length = max(1, _room(self.tokenizer.vocab_size) // len(ids))
         for first in range(0, width, length):
@@ -115,7 +116,7 @@ class Scoring(nn.Module):
             logits = logits if logits.dtype == torch.float64 else logits.float()
             scored = targets[:, piece].flatten()
             lost = F.cross_entropy(logits.flatten(0, 1), scored, ignore_index=IGNORE, reduction="none")
-            sums += lost.view(len(ids), -1).double().sum(1)
+            sums += wide(lost.view(len(ids), -1)).sum(1)
         return sums.tolist()
 
 

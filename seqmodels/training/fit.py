@@ -110,7 +110,7 @@ def fit(
         nodes: number of machines with so many devices each; torchrun or SLURM starts their processes.
         strategy: ddp, a whole model on each device; fsdp, weights, gradients and optimizer state split among devices
             (FSDP2); auto for ddp where there are several devices.
-        accelerator: cpu or gpu; auto for a GPU where there is one.
+        accelerator: cpu, gpu or mps (an Apple GPU); auto for a GPU where there is one, but not for mps.
         prompt: prompt of the samples.
         diagnostics: log the gradient horizon and the spectra of recurrent matrices at steps 100, 200, 400 and so on.
         runs: the folder in which run folders are made.
@@ -195,6 +195,10 @@ def _prepare(
     averages = make_average(settings["average"], settings["ema_decay"], settings["validations"])
     accelerator = choose_accelerator(settings["accelerator"])
     devices = choose_devices(accelerator, settings["devices"])
+    if accelerator == "mps" and settings["precision"] == "64-true":
+        raise InputError(
+            "precision='64-true' was given, and Apple GPUs have no double precision; give accelerator='cpu'"
+        )
     ranks = len(devices) * settings["nodes"]
     strategy = make_strategy(task, settings, len(devices))
     if settings["compile"]:
@@ -230,7 +234,7 @@ def _prepare(
         rewind(folder, origin.content, origin.due)
     stack.enter_context(kept_memory())
     stack.enter_context(kept_kernels())
-    device = torch.device("cuda", devices[0]) if accelerator == "gpu" else torch.device("cpu")
+    device = torch.device({"gpu": "cuda"}.get(accelerator, accelerator), devices[0] if accelerator == "gpu" else 0)
     stack.callback(restore_rank, [random_states(device)], 0, device)  # the caller's, as they were
     precision, why = settings["precision"], ""
     if precision == "auto":

@@ -31,13 +31,15 @@ def choose_precision(
     Args:
         task: not changed, and neither is the random state.
         batch: of its data.
-        accelerator: cpu or gpu.
+        accelerator: cpu, gpu or mps.
         before: folder of the resumed run, whose precision is kept.
         ranks: the number of processes.
 
     Returns:
         The precision, and the reason in words.
     """
+    if accelerator == "mps":
+        return "32-true", "bf16 was not tried on Apple GPUs"
     if not multiplies_bf16("cuda" if accelerator == "gpu" else "cpu"):
         return "32-true", "the hardware has no bfloat16"
     if before is not None:
