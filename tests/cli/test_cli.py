@@ -44,7 +44,7 @@ def test_help_is_there_at_once(words: list[str]) -> None:
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--version"])
-    assert capsys.readouterr().out == f"seqmodels {version('seqmodels')}\n"
+    assert capsys.readouterr().out == f"seqmodels {version('seqmodels-lightning')}\n"
 
 
 def test_negative_switches_say_what_they_switch_off(capsys: pytest.CaptureFixture[str]) -> None:
