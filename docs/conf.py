@@ -1,9 +1,12 @@
 """How the documentation is built: `python -m sphinx -W --keep-going -b html docs docs/_build/html`."""
 
+import builtins
 import re
 import shutil
 from pathlib import Path
 from typing import Any
+
+from sphinx.addnodes import pending_xref
 
 import seqmodels
 
@@ -40,8 +43,16 @@ def name_states(*event: Any) -> tuple[str | None, str | None]:
     return tuple(text and STATE.sub("State", text) for text in (signature, returned))
 
 
+def leave_builtins(app: Any, doctree: Any) -> None:
+    """Built-in types are no links: some attributes, such as `bytes` of a score, have the same name."""
+    for node in list(doctree.findall(pending_xref)):
+        if node.get("refdomain") == "py" and node.get("reftarget") in dir(builtins):
+            node.replace_self(node.children)
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
+    app.connect("doctree-read", leave_builtins)
     app.connect("autodoc-process-signature", name_states)
 
 

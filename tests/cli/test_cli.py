@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +43,7 @@ def test_help_is_there_at_once(words: list[str]) -> None:
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--version"])
-    assert capsys.readouterr().out == f"seqmodels {version('seqmodels-lightning')}\n"
+    assert capsys.readouterr().out == f"seqmodels {seqmodels.__version__}\n"
 
 
 def test_negative_switches_say_what_they_switch_off(capsys: pytest.CaptureFixture[str]) -> None:
