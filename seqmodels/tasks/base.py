@@ -57,7 +57,7 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
         label_smoothing: probability spread over the whole vocabulary in training (Szegedy et al. 2016); reported
             figures are without it.
         freeze: parts or parameters that are not trained, by patterns of their names: embedding, backbone.layers.0,
-            '*.bias'.
+            `*.bias`.
     """
 
     __repr__ = nn.Module.__repr__
