@@ -1,5 +1,6 @@
 """Models on the hub: shared and loaded by name, only what is read is fetched, and errors are one line in seconds."""
 
+import io
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from networks import NETWORKS
 from refusals import refused
 from trainers import small_module
 
-from seqmodels import InputError, LanguageModel, Tokenizer, fit, load, share
+from seqmodels import InputError, LanguageModel, Tokenizer, Translator, fit, load, share
 from seqmodels.checkpoints.model_card import card
 from seqmodels.cli.main import main
 from seqmodels.data.hub import HubName, hub_name
@@ -86,7 +87,9 @@ def test_revisions(run: Path, hub: Hub, tmp_path: Path) -> None:
         load("me/model@v7")
 
 
-def test_every_command_takes_a_name(run: Path, hub: Hub, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_takes_a_name(
+    run: Path, hub: Hub, text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     main(["share", str(run), "--push", "me/lstm", "--license", "cc0-1.0", "--language", "en"])
     assert capsys.readouterr().out == f"{hub.address}/me/lstm\n"
     card = hub.models["me/lstm"][0]["README.md"].decode()
@@ -103,6 +106,13 @@ def test_every_command_takes_a_name(run: Path, hub: Hub, text_file: Path, capsys
     main(["report", "me/lstm", "--data", str(text_file)])
     assert Path("report.html").is_file()
     assert not list(Path(huggingface_hub.constants.HF_HUB_CACHE).rglob("report.html"))
+    steps = ["--max-steps", "1", "--validations", "1", "--runs", "runs", "--length", "16", "--batch-size", "4"]
+    main(["fit", "--init", "me/lstm", "--data", str(text_file), "--accelerator", "cpu", *steps])
+    assert "me/lstm" in next(Path("runs").rglob("config.yaml")).read_text()
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"the state\n")))
+    main(["score", "me/lstm"])
+    assert "the state" in capsys.readouterr().out
     assert "there is no 'me/lstm'" in refused(capsys, "fit", "--data", str(text_file), "--resume", "me/lstm")
 
 
@@ -256,6 +266,25 @@ def test_the_front_matter_is_the_hubs(run: Path, tmp_path: Path) -> None:
     assert figure.metric_value == pytest.approx(result["val/perplexity"], rel=1e-5)
     assert matter.model_name == "small-lstm"
     assert matter.datasets is None  # a file of this machine is nobody's business
+
+
+def test_a_translator_and_its_tests(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.char(["abc"])
+    task = Translator(NETWORKS["GRU"](), NETWORKS["GRU"](), tokenizer, tokenizer)
+    scores = {"bleu": 41.25, "chrf": 60.5, "ter": 30.0, "exact_match": 0.25, "by_length": []}
+    result = {"val/bleu": 40.0, "val/perplexity": None, "tests": {"/secret/one": scores, "two": scores}}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    data = {"class_path": "seqmodels.TranslationDataModule", "init_args": {"source": "en", "target": "fr"}}
+    text = card(task, data, tmp_path, name="a", where="a")
+    assert "secret" not in text
+    matter = huggingface_hub.ModelCard(text).data
+    assert (matter.language, matter.pipeline_tag) == (["en", "fr"], "translation")
+    assert matter.metrics == ["bleu", "chrf", "ter", "exact_match"]
+    figures = [(one.dataset_split, one.metric_type, one.metric_value) for one in matter.eval_results]
+    assert ("validation", "bleu", 40.0) in figures
+    assert ("test 1", "bleu", 41.25) in figures
+    assert len(figures) == 9
+    assert {one.task_type for one in matter.eval_results} == {"translation"}
 
 
 def test_a_dataset_of_the_hub_is_named(run: Path, tmp_path: Path) -> None:
