@@ -24,6 +24,7 @@ class Hub(ThreadingHTTPServer):
         self.private: set[str] = set()
         self.asked: list[str] = []
         self.failing: int | None = None
+        self.large: dict[str, bytes] = {}  # by SHA-256: weights, which are uploaded apart from the commit
         self.sizes: dict[str, int] = {}  # that are told in place of the true ones
 
     @property
@@ -60,6 +61,20 @@ class Answers(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.answer(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+
+    def do_PUT(self) -> None:
+        """The content of a large file, `/large/SHA-256`."""
+        content = b""
+        if "Content-Length" in self.headers:
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+        else:  # in chunks, the last of which is empty
+            while size := int(self.rfile.readline(), 16):
+                content += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        self.server.asked.append(f"PUT {self.path}")
+        self.server.large[hashlib.sha256(content).hexdigest()] = content
+        self.send(200, b"")
 
     def send(self, status: int, content: bytes | Any, **headers: str) -> None:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
@@ -99,6 +114,10 @@ class Answers(BaseHTTPRequestHandler):
                 self.send(200, {"url": f"{self.server.address}/{name}"})
         elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree|preupload|commit)/([^/]+))?", path):
             self.about(found[1], found[2], found[3] or "main", token, body)
+        elif re.fullmatch(r"/[^/]+/[^/]+\.git/info/lfs/objects/batch", path):
+            asked = json.loads(body)["objects"]
+            where = {one["oid"]: {"upload": {"href": f"{self.server.address}/large/{one['oid']}"}} for one in asked}
+            self.send(200, {"transfer": "basic", "objects": [{**one, "actions": where[one["oid"]]} for one in asked]})
         elif found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self.file(found[1], found[2], found[3], token)
         else:
@@ -122,13 +141,16 @@ class Answers(BaseHTTPRequestHandler):
             return
         if what == "preupload":
             paths = [file["path"] for file in json.loads(body)["files"]]
-            modes = [{"path": path, "uploadMode": "regular", "shouldIgnore": False} for path in paths]
+            kinds = {path: "lfs" if path.endswith(".safetensors") else "regular" for path in paths}
+            modes = [{"path": path, "uploadMode": kinds[path], "shouldIgnore": False} for path in paths]
             self.send(200, {"files": modes})
             return
         if what == "commit":
             lines = [json.loads(line) for line in body.splitlines()]
             values = [line["value"] for line in lines if line["key"] == "file"]
-            oid = self.server.commit(name, {one["path"]: base64.b64decode(one["content"]) for one in values})
+            files = {one["path"]: base64.b64decode(one["content"]) for one in values}
+            large = [line["value"] for line in lines if line["key"] == "lfsFile"]
+            oid = self.server.commit(name, files | {one["path"]: self.server.large[one["oid"]] for one in large})
             url = f"{self.server.address}/{name}/commit/{oid}"
             self.send(200, {"success": True, "commitOid": oid, "commitUrl": url})
             return

@@ -25,6 +25,7 @@ from seqmodels.checkpoints.model_card import card
 from seqmodels.cli.main import main
 from seqmodels.data.hub import HubName, hub_name
 
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own use of httpx
 FILES = ["config.json", "model.safetensors", "tokenizer.json"]
 
 
@@ -34,6 +35,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setenv("HF_TOKEN", WRITER)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)  # the server plays LFS
     for name in ("http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "here").mkdir()
@@ -67,6 +69,7 @@ def test_pushed_and_loaded(run: Path, hub: Hub) -> None:
     assert sorted(hub.models["me/lstm"][0]) == sorted(
         [*FILES, "README.md", "special_tokens_map.json", "tokenizer_config.json"]
     )
+    assert [path[:11] for path in hub.asked if path.startswith("PUT")] == ["PUT /large/"]  # the weights
     hub.asked.clear()
     ours, theirs = load(run).state_dict(), load("me/lstm").state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
