@@ -59,6 +59,16 @@ class Peeking(Decaying):
         return super().forward(x + x.mean(1, keepdim=True), state)
 
 
+class PeekingOnce(Decaying):
+    """At one position alone."""
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        y, h = super().forward(x, state)
+        if x.shape[1] > 6:
+            y[:, 5, 0] += x[:, 6, 0]
+        return y, h
+
+
 class Forgetting(Decaying):
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return super().forward(x)
@@ -106,6 +116,7 @@ class Failing(Decaying):
     ("network", "law"),
     [
         (Peeking(), "causal by"),
+        (PeekingOnce(), "causal by"),
         (Forgetting(), "chunk by"),
         (Mixing(), "reorder by"),
         (Late(), "sees by 1: "),
