@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from seqmodels.errors import InputError, one_line
 from seqmodels.files import read_json, to_json, write_text
 from seqmodels.training.csv_logger import CSVLog
 from seqmodels.training.trackio_logger import TrackioLogger
-from seqmodels.training.wandb_logger import PROJECT, TrackingPlan, tracking
+from seqmodels.training.wandb_logger import PROJECT, TrackingPlan, answers, tracking
 
 NAMES = ("csv", "wandb", "tensorboard", "mlflow", "trackio")
 MLFLOW_FILE = "mlflow.json"
@@ -50,12 +51,18 @@ def chosen(logger: str | list[str] | Logger | list[Logger] | None) -> tuple[list
 
 
 def check_names(names: list[str], settings: Mapping[str, Any]) -> None:
-    """Refuse (InputError) settings of W&B for a run that it does not track."""
+    """Refuse (InputError) settings of W&B for a run that it does not track, and a missing server of MLflow."""
     for setting in ("wandb_project", "wandb_name", "wandb_group", "wandb_tags"):
         if settings[setting] and "wandb" not in names:
-            raise InputError(
-                f"{setting}={settings[setting]!r} was given without W&B; add logger='wandb', or leave it out"
-            )
+            given = f"{setting}={settings[setting]!r} was given without W&B"
+            raise InputError(f"{given}; add logger='wandb', or leave it out")
+    server = os.environ.get("MLFLOW_TRACKING_URI", "") if "mlflow" in names else ""
+    server = re.sub(r"//[^/@]*@", "//", server)  # without a password
+    if server.startswith(("http://", "https://")) and not answers(server):  # its client alone would try for minutes
+        raise InputError(
+            f"MLflow's server at {server} does not answer; start it, or unset MLFLOW_TRACKING_URI to log into a "
+            "database beside the runs"
+        )
 
 
 @contextlib.contextmanager

@@ -126,7 +126,7 @@ def _why_offline(server: str) -> str | None:
                 return "has no key (WANDB_API_KEY, or `wandb login`)"
         except wandb.errors.Error as error:
             raise InputError(f"W&B cannot use the key it was given: {_reason(error)}; {KEY_ADVICE}") from error
-        if not _answers(server):
+        if not answers(server):
             return f"cannot be reached ({server})"
         began = time.monotonic()
         try:
@@ -152,7 +152,7 @@ def _silenced() -> Iterator[None]:
             settings.silent = before
 
 
-def _answers(server: str) -> bool:
+def answers(server: str) -> bool:
     """Whether a server answers in time, directly or through the proxy of the environment."""
     answers: list[bool] = []
 

@@ -5,7 +5,9 @@ import importlib.util
 import json
 import os
 import re
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from refusals import refused
 from trainers import small_model, small_module
 
 from seqmodels import GRU, InputError, TrackioLogger, TranslationDataModule, Translator, fit
-from seqmodels.training.loggers import chosen
+from seqmodels.training.loggers import check_names, chosen
 
 OF_LIBRARIES = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
@@ -192,6 +194,20 @@ def test_settings_of_wandb_without_it(text_file: Path, tmp_path: Path) -> None:
     data = small_module(text_file, True)
     with pytest.raises(InputError, match="wandb_project='mine' was given without W&B; add logger='wandb'"):
         fit(small_model(data), data, max_steps=2, wandb_project="mine", runs=tmp_path)
+
+
+def test_a_server_of_mlflow_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within seconds, and without the password of the address."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    settings = dict.fromkeys(("wandb_project", "wandb_name", "wandb_group", "wandb_tags"))
+    with pytest.raises(InputError, match=r"MLflow's server at http://127\.0\.0\.1:9 does not answer; start it"):
+        check_names(["mlflow"], settings)
+    check_names(["csv"], settings)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as there:  # which knows no method, and answers
+        threading.Thread(target=there.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{there.server_port}")
+        check_names(["mlflow"], settings)
+        there.shutdown()
 
 
 @OF_LIBRARIES
