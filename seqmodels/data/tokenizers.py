@@ -23,6 +23,9 @@ from seqmodels.files import check_regular, local, read_small
 NEWLINE = len(SPECIAL_TOKENS)
 """Id of the line end in a vocabulary of words."""
 
+LARGEST_BPE = 1 << 22
+"""Most tokens of a BPE vocabulary, four times those of the largest in use."""
+
 HALF = "\N{REPLACEMENT CHARACTER}"
 """Stands for an unknown character, and for one of which some bytes are missing."""
 
@@ -125,12 +128,14 @@ class Tokenizer(Recorded):
 
         Args:
             texts: training texts.
-            vocab_size: most tokens, at least 260: the special tokens and all bytes.
+            vocab_size: most tokens, at least 260, the special tokens and all bytes, and at most 2^22.
 
         Raises:
-            InputError: the vocabulary is smaller.
+            InputError: the vocabulary is smaller or larger.
         """
         least = len(SPECIAL_TOKENS) + 256
+        if vocab_size > LARGEST_BPE:  # memory for all of it is reserved at once
+            raise InputError(f"vocab_size={vocab_size} was given; expected at most {LARGEST_BPE:,} tokens of BPE")
         if vocab_size < least:
             raise InputError(f"vocab_size={vocab_size} was given; byte-level BPE needs at least {least}, for all bytes")
         tokenizer = tokenizers.Tokenizer(models.BPE())

@@ -174,3 +174,8 @@ def test_json_of_something_else(text: str) -> None:
 def test_bpe_vocabulary_without_room_for_all_bytes(size: int) -> None:
     with pytest.raises(InputError, match=f"vocab_size={size} was given.* at least 260"):
         Tokenizer.bpe([SAMPLE], size)
+
+
+def test_bpe_vocabulary_beyond_all_memory() -> None:
+    with pytest.raises(InputError, match=r"vocab_size=1000000000000 was given; expected at most 4,194,304 tokens"):
+        Tokenizer.bpe([SAMPLE], 10**12)
