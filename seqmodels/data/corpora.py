@@ -257,7 +257,8 @@ def _named(name: str, root: Path, files: list[Path], others: list[Path]) -> tupl
     if tables and len(tables) < len(used):
         text = next(file for file in used if not is_table(file))
         both = f"text ({text.name}) and tables ({tables[0].name})"
-        raise InputError(f"{name!r} holds {both}; name one file, or call those to be used train, valid and test")
+        pattern = "a pattern such as 'texts/*.txt', or call those to be used train, valid and test"
+        raise InputError(f"{name!r} holds {both}; name one file, {pattern}")
     left_out = told(left_out=[*unnamed, *others], empty=empty)
     return f"{len(used)} file{'s' if len(used) > 1 else ''} in {name}{left_out}", splits
 
