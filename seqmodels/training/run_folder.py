@@ -25,7 +25,8 @@ def make_folder(runs: Path, task: str, network: str, data: str, seed: int) -> Pa
     if is_other_rank():  # started by torchrun or SLURM: rank 0 alone writes
         return runs
     kind = re.sub(r"(?<!^)(?=[A-Z])", "_", task).lower()
-    text = re.sub(r"\W+", "-", Path(data).name.split(".")[0]).lower()
+    parts = (re.sub(r"\W+", "-", part.split(".")[0]).strip("-").lower() for part in reversed(Path(data).parts))
+    text = next(filter(None, parts), "data")  # of texts/*.txt, the folder
     name = f"{network.lower()}-{text}-s{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in range(1, 1000):
         folder = runs / kind / (name if number == 1 else f"{name}-{number}")
