@@ -149,7 +149,8 @@ def unknown(name: str, options: Options, prefix: str = "") -> InputError:
         )
     inner = [f"{one}.{own}" for one, option in options.items() for own in _inner(option)]
     if meant := [one for one in ours(name) if one in (*options, *inner)]:
-        return InputError(f"the option {flag(name)} is not known; did you mean {flag(meant[0])}?")
+        named = " or ".join(map(flag, meant))
+        return InputError(f"the option {flag(name)} is not known; did you mean {named}?")
     alike = [one for one in inner if one.partition(".")[0] == name.partition(".")[0]]
     names = alike if "." in name.removeprefix(prefix) else [f"{prefix}{one}" for one in options]
     ends = {one.rpartition(".")[2]: one for one in names}

@@ -14,6 +14,7 @@ OF_RUNS = {
     "strategy": "fsdp ddp_backend",
     "runs": "output out out_dir output_dir save_dir checkpoint_dir model_dir default_root_dir",
     "resume": "checkpoint ckpt init_from restore_file resume_from_checkpoint ckpt_path",
+    "init": "init_from finetune_from_model pretrained load_model",
     "logger": "wandb wandb_log report_to tracker loggers tensorboard mlflow trackio",
     "wandb_name": "wandb_run_name run_name",
     "import": "user_dir",
