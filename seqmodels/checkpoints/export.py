@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,6 +53,8 @@ def share(
     Raises:
         InputError: there is no such model, the folder is there already or cannot be made, or the hub refuses.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"a {type(path).__name__} was given; expected the folder of its run, or a checkpoint of it")
     if folder is None and push is None:
         raise InputError("neither a folder nor push was given; expected one of them, to say where the model goes")
     if private and push is None:

@@ -1,5 +1,6 @@
 """Data given as Python objects: Hugging Face datasets, lists, generators and splits of them become tables."""
 
+import inspect
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,10 @@ SAVED = ("dataset_dict.json", "dataset_info.json")
 """Files of a folder that `save_to_disk` of `datasets` wrote; the second, of a single dataset, has a state beside it."""
 SIDES = ("source", "target")
 """Columns of sentences and their translations."""
+UNITS = ("texts", "pairs")
+"""What a list of a language model holds, and one of a translator."""
+NAME_CHARACTERS, PATH_CHARACTERS = 255, 4095
+"""The longest name of a file, and the longest path, that systems take."""
 
 
 class Given(Described):
@@ -32,7 +37,7 @@ class Given(Described):
     """
 
     def __init__(self, data: Any, pairs: bool = False) -> None:
-        unit = "pairs" if pairs else "texts"
+        unit = UNITS[pairs]
         by_split = data if isinstance(data, Mapping) else {"train": data}
         self.ours = False
         """Whether the columns are called as this package does, and not by the user."""
@@ -43,7 +48,11 @@ class Given(Described):
                     expected = "train, validation and test"
                     raise InputError(f"data has a split {one_line(repr(name)):.60}; expected {expected}")
                 continue
-            self.splits[SPLITS[str(name)]] = part if isinstance(part, Table) else self._table(part, pairs)
+            split = SPLITS[str(name)]
+            if split in self.splits:
+                same = [str(other) for other in by_split if SPLITS.get(str(other)) == split]
+                raise InputError(f"data has splits {same}, which all mean {split}; give one of them")
+            self.splits[split] = part if isinstance(part, Table) else self._table(part, pairs)
         if not self.splits:
             raise InputError(f"data has splits {list(by_split)}; expected a split 'train'")
         kind = type(data).__name__
@@ -82,7 +91,9 @@ class Given(Described):
         """The source of the data, in one line for people."""
         if self.rows is None:
             return f"{self.kind} given in Python"
-        return f"{self.rows:,} {self.kind}" if self.ours else f"a {self.kind} of {self.rows:,} rows"
+        if self.ours:
+            return f"{self.rows:,} {self.kind}"
+        return f"{self.rows:,} rows of {self.kind}" if self.kind in UNITS else f"a {self.kind} of {self.rows:,} rows"
 
     @property
     def description(self) -> dict[str, Any]:
@@ -96,12 +107,17 @@ def items_of(data: Any, pairs: bool) -> Iterator[Any]:
     """The items of a list or generator; refuses what is none, by an InputError."""
     kind = type(data)
     if kind.__module__.startswith("pandas"):
+        if kind.__name__ == "Series":
+            raise InputError("data is a column of pandas; give list(...) of it")
         raise InputError("data is a table of pandas; give datasets.Dataset.from_pandas(...) of it")
+    if isinstance(data, set | frozenset):
+        raise InputError("data is a set, which has another order in each process; give sorted(...) of it")
+    if inspect.isroutine(data):
+        raise InputError(f"data is the function {data.__name__}; give what it returns, {data.__name__}()")
     if isinstance(data, str | bytes | os.PathLike) or not isinstance(data, Iterable):
-        unit = "pairs" if pairs else "texts"
         raise InputError(
             f"data={one_line(repr(data)):.60} of type {kind.__name__} was given; expected a path, a hub name, a "
-            f"Dataset or DatasetDict, or a list or generator of {unit}"
+            f"Dataset or DatasetDict, or a list or generator of {UNITS[pairs]}"
         )
     return iter(data)
 
@@ -112,6 +128,11 @@ def accepted(data: Any, pairs: bool = False) -> Any:
     Raises:
         InputError: it is nothing that data can be.
     """
+    if isinstance(data, str) and is_text(data):
+        raise InputError(
+            f"data is a text of {len(data):,} characters, {one_line(repr(data)):.40}...; expected a path, a name or a "
+            f"list of {UNITS[pairs]}"
+        )
     if isinstance(data, str | Given) or is_description(data):
         return data
     if isinstance(data, os.PathLike):
@@ -126,6 +147,13 @@ def accepted(data: Any, pairs: bool = False) -> Any:
                 "pattern such as 'data/*.txt'"
             )
     return Given(data, pairs)
+
+
+def is_text(data: str) -> bool:
+    """Whether a string is a text and no path: it has several lines, or is longer than a path can be."""
+    longest = max(map(len, data.split(os.sep)))
+    is_long = longest > NAME_CHARACTERS or len(data) > PATH_CHARACTERS
+    return ("\n" in data or is_long) and not os.path.exists(data)
 
 
 def is_data(data: Any) -> bool:

@@ -34,6 +34,8 @@ KINDS = {
     b"Rar!": "a RAR archive; unpack it, and give the text that is in it",
     b"PK\x03\x04": "a zip archive, as .docx, .xlsx and .epub are; unpack it, or save it as plain text",
     b"PAR1": "Parquet; call it .parquet, and give the column of its text",
+    b"ARROW1": "Arrow; give the folder that save_to_disk wrote, or make it Parquet or JSON Lines",
+    b"\xff\xff\xff\xff": "Arrow; give the folder that save_to_disk wrote, or make it Parquet or JSON Lines",
     b"%PDF": "a PDF; extract its text first, for example with: pdftotext {}",
     b"\xd0\xcf\x11\xe0": "an old file of an office program; save it as plain text",
     b"{\\rtf": "rich text (RTF); save it as plain text",

@@ -179,12 +179,12 @@ class LanguageModel(SequenceTask, Generation, Scoring):
             penalty = penalty + self.omega * gradient_change(objective, layers, batch.mask).sum()
         return Losses(objective, nats, penalty, state)
 
-    def predict_step(self, batch: Batch | Sequence[str], batch_idx: int) -> Any:
+    def predict_step(self, batch: Batch | Sequence[str] | str, batch_idx: int) -> Any:
         """Log-probabilities of the targets of a batch in nats, (B, T), with NaN where a target is not scored; of a list
-        of texts their scores, see `score`.
+        of texts, or one, their scores, see `score`.
         """
         if not isinstance(batch, Batch):
-            return self.score(batch)
+            return self.score([batch] if isinstance(batch, str) else batch)
         logits, state = self(batch, self._carried_in_evaluation if batch.continues else None)
         self._carried_in_evaluation = state if batch.continued else None
         found = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)

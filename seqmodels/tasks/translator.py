@@ -245,13 +245,14 @@ class Translator(SequenceTask):
         """
         return translations([self], texts, how)
 
-    def predict_step(self, batch: Batch | Sequence[str], batch_idx: int) -> list[tuple[str, Translation]]:
-        """Each sentence of a batch, or of a list, with its best translation by beam search; see `translate`.
+    def predict_step(self, batch: Batch | Sequence[str] | str, batch_idx: int) -> list[tuple[str, Translation]]:
+        """Each sentence of a batch, or of a list, or one, with its best translation by beam search; see `translate`.
 
         Batches of a data module come from the shortest sentences to the longest; a sentence reads as its tokens do.
         """
         if not isinstance(batch, Batch):
-            return [(text, best[0]) for text, best in zip(batch, self.translate(batch), strict=True)]
+            texts = [batch] if isinstance(batch, str) else batch
+            return [(text, best[0]) for text, best in zip(texts, self.translate(texts), strict=True)]
         sources = _sources(batch)
         found = hypotheses([self], sources, Beam())
         best = [Translation(self.tokenizer.decode(one[0].tokens), *one[0][1:]) for one in found]

@@ -248,6 +248,8 @@ def test_line_ends_and_byte_order_marks(
         (bz2.compress(b"text"), "compressed by bzip2; .* bunzip2 a.txt"),
         (lzma.compress(b"text"), "compressed by xz; .* unxz a.txt"),
         (b"PK\x03\x04...", "a zip archive, as .docx"),
+        (b"ARROW1\0\0", "Arrow; give the folder that save_to_disk wrote"),
+        (b"\xff\xff\xff\xff\xf0\x02", "Arrow; give the folder"),
         (b"%PDF-1.4", "a PDF; .* pdftotext a.txt"),
         (gzip.compress(gzip.compress(b"text")), "gzipped twice"),
     ],

@@ -206,7 +206,9 @@ def test_log_probabilities(text_file: Path, tmp_path: Path) -> None:
     texts = ["The state", "of the gate", "café"]
     with quiet():
         (scores, more) = runner.predict(model, DataLoader(texts, batch_size=2)) or ()
+        apart = runner.predict(model, texts) or ()
     assert [*scores, *more] == model.score(texts)
+    assert [score for (score,) in apart] == model.score(texts)  # type: ignore[misc]
 
 
 BITS = ("bits_per_character", "bits_per_byte")
@@ -229,6 +231,7 @@ def test_translations_of_predict(tmp_path: Path) -> None:
     apart = model.translate([source for source, _ in found])
     assert [best.text for _, best in found] == [best[0].text for best in apart]
     assert [(source, best.text) for source, best in given[0]] == [(s, best.text) for s, best in found[:3]]  # type: ignore[index]
+    assert model.predict_step(found[0][0], 0) == model.predict_step([found[0][0]], 0)
     assert "test/bleu" in figures
 
 
