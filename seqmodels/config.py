@@ -11,7 +11,7 @@ import inspect
 import os
 from abc import ABC, abstractmethod
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
 import yaml
@@ -129,15 +129,22 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _check_object(cls: type, name: str, value: Any) -> None:
-    """Refuse another object where one of this package is expected, such as a module of torch for a network."""
+    """Refuse another object where one of this package is expected, such as a module of torch for a network; and text
+    for a number.
+    """
     kind = _hints(cls).get(name)
-    kinds = [one for one in (get_args(kind) if isinstance(kind, UnionType) else (kind,)) if isinstance(one, type)]
+    allowed = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if isinstance(value, str) and set(allowed) & {int, float} and set(allowed) <= {int, float, NoneType}:
+        raise InputError(f"{cls.__name__}({name}=...) was given the text {value!r:.40}; expected a number, unquoted")
+    kinds = [one for one in allowed if isinstance(one, type)]
     wanted = [one for one in kinds if issubclass(one, Recorded)]
     if wanted and not isinstance(value, tuple(kinds)):
         is_module = hasattr(value, "named_parameters")
         hint = f"; make its class a network with seqmodels.as_backbone({type(value).__name__})" if is_module else ""
         if type(value).__module__.startswith("torch."):
             hint = "; torch's own modules have states of other shapes: take one of seqmodels, such as seqmodels.LSTM"
+        if isinstance(value, type) and issubclass(value, tuple(wanted)):
+            hint = f": one that was made, such as {value.__name__}(...), not the class"
         given = f"{one_line(repr(value)):.40} of type {type(value).__qualname__}"
         expected = f"expected a {wanted[0].__name__} of seqmodels{hint}"
         raise InputError(f"{cls.__name__}({name}=...) was given {given}; {expected}")

@@ -136,6 +136,10 @@ def test_an_object_of_this_package_is_expected() -> None:
     for value, named in ((3, "3 of type int"), ("LSTM", "'LSTM' of type str"), (NotRecorded(), "of type NotRecorded")):
         with pytest.raises(InputError, match=rf"Scene\(main=\.\.\.\) was given .*{named}; expected a Shape"):
             Scene(value)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"one that was made, such as Shape\(\.\.\.\), not the class"):
+        Scene(Shape)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"Shape\(scale=\.\.\.\) was given the text '2'; expected a number"):
+        Shape(3, scale="2")  # type: ignore[arg-type]
 
 
 def test_objects_in_lists_and_dicts_are_rebuilt() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seqmodels.analysis.figures import draw_lines
 from seqmodels.analysis.notebook import Page
-from seqmodels.errors import InputError
+from seqmodels.errors import InputError, one_line
 from seqmodels.report import training
 from seqmodels.report.figures import inline
 from seqmodels.report.page import NONE, Log, Part, Section, duration, macro, number, short, silent, write_page
@@ -47,6 +47,8 @@ def compare(
     Raises:
         InputError: a run is missing, or there are too many or too few.
     """
+    if not isinstance(runs, Sequence) or isinstance(runs, str):
+        raise InputError(f"{one_line(repr(runs)):.80} was given; expected a list of run folders")
     if not 2 <= len(runs) <= MAX_RUNS:
         raise InputError(f"{len(runs)} runs were given to be compared; expected 2 to {MAX_RUNS}")
     opened, cache = list[Run](), DataCache()

@@ -66,7 +66,7 @@ def translations(
     See `Translator.translate`. Random samples follow from the number of a text, counted over several calls.
 
     Raises:
-        InputError: the vocabularies of the models differ, or the texts are no list of strings.
+        InputError: the vocabularies of the models differ, the texts are no list of strings, or `how` is another object.
     """
     first = models[0]
     for model in models[1:]:
@@ -77,6 +77,8 @@ def translations(
                 )
     if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
         raise InputError(f"expected a list of texts to translate, got {texts!r:.80}")
+    if not isinstance(how, Beam | Draws):
+        raise InputError(f"expected Beam(...) or Draws(...) behind the texts, got {how!r:.80}")
     longest = positions(models)
     texts = [text if text.strip() else "" for text in texts]  # white space is an empty text
     sources = [ids if longest is None else ids[: longest - 1] for ids in first.source_tokenizer.encode_batch(texts)]

@@ -137,6 +137,11 @@ class Generation(nn.Module):
         vocabulary = self.tokenizer.vocab_size
         if unknown := [token for token in sampling.logit_bias if token >= vocabulary]:
             raise InputError(f"logit_bias is of token {unknown[0]}; expected ids below {vocabulary}")
+        if isinstance(prompts, str):
+            raise InputError(f"expected a list of prompts, got {prompts!r:.80}")
+        for prompt in prompts:
+            if not isinstance(prompt, str):
+                raise InputError(f"a prompt is text, got {prompt!r:.80}; generate_batch takes a list of them")
         for number, prompt in enumerate(prompts, 1):
             try:
                 self.check_prompt(prompt)

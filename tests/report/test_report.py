@@ -322,6 +322,8 @@ def test_runs_compared(runs: dict[str, Path], tmp_path: Path, capsys: pytest.Cap
     assert compare([runs["RNN"], runs["LSTM"]]) == runs["RNN"].parent / "comparison.html"
     for number_of in (1, 21):
         assert_refused("expected 2 to 20", compare, [runs["RNN"]] * number_of)
+    for one in (runs["RNN"], str(runs["RNN"])):
+        assert_refused("expected a list of run folders", compare, one)
 
 
 def test_names_tell_runs_apart(runs: dict[str, Path]) -> None:

@@ -216,6 +216,12 @@ def test_what_cannot_be_written(settings: dict[str, Any], hint: str) -> None:
 
 
 def test_prompts_that_cannot_be_read() -> None:
+    with pytest.raises(InputError, match="a prompt is text, got 5"):
+        lively().generate(5)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"got \['a', 'b'\]; generate_batch takes a list"):
+        lively().generate(["a", "b"])  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="expected a list of prompts, got 'ab'"):
+        lively().generate_batch("ab")
     with pytest.raises(InputError, match="prompt 2 of 3: the prompt has '☃'"):
         lively().generate_batch(["a", "☃", "b"])
     model = lively(Transformer(8, 1, 2, context=16, positions="learned"))

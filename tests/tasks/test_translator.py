@@ -252,6 +252,8 @@ def test_what_cannot_be_translated_is_refused() -> None:
     model = TRANSLATORS["dot"]().eval()
     with pytest.raises(InputError, match="expected a list of texts to translate, got 'abc'"):
         model.translate("abc")
+    with pytest.raises(InputError, match=r"expected Beam\(\.\.\.\) or Draws\(\.\.\.\) behind the texts, got 5"):
+        model.translate(["abc"], 5)  # type: ignore[arg-type]
     with torch.no_grad():
         model.head.weight.fill_(torch.nan)
     for how in (Beam(), Draws()):
