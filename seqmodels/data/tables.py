@@ -171,6 +171,8 @@ def check_columns(name: str, wanted: Sequence[str], columns: Sequence[str]) -> N
     """
     if missing := [column for column in wanted if column not in columns]:
         advice = "name another with --column" if len(wanted) == 1 else "the columns are called as source and target are"
+        if name.endswith((".csv", ".tsv")):
+            advice += "; names are in the first line of the file, which is to be added where it has none"
         raise InputError(f"{name!r} has columns {list(columns)}; expected the text in column {missing[0]!r}; {advice}")
 
 

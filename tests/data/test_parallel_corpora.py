@@ -129,6 +129,7 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     columns = tmp_path / "t.csv"
     columns.write_text("en,fr\na,b\n")
     refused("in column 'de'; the columns are called as source and target are", str(columns), "en", "de")
+    refused("names are in the first line of the file, which is to be added", str(columns), "en", "de")
     refused("or use text that works offline: .*--data phrases for", "nobody/nothing-of-the-kind", "en", "de")
     strings = tmp_path / "s.jsonl"
     strings.write_text('{"translation": "a"}\n')
