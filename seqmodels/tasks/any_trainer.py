@@ -61,8 +61,9 @@ class AnyTrainer(FSDPMixin):
             logger.log_hyperparams(calls)
 
     def on_train_start(self) -> None:
-        """Refuse batches in another order, once the loaders are there."""
+        """Refuse batches in another order, once the loaders are there; begin the next epoch where one was complete."""
         check_sampler(self.trainer)
+        begin_next_epoch(self.trainer)
 
 
 def check_strategy(task: FSDPMixin, trainer: pl.Trainer) -> None:
@@ -104,6 +105,18 @@ def check_sampler(trainer: pl.Trainer) -> None:
             f"the loader that fit was given divides its batches among {sampler.world} processes, and the Trainer has "
             f"{trainer.world_size}, which would read the same; give the data module: fit(model, datamodule=data)"
         )
+
+
+def begin_next_epoch(trainer: pl.Trainer) -> None:
+    """Have a training resumed from the last batch of an epoch count the next one as begun.
+
+    Lightning 2.6 takes it for the epoch that was complete: it is not counted, its hooks are not called, and a training
+    that is resumed once more repeats an epoch.
+    """
+    loop = trainer.fit_loop
+    counted = loop.epoch_progress.total
+    if loop.restarted_mid_epoch and counted.processed == counted.started:
+        loop.reset_restart_stage()
 
 
 def plain_call(call: dict[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,18 @@ def due(folder: Path) -> str:
     )
 
 
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_stopped_twice_at_the_end_of_an_epoch(tmp_path: Path, accumulate: int) -> None:
+    """The epoch after the first stop is counted, or the next resumed run repeats one."""
+    assert apart(twice, tmp_path, accumulate) == ""
+
+
+def twice(folder: Path, accumulate: int) -> str:
+    step, epoch = "training.budget.Budget.on_train_batch_end", 6  # batches
+    places = [(signal.SIGTERM, step, 7 * epoch), (signal.SIGTERM, step, 2 * epoch), (signal.SIGTERM, step, epoch + 2)]
+    return chains.resumed(folder, Kind("GRU", "pairs", accumulate=accumulate), lambda calls: places)
+
+
 @pytest.mark.parametrize("layout", fast([], LAYOUTS))
 def test_devices(tmp_path: Path, check: Check, layout: str) -> None:
     results = devices.killed(tmp_path, layout)
