@@ -115,7 +115,7 @@ def begin_next_epoch(trainer: pl.Trainer) -> None:
     """
     loop = trainer.fit_loop
     counted = loop.epoch_progress.total
-    if loop.restarted_mid_epoch and counted.processed == counted.started:
+    if loop.restarted_mid_epoch and counted.processed == counted.started:  # type: ignore[attr-defined]
         loop.reset_restart_stage()
 
 
