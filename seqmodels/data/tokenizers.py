@@ -16,7 +16,7 @@ from seqmodels.batch import SPECIAL_TOKENS, UNK
 from seqmodels.config import Recorded
 from seqmodels.data import vocabularies
 from seqmodels.data.hub import download, hub_name
-from seqmodels.data.vocabularies import check_tokenizer, checked, library_errors, numbered, spelled_bytes
+from seqmodels.data.vocabularies import check_tokenizer, checked, library_errors, numbered, several, spelled_bytes
 from seqmodels.errors import InputError
 from seqmodels.files import check_regular, local, read_small
 
@@ -147,7 +147,7 @@ class Tokenizer(Recorded):
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
         )
-        tokenizer.train_from_iterator(checked(texts), trainer)
+        tokenizer.train_from_iterator(several(texts), trainer)
         return cls(tokenizer.to_str())
 
     @classmethod
@@ -217,7 +217,7 @@ class Tokenizer(Recorded):
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of several texts, on all cores."""
         with library_errors("cut texts into tokens"):
-            found = self._tokenizer.encode_batch_fast(list(checked(texts)), add_special_tokens=False)
+            found = self._tokenizer.encode_batch_fast(list(several(texts)), add_special_tokens=False)
         return [self._outer(encoding.ids) for encoding in found]
 
     def decode(self, ids: Iterable[int]) -> str:

@@ -63,7 +63,7 @@ def word_level(texts: Iterable[str], vocab_size: int | None, min_count: int) -> 
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n|\S+"), "removed", invert=True)
     tokenizer.normalizer = normalizers.Replace(Regex(r"(?<!\S)<(?:pad|bos|eos|unk)>(?!\S)"), " ")  # not counted
     settings: dict[str, Any] = {"min_frequency": min_count, "special_tokens": [], "show_progress": False}
-    tokenizer.train_from_iterator(checked(texts), trainers.WordLevelTrainer(vocab_size=1 << 40, **settings))
+    tokenizer.train_from_iterator(several(texts), trainers.WordLevelTrainer(vocab_size=1 << 40, **settings))
     counted = tokenizer.get_vocab()
     words = [word for word in sorted(counted, key=counted.__getitem__) if word != "\n"]
     room = None if vocab_size is None else vocab_size - len(SPECIAL_TOKENS) - 1
@@ -133,6 +133,13 @@ def checked(texts: Iterable[str]) -> Iterator[str]:
             given = f"the text has {half!a} at character {place:,}, which is half a character"
             raise InputError(f"{given}; expected text that can be written as UTF-8")
         yield text
+
+
+def several(texts: Iterable[str]) -> Iterator[str]:
+    """The texts, each `checked`; refuses (InputError) a single one, whose letters would be taken for texts."""
+    if isinstance(texts, str):
+        raise InputError(f"one text, {texts!r:.60}, was given; expected several: put it in a list")
+    return checked(texts)
 
 
 def is_unicode(text: str) -> bool:

@@ -3,6 +3,7 @@
 import codecs
 import functools
 import json
+from collections.abc import Callable
 
 import pytest
 import tokenizers
@@ -174,6 +175,12 @@ def test_json_of_something_else(text: str) -> None:
 def test_bpe_vocabulary_without_room_for_all_bytes(size: int) -> None:
     with pytest.raises(InputError, match=f"vocab_size={size} was given.* at least 260"):
         Tokenizer.bpe([SAMPLE], size)
+
+
+@pytest.mark.parametrize("take", [lambda text: Tokenizer.bpe(text, 300), Tokenizer.word, Tokenizer.byte().encode_batch])
+def test_one_text_is_not_taken_for_its_letters(take: Callable[[str], object]) -> None:
+    with pytest.raises(InputError, match=r"one text, 'a cat', was given; expected several: put it in a list"):
+        take("a cat")
 
 
 def test_bpe_vocabulary_beyond_all_memory() -> None:
