@@ -152,11 +152,10 @@ def unknown(name: str, options: Options, prefix: str = "") -> InputError:
         named = " or ".join(map(flag, meant))
         return InputError(f"the option {flag(name)} is not known; did you mean {named}?")
     alike = [one for one in inner if one.partition(".")[0] == name.partition(".")[0]]
-    names = alike if "." in name.removeprefix(prefix) else [f"{prefix}{one}" for one in options]
-    ends = {one.rpartition(".")[2]: one for one in names}
-    near = difflib.get_close_matches(name.rpartition(".")[2], ends, 1, 0.5)
-    found = [ends[one] for one in near] or [one for one in inner if one.endswith(f".{name}")]
-    hint = f"did you mean {flag(found[0])}?" if found else "--help lists the options"
+    names = alike if "." in name.removeprefix(prefix) else [*reversed(inner), *(f"{prefix}{one}" for one in options)]
+    ends = {one.rpartition(".")[2]: one for one in names}  # an own option rather than one of a network
+    near = difflib.get_close_matches(name.rpartition(".")[2], ends, 1)
+    hint = f"did you mean {flag(ends[near[0]])}?" if near else "--help lists the options"
     return InputError(f"the option {flag(name)} is not known; {hint}")
 
 

@@ -190,6 +190,8 @@ MISTAKES = [
     (["fit", "--epochs", "3"], "--epochs is not known; a training ends after --max-minutes, --max-steps or"),
     (["fit", "--learning-rate", "3"], "did you mean --lr?"),
     (["fit", "--hidden-size", "3"], "did you mean --backbone.hidden-size?"),
+    (["fit", "--hiden", "3"], "did you mean --backbone.hidden-size?"),
+    (["fit", "--qwertz", "3"], "--qwertz is not known; --help lists the options"),
     (["fit", "--train", "a.txt"], "did you mean --data?"),
     (["generate", "missing", "--num-samples", "3"], "did you mean --samples?"),
     (["fit", "--backbone", "LSTM", "--backbone.no-hidden-size"], "did you mean --backbone.hidden-size"),
