@@ -20,7 +20,8 @@ from seqmodels.nn import (
     RNNCell,
     Transformer,
 )
-from seqmodels.nn.attention import rotary_angles, rotate
+from seqmodels.nn.attention import rotate
+from seqmodels.nn.positions import rotary_angles
 
 B, T, D, H = 3, 7, 5, 4
 

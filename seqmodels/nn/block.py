@@ -1,7 +1,6 @@
-"""The residual block of a pre-norm stack: norms, feed-forward layers, and the order in which they are applied."""
+"""The residual block: feed-forward layers, and the order in which norms and branches are applied."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
 from torch import Tensor, nn
@@ -13,85 +12,88 @@ from seqmodels.nn.dropout import dropout
 from seqmodels.nn.trace import Trace
 from seqmodels.state import State
 
-Norm = Literal["layer", "rms"]
-Activation = Literal["gelu", "swiglu"]
+Activation = Literal["gelu", "gelu-tanh", "relu", "silu", "geglu", "geglu-tanh", "reglu", "swiglu"]
+Residual = Literal["pre-norm", "post-norm", "parallel"]
 
 
-class FeedForward(nn.Module, ABC):
-    """Two layers at each position, `out(inside(x))`."""
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
 
-    out: nn.Linear
 
-    @abstractmethod
+_PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu, "gelu-tanh": _gelu_tanh, "relu": F.relu, "silu": F.silu,
+}  # fmt: skip
+_GATED: dict[str, Callable[[Tensor], Tensor]] = {
+    "geglu": F.gelu, "geglu-tanh": _gelu_tanh, "reglu": F.relu, "swiglu": F.silu,
+}  # fmt: skip
+
+
+class FeedForward(nn.Module):
+    """Two layers at each position, `out(inside(x))`, the first of them plain or gated (Shazeer 2020).
+
+    Args:
+        size: features D of inputs and outputs.
+        activation: between the layers.
+        width: features between them; by default 4 D, or 8 D / 3 if gated, which has as many weights.
+        bias: whether the layers have one.
+    """
+
+    def __init__(self, size: int, activation: Activation, width: int | None = None, bias: bool = False) -> None:
+        super().__init__()
+        if activation not in _PLAIN | _GATED:
+            names = ", ".join(_PLAIN | _GATED)
+            raise InputError(f"the activation {activation!r} is not known; choose one of {names}")
+        self.gated = activation in _GATED
+        if width is None:
+            width = 8 * size // 3 if self.gated else 4 * size
+        self.activation: Callable[[Tensor], Tensor] = (_PLAIN | _GATED)[activation]
+        self.up = nn.Linear(size, 2 * width if self.gated else width, bias)
+        self.out = nn.Linear(width, size, bias)
+
     def inside(self, x: Tensor) -> Tensor:
         """The hidden features, input of the second layer."""
+        if self.gated:
+            gate, value = self.up(x).chunk(2, -1)
+            return cast(Tensor, self.activation(gate) * value)
+        return self.activation(self.up(x))
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.out(self.inside(x)))
 
 
-class GELU(FeedForward):
-    """GELU between the layers (Hendrycks and Gimpel 2016), with four times as many hidden features."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.up = nn.Linear(size, 4 * size, bias=False)
-        self.out = nn.Linear(4 * size, size, bias=False)
-
-    def inside(self, x: Tensor) -> Tensor:
-        return F.gelu(self.up(x))
+Branch = Callable[[Tensor, Tensor], Tensor]
+"""`x + f(h)` of the residual stream `x` and what the branch reads, `h`."""
+Order = Callable[[Tensor, Sequence[Callable[[Tensor], Tensor]], Sequence[Branch]], Tensor]
 
 
-class SwiGLU(FeedForward):
-    """Gated layer (Shazeer 2020), with the number of parameters of `GELU`."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        width = 8 * size // 3
-        self.up = nn.Linear(size, 2 * width, bias=False)
-        self.out = nn.Linear(width, size, bias=False)
-
-    def inside(self, x: Tensor) -> Tensor:
-        gate, value = self.up(x).chunk(2, -1)
-        return cast(Tensor, F.silu(gate) * value)
+def _pre_norm(x: Tensor, norms: Sequence[Callable[[Tensor], Tensor]], branches: Sequence[Branch]) -> Tensor:
+    for norm, branch in zip(norms, branches, strict=True):
+        x = branch(x, norm(x))
+    return x
 
 
-class LayerNorm(nn.LayerNorm):
-    """Torch's layer norm, also for weights gathered in half precision, which its CPU kernel refuses."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
-
-
-class RMSNorm(nn.RMSNorm):
-    """Torch's RMS norm, likewise."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+def _post_norm(x: Tensor, norms: Sequence[Callable[[Tensor], Tensor]], branches: Sequence[Branch]) -> Tensor:
+    for norm, branch in zip(norms, branches, strict=True):
+        x = norm(branch(x, x))
+    return x
 
 
-_NORMS: dict[str, type[nn.Module]] = {"layer": LayerNorm, "rms": RMSNorm}
-_ACTIVATIONS: dict[str, type[FeedForward]] = {"gelu": GELU, "swiglu": SwiGLU}
+def _parallel(x: Tensor, norms: Sequence[Callable[[Tensor], Tensor]], branches: Sequence[Branch]) -> Tensor:
+    read = [norm(x) for norm in norms]
+    for h, branch in zip(read, branches, strict=True):
+        x = branch(x, h)
+    return x
 
 
-def make_norm(name: Norm, size: int) -> nn.Module:
-    """Layer norm (Ba et al. 2016) or RMS norm (Zhang and Sennrich 2019)."""
-    if name not in _NORMS:
-        raise InputError(f"the norm {name!r} is not known; choose {' or '.join(_NORMS)}")
-    return _NORMS[name](size)
-
-
-def make_feed_forward(name: Activation, size: int) -> FeedForward:
-    """`GELU` or `SwiGLU`."""
-    if name not in _ACTIVATIONS:
-        raise InputError(f"the activation {name!r} is not known; choose {' or '.join(_ACTIVATIONS)}")
-    return _ACTIVATIONS[name](size)
+_ORDERS: dict[str, Order] = {"pre-norm": _pre_norm, "post-norm": _post_norm, "parallel": _parallel}
 
 
 class Block(nn.Module):
-    """`x + mixer(norm(x))`, then `x + feed_forward(norm(x))`, the pre-norm block of GPT-2.
+    """A mixer and feed-forward layers, each a branch of the residual stream with a norm of its own.
 
-    With a memory, `x + cross(norm(x), memory)` stands between the two.
+    Pre-norm, as GPT-2: `x + mixer(norm(x))`, then `x + feed_forward(norm(x))`. Post-norm, as Vaswani et al. (2017):
+    `norm(x + mixer(x))`, then `norm(x + feed_forward(x))`. Parallel, as GPT-NeoX: `x + mixer(norm(x)) +
+    feed_forward(norm(x))`. With a memory, attention to it is a branch between the two.
 
     Args:
         mixer: `y, state = mixer(x, state, span, trace)`, attention or a recurrent layer.
@@ -99,6 +101,7 @@ class Block(nn.Module):
         feed_forward: the layers at each position.
         norm: makes a norm for each of them.
         dropout: dropout probability of each residual branch.
+        residual: one of the three orders.
     """
 
     def __init__(
@@ -108,11 +111,15 @@ class Block(nn.Module):
         feed_forward: nn.Module,
         norm: Callable[[], nn.Module],
         dropout: float,
+        residual: Residual = "pre-norm",
     ) -> None:
         super().__init__()
+        if residual not in _ORDERS:
+            raise InputError(f"residual={residual!r} is not known; choose one of {', '.join(_ORDERS)}")
         self.norm_mixer, self.norm_feed_forward = norm(), norm()
         self.norm_cross = None if cross is None else norm()
         self.mixer, self.cross, self.feed_forward, self.dropout = mixer, cross, feed_forward, dropout
+        self.order = _ORDERS[residual]
 
     def remember(self, source: Tensor) -> KeysValues:
         """Keys and values of a source, for a block with a memory."""
@@ -122,13 +129,25 @@ class Block(nn.Module):
         self, x: Tensor, state: State, span: Span, memory: KeysValues | None, visible: Tensor | None,
         trace: Trace | None,
     ) -> tuple[Tensor, State]:  # fmt: skip
-        y, state = self.mixer(self.norm_mixer(x), state, span, trace)
-        x = x + dropout(y, self.dropout, self.training)
-        if self.cross is not None and self.norm_cross is not None:
-            y = self.cross(self.norm_cross(x), memory, visible, trace)
-            x = x + dropout(y, self.dropout, self.training)
-        y = self.feed_forward(self.norm_feed_forward(x))
-        x = x + dropout(y, self.dropout, self.training)
+        following = state
+
+        def mix(x: Tensor, h: Tensor) -> Tensor:
+            nonlocal following
+            y, following = self.mixer(h, state, span, trace)
+            return x + dropout(y, self.dropout, self.training)
+
+        def look_up(x: Tensor, h: Tensor) -> Tensor:
+            y = cast(CrossAttention, self.cross)(h, memory, visible, trace)
+            return x + dropout(y, self.dropout, self.training)
+
+        def feed(x: Tensor, h: Tensor) -> Tensor:
+            return x + dropout(self.feed_forward(h), self.dropout, self.training)
+
+        norms, branches = [self.norm_mixer, self.norm_feed_forward], [mix, feed]
+        if self.norm_cross is not None:
+            norms.insert(1, self.norm_cross)
+            branches.insert(1, look_up)
+        x = self.order(x, norms, branches)
         if trace is not None:
             trace.units[""] = x if span.mask is None else x * span.mask.unsqueeze(-1)
-        return x, state
+        return x, following

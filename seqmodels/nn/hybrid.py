@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from seqmodels.config import subclasses
 from seqmodels.errors import InputError
 from seqmodels.nn.attention import Span
-from seqmodels.nn.block import Activation, Norm
+from seqmodels.nn.block import Activation, Residual
+from seqmodels.nn.norms import Norm
 from seqmodels.nn.recurrent import RecurrentStack
 from seqmodels.nn.trace import Trace
-from seqmodels.nn.transformer import PreNormStack
+from seqmodels.nn.transformer import Bias, ResidualStack
 from seqmodels.state import State
 
 ATTENTION = "attention"
@@ -32,14 +33,15 @@ class RecurrentMixer(nn.Module):
 
     Args:
         network: any recurrent network of one layer, with outputs of the size of its inputs.
+        bias: whether the linear layer behind it has one.
     """
 
     attends = False
 
-    def __init__(self, network: RecurrentStack) -> None:
+    def __init__(self, network: RecurrentStack, bias: bool) -> None:
         super().__init__()
         self.network = network
-        self.out = nn.Linear(network.output_size, network.output_size, bias=False)
+        self.out = nn.Linear(network.output_size, network.output_size, bias)
 
     def initial_state(self, rows: int) -> State:
         return self.network.initial_state(rows)
@@ -53,12 +55,12 @@ class RecurrentMixer(nn.Module):
         return self.out(y), state
 
 
-class Hybrid(PreNormStack):
+class Hybrid(ResidualStack):
     """Recurrent layers and attention in any order, in one residual stack.
 
     Griffin (De et al. 2024) mixes two recurrent layers with one of local attention: the state of the recurrent layers
     reaches far, attention copies exactly. Without any attention it is a deep recurrent network. Further arguments: see
-    `PreNormStack`.
+    `ResidualStack`.
 
     Args:
         layers: names from the first layer to the last, separated by commas: attention, or a recurrent network such as
@@ -76,6 +78,17 @@ class Hybrid(PreNormStack):
         activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
+        residual: Residual = "pre-norm",
+        bias: Bias = "none",
+        feed_forward_size: int | None = None,
+        head_size: int | None = None,
+        eps: float | None = None,
+        qk_norm: bool = False,
+        attention_scale: float | None = None,
+        input_scale: float = 1.0,
+        rotary_base: float = 10_000.0,
+        rotary_share: float = 1.0,
+        rotary_scaling: dict[str, float] | None = None,
     ) -> None:
         self.layers = [name for name in re.split(r"[\s,]+", layers) if name]
         known = layer_networks()
@@ -85,10 +98,12 @@ class Hybrid(PreNormStack):
                 raise InputError(f"Hybrid(layers={layers!r}) has a layer {name!r}; expected names of {names}")
         super().__init__(
             input_size, len(self.layers), num_heads, num_kv_heads, context, "rotary", norm, activation, dropout, True,
-            memory_size,
+            memory_size, residual, bias, feed_forward_size, head_size, eps, qk_norm, attention_scale, None, input_scale,
+            0, rotary_base, rotary_share, rotary_scaling,
         )  # fmt: skip
 
     def _mixer(self, number: int) -> nn.Module:
         if self.layers[number] == ATTENTION:
             return self._attention()
-        return RecurrentMixer(layer_networks()[self.layers[number]](self.input_size, self.input_size, 1))
+        network = layer_networks()[self.layers[number]](self.input_size, self.input_size, 1)
+        return RecurrentMixer(network, self._heads.out_bias)

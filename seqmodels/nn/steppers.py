@@ -5,18 +5,18 @@ the last state only, which a stepper updates in place. Its class follows from th
 """
 
 from collections.abc import Callable
-from functools import singledispatch
+from functools import partial, singledispatch
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from seqmodels.nn.attention import KeysValues, SelfAttention, attend, rotary_angles, rotate
+from seqmodels.nn.attention import KeysValues, SelfAttention, attend, rotate
 from seqmodels.nn.backbone import Backbone
 from seqmodels.nn.block import Block, FeedForward
 from seqmodels.nn.cell import CellState
 from seqmodels.nn.recurrent import RecurrentStack
-from seqmodels.nn.transformer import PreNormStack
+from seqmodels.nn.transformer import ResidualStack
 from seqmodels.state import State, select
 
 
@@ -141,6 +141,10 @@ class KeyCache:
         k, v = self._layers[layer][:, :, slots].chunk(2, 1)
         return k, v, None
 
+    def distance(self) -> Tensor:
+        """Number of positions from the keys of `visible` to the current one, (1, S)."""
+        return torch.arange(min(self._taken, self._context) - 1, -1, -1, device=self._layers[0].device)[None]
+
     def select(self, rows: Tensor) -> None:
         """Continue with the given rows, (N,), in their order."""
         self._layers = [layer.index_select(0, rows) for layer in self._layers]
@@ -174,22 +178,32 @@ class RecordableKeyCache(KeyCache):
         k, v = self._layers[layer].chunk(2, 1)
         return k, v, self._seen
 
+    def distance(self) -> Tensor:
+        return self._next[None] - self._slots
 
-def _parts(block: Block) -> tuple[Callable[..., Tensor], ...]:
-    """The functions of a block in the order of their calls, looked up once rather than at each step."""
-    mixer, feed_forward = cast(SelfAttention, block.mixer), cast(FeedForward, block.feed_forward)
-    return (
-        block.norm_mixer.forward, mixer.project.forward, _adding(mixer.out),
-        block.norm_feed_forward.forward, feed_forward.inside, _adding(feed_forward.out),
-    )  # fmt: skip
+
+class _Layer:
+    """The functions of a block, looked up once rather than at each step."""
+
+    def __init__(self, block: Block) -> None:
+        mixer, feed_forward = cast(SelfAttention, block.mixer), cast(FeedForward, block.feed_forward)
+        self.order, self.norms = block.order, (block.norm_mixer.forward, block.norm_feed_forward.forward)
+        self.project, self.normed, self.add_out = mixer.project.forward, mixer.normed, _adding(mixer.out)
+        self._inside, self._add_down = feed_forward.inside, _adding(feed_forward.out)
+
+    def feed(self, x: Tensor, h: Tensor) -> Tensor:
+        """The branch of the feed-forward layers."""
+        return self._add_down(x, self._inside(h))
 
 
 def _adding(layer: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """`x + layer(y)`, in one call for a plain linear layer."""
+    """`x + layer(y)`, for a plain linear layer in one call, or two if it has a bias."""
     if type(layer) is not nn.Linear:
         return lambda x, y: x + layer(y)
-    weight = layer.weight.mT
-    return lambda x, y: torch.addmm(x, y, weight)
+    weight, bias = layer.weight.mT, cast(Tensor | None, layer.bias)
+    if bias is None:
+        return lambda x, y: torch.addmm(x, y, weight)
+    return lambda x, y: torch.addmm(x + bias, y, weight)
 
 
 class CachedStepper(Stepper):
@@ -200,28 +214,31 @@ class CachedStepper(Stepper):
     single step takes longer. Other arguments are as of `Stepper`.
     """
 
-    def __init__(self, stack: PreNormStack, inputs: Tensor, state: State, recordable: bool = False) -> None:
+    def __init__(self, stack: ResidualStack, inputs: Tensor, state: State, recordable: bool = False) -> None:
         seen, _, caches = cast(tuple[Tensor, State, tuple[KeysValues, ...]], state)
         self._stack, self._inputs, self.recordable = stack, inputs, recordable
-        self._layers = [_parts(cast(Block, block)) for block in stack.blocks]
-        self._heads, self._kv_heads = stack.heads
+        self._layers = [_Layer(cast(Block, block)) for block in stack.blocks]
+        mixer = cast(SelfAttention, stack.blocks[0].mixer)
+        self._queries, self._turned = mixer.heads[0], mixer.heads[0] + mixer.heads[1]
+        self._head_size, self._scale, self._norms_heads = mixer.head_size, mixer.scale, mixer.norm_query is not None
         layers = [torch.cat(cache, 1) for cache in caches]
-        self._head_size = layers[0].shape[3]
-        self._cache = (RecordableKeyCache if recordable else KeyCache)(layers, stack.context)
+        self._cache = (RecordableKeyCache if recordable else KeyCache)(layers, stack.window)
         self._seen = int(seen[0])  # counted by `prepare`
-        self._first = 0  # position of the first key since the cache last grew
-        self._at: int | Tensor = 0  # offset of the current position from `_first`, on the device if recordable
-        self._rotation = inputs.new_empty(2, 0, 0)  # cosine and sine at positions from `_first` on
+        self._at: int | Tensor = 0  # offset of the current position from the first since the cache last grew
+        self._rotation: Tensor | None = None  # cosine and sine at positions from that one on, (2, room, D / 2H)
+        self._vectors: Tensor | None = None  # what is added to inputs there, (room, D)
 
     def prepare(self) -> bool:
         moved = self._cache.reserve()
         if moved:
-            self._first = self._seen
-            self._at = torch.tensor([-1], device=self._inputs.device) if self.recordable else -1
-            if self._stack.position is None:
-                positions = torch.arange(self._seen, self._seen + self._cache.room, device=self._inputs.device)
-                angles = rotary_angles(positions[None], self._head_size)[0, 0]  # (room, D / 2H)
-                self._rotation = torch.stack((angles.cos(), angles.sin())).to(self._inputs.dtype)
+            device, dtype = self._inputs.device, self._inputs.dtype
+            self._at = torch.tensor([-1], device=device) if self.recordable else -1
+            positions = torch.arange(self._seen, self._seen + self._cache.room, device=device)
+            ends = self._stack.position.ends
+            vectors = self._stack.position.vectors(positions if ends is None else positions.clamp(max=ends - 1))
+            self._vectors = None if vectors is None else vectors.to(dtype)
+            rotation = self._stack.position.rotation(positions[None])
+            self._rotation = None if rotation is None else torch.stack(rotation)[:, 0, 0].to(dtype)
         self._seen += 1
         return moved
 
@@ -229,18 +246,30 @@ class CachedStepper(Stepper):
         self._at += 1
         self._cache.begin()
         x = self._inputs[tokens]
-        if self._stack.position is not None:
-            x = x + self._stack.position.weight[self._first + self._at]
-        for number, (norm_mixer, project, add_out, norm_feed_forward, inside, add_down) in enumerate(self._layers):
-            heads = project(norm_mixer(x)).view(len(x), -1, self._head_size)
-            if self._stack.position is None:
-                turned = heads[:, : self._heads + self._kv_heads]
-                turned.copy_(rotate(turned, *self._rotation[:, self._at]))
-            self._cache.write(number, heads[:, self._heads :])
-            y = attend(heads[:, : self._heads].unsqueeze(2), *self._cache.visible(number))
-            x = add_out(x, y.reshape(x.shape))
-            x = add_down(x, inside(norm_feed_forward(x)))
+        if self._stack.input_scale != 1:
+            x = x * self._stack.input_scale
+        if self._vectors is not None:
+            x = x + self._vectors[self._at]
+        position = self._stack.position
+        bias = position.bias(self._cache.distance()) if position.are_of_pairs else None
+        for number, layer in enumerate(self._layers):
+            x = layer.order(x, layer.norms, (partial(self._mix, number, layer, bias), layer.feed))
         return cast(Tensor, self._stack.norm(x))
+
+    def _mix(self, number: int, layer: _Layer, bias: Tensor | None, x: Tensor, h: Tensor) -> Tensor:
+        """The branch of attention."""
+        heads = layer.project(h).view(len(h), -1, self._head_size)
+        qk = heads[:, : self._turned]
+        if self._norms_heads:
+            qk.copy_(layer.normed(qk))
+        if self._rotation is not None:
+            qk.copy_(rotate(qk, *self._rotation[:, self._at]))
+        self._cache.write(number, heads[:, self._queries :])
+        k, v, visible = self._cache.visible(number)
+        if bias is not None:
+            visible = bias if visible is None else bias.masked_fill(~visible, -torch.inf)
+        y = attend(heads[:, : self._queries].unsqueeze(2), k, v, visible, scale=self._scale)
+        return layer.add_out(x, y.reshape(len(x), -1))
 
     def select(self, rows: Tensor) -> None:
         self._cache.select(rows)
@@ -261,7 +290,7 @@ def _(network: RecurrentStack, inputs: Tensor, state: State | None, rows: int) -
 
 
 @make_stepper.register
-def _(network: PreNormStack, inputs: Tensor, state: State | None, rows: int) -> Stepper:
+def _(network: ResidualStack, inputs: Tensor, state: State | None, rows: int) -> Stepper:
     start = network.initial_state(rows) if state is None else state
     attention = all(isinstance(block.mixer, SelfAttention) and block.cross is None for block in network.blocks)
     padded, mixed = isinstance(start[1], Tensor), torch.is_autocast_enabled(inputs.device.type)

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from seqmodels.errors import InputError
 from seqmodels.nn import Attentive, Backbone, Bidirectional, RecurrentStack
-from seqmodels.nn.transformer import PreNormStack
+from seqmodels.nn.transformer import ResidualStack
 
 
 @singledispatch
@@ -38,7 +38,7 @@ def _(network: RecurrentStack) -> dict[nn.Module, tuple[str, ...]]:
 
 
 @sharded_units.register
-def _(network: PreNormStack) -> dict[nn.Module, tuple[str, ...]]:
+def _(network: ResidualStack) -> dict[nn.Module, tuple[str, ...]]:
     return dict.fromkeys(network.blocks, ("remember",))
 
 

@@ -11,7 +11,7 @@ from lightning.pytorch.strategies import Strategy
 from torch import distributed
 
 from seqmodels.errors import InputError
-from seqmodels.nn.transformer import PreNormStack
+from seqmodels.nn.transformer import ResidualStack
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.fsdp import FSDPStrategy, check_fsdp
 
@@ -72,7 +72,7 @@ def compile_steps(task: SequenceTask) -> None:
     Raises:
         InputError: there is neither; compiling does not speed up the kernels of recurrent layers.
     """
-    stacks = [part for part in task.modules() if isinstance(part, PreNormStack)]
+    stacks = [part for part in task.modules() if isinstance(part, ResidualStack)]
     if not stacks and task.tokenizer.vocab_size < MANY:
         raise InputError(
             f"compile was given, and {task.name} has neither layers of attention nor {MANY:,} tokens to predict: there "

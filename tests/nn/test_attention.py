@@ -6,7 +6,8 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from seqmodels.nn.attention import attend, rotary_angles, rotate
+from seqmodels.nn.attention import attend, rotate
+from seqmodels.nn.positions import rotary_angles
 
 
 @pytest.mark.parametrize("kind", ["all", "causal", "masked"])

@@ -217,9 +217,9 @@ def test_alignment_against_the_equations(kind: str) -> None:
 
 def test_cross_attention_against_torch() -> None:
     torch.manual_seed(0)
-    from seqmodels.nn.attention import CrossAttention
+    from seqmodels.nn.attention import CrossAttention, Heads
 
-    ours = CrossAttention(8, M, 2).double()
+    ours = CrossAttention(8, M, Heads(2, 2, 4)).double()
     theirs = torch.nn.MultiheadAttention(8, 2, bias=False, batch_first=True).double()
     with torch.no_grad():
         theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.project.weight]))
