@@ -22,7 +22,7 @@ PART = r"^(?=## step ([\d,]+))"
 
 
 class Samples(ScheduledCallback):
-    """Writes to `samples.md`, prints and logs a sample of a language model, by default after steps 100, 200, 400, ...
+    """Writes to `samples.md`, prints and logs a sample of a language model, by default after steps 50, 100, 200, ...
 
     Args:
         prompt: the beginning of each sample.
@@ -39,7 +39,7 @@ class Samples(ScheduledCallback):
         tokens: int = 250,
         sampling: Sampling = Sampling(temperature=0.8),  # noqa: B008 - immutable
         every: int | None = None,
-        first: int = 100,
+        first: int = 50,
         folder: Path | None = None,
     ) -> None:
         super().__init__(every, first, folder)
