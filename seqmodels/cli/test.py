@@ -41,8 +41,9 @@ def test(
     bleu_tokenizer: str | None = None,
     json: bool = False,
 ) -> dict[str, Any]:
-    """Score text with a trained language model (nats per token, perplexity, bits per character and byte), or a
-    translator on sentences with translations (BLEU, chrF, chrF++ and TER by sacrebleu, and BLEU by length).
+    """Score text with a trained language model (nats per token, perplexity per token and per word, bits per character
+    and byte), or a translator on sentences with translations (BLEU, chrF, chrF++ and TER by sacrebleu, and BLEU by
+    length).
 
     Args:
         run: a run folder, whose best checkpoint is used, or a checkpoint.
@@ -139,8 +140,9 @@ def test_text(
             print(to_json({**about, **figures}))
             continue
         print(f"{name}: {figures['tokens']:,} {unit} scored once each, {reading.describe(text)}")
-        for figure in ("nats_per_token", "perplexity", "bits_per_character", "bits_per_byte"):
-            print(f"  {figure.replace('_', ' '):<20} {figures[figure]:.4f}")
+        for figure in ("nats_per_token", "perplexity", "perplexity_per_word", "bits_per_character", "bits_per_byte"):
+            if figure in figures:
+                print(f"  {figure.replace('_', ' '):<20} {figures[figure]:.4f}")
         if unknown:
             print(f"  {unknown:,} tokens are unknown to the vocabulary")
     return found if len(found) > 1 else figures

@@ -88,36 +88,59 @@ class Scoring(nn.Module):
                     f"text {number} has {len(tokens)} tokens, and this network has {limit} positions; "
                     "split it, or train with positions='rotary'"
                 )
-        nats = [0.0] * len(ids)
-        with evaluating(self):
-            for rows in _batches([len(tokens) for tokens in ids], self.tokenizer.vocab_size):
-                for row, figure in zip(rows, self._nats([ids[row] for row in rows]), strict=True):
-                    nats[row] = figure
+        scores = self.score_ids([([BOS], tokens) for tokens in ids])
         return [
-            Score(figure, len(tokens), len(text.encode()), tokens.count(UNK))
-            for figure, tokens, text in zip(nats, ids, texts, strict=True)
+            Score(nats, len(tokens), len(text.encode()), tokens.count(UNK))
+            for (nats, _), tokens, text in zip(scores, ids, texts, strict=True)
         ]
 
-    def _nats(self, ids: list[list[int]]) -> list[float]:
+    @torch.inference_mode()
+    def score_ids(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
+        """The likelihood of token ids after others, which are not scored, each pair from an empty state.
+
+        Args:
+            pairs: ids that come before, at least one (such as BOS), and the ids that are scored.
+
+        Returns:
+            For each pair, in their order: its nats, and whether each id that is scored is the most probable one.
+
+        Raises:
+            InputError: nothing comes before the ids that are scored.
+        """
+        if not all(before for before, _ in pairs):
+            raise InputError("a first token without one before it was given to be scored; begin with BOS")
+        found = [(0.0, True)] * len(pairs)
+        lengths = [len(before) + len(ids) - 1 if ids else 0 for before, ids in pairs]
+        with evaluating(self):
+            for rows in _batches(lengths, self.tokenizer.vocab_size):
+                for row, score in zip(rows, self._scores([pairs[row] for row in rows]), strict=True):
+                    found[row] = score
+        return found
+
+    def _scores(self, pairs: list[tuple[list[int], list[int]]]) -> Iterator[tuple[float, bool]]:
         """The sum of each row in double precision, with the state carried along long rows.
 
         Padding is on the right, where a causal network needs no mask, and its targets are ignored.
         """
         device = self.embedding.weight.device
-        width = max(len(tokens) for tokens in ids)
-        inputs = torch.tensor([[BOS, *tokens[:-1]] + [PAD] * (width - len(tokens)) for tokens in ids], device=device)
-        targets = torch.tensor([tokens + [IGNORE] * (width - len(tokens)) for tokens in ids], device=device)
-        sums = torch.zeros(len(ids), dtype=widest(device), device=device)
+        width = max(len(before) + len(ids) for before, ids in pairs) - 1
+        read = [[*before, *ids[:-1]] for before, ids in pairs]
+        scored = [[IGNORE] * (len(before) - 1) + ids for before, ids in pairs]
+        inputs = torch.tensor([row + [PAD] * (width - len(row)) for row in read], device=device)
+        targets = torch.tensor([row + [IGNORE] * (width - len(row)) for row in scored], device=device)
+        sums = torch.zeros(len(pairs), dtype=widest(device), device=device)
+        greedy = torch.ones(len(pairs), dtype=torch.bool, device=device)
         state: State | None = None
-        length = max(1, _room(self.tokenizer.vocab_size) // len(ids))
+        length = max(1, _room(self.tokenizer.vocab_size) // len(pairs))
         for first in range(0, width, length):
             piece = slice(first, first + length)
             logits, state = self(Batch(inputs[:, piece], targets[:, piece]), state)
             logits = logits if logits.dtype == torch.float64 else logits.float()
-            scored = targets[:, piece].flatten()
-            lost = F.cross_entropy(logits.flatten(0, 1), scored, ignore_index=IGNORE, reduction="none")
-            sums += wide(lost.view(len(ids), -1)).sum(1)
-        return sums.tolist()
+            wanted = targets[:, piece]
+            lost = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORE, reduction="none")
+            sums += wide(lost.view(len(pairs), -1)).sum(1)
+            greedy &= ((logits.argmax(-1) == wanted) | (wanted == IGNORE)).all(1)
+        return zip(sums.tolist(), greedy.tolist(), strict=True)
 
 
 def _batches(lengths: list[int], vocab_size: int) -> Iterator[list[int]]:

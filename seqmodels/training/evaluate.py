@@ -1,6 +1,7 @@
 """Evaluation of language models on a text: in lanes or windows, with or without dynamic evaluation."""
 
 import itertools
+import math
 import sys
 from dataclasses import dataclass
 
@@ -78,7 +79,8 @@ class Reading:
 def evaluate(
     task: SequenceTask, data: TextDataModule, split: str, reading: Reading, trained_on: TextDataModule | None = None
 ) -> dict[str, float]:
-    """Score every token of a text once: nats per token, perplexity, bits per character and byte, tokens scored.
+    """Score every token of a text once: nats per token, perplexity per token and word, bits per character and byte,
+    tokens scored.
 
     Args:
         task: the model.
@@ -125,10 +127,14 @@ def _figures(
 
 
 def _of_text(data: TextDataModule, split: str, figures: dict[str, float]) -> dict[str, float]:
-    """Figures with bits per byte of the whole text, since tokens of words leave out some white space."""
+    """Figures with bits per byte of the whole text, since tokens of words leave out some white space, and perplexity
+    per word between white space, which compares models of different vocabularies, too.
+    """
     if data.scored_targets != "all":
         return figures
     facts, nats = data.facts(split), figures["nats_per_token"] * figures["tokens"]
     bits_per_byte = facts.bits_per_byte(nats)
     per_character = bits_per_byte * facts.bytes / facts.characters
-    return {**figures, "bits_per_character": per_character, "bits_per_byte": bits_per_byte}
+    words = sum(len(text.split()) for batch in data.corpus.rows(split).iter(64) for text in batch["text"])
+    per_word = {"perplexity_per_word": math.exp(nats / words)} if words else {}
+    return {**figures, "bits_per_character": per_character, "bits_per_byte": bits_per_byte, **per_word}

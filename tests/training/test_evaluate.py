@@ -208,3 +208,16 @@ def test_dynamic_evaluation_that_diverges_is_no_figure(text_file: Path) -> None:
 def test_rows_of_chosen_targets_are_those_of_training(text_file: Path) -> None:
     data = small_module(text_file, True, scored_targets="last")
     assert {data.scored_batches("validation")[0, 0].targets.shape[1]} == {16}
+
+
+def test_perplexity_per_word_is_of_all_nats(tmp_path: Path) -> None:
+    """Words are between white space of any kind; two tokenizers of one text count the same words."""
+    path = tmp_path / "text.txt"
+    path.write_text("a  man\tsat\n\n on  it\n" * 30)
+    for tokenizer in ("char", "byte"):
+        data = TextDataModule(path, tokenizer=tokenizer, length=8, batch_size=2)
+        figures = evaluate(small_model(data, GRU(8, 16)), data, "validation", Reading())
+        words = sum(len(text.split()) for text in data.corpus.rows("validation")["text"])
+        nats = figures["nats_per_token"] * figures["tokens"]
+        assert words == pytest.approx(data.facts("validation").characters * 5 / 20, abs=5)
+        assert figures["perplexity_per_word"] == pytest.approx(math.exp(nats / words))
