@@ -6,10 +6,14 @@ from collections.abc import Callable
 from seqmodels.config import subclasses
 from seqmodels.nn import (
     GRU,
+    HGRN2,
     LSTM,
     RNN,
+    SLSTM,
     Backbone,
+    GatedDeltaNet,
     Hybrid,
+    Mamba2,
     MinGRU,
     MinLSTM,
     MultiplicativeLSTM,
@@ -34,6 +38,14 @@ NETWORKS: dict[str, Callable[[], Backbone]] = {
     "Transformer-grouped-rms-swiglu": lambda: Transformer(
         8, num_layers=2, num_heads=4, num_kv_heads=2, context=64, norm="rms", activation="swiglu"
     ),
+    "GatedDeltaNet-2": lambda: GatedDeltaNet(6, 2, 2),
+    "GatedDeltaNet-negative-without-convolution": lambda: GatedDeltaNet(8, 1, 2, 3, 2, 0, True),
+    "Mamba2-2": lambda: Mamba2(6, 2, 4, 5, groups=2),
+    "Mamba2-one-group": lambda: Mamba2(8, 1, 4, 3),
+    "SLSTM-2-heads": lambda: SLSTM(6, 8, num_heads=2),
+    "SLSTM-2-learned-start": lambda: SLSTM(6, 8, num_layers=2, learn_initial_state=True),
+    "HGRN2-bounded": lambda: HGRN2(8, 1, 2, lowest=0.5),
+    "Hybrid-of-memories": lambda: Hybrid(8, "GatedDeltaNet,attention,SLSTM,RGLRU,MLSTM", num_heads=2),
     "Hybrid": lambda: Hybrid(8, "MinGRU,LSTM,attention,GRU", num_heads=2, context=64),
     "Hybrid-narrow-context": lambda: Hybrid(8, "attention,MultiplicativeLSTM", num_heads=2, context=4),
     "Hybrid-without-attention": lambda: Hybrid(8, "MinLSTM,MultiplicativeRNN,RNN", num_heads=2),

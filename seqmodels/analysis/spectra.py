@@ -15,8 +15,9 @@ from torch import Tensor
 from seqmodels.analysis.csv_table import append_rows, read_table
 from seqmodels.analysis.figures import draw_lines, new_panels, ticks
 from seqmodels.errors import InputError
-from seqmodels.nn import Adapted, Attentive, Backbone, Bidirectional, Cell, FusedCell, Hybrid, RecurrentStack
+from seqmodels.nn import Adapted, Attentive, Backbone, Bidirectional, Cell, FusedCell, Hybrid, RecurrentStack, SLSTMCell
 from seqmodels.nn.hybrid import RecurrentMixer
+from seqmodels.nn.mixer_stack import CellMixer, MixerStack
 from seqmodels.nn.multiplicative import MultiplicativeCell
 from seqmodels.tasks import SequenceTask
 
@@ -101,7 +102,13 @@ def _(network: RecurrentStack) -> dict[str, Cell]:
 @layers.register
 def _(network: Hybrid) -> dict[str, Cell]:
     mixers = {str(number): block.mixer for number, block in enumerate(network.blocks, 1)}
-    return {name: mixer.network.cells[0] for name, mixer in mixers.items() if isinstance(mixer, RecurrentMixer)}
+    found = {name: mixer.network.cells[0] for name, mixer in mixers.items() if isinstance(mixer, RecurrentMixer)}
+    return found | {name: mixer.cell for name, mixer in mixers.items() if isinstance(mixer, CellMixer)}
+
+
+@layers.register
+def _(network: MixerStack) -> dict[str, Cell]:
+    return {str(number): cell for number, cell in enumerate(network.cells, 1)}
 
 
 @layers.register
@@ -127,6 +134,13 @@ def cell_maps(cell: Cell) -> dict[str, Tensor]:
 @cell_maps.register
 def _(cell: FusedCell) -> dict[str, Tensor]:
     return dict(zip(cell.maps, cell.kernel.get_parameter("weight_hh_l0").chunk(len(cell.maps)), strict=True))
+
+
+@cell_maps.register
+def _(cell: SLSTMCell) -> dict[str, Tensor]:
+    size = cell.hidden_size // cell.heads
+    maps = cell.from_state.weight.view(cell.heads, len(cell.maps), size, size)
+    return {name: torch.block_diag(*maps[:, number]) for number, name in enumerate(cell.maps)}  # type: ignore[no-untyped-call]
 
 
 @cell_maps.register

@@ -20,12 +20,26 @@ class EnsembleCell(Cell):
     def __init__(self, cells: Sequence[Cell]) -> None:
         super().__init__(cells[0].input_size, cells[0].hidden_size)
         self.cells = nn.ModuleList(cells)
-        self.state_tensors = cells[0].state_tensors
+        self.state_tensors, self.state_names = cells[0].state_tensors, cells[0].state_names
 
     @property
     def first(self) -> Cell:
         """The first of the cells."""
         return cast(Cell, self.cells[0])
+
+    @property
+    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return self.first.state_shapes
+
+    def initial_state(self, rows: int, like: Tensor) -> CellState:
+        return self.first.initial_state(rows, like)
+
+    @property
+    def vector_size(self) -> int | None:
+        return self.first.vector_size
+
+    def from_vector(self, features: Tensor) -> CellState:
+        return self.first.from_vector(features)
 
     def project(self, x: Tensor) -> Tensor:
         parts = zip(self.cells, x.chunk(len(self.cells)), strict=True)
@@ -99,6 +113,8 @@ class Ensemble(RecurrentStack):
 
     def initial_state(self, rows: int) -> State:
         """See `RecurrentStack.initial_state`."""
+        if not isinstance(cast(RecurrentStack, self.networks[0]).start, nn.Parameter):
+            return tuple(cell.initial_state(rows, self.start) for cell in self.cells)
         return self.as_state(self.start.repeat_interleave(rows // len(self.networks), 0))
 
     def forward(

@@ -6,8 +6,16 @@ from seqmodels.nn.attention_decoder import Attentive as Attentive
 from seqmodels.nn.backbone import Backbone as Backbone
 from seqmodels.nn.bidirectional import Bidirectional as Bidirectional
 from seqmodels.nn.cell import Cell as Cell
+from seqmodels.nn.gated_delta_net import GatedDeltaCell as GatedDeltaCell
+from seqmodels.nn.gated_delta_net import GatedDeltaNet as GatedDeltaNet
 from seqmodels.nn.hybrid import Hybrid as Hybrid
+from seqmodels.nn.kimi_delta import KimiDeltaNet as KimiDeltaNet
 from seqmodels.nn.laws import check_network as check_network
+from seqmodels.nn.linear_attention import GLA as GLA
+from seqmodels.nn.linear_attention import HGRN2 as HGRN2
+from seqmodels.nn.linear_attention import RetNet as RetNet
+from seqmodels.nn.linear_attention import SimpleGLA as SimpleGLA
+from seqmodels.nn.mamba2 import Mamba2 as Mamba2
 from seqmodels.nn.min_gru import MinGRU as MinGRU
 from seqmodels.nn.min_gru import MinGRUCell as MinGRUCell
 from seqmodels.nn.min_gru import MinLSTM as MinLSTM
@@ -18,6 +26,7 @@ from seqmodels.nn.multiplicative import MultiplicativeLSTMCell as Multiplicative
 from seqmodels.nn.multiplicative import MultiplicativeRNN as MultiplicativeRNN
 from seqmodels.nn.multiplicative import MultiplicativeRNNCell as MultiplicativeRNNCell
 from seqmodels.nn.recurrent import RecurrentStack as RecurrentStack
+from seqmodels.nn.rg_lru import RGLRU as RGLRU
 from seqmodels.nn.rnn_lstm_gru import GRU as GRU
 from seqmodels.nn.rnn_lstm_gru import LSTM as LSTM
 from seqmodels.nn.rnn_lstm_gru import RNN as RNN
@@ -27,3 +36,6 @@ from seqmodels.nn.rnn_lstm_gru import LSTMCell as LSTMCell
 from seqmodels.nn.rnn_lstm_gru import RNNCell as RNNCell
 from seqmodels.nn.trace import Trace as Trace
 from seqmodels.nn.transformer import Transformer as Transformer
+from seqmodels.nn.xlstm import MLSTM as MLSTM
+from seqmodels.nn.xlstm import SLSTM as SLSTM
+from seqmodels.nn.xlstm import SLSTMCell as SLSTMCell

@@ -103,16 +103,18 @@ class Attentive(Backbone):
             raise InputError(
                 f"Attentive expects a causal network without a memory of its own, got {type(network).__name__}"
             )
-        if attention in ("none", "mean") and not isinstance(network, RecurrentStack) and not input_feeding:
+        state_size = network.state_size if isinstance(network, RecurrentStack) else None
+        if attention in ("none", "mean") and state_size is None and not input_feeding:
+            why = " and has matrices as states" if isinstance(network, RecurrentStack) else ""
             raise InputError(
-                f"{type(network).__name__} cannot start from a vector, and with attention={attention!r} would see "
+                f"{type(network).__name__} cannot start from a vector{why}, and with attention={attention!r} would see "
                 "nothing of the source; give input_feeding=True or another attention"
             )
         self.network, self.attention, self.input_feeding = network, attention, input_feeding
         self.input_size, self.output_size, self.memory_size = network.input_size, network.output_size, memory_size
         self.max_length = network.max_length
         size = network.output_size
-        self.start = nn.Linear(memory_size, network.state_size) if isinstance(network, RecurrentStack) else None
+        self.start = None if state_size is None else nn.Linear(memory_size, state_size)
         self.align = self.correct = self.feed = None
         if attention not in ("none", "mean"):
             self.align = Alignment(attention, size, memory_size)  # type: ignore[arg-type]

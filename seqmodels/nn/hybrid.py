@@ -9,6 +9,7 @@ from seqmodels.config import subclasses
 from seqmodels.errors import InputError
 from seqmodels.nn.attention import Span
 from seqmodels.nn.block import Activation, Residual
+from seqmodels.nn.mixer_stack import CellMixer, MixerStack
 from seqmodels.nn.norms import Norm
 from seqmodels.nn.recurrent import RecurrentStack
 from seqmodels.nn.trace import Trace
@@ -18,11 +19,17 @@ from seqmodels.state import State
 ATTENTION = "attention"
 
 
-def layer_networks() -> dict[str, type[RecurrentStack]]:
-    """The recurrent networks that can be a layer, by name: all that take an input size, a hidden size and layers."""
-    sizes = {"input_size", "hidden_size", "num_layers"}
-    concrete = [cls for cls in subclasses(RecurrentStack) if not inspect.isabstract(cls)]
-    fitting = [cls for cls in concrete if sizes <= inspect.signature(cls).parameters.keys()]
+def layer_networks() -> dict[str, type[RecurrentStack] | type[MixerStack]]:
+    """The recurrent networks that can be a layer, by name: all stacks of one kind of cell.
+
+    Stacks without residuals take an input size, a hidden size and a number of layers, those with them an input size,
+    heads and layers.
+    """
+    fitting: list[type[RecurrentStack] | type[MixerStack]] = []
+    for base, size in ((RecurrentStack, "hidden_size"), (MixerStack, "num_heads")):
+        concrete = [cls for cls in subclasses(base) if not inspect.isabstract(cls)]
+        sizes = {"input_size", size, "num_layers"}
+        fitting += [cls for cls in concrete if sizes <= inspect.signature(cls).parameters.keys()]
     # Of one name, the network of this package: a file that names it means the same network everywhere.
     fitting.sort(key=lambda cls: cls.__module__.startswith("seqmodels."))
     return {cls.__name__: cls for cls in fitting}
@@ -64,7 +71,7 @@ class Hybrid(ResidualStack):
 
     Args:
         layers: names from the first layer to the last, separated by commas: attention, or a recurrent network such as
-            GRU or MinGRU.
+            GRU, MinGRU or GatedDeltaNet.
     """
 
     def __init__(
@@ -105,5 +112,7 @@ class Hybrid(ResidualStack):
     def _mixer(self, number: int) -> nn.Module:
         if self.layers[number] == ATTENTION:
             return self._attention()
-        network = layer_networks()[self.layers[number]](self.input_size, self.input_size, 1)
-        return RecurrentMixer(network, self._heads.out_bias)
+        network = layer_networks()[self.layers[number]]
+        if issubclass(network, MixerStack):
+            return CellMixer(network(self.input_size, num_layers=1, num_heads=self.heads[0]).cells[0])
+        return RecurrentMixer(network(self.input_size, self.input_size, 1), self._heads.out_bias)

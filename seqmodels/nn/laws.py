@@ -37,7 +37,7 @@ def deviation(found: Tensor, wanted: Tensor) -> float:
     """The largest difference, as a fraction of 1 + the wanted size; infinite where shapes differ or one is NaN."""
     if found.shape != wanted.shape:
         return math.inf
-    difference = ((found - wanted).abs() / (1 + wanted.abs())).detach()
+    difference = ((found - wanted).abs() / (1 + wanted.abs())).detach().masked_fill(found == wanted, 0)
     return float(difference.nan_to_num(math.inf).max()) if difference.numel() else 0.0
 
 
@@ -189,7 +189,7 @@ def twin(cell: Cell, rows: int = ROWS, positions: int = POSITIONS, lengths: list
     counts = None if lengths is None else torch.tensor(lengths)
     new = partial(torch.randn, dtype=next(cell.parameters()).dtype, requires_grad=True)
     x = new(rows, positions, cell.input_size)
-    state = tuple(new(rows, cell.hidden_size) for _ in range(cell.state_tensors))
+    state = tuple(new(rows, *shape) for shape in cell.state_shapes)
     real = torch.ones(rows, positions) if counts is None else (torch.arange(positions) < counts[:, None])
     weights: list[Tensor] = []
     results = []
@@ -198,7 +198,8 @@ def twin(cell: Cell, rows: int = ROWS, positions: int = POSITIONS, lengths: list
         tensors = (y * real.unsqueeze(-1), *end)
         weights = weights or [torch.randn_like(tensor) for tensor in tensors]
         loss = torch.stack([(w * tensor).sum() for w, tensor in zip(weights, tensors, strict=True)]).sum()
-        results.append([*tensors, *torch.autograd.grad(loss, [x, *state, *cell.parameters()])])
+        inputs = [x, *state, *cell.parameters()]
+        results.append([*tensors, *torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)])
     return max(deviation(fused, equation) for fused, equation in zip(*results, strict=True))
 
 

@@ -104,16 +104,16 @@ class MinimalCell(Cell):
         return cast(Tensor, self.from_input(x))
 
     def advance(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
-        a, b = self.coefficients(_precise(projected))
+        a, b = self.coefficients(precise(projected))
         return (a * state[0] + b,)
 
     def gates(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The fraction `a` of the state that is kept; all other gates are one minus it."""
-        return {"a": self.coefficients(_precise(projected))[0]}
+        return {"a": self.coefficients(precise(projected))[0]}
 
     def sequence(self, x: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
         """See `Cell.sequence`: all steps in one scan."""
-        a, b = self.coefficients(_precise(self.project(x)))
+        a, b = self.coefficients(precise(self.project(x)))
         if lengths is not None:  # after the last real step the state stays
             beyond = (torch.arange(x.shape[1], device=x.device) >= lengths[:, None]).unsqueeze(-1)
             a, b = a.masked_fill(beyond, 1.0), b.masked_fill(beyond, 0.0)
@@ -121,7 +121,7 @@ class MinimalCell(Cell):
         return h, (h[:, -1],)
 
 
-def _precise(projected: Tensor) -> Tensor:
+def precise(projected: Tensor) -> Tensor:
     """In single precision at least: in half precision, gates cannot remember for more than a few hundred steps."""
     return projected if projected.dtype == torch.float64 else projected.float()
 

@@ -20,6 +20,8 @@ class Trace:
     residual stream after a block. Zero at padding."""
     gates: dict[str, Tensor] = field(default_factory=dict)
     """Values of gates at each position, (B, T, D), between 0 and 1: `1.i`, `1.f` and so on."""
+    norms: dict[str, Tensor] = field(default_factory=dict)
+    """Sizes at each position, (B, T, N), of keys and of states that are matrices, one for each head."""
     highways: list[str] = field(default_factory=list)
     """Names of the gates that scale the state from step to step: a unit whose gate is 1 keeps its value."""
     attention: dict[str, Tensor] = field(default_factory=dict)
@@ -29,7 +31,7 @@ class Trace:
 
     def take(self, other: "Trace", rename: Callable[[str], str] = str) -> None:
         """Add the trace of a part of the network, with its names changed by `rename`."""
-        for kind in ("units", "gates", "attention", "cross"):
+        for kind in ("units", "gates", "norms", "attention", "cross"):
             getattr(self, kind).update({rename(name): tensor for name, tensor in getattr(other, kind).items()})
         self.highways += [rename(name) for name in other.highways]
 
@@ -37,7 +39,7 @@ class Trace:
 def concatenate(parts: list[Trace]) -> Trace:
     """One trace of consecutive pieces of a sequence, without self-attention, whose maps grow from piece to piece."""
     whole = Trace(highways=parts[0].highways)
-    for name in ("units", "gates", "cross"):
+    for name in ("units", "gates", "norms", "cross"):
         pieces = [getattr(part, name) for part in parts]
         dim = 2 if name == "cross" else 1
         setattr(whole, name, {key: torch.cat([piece[key] for piece in pieces], dim) for key in pieces[0]})

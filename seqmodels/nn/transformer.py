@@ -16,6 +16,7 @@ from seqmodels.errors import InputError
 from seqmodels.nn.attention import CrossAttention, Heads, KeysValues, SelfAttention, Span
 from seqmodels.nn.backbone import Backbone
 from seqmodels.nn.block import Activation, Block, FeedForward, Residual
+from seqmodels.nn.cell import Cell
 from seqmodels.nn.dropout import dropout
 from seqmodels.nn.norms import Norm, make_norm
 from seqmodels.nn.positions import Learned, PositionKind, Positions, Relative, Rotary, Sinusoidal
@@ -180,7 +181,8 @@ class ResidualStack(Backbone):
 
     def _initialize(self) -> None:
         """Normal weights as in GPT-2, scaled down with depth where they write to the residual stream; not of cells."""
-        cells = {p for module in self.blocks.modules() if isinstance(module, Backbone) for p in module.parameters()}
+        own = [module for module in self.blocks.modules() if isinstance(module, Backbone | Cell)]
+        cells = {parameter for module in own for parameter in module.parameters()}
         for name, parameter in self.named_parameters():
             if parameter in cells:
                 continue

@@ -42,9 +42,15 @@ class Unrolled:
 
     def deltas(self, loss: Tensor) -> CellState:
         """`dL/dh_t`, and `dL/dc_t` where there is one, at all positions: (B, T, H) each."""
-        flat = [tensor for state in self.states for tensor in state]
-        found = torch.autograd.grad(loss, flat, retain_graph=True, allow_unused=True, materialize_grads=True)
         kinds = len(self.states[0])
+        flat = [tensor for state in self.states for tensor in state]
+        moving = [number for number, tensor in enumerate(flat) if tensor.requires_grad]  # all but stabilisers
+        gradients = torch.autograd.grad(
+            loss, [flat[number] for number in moving], retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        found = [torch.zeros_like(tensor) for tensor in flat]
+        for number, gradient in zip(moving, gradients, strict=True):
+            found[number] = gradient
         return tuple(torch.stack(found[kind::kinds], 1) for kind in range(kinds))
 
 
@@ -112,7 +118,11 @@ def step_vjp(cell: Cell, z: Tensor, state: CellState, weights: tuple[Tensor, ...
     with torch.enable_grad():
         before = tuple(tensor.detach().requires_grad_() for tensor in state)
         after = cell.advance(z.detach(), before, weights)
-        return torch.autograd.grad(after, before, delta, create_graph=True)
+        moving = [number for number, tensor in enumerate(after) if tensor.requires_grad]  # all but stabilisers
+        return torch.autograd.grad(
+            [after[number] for number in moving], before, [delta[number] for number in moving],
+            create_graph=True, allow_unused=True, materialize_grads=True,
+        )  # fmt: skip
 
 
 @step_vjp.register

@@ -1,8 +1,10 @@
 """Sizes of networks by numbers of parameters: the counts are those of the models themselves."""
 
+import inspect
+
 import pytest
 
-from seqmodels import LanguageModel, Tokenizer, find_size
+from seqmodels import LanguageModel, Tokenizer, find_size, nn
 from seqmodels.cli.main import main
 from seqmodels.config import construct
 from seqmodels.errors import InputError
@@ -25,7 +27,8 @@ def test_the_count_is_that_of_the_model_and_the_closest(name: str, tied: bool) -
     found = find_size("60k", name, tie_embeddings=tied)
     assert made(found, tie_embeddings=tied) == found.parameters
     width = "hidden_size" if "hidden_size" in found.arguments else "input_size"
-    step = 8 if name in ("Transformer", "Hybrid") else 1
+    heads = inspect.signature(getattr(nn, name)).parameters.get("num_heads")
+    step = 1 if heads is None else 2 * heads.default
     for beside in (-step, step):
         other = {**found.arguments, width: found.arguments[width] + beside}
         other |= {"input_size": other[width]} if tied else {}

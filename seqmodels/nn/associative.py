@@ -1,0 +1,184 @@
+"""The cell of all networks whose state is an associative memory: projections, a short convolution, and the memory.
+
+A network is the terms of its recurrence (`terms`) and what becomes of its outputs (`readout`).
+"""
+
+import math
+from abc import abstractmethod
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqmodels.errors import InputError
+from seqmodels.nn.cell import Cell, CellState, last_output
+from seqmodels.nn.chunkwise import Kernel, fastest, recurrent
+from seqmodels.nn.short_convolution import ShortConvolution
+from seqmodels.state import where
+
+
+class Terms(NamedTuple):
+    """What a recurrence needs at every position; shapes as in `chunkwise.recurrent`."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    decay: Tensor
+    beta: Tensor
+
+
+class AssociativeCell(Cell):
+    """An associative memory from keys to values, read by queries; see `nn/chunkwise.py`.
+
+    The state is `(h, S)` and, with a convolution, its last inputs: the output (B, D), which the next step does not
+    need, the memory (B, H, K, V), and (B, W - 1, convolved).
+
+    Args:
+        input_size: features D of the inputs.
+        hidden_size: features of the outputs.
+        num_heads: heads H.
+        groups: groups G of heads with the same queries and keys.
+        key_size: features K of a key.
+        value_size: features V of a value.
+        rest: features beside queries, keys and values.
+        convolution: positions that the short convolution sees; 0 for none.
+    """
+
+    delta = False
+    """Whether the memory is written by the delta rule."""
+    by_key = False
+    """Whether decays are those of features of a key rather than of heads."""
+    normalized = False
+    """Whether queries and keys are scaled to length 1."""
+    scaled = True
+    """Whether outputs are divided by the root of K."""
+    convolution_bias = False
+    highway = "a"
+    state_names = ("h",)
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        num_heads: int,
+        groups: int | None = None,
+        key_size: int,
+        value_size: int,
+        rest: int,
+        convolution: int = 0,
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        if min(num_heads, key_size, value_size) < 1 or convolution < 0 or convolution == 1:
+            raise InputError(
+                f"{type(self).__name__} expects heads and sizes of at least 1 and a convolution of at least 2 "
+                f"positions, or 0 for none, got num_heads={num_heads}, key_size={key_size}, value_size={value_size}, "
+                f"convolution={convolution}"
+            )
+        groups = num_heads if groups is None else groups
+        self.heads, self.groups, self.key_size, self.value_size = num_heads, groups, key_size, value_size
+        self.mixed = 2 * groups * key_size + num_heads * value_size
+        """Features of queries, keys and values together."""
+        self.projection = nn.Linear(input_size, self.mixed + rest, bias=False)
+        self.convolution = ShortConvolution(self.mixed, convolution, self.convolution_bias) if convolution else None
+        self.out = nn.Linear(num_heads * value_size, hidden_size, bias=False)
+
+    @property
+    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
+        memory = (self.hidden_size,), *self.memory_shapes
+        return memory if self.convolution is None else (*memory, (self.convolution.width - 1, self.mixed))
+
+    @property
+    def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the memory's tensors."""
+        return ((self.heads, self.key_size, self.value_size),)
+
+    @property
+    def vector_size(self) -> None:
+        return None
+
+    @abstractmethod
+    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Tensor) -> Terms:
+        """The terms of the recurrence from q, k and v, (B, T, heads, features) each, and the rest, (B, T, rest)."""
+
+    @abstractmethod
+    def readout(self, o: Tensor, terms: Terms, rest: Tensor) -> Tensor:
+        """The inputs of the last projection, (B, T, H * V), from what was read, (B, T, H, V)."""
+
+    def recall(self, terms: Terms, memory: CellState, kernel: Kernel) -> tuple[Tensor, CellState]:
+        """What is read from the memory at each position, (B, T, H, V), and the memory after the last."""
+        o, S = kernel(*terms, memory[0], delta=self.delta)
+        return o, (S,)
+
+    def project(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.projection(x))
+
+    def advance(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
+        return self._run(projected.unsqueeze(1), state, None, recurrent)[1]
+
+    def sequence(self, x: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
+        """See `Cell.sequence`: in chunks."""
+        return self._run(self.project(x), state, lengths, fastest(x.device.type, self.delta, self.by_key))
+
+    def _run(
+        self, projected: Tensor, state: CellState, lengths: Tensor | None, kernel: Kernel
+    ) -> tuple[Tensor, CellState]:
+        terms, rest, before = self._terms(projected, state, lengths)
+        if lengths is not None:  # at padding nothing decays and nothing is written
+            beyond = torch.arange(projected.shape[1], device=projected.device) >= lengths[:, None]
+            terms = self.masked(terms, beyond)
+        given = state[1 : 1 + len(self.memory_shapes)]
+        o, memory = self.recall(terms, given, kernel)
+        if lengths is not None:
+            memory = cast(CellState, where(lengths > 0, memory, given))
+        if self.scaled:
+            o = o * self.key_size**-0.5
+        y = cast(Tensor, self.out(self.readout(o, terms, rest).to(projected.dtype)))
+        return y, (last_output(y, lengths, state[0]), *memory, *before)
+
+    def masked(self, terms: Terms, beyond: Tensor) -> Terms:
+        """The terms with steps that change nothing at padding, where `beyond`, bool (B, T), is true."""
+        hidden = beyond.unsqueeze(-1)
+        decay = terms.decay.masked_fill(hidden.unsqueeze(-1) if terms.decay.ndim == 4 else hidden, 0.0)
+        return terms._replace(decay=decay, beta=terms.beta.masked_fill(hidden, 0.0))
+
+    def _terms(
+        self, projected: Tensor, state: CellState, lengths: Tensor | None
+    ) -> tuple[Terms, Tensor, tuple[Tensor, ...]]:
+        """Terms, other features, and the last inputs of the convolution, if there is one."""
+        mixed, rest = projected.tensor_split([self.mixed], -1)
+        before: tuple[Tensor, ...] = ()
+        if self.convolution is not None:
+            mixed, kept = self.convolution(mixed, state[-1], lengths)
+            mixed, before = F.silu(mixed), (kept,)
+        # In single precision at least: sums and products over many steps.
+        mixed = mixed if mixed.dtype == torch.float64 else mixed.float()
+        rest = rest if rest.dtype == torch.float64 else rest.float()
+        keys = self.groups * self.key_size
+        q, k, v = mixed.tensor_split([keys, 2 * keys], -1)
+        q, k, v = by_head(q, self.groups), by_head(k, self.groups), by_head(v, self.heads)
+        if self.normalized:
+            q, k = (t * (t.square().sum(-1, keepdim=True) + 1e-6).rsqrt() for t in (q, k))
+        return self.terms(q, k, v, rest), rest, before
+
+    def gates(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """The decay `a` and the writing strength `beta` of each head, or the decay of each feature of its keys."""
+        terms, _, _ = self._terms(projected.unsqueeze(1), state, None)
+        return {"a": terms.decay.exp().flatten(1), "beta": terms.beta.flatten(1)}
+
+    def norms(self, projected: Tensor, state: CellState, following: CellState) -> dict[str, Tensor]:
+        """Lengths of keys, and norms of the memory, of each head."""
+        terms, _, _ = self._terms(projected.unsqueeze(1), state, None)
+        return {"k": terms.k.squeeze(1).norm(dim=-1), "S": following[1].flatten(2).norm(dim=-1)}
+
+
+def by_head(x: Tensor, heads: int) -> Tensor:
+    """Features (..., heads * size) as (..., heads, size)."""
+    return x.reshape(*x.shape[:-1], heads, -1)
+
+
+def initial_steps(heads: int, shortest: float = 1e-3, longest: float = 0.1) -> Tensor:
+    """Biases (H,) with which softplus gives steps between these, uniform in their logarithm (Gu and Dao 2023)."""
+    steps = torch.empty(heads).uniform_(math.log(shortest), math.log(longest)).exp()
+    return steps + (-(-steps).expm1()).log()

@@ -1,0 +1,287 @@
+"""Associative memories: sums of gated outer products with or without the delta rule, in chunks or step by step.
+
+The state is a matrix `S` for each head, (K, V), from keys to values. With a decay `a_t` and a writing strength
+`beta_t`, both from the input alone,
+
+- `S_t = a_t S_{t-1} + beta_t k_t v_t^T` adds to what is there (linear attention: Yang et al. 2024, Dao and Gu 2024);
+- `S_t = (I - beta_t k_t k_t^T) a_t S_{t-1} + beta_t k_t v_t^T`, the delta rule, replaces what is stored under `k_t`
+  (Schlag et al. 2021; Yang, Kautz and Hatamizadeh 2024).
+
+The output is `S_t^T q_t`. `recurrent` is the definition; `chunkwise` computes the same with matrix products.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from seqmodels.environment import widest
+from seqmodels.errors import InputError
+
+CHUNK = {"cpu": 32}
+"""Positions of a chunk by type of device; 64 on others."""
+
+LEAF = 8
+"""Positions of a block whose products with a decay by key are computed one by one."""
+
+SMALLEST = -1000.0
+"""Logarithm of a decay whose exponential is zero, and whose sums still have digits."""
+
+Kernel = Callable[..., tuple[Tensor, Tensor]]
+"""A function of the arguments of `recurrent` with the same results."""
+
+
+def recurrent(
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, state: Tensor, *, delta: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The recurrence, step by step.
+
+    Args:
+        q: queries (B, T, G, K); each of the G groups is shared by H / G heads.
+        k: keys (B, T, G, K).
+        v: values (B, T, H, V).
+        decay: logarithms of the decay, at most 0: (B, T, H), or (B, T, H, K) for one decay for each feature of a key.
+        beta: writing strengths (B, T, H).
+        state: the memory before the first step, (B, H, K, V).
+        delta: use the delta rule.
+
+    Returns:
+        Outputs (B, T, H, V), and the memory after the last step.
+    """
+    heads = v.shape[2] // q.shape[2]
+    q, k = q.repeat_interleave(heads, 2), k.repeat_interleave(heads, 2)
+    a = (decay if decay.ndim == 4 else decay.unsqueeze(-1)).exp().unsqueeze(-1)
+    outputs = []
+    for t in range(v.shape[1]):
+        state = a[:, t] * state
+        key, value = k[:, t].unsqueeze(-1), v[:, t].unsqueeze(-2)
+        if delta:
+            value = value - key.mT @ state
+        state = state + beta[:, t, :, None, None] * key * value
+        outputs.append(q[:, t].unsqueeze(-2) @ state)
+    return torch.stack(outputs, 1).squeeze(-2), state
+
+
+def chunkwise(
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, state: Tensor, *, delta: bool = False,
+    chunk: int | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The same as `recurrent`, in chunks: within a chunk by masked products, from chunk to chunk by the memory.
+
+    Products of decays are exponentials of non-positive differences, so nothing overflows. With the delta rule, the
+    values that a chunk writes solve a triangular system, since each depends on those before it.
+
+    Args:
+        q: see `recurrent`, as all others.
+        k: keys.
+        v: values.
+        decay: logarithms of the decay.
+        beta: writing strengths.
+        state: the memory before the first step.
+        delta: use the delta rule.
+        chunk: positions of a chunk, which changes nothing but the time; None for `CHUNK`.
+
+    Raises:
+        InputError: shapes do not fit, a chunk has no position, or (found on a CPU only) a decay is larger than 1.
+    """
+    check_terms(q, k, v, decay, beta, state)
+    if chunk is None:
+        chunk = CHUNK.get(v.device.type, 64)
+    if chunk < 1:
+        raise InputError(f"chunk={chunk} was given; expected at least 1 position")
+    by_key, dtype = decay.ndim == 4, v.dtype
+    B, T, H, V = v.shape
+    G, K = q.shape[2:]
+    R, C = H // G, min(chunk, T)
+    if missing := -T % C:  # steps that neither decay nor write
+        q, k, v, decay, beta = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, missing)) for t in (q, k, v, decay, beta))
+    # Chunks first, so that each is one piece of memory; then rows, groups, positions, and the heads of a group.
+    q, k = (t.reshape(B, -1, C, G, K).permute(1, 0, 3, 2, 4).contiguous() for t in (q, k))  # (N, B, G, C, K)
+    written = (v * beta.unsqueeze(-1)).view(B, -1, C, G, R, V).permute(1, 0, 3, 2, 4, 5)  # (N, B, G, C, R, V)
+    beta = beta.reshape(B, -1, C, G, R).permute(1, 0, 3, 2, 4)  # (N, B, G, C, R)
+    decay = decay.reshape(B, -1, C, G, K if by_key else R).permute(1, 0, 3, 2, 4)
+    # Sums in double precision: small differences of large sums are needed.
+    sums = decay.to(widest(v.device)).clamp(min=SMALLEST).cumsum(3)  # (N, B, G, C, R), or K instead of R
+    last = sums[:, :, :, -1:]
+    if by_key:
+        products = partial(_decayed_products, sums=sums)
+        grown, left = sums.to(dtype).exp(), (last - sums).to(dtype).exp()
+        reading, asking, writing = q * grown, k * grown * beta, k * left  # each group has one head
+        grown = left = asked = beta.new_ones(1)
+        kept = last.to(dtype).exp().mT.unsqueeze(-1)  # (N, B, G, K, 1, 1)
+    else:
+        later = torch.ones(C, C, dtype=torch.bool, device=v.device).triu(1)
+        between = sums.mT.unsqueeze(-1) - sums.mT.unsqueeze(-2)  # (N, B, G, R, C, C)
+        products = partial(_products, ratio=between.to(dtype).masked_fill(later, -torch.inf).exp())
+        reading, asking, writing = q, k, k
+        grown, left, kept = (s.to(dtype).exp().unsqueeze(-1) for s in (sums, last - sums, last))
+        asked = grown * beta.unsqueeze(-1)
+    S = state.to(dtype).view(B, G, R, K, V).transpose(2, 3)  # (B, G, K, R, V)
+    starts = []
+    if delta:
+        solved = _Inverse.apply(products(k, k) * beta.mT.unsqueeze(-1))  # type: ignore[no-untyped-call]
+        corrected = []
+        # Unbound rather than indexed: the gradient of every index is as large as the whole.
+        for scale, new, ask, solve, write, rest, keep in zip(
+            *(t.expand(len(q), *t.shape[1:]).unbind() for t in (asked, written, asking, solved, writing, left, kept)),
+            strict=True,
+        ):
+            corrected.append(_by_head(solve, new - scale * _folded(ask, S)))
+            starts.append(S)
+            S = keep * S + _folded(write.mT, corrected[-1] * rest)
+        written = torch.stack(corrected)
+    else:
+        moved = _folded(writing.mT, written * left)
+        for keep, move in zip(kept.unbind(), moved.unbind(), strict=True):
+            starts.append(S)
+            S = keep * S + move
+    o = _by_head(products(q, k), written) + grown * _folded(reading, torch.stack(starts))
+    return o.permute(1, 0, 3, 2, 4, 5).reshape(B, -1, H, V)[:, :T], S.transpose(2, 3).reshape(B, H, K, V)
+
+
+def _folded(x: Tensor, y: Tensor) -> Tensor:
+    """Products of (..., C, K), shared by the heads of a group, with (..., K, R, V) of each head: (..., C, R, V)."""
+    return (x @ y.flatten(-2)).view(*x.shape[:-1], *y.shape[-2:])
+
+
+def _by_head(x: Tensor, y: Tensor) -> Tensor:
+    """Products of (..., R, C, C) with (..., C, R, V): (..., C, R, V)."""
+    return (x @ y.transpose(-2, -3)).transpose(-2, -3)
+
+
+def _products(x: Tensor, k: Tensor, ratio: Tensor) -> Tensor:
+    """`x_i . k_j` times the decay from j to i, from (..., C, K) each; (..., R, C, C), zero for j > i."""
+    return (x @ k.mT).unsqueeze(-3) * ratio
+
+
+def _decayed_products(x: Tensor, k: Tensor, sums: Tensor) -> Tensor:
+    """The same with decays by key, of which `sums` are running sums, (..., C, K), each; (..., 1, C, C).
+
+    A half of the positions meets the other half by one product, with decays counted from the border between them, where
+    no exponent is positive; each half is halved in turn.
+    """
+
+    def block(first: int, end: int) -> Tensor:
+        if end - first <= LEAF:
+            own = sums[..., first:end, :]
+            hidden = torch.ones(end - first, end - first, dtype=torch.bool, device=x.device).triu(1).unsqueeze(-1)
+            between = (own.unsqueeze(-2) - own.unsqueeze(-3)).to(x.dtype).masked_fill(hidden, -torch.inf).exp()
+            return (between * x[..., first:end, None, :] * k[..., None, first:end, :]).sum(-1)
+        middle = (first + end) // 2
+        border = sums[..., middle - 1 : middle, :]
+        after = x[..., middle:end, :] * (sums[..., middle:end, :] - border).to(x.dtype).exp()
+        before = k[..., first:middle, :] * (border - sums[..., first:middle, :]).to(x.dtype).exp()
+        upper = F.pad(block(first, middle), (0, end - middle))
+        return torch.cat((upper, torch.cat((after @ before.mT, block(middle, end)), -1)), -2)
+
+    return block(0, x.shape[-2]).unsqueeze(-3)
+
+
+class _Inverse(torch.autograd.Function):
+    """`(I + A)^-1` of the part of A, (..., C, C), below the diagonal."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        identity = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
+        inverse = torch.linalg.solve_triangular(a, identity.expand_as(a), upper=False, unitriangular=True)
+        ctx.save_for_backward(inverse)
+        return cast(Tensor, inverse)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (inverse,) = ctx.saved_tensors
+        return cast(Tensor, -(inverse.mT @ gradients[0] @ inverse.mT).tril(-1))
+
+
+def check_terms(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, state: Tensor) -> None:
+    """Refuse shapes that do not fit, and on a CPU, where looking is free, decays above 1."""
+    shapes = {"q": q, "k": k, "v": v, "decay": decay, "beta": beta, "state": state}
+    given = ", ".join(f"{name} {tuple(t.shape)}" for name, t in shapes.items())
+    fits = q.ndim == v.ndim == 4 and q.shape == k.shape and q.shape[:2] == v.shape[:2] and v.shape[1] > 0
+    if not fits or v.shape[2] % q.shape[2]:
+        raise InputError(
+            f"{given} were given; expected q and k (B, T, G, K) and v (B, T, H, V), T at least 1 and H a multiple of G"
+        )
+    (B, T, H, V), K = v.shape, q.shape[3]
+    by_key = (B, T, H, K) if q.shape[2] == H else None
+    if beta.shape != (B, T, H) or decay.shape not in ((B, T, H), by_key) or state.shape != (B, H, K, V):
+        wanted = f"beta {(B, T, H)}, decay {(B, T, H)}{f' or {by_key}' if by_key else ''} and state {(B, H, K, V)}"
+        raise InputError(f"{given} were given; expected {wanted}")
+    if v.device.type == "cpu" and not torch.compiler.is_compiling() and (decay.detach() > 0).any():
+        largest = float(decay.detach().max())
+        raise InputError(f"a decay with logarithm {largest:.3g} was given; expected at most 0, where nothing grows")
+
+
+_HANDED_IN: dict[tuple[str, bool, bool], Kernel] = {}
+"""Kernels by type of device, delta rule and decay by key."""
+
+
+def fastest(device: str, delta: bool, by_key: bool) -> Kernel:
+    """The kernel for a type of device and a kind of recurrence: the one that was handed in, or `chunkwise`."""
+    return _HANDED_IN.get((device, delta, by_key), chunkwise)
+
+
+def hand_in(
+    kernel: Kernel | None,
+    *,
+    delta: bool,
+    by_key: bool = False,
+    device: str | torch.device = "cuda",
+    tolerance: float = 1e-2,
+) -> None:
+    """Let all networks use another kernel on a type of device, such as one of `fla`; None for `chunkwise` again.
+
+    It is tried first: values and gradients for several lengths, among them some that no chunk divides, and a memory
+    that is not empty, against `recurrent` in double precision.
+
+    Args:
+        kernel: a function of the arguments and the results of `recurrent`.
+        delta: whether it is for the delta rule.
+        by_key: whether it is for decays (B, T, H, K) rather than (B, T, H).
+        device: on which it is tried, and for whose type it is used.
+        tolerance: largest difference, as a fraction of 1 + the size of the value.
+
+    Raises:
+        InputError: it fails, or differs from the recurrence by more than the tolerance.
+    """
+    place = torch.device(device)
+    key = place.type, delta, by_key
+    if kernel is None:
+        _HANDED_IN.pop(key, None)
+        return
+    for T in (1, 64, 100):
+        try:
+            found = _difference(kernel, T, delta, by_key, place)
+        except Exception as error:  # of any code
+            raise InputError(
+                f"the kernel that was handed in raised {type(error).__name__} on {T} positions, "
+                f"{' '.join(str(error).split())[:200]}; it is given the arguments of chunkwise.recurrent"
+            ) from error
+        if not found <= tolerance:
+            raise InputError(
+                f"the kernel that was handed in differs from the recurrence by {found:.2g} on {T} positions; expected "
+                f"at most {tolerance:g}. Mind the scale of queries, which is not part of the kernel, and the layout of "
+                "chunkwise.recurrent"
+            )
+    _HANDED_IN[key] = kernel
+
+
+def _difference(kernel: Kernel, T: int, delta: bool, by_key: bool, device: torch.device) -> float:
+    """The largest relative difference of values and gradients from the recurrence in double precision."""
+    B, H, K, V = 2, 2, 32, 32
+    random = torch.Generator().manual_seed(0)
+    new = partial(torch.randn, generator=random, dtype=torch.float64)
+    q, k = (F.normalize(new(B, T, H, K), dim=-1) for _ in range(2))
+    decay = F.logsigmoid(new(B, T, H, K) if by_key else new(B, T, H))
+    terms = [q, k, new(B, T, H, V), decay, new(B, T, H).sigmoid(), new(B, H, K, V)]
+    weights = new(B, T, H, V), new(B, H, K, V)
+    results = []
+    for function, where, dtype in ((recurrent, "cpu", torch.float64), (kernel, device, torch.float32)):
+        own = [term.to(where, dtype).requires_grad_() for term in terms]
+        values = function(*own, delta=delta)
+        loss = torch.stack([(a * w.to(a)).sum() for a, w in zip(values, weights, strict=True)]).sum()
+        results.append([t.detach().cpu().double() for t in (*values, *torch.autograd.grad(loss, own))])
+    return max(float(((a - b).abs() / (1 + b.abs())).max()) for b, a in zip(*results, strict=True))

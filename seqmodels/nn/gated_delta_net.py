@@ -1,0 +1,105 @@
+"""Gated DeltaNet: an associative memory that forgets all at once by a gate, and one thing by the delta rule."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqmodels.errors import InputError
+from seqmodels.nn.associative import AssociativeCell, Terms, initial_steps
+from seqmodels.nn.block import Activation
+from seqmodels.nn.cell import Cell
+from seqmodels.nn.mixer_stack import MixerStack, head_size
+from seqmodels.nn.norms import Norm, RMSNorm
+
+
+class GatedDeltaCell(AssociativeCell):
+    """`S_t = a_t (I - beta_t k_t k_t^T) S_{t-1} + beta_t k_t v_t^T` (Yang, Kautz and Hatamizadeh 2024).
+
+    Keys have length 1, so `I - beta k k^T` has the eigenvalue `1 - beta` along the key: with beta up to 1 a value is
+    replaced, with beta up to 2 it may also be reflected, which is what counting modulo two needs (Grazzi et al. 2024).
+    The decay is `a_t = exp(-A softplus(x_t + b))` for each head, as in Mamba-2. The outputs of each head are
+    normalised, and gated by SiLU.
+
+    Args:
+        input_size: features D of the inputs.
+        hidden_size: features of the outputs.
+        num_heads: heads H.
+        key_size: features K of a key.
+        value_size: features V of a value.
+        convolution: positions that the short convolution of queries, keys and values sees; 0 for none.
+        negative: writing strengths up to 2.
+    """
+
+    delta = normalized = True
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_heads: int,
+        key_size: int,
+        value_size: int,
+        convolution: int = 4,
+        negative: bool = False,
+    ) -> None:
+        rest = num_heads * (value_size + 2)
+        super().__init__(
+            input_size, hidden_size, num_heads=num_heads, key_size=key_size, value_size=value_size, rest=rest,
+            convolution=convolution,
+        )  # fmt: skip
+        self.strongest = 2.0 if negative else 1.0
+        self.rate = nn.Parameter(torch.empty(num_heads).uniform_(0.01, 16).log())  # of A
+        self.bias = nn.Parameter(initial_steps(num_heads))
+        self.norm = RMSNorm(value_size, eps=1e-6)
+
+    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Tensor) -> Terms:
+        strength, step = rest[..., self.heads * self.value_size :].chunk(2, -1)
+        decay = -self.rate.exp() * F.softplus(step + self.bias)
+        return Terms(q, k, v, decay, self.strongest * strength.sigmoid())
+
+    def readout(self, o: Tensor, terms: Terms, rest: Tensor) -> Tensor:
+        return cast(Tensor, self.norm(o)).flatten(2) * F.silu(rest[..., : self.heads * self.value_size])
+
+    def gates(self, projected: Tensor, state: tuple[Tensor, ...], weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """The decay `a`, and `beta` as a fraction of its largest value, of each head."""
+        found = super().gates(projected, state, weights)
+        return found | {"beta": found["beta"] / self.strongest}
+
+
+class GatedDeltaNet(MixerStack):
+    """Residual layers of an associative memory that is written by the gated delta rule.
+
+    Further arguments: see `MixerStack`.
+
+    Args:
+        head_size: features of a key; default: input_size / num_heads.
+        expand: features of a value for each feature of a key.
+        convolution: positions that the short convolution of queries, keys and values sees; 0 for none.
+        negative: eigenvalues of a step from -1 rather than from 0, which parity and other counting need.
+    """
+
+    def __init__(
+        self,
+        input_size: int = 128,
+        num_layers: int = 4,
+        num_heads: int = 4,
+        head_size: int | None = None,
+        expand: int = 1,
+        convolution: int = 4,
+        negative: bool = False,
+        norm: Norm = "rms",
+        activation: Activation = "swiglu",
+        dropout: float = 0.0,
+        memory_size: int | None = None,
+    ) -> None:
+        if expand < 1:
+            raise InputError(f"GatedDeltaNet(expand={expand}) was given; expected at least 1")
+        self.settings = head_size, expand, convolution, negative
+        super().__init__(input_size, num_layers, num_heads, norm, activation, dropout, memory_size)
+
+    def _cell(self) -> Cell:
+        size, expand, convolution, negative = self.settings
+        heads, key = self.heads[0], head_size(self, size)
+        return GatedDeltaCell(self.input_size, self.input_size, heads, key, expand * key, convolution, negative)

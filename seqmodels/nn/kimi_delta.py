@@ -1,0 +1,90 @@
+"""Kimi Delta Attention: Gated DeltaNet with a decay for each feature of a key."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqmodels.errors import InputError
+from seqmodels.nn.associative import AssociativeCell, Terms, by_head, initial_steps
+from seqmodels.nn.block import Activation
+from seqmodels.nn.cell import Cell
+from seqmodels.nn.mixer_stack import MixerStack, head_size
+from seqmodels.nn.norms import Norm, RMSNorm
+
+
+class KimiDeltaCell(AssociativeCell):
+    """`S_t = (I - beta_t k_t k_t^T) diag(a_t) S_{t-1} + beta_t k_t v_t^T` (Kimi Team 2025).
+
+    As `GatedDeltaCell`, but decays and the gate of the outputs, a sigmoid, come from a few features of the input.
+
+    Args:
+        input_size: features D of the inputs.
+        hidden_size: features of the outputs.
+        num_heads: heads H.
+        size: features of keys and of values.
+        rank: features that the decays are computed from, and as many for the gate of the outputs.
+        convolution: positions that the short convolution of queries, keys and values sees; 0 for none.
+    """
+
+    delta = normalized = by_key = True
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_heads: int, size: int, rank: int, convolution: int = 4
+    ) -> None:
+        super().__init__(
+            input_size, hidden_size, num_heads=num_heads, key_size=size, value_size=size, rest=2 * rank + num_heads,
+            convolution=convolution,
+        )  # fmt: skip
+        self.rank = rank
+        self.decay_map = nn.Linear(rank, num_heads * size, bias=False)
+        self.gate_map = nn.Linear(rank, num_heads * size)
+        self.rate = nn.Parameter(torch.empty(num_heads).uniform_(1, 16).log())  # of A
+        self.bias = nn.Parameter(initial_steps(num_heads * size))
+        self.norm = RMSNorm(size, eps=1e-6)
+
+    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Tensor) -> Terms:
+        steps = F.softplus(self.decay_map(rest[..., : self.rank]) + self.bias)
+        decay = -self.rate.exp().unsqueeze(-1) * by_head(steps, self.heads)
+        return Terms(q, k, v, decay, rest[..., -self.heads :].sigmoid())
+
+    def readout(self, o: Tensor, terms: Terms, rest: Tensor) -> Tensor:
+        gate: Tensor = self.gate_map(rest[..., self.rank : 2 * self.rank]).sigmoid()
+        return cast(Tensor, self.norm(o)).flatten(2) * gate
+
+
+class KimiDeltaNet(MixerStack):
+    """Residual layers of Kimi Delta Attention.
+
+    Further arguments: see `MixerStack`.
+
+    Args:
+        head_size: features of a key and of a value; default: input_size / num_heads.
+        rank: features that the decays are computed from, and as many for the gate of the outputs; default: head_size.
+        convolution: positions that the short convolution of queries, keys and values sees; 0 for none.
+    """
+
+    def __init__(
+        self,
+        input_size: int = 128,
+        num_layers: int = 4,
+        num_heads: int = 4,
+        head_size: int | None = None,
+        rank: int | None = None,
+        convolution: int = 4,
+        norm: Norm = "rms",
+        activation: Activation = "swiglu",
+        dropout: float = 0.0,
+        memory_size: int | None = None,
+    ) -> None:
+        if rank is not None and rank < 1:
+            raise InputError(f"KimiDeltaNet(rank={rank}) was given; expected at least 1")
+        self.settings = head_size, rank, convolution
+        super().__init__(input_size, num_layers, num_heads, norm, activation, dropout, memory_size)
+
+    def _cell(self) -> Cell:
+        size, rank, convolution = self.settings
+        size = head_size(self, size)
+        rank = size if rank is None else rank
+        return KimiDeltaCell(self.input_size, self.input_size, self.heads[0], size, rank, convolution)

@@ -1,0 +1,269 @@
+"""Linear attention with decay, by head and by feature of a key: RetNet, GLA, HGRN2."""
+
+import math
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqmodels.errors import InputError
+from seqmodels.nn.associative import AssociativeCell, Terms, by_head
+from seqmodels.nn.block import Activation
+from seqmodels.nn.cell import Cell
+from seqmodels.nn.mixer_stack import MixerStack, head_size
+from seqmodels.nn.norms import Norm, RMSNorm
+
+TEMPERATURE = 16.0
+"""Root of the gates of GLA, which keeps them near 1 (Yang et al. 2024)."""
+
+
+class LinearAttentionCell(AssociativeCell):
+    """`S_t = a_t S_{t-1} + k_t v_t^T`; outputs are normalised by head, and gated by SiLU.
+
+    The base of cells that differ in the decay alone; here it is a gate for each head, `sigmoid(x_t)^(1/16)`.
+
+    Args:
+        input_size: features D of the inputs.
+        hidden_size: features of the outputs.
+        num_heads: heads H.
+        size: features of keys and of values.
+        convolution: positions that the short convolution of queries, keys and values sees; 0 for none.
+        more: features that the decay is computed from.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_heads: int, size: int, convolution: int = 0,
+        more: int | None = None,
+    ) -> None:  # fmt: skip
+        rest = num_heads * size + (num_heads if more is None else more)
+        super().__init__(
+            input_size, hidden_size, num_heads=num_heads, key_size=size, value_size=size, rest=rest,
+            convolution=convolution,
+        )  # fmt: skip
+        self.norm = RMSNorm(size, eps=1e-6)
+
+    def decay(self, x: Tensor) -> Tensor:
+        """Logarithms of the decay, (B, T, H) or (B, T, H, K), from its features (B, T, more)."""
+        return F.logsigmoid(x) / TEMPERATURE
+
+    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Tensor) -> Terms:
+        decay = self.decay(rest[..., self.heads * self.value_size :])
+        return Terms(q, k, v, decay, v.new_ones(v.shape[:3]))
+
+    def readout(self, o: Tensor, terms: Terms, rest: Tensor) -> Tensor:
+        return cast(Tensor, self.norm(o)).flatten(2) * F.silu(rest[..., : self.heads * self.value_size])
+
+    def gates(self, projected: Tensor, state: tuple[Tensor, ...], weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """The decay `a` of each head, or of each feature of its keys."""
+        return {"a": super().gates(projected, state, weights)["a"]}
+
+
+class RetentionCell(LinearAttentionCell):
+    """The same with a constant decay for each head (Sun et al. 2023), without rotary positions.
+
+    Args:
+        input_size: features D of the inputs.
+        hidden_size: features of the outputs.
+        num_heads: heads H.
+        size: features of keys and of values.
+        shortest: steps of memory, `1 / (1 - a)`, of the first head.
+        longest: of the last one; those between are spaced evenly in their logarithm.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_heads: int, size: int, shortest: float, longest: float
+    ) -> None:
+        super().__init__(input_size, hidden_size, num_heads, size, more=0)
+        ratio = (longest / shortest) ** (1 / max(1, num_heads - 1))
+        self.decays = [math.log1p(-1 / (shortest * ratio**head)) for head in range(num_heads)]
+
+    def decay(self, x: Tensor) -> Tensor:
+        return x.new_tensor(self.decays).expand(*x.shape[:2], -1)
+
+
+class GatedLinearAttentionCell(LinearAttentionCell):
+    """The same with a gate for each feature of a key, from a few features of the input (GLA, Yang et al. 2024).
+
+    Args:
+        input_size: features D of the inputs.
+        hidden_size: features of the outputs.
+        num_heads: heads H.
+        size: features of keys and of values.
+        rank: features that all gates are computed from.
+        convolution: positions that the short convolution of queries, keys and values sees; 0 for none.
+    """
+
+    by_key = True
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_heads: int, size: int, rank: int, convolution: int = 0
+    ) -> None:
+        super().__init__(input_size, hidden_size, num_heads, size, convolution, more=rank)
+        self.decay_map = nn.Linear(rank, num_heads * size)
+
+    def decay(self, x: Tensor) -> Tensor:
+        return by_head(F.logsigmoid(self.decay_map(x)) / TEMPERATURE, self.heads)
+
+
+class HGRN2Cell(LinearAttentionCell):
+    """`S_t = diag(f_t) S_{t-1} + (1 - f_t) v_t^T` (Qin et al. 2024): the key is what the forget gate lets go.
+
+    Args:
+        input_size: features D of the inputs.
+        hidden_size: features of the outputs.
+        num_heads: heads H.
+        size: features of keys and of values.
+        lowest: lower bound of the forget gates.
+    """
+
+    by_key = True
+    scaled = False
+    highway = "f"
+
+    def __init__(self, input_size: int, hidden_size: int, num_heads: int, size: int, lowest: float = 0.0) -> None:
+        super().__init__(input_size, hidden_size, num_heads, size, more=0)
+        self.lowest = lowest
+
+    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Tensor) -> Terms:
+        let_go = (1 - self.lowest) * (-k).sigmoid()
+        decay = F.logsigmoid(k) if self.lowest == 0 else (-let_go).log1p()
+        return Terms(F.silu(q), let_go, v, decay, v.new_ones(v.shape[:3]))
+
+    def gates(self, projected: Tensor, state: tuple[Tensor, ...], weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """The forget gates `f`, one for each feature of a key."""
+        return {"f": super().gates(projected, state, weights)["a"]}
+
+
+class SimpleGLA(MixerStack):
+    """Residual layers of linear attention with a gate for each head (Yang et al. 2024).
+
+    Further arguments: see `MixerStack`.
+
+    Args:
+        head_size: features of a key and of a value; default: input_size / num_heads.
+        convolution: positions that the short convolution of queries, keys and values sees; 0 for none.
+    """
+
+    def __init__(
+        self,
+        input_size: int = 128,
+        num_layers: int = 4,
+        num_heads: int = 4,
+        head_size: int | None = None,
+        convolution: int = 4,
+        norm: Norm = "rms",
+        activation: Activation = "swiglu",
+        dropout: float = 0.0,
+        memory_size: int | None = None,
+    ) -> None:
+        self.settings = head_size, convolution
+        super().__init__(input_size, num_layers, num_heads, norm, activation, dropout, memory_size)
+
+    def _cell(self) -> Cell:
+        size, convolution = self.settings
+        return LinearAttentionCell(self.input_size, self.input_size, self.heads[0], head_size(self, size), convolution)
+
+
+class RetNet(MixerStack):
+    """Residual layers of linear attention with a constant decay for each head (Sun et al. 2023).
+
+    Further arguments: see `MixerStack`.
+
+    Args:
+        head_size: features of a key and of a value; default: input_size / num_heads.
+        shortest: steps of memory of the head that forgets first.
+        longest: of the one that forgets last.
+    """
+
+    def __init__(
+        self,
+        input_size: int = 128,
+        num_layers: int = 4,
+        num_heads: int = 4,
+        head_size: int | None = None,
+        shortest: float = 32.0,
+        longest: float = 512.0,
+        norm: Norm = "rms",
+        activation: Activation = "swiglu",
+        dropout: float = 0.0,
+        memory_size: int | None = None,
+    ) -> None:
+        if not 1 < shortest <= longest < float("inf"):
+            raise InputError(
+                f"RetNet(shortest={shortest}, longest={longest}) was given; expected more than one step, since the "
+                "decay is 1 - 1 / steps, and the longest not below the shortest"
+            )
+        self.settings = head_size, shortest, longest
+        super().__init__(input_size, num_layers, num_heads, norm, activation, dropout, memory_size)
+
+    def _cell(self) -> Cell:
+        size, *steps = self.settings
+        return RetentionCell(self.input_size, self.input_size, self.heads[0], head_size(self, size), *steps)
+
+
+class GLA(MixerStack):
+    """Residual layers of linear attention with a gate for each feature of a key (Yang et al. 2024).
+
+    Further arguments: see `MixerStack`.
+
+    Args:
+        head_size: features of a key and of a value; default: input_size / num_heads.
+        rank: features that the gates are computed from.
+        convolution: positions that the short convolution of queries, keys and values sees; 0 for none.
+    """
+
+    def __init__(
+        self,
+        input_size: int = 128,
+        num_layers: int = 4,
+        num_heads: int = 4,
+        head_size: int | None = None,
+        rank: int = 16,
+        convolution: int = 0,
+        norm: Norm = "rms",
+        activation: Activation = "swiglu",
+        dropout: float = 0.0,
+        memory_size: int | None = None,
+    ) -> None:
+        if rank < 1:
+            raise InputError(f"GLA(rank={rank}) was given; expected at least 1")
+        self.settings = head_size, rank, convolution
+        super().__init__(input_size, num_layers, num_heads, norm, activation, dropout, memory_size)
+
+    def _cell(self) -> Cell:
+        size, *settings = self.settings
+        return GatedLinearAttentionCell(
+            self.input_size, self.input_size, self.heads[0], head_size(self, size), *settings
+        )
+
+
+class HGRN2(MixerStack):
+    """Residual layers of gated recurrences with matrices as states (Qin et al. 2024).
+
+    Further arguments: see `MixerStack`.
+
+    Args:
+        head_size: features of a key and of a value; default: input_size / num_heads.
+        lowest: lower bound of the forget gates, so that a layer remembers for some steps at least.
+    """
+
+    def __init__(
+        self,
+        input_size: int = 128,
+        num_layers: int = 4,
+        num_heads: int = 4,
+        head_size: int | None = None,
+        lowest: float = 0.0,
+        norm: Norm = "rms",
+        activation: Activation = "swiglu",
+        dropout: float = 0.0,
+        memory_size: int | None = None,
+    ) -> None:
+        if not 0 <= lowest < 1:
+            raise InputError(f"HGRN2(lowest={lowest}) was given; expected a decay from 0 to below 1")
+        self.settings = head_size, lowest
+        super().__init__(input_size, num_layers, num_heads, norm, activation, dropout, memory_size)
+
+    def _cell(self) -> Cell:
+        size, lowest = self.settings
+        return HGRN2Cell(self.input_size, self.input_size, self.heads[0], head_size(self, size), lowest)

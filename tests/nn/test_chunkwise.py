@@ -1,0 +1,101 @@
+"""The chunkwise kernel against its recurrence, at the borders of numbers, and kernels that are handed in."""
+
+import pytest
+import torch
+from refusals import assert_refused
+from torch import Tensor
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from seqmodels.nn import chunkwise
+from seqmodels.nn.chunkwise import recurrent
+
+B, K, V = 2, 3, 5
+KINDS = [(False, False), (True, False), (False, True), (True, True)]
+
+
+def terms(T: int, by_key: bool, groups: int = 2, heads: int = 2, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    q, k = torch.randn(B, T, groups, K), F.normalize(torch.randn(B, T, groups, K), dim=-1)
+    decay = -3 * torch.randn(B, T, heads, *[K] * by_key).exp()
+    rest = torch.randn(B, T, heads).sigmoid(), torch.randn(B, heads, K, V)
+    return [term.to(dtype) for term in (q, k, torch.randn(B, T, heads, V), decay, *rest)]
+
+
+def results(kernel, given: list[Tensor], **settings) -> list[Tensor]:  # type: ignore[no-untyped-def]
+    """Values and gradients."""
+    own = [term.clone().requires_grad_() for term in given]
+    values = kernel(*own, **settings)
+    torch.manual_seed(1)
+    loss = torch.stack([(value * torch.randn(value.shape).to(value.dtype)).sum() for value in values]).sum()
+    return [*values, *torch.autograd.grad(loss, own)]
+
+
+@pytest.mark.parametrize(("delta", "by_key"), KINDS)
+@pytest.mark.parametrize("T", [1, 2, 13, 40])
+def test_it_is_the_recurrence(delta: bool, by_key: bool, T: int) -> None:
+    for groups, heads in ((2, 2),) if by_key else ((2, 2), (1, 4)):
+        given = terms(T, by_key, groups, heads)
+        wanted = results(recurrent, given, delta=delta)
+        for chunk in (None, 1, 7, 16, 64):
+            found = results(chunkwise.chunkwise, given, delta=delta, chunk=chunk)
+            assert_close(found, wanted, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize(("delta", "by_key"), KINDS)
+def test_strong_and_absent_decays(delta: bool, by_key: bool) -> None:
+    """Products of decays that underflow, and one of zero, after which small differences still count."""
+    given = terms(40, by_key)
+    given[3] = given[3] * torch.tensor([1e-4, 1.0, 100.0, 1e4])[torch.arange(40) % 4].view(1, 40, *[1] * (1 + by_key))
+    given[3][0, 20] = -torch.inf
+    wanted = results(recurrent, given, delta=delta)
+    assert all(value.isfinite().all() for value in wanted)
+    assert_close(results(chunkwise.chunkwise, given, delta=delta), wanted, rtol=1e-10, atol=1e-11)
+    single = results(chunkwise.chunkwise, [term.float() for term in given], delta=delta)
+    assert_close(single, [value.float() for value in wanted], rtol=1e-4, atol=2e-4)
+
+
+def test_gradients_of_gradients() -> None:
+    given = [term.requires_grad_() for term in terms(5, False)]
+    assert torch.autograd.gradgradcheck(lambda *a: chunkwise.chunkwise(*a, delta=True, chunk=3), given)
+
+
+def test_what_does_not_fit() -> None:
+    given = terms(4, False)
+    assert_refused("chunk=0 was given; expected at least 1", chunkwise.chunkwise, *given, chunk=0)
+    for place in range(6):
+        wrong = [term[:, :-1] if number == place else term for number, term in enumerate(given)]
+        assert_refused("were given; expected", chunkwise.chunkwise, *wrong)
+    given[3] = given[3] + 50
+    assert_refused("a decay with logarithm", chunkwise.chunkwise, *given)
+    given[3] = given[3].fill_(torch.nan)
+    assert chunkwise.chunkwise(*given)[0].isnan().any()  # for those who look for it
+
+
+def test_a_kernel_is_handed_in() -> None:
+    calls = []
+
+    def mine(*terms: Tensor, delta: bool = False) -> tuple[Tensor, Tensor]:
+        calls.append(delta)
+        return recurrent(*terms, delta=delta)
+
+    try:
+        chunkwise.hand_in(mine, delta=True, device="cpu")
+        assert chunkwise.fastest("cpu", True, False) is mine
+        assert chunkwise.fastest("cpu", False, False) is chunkwise.chunkwise
+        assert len(calls) == 3
+    finally:
+        chunkwise.hand_in(None, delta=True, device="cpu")
+    assert chunkwise.fastest("cpu", True, False) is chunkwise.chunkwise
+
+
+def test_a_wrong_kernel_is_refused() -> None:
+    def scaled(q: Tensor, *terms: Tensor, delta: bool = False) -> tuple[Tensor, Tensor]:
+        return recurrent(q * K**-0.5, *terms, delta=delta)
+
+    assert_refused("differs from the recurrence by", chunkwise.hand_in, scaled, delta=False, device="cpu")
+
+    def without_gradients(*terms: Tensor, delta: bool = False) -> tuple[Tensor, Tensor]:
+        return tuple(value.detach() for value in recurrent(*terms, delta=delta))  # type: ignore[return-value]
+
+    assert_refused("raised RuntimeError on 1 positions", chunkwise.hand_in, without_gradients, delta=True, device="cpu")
+    assert chunkwise.fastest("cpu", True, False) is chunkwise.chunkwise
