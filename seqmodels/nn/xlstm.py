@@ -195,8 +195,9 @@ class SLSTMCell(Cell):
         if self.heads == 1:
             return (projected + F.linear(h, *weights)).chunk(4, -1)
         maps = weights[0].view(self.heads, 4 * size, size)
-        of_state = torch.einsum("bhd,hed->bhe", h.reshape(-1, self.heads, size), maps).view(-1, self.heads, 4, size)
-        return (projected + of_state.transpose(1, 2).flatten(1)).chunk(4, -1)
+        of_state = torch.einsum("...hd,hed->...he", h.reshape(*h.shape[:-1], self.heads, size), maps)
+        by_map = of_state.view(*h.shape[:-1], self.heads, 4, size).transpose(-2, -3)
+        return (projected + by_map.flatten(-3)).chunk(4, -1)
 
     def advance(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         h, c, n, m = state
