@@ -44,8 +44,8 @@ class CellMixer(nn.Module):
 class MixerStack(ResidualStack):
     """Pre-norm residual blocks of a recurrent layer and a feed-forward layer.
 
-    The state is that of a `ResidualStack`, with that of each layer's cell in the place of keys and values; its size does
-    not depend on the number of positions.
+    The state is that of a `ResidualStack`, with that of each layer's cell in the place of keys and values. Its size
+    does not depend on the number of positions.
 
     Args:
         input_size: features D of inputs, outputs and all layers.
