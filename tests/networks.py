@@ -18,6 +18,7 @@ from seqmodels.nn import (
     MinLSTM,
     MultiplicativeLSTM,
     MultiplicativeRNN,
+    Sequential,
     Transformer,
 )
 
@@ -48,6 +49,7 @@ NETWORKS: dict[str, Callable[[], Backbone]] = {
     "Hybrid-of-memories": lambda: Hybrid(8, "GatedDeltaNet,attention,SLSTM,RGLRU,MLSTM", num_heads=2),
     "Hybrid": lambda: Hybrid(8, "MinGRU,LSTM,attention,GRU", num_heads=2, context=64),
     "Hybrid-narrow-context": lambda: Hybrid(8, "attention,MultiplicativeLSTM", num_heads=2, context=4),
+    "Sequential": lambda: Sequential([LSTM(6, 8), GRU(8, 4), Transformer(4, 1, 2, context=64)]),
     "Hybrid-without-attention": lambda: Hybrid(8, "MinLSTM,MultiplicativeRNN,RNN", num_heads=2),
 }
 

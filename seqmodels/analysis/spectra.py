@@ -15,7 +15,18 @@ from torch import Tensor
 from seqmodels.analysis.csv_table import append_rows, read_table
 from seqmodels.analysis.figures import draw_lines, new_panels, ticks
 from seqmodels.errors import InputError
-from seqmodels.nn import Adapted, Attentive, Backbone, Bidirectional, Cell, FusedCell, Hybrid, RecurrentStack, SLSTMCell
+from seqmodels.nn import (
+    Adapted,
+    Attentive,
+    Backbone,
+    Bidirectional,
+    Cell,
+    FusedCell,
+    Hybrid,
+    RecurrentStack,
+    Sequential,
+    SLSTMCell,
+)
 from seqmodels.nn.hybrid import RecurrentMixer
 from seqmodels.nn.mixer_stack import CellMixer, MixerStack
 from seqmodels.nn.multiplicative import MultiplicativeCell
@@ -115,6 +126,12 @@ def _(network: MixerStack) -> dict[str, Cell]:
 def _(network: Bidirectional) -> dict[str, Cell]:
     forwards, backwards = (layers(way) for way in network.directions)
     return forwards | {f"backward {name}": cell for name, cell in backwards.items()}
+
+
+@layers.register
+def _(network: Sequential) -> dict[str, Cell]:
+    parts = enumerate(network.parts, 1)
+    return {f"{number}.{name}": cell for number, part in parts for name, cell in layers(part).items()}
 
 
 @layers.register

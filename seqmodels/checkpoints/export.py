@@ -27,7 +27,7 @@ UNITS = ("char", "byte", "bpe", "word")
 
 
 def share(
-    path: str | Path,
+    path: str | Path | SequenceTask,
     folder: str | Path | None = None,
     *,
     push: str | None = None,
@@ -40,7 +40,8 @@ def share(
     It holds the model and how it reads text, and no trace of its origin: neither optimizer state nor names of files.
 
     Args:
-        path: a run folder, of which the best checkpoint is taken, or a checkpoint.
+        path: a run folder, of which the best checkpoint is taken, or a checkpoint; or a model itself, such as one made
+            of the weights of another program.
         folder: a new one; only with `push` may it be left out.
         push: a name on the hub, `user/name`. A model that is there already gets a new revision; a new one is made.
         private: whether a new model on the hub is private.
@@ -53,8 +54,8 @@ def share(
     Raises:
         InputError: there is no such model, the folder is there already or cannot be made, or the hub refuses.
     """
-    if not isinstance(path, str | os.PathLike):
-        raise InputError(f"a {type(path).__name__} was given; expected the folder of its run, or a checkpoint of it")
+    if not isinstance(path, str | os.PathLike | SequenceTask):
+        raise InputError(f"a {type(path).__name__} was given; expected the folder of a run, a checkpoint, or a model")
     if folder is None and push is None:
         raise InputError("neither a folder nor push was given; expected one of them, to say where the model goes")
     if private and push is None:
@@ -74,10 +75,16 @@ def share(
     return made
 
 
-def _export(path: str | Path, folder: Path, push: str | None, license: str | None, language: str | None) -> Path:
+def _export(
+    path: str | Path | SequenceTask, folder: Path, push: str | None, license: str | None, language: str | None
+) -> Path:
     """Write the files of a shared model into a new folder."""
-    content = read_checkpoint(path, keys=(RECORD, "state_dict"))
-    record, weights = content[RECORD], content["state_dict"]
+    if isinstance(path, SequenceTask):
+        record, weights = {"format": FORMAT, "task": path.constructor_call}, dict(path.state_dict())
+        path = folder  # there is no run
+    else:
+        content = read_checkpoint(path, keys=(RECORD, "state_dict"))
+        record, weights = content[RECORD], content["state_dict"]
     task = rebuild(record["task"], weights)  # a model that cannot be loaded is not given away
     files = _files(record, task)
     files["README.md"] = card(

@@ -108,7 +108,20 @@ class Tokenizer(Recorded):
         seen: set[str] = set()
         for text in checked(texts):
             seen.update(text)
-        vocab = numbered(sorted(seen))
+        return cls.of(sorted(seen))
+
+    @classmethod
+    def of(cls, tokens: Sequence[str], *, words: bool = False) -> "Tokenizer":
+        """The given characters, or words between white space, behind the special tokens and in their order.
+
+        Raises:
+            InputError: a token occurs twice, or has the name of a special one.
+        """
+        vocab = numbered(several(tokens))
+        if len(vocab) < len(tokens) + len(SPECIAL_TOKENS):
+            raise InputError("a token was given twice, or has the name of a special one; expected each once")
+        if words:
+            return cls(vocabularies.of_words(tokens))
         tokenizer = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token=SPECIAL_TOKENS[UNK]))
         tokenizer.decoder = decoders.Fuse()
         return cls(tokenizer.to_str())

@@ -67,7 +67,13 @@ def word_level(texts: Iterable[str], vocab_size: int | None, min_count: int) -> 
     counted = tokenizer.get_vocab()
     words = [word for word in sorted(counted, key=counted.__getitem__) if word != "\n"]
     room = None if vocab_size is None else vocab_size - len(SPECIAL_TOKENS) - 1
-    tokenizer.model = models.WordLevel(numbered(["\n", *words[:room]]), unk_token=SPECIAL_TOKENS[UNK])
+    return of_words(["\n", *words[:room]])
+
+
+def of_words(words: Iterable[str]) -> str:
+    """The JSON of a tokenizer with these words, behind the special tokens."""
+    tokenizer = tokenizers.Tokenizer(models.WordLevel(numbered(words), unk_token=SPECIAL_TOKENS[UNK]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n|\S+"), "removed", invert=True)
     tokenizer.normalizer = normalizers.Replace(Regex(r"(?<!\S)<(?:pad|bos|eos)>(?!\S)"), SPECIAL_TOKENS[UNK])
     spaced = decoders.WordPiece(prefix="\n\n", cleanup=False)  # a space before all words but the first
     tokenizer.decoder = decoders.Sequence([spaced, decoders.Fuse(), decoders.Replace(Regex(" ?\n ?"), "\n")])

@@ -17,6 +17,9 @@ from seqmodels.state import State, repeat, where
 Attention = Literal["none", "mean", "additive", "dot", "general"]
 """What a decoder sees of a source: a summary, the mean of all positions, or a weighted mean at each step."""
 
+Bridge = Literal["linear", "copy"]
+"""How the state of the encoder becomes the initial one of the decoder."""
+
 Memory = tuple[Tensor, Tensor, Tensor]
 """The mask, bool (M, S); keys (M, S, K); values (M, S, D)."""
 
@@ -76,7 +79,8 @@ class Attentive(Backbone):
     """Any causal network as a decoder.
 
     The initial state of a recurrent network is computed from the summary of the source, by a linear map and a
-    hyperbolic tangent (Cho et al. 2014). At each step the decoder sees, with `attention`
+    hyperbolic tangent (Cho et al. 2014); or, with the bridge copy, it is the last state of the encoder, a recurrent
+    network with a state of the same size (Sutskever et al. 2014). At each step the decoder sees, with `attention`
 
     - none, nothing more (Sutskever et al. 2014); with mean likewise, but the mean of the source for a summary;
     - additive, the source under the alignment of the previous output, as an input of the step (Bahdanau et al. 2015);
@@ -91,12 +95,25 @@ class Attentive(Backbone):
         attention: none, mean, additive, dot or general.
         input_feeding: with none and mean, add the summary to the input of each step; with dot and general, the output
             of the previous step (Luong et al. 2015, section 3.3). Additive attention always feeds its context.
+        bridge: linear or copy.
     """
 
     def __init__(
-        self, network: Backbone, memory_size: int, attention: Attention = "additive", input_feeding: bool = False
+        self,
+        network: Backbone,
+        memory_size: int,
+        attention: Attention = "additive",
+        input_feeding: bool = False,
+        bridge: Bridge = "linear",
     ) -> None:
         super().__init__()
+        if bridge not in get_args(Bridge):
+            raise InputError(f"bridge={bridge!r} was given; choose one of {', '.join(get_args(Bridge))}")
+        if bridge == "copy" and not isinstance(network, RecurrentStack):
+            raise InputError(
+                f"bridge='copy' gives the decoder the state of the encoder, and {type(network).__name__} starts from "
+                "none; leave it out, or take a recurrent network"
+            )
         if attention not in get_args(Attention):
             raise InputError(f"attention={attention!r} was given; choose one of {', '.join(get_args(Attention))}")
         if not network.causal or network.memory_size is not None:
@@ -104,17 +121,18 @@ class Attentive(Backbone):
                 f"Attentive expects a causal network without a memory of its own, got {type(network).__name__}"
             )
         state_size = network.state_size if isinstance(network, RecurrentStack) else None
-        if attention in ("none", "mean") and state_size is None and not input_feeding:
+        if attention in ("none", "mean") and state_size is None and not input_feeding and bridge == "linear":
             why = " and has matrices as states" if isinstance(network, RecurrentStack) else ""
             raise InputError(
                 f"{type(network).__name__} cannot start from a vector{why}, and with attention={attention!r} would see "
                 "nothing of the source; give input_feeding=True or another attention"
             )
-        self.network, self.attention, self.input_feeding = network, attention, input_feeding
+        self.network, self.attention, self.input_feeding, self.bridge = network, attention, input_feeding, bridge
         self.input_size, self.output_size, self.memory_size = network.input_size, network.output_size, memory_size
         self.max_length = network.max_length
         size = network.output_size
-        self.start = None if state_size is None else nn.Linear(memory_size, state_size)
+        mapped = state_size is not None and bridge == "linear"
+        self.start = nn.Linear(memory_size, state_size) if mapped else None  # type: ignore[arg-type]
         self.align = self.correct = self.feed = None
         if attention not in ("none", "mean"):
             self.align = Alignment(attention, size, memory_size)  # type: ignore[arg-type]
@@ -131,10 +149,11 @@ class Attentive(Backbone):
         """Whether a step needs the attention of the step before, so that positions are read one by one."""
         return self.align is not None and self.feed is not None
 
-    def remember(self, source: Tensor, mask: Tensor, summary: Tensor) -> State:
+    def remember(self, source: Tensor, mask: Tensor, summary: Tensor, state: State = ()) -> State:
+        """See `Backbone.remember`; the bridge copy also needs the state of the encoder."""
         if self.attention == "mean":
             summary = (source * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
-        start: State = ()
+        start = state if self.bridge == "copy" else ()
         if self.start is not None:
             start = cast(RecurrentStack, self.network).as_state(self.start(summary).tanh())
         aligned = () if self.align is None else (mask, self.align.key(source), source)
@@ -197,7 +216,7 @@ class Attentive(Backbone):
 
     def _initial(self, source: Encoded, beams: int) -> tuple[State | None, State]:
         """The network's initial state, and the input of the first step."""
-        inner = None if self.start is None else repeat(source.start, beams)
+        inner = None if source.start == () else repeat(source.start, beams)
         if self.attention == "additive":
             return inner, self.begin(source.summary).tanh().repeat_interleave(beams, 0)
         if self.stepwise:

@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from seqmodels.errors import InputError
-from seqmodels.nn import Attentive, Backbone, Bidirectional, RecurrentStack
+from seqmodels.nn import Attentive, Backbone, Bidirectional, RecurrentStack, Sequential
 from seqmodels.nn.transformer import ResidualStack
 
 
@@ -45,6 +45,11 @@ def _(network: ResidualStack) -> dict[nn.Module, tuple[str, ...]]:
 @sharded_units.register
 def _(network: Bidirectional) -> dict[nn.Module, tuple[str, ...]]:
     return {part: methods for way in network.directions for part, methods in sharded_units(way).items()}
+
+
+@sharded_units.register
+def _(network: Sequential) -> dict[nn.Module, tuple[str, ...]]:
+    return {unit: methods for part in network.parts for unit, methods in sharded_units(part).items()}
 
 
 @sharded_units.register

@@ -12,8 +12,8 @@ from seqmodels.data import SequenceDataModule, Tokenizer, TranslationDataModule
 from seqmodels.decoding import Beam, Draws
 from seqmodels.errors import InputError
 from seqmodels.metrics import Sums, TranslationMetrics
-from seqmodels.nn import Attentive, Backbone, Bidirectional
-from seqmodels.nn.attention_decoder import Attention, aligned
+from seqmodels.nn import Attentive, Backbone, Bidirectional, RecurrentStack
+from seqmodels.nn.attention_decoder import Attention, Bridge, aligned
 from seqmodels.nn.dropout import variational_dropout
 from seqmodels.state import State
 from seqmodels.tasks.base import SequenceTask, check_fractions, check_weights
@@ -58,6 +58,8 @@ class Translator(SequenceTask):
         source_tokenizer: tokenizer of the source; None for a joint vocabulary.
         attention: attention of the decoder to the source: none, mean, additive, dot or general.
         input_feeding: feed the attended source into the next step (Luong et al. 2015).
+        bridge: initial state of a recurrent decoder: linear, a linear map of the source's summary and a hyperbolic
+            tangent; copy, the last state of an encoder of one direction (Sutskever et al. 2014).
         bidirectional: run a causal encoder from both ends.
         reverse: read the source from its end to its beginning (Sutskever et al. 2014).
         dropout: dropout probability of the outputs of encoder and decoder, one mask for all positions.
@@ -71,7 +73,7 @@ class Translator(SequenceTask):
 
     identity = (
         "encoder", "decoder", "tokenizer", "source_tokenizer", "attention", "input_feeding", "bidirectional", "reverse",
-        "tie_embeddings", "optimizer", "lr", "weight_decay", "beta2", "freeze",
+        "tie_embeddings", "bridge", "optimizer", "lr", "weight_decay", "beta2", "freeze",
     )  # fmt: skip
     command = "translate"
 
@@ -97,6 +99,7 @@ class Translator(SequenceTask):
         warmup: float = 0.03,
         schedule: Schedule = "cosine",
         freeze: list[str] | None = None,
+        bridge: Bridge = "linear",
     ) -> None:
         super().__init__(tokenizer, optimizer, lr, weight_decay, beta2, warmup, schedule, label_smoothing)
         check_fractions(dropout=dropout, input_dropout=input_dropout)
@@ -111,7 +114,9 @@ class Translator(SequenceTask):
         self.encoder = Bidirectional(encoder) if bidirectional and encoder.causal else encoder
         size = self.encoder.output_size
         attends = decoder.memory_size is not None
-        self.decoder = decoder if attends else Attentive(decoder, size, attention, input_feeding)
+        self.decoder = decoder if attends else Attentive(decoder, size, attention, input_feeding, bridge)
+        if bridge == "copy":
+            self._check_copy()
         if self.decoder.memory_size != size:
             raise InputError(
                 f"the decoder attends to a memory of {self.decoder.memory_size} features, and the encoder's outputs "
@@ -126,6 +131,21 @@ class Translator(SequenceTask):
         self.translated = TranslationMetrics()
         self._tie(tie_embeddings, joint=self.source_tokenizer.json == tokenizer.json)
         self.frozen = frozen(self, freeze)
+
+    def _check_copy(self) -> None:
+        """Refuse networks of which the decoder cannot start from the state of the encoder."""
+        inner = self.decoder.network if isinstance(self.decoder, Attentive) else self.decoder
+        kinds = [
+            f"{type(part).__name__} of {len(part.cells)} x {part.output_size} units"
+            if isinstance(part, RecurrentStack)
+            else type(part).__name__
+            for part in (self.encoder, inner)
+        ]
+        if len(set(kinds)) > 1 or not isinstance(inner, RecurrentStack):
+            raise InputError(
+                f"bridge='copy' gives the decoder the state of the encoder, and they are {' and '.join(kinds)}; "
+                "expected recurrent networks of one kind and size, with bidirectional=False"
+            )
 
     def _tie(self, tied: Tied, joint: bool) -> None:
         if tied not in ("none", "target", "all"):
@@ -184,12 +204,14 @@ class Translator(SequenceTask):
         if self.reverse:
             source, mask = source.flip(1), None if mask is None else mask.flip(1)
         x = variational_dropout(self.source_embedding(source), self.input_dropout, self.training)
-        y, _ = self.encoder(x, mask=mask)
+        y, state = self.encoder(x, mask=mask)
         y = variational_dropout(y, self.dropout, self.training)
         real = torch.ones_like(source, dtype=torch.bool) if mask is None else mask
         summary = self.encoder.summary(y, real)
         if self.reverse:  # positions are those of the text again
             y, real = y.flip(1), real.flip(1)
+        if isinstance(self.decoder, Attentive) and self.decoder.bridge == "copy":
+            return self.decoder.remember(y, real, summary, state)
         return self.decoder.remember(y, real, summary)
 
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:

@@ -33,6 +33,10 @@ TRANSLATORS: dict[str, Callable[[], Translator]] = {
     "general-fed-reversed": lambda: Translator(
         LSTM(6, 4), LSTM(6, 8), TEXT, attention="general", input_feeding=True, reverse=True
     ),
+    "copied": lambda: Translator(
+        LSTM(6, 8, 2), LSTM(6, 8, 2), TEXT, attention="none", bidirectional=False, bridge="copy"
+    ),
+    "copied-additive": lambda: Translator(GRU(6, 8), GRU(6, 8), TEXT, bidirectional=False, bridge="copy"),
     "dot": lambda: Translator(GRU(6, 4), GRU(6, 8), TEXT, attention="dot"),
     "Transformer": lambda: Translator(
         Transformer(6, 2, 3, causal=False), Transformer(6, 2, 3, memory_size=6), TEXT, tie_embeddings="all"
