@@ -79,6 +79,7 @@ def _export(
     path: str | Path | SequenceTask, folder: Path, push: str | None, license: str | None, language: str | None
 ) -> Path:
     """Write the files of a shared model into a new folder."""
+    record: dict[str, Any]
     if isinstance(path, SequenceTask):
         record, weights = {"format": FORMAT, "task": path.constructor_call}, dict(path.state_dict())
         path = folder  # there is no run
