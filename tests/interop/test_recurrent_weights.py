@@ -301,7 +301,7 @@ def test_inside_of_a_model_that_was_shared(
     assert activations(task, ["abcad", "d"]).values.shape == (6, (4 if kind is nn.LSTM else 2) * H)
     assert gates(task, Batch(ids, ids)).keys() >= ({"1.f", "2.o"} if kind is nn.LSTM else {"1.z", "2.r"})
     assert len(spectra(task)) == (8 if kind is nn.LSTM else 6)
-    assert len(contextual(task, "abcad da")) == 2
+    assert len(contextual(task, "a?b?a", "a")) == 2
     (tmp_path / "text.txt").write_text("abcd abdc\n" * 40)
     for command, *words in (
         ["neurons", "--data", str(tmp_path / "text.txt")],
