@@ -195,9 +195,9 @@ def test_files(tmp_path: Path) -> None:
 
 def test_files_that_are_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(2)}, tmp_path / "p.bin")
-    assert_refused(r"p\.bin.*no pickled checkpoint", read_weights, tmp_path / "p.bin")
+    assert_refused(r"p\.bin.*no checkpoint of torch.save, which could run code", read_weights, tmp_path / "p.bin")
     (tmp_path / "x").write_bytes(b"\x80\x04K\x01.")
-    assert_refused("neither safetensors nor npz nor HDF5; a pickle could run code", read_weights, tmp_path / "x")
+    assert_refused("neither safetensors nor npz nor HDF5; others could run code", read_weights, tmp_path / "x")
     np.savez(tmp_path / "o.npz", a=np.array([{}], dtype=object))
     assert_refused("Object arrays cannot be loaded", read_weights, tmp_path / "o.npz")
     with zipfile.ZipFile(tmp_path / "b.npz", "w", zipfile.ZIP_DEFLATED) as file:

@@ -44,7 +44,7 @@ def read_weights(path: AnyPath) -> dict[str, Tensor]:
             with safe_open(file, "pt") as tensors:
                 found = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 - it is no dict
         else:
-            raise InputError("it is neither safetensors nor npz nor HDF5; a pickle could run code, and is not read")
+            raise InputError("it is neither safetensors nor npz nor HDF5; others could run code, and are not read")
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         why = one_line(str(error)) or type(error).__name__
         raise InputError(f"{str(file)!r} holds no weights that can be read: {why:.300}") from error
@@ -62,7 +62,7 @@ def _read_npz(file: Path, size: int) -> dict[str, Tensor]:
         for entry in entries:
             if not entry.filename.endswith(".npy"):
                 raise InputError(
-                    f"it holds {entry.filename!r:.80}; expected a .npz of numpy, and no pickled checkpoint"
+                    f"it holds {entry.filename!r:.80}; expected a .npz of numpy, and no checkpoint of torch.save, which could run code"
                 )
             with container.open(entry) as opened:
                 _check_array(opened, entry)
