@@ -61,9 +61,8 @@ def _read_npz(file: Path, size: int) -> dict[str, Tensor]:
         _check_sizes(len(entries), sum(entry.file_size for entry in entries), size)
         for entry in entries:
             if not entry.filename.endswith(".npy"):
-                raise InputError(
-                    f"it holds {entry.filename!r:.80}; expected a .npz of numpy, and no checkpoint of torch.save, which could run code"
-                )
+                found_one = f"it holds {entry.filename!r:.80}"
+                raise InputError(f"{found_one}; expected a .npz of numpy, and no checkpoint of torch.save")
             with container.open(entry) as opened:
                 _check_array(opened, entry)
             with container.open(entry) as opened:
