@@ -24,7 +24,7 @@ FLOORS: dict[str, int] = {
     "nn": 3,
     "data": 3,
     "tasks": 4,
-    "checkpoints": 5,
+    "checkpoints": 6,
     "interop": 5,
     "analysis": 6,
     "experiments": 7,

@@ -12,12 +12,12 @@ from seqmodels.checkpoints.load import CONFIG, ORIGINAL, TOKENIZERS, WEIGHTS, re
 from seqmodels.checkpoints.model_card import card, check_about
 from seqmodels.checkpoints.rebuild import rebuild
 from seqmodels.checkpoints.safetensors_io import write
-from seqmodels.checkpoints.tokenizer_files import for_transformers
 from seqmodels.config import class_path
 from seqmodels.data import Tokenizer
 from seqmodels.data.hub import check_can_upload, upload
 from seqmodels.errors import InputError
 from seqmodels.files import local
+from seqmodels.interop.tokenizer_files import for_transformers
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.training_state import FORMAT, RECORD
 
@@ -115,7 +115,8 @@ def _files(record: Mapping[str, Any], task: SequenceTask) -> dict[str, str]:
             if name == "tokenizer" and text != theirs[file]:
                 file = ORIGINAL
             file = next((other for other, written in files.items() if written == text), file)
-            files[file], arguments[name] = text, {"file": file}
+            rest = {key: value for key, value in call["init_args"].items() if key != "json" and value is not None}
+            files[file], arguments[name] = text, {"file": file, **rest}
     config = {
         "format": FORMAT,
         "task": {"class_path": record["task"]["class_path"], "init_args": arguments},

@@ -15,6 +15,7 @@ from seqmodels.data.hub import download, hub_name
 from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS
 from seqmodels.errors import DamagedError, InputError
 from seqmodels.files import SMALL, check_regular, local, read_json, read_small
+from seqmodels.interop.families.read import is_family, read_family
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.training_state import FORMAT, RECORD
 
@@ -197,6 +198,9 @@ def read_checkpoint(path: str | Path, keys: Collection[str] | None = None) -> di
     Of a shared folder, it is the weights and the record of this package alone. Path and errors as of `load`; `keys` are
     those that are read, the record and the weights among them, or None for all.
     """
+    if is_family(folder := located(path)):
+        call, weights = read_family(folder)
+        return {RECORD: {"format": FORMAT, "task": call, "data": None}, "state_dict": weights}
     path = checkpoint_path(path)
     content = read(path, keys)
     if RECORD not in content and (path.parent / CONFIG).is_file():
@@ -225,9 +229,11 @@ def _shared_record(folder: Path) -> dict[str, Any]:
     arguments = dict(task["init_args"])
     for argument in TOKENIZERS:
         for file in TOKENIZER_FILES:  # no other name in it is ever opened
-            if arguments.get(argument) == {"file": file}:
+            given = arguments.get(argument)
+            if isinstance(given, dict) and given.get("file") == file and given.keys() <= {"file", "start", "end"}:
                 text = read_small(folder / file, TOKENIZER_CHARACTERS)
                 if hashlib.sha256(text.encode()).hexdigest() != checksums.get(file):
                     raise DamagedError(f"{str(folder / file)!r} is not the file that was shared; fetch it again")
-                arguments[argument] = {"class_path": class_path(Tokenizer), "init_args": {"json": text}}
+                rest = {name: value for name, value in given.items() if name != "file"}
+                arguments[argument] = {"class_path": class_path(Tokenizer), "init_args": {"json": text, **rest}}
     return {"format": FORMAT, "task": {**task, "init_args": arguments}, "data": config["data"]}

@@ -5,19 +5,17 @@ torch's meta device, and compared with the weights; a constructor that makes mor
 stopped on its way.
 """
 
-import contextlib
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch import Tensor
 
 from seqmodels.config import Call, class_path, construct
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.tasks import SequenceTask
+from seqmodels.tasks.outline import at_most
 
 INTEGER = 1 << 40
 """No setting of a model is a larger whole number."""
@@ -82,32 +80,6 @@ def _settings(value: Any, name: Any = "") -> Iterator[tuple[Any, Any]]:
             yield from _settings(part, key)
     else:
         yield name, value
-
-
-@contextlib.contextmanager
-def at_most(count: int = 4_000, on_meta: bool = False) -> Iterator[None]:
-    """Stop a constructor of this thread that makes more parameters than that, by an InputError from inside it.
-
-    A Transformer of 300 layers has 4,000. With `on_meta`, the memory of a parameter is freed as soon as it is made,
-    before it is initialized.
-    """
-    mine, left = threading.get_ident(), [count]
-
-    def count_down(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter:
-        if threading.get_ident() != mine:
-            return parameter
-        left[0] -= 1
-        if left[0] < 0:
-            raise InputError(f"it would have more than {count:,} parameters; expected fewer layers")
-        if on_meta and not parameter.is_meta:  # a tied one stays the same parameter
-            parameter = nn.Parameter(parameter.to("meta"), parameter.requires_grad)
-        return parameter
-
-    hook = register_module_parameter_registration_hook(count_down)  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def check_fit(outline: SequenceTask, weights: dict[str, Tensor]) -> None:

@@ -27,22 +27,13 @@ from lightning.fabric.plugins import CheckpointIO
 from torch import Tensor
 
 from seqmodels.errors import DamagedError, InputError, one_line
-from seqmodels.files import DEPTH, atomic_writer, check_depth, check_regular, local, parse_json
+from seqmodels.files import DEPTH, atomic_writer, check_depth, check_regular, local
+from seqmodels.interop.safetensors_table import DTYPES, HEADER, VALUES, check_count, parse, places
 
-HEADER = 100_000_000
-"""Most bytes of a header, as in the safetensors library, and of the pickled part of a checkpoint of Lightning's."""
-VALUES = 1_000_000
-"""Most values in the JSON of a header; a large Transformer with its optimizer has 50,000."""
 ALIGNMENT = 64
 """Bytes. Matrix kernels may round differently where a tensor begins elsewhere."""
 
 START = b'{"__metadata__":{"checksum":"'
-DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3":
-    torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64, "I64": torch.int64, "I32": torch.int32,
-    "I16": torch.int16, "I8": torch.int8, "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16,
-    "U8": torch.uint8, "BOOL": torch.bool,
-}  # fmt: skip
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -101,7 +92,7 @@ def write(path: Path, content: dict[str, Any], prefix: str = "") -> None:
         return length + START + b"%08x" % zlib.crc32(end, zlib.crc32(length)) + end
 
     size = len(empty := header([0] * len(tensors)))
-    _check_count(empty[8:].decode(), "the checkpoint")
+    check_count(empty[8:].decode(), "the checkpoint")
     if size > HEADER:
         raise InputError(f"the checkpoint has {size:,} bytes beside its tensors; expected at most {HEADER:,}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -235,36 +226,18 @@ def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], dict[str, t
     checksum, end = file.read(8), file.read(there - len(START) - 8)
     if checksum != b"%08x" % zlib.crc32(end, zlib.crc32(length)):
         raise DamagedError("the checksum of its header is wrong")
-    table = _parse((start + checksum + end).decode(), "its header")
+    table = parse((start + checksum + end).decode(), "its header")
     metadata = table.pop("__metadata__")
-    content, checksums = _parse(metadata["content"], "its content"), bytes.fromhex(metadata["checksums"])
+    content, checksums = parse(metadata["content"], "its content"), bytes.fromhex(metadata["checksums"])
     if not isinstance(content, dict) or len(checksums) != 4 * len(table):
         raise InputError("its content is no object, or there is not one checksum for each tensor")
-    first, place, entries = 8 + there, 0, dict[str, tuple[Any, ...]]()
-    for (name, entry), (number,) in zip(table.items(), struct.iter_unpack(">I", checksums), strict=True):
-        dtype, shape, offsets = DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
-        sizes = all(type(size) is int and 0 <= size < 1 << 48 for size in (*shape, *offsets)) and len(shape) < 32
-        if not sizes or offsets != [place, place + math.prod(shape) * dtype.itemsize]:
-            raise InputError(f"{name!r:.80} has no valid shape, or does not lie behind the tensor before it")
-        entries[name] = (dtype, shape, first + place, first + offsets[1], number)
-        place = offsets[1]
-    if first + place != size:
-        raise DamagedError(f"its tensors end at byte {first + place:,}, and it has {size:,}")
-    return content, entries
-
-
-def _parse(text: str, name: str) -> Any:
-    """JSON that takes little more memory than its text."""
-    _check_count(text, name)
-    return parse_json(text, name)
-
-
-def _check_count(text: str, name: str) -> None:
-    """Refuse JSON with more than `VALUES` values; commas within strings, such as a tokenizer, do not count."""
-    if sum(map(text.count, "[{,")) > VALUES:
-        text = re.sub(r'"[^"\\]*(?:\\.[^"\\]*)*"', "", text)
-        if sum(map(text.count, "[{,")) > VALUES:
-            raise InputError(f"{name} has more than {VALUES:,} values")
+    found, end_of_tensors = places(table, 8 + there)
+    if end_of_tensors != size:
+        raise DamagedError(f"its tensors end at byte {end_of_tensors:,}, and it has {size:,}")
+    return content, {
+        name: (*place, number)
+        for (name, place), (number,) in zip(found.items(), struct.iter_unpack(">I", checksums), strict=True)
+    }
 
 
 def _map_tensor(

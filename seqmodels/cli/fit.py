@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels.checkpoints.load import load, load_with_origin
-from seqmodels.checkpoints.rebuild import at_most
 from seqmodels.cli.parser import Option, converted, flag, flat, named, options_of, over, read_flags, seed_all, unknown
 from seqmodels.config import Recorded, class_path, construct, read_run
 from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
@@ -14,6 +13,7 @@ from seqmodels.errors import InputError, place
 from seqmodels.files import local
 from seqmodels.nn import Backbone
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
+from seqmodels.tasks.outline import at_most
 from seqmodels.tasks.own_data import vocabularies
 from seqmodels.training import fit as training
 from seqmodels.training.resume import find_origin, rebuild_run, settings_of

@@ -12,7 +12,7 @@ import torch
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 
-from seqmodels.batch import SPECIAL_TOKENS, UNK
+from seqmodels.batch import BOS, EOS, SPECIAL_TOKENS, UNK
 from seqmodels.config import Recorded
 from seqmodels.data import vocabularies
 from seqmodels.data.hub import download, hub_name
@@ -38,17 +38,22 @@ class Tokenizer(Recorded):
     unknown.
 
     In other tokenizers, whose first four tokens are not these, all ids are moved up by four, and the unknown token
-    becomes UNK. Their templates, truncation and padding are not used.
+    becomes UNK, `start` BOS and `end` EOS. Their truncation and padding are not used.
 
     Args:
         json: the tokenizer as `tokenizers.Tokenizer.to_str` writes it; `char`, `byte`, `bpe`, `word` and `from_file`
             make one.
+        start: of another tokenizer, the token that a network was trained to read first, such as `<|endoftext|>`.
+        end: likewise, the token that ends a text.
 
     Raises:
-        InputError: it is no such JSON.
+        InputError: it is no such JSON, or has no such token.
     """
 
-    def __init__(self, json: str) -> None:
+    starts: bool
+    """Whether BOS stands before a prompt: not where the template of a tokenizer with a `start` puts none there."""
+
+    def __init__(self, json: str, start: str | None = None, end: str | None = None) -> None:
         self.json = json
         # Loader processes are forked after text was tokenized, and tokenize nothing themselves; so no warning about it.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -60,6 +65,10 @@ class Tokenizer(Recorded):
         self._tokenizer.no_truncation()
         first = tuple(map(self._tokenizer.id_to_token, range(len(SPECIAL_TOKENS))))
         self.shift = 0 if first == SPECIAL_TOKENS else len(SPECIAL_TOKENS)
+        self._ends = {name: self._id(token) for name, token in (("start", start), ("end", end)) if token is not None}
+        with library_errors("use its template"):
+            before = self._tokenizer.encode("", add_special_tokens=True).ids[:1]
+        self.starts = "start" not in self._ends or before == [self._ends["start"]]
         decoder = self._tokenizer.decoder
         self._by_bytes = isinstance(decoder, decoders.ByteLevel)
         # Whether a token adds the same text in every context.
@@ -71,6 +80,14 @@ class Tokenizer(Recorded):
         self._reserved = not self.shift and any(i < UNK for name in named for i in self._encoding(name).ids)
         words = isinstance(self._tokenizer.model, models.WordLevel) and not self.shift
         self._words = words and self._tokenizer.token_to_id("\n") == NEWLINE
+
+    def _id(self, token: str) -> int:
+        """The wrapped tokenizer's id of a token that takes the place of one of ours."""
+        found = self._tokenizer.token_to_id(token)
+        if found is None or not self.shift:
+            why = "has none of this name" if found is None else "has special tokens of this package"
+            raise InputError(f"the token {token!r:.60} was given as start or end of a text, and the tokenizer {why}")
+        return int(found)
 
     def __repr__(self) -> str:
         return f"<Tokenizer, {self.vocab_size:,} tokens>"
@@ -201,9 +218,28 @@ class Tokenizer(Recorded):
         name = self._model.get("unk_token")
         return None if name is None else self._tokenizer.token_to_id(name)
 
+    @property
+    def holes(self) -> list[int]:
+        """Ids without a token, which no text has."""
+        taken = set(self._tokenizer.get_vocab().values())
+        return [i + self.shift for i in range(self.vocab_size - self.shift) if i not in taken]
+
+    @functools.cached_property
+    def origins(self) -> dict[int, int]:
+        """The wrapped tokenizer's ids of UNK, BOS and EOS, as far as another tokenizer has them."""
+        ids = {UNK: self._unknown, BOS: self._ends.get("start"), EOS: self._ends.get("end")} if self.shift else {}
+        return {role: i for role, i in ids.items() if i is not None}
+
+    @functools.cached_property
+    def roles(self) -> dict[int, int]:
+        """The same the other way round; an id with several roles is EOS rather than BOS, BOS rather than UNK."""
+        return {i: role for role, i in self.origins.items()}
+
     def _outer(self, ids: list[int]) -> list[int]:
-        """Ids of the wrapped tokenizer as ours: none that a text has is PAD, BOS or EOS."""
+        """Ids of the wrapped tokenizer as ours: none that a text has is PAD; BOS and EOS are a `start` and an `end`."""
         unknown, shift = self._unknown, self.shift
+        if self._ends:
+            return [self.roles.get(i, i + shift) for i in ids]
         if self._reserved:
             return [UNK if i < UNK or i == unknown else i for i in ids]
         if not shift and unknown in (None, UNK):

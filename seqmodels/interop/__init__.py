@@ -1,1 +1,1 @@
-"""Files of other programs: word vectors."""
+"""Files of other programs: word vectors, tokenizers, and models of public families."""

@@ -132,7 +132,7 @@ class Generation(nn.Module):
     def _prepared(
         self, prompts: Sequence[str], max_tokens: int | None, sampling: Sampling, stop: Sequence[str]
     ) -> tuple[list[list[int]], int]:
-        """Token ids of the prompts behind BOS, and the number of tokens to draw; refuses bad arguments."""
+        """Token ids of the prompts, not empty, and the number of tokens to draw; refuses bad arguments."""
         VisibleText(stop)
         vocabulary = self.tokenizer.vocab_size
         if unknown := [token for token in sampling.logit_bias if token >= vocabulary]:
@@ -149,7 +149,8 @@ class Generation(nn.Module):
                 if len(prompts) == 1:
                     raise
                 raise InputError(f"prompt {number} of {len(prompts)}: {error}") from None
-        ids = [[BOS, *tokens] for tokens in self.tokenizer.encode_batch(prompts)]
+        begins = self.tokenizer.starts
+        ids = [[BOS, *tokens] if begins or not tokens else tokens for tokens in self.tokenizer.encode_batch(prompts)]
         longest = max((len(tokens) for tokens in ids), default=1)
         limit = self.backbone.max_length
         if max_tokens is None:

@@ -37,9 +37,20 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         omega: weight of the regulariser of Pascanu et al. (2013) against vanishing gradients, for recurrent networks;
             training takes about twice as long.
         tie_embeddings: share one matrix between embedding and softmax layer; needs equal input and output sizes.
+        head_bias: train a bias of the softmax layer; public families, such as GPT-2, have none.
     """
 
-    identity = ("backbone", "tokenizer", "tie_embeddings", "optimizer", "lr", "weight_decay", "beta2", "freeze")
+    identity = (
+        "backbone",
+        "tokenizer",
+        "tie_embeddings",
+        "head_bias",
+        "optimizer",
+        "lr",
+        "weight_decay",
+        "beta2",
+        "freeze",
+    )
     command = "generate"
 
     def __init__(
@@ -53,6 +64,7 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         temporal_penalty: float = 0.0,
         omega: float = 0.0,
         tie_embeddings: bool = False,
+        head_bias: bool = True,
         optimizer: OptimizerName = "adamw",
         lr: float = 3e-3,
         weight_decay: float = 0.01,
@@ -82,7 +94,7 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         self.activation_penalty, self.temporal_penalty, self.omega = activation_penalty, temporal_penalty, omega
         self.embedding = nn.Embedding(tokenizer.vocab_size, backbone.input_size)
         self.head = nn.Linear(backbone.output_size, tokenizer.vocab_size)
-        nn.init.zeros_(self.head.bias)
+        nn.init.zeros_(self.head.bias).requires_grad_(head_bias)
         if tie_embeddings:
             if backbone.input_size != backbone.output_size:
                 raise InputError(

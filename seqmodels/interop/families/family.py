@@ -1,0 +1,142 @@
+"""What a family of public models says about itself: settings and names of weights, as here and back.
+
+A new family is a module with a `FAMILY`, an object of a subclass of `Family`, and its name in `families.KNOWN`. For a
+decoder-only network, subclass `Decoder`: a table of names and two functions between settings, `network` and `config`.
+An encoder-decoder subclasses `Family` itself and says which task it is. `read.py` reads any family.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from seqmodels.config import Call, class_path
+from seqmodels.data import Tokenizer
+from seqmodels.interop.families.settings import Settings
+from seqmodels.nn import Transformer
+from seqmodels.tasks import LanguageModel
+
+Heads = tuple[int, int]
+"""Heads of queries, and of keys and values."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """The tensor of another program that one of ours is, by its name, in which `{}` is the number of a block."""
+
+    name: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All tensors of the other program that it takes."""
+        return (self.name,)
+
+    def joined(self, parts: Sequence[Tensor], heads: Heads) -> Tensor:
+        """Our tensor, of theirs."""
+        return parts[0]
+
+    def split(self, ours: Tensor, heads: Heads) -> list[Tensor]:
+        """Their tensors, of ours."""
+        return [ours]
+
+
+class Transposed(Weight):
+    """A matrix (in, out), as GPT-2 has them."""
+
+    def joined(self, parts: Sequence[Tensor], heads: Heads) -> Tensor:
+        return parts[0].mT.contiguous()
+
+    def split(self, ours: Tensor, heads: Heads) -> list[Tensor]:
+        return [ours.mT]
+
+
+@dataclass(frozen=True)
+class Stacked(Weight):
+    """Matrices or biases that are one of ours, the first on top: queries, keys and values, or two of equal size."""
+
+    others: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, *self.others)
+
+    def joined(self, parts: Sequence[Tensor], heads: Heads) -> Tensor:
+        return torch.cat(list(parts))
+
+    def split(self, ours: Tensor, heads: Heads) -> list[Tensor]:
+        shares = [heads[0], heads[1], heads[1]] if len(self.names) == 3 else [1] * len(self.names)
+        return list(torch.split(ours, [len(ours) // sum(shares) * share for share in shares]))
+
+
+class ByHead(Weight):
+    """Queries, keys and values of the first head, then of the second, and so on, as GPT-NeoX has them."""
+
+    def joined(self, parts: Sequence[Tensor], heads: Heads) -> Tensor:
+        return parts[0].view(heads[0], 3, -1).transpose(0, 1).reshape(parts[0].shape)
+
+    def split(self, ours: Tensor, heads: Heads) -> list[Tensor]:
+        return [ours.reshape(3, heads[0], -1).transpose(0, 1).reshape(ours.shape)]
+
+
+class Rows(Weight):
+    """A table or a bias with one row for each token: ours has other rows, see `vocabulary.py`."""
+
+
+def stacked(*names: str) -> Stacked:
+    """See `Stacked`."""
+    return Stacked(names[0], names[1:])
+
+
+class Family(ABC):
+    """A family of models; all names are those of transformers."""
+
+    model_type: str
+    architecture: str
+    """The class in transformers."""
+    prefix: str = ""
+    """In front of the names of all tensors but the softmax layer's; some files leave it out."""
+    unused: tuple[str, ...] = ()
+    """Regular expressions of names of tensors that are no weights, such as masks."""
+    weights: ClassVar[Mapping[str, Weight]]
+    """Theirs by ours, in which `{}` is the number of a block. Biases that a model lacks may be in it."""
+
+    @abstractmethod
+    def task(self, settings: Settings, tokenizer: Tokenizer) -> Call:
+        """The constructor call of the task, with the tokenizer itself in it.
+
+        Raises:
+            InputError: a setting is malformed, or has a value that networks here do not know.
+        """
+
+    @abstractmethod
+    def heads(self, task: Any) -> Heads:
+        """Of the layers of a task, or of one without memory."""
+
+
+class Decoder(Family):
+    """A decoder-only family: a `LanguageModel` of a `Transformer`."""
+
+    tied = False
+    """Whether embedding and softmax layer are one matrix where `tie_word_embeddings` is missing."""
+
+    @abstractmethod
+    def network(self, settings: Settings) -> dict[str, Any]:
+        """Arguments of the `Transformer`."""
+
+    @abstractmethod
+    def config(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The reverse of `network`, of all arguments; what it cannot say, it may leave out: see `write.py`."""
+
+    def task(self, settings: Settings, tokenizer: Tokenizer) -> Call:
+        backbone = {"class_path": class_path(Transformer), "init_args": self.network(settings)}
+        tied = settings.get("tie_word_embeddings", self.tied)
+        arguments = {"backbone": backbone, "tokenizer": tokenizer, "tie_embeddings": tied, "head_bias": False}
+        return {"class_path": class_path(LanguageModel), "init_args": arguments}
+
+    def heads(self, task: LanguageModel) -> Heads:
+        network = task.backbone
+        assert isinstance(network, Transformer)
+        return network.heads

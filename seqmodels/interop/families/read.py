@@ -1,0 +1,117 @@
+"""A folder of a public family becomes a constructor call and weights of this package, as a file of ours holds them."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqmodels.config import Call, construct
+from seqmodels.errors import InputError
+from seqmodels.files import read_json
+from seqmodels.interop.families import families
+from seqmodels.interop.families.family import Family, Rows, Weight
+from seqmodels.interop.families.settings import Settings
+from seqmodels.interop.families.shards import Shards
+from seqmodels.interop.families.vocabulary import Vocabulary, read_tokenizer
+from seqmodels.tasks import SequenceTask
+from seqmodels.tasks.outline import at_most
+
+CONFIG = "config.json"
+
+
+def is_family(folder: Path) -> bool:
+    """Whether a folder holds a model of transformers, of whatever family."""
+    return (folder / CONFIG).is_file() and "model_type" in read_json(folder / CONFIG)
+
+
+def family_of(config: dict[str, Any], where: str) -> Family:
+    """The family that the content of `config.json` names.
+
+    Raises:
+        InputError: it is not known here.
+    """
+    known = families()
+    if (name := config.get("model_type")) not in known:
+        raise InputError(f"{where} is a model of type {name!r:.60}; known here: {', '.join(known)}")
+    return known[str(name)]
+
+
+def read_family(folder: Path) -> tuple[Call, dict[str, Tensor]]:
+    """The constructor call of a model in a folder, and its weights by our names, in single precision.
+
+    The model is made without memory first, and then its weights are read one by one, so that memory holds little more
+    than they need.
+
+    Raises:
+        DamagedError: a file is truncated.
+        InputError: it is of no known family, settings and weights do not fit, or a file is missing or foreign.
+    """
+    where = repr(str(folder / CONFIG))
+    settings = Settings(read_json(folder / CONFIG), where)
+    family = family_of(settings.fields, where)
+    shards = Shards(folder, family.prefix, family.unused)
+    tokenizer = read_tokenizer(folder, settings)
+    call = family.task(settings, tokenizer)
+    with at_most(2 * len(shards) + 16), torch.device("meta"):
+        outline: SequenceTask = construct(call, SequenceTask)
+    weights = _weights(family, outline, shards, Vocabulary(tokenizer))
+    return {**call, "init_args": {**call["init_args"], "tokenizer": tokenizer.constructor_call}}, weights
+
+
+def _weights(family: Family, outline: SequenceTask, shards: Shards, vocabulary: Vocabulary) -> dict[str, Tensor]:
+    """The weights of a model by its names. A table that is tied is read once."""
+    expected = outline.state_dict(keep_vars=True)
+    found, heads, used = dict[str, Tensor](), family.heads(outline), set[str]()
+    tied = dict[int, str]()
+    for name, parameter in sorted(expected.items(), key=lambda item: -item[1].numel()):  # while there is room
+        if (first := tied.setdefault(id(parameter), name)) != name:
+            found[name] = found[first]
+            continue
+        weight, names = theirs(family, name)
+        if weight is None:
+            found[name] = vocabulary.never()
+            continue
+        if missing := [one for one in names if one not in shards]:
+            raise InputError(f"{str(shards.folder)!r} has no tensor {missing[0]!r}, which its config.json asks for")
+        used |= set(names)
+        if isinstance(weight, Rows):
+            found[name] = vocabulary.read(shards, names[0])
+        else:
+            found[name] = _joined(weight, names, shards, parameter, heads)
+        if found[name].shape != parameter.shape:
+            shapes = ", ".join(f"{one!r} {shards.shape(one)}" for one in names)
+            raise InputError(
+                f"config.json in {str(shards.folder)!r} does not fit the weights: {shapes} would be "
+                f"{tuple(found[name].shape)} here, expected {tuple(parameter.shape)}"
+            )
+    tables = {one for weight in family.weights.values() if isinstance(weight, Rows) for one in weight.names}
+    if others := shards.others(used | tables):
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise InputError(f"{str(shards.folder)!r} has the tensor {others[0]!r:.100}{more}, which its config.json lacks")
+    return found
+
+
+def theirs(family: Family, name: str) -> tuple[Weight | None, list[str]]:
+    """The weight of a family that one of ours is, and the names of its tensors; None for a bias of the softmax layer
+    that the family lacks.
+    """
+    number = re.search(r"\.blocks\.(\d+)\.", name)
+    weight = family.weights.get(re.sub(r"\.blocks\.\d+\.", ".blocks.{}.", name))
+    if weight is None and name != "head.bias":
+        raise InputError(f"{family.model_type} has no weights for {name!r}; leave out what the network has more")
+    return weight, [one.format(number and number[1]) for one in weight.names] if weight else []
+
+
+def _joined(weight: Weight, names: list[str], shards: Shards, parameter: Tensor, heads: tuple[int, int]) -> Tensor:
+    """One of our weights; refused, before it is read, where theirs are of another size."""
+    held = sum(math.prod(shards.shape(one)) for one in names)
+    if held != parameter.numel():
+        shapes = ", ".join(f"{one!r} {shards.shape(one)}" for one in names)
+        raise InputError(
+            f"config.json in {str(shards.folder)!r} does not fit the weights: {shapes} has {held:,} numbers, and "
+            f"{parameter.numel():,} are needed"
+        )
+    return weight.joined([shards.read(one) for one in names], heads)

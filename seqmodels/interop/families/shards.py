@@ -1,0 +1,110 @@
+"""The weights in a folder of another program: safetensors, in one file or several, read tensor by tensor."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqmodels.errors import InputError
+from seqmodels.files import read_json
+from seqmodels.interop.safetensors_table import Place, read_places
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+INDEX_BYTES = 64 << 20
+"""Most bytes of an index."""
+SHARDS = 1_000
+"""Most files of one model."""
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+READ = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+class Shards:
+    """Tensors by name, without the `prefix` that some files have, nor those that `unused` matches; none is read yet.
+
+    Raises:
+        DamagedError: a file is truncated.
+        InputError: there are no weights, a file of several is missing, or one is no file of safetensors.
+    """
+
+    def __init__(self, folder: Path, prefix: str = "", unused: tuple[str, ...] = ()) -> None:
+        self.folder = folder
+        self._places = dict[str, tuple[Path, Place]]()
+        for file in shard_files(folder):
+            for name, place in read_places(file).items():
+                bare = name.removeprefix(prefix)
+                if any(re.fullmatch(pattern, bare) for pattern in unused):
+                    continue
+                if bare in self._places:
+                    raise InputError(f"{name!r:.100} is in {str(file)!r} for a second time; fetch the folder again")
+                self._places[bare] = file, place
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def others(self, used: set[str]) -> list[str]:
+        """Names that are not among those."""
+        return sorted(self._places.keys() - used)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a tensor, which must be there."""
+        return tuple(self._places[name][1].shape)
+
+    def read(self, name: str, into: Tensor | None = None) -> Tensor:
+        """A tensor in single precision, which must be there; its first rows only, where there is room `into` for them.
+
+        Its bytes are read, not mapped: memory is taken once.
+        """
+        file, place = self._places[name]
+        if place.dtype not in READ:
+            raise InputError(f"{name!r:.100} is of {place.dtype}; expected weights in F32, F16 or BF16")
+        shape = place.shape if into is None else list(into.shape)
+        found = torch.empty(shape) if into is None else into
+        straight = found.is_contiguous() and place.dtype == found.dtype
+        stored = found if straight else torch.empty(shape, dtype=place.dtype)
+        if stored.numel():
+            try:
+                with file.open("rb", buffering=0) as source:
+                    source.seek(place.start)
+                    room = memoryview(stored.view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
+                    while room and (count := source.readinto(room)):
+                        room = room[count:]
+            except OSError as error:
+                raise InputError(f"cannot read {str(file)!r}: {error.strerror or error}") from error
+            if room:
+                raise InputError(f"{str(file)!r} has become shorter while it was read; try again")
+        return found if straight else found.copy_(stored)
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """The files of weights of a folder.
+
+    Raises:
+        InputError: there are none, or not all.
+    """
+    if (whole := folder / WEIGHTS).is_file():
+        return [whole]
+    if (index := folder / INDEX).is_file():
+        files = [folder / name for name in named_shards(read_json(index, INDEX_BYTES), str(index))]
+        if missing := [file.name for file in files if not file.is_file()]:
+            raise InputError(f"{str(folder)!r} has no {missing[0]}, which its index names; fetch it, too")
+        return files
+    if pickled := sorted(file.name for pattern in PICKLED for file in folder.glob(pattern)):
+        raise InputError(
+            f"{str(folder)!r} has its weights in {pickled[0]}, pickled, which can run code; expected {WEIGHTS}: "
+            "where you trust it, convert it by from_pretrained and save_pretrained of transformers"
+        )
+    raise InputError(f"{str(folder)!r} has no {WEIGHTS} and no {INDEX}; expected the weights beside config.json")
+
+
+def named_shards(index: dict[str, Any], where: str) -> list[str]:
+    """The names of files in an index; of no other folder."""
+    table = index.get("weight_map")
+    names = sorted({name for name in table.values() if isinstance(name, str)}) if isinstance(table, dict) else []
+    if not names or len(names) > SHARDS or any(not re.fullmatch(r"[\w.-]+\.safetensors", name) for name in names):
+        raise InputError(f"{where!r} names no files of weights; expected a weight_map to names of .safetensors files")
+    return names

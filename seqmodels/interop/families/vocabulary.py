@@ -1,0 +1,125 @@
+"""Tokenizers of public families, and how rows of their tables are rows of ours.
+
+Our ids 0 to 3 are PAD, BOS, EOS and UNK, so theirs are moved up by four. The rows of BOS, EOS and UNK are those of
+their tokens for it; GPT-2's `<|endoftext|>` is both BOS and EOS. To have no probability twice, the softmax layer never
+gives the ids that they had, nor PAD, nor BOS or UNK where they have no token of their own, nor ids without a token.
+Rows beyond the tokenizer, which round a vocabulary up, are left out.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+from tokenizers import decoders, models, pre_tokenizers, processors
+from torch import Tensor
+
+from seqmodels.batch import BOS, EOS, PAD, UNK
+from seqmodels.data import Tokenizer
+from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS, library_errors
+from seqmodels.errors import InputError
+from seqmodels.files import parse_json, read_json, read_small
+from seqmodels.interop.families.settings import Settings
+from seqmodels.interop.families.shards import Shards
+
+TOKENIZER, VOCAB, MERGES = "tokenizer.json", "vocab.json", "merges.txt"
+TOKENIZER_CONFIG, GENERATION = "tokenizer_config.json", "generation_config.json"
+
+
+def read_tokenizer(folder: Path, settings: Settings) -> Tokenizer:
+    """The tokenizer of a folder, which knows the tokens that begin and end a text.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    own = read_json(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
+    if (folder / TOKENIZER).is_file():
+        text = read_small(folder / TOKENIZER, TOKENIZER_CHARACTERS)
+    elif (folder / VOCAB).is_file() and (folder / MERGES).is_file():
+        text = _byte_level(folder, settings, own)
+    else:
+        raise InputError(f"{str(folder)!r} has no {TOKENIZER}, and not {VOCAB} with {MERGES}; expected its tokenizer")
+    plain = Tokenizer(text)
+    if not plain.shift:  # that of a model of this package
+        return plain
+    start, end = (_named(text, folder, settings, own, role) for role in ("bos", "eos"))
+    return Tokenizer(text, start or end, end)
+
+
+def _named(text: str, folder: Path, settings: Settings, own: dict[str, Any], role: str) -> str | None:
+    """The token that begins or ends a text: that of generation, of the model, or of the tokenizer."""
+    field = f"{role}_token_id"
+    generation = read_json(folder / GENERATION) if (folder / GENERATION).is_file() else {}
+    for given in (generation.get(field), settings.fields.get(field)):
+        number = given[0] if isinstance(given, list) and given else given
+        if type(number) is int:
+            with library_errors("be made of its JSON"):
+                found = tokenizers.Tokenizer.from_str(text).id_to_token(number)
+            if found is None:
+                raise InputError(f"{field} is {number} in {settings.where}, and the tokenizer has no such token")
+            return str(found)
+    token = own.get(f"{role}_token")
+    token = token.get("content") if isinstance(token, dict) else token
+    return token if isinstance(token, str) else None
+
+
+def _byte_level(folder: Path, settings: Settings, own: dict[str, Any]) -> str:
+    """The JSON of a byte-level BPE, of its older two files."""
+    vocab = parse_json(read_small(folder / VOCAB, TOKENIZER_CHARACTERS), repr(str(folder / VOCAB)))
+    lines = read_small(folder / MERGES, TOKENIZER_CHARACTERS).split("\n")
+    parts = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+    merges = [(part[0], part[-1]) for part in parts]
+    if not isinstance(vocab, dict) or any(len(part) != 2 for part in parts):
+        raise InputError(f"{str(folder)!r} has no {VOCAB} of tokens and ids, or no {MERGES} of two tokens a line")
+    with library_errors(f"be made of {VOCAB} and {MERGES}"):
+        made = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=merges))
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        made.decoder = decoders.ByteLevel()
+        text = made.to_str()
+        if own.get("add_bos_token") is True and (first := _named(text, folder, settings, own, "bos")):
+            made.post_processor = processors.TemplateProcessing(f"{first} $A", None, [(first, vocab[first])])
+            text = made.to_str()
+    return text
+
+
+class Vocabulary:
+    """Rows of tables by the ids of a tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer, self.count = tokenizer, tokenizer.vocab_size - tokenizer.shift
+
+    def read(self, shards: Shards, name: str) -> Tensor:
+        """A table or a bias, of one row for each of our ids.
+
+        Raises:
+            InputError: it has too few rows, or more than a padded vocabulary has.
+        """
+        rows, *others = shards.shape(name)
+        if not self.count <= rows <= 2 * self.count:
+            raise InputError(
+                f"the tokenizer has {self.count:,} tokens, and {name!r} {rows:,} rows; expected the tokenizer of this "
+                "model, and as many rows or a few more"
+            )
+        found = torch.zeros(self._tokenizer.vocab_size, *others)
+        shift = self._tokenizer.shift
+        shards.read(name, found[shift:])
+        for role, i in self._tokenizer.origins.items():
+            found[role] = found[shift + i]
+        return found
+
+    def write(self, ours: Tensor) -> Tensor:
+        """The reverse: a row for each token of the tokenizer."""
+        found = ours[self._tokenizer.shift :].clone()
+        for i, role in self._tokenizer.roles.items():
+            found[i] = ours[role]
+        return found
+
+    def never(self) -> Tensor:
+        """Biases of the softmax layer, (V,): minus infinity for ids that it never gives, 0 for others."""
+        tokenizer, bias = self._tokenizer, torch.zeros(self._tokenizer.vocab_size)
+        if tokenizer.shift:
+            given = set(tokenizer.roles.values())
+            bias[[role for role in (PAD, BOS, EOS, UNK) if role not in given]] = -torch.inf
+            bias[[tokenizer.shift + i for i in tokenizer.roles]] = -torch.inf
+            bias[tokenizer.holes] = -torch.inf
+        return bias
