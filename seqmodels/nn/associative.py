@@ -117,6 +117,10 @@ class AssociativeCell(Cell):
     def advance(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         return self._run(projected.unsqueeze(1), state, None, recurrent)[1]
 
+    def advance_(self, projected: Tensor, state: CellState, kernel: Kernel) -> CellState:
+        """The same by another kernel for a single step, which may overwrite the memory."""
+        return self._run(projected.unsqueeze(1), state, None, kernel)[1]
+
     def sequence(self, x: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
         """See `Cell.sequence`: in chunks."""
         return self._run(self.project(x), state, lengths, fastest(x.device.type, self.delta, self.by_key))

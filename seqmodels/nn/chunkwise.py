@@ -65,6 +65,20 @@ def recurrent(
     return torch.stack(outputs, 1).squeeze(-2), state
 
 
+def recurrent_(
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, state: Tensor, *, delta: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The same for a single step, T = 1, without gradients: the memory is overwritten."""
+    if heads := v.shape[2] // q.shape[2] - 1:
+        q, k = q.repeat_interleave(heads + 1, 2), k.repeat_interleave(heads + 1, 2)
+    key, value = k[:, 0].unsqueeze(-1), v[:, 0].unsqueeze(-2)
+    state.mul_(decay[:, 0].exp().unsqueeze(-1) if decay.ndim == 4 else decay[:, 0, :, None, None].exp())
+    if delta:
+        value = value - key.mT @ state
+    state.addcmul_(key, beta[:, 0, :, None, None] * value)
+    return (q[:, 0].unsqueeze(-2) @ state).transpose(1, 2), state
+
+
 def chunkwise(
     q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, state: Tensor, *, delta: bool = False,
     chunk: int | None = None,

@@ -11,10 +11,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from seqmodels.nn.associative import AssociativeCell
 from seqmodels.nn.attention import KeysValues, SelfAttention, attend, rotate
 from seqmodels.nn.backbone import Backbone
 from seqmodels.nn.block import Block, FeedForward
-from seqmodels.nn.cell import CellState
+from seqmodels.nn.cell import Cell, CellState
+from seqmodels.nn.chunkwise import recurrent_
+from seqmodels.nn.key_cache import KeyCache, RecordableKeyCache
+from seqmodels.nn.mixer_stack import CellMixer, MixerStack
 from seqmodels.nn.recurrent import RecurrentStack
 from seqmodels.nn.transformer import ResidualStack
 from seqmodels.state import State, select
@@ -92,94 +96,6 @@ class RecurrentStepper(Stepper):
 def column_major(weight: Tensor) -> Tensor:
     """The same matrix in column-major order, which makes products with a few rows faster."""
     return weight.mT.contiguous().mT if weight.ndim == 2 else weight
-
-
-CACHE_GROWTH = 128
-"""Positions by which a cache grows."""
-
-
-class KeyCache:
-    """Keys and values in one preallocated tensor per layer, (B, 2 kv heads, S, D / H).
-
-    All rows have read the same number of positions, without padding. `layers` are the keys and values at the start,
-    without free slots; `context` is the number of positions that are seen, the current one included.
-    """
-
-    def __init__(self, layers: list[Tensor], context: int) -> None:
-        self._layers, self._context, self._taken = layers, context, layers[0].shape[2]
-        self.room = 0
-        """Number of free slots after the last reallocation."""
-
-    def reserve(self) -> bool:
-        """Reserve a slot for the next position; returns whether the cache was reallocated."""
-        moved = self._taken == self._layers[0].shape[2]
-        if moved:
-            kept = min(self._taken, self._context - 1)  # others are out of sight
-            self.room = self._more(kept)
-            for number, layer in enumerate(self._layers):
-                B, heads, _, size = layer.shape
-                larger = layer.new_zeros(B, heads, kept + self.room, size)
-                larger[:, :, :kept] = layer[:, :, self._taken - kept : self._taken]
-                self._layers[number] = larger
-            self._taken = kept
-        self._taken += 1
-        return moved
-
-    def _more(self, kept: int) -> int:
-        return CACHE_GROWTH
-
-    def begin(self) -> None:
-        """Start a step, in which each layer writes once and reads once."""
-
-    def write(self, layer: int, heads: Tensor) -> None:
-        """Keys and values of the next position, (B, 2 kv heads, D / H)."""
-        self._layers[layer][:, :, self._taken - 1] = heads
-
-    def visible(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Keys and values (B, kv heads, S, D / H), and the mask of visible ones; None for all."""
-        slots = slice(max(0, self._taken - self._context), self._taken)
-        k, v = self._layers[layer][:, :, slots].chunk(2, 1)
-        return k, v, None
-
-    def distance(self) -> Tensor:
-        """Number of positions from the keys of `visible` to the current one, (1, S)."""
-        return torch.arange(min(self._taken, self._context) - 1, -1, -1, device=self._layers[0].device)[None]
-
-    def select(self, rows: Tensor) -> None:
-        """Continue with the given rows, (N,), in their order."""
-        self._layers = [layer.index_select(0, rows) for layer in self._layers]
-
-
-class RecordableKeyCache(KeyCache):
-    """A cache whose kernels do not depend on the number of taken slots, which is a tensor on the device.
-
-    Attention covers all slots, with a mask. The cache doubles its size when full, so that few steps are recorded again.
-    """
-
-    def reserve(self) -> bool:
-        moved = super().reserve()
-        if moved:
-            self._slots = torch.arange(self._layers[0].shape[2], device=self._layers[0].device)
-            self._next = self._slots.new_tensor([self._taken - 2])
-        return moved
-
-    def _more(self, kept: int) -> int:
-        return max(CACHE_GROWTH, kept)
-
-    def begin(self) -> None:
-        self._next += 1
-        slots = self._slots[None]  # (1, S), as a mask for the one query of each row
-        self._seen = (slots <= self._next) & (slots > self._next - self._context)
-
-    def write(self, layer: int, heads: Tensor) -> None:
-        self._layers[layer].index_copy_(2, self._next, heads.unsqueeze(2))
-
-    def visible(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        k, v = self._layers[layer].chunk(2, 1)
-        return k, v, self._seen
-
-    def distance(self) -> Tensor:
-        return self._next[None] - self._slots
 
 
 class _Layer:
@@ -275,6 +191,57 @@ class CachedStepper(Stepper):
         self._cache.select(rows)
 
 
+class _CellLayer:
+    """A block, with the state of its cell."""
+
+    def __init__(self, block: Block, state: CellState, recordable: bool) -> None:
+        self.cell: Cell = cast(CellMixer, block.mixer).cell
+        self.order, self.norms = block.order, (block.norm_mixer.forward, block.norm_feed_forward.forward)
+        feed_forward = cast(FeedForward, block.feed_forward)
+        self._inside, self._add_down = feed_forward.inside, _adding(feed_forward.out)
+        self.state: CellState = tuple(tensor.clone() for tensor in state)
+        self._recordable, self._weights = recordable, self.cell.weights()
+
+    def mix(self, x: Tensor, h: Tensor) -> Tensor:
+        """The branch of the cell."""
+        projected = self.cell.project(h)
+        if isinstance(self.cell, AssociativeCell):
+            following = self.cell.advance_(projected, self.state, recurrent_)
+        else:
+            following = self.cell.advance(projected, self.state, self._weights)
+        if self._recordable:
+            for kept, tensor in zip(self.state, following, strict=True):
+                if kept is not tensor:
+                    kept.copy_(tensor)
+        else:
+            self.state = following
+        return x + following[0]
+
+    def feed(self, x: Tensor, h: Tensor) -> Tensor:
+        """The branch of the feed-forward layers."""
+        return self._add_down(x, self._inside(h))
+
+
+class MixerStepper(Stepper):
+    """A stack of cells in residual blocks, without a memory to attend to. Arguments are as of `Stepper`."""
+
+    def __init__(self, stack: MixerStack, inputs: Tensor, state: State) -> None:
+        _, _, states = cast(tuple[Tensor, State, tuple[CellState, ...]], state)
+        self._stack, self._inputs, self.recordable = stack, inputs, inputs.is_cuda
+        blocks = cast(list[Block], list(stack.blocks))
+        self._layers = [_CellLayer(block, own, self.recordable) for block, own in zip(blocks, states, strict=True)]
+
+    def step(self, tokens: Tensor) -> Tensor:
+        x = self._inputs[tokens]
+        for layer in self._layers:
+            x = layer.order(x, layer.norms, (layer.mix, layer.feed))
+        return cast(Tensor, self._stack.norm(x))
+
+    def select(self, rows: Tensor) -> None:
+        for layer in self._layers:
+            layer.state = cast(CellState, select(layer.state, rows))
+
+
 @singledispatch
 def make_stepper(network: Backbone, inputs: Tensor, state: State | None, rows: int) -> Stepper:
     """The stepper for a network, by the type of the network; by default `Stepper`, with its arguments.
@@ -296,3 +263,10 @@ def _(network: ResidualStack, inputs: Tensor, state: State | None, rows: int) ->
     padded, mixed = isinstance(start[1], Tensor), torch.is_autocast_enabled(inputs.device.type)
     lean = attention and not padded and not mixed
     return CachedStepper(network, inputs, start, inputs.is_cuda) if lean else Stepper(network, inputs, state)
+
+
+@make_stepper.register
+def _(network: MixerStack, inputs: Tensor, state: State | None, rows: int) -> Stepper:
+    start = network.initial_state(rows) if state is None else state
+    mixed = torch.is_autocast_enabled(inputs.device.type)
+    return Stepper(network, inputs, state) if network.memory_size or mixed else MixerStepper(network, inputs, start)

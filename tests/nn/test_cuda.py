@@ -8,7 +8,7 @@ from seqmodels.batch import IGNORE
 from seqmodels.data import Tokenizer
 from seqmodels.decoding import Sampling
 from seqmodels.nn import GRU, LSTM, RNN, Backbone, Transformer
-from seqmodels.nn.steppers import CACHE_GROWTH
+from seqmodels.nn.key_cache import CACHE_GROWTH
 from seqmodels.state import select
 from seqmodels.tasks import LanguageModel
 from seqmodels.tasks.losses import linear_nats

@@ -7,7 +7,8 @@ from torch.testing import assert_close
 
 from seqmodels.data import Tokenizer
 from seqmodels.nn import LSTM, Backbone, Transformer
-from seqmodels.nn.steppers import CACHE_GROWTH, CachedStepper, RecurrentStepper, Stepper, make_stepper
+from seqmodels.nn.key_cache import CACHE_GROWTH
+from seqmodels.nn.steppers import CachedStepper, RecurrentStepper, Stepper, make_stepper
 from seqmodels.state import map_state, select
 from seqmodels.tasks import LanguageModel
 

@@ -12,8 +12,9 @@ from torch.testing import assert_close
 
 from seqmodels.errors import InputError
 from seqmodels.nn import Hybrid, Transformer, laws
+from seqmodels.nn.key_cache import CACHE_GROWTH
 from seqmodels.nn.positions import Relative, Rotary, Sinusoidal
-from seqmodels.nn.steppers import CACHE_GROWTH, CachedStepper, make_stepper
+from seqmodels.nn.steppers import CachedStepper, make_stepper
 from seqmodels.tasks.optim import Muon, Together, make_optimizer
 
 CHOICES: dict[str, list[Any]] = {
