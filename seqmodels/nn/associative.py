@@ -14,8 +14,12 @@ from torch.nn import functional as F
 from seqmodels.errors import InputError
 from seqmodels.nn.cell import Cell, CellState, last_output
 from seqmodels.nn.chunkwise import Kernel, fastest, recurrent
+from seqmodels.nn.min_gru import precise
 from seqmodels.nn.short_convolution import ShortConvolution
 from seqmodels.state import where
+
+Rest = tuple[Tensor, ...]
+"""Features of the input beside queries, keys and values, part by part, (B, T, ...) each."""
 
 
 class Terms(NamedTuple):
@@ -41,7 +45,7 @@ class AssociativeCell(Cell):
         groups: groups G of heads with the same queries and keys.
         key_size: features K of a key.
         value_size: features V of a value.
-        rest: features beside queries, keys and values.
+        rest: numbers of features beside queries, keys and values, part by part.
         convolution: positions that the short convolution sees; 0 for none.
     """
 
@@ -66,7 +70,7 @@ class AssociativeCell(Cell):
         groups: int | None = None,
         key_size: int,
         value_size: int,
-        rest: int,
+        rest: tuple[int, ...],
         convolution: int = 0,
     ) -> None:
         super().__init__(input_size, hidden_size)
@@ -80,7 +84,8 @@ class AssociativeCell(Cell):
         self.heads, self.groups, self.key_size, self.value_size = num_heads, groups, key_size, value_size
         self.mixed = 2 * groups * key_size + num_heads * value_size
         """Features of queries, keys and values together."""
-        self.projection = nn.Linear(input_size, self.mixed + rest, bias=False)
+        self.parts = [self.mixed, *rest]
+        self.projection = nn.Linear(input_size, sum(self.parts), bias=False)
         self.convolution = ShortConvolution(self.mixed, convolution, self.convolution_bias) if convolution else None
         self.out = nn.Linear(num_heads * value_size, hidden_size, bias=False)
 
@@ -99,11 +104,11 @@ class AssociativeCell(Cell):
         return None
 
     @abstractmethod
-    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Tensor) -> Terms:
-        """The terms of the recurrence from q, k and v, (B, T, heads, features) each, and the rest, (B, T, rest)."""
+    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
+        """The terms of the recurrence from q, k and v, (B, T, heads, features) each, and the other parts."""
 
     @abstractmethod
-    def readout(self, o: Tensor, terms: Terms, rest: Tensor) -> Tensor:
+    def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
         """The inputs of the last projection, (B, T, H * V), from what was read, (B, T, H, V)."""
 
     def recall(self, terms: Terms, memory: CellState, kernel: Kernel) -> tuple[Tensor, CellState]:
@@ -149,21 +154,21 @@ class AssociativeCell(Cell):
 
     def _terms(
         self, projected: Tensor, state: CellState, lengths: Tensor | None
-    ) -> tuple[Terms, Tensor, tuple[Tensor, ...]]:
-        """Terms, other features, and the last inputs of the convolution, if there is one."""
-        mixed, rest = projected.tensor_split([self.mixed], -1)
+    ) -> tuple[Terms, Rest, tuple[Tensor, ...]]:
+        """Terms, other parts, and the last inputs of the convolution, if there is one."""
+        mixed, *others = torch.split(projected, self.parts, -1)
         before: tuple[Tensor, ...] = ()
         if self.convolution is not None:
             mixed, kept = self.convolution(mixed, state[-1], lengths)
             mixed, before = F.silu(mixed), (kept,)
         # In single precision at least: sums and products over many steps.
-        mixed = mixed if mixed.dtype == torch.float64 else mixed.float()
-        rest = rest if rest.dtype == torch.float64 else rest.float()
+        mixed, rest = precise(mixed), tuple(precise(part) for part in others)
         keys = self.groups * self.key_size
-        q, k, v = mixed.tensor_split([keys, 2 * keys], -1)
-        q, k, v = by_head(q, self.groups), by_head(k, self.groups), by_head(v, self.heads)
+        qk, v = torch.split(mixed, (2 * keys, self.heads * self.value_size), -1)
+        qk = by_head(qk, 2 * self.groups)
         if self.normalized:
-            q, k = (t * (t.square().sum(-1, keepdim=True) + 1e-6).rsqrt() for t in (q, k))
+            qk = qk * (qk.square().sum(-1, keepdim=True) + 1e-6).rsqrt()
+        q, k, v = *qk.chunk(2, -2), by_head(v, self.heads)
         return self.terms(q, k, v, rest), rest, before
 
     def gates(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:

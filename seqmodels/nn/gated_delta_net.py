@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import InputError
-from seqmodels.nn.associative import AssociativeCell, Terms, initial_steps
+from seqmodels.nn.associative import AssociativeCell, Rest, Terms, initial_steps
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.mixer_stack import MixerStack, head_size
@@ -44,7 +44,7 @@ class GatedDeltaCell(AssociativeCell):
         convolution: int = 4,
         negative: bool = False,
     ) -> None:
-        rest = num_heads * (value_size + 2)
+        rest = num_heads * value_size, num_heads, num_heads
         super().__init__(
             input_size, hidden_size, num_heads=num_heads, key_size=key_size, value_size=value_size, rest=rest,
             convolution=convolution,
@@ -54,13 +54,13 @@ class GatedDeltaCell(AssociativeCell):
         self.bias = nn.Parameter(initial_steps(num_heads))
         self.norm = RMSNorm(value_size, eps=1e-6)
 
-    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Tensor) -> Terms:
-        strength, step = rest[..., self.heads * self.value_size :].chunk(2, -1)
+    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
+        _, strength, step = rest
         decay = -self.rate.exp() * F.softplus(step + self.bias)
         return Terms(q, k, v, decay, self.strongest * strength.sigmoid())
 
-    def readout(self, o: Tensor, terms: Terms, rest: Tensor) -> Tensor:
-        return cast(Tensor, self.norm(o)).flatten(2) * F.silu(rest[..., : self.heads * self.value_size])
+    def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
+        return cast(Tensor, self.norm(o)).flatten(2) * F.silu(rest[0])
 
     def gates(self, projected: Tensor, state: tuple[Tensor, ...], weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The decay `a`, and `beta` as a fraction of its largest value, of each head."""
@@ -89,8 +89,8 @@ class GatedDeltaNet(MixerStack):
         expand: int = 1,
         convolution: int = 4,
         negative: bool = False,
-        norm: Norm = "rms",
-        activation: Activation = "swiglu",
+        norm: Norm = "layer",
+        activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
     ) -> None:

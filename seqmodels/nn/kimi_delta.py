@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import InputError
-from seqmodels.nn.associative import AssociativeCell, Terms, by_head, initial_steps
+from seqmodels.nn.associative import AssociativeCell, Rest, Terms, by_head, initial_steps
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.mixer_stack import MixerStack, head_size
@@ -34,23 +34,22 @@ class KimiDeltaCell(AssociativeCell):
         self, input_size: int, hidden_size: int, num_heads: int, size: int, rank: int, convolution: int = 4
     ) -> None:
         super().__init__(
-            input_size, hidden_size, num_heads=num_heads, key_size=size, value_size=size, rest=2 * rank + num_heads,
+            input_size, hidden_size, num_heads=num_heads, key_size=size, value_size=size, rest=(rank, rank, num_heads),
             convolution=convolution,
         )  # fmt: skip
-        self.rank = rank
         self.decay_map = nn.Linear(rank, num_heads * size, bias=False)
         self.gate_map = nn.Linear(rank, num_heads * size)
         self.rate = nn.Parameter(torch.empty(num_heads).uniform_(1, 16).log())  # of A
         self.bias = nn.Parameter(initial_steps(num_heads * size))
         self.norm = RMSNorm(size, eps=1e-6)
 
-    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Tensor) -> Terms:
-        steps = F.softplus(self.decay_map(rest[..., : self.rank]) + self.bias)
+    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
+        steps = F.softplus(self.decay_map(rest[0]) + self.bias)
         decay = -self.rate.exp().unsqueeze(-1) * by_head(steps, self.heads)
-        return Terms(q, k, v, decay, rest[..., -self.heads :].sigmoid())
+        return Terms(q, k, v, decay, rest[2].sigmoid())
 
-    def readout(self, o: Tensor, terms: Terms, rest: Tensor) -> Tensor:
-        gate: Tensor = self.gate_map(rest[..., self.rank : 2 * self.rank]).sigmoid()
+    def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
+        gate: Tensor = self.gate_map(rest[1]).sigmoid()
         return cast(Tensor, self.norm(o)).flatten(2) * gate
 
 
@@ -73,8 +72,8 @@ class KimiDeltaNet(MixerStack):
         head_size: int | None = None,
         rank: int | None = None,
         convolution: int = 4,
-        norm: Norm = "rms",
-        activation: Activation = "swiglu",
+        norm: Norm = "layer",
+        activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
     ) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import InputError
-from seqmodels.nn.associative import AssociativeCell, Terms, by_head
+from seqmodels.nn.associative import AssociativeCell, Rest, Terms, by_head
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.mixer_stack import MixerStack, head_size
@@ -35,7 +35,7 @@ class LinearAttentionCell(AssociativeCell):
         self, input_size: int, hidden_size: int, num_heads: int, size: int, convolution: int = 0,
         more: int | None = None,
     ) -> None:  # fmt: skip
-        rest = num_heads * size + (num_heads if more is None else more)
+        rest = num_heads * size, num_heads if more is None else more
         super().__init__(
             input_size, hidden_size, num_heads=num_heads, key_size=size, value_size=size, rest=rest,
             convolution=convolution,
@@ -46,12 +46,11 @@ class LinearAttentionCell(AssociativeCell):
         """Logarithms of the decay, (B, T, H) or (B, T, H, K), from its features (B, T, more)."""
         return F.logsigmoid(x) / TEMPERATURE
 
-    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Tensor) -> Terms:
-        decay = self.decay(rest[..., self.heads * self.value_size :])
-        return Terms(q, k, v, decay, v.new_ones(v.shape[:3]))
+    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
+        return Terms(q, k, v, self.decay(rest[1]), v.new_ones(v.shape[:3]))
 
-    def readout(self, o: Tensor, terms: Terms, rest: Tensor) -> Tensor:
-        return cast(Tensor, self.norm(o)).flatten(2) * F.silu(rest[..., : self.heads * self.value_size])
+    def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
+        return cast(Tensor, self.norm(o)).flatten(2) * F.silu(rest[0])
 
     def gates(self, projected: Tensor, state: tuple[Tensor, ...], weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The decay `a` of each head, or of each feature of its keys."""
@@ -124,7 +123,7 @@ class HGRN2Cell(LinearAttentionCell):
         super().__init__(input_size, hidden_size, num_heads, size, more=0)
         self.lowest = lowest
 
-    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Tensor) -> Terms:
+    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
         let_go = (1 - self.lowest) * (-k).sigmoid()
         decay = F.logsigmoid(k) if self.lowest == 0 else (-let_go).log1p()
         return Terms(F.silu(q), let_go, v, decay, v.new_ones(v.shape[:3]))
@@ -151,8 +150,8 @@ class SimpleGLA(MixerStack):
         num_heads: int = 4,
         head_size: int | None = None,
         convolution: int = 4,
-        norm: Norm = "rms",
-        activation: Activation = "swiglu",
+        norm: Norm = "layer",
+        activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
     ) -> None:
@@ -183,8 +182,8 @@ class RetNet(MixerStack):
         head_size: int | None = None,
         shortest: float = 32.0,
         longest: float = 512.0,
-        norm: Norm = "rms",
-        activation: Activation = "swiglu",
+        norm: Norm = "layer",
+        activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
     ) -> None:
@@ -220,8 +219,8 @@ class GLA(MixerStack):
         head_size: int | None = None,
         rank: int = 16,
         convolution: int = 0,
-        norm: Norm = "rms",
-        activation: Activation = "swiglu",
+        norm: Norm = "layer",
+        activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
     ) -> None:
@@ -254,8 +253,8 @@ class HGRN2(MixerStack):
         num_heads: int = 4,
         head_size: int | None = None,
         lowest: float = 0.0,
-        norm: Norm = "rms",
-        activation: Activation = "swiglu",
+        norm: Norm = "layer",
+        activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
     ) -> None:

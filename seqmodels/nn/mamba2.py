@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import InputError
-from seqmodels.nn.associative import AssociativeCell, Terms, by_head, initial_steps
+from seqmodels.nn.associative import AssociativeCell, Rest, Terms, by_head, initial_steps
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.mixer_stack import MixerStack
@@ -44,20 +44,20 @@ class Mamba2Cell(AssociativeCell):
         inner = num_heads * value_size
         super().__init__(
             input_size, hidden_size, num_heads=num_heads, groups=groups, key_size=key_size, value_size=value_size,
-            rest=inner + num_heads, convolution=convolution,
+            rest=(inner, num_heads), convolution=convolution,
         )  # fmt: skip
         self.rate = nn.Parameter(torch.arange(1, num_heads + 1).float().log())  # of A
         self.bias = nn.Parameter(initial_steps(num_heads))
         self.skip = nn.Parameter(torch.ones(num_heads))  # D
         self.norm = nn.Parameter(torch.ones(inner))
 
-    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Tensor) -> Terms:
-        step = F.softplus(rest[..., -self.heads :] + self.bias)
+    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
+        step = F.softplus(rest[1] + self.bias)
         return Terms(q, k, v, -self.rate.exp() * step, step)
 
-    def readout(self, o: Tensor, terms: Terms, rest: Tensor) -> Tensor:
+    def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
         y = (o + self.skip.unsqueeze(-1) * terms.v).flatten(2)
-        by_group = by_head(y * F.silu(rest[..., : -self.heads]), self.groups)
+        by_group = by_head(y * F.silu(rest[0]), self.groups)
         return F.rms_norm(by_group, by_group.shape[-1:], eps=1e-5).flatten(2) * self.norm
 
     def gates(self, projected: Tensor, state: tuple[Tensor, ...], weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -72,7 +72,7 @@ class Mamba2(MixerStack):
 
     Args:
         state_size: features of a key, by which each head's state is larger than its output.
-        expand: features inside a layer for each of its inputs.
+        expand: features inside a layer for each of its inputs; 2 in Mamba-2, which has no feed-forward layers.
         groups: groups of heads with the same keys and queries.
         convolution: positions that the short convolution of values, keys and queries sees; 0 for none.
     """
@@ -83,11 +83,11 @@ class Mamba2(MixerStack):
         num_layers: int = 4,
         num_heads: int = 4,
         state_size: int = 64,
-        expand: int = 2,
+        expand: int = 1,
         groups: int = 1,
         convolution: int = 4,
-        norm: Norm = "rms",
-        activation: Activation = "swiglu",
+        norm: Norm = "layer",
+        activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
     ) -> None:

@@ -62,8 +62,8 @@ class MixerStack(ResidualStack):
         input_size: int = 128,
         num_layers: int = 4,
         num_heads: int = 4,
-        norm: Norm = "rms",
-        activation: Activation = "swiglu",
+        norm: Norm = "layer",
+        activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
     ) -> None:

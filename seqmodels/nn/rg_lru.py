@@ -63,13 +63,14 @@ class RGLRUCell(Cell):
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`log a` and `b`, (B, T, H), from the convolved inputs."""
-        heads = x.view(*x.shape[:-1], self.heads, 1, -1)
-        i, r = (heads @ self.gate_maps).squeeze(-2).chunk(2, -1)
+        by_head = x.view(-1, self.heads, x.shape[-1] // self.heads).transpose(0, 1)
+        gates = (by_head @ self.gate_maps).transpose(0, 1)
+        i, r = (part.reshape(x.shape) for part in gates.chunk(2, -1))
         of_i, of_r = self.gate_biases.chunk(2)
-        log_a = -POWER * (r.flatten(-2) + of_r).sigmoid() * F.softplus(self.base)
+        log_a = -POWER * (r + of_r).sigmoid() * F.softplus(self.base)
         # Where nothing decays, nothing is written; the slope of a root is bounded there.
         written = (-(2 * log_a).expm1()).clamp(min=1e-12).sqrt()
-        return log_a, written * (i.flatten(-2) + of_i).sigmoid() * x
+        return log_a, written * (i + of_i).sigmoid() * x
 
     def _run(self, projected: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
         inputs, gate = projected.chunk(2, -1)
@@ -114,8 +115,8 @@ class RGLRU(MixerStack):
         num_heads: int = 4,
         width: int | None = None,
         convolution: int = 4,
-        norm: Norm = "rms",
-        activation: Activation = "swiglu",
+        norm: Norm = "layer",
+        activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
     ) -> None:

@@ -1,9 +1,8 @@
 """A short causal convolution of each feature over time, whose last inputs are state."""
 
-from typing import Any, cast
-
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class ShortConvolution(nn.Module):
@@ -28,37 +27,15 @@ class ShortConvolution(nn.Module):
 
         Only as many leading positions of each row as `lengths`, int64 (B,), are not padding.
         """
-        T, weight = x.shape[1], self.weight.squeeze(1)
+        T = x.shape[1]
         inputs = torch.cat((before.to(x.dtype), x), 1)
-        y = (inputs * weight.mT).sum(1, keepdim=True) if T == 1 else _convolved(inputs, weight)
-        y = y if self.bias is None else y + self.bias
+        if T == 1:
+            y = (inputs * self.weight.squeeze(1).mT).sum(1, keepdim=True)
+            y = y if self.bias is None else y + self.bias
+        else:  # in two dimensions, of which one has one row: features stay side by side in memory
+            image = inputs.mT.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+            y = F.conv2d(image, self.weight.unsqueeze(2), self.bias, groups=x.shape[2]).squeeze(2).mT
         if lengths is None:
             return y, inputs[:, T:]
         last = lengths[:, None] + torch.arange(self.width - 1, device=x.device)
         return y, inputs.gather(1, last.unsqueeze(-1).expand(-1, -1, x.shape[2]))
-
-
-def _convolved(inputs: Tensor, weight: Tensor) -> Tensor:
-    return cast(Tensor, _Convolution.apply(inputs, weight))  # type: ignore[no-untyped-call]
-
-
-class _Convolution(torch.autograd.Function):
-    """Inputs (B, T + W - 1, D) and weights (D, W) to outputs (B, T, D), in one pass over memory for each weight."""
-
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(inputs, weight)
-        T = inputs.shape[1] - weight.shape[1] + 1
-        y = inputs[:, :T] * weight[:, 0]
-        for w in range(1, weight.shape[1]):
-            y.addcmul_(inputs[:, w : w + T], weight[:, w])
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        (gradient,), (inputs, weight) = gradients, ctx.saved_tensors
-        T, W = gradient.shape[1], weight.shape[1]
-        padded = torch.nn.functional.pad(gradient, (0, 0, W - 1, W - 1))
-        of_inputs = _convolved(padded, weight.flip(1))
-        of_weight = torch.stack([(inputs[:, w : w + T] * gradient).sum((0, 1)) for w in range(W)], 1)
-        return of_inputs, of_weight

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import InputError
-from seqmodels.nn.associative import AssociativeCell, Terms
+from seqmodels.nn.associative import AssociativeCell, Rest, Terms
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell, CellState
 from seqmodels.nn.chunkwise import Kernel
@@ -47,7 +47,7 @@ class MLSTMCell(AssociativeCell):
     ) -> None:
         super().__init__(
             input_size, hidden_size, num_heads=num_heads, key_size=key_size, value_size=value_size,
-            rest=num_heads * (value_size + 2), convolution=convolution,
+            rest=(num_heads * value_size, 2 * num_heads), convolution=convolution,
         )  # fmt: skip
         self.bias = nn.Parameter(torch.cat((torch.full((num_heads,), -10.0), torch.linspace(3, 6, num_heads))))
         self.norm = nn.Parameter(torch.ones(num_heads, value_size).flatten())
@@ -60,9 +60,9 @@ class MLSTMCell(AssociativeCell):
         h, C, m, *before = super().initial_state(rows, like)
         return h, C, torch.full_like(m, -torch.inf), *before
 
-    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Tensor) -> Terms:
+    def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
         """The decay is that of `f`; in the place of beta stands the logarithm of `i`."""
-        a = self.bound * ((rest[..., self.heads * self.value_size :] + self.bias) / self.bound).tanh()
+        a = self.bound * ((rest[1] + self.bias) / self.bound).tanh()
         i, f = a.chunk(2, -1)
         return Terms(q * self.key_size**-0.5, k, v, F.logsigmoid(f), i)
 
@@ -82,13 +82,13 @@ class MLSTMCell(AssociativeCell):
         decay = decay - decay.detach().clamp(min=0)  # rounded above zero
         beta = (log_i - m).masked_fill(m.isinf(), -torch.inf).exp()
         o, C = kernel(q, k, F.pad(v, (0, 1), value=1.0), decay, beta, C)
-        read, normalizer = o.tensor_split([self.value_size], -1)
+        read, normalizer = torch.split(o, (self.value_size, 1), -1)
         o = read / (torch.maximum(normalizer.abs(), (-m).exp().unsqueeze(-1)) + 1e-6)
         return o, (C, m[:, -1])
 
-    def readout(self, o: Tensor, terms: Terms, rest: Tensor) -> Tensor:
+    def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
         y = F.layer_norm(o, o.shape[-1:], eps=1e-6).flatten(2) * self.norm
-        return y * rest[..., : self.heads * self.value_size].sigmoid()
+        return y * rest[0].sigmoid()
 
     def gates(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The forget gate `f`, and the input gate `i` as a fraction of the largest so far, of each head."""
@@ -123,8 +123,8 @@ class MLSTM(MixerStack):
         head_size: int | None = None,
         key_size: int | None = None,
         convolution: int = 0,
-        norm: Norm = "rms",
-        activation: Activation = "swiglu",
+        norm: Norm = "layer",
+        activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
     ) -> None:
