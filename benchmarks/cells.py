@@ -15,7 +15,7 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
     """All comparisons of this topic; see `Topic`."""
     size, rows, length = (8, 2, 16) if small else (512, 8, 512)
     x = torch.randn(rows, length, size)
-    rival = partial(_tokens_per_second, nn.LSTM(size, size, batch_first=True), x)
+    rival = partial(tokens_per_second, nn.LSTM(size, size, batch_first=True), x)
     networks: dict[str, tuple[Backbone, str]] = {
         "LSTM": (LSTM(size, size), ""),
         "MinGRU": (MinGRU(size, size, num_layers=1), ">= 1.0"),
@@ -24,11 +24,11 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
         "MultiplicativeLSTM": (MultiplicativeLSTM(size, size), ""),
     }
     for name, (network, target) in networks.items():
-        what, ours = f"Layer of {name}, {size} wide, {rows}x{length}", partial(_tokens_per_second, network, x)
+        what, ours = f"Layer of {name}, {size} wide, {rows}x{length}", partial(tokens_per_second, network, x)
         yield compare(what, ours, rival, unit="tokens/s", rounds=rounds, target=target)
 
 
-def _tokens_per_second(network: nn.Module, x: torch.Tensor) -> float:
+def tokens_per_second(network: nn.Module, x: torch.Tensor) -> float:
     """Of one forward and backward pass."""
     network.zero_grad()
     began = time.perf_counter()

@@ -70,7 +70,7 @@ def _compared(
     how: dict[str, Run], target: str,
 ) -> Comparison:  # fmt: skip
     """Our model beside another program that writes so many tokens."""
-    rates = (partial(_rate, work, rows, tokens) for work in (partial(write, ours, rows, RANDOM), theirs))
+    rates = (partial(rate, work, rows, tokens) for work in (partial(write, ours, rows, RANDOM), theirs))
     settings: dict[str, Any] = {"rounds": rounds, "warm_up": False, "target": target, "cost": _cost(ours, rows)}
     return compare(what, *rates, unit="tokens/s", **settings, **how)
 
@@ -165,7 +165,7 @@ def _cost(model: LanguageModel, rows: int) -> Cost | None:
     return Cost(sum(p.numel() * p.element_size() for p in matrices) / rows, "bytes")
 
 
-def _rate(work: Callable[[int], object], rows: int, tokens: int) -> float:
+def rate(work: Callable[[int], object], rows: int, tokens: int) -> float:
     """Tokens per second of all rows, after a short warm-up."""
     work(min(tokens, 8))
     began = time.perf_counter()

@@ -10,7 +10,20 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from benchmarks import batches, beam, cells, ctranslate, diagnostics, gpu, safety, sampling, scale, trainer, translation
+from benchmarks import (
+    batches,
+    beam,
+    cells,
+    ctranslate,
+    diagnostics,
+    gpu,
+    memories,
+    safety,
+    sampling,
+    scale,
+    trainer,
+    translation,
+)
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, compare, made_up_text, per_second
 from seqmodels.batch import BOS, EOS, IGNORE, Batch
@@ -34,6 +47,7 @@ TOPICS = {
     "trainer": (partial(trainer.run, steps=1), 5 + has_bf16_lstm(), 5 + has_bf16_lstm()),
     "batches": (batches.run, 4, 4),
     "cells": (cells.run, 5, 5),
+    "memories": (memories.run, 19, 19),
     "sampling": (sampling.run, 8, 8),
     "translation": (translation.run, 1, 1),
     "diagnostics": (diagnostics.run, 6, 0),

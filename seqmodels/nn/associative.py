@@ -164,7 +164,7 @@ class AssociativeCell(Cell):
         # In single precision at least: sums and products over many steps.
         mixed, rest = precise(mixed), tuple(precise(part) for part in others)
         keys = self.groups * self.key_size
-        qk, v = torch.split(mixed, (2 * keys, self.heads * self.value_size), -1)
+        qk, v = torch.split(mixed, [2 * keys, self.heads * self.value_size], -1)
         qk = by_head(qk, 2 * self.groups)
         if self.normalized:
             qk = qk * (qk.square().sum(-1, keepdim=True) + 1e-6).rsqrt()
