@@ -41,7 +41,7 @@ NETWORKS: dict[str, Callable[[], Backbone]] = {
     ),
     "GatedDeltaNet-2": lambda: GatedDeltaNet(6, 2, 2),
     "GatedDeltaNet-negative-without-convolution": lambda: GatedDeltaNet(8, 1, 2, 3, 2, 0, True),
-    "Mamba2-2": lambda: Mamba2(6, 2, 4, 5, groups=2),
+    "Mamba2-2": lambda: Mamba2(6, 2, 4, 5, expand=2, groups=2),
     "Mamba2-one-group": lambda: Mamba2(8, 1, 4, 3),
     "SLSTM-2-heads": lambda: SLSTM(6, 8, num_heads=2),
     "SLSTM-2-learned-start": lambda: SLSTM(6, 8, num_layers=2, learn_initial_state=True),

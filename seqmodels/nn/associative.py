@@ -156,7 +156,7 @@ class AssociativeCell(Cell):
         self, projected: Tensor, state: CellState, lengths: Tensor | None
     ) -> tuple[Terms, Rest, tuple[Tensor, ...]]:
         """Terms, other parts, and the last inputs of the convolution, if there is one."""
-        mixed, *others = torch.split(projected, self.parts, -1)
+        mixed, *others = projected.split_with_sizes(self.parts, -1)
         before: tuple[Tensor, ...] = ()
         if self.convolution is not None:
             mixed, kept = self.convolution(mixed, state[-1], lengths)
@@ -164,7 +164,7 @@ class AssociativeCell(Cell):
         # In single precision at least: sums and products over many steps.
         mixed, rest = precise(mixed), tuple(precise(part) for part in others)
         keys = self.groups * self.key_size
-        qk, v = torch.split(mixed, [2 * keys, self.heads * self.value_size], -1)
+        qk, v = mixed.split_with_sizes([2 * keys, self.heads * self.value_size], -1)
         qk = by_head(qk, 2 * self.groups)
         if self.normalized:
             qk = qk * (qk.square().sum(-1, keepdim=True) + 1e-6).rsqrt()

@@ -57,7 +57,8 @@ class GatedDeltaCell(AssociativeCell):
     def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
         _, strength, step = rest
         decay = -self.rate.exp() * F.softplus(step + self.bias)
-        return Terms(q, k, v, decay, self.strongest * strength.sigmoid())
+        beta = strength.sigmoid()
+        return Terms(q, k, v, decay, beta if self.strongest == 1 else self.strongest * beta)
 
     def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
         return cast(Tensor, self.norm(o)).flatten(2) * F.silu(rest[0])

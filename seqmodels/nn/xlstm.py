@@ -82,7 +82,7 @@ class MLSTMCell(AssociativeCell):
         decay = decay - decay.detach().clamp(min=0)  # rounded above zero
         beta = (log_i - m).masked_fill(m.isinf(), -torch.inf).exp()
         o, C = kernel(q, k, F.pad(v, (0, 1), value=1.0), decay, beta, C)
-        read, normalizer = torch.split(o, [self.value_size, 1], -1)
+        read, normalizer = o.split_with_sizes([self.value_size, 1], -1)
         o = read / (torch.maximum(normalizer.abs(), (-m).exp().unsqueeze(-1)) + 1e-6)
         return o, (C, m[:, -1])
 
