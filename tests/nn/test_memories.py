@@ -155,9 +155,9 @@ def test_translators(make: type[MixerStack]) -> None:
     attends = Translator(make(8, 1, 2), make(8, 1, 2, memory_size=16), tokenizer, tie_embeddings="none")
     aligned = Translator(make(8, 1, 2), Attentive(make(8, 1, 2), 16, "general"), tokenizer)
     for task in (attends.eval(), aligned.eval()):
-        alone = [next(iter(task.translate([text], Beam(3), max_tokens=6))) for text in ("abc", "hgfedcba")]
-        together = list(task.translate(["abc", "hgfedcba"], Beam(3), max_tokens=6))
-        assert [str(one) for one in together] == [str(one) for one in alone]
+        texts = ["abc", "hgfedcba"]
+        alone = [task.translate([text], Beam(3))[0][0].text for text in texts]
+        assert [found[0].text for found in task.translate(texts, Beam(3))] == alone
 
 
 @pytest.mark.parametrize("name", [*MEMORIES, "SLSTM-2-heads", "Hybrid-of-memories"])
