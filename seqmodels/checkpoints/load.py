@@ -189,7 +189,15 @@ def checkpoint_path(path: str | Path, which: Literal["best", "last"] = "best") -
             return path / WEIGHTS
         raise InputError(f"{str(path)!r} is a shared model, without its optimizer state; resume from its run")
     hint = "; a run that ended within its first step is repeated with --config" * (path / "config.yaml").exists()
+    hint = hint or runs_below(path)
     raise InputError(f"{str(path)!r} holds no checkpoints/{which}.safetensors; expected a finished run folder{hint}")
+
+
+def runs_below(folder: Path) -> str:
+    """Advice where a folder with runs was given in place of a run: which of them is the newest; empty without any."""
+    found = [file.parent for depth in ("*", "*/*") for file in folder.glob(f"{depth}/checkpoints")]
+    newest = max(found, key=lambda run: run.stat().st_mtime, default=None)
+    return f"; the newest run in it is {str(newest)!r}" if newest else ""
 
 
 def read_checkpoint(path: str | Path, keys: Collection[str] | None = None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import json
 import math
 import random
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
@@ -24,6 +25,8 @@ from seqmodels.errors import InputError
 Settings = dict[str, Any]
 SWITCHED = {"true": True, "yes": True, "false": False, "no": False}
 NOTHING = (None, "null")
+ONE_DASH = re.compile(r"-[A-Za-z]\w")
+"""The start of an option in programs whose options have one dash, as those of Torch 7 do."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ def read_flags(words: Sequence[str], options: Options, *, positional: bool = Fal
     found, rest, waiting = Settings(), list[str](), list(words)
     while waiting:
         word = waiting.pop(0)
+        if ONE_DASH.match(word):
+            raise unknown(word[1:].partition("=")[0].replace("-", "_"), options, dashes="-")
         if not word.startswith("--"):
             rest.append(word)
             continue
@@ -113,6 +118,8 @@ def read_flags(words: Sequence[str], options: Options, *, positional: bool = Fal
         while waiting and not equals and not waiting[0].startswith("--") and (several or not values):
             if option.is_switch and waiting[0].lower() not in (*SWITCHED, "null"):
                 break
+            if values and ONE_DASH.match(waiting[0]):
+                break
             values.append(waiting.pop(0))
         if not values and not option.is_switch:
             raise InputError(f"{flag(name)} was given without a value; expected {flag(name)} VALUE")
@@ -128,7 +135,9 @@ def read_flags(words: Sequence[str], options: Options, *, positional: bool = Fal
                 raise InputError(f"{name.upper()} was not given; --help describes it")
             found[name], rest = (rest, []) if option.is_repeated else (rest[0], rest[1:])
     if rest:
-        raise InputError(f"{rest[0]!r} was not expected; --help lists the options")
+        named = next((name for name in ("data", "prompt") if name in options and name not in found), None)
+        hint = f"did you mean {flag(named)} {shlex.quote(rest[0])}?" if named else "--help lists the options"
+        raise InputError(f"{rest[0]!r} was not expected; {hint}")
     return found
 
 
@@ -141,22 +150,29 @@ def _find(name: str, options: Options) -> Option | None:
     return next((one for cls in _concrete(option.base) if (one := _find(rest, options_of(cls)))), None)
 
 
-def unknown(name: str, options: Options, prefix: str = "") -> InputError:
-    """The error for an unknown option, with one of a similar name; `prefix` is the network whose options they are."""
-    if name.endswith("epochs") and "max_steps" in options:
-        return InputError(
-            f"the option {flag(name)} is not known; a training ends after --max-minutes, --max-steps or --max-tokens"
-        )
+def unknown(name: str, options: Options, prefix: str = "", dashes: str = "--") -> InputError:
+    """The error for an unknown option, with one of a similar name; `prefix` is the network whose options they are, and
+    `dashes` what stood before it.
+    """
+    given = f"the option {flag(name)} is not known"
+    if dashes != "--":
+        if _find(name, options):
+            return InputError(f"{dashes}{name} was given; options have two dashes: {flag(name)}")
+        given = f"the option {dashes}{name} is not known"
+    if options.keys() == {"run"}:
+        return InputError(f"{given}; the command takes a RUN alone: seqmodels test has options")
+    if name.endswith(("epoch", "epochs")) and "max_steps" in options:
+        return InputError(f"{given}; a training ends after --max-minutes, --max-steps or --max-tokens")
     inner = [f"{one}.{own}" for one, option in options.items() for own in _inner(option)]
     if meant := [one for one in ours(name) if one in (*options, *inner)]:
         named = " or ".join(map(flag, meant))
-        return InputError(f"the option {flag(name)} is not known; did you mean {named}?")
+        return InputError(f"{given}; did you mean {named}?")
     alike = [one for one in inner if one.partition(".")[0] == name.partition(".")[0]]
     names = alike if "." in name.removeprefix(prefix) else [*reversed(inner), *(f"{prefix}{one}" for one in options)]
     ends = {one.rpartition(".")[2]: one for one in names}  # an own option rather than one of a network
     near = difflib.get_close_matches(name.rpartition(".")[2], ends, 1)
     hint = f"did you mean {flag(ends[near[0]])}?" if near else "--help lists the options"
-    return InputError(f"the option {flag(name)} is not known; {hint}")
+    return InputError(f"{given}; {hint}")
 
 
 def _inner(option: Option) -> set[str]:
@@ -256,11 +272,18 @@ def _value(name: str, given: Any, option: Option) -> Any:
     except (ValueError, TypeError):
         kinds = [kind for kind in option.kinds if kind is not NoneType]
         choices = [str(choice) for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
-        types = " or ".join(kind.__name__ if isinstance(kind, type) else str(kind) for kind in kinds)
+        types = " or ".join(map(_type_name, kinds))
         expected = f"choose one of {', '.join(choices)}" if choices else f"expected {types}"
         if isinstance(given, float) and not math.isfinite(given):
             expected = "expected a finite number"
         raise InputError(f"{flag(name)} was given {given!r:.200}; {expected}") from None
+
+
+def _type_name(kind: Any) -> str:
+    """A type for people."""
+    if get_origin(kind) in (list, tuple):
+        return f"{get_args(kind)[0].__name__}, several separated by spaces"
+    return kind.__name__ if isinstance(kind, type) else str(kind)
 
 
 def _typed(given: Any, kind: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import codecs
 import itertools
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -33,7 +34,8 @@ def parts_of(path: str | None, size: int = 256, content: str = "text") -> Iterat
         return
     file = local(path)
     if not file.is_file():
-        raise InputError(f"there is no file {path!r}; expected one with {content} on each line")
+        by_pipe = f"; a text itself comes by a pipe: echo {shlex.quote(path)} | seqmodels ..." if " " in path else ""
+        raise InputError(f"there is no file {path!r}; expected one with {content} on each line{by_pipe}")
     with file.open("rb") as stream:
         yield from parts(stream, repr(path), size)
 

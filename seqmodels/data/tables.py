@@ -170,9 +170,11 @@ def check_columns(name: str, wanted: Sequence[str], columns: Sequence[str]) -> N
         InputError: one is missing; the message lists the columns of the table.
     """
     if missing := [column for column in wanted if column not in columns]:
-        advice = "name another with --column" if len(wanted) == 1 else "the columns are called as source and target are"
+        advice, no_header = "name another with --column", "add one"
+        if len(wanted) == 2:
+            advice, no_header = "name the columns with --source and --target", "give --columns 1 2"
         if name.endswith((".csv", ".tsv")):
-            advice += "; names are in the first line of the file, which is to be added where it has none"
+            advice += f"; names are in the first line of the file: where that is text, {no_header}"
         raise InputError(f"{name!r} has columns {list(columns)}; expected the text in column {missing[0]!r}; {advice}")
 
 

@@ -11,7 +11,7 @@ import torch
 from seqmodels.analysis.csv_table import MAX_BYTES
 from seqmodels.analysis.learning_curves import read_metrics
 from seqmodels.batch import BOS, Batch
-from seqmodels.checkpoints.load import load_with_origin, located
+from seqmodels.checkpoints.load import load_with_origin, located, runs_below
 from seqmodels.config import by_flag, construct, read_settings
 from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
 from seqmodels.data.windows import shifted
@@ -137,7 +137,8 @@ def open_run(path: str | Path, data: Sequence[str] | None = None, cache: DataCac
     folder = path if checkpoint is None else path.parent.parent if path.parent.name == "checkpoints" else path.parent
     if not folder.is_dir() or not any((folder / name).exists() for name in FILES):
         why = "there is no such folder" if not folder.exists() else "it has no files of a run"
-        raise InputError(f"{str(path)!r} was given, and {why}; expected a run folder, such as one below runs/")
+        near = runs_below(folder) or ", such as one below runs/"
+        raise InputError(f"{str(path)!r} was given, and {why}; expected a run folder{near}")
     run = Run(folder, str(given)) if from_hub else Run(folder, folder.resolve().name, pages=folder)
     run.settings = by_flag(_read(run, "config.yaml", read_settings, {}))
     run.environment = _read(run, "env.json", read_json, {})

@@ -78,6 +78,13 @@ def test_a_file_of_lines_is_read(run: Path, tmp_path: Path, capsys: pytest.Captu
     main(["score", str(run), str(tmp_path / "lines.txt")])
     assert [line.split("\t")[-1] for line in capsys.readouterr().out.splitlines()] == ["the cat", "the gate"]
     assert "there is no file" in refused(capsys, "score", str(run), "missing.txt")
+    assert "by a pipe: echo 'the cat' | seqmodels" in refused(capsys, "score", str(run), "the cat")
+
+
+def test_a_folder_of_runs_is_no_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("generate", "report"):
+        for folder in (run.parent, run.parent.parent):
+            assert f"the newest run in it is {str(run)!r}" in refused(capsys, command, str(folder))
 
 
 def test_an_error_stands_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,6 +200,19 @@ MISTAKES = [
     (["fit", "--hiden", "3"], "did you mean --backbone.hidden-size?"),
     (["fit", "--qwertz", "3"], "--qwertz is not known; --help lists the options"),
     (["fit", "--train", "a.txt"], "did you mean --data?"),
+    (
+        ["fit", "--data", "a.txt", "-rnn_size", "128"],
+        "the option -rnn_size is not known; did you mean --backbone.hidden-size?",
+    ),
+    (["fit", "-max_steps", "3"], "-max_steps was given; options have two dashes: --max-steps"),
+    (["fit", "--continue", "runs/x"], "did you mean --resume?"),
+    (["fit", "book.txt"], "'book.txt' was not expected; did you mean --data book.txt?"),
+    (["generate", "missing", "Once upon"], "'Once upon' was not expected; did you mean --prompt 'Once upon'?"),
+    (
+        ["validate", "missing", "--data", "a.txt"],
+        "--data is not known; the command takes a RUN alone: seqmodels test has",
+    ),
+    (["fit", "--task", "Translator", "--columns", "en", "de"], "expected int, several separated by spaces"),
     (["generate", "missing", "--num-samples", "3"], "did you mean --samples?"),
     (["fit", "--backbone", "LSTM", "--backbone.no-hidden-size"], "did you mean --backbone.hidden-size"),
     (["fit", "--accelerator", "cpu", "--devices", "x"], "devices='x' was given; expected a number above 0, or auto"),

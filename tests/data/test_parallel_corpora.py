@@ -125,11 +125,15 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     refused("cannot read .*missing", [one, str(tmp_path / "missing")], "en", "fr")
     table = tmp_path / "t.jsonl"
     table.write_text(json.dumps({"en": "a", "fr": "b"}) + "\n")
-    refused(r"has columns \['en', 'fr'\]; expected the text in column 'de'", str(table), "en", "de")
+    refused(
+        r"has columns \['en', 'fr'\]; expected the text in column 'de'; name the columns with --source and",
+        str(table),
+        "en",
+        "de",
+    )
     columns = tmp_path / "t.csv"
     columns.write_text("en,fr\na,b\n")
-    refused("in column 'de'; the columns are called as source and target are", str(columns), "en", "de")
-    refused("names are in the first line of the file, which is to be added", str(columns), "en", "de")
+    refused("in the first line of the file: where that is text, give --columns 1 2", str(columns), "en", "de")
     refused("or use text that works offline: .*--data phrases for", "nobody/nothing-of-the-kind", "en", "de")
     strings = tmp_path / "s.jsonl"
     strings.write_text('{"translation": "a"}\n')
