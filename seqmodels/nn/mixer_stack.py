@@ -52,7 +52,7 @@ class MixerStack(ResidualStack):
         num_layers: number of blocks.
         num_heads: heads of a layer.
         norm: layer (Ba et al. 2016) or rms (Zhang and Sennrich 2019).
-        activation: gelu or swiglu.
+        activation: of the feed-forward layers; geglu, geglu-tanh, reglu and swiglu are gated (Shazeer 2020).
         dropout: dropout probability of the inputs and of each residual branch.
         memory_size: features of a memory that each block attends to, such as an encoded source.
     """
