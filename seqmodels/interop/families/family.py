@@ -97,7 +97,9 @@ class Family(ABC):
     architecture: str
     """The class in transformers."""
     prefix: str = ""
-    """In front of the names of all tensors but the softmax layer's; some files leave it out."""
+    """In front of the names of all tensors; some files leave it out, or its first part."""
+    outside: tuple[str, ...] = ("lm_head.weight",)
+    """Tensors without it."""
     unused: tuple[str, ...] = ()
     """Regular expressions of names of tensors that are no weights, such as masks."""
     weights: ClassVar[Mapping[str, Weight]]

@@ -77,14 +77,16 @@ THEIRS = {ours: theirs for known in (PLAIN, GATED) for theirs, ours in reversed(
 """The name in transformers for an activation here."""
 
 
-def rotary(settings: Settings, share: str = "partial_rotary_factor") -> dict[str, Any]:
-    """Arguments for rotary positions, from `rope_parameters`, or from older fields of several names."""
+def rotary(settings: Settings, share: tuple[str, float] = ("partial_rotary_factor", 1.0)) -> dict[str, Any]:
+    """Arguments for rotary positions, from `rope_parameters`, or from older fields of several names; `share` is the
+    older name for that of a head's features that turn, and its default.
+    """
     new = settings.part("rope_parameters")
     old = settings.part("rope_scaling")
     base = new.get("rope_theta", settings.get("rope_theta", settings.get("rotary_emb_base", 10_000.0)))
     scaling = Settings(old.fields | new.fields, settings.where)
     kind = scaling.get("rope_type", scaling.get("type", "default"))
-    arguments = {"rotary_base": base, "rotary_share": new.get("partial_rotary_factor", settings.get(share, 1.0))}
+    arguments = {"rotary_base": base, "rotary_share": new.get("partial_rotary_factor", settings.get(*share))}
     if kind == "default":
         return arguments
     found = {"factor": scaling.get("factor", 1.0)}

@@ -21,7 +21,8 @@ READ = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 class Shards:
-    """Tensors by name, without the `prefix` that some files have, nor those that `unused` matches; none is read yet.
+    """Tensors by name, none of which is read yet; without the `prefix`, or a part of it, that some files have, and
+    without those that `unused` matches.
 
     Raises:
         DamagedError: a file is truncated.
@@ -33,7 +34,7 @@ class Shards:
         self._places = dict[str, tuple[Path, Place]]()
         for file in shard_files(folder):
             for name, place in read_places(file).items():
-                bare = name.removeprefix(prefix)
+                bare = name.removeprefix(prefix).removeprefix(prefix.partition(".")[2])
                 if any(re.fullmatch(pattern, bare) for pattern in unused):
                     continue
                 if bare in self._places:

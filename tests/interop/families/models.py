@@ -32,9 +32,15 @@ def tokenizer(specials: list[str], template: str | None = None) -> tokenizers.To
     return made
 
 
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 256}
+ENDS: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 1}
+SAME: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0}
+GROUPED = {**SIZES, "num_key_value_heads": 2, "intermediate_size": 48}
+
+
 def gpt2(**others: Any) -> Any:
     usual = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
-    return transformers.GPT2Config(bos_token_id=0, eos_token_id=0, **usual | others)
+    return transformers.GPT2Config(**SAME, **usual | others)
 
 
 CONFIGS: dict[str, Callable[[], Any]] = {
@@ -43,6 +49,29 @@ CONFIGS: dict[str, Callable[[], Any]] = {
         activation_function="relu", n_inner=50, layer_norm_epsilon=0.01, scale_attn_weights=False,
         tie_word_embeddings=False,
     ),
+    "llama": lambda: transformers.LlamaConfig(**GROUPED, **ENDS),
+    "llama-tied-scaled": lambda: transformers.LlamaConfig(
+        **GROUPED, **ENDS, tie_word_embeddings=True, attention_bias=True, mlp_bias=True, hidden_act="gelu_new",
+        rope_parameters={
+            "rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 32,
+        },
+    ),
+    "llama-linear": lambda: transformers.LlamaConfig(
+        **GROUPED, **ENDS, rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 1000.0}
+    ),
+    "mistral": lambda: transformers.MistralConfig(**GROUPED, **ENDS, sliding_window=9),
+    "mistral-no-window": lambda: transformers.MistralConfig(**GROUPED, **ENDS, sliding_window=None, head_dim=10),
+    "qwen2": lambda: transformers.Qwen2Config(**GROUPED, **SAME, tie_word_embeddings=True),
+    "qwen2-window": lambda: transformers.Qwen2Config(
+        **GROUPED, **SAME, use_sliding_window=True, sliding_window=8, max_window_layers=0
+    ),
+    "qwen3": lambda: transformers.Qwen3Config(**GROUPED, **SAME, head_dim=12),
+    "gpt_neox": lambda: transformers.GPTNeoXConfig(**SIZES, **SAME, intermediate_size=50),
+    "gpt_neox-one-after-the-other": lambda: transformers.GPTNeoXConfig(
+        **SIZES, **SAME, intermediate_size=50, use_parallel_residual=False, tie_word_embeddings=True, rotary_pct=0.5
+    ),
+    "opt": lambda: transformers.OPTConfig(**SIZES, **ENDS, ffn_dim=50, word_embed_proj_dim=32, pad_token_id=1),
 }  # fmt: skip
 """A configuration without a vocabulary, by the family and what is special."""
 STARTED = ("llama", "mistral", "opt")
@@ -59,6 +88,8 @@ def written(name: str, folder: Path, more_rows: int = 0, **settings: Any) -> Any
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.25)
+    if name == "opt":
+        model.model.decoder.embed_positions.weight.data[:2] = 9.0  # nobody reads them
     model.generation_config.pad_token_id = config.eos_token_id
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder, **settings)
