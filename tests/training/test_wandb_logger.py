@@ -122,12 +122,13 @@ def test_what_is_tracked(text_file: Path, tmp_path: Path, capsys: pytest.Capture
     assert list(validated) == [60 * 64, 120 * 64]
 
     tables = [row for row in rows if "samples/path" in row]
-    assert [row["samples/nrows"] for row in tables] == [1, 2]  # it grows
+    assert [row["samples/nrows"] for row in tables] == [1, 2, 3]  # it grows
     (files,) = run.glob("wandb/offline-run-*/files")
     table = json.loads((files / tables[-1]["samples/path"]).read_text())
     assert table["columns"] == ["step", "tokens", "nats", "prompt", "text"]
-    first, last = table["data"]
-    assert first[:4] == [100, 6400, pytest.approx(validated[60 * 64]), "The "]
+    first, second, last = table["data"]
+    assert first[:4] == [50, 3200, None, "The "]
+    assert second[:4] == [100, 6400, pytest.approx(validated[60 * 64]), "The "]
     assert last[:4] == [120, 7680, pytest.approx(validated[120 * 64]), "The "]
     assert f"The {last[4]}\n```" in (run / "samples.md").read_text()
 
