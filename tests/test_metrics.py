@@ -209,6 +209,24 @@ def test_chinese_is_split_into_characters_whatever_its_code(language: str | None
 
 
 @pytest.mark.parametrize(
+    ("language", "module", "ours", "reference"),
+    [
+        ("ja", "MeCab", ["私は学生です。", "今日は天気がいい。"], ["私は学生である。", "今日は天気がとてもいい。"]),
+        ("ko", "mecab_ko", ["나는 학생입니다.", "오늘 날씨가 좋다."], ["나는 학생이다.", "오늘은 날씨가 좋다."]),
+    ],
+)
+def test_japanese_and_korean_are_split_into_words_where_mecab_is_installed(
+    language: str, module: str, ours: list[str], reference: list[str]
+) -> None:
+    """sacrebleu's own figure, without being told which tokenizer."""
+    pytest.importorskip(module, reason='needs `pip install "sacrebleu[ja,ko]"`')
+    scores = corpus_scores(ours, reference, language=language)
+    assert scores["bleu"] == BLEU(tokenize=f"{language}-mecab").corpus_score(ours, [reference]).score
+    assert 0 < scores["bleu"] < 100
+    assert f"tok:{language}-mecab-" in scores["bleu_signature"]
+
+
+@pytest.mark.parametrize(
     ("language", "text", "kind"),
     [
         ("ja", "", "ja"), (None, "東京は大きい", "ja"), (None, "東京大学", "zh"), ("jpn_Jpan", "", "ja"),

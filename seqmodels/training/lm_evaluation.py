@@ -74,9 +74,9 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         return self.task.tokenizer.encode(string)
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """Ids of a context, behind BOS as in training, and of what follows."""
+        """Ids of a context, behind BOS where prompts are, and of what follows."""
         before, ids = super()._encode_pair(context, continuation)
-        return [BOS, *before], ids
+        return [BOS, *before] if self.task.tokenizer.starts else before, ids
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], **kwargs: Any
