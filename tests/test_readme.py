@@ -1,6 +1,7 @@
 """What README and documentation show works: code runs, flags exist, files are there."""
 
 import contextlib
+import functools
 import gc
 import itertools
 import re
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from interop.families import models
 
 from seqmodels.cli import help, main
 from seqmodels.environment import quiet
@@ -73,6 +75,9 @@ def run(page: Path) -> Iterator[dict[str, Any]]:
 )
 def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    if page.stem == "gpt-2":  # in place of what it downloads
+        monkeypatch.setitem(models.CONFIGS, "gpt2", functools.partial(models.gpt2, n_positions=1024))
+        models.written("gpt2", Path("openai-community", "gpt2"))
     with quiet(), run(page):
         pass
 

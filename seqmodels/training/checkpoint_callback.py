@@ -114,9 +114,13 @@ class Checkpoints(Checkpoint):
                 _copy(self.newest, self.folder / "best.safetensors")
 
     def save(self, trainer: pl.Trainer) -> None:
-        """Save if the weights are finite; the previous checkpoint is kept."""
+        """Save if the weights are finite; the previous checkpoint is kept.
+
+        Those that are not trained are as they were: a bias that forbids tokens is minus infinity.
+        """
         self._saved = time.monotonic()
-        parts = [part for p in trainer.lightning_module.parameters() if (part := own_part(p.detach())).numel()]
+        trained = [p.detach() for p in trainer.lightning_module.parameters() if p.requires_grad]
+        parts = [part for p in trained if (part := own_part(p)).numel()]
         extremes = torch.stack([extreme.float() for part in parts for extreme in torch.aminmax(part)])
         if not trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(extremes).all()), all=True):
             return

@@ -104,7 +104,7 @@ def finish(
         print(f"model    {checkpoint}")
         print(f"next     seqmodels {task.command} {folder}{imports}")
     else:
-        print("model    no best checkpoint yet, since nothing was validated")
+        print("model    no best checkpoint yet: nothing was validated while the weights were finite")
 
 
 def _import_flags(task: SequenceTask) -> str:

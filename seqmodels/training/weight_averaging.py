@@ -1,7 +1,8 @@
 """Averages of the weights over training, with which a model is validated and saved."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import lightning.pytorch as pl
 import torch
@@ -10,8 +11,11 @@ from torch import Tensor
 from torch.optim.swa_utils import get_swa_multi_avg_fn
 
 from seqmodels.errors import InputError
+from seqmodels.tasks.fsdp import own_part
 
 Average = Literal["none", "ema", "stalled"]
+Update = Callable[[list[Tensor], list[Tensor], Any], None]
+"""Updates means by weights, of which so many are in the means."""
 
 
 def make_average(name: Average, decay: float, validations: int) -> list[pl.Callback]:
@@ -47,11 +51,27 @@ def _update(decay: float, average: list[Tensor], weights: list[Tensor], updates:
 
 
 class DeviceAverage(WeightAveraging):
-    """Lightning's weight averaging on the device of the model; Lightning makes the average before the model moves."""
+    """Lightning's weight averaging on the device of the model, of the weights that are trained.
+
+    Lightning makes the average before the model moves. Weights that are not trained stay as they are: a bias that is
+    minus infinity, which forbids tokens, has no mean.
+    """
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert self._average_model is not None
-        self._average_model.to(pl_module.device)
+        average = self._average_model
+        assert average is not None
+        average.to(pl_module.device)
+        pairs = zip(average.module.parameters(), pl_module.parameters(), strict=True)
+        frozen = {own_part(mean.detach()).data_ptr() for mean, weight in pairs if not weight.requires_grad}
+        if frozen and average.multi_avg_fn is not None:
+            average.multi_avg_fn = partial(_of_others, frozen, cast(Update, average.multi_avg_fn))
+
+
+def _of_others(frozen: set[int], update: Update, means: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
+    """`update` without the means at these places in memory."""
+    moving = [pair for pair in zip(means, weights, strict=True) if own_part(pair[0]).data_ptr() not in frozen]
+    if moving:
+        update([mean for mean, _ in moving], [weight for _, weight in moving], count)
 
 
 class StalledAverage(DeviceAverage):

@@ -47,6 +47,21 @@ def test_moving_average_is_what_is_saved_and_used(text_file: Path, tmp_path: Pat
     assert_close(kept["head.bias"], seen.weights[-1][-len(kept["head.bias"]) :])
 
 
+@pytest.mark.parametrize("average", ["none", "ema", "stalled"])
+def test_what_is_not_trained_stays_and_may_be_infinite(text_file: Path, tmp_path: Path, average: Any) -> None:
+    """A bias that forbids a token has no mean, and is no sign of a divergence: the run is saved, and its best used."""
+    data = small_module(text_file, True)
+    model = small_model(data)
+    with torch.no_grad():
+        model.head.bias.requires_grad_(False)[0] = -torch.inf
+    run = fit(model, data, max_steps=20, validations=10, average=average, clip=0, runs=str(tmp_path))
+    for name in ("best", "last"):
+        kept = load(run / "checkpoints" / f"{name}.safetensors")
+        assert_close(kept.head.bias, torch.zeros(len(kept.head.bias)).index_fill(0, torch.tensor(0), -torch.inf))
+        assert kept.head.weight.isfinite().all()
+    assert not torch.equal(kept.head.weight, small_model(data).head.weight)
+
+
 def test_mean_begins_when_validation_stalls(text_file: Path, tmp_path: Path) -> None:
     """With a rate so high that validation gets worse, the mean runs over the steps since then."""
     data, seen = small_module(text_file, True), Weights()
