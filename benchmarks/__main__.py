@@ -10,13 +10,26 @@ from typing import Any
 
 import torch
 
-from benchmarks import batches, beam, cells, diagnostics, gpu, memories, safety, sampling, scale, trainer, translation
+from benchmarks import (
+    batches,
+    beam,
+    cells,
+    diagnostics,
+    engines,
+    gpu,
+    memories,
+    safety,
+    sampling,
+    scale,
+    trainer,
+    translation,
+)  # fmt: skip
 from benchmarks.ceiling import ceiling
 from benchmarks.measure import Topic
 from benchmarks.page import write_page
 from seqmodels.environment import describe_environment
 
-ON_CPU = (trainer, batches, cells, memories, sampling, translation, beam, diagnostics, safety, scale)
+ON_CPU = (trainer, batches, cells, memories, sampling, engines, translation, beam, diagnostics, safety, scale)
 TOPICS: dict[str, Topic] = {topic.__name__.rpartition(".")[2]: topic.run for topic in (*ON_CPU, gpu)}
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # read from this source when a name is first used: `seqmodels
     from seqmodels.errors import DamagedError as DamagedError
     from seqmodels.errors import DivergedError as DivergedError
     from seqmodels.errors import InputError as InputError
+    from seqmodels.interop.export import export as export
     from seqmodels.nn import *  # noqa: F403
     from seqmodels.tasks import LanguageModel as LanguageModel
     from seqmodels.tasks import Translator as Translator

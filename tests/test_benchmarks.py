@@ -26,7 +26,7 @@ from benchmarks import (
 )
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, compare, made_up_text, per_second
-from seqmodels.batch import BOS, EOS, IGNORE, Batch
+from seqmodels.batch import BOS, EOS, IGNORE, NEVER, Batch
 from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.decoding import Beam
 from seqmodels.environment import has_bf16_lstm, multiplies_bf16
@@ -172,7 +172,13 @@ def test_ctranslate2_has_the_same_probabilities(tmp_path: Path) -> None:
         inputs, expected = torch.tensor([[BOS, *target]]), torch.tensor([*target, EOS])
         with torch.no_grad():
             logits, _ = model(Batch(inputs, expected[None], source=torch.tensor([[*source, EOS]])))
-        ours = logits[0].log_softmax(-1).gather(1, expected[:, None]).squeeze(1)
+        ours = (
+            logits[0]
+            .index_fill(1, torch.tensor(NEVER), -torch.inf)
+            .log_softmax(-1)
+            .gather(1, expected[:, None])
+            .squeeze(1)
+        )
         assert_close(ours, torch.tensor(theirs.log_probs), rtol=0, atol=1e-4)
     found = [best[0].tokens for best in hypotheses([model], sources, Beam(size=1, max_length=20))]
     assert found == ctranslate.translated(translator, sources, 1, max_length=20)

@@ -26,6 +26,7 @@ FLOORS: dict[str, int] = {
     "tasks": 4,
     "checkpoints": 6,
     "interop": 5,
+    "serving": 6,
     "analysis": 6,
     "experiments": 7,
     "training": 8,

@@ -4,11 +4,11 @@ import sys
 from dataclasses import replace
 
 from seqmodels.checkpoints.load import load
+from seqmodels.cli.engines import Engine, use
 from seqmodels.cli.text_io import parsed_bias, read_lines
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
 from seqmodels.files import to_json
-from seqmodels.nn.quantization import for_use
 from seqmodels.tasks import LanguageModel
 from seqmodels.tasks.generation import token_bias
 
@@ -29,6 +29,7 @@ def generate(
     seed: int | None = None,
     bf16: bool = False,
     int8: bool = False,
+    engine: Engine = "torch",
     json: bool = False,
 ) -> None:
     """Generate text with a trained model, token by token.
@@ -50,6 +51,8 @@ def generate(
         seed: random seed.
         bf16: weights in bfloat16, faster on hardware that supports it.
         int8: weights of large linear layers in 8 bits, on a CPU.
+        engine: what computes: torch, onnx (onnxruntime, on the CPU) or ctranslate2 (Transformers; with a temperature
+            above 0 it draws other random texts); the model is converted once.
         json: print a line of JSON for each text, with its prompt and its number among the samples.
     """
     if prompts is not None and prompt:
@@ -58,7 +61,7 @@ def generate(
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     given = [prompt] if prompts is None else read_lines(prompts)
     task = load_language_model(run)
-    for_use(task, bf16=bf16, int8=int8)
+    use(task, run, engine, bf16=bf16, int8=int8)
     sampling = replace(sampling, logit_bias=token_bias(task.tokenizer, bias))
     if len(given) == samples == 1 and not json:
         pieces = task.generate(given[0], max_tokens=max_tokens, sampling=sampling, seed=seed, stop=stop or ())

@@ -18,6 +18,8 @@ COMMANDS = {
     "score": "say how likely each line of standard input is",
     "translate": "translate each line of standard input",
     "share": "write a trained model into a folder for others",
+    "export": "write a trained model in a form that other programs read",
+    "serve": "answer requests of OpenAI's clients, with a page to type into",
     "embeddings": "neighbours, analogies and a map of word vectors",
     "neurons": "find single units that can be read, and colour text by them",
     "size": "find the sizes at which networks have as many parameters",
@@ -27,7 +29,7 @@ COMMANDS = {
 
 SYNONYMS = {
     "train": "fit", "pretrain": "fit", "finetune": "fit", "resume": "fit", "sample": "generate", "predict": "generate",
-    "complete": "generate", "evaluate": "test", "eval": "test", "perplexity": "score", "export": "share",
+    "complete": "generate", "convert": "export", "evaluate": "test", "eval": "test", "perplexity": "score",
     "save": "share", "vectors": "embeddings", "compare": "report", "plot": "report", "decode": "translate",
 }  # fmt: skip
 """Names of commands in other programs, and ours."""
@@ -51,6 +53,8 @@ examples:
   seqmodels score runs/language_model/RUN < lines.txt
   seqmodels translate runs/translator/RUN < sentences.txt > translations.txt
   seqmodels share runs/language_model/RUN my-model
+  seqmodels export runs/language_model/RUN --to onnx
+  seqmodels serve runs/language_model/RUN
   seqmodels embeddings glove.6B.100d.txt --near paris --analogy man king woman
   seqmodels neurons runs/language_model/RUN --html neurons.html
   seqmodels report runs/language_model/RUN

@@ -1,19 +1,21 @@
 """The command `translate`."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from seqmodels.analysis import alignment
 from seqmodels.analysis.attention import attention_page
 from seqmodels.batch import UNK
 from seqmodels.checkpoints.load import Loaded, load_with_origin
+from seqmodels.cli.engines import TranslationEngine, translator_engine
 from seqmodels.cli.parser import given_of
 from seqmodels.cli.text_io import check_output, parts_of, write_output
 from seqmodels.decoding import Beam, Draws, Sampling
 from seqmodels.decoding.beam_search import Normalization
 from seqmodels.errors import InputError, one_line
 from seqmodels.files import to_json
+from seqmodels.interop.ctranslate2.engine import check_search
 from seqmodels.nn.quantization import for_use
 from seqmodels.tasks import LanguageModel, Translator
 from seqmodels.tasks.batch_translation import Translates, Translation, positions, translations
@@ -43,6 +45,7 @@ def translate(
     target: str | None = None,
     attention_map: str | None = None,
     exhaustive: bool = False,
+    engine: TranslationEngine = "torch",
     json: bool = False,
 ) -> None:
     """Translate each line of a file or of standard input, and print a line for each, in order; empty lines stay empty.
@@ -73,6 +76,7 @@ def translate(
         target: language to translate to, likewise.
         attention_map: an HTML file with the attention of each sentence.
         exhaustive: search until no unfinished translation can become better.
+        engine: what computes: torch, or ctranslate2, for Transformers, on the CPU; the model is converted once.
         json: print a line of JSON for each line, with all translations and their scores.
     """
     search = {
@@ -82,11 +86,14 @@ def translate(
     }  # fmt: skip
     sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     how = search_or_draws(given_of(search), samples, given_of(sampling), given_of({"seed": seed}), max_length)
-    models = load_translators([run, *(ensemble or [])], source, target, bf16, int8)
+    if engine != "torch":
+        check_engine(how, ensemble, attention_map, bf16)
+    models = load_translators([run, *(ensemble or [])], source, target, bf16, int8 and engine == "torch")
+    by = translations if engine == "torch" else engine_of(models[0], run, int8)
     if attention_map is not None:
         check_attention_map(models[0], attention_map)
     shown: list[tuple[str, str]] = []
-    for number, (line, found) in enumerate(translated(models, how, file), 1):
+    for number, (line, found) in enumerate(translated(models, how, file, by), 1):
         if json:
             print(to_json({"source": line, "translations": [one._asdict() for one in found]}))
         elif samples is not None or (n_best or 1) > 1:
@@ -150,21 +157,45 @@ def as_translator(run: str, model: Loaded, source: str | None = None, target: st
 
 PART = 256
 """Lines that are read, sorted by length and translated together."""
+LARGE_PART = 2048
+"""The same for an engine, which is given all of them at once."""
 MAX_ALIGNMENTS = 100
 """Maximum number of sentences on a page of attention."""
 
 
+By = Callable[[Sequence[Translates], Sequence[str], Beam | Draws, int], list[list[Translation]]]
+
+
+def check_engine(how: Beam | Draws, ensemble: list[str] | None, attention_map: str | None, bf16: bool) -> None:
+    """Refuse what CTranslate2 cannot do, before anything is loaded."""
+    given = {"ensemble": ensemble, "attention-map": attention_map, "bf16": bf16}
+    for name, value in given.items():
+        if value:
+            raise InputError(f"--{name} and --engine ctranslate2 were both given; leave out one of them")
+    check_search(how)
+
+
+def engine_of(model: Translates, run: str, int8: bool) -> By:
+    """Translation by CTranslate2."""
+    if not isinstance(model, Translator):
+        raise InputError(
+            f"{run!r} is a language model that translates, and --engine ctranslate2 is for a Translator; leave it out"
+        )
+    engine = translator_engine(model, run, int8)
+    return lambda models, texts, how, number: engine.translations(texts, how)
+
+
 def translated(
-    models: Sequence[Translates], how: Beam | Draws, file: str | None
+    models: Sequence[Translates], how: Beam | Draws, file: str | None, by: By = translations
 ) -> Iterator[tuple[str, list[Translation]]]:
     """Each line of a file, or of standard input, with its translations by one model or an ensemble, in order."""
     unknown = cut = unfinished = number = 0
     longest = positions(models)
-    for lines in parts_of(file, PART):
+    for lines in parts_of(file, PART if by is translations else LARGE_PART):
         for ids in models[0].source_tokenizer.encode_batch(lines):
             unknown += ids.count(UNK)
             cut += longest is not None and len(ids) >= longest
-        for line, found in zip(lines, translations(models, lines, how, number), strict=True):
+        for line, found in zip(lines, by(models, lines, how, number), strict=True):
             unfinished += sum(not one.complete for one in found)
             yield line, found
         number += len(lines)

@@ -1,1 +1,1 @@
-"""Files of other programs: word vectors, tokenizers, and models of public families."""
+"""Files of other programs, in and out: models, tokenizers and word vectors; and engines in place of torch."""

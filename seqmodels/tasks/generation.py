@@ -1,14 +1,15 @@
 """Text from a language model: one prompt, streamed, or many in batches."""
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from seqmodels.batch import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
 from seqmodels.data.tokenizers import Tokenizer
-from seqmodels.decoding import RowGenerators, Sampling, VisibleText, stream
+from seqmodels.decoding import RowGenerators, Sampling, Steps, VisibleText, stream
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
 from seqmodels.nn.dropout import evaluating
@@ -24,6 +25,31 @@ USUAL = 500
 """Maximum number of tokens to generate where none is given."""
 
 
+Drawing = Generator[list[int], Sequence[int] | None, None]
+"""The next token of each row, again and again; see `decoding.stream`."""
+
+
+class Piece(NamedTuple):
+    """What a token adds to a text."""
+
+    row: int
+    text: str
+    """Empty while it could still begin a stop string, or is part of a character."""
+    token: int | None
+    """None where a text is cut off after its last token."""
+    finish: Literal["stop", "length"] | None = None
+    """Why the text ends here; None if it goes on."""
+
+
+class Engine(Protocol):
+    """Another program that computes what a model predicts."""
+
+    def drawing(
+        self, ids: list[list[int]], samples: int, sampling: Sampling, max_tokens: int, rng: RowGenerators
+    ) -> Drawing:
+        """See `Generation.drawing`."""
+
+
 class Generation(nn.Module):
     """Generation of text: a mixin of `LanguageModel`."""
 
@@ -31,6 +57,8 @@ class Generation(nn.Module):
     backbone: Backbone
     embedding: nn.Embedding
     head: nn.Linear
+    engine: Engine | None = None
+    """What draws tokens in place of torch; None for torch."""
 
     def generate(
         self,
@@ -121,6 +149,31 @@ class Generation(nn.Module):
         steps = Predictor(make_stepper(self.backbone, self.embedding.weight, state, rows), self.head)
         return GraphedPredictor(steps) if steps.recordable else steps
 
+    def drawing(
+        self, ids: list[list[int]], samples: int, sampling: Sampling, max_tokens: int, rng: RowGenerators,
+        steps: Callable[[State | None, int], Steps] | None = None,
+    ) -> Drawing:  # fmt: skip
+        """Draw continuations of prompts.
+
+        Args:
+            ids: of each prompt, of any number.
+            samples: continuations of each, which are rows side by side.
+            sampling: how to draw.
+            max_tokens: of each.
+            rng: random numbers of the rows.
+            steps: makes the steps that go on from a state of so many rows; by default those of this model.
+
+        Yields:
+            See `decoding.stream`.
+        """
+        state, seen = self._read([tokens[:-1] for tokens in ids])
+        # The state has read the prompts but for their last tokens, which the first step reads.
+        last = torch.tensor([tokens[-1] for tokens in ids], device=self.embedding.weight.device)
+        if samples > 1:
+            state = None if state is None else repeat(state, samples)
+            seen, last = seen.repeat_interleave(samples, 0), last.repeat_interleave(samples)
+        return stream((steps or self.steps)(state, len(last)), last, sampling, max_tokens, rng, seen)
+
     def check_prompt(self, prompt: str) -> None:
         """Refuse a prompt with a character that has no token, by an InputError."""
         if unknown := self.tokenizer.unknown(prompt):
@@ -164,24 +217,35 @@ class Generation(nn.Module):
             )
         return ids, max_tokens
 
-    @torch.inference_mode()  # as a decorator it is left at every yield, and entered again after it
     def _written(
         self, ids: list[list[int]], samples: int, max_tokens: int, sampling: Sampling, rng: RowGenerators,
         stop: Sequence[str],
     ) -> Iterator[tuple[int, str]]:  # fmt: skip
         """Pieces of text, each with its row: the samples of a prompt are rows side by side."""
-        device = self.embedding.weight.device
+        pieces = self.pieces(ids, samples, max_tokens, sampling, rng, stop)
+        return ((piece.row, piece.text) for piece in pieces if piece.text)
+
+    @torch.inference_mode()  # as a decorator it is left at every yield, and entered again after it
+    def pieces(
+        self, ids: list[list[int]], samples: int, max_tokens: int, sampling: Sampling, rng: RowGenerators,
+        stop: Sequence[str], engine: Engine | None = None,
+    ) -> Iterator[Piece]:  # fmt: skip
+        """Continuations of prompts, token by token; arguments as of `drawing`.
+
+        Args:
+            ids: see there.
+            samples: see there.
+            max_tokens: see there.
+            sampling: see there.
+            rng: see there.
+            stop: see `generate`.
+            engine: what draws; by default that of this model.
+        """
         with evaluating(self):
-            state, seen = self._read([tokens[:-1] for tokens in ids])
-            # The state has read the prompts but for their last tokens, which the first step reads.
-            last = torch.tensor([tokens[-1] for tokens in ids], device=device)
-            if samples > 1:
-                state = None if state is None else repeat(state, samples)
-                seen, last = seen.repeat_interleave(samples, 0), last.repeat_interleave(samples)
-            drawing = stream(self.steps(state, len(last)), last, sampling, max_tokens, rng, seen)
-            visible = [VisibleText(stop) for _ in last]
+            drawing = (engine or self.engine or self).drawing(ids, samples, sampling, max_tokens, rng)
+            rows, staying = list(range(len(ids) * samples)), None
+            visible = [VisibleText(stop) for _ in rows]
             writers = [self.tokenizer.writer(tokens) for tokens in ids for _ in range(samples)]
-            rows, staying = list(range(len(last))), None
             while rows:
                 try:
                     tokens = drawing.send(staying)
@@ -190,15 +254,15 @@ class Generation(nn.Module):
                 stay = []
                 for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
                     end = token == EOS
-                    if text := visible[row].add(writers[row](token), final=end):
-                        yield row, text
-                    if not end and not visible[row].stopped:
+                    text = visible[row].add(writers[row](token), final=end)
+                    ends = end or visible[row].stopped
+                    yield Piece(row, text, token, "stop" if ends else None)
+                    if not ends:
                         stay.append(place)
                 staying = None if len(stay) == len(rows) else stay
                 rows = [rows[place] for place in stay]
             for row in rows:  # cut off by the number of tokens
-                if text := visible[row].add(b"", final=True):
-                    yield row, text
+                yield Piece(row, visible[row].add(b"", final=True), None, "length")
 
     def _read(self, ids: list[list[int]]) -> tuple[State | None, Tensor]:
         """The state after sequences of unequal length, and the tokens that each has, bool (B, V)."""

@@ -1,0 +1,83 @@
+"""Engines in place of torch: converted models, kept in the cache."""
+
+import hashlib
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from seqmodels.checkpoints.load import located
+from seqmodels.data.cache import cache_folder, once
+from seqmodels.errors import InputError
+from seqmodels.imports import VERSION
+from seqmodels.interop.ctranslate2 import convert
+from seqmodels.interop.ctranslate2.engine import GeneratorEngine, TranslatorEngine
+from seqmodels.interop.onnx.engine import OnnxEngine, write_engine
+from seqmodels.interop.optional import optional
+from seqmodels.nn.quantization import for_use
+from seqmodels.tasks import LanguageModel, Translator
+
+Engine = Literal["torch", "onnx", "ctranslate2"]
+TranslationEngine = Literal["torch", "ctranslate2"]
+LIBRARIES = {"onnx": "onnxruntime", "ctranslate2": "ctranslate2"}
+
+
+def use(task: LanguageModel, run: str, engine: Engine = "torch", *, bf16: bool = False, int8: bool = False) -> None:
+    """Prepare a language model for generation, in place, by torch as `for_use` does, or by another engine.
+
+    Args:
+        task: the model.
+        run: where it was loaded from.
+        engine: what computes.
+        bf16: bfloat16 weights, with torch.
+        int8: 8-bit weights.
+
+    Raises:
+        InputError: the engine is not installed, or cannot hold this model.
+    """
+    if engine == "torch":
+        for_use(task, bf16=bf16, int8=int8)
+        return
+    if bf16:
+        raise InputError(f"--bf16 and --engine {engine} were both given; leave out one of them")
+    optional(LIBRARIES[engine], engine, f"--engine {engine}")
+    if engine == "onnx":
+        path = converted(run, engine, lambda file: write_engine(task, file, int8=int8), "8" if int8 else "")
+        task.engine = OnnxEngine(task, path)
+    else:
+        convert.check_form(task)
+        task.engine = GeneratorEngine(task, _ctranslate2(task, run), int8=int8)
+
+
+def translator_engine(task: Translator, run: str, int8: bool = False) -> TranslatorEngine:
+    """Translation by CTranslate2; errors as of `use`."""
+    optional("ctranslate2", "ctranslate2", "--engine ctranslate2")
+    convert.check_form(task)
+    return TranslatorEngine(task, _ctranslate2(task, run), int8=int8)
+
+
+def _ctranslate2(task: LanguageModel | Translator, run: str) -> Path:
+    def make(folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        convert.write(task, folder)
+
+    return converted(run, "ctranslate2", make)
+
+
+def converted(run: str, engine: str, make: Any, kind: str = "") -> Path:
+    """The file or folder of a converted model, made by `make` once for each state of the files of a run."""
+    place = located(run)
+    files = sorted(place.rglob("*.safetensors")) if place.is_dir() else [place]
+    found = [f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    stamp = [VERSION, version(LIBRARIES[engine]), engine, kind, *found]
+    key = f"engine-{hashlib.sha256(repr(stamp).encode()).hexdigest()[:24]}"
+    ending = "onnx" if engine == "onnx" else "folder"
+
+    def record(path: Path) -> dict[str, Any]:
+        print(f"converting the model for {engine}, once: {path.parent}", file=sys.stderr)
+        make(path.with_name(f"{key}.{ending}"))
+        return {"engine": engine}
+
+    path = cache_folder() / f"{key}.json"
+    once(path, record)
+    return path.with_name(f"{key}.{ending}")

@@ -1,0 +1,1 @@
+"""Files that are copied into exported folders as `model.py`; each stands alone."""
