@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from seqmodels.batch import BOS
 from seqmodels.decoding import Beam, Draws, RowGenerators, Sampling, Steps
 from seqmodels.errors import InputError
 from seqmodels.serving.requests import MAX_TOKENS, Completion, RequestError
@@ -55,7 +54,7 @@ class TextWriter:
         model = self._model
         for prompt in request.prompts:
             model.check_prompt(prompt)
-        ids = [[BOS, *tokens] for tokens in model.tokenizer.encode_batch(request.prompts)]
+        ids = model.prompt_ids(request.prompts)
         longest = max(map(len, ids))
         if request.max_tokens is None:
             max_tokens = max(0, min(MAX_TOKENS, self._longest - longest))
@@ -74,7 +73,7 @@ class TextWriter:
             )
         if request.logprobs is not None and not hasattr(model.engine or model, "steps"):
             raise RequestError("logprobs was given, which this engine does not have; leave it out", param="logprobs")
-        return sum(map(len, ids)) - len(ids), lambda: self._written(ids, max_tokens, request)
+        return sum(map(len, ids)), lambda: self._written(ids, max_tokens, request)
 
     def _written(self, ids: list[list[int]], max_tokens: int, request: Completion) -> Iterator[Part]:
         model = self._model

@@ -174,6 +174,11 @@ class Generation(nn.Module):
             seen, last = seen.repeat_interleave(samples, 0), last.repeat_interleave(samples)
         return stream((steps or self.steps)(state, len(last)), last, sampling, max_tokens, rng, seen)
 
+    def prompt_ids(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token ids of prompts, none of them empty: behind BOS where texts of this vocabulary begin with it."""
+        begins = self.tokenizer.starts
+        return [[BOS, *tokens] if begins or not tokens else tokens for tokens in self.tokenizer.encode_batch(prompts)]
+
     def check_prompt(self, prompt: str) -> None:
         """Refuse a prompt with a character that has no token, by an InputError."""
         if unknown := self.tokenizer.unknown(prompt):
@@ -202,8 +207,7 @@ class Generation(nn.Module):
                 if len(prompts) == 1:
                     raise
                 raise InputError(f"prompt {number} of {len(prompts)}: {error}") from None
-        begins = self.tokenizer.starts
-        ids = [[BOS, *tokens] if begins or not tokens else tokens for tokens in self.tokenizer.encode_batch(prompts)]
+        ids = self.prompt_ids(prompts)
         longest = max((len(tokens) for tokens in ids), default=1)
         limit = self.backbone.max_length
         if max_tokens is None:

@@ -96,7 +96,7 @@ def test_completions_are_those_of_generate(client: Any, model: LanguageModel) ->
     )
     assert [choice.text for choice in answer.choices] == [text for texts in expected for text in texts]
     assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
-    assert answer.usage.prompt_tokens == 6
+    assert answer.usage.prompt_tokens == 8
     assert {choice.finish_reason for choice in answer.choices} <= {"stop", "length"}
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
     echoed = client.completions.create(prompt="ab", echo=True, **how)
