@@ -30,7 +30,7 @@ session = onnxruntime.InferenceSession("step.onnx")
 state = load_file("state.safetensors")  # of one row, before the first token
 ids = [1, *tokenizer.encode("def ").ids]  # 1 stands in front of every text, 2 ends it
 for number in range(100):
-    logits, *tensors = session.run(None, {{"ids": np.array([ids[number]]), **state}})
+    logits, *tensors = session.run(None, {"ids": np.array([ids[number]]), **state})
     state = dict(zip(state, tensors))
     if number + 1 == len(ids):
         logits[0, [0, 1, 3]] = -np.inf  # never written: padding, beginning, unknown
@@ -175,5 +175,10 @@ def _readme(name: str, to: str, model: Model, told: list[str]) -> str:
     text = f"# {name}\n\nA {type(model).__name__} of {model.name}, exported by seqmodels.\n\n{about}\n"
     text += "".join(f"\n{sentence}\n" for sentence in told) + f"\n{files}\n"
     if to == "onnx" and isinstance(model, LanguageModel):
-        text += f"\n```python\n{LOOP.format()}```\n"
+        loop = (
+            LOOP
+            if model.tokenizer.starts
+            else LOOP.replace("[1, *", "[*").replace("1 stands in front of every text, ", "")
+        )
+        text += f"\n```python\n{loop}```\n"
     return text
