@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import lm_eval.models  # noqa: F401 - its own, which it registers only as long as there is no other
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
@@ -54,6 +55,7 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         if not isinstance(task, LanguageModel):
             raise InputError(f"{run!r} is no language model; give one to the harness")
         self.task = task.to(device or ("cuda" if choose_accelerator() == "gpu" else "cpu"))
+        self._templated = bool(task.tokenizer.shift) and task.tokenizer.starts
         limit = task.backbone.max_length
         if max_length is not None and not 1 <= max_length <= (limit or max_length):
             raise InputError(f"max_length={max_length} was given; expected 1 to {limit or 'any number'}")
@@ -70,13 +72,18 @@ class HarnessModel(TemplateLM):  # type: ignore[misc]
         return f"seqmodels-{self.task.tokenizer.vocab_size}"
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
-        """Ids of a text, without BOS."""
-        return self.task.tokenizer.encode(string)
+        """Ids of a text; of a public model, behind BOS where its tokenizer puts it.
+
+        So a whole text, in front of which the harness sets BOS by itself, has two there, of which one is scored: this
+        is how the harness counts them for transformers.
+        """
+        ids = self.task.tokenizer.encode(string)
+        return [BOS, *ids] if self._templated and add_special_tokens is not False else ids
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Ids of a context, behind BOS where prompts are, and of what follows."""
         before, ids = super()._encode_pair(context, continuation)
-        return [BOS, *before] if self.task.tokenizer.starts else before, ids
+        return ([BOS, *before] if self.task.tokenizer.starts and not self._templated else before), ids
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], **kwargs: Any

@@ -120,6 +120,29 @@ def test_choices_and_answers(tasks: TaskManager) -> None:
         assert -log_likelihood == pytest.approx(model.score(["the cat " + choice])[0].nats - before, rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_a_public_model_has_the_figures_of_transformers(name: str, tasks: TaskManager, tmp_path: Path) -> None:
+    """The harness asks both, in windows of the positions, behind the tokens that each family puts first."""
+    from interop.families.models import written
+
+    written(name, tmp_path / name)
+    names, found = ["pages", "choices", "answers"], []
+    theirs = {"pretrained": str(tmp_path / name), "dtype": "float32", "max_length": 24}
+    for model, settings in (("hf", theirs), ("seqmodels", {"run": str(tmp_path / name), "max_length": 24})):
+        evaluated = simple_evaluate(
+            model, settings, tasks=names, task_manager=tasks, bootstrap_iters=0, device="cpu", batch_size=1
+        )
+        assert evaluated is not None
+        answers = [sample["resps"][0][0] for sample in evaluated["samples"]["answers"]]
+        figures = {
+            task: {k: v for k, v in of.items() if isinstance(v, float)} for task, of in evaluated["results"].items()
+        }
+        found.append((figures, answers))
+    assert found[0][1] == found[1][1]
+    for task in names:
+        assert found[1][0][task] == pytest.approx(found[0][0][task], rel=1e-4)
+
+
 def test_greedy_is_told_and_long_contexts_lose_their_beginning() -> None:
     """Of what is longer than the positions the end is kept."""
     model = language_model(Transformer(8, 1, 2, context=4, positions="learned"))
