@@ -1,0 +1,161 @@
+"""SentencePiece models (`.spm`, `spiece.model`) as tokenizers of the `tokenizers` library.
+
+A file is a message of protocol buffers: fields of a number, a kind and a value, of which four are read here. Unigram
+models segment as SentencePiece does: the likeliest pieces, and runs of unknown characters as one.
+"""
+
+import base64
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seqmodels.errors import InputError
+from seqmodels.files import check_regular
+
+FILE_BYTES = 64 << 20
+"""Most bytes of a model; those in use have up to five million."""
+PIECES = 1 << 20
+"""Most pieces."""
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = range(1, 6)
+"""Kinds of pieces."""
+UNIGRAM = 1
+SPACE = "\u2581"
+"""Stands for a space in a piece."""
+
+
+class SentencePieces(NamedTuple):
+    """What is read of a model."""
+
+    scores: dict[str, float]
+    """Log-probability of each piece that a text can have, by its text."""
+    names: list[str]
+    """The text of all pieces, in the order of their ids."""
+    unknown: int
+    """Id of the unknown piece."""
+    charsmap: bytes
+    """Rules of normalization, compiled; empty for none."""
+    prefix: bool
+    """Whether a space is put before a text."""
+    spaces: bool
+    """Whether spaces at the ends of a text, and of several together all but one, are removed."""
+
+
+def read_pieces(path: Path) -> SentencePieces:
+    """Read a model of SentencePiece.
+
+    Raises:
+        InputError: it is none, or no unigram model.
+    """
+    if (size := check_regular(path)) > FILE_BYTES:
+        raise InputError(f"{str(path)!r} has {size:,} bytes; expected a SentencePiece model of at most {FILE_BYTES:,}")
+    try:
+        return _parsed(path.read_bytes())
+    except (IndexError, KeyError, TypeError, ValueError, struct.error) as error:
+        why = str(error) if isinstance(error, InputError) else "its parts do not fit one another"
+        raise InputError(f"{str(path)!r} is no SentencePiece model that can be used: {why}") from error
+
+
+def _parsed(data: bytes) -> SentencePieces:
+    scores, names, unknown = dict[str, float](), list[str](), -1
+    trainer, normalizer = dict[int, Any](), dict[int, Any]()
+    for number, value in _fields(data):
+        if number == 1:
+            piece: dict[int, Any] = {1: b"", 2: b"\0\0\0\0", 3: NORMAL, **dict(_fields(value))}
+            name, kind = piece[1].decode(), piece[3]
+            if kind == UNKNOWN:
+                unknown = len(names)
+            elif kind in (NORMAL, USER_DEFINED):
+                (scores[name],) = struct.unpack("<f", piece[2])
+            elif kind not in (CONTROL, UNUSED):
+                raise InputError("it has pieces of bytes, which are not known here")
+            names.append(name)
+            if len(names) > PIECES:
+                raise InputError(f"it has more than {PIECES:,} pieces")
+        elif number == 2:
+            trainer = dict(_fields(value))
+        elif number == 3:
+            normalizer = dict(_fields(value))
+    if trainer.get(3, UNIGRAM) != UNIGRAM:
+        raise InputError("it is no unigram model, and others are not known here")
+    if unknown < 0 or not scores:
+        raise InputError("it has no pieces, or no unknown one")
+    return SentencePieces(
+        scores, names, unknown, normalizer.get(2, b""), bool(normalizer.get(3, 1)), bool(normalizer.get(4, 1))
+    )
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
+    """Numbers and values of the fields of a message: integers, or bytes."""
+    place = 0
+
+    def varint() -> int:
+        nonlocal place
+        value = shift = 0
+        while True:
+            byte = data[place]
+            place += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+            if shift > 63:
+                raise ValueError
+
+    while place < len(data):
+        key = varint()
+        kind = key & 7
+        if kind == 0:
+            yield key >> 3, varint()
+            continue
+        length = {1: 8, 5: 4}[kind] if kind != 2 else varint()
+        if place + length > len(data):
+            raise ValueError
+        yield key >> 3, data[place : place + length]
+        place += length
+
+
+def as_tokenizer(model: SentencePieces, ids: Mapping[str, int], unknown: int) -> tuple[str, int]:
+    """The JSON of a tokenizer that segments by a model and has other ids, such as those of `vocab.json`.
+
+    Tokens that the model lacks get a space behind their name, so that no text has them. Pieces without an id come
+    behind the last one.
+
+    Returns:
+        The JSON, and the number of ids; those from there on are unknown tokens.
+
+    Raises:
+        InputError: two tokens have the same id, or ids are left out.
+    """
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise InputError(f"the vocabulary has {len(ids):,} tokens; expected the ids from 0 to {len(ids) - 1:,}, each once")
+    vocab: list[list[Any]] = [["", 0.0] for _ in ids]
+    for name, number in ids.items():
+        known = name in model.scores and number != unknown
+        vocab[number] = [name, model.scores[name]] if known else [f"{name} ", 0.0]
+    vocab += [[name, score] for name, score in model.scores.items() if name not in ids]
+    steps: list[dict[str, Any]] = []
+    if model.charsmap:
+        charsmap = base64.b64encode(model.charsmap).decode()
+        steps.append({"type": "Precompiled", "precompiled_charsmap": charsmap})
+    if model.spaces:
+        for pattern, content in (("^ +| +$", ""), (" {2,}", " ")):
+            steps.append({"type": "Replace", "pattern": {"Regex": pattern}, "content": content})
+    scheme = "always" if model.prefix else "never"
+    metaspace = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": scheme, "split": False}
+    codes = [name for name in ids if name.startswith(">>") and name.endswith("<<")]
+    added = [
+        {"id": ids[name], "content": name, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+         "special": False}
+        for name in sorted(codes, key=ids.__getitem__)
+    ]  # fmt: skip
+    for name in codes:
+        vocab[ids[name]] = [name, 0.0]
+    content = {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
+        "normalizer": {"type": "Sequence", "normalizers": steps} if steps else None,
+        "pre_tokenizer": metaspace, "post_processor": None, "decoder": metaspace,
+        "model": {"type": "Unigram", "unk_id": unknown, "vocab": vocab, "byte_fallback": False},
+    }  # fmt: skip
+    return json.dumps(content, ensure_ascii=False), len(ids)
