@@ -238,7 +238,11 @@ def _shared_record(folder: Path) -> dict[str, Any]:
     for argument in TOKENIZERS:
         for file in TOKENIZER_FILES:  # no other name in it is ever opened
             given = arguments.get(argument)
-            if isinstance(given, dict) and given.get("file") == file and given.keys() <= {"file", "start", "end"}:
+            if (
+                isinstance(given, dict)
+                and given.get("file") == file
+                and given.keys() <= {"file", "start", "end", "size"}
+            ):
                 text = read_small(folder / file, TOKENIZER_CHARACTERS)
                 if hashlib.sha256(text.encode()).hexdigest() != checksums.get(file):
                     raise DamagedError(f"{str(folder / file)!r} is not the file that was shared; fetch it again")

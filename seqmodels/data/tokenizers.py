@@ -45,6 +45,8 @@ class Tokenizer(Recorded):
             make one.
         start: of another tokenizer, the token that a network was trained to read first, such as `<|endoftext|>`.
         end: likewise, the token that ends a text.
+        size: likewise, the number of ids that count: pieces from there on are unknown, and an unknown one is the token
+            of its name with a space behind, if there is one; see `interop.sentencepiece`.
 
     Raises:
         InputError: it is no such JSON, or has no such token.
@@ -53,8 +55,8 @@ class Tokenizer(Recorded):
     starts: bool
     """Whether BOS stands before a prompt: not where the template of a tokenizer with a `start` puts none there."""
 
-    def __init__(self, json: str, start: str | None = None, end: str | None = None) -> None:
-        self.json = json
+    def __init__(self, json: str, start: str | None = None, end: str | None = None, size: int | None = None) -> None:
+        self.json, self._size = json, size
         # Loader processes are forked after text was tokenized, and tokenize nothing themselves; so no warning about it.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
         check_tokenizer(json)
@@ -202,7 +204,17 @@ class Tokenizer(Recorded):
     @functools.cached_property
     def vocab_size(self) -> int:
         """Number of tokens V, special ones included."""
-        return self.shift + max(self._tokenizer.get_vocab().values(), default=-1) + 1
+        return self.shift + (self._size or max(self._tokenizer.get_vocab().values(), default=-1) + 1)
+
+    def has_tokens_of(self, other: "Tokenizer") -> bool:
+        """Whether all ids stand for the same tokens, however the two cut a text."""
+        if self.json == other.json:
+            return True
+        mine, theirs = (
+            {name.rstrip(" "): i for name, i in one._tokenizer.get_vocab().items() if i < one.vocab_size - one.shift}
+            for one in (self, other)
+        )
+        return bool(self.shift) and mine == theirs and self.origins == other.origins
 
     @functools.cached_property
     def _model(self) -> dict[str, Any]:
@@ -246,6 +258,18 @@ class Tokenizer(Recorded):
             return ids
         return [UNK if i == unknown else i + shift for i in ids]
 
+    def _ids(self, encoding: tokenizers.Encoding) -> list[int]:
+        """Our ids of a text."""
+        ids = encoding.ids
+        if self._size is not None and self._unknown is not None:
+            named = self._tokenizer.token_to_id
+            unknown = self._unknown
+            ids = [
+                (named(f"{text} ") or unknown) if i == unknown else i if i < self._size else unknown
+                for i, text in zip(ids, encoding.tokens, strict=True)
+            ]
+        return self._outer(ids)
+
     def _inner(self, ids: Iterable[int]) -> list[int]:
         found = (self._unknown if i == UNK else i - self.shift for i in ids if i >= UNK)
         return [i for i in found if i is not None]
@@ -257,7 +281,7 @@ class Tokenizer(Recorded):
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
-        return self._outer(self._encoding(text).ids)
+        return self._ids(self._encoding(text))
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Index of the first character of each token of `encode(text)`, and the index behind its last."""
@@ -266,8 +290,10 @@ class Tokenizer(Recorded):
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of several texts, on all cores."""
         with library_errors("cut texts into tokens"):
-            found = self._tokenizer.encode_batch_fast(list(several(texts)), add_special_tokens=False)
-        return [self._outer(encoding.ids) for encoding in found]
+            # The fast one does not tell the texts of tokens.
+            cut = self._tokenizer.encode_batch_fast if self._size is None else self._tokenizer.encode_batch
+            found = cut(list(several(texts)), add_special_tokens=False)
+        return [self._ids(encoding) for encoding in found]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids, without special tokens."""
@@ -305,7 +331,7 @@ class Tokenizer(Recorded):
             pieces = {word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(text)} - {SPECIAL_TOKENS[UNK]}
             return " ".join(sorted(word for word in pieces if (self._tokenizer.token_to_id(word) or 0) < UNK))
         encoding = self._encoding(text)
-        places = zip(self._outer(encoding.ids), encoding.offsets, strict=True)
+        places = zip(self._ids(encoding), encoding.offsets, strict=True)
         return "".join(sorted({text[first:last] for i, (first, last) in places if i == UNK}))
 
     @functools.cached_property

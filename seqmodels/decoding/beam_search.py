@@ -44,6 +44,9 @@ class Beam:
         max_length: maximum number of tokens; None for twice as many as the source has and 10 more, or for the longest
             target of training where that is longer.
         exhaustive: search until no unfinished hypothesis can become better at any length up to its limit.
+        early_stopping: search no further once `size` hypotheses are complete.
+        forced_end: the last token that the limit allows is EOS, at no cost, as in Marian.
+        renormalize: tokens that are never generated are left out of the softmax; otherwise they keep their probability.
 
     Raises:
         InputError: a value makes no sense.
@@ -57,6 +60,9 @@ class Beam:
     min_length: int = 0
     max_length: int | None = None
     exhaustive: bool = False
+    early_stopping: bool = False
+    forced_end: bool = False
+    renormalize: bool = True
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -172,8 +178,12 @@ def beam_search(
     state: State | None = None
     for length in range(1, max(limits, default=0) + 1):
         logits, state = step(tokens.flatten(), state, memory)
-        logits = logits.float().index_fill_(-1, never, -torch.inf)
+        logits = logits.float()
+        if beam.renormalize:
+            logits = logits.index_fill_(-1, never, -torch.inf)
         gains = logits.log_softmax(-1)
+        if not beam.renormalize:
+            gains = gains.index_fill_(-1, never, -torch.inf)
         dead = sums.flatten().isneginf()  # hypotheses that cannot be, where there are fewer than the beam has places
         if bool(dead.any()):
             gains[dead] = -torch.inf
@@ -182,6 +192,10 @@ def beam_search(
         if length <= beam.min_length:
             gains[:, EOS] = -torch.inf
         V, width = gains.shape[1], sums.shape[1]
+        if beam.forced_end and bool((last := length >= limit).any()):
+            last = last.repeat_interleave(width)
+            gains[last] = -torch.inf
+            gains[last, EOS] = 0.0
         extra = sums.new_zeros(len(there), width) if bonus is None else bonus(state).float().view(-1, width)
         total = gains.view(len(there), width, V).add_(sums.unsqueeze(2)).flatten(1)
         # 2K candidates: at most one extension of each of the K hypotheses is its EOS, so K unfinished ones are left.
@@ -201,8 +215,8 @@ def beam_search(
             unfinished = sums.masked_fill(~cut.unsqueeze(1), -torch.inf)
             finished.add(unfinished, history, unfinished / beam.divisor(length) + extra.gather(1, parents))
         enough = finished.scores[:, K - 1] >= sums[:, 0] / beam.divisor(limit if beam.exhaustive else length)
-        if K == 1:
-            enough = finished.scores[:, 0] > -torch.inf
+        if K == 1 or beam.early_stopping:
+            enough = finished.scores[:, K - 1] > -torch.inf
         done = cut | enough
         rows = parents + torch.arange(len(there), device=device).unsqueeze(1) * width
         if bool(done.any()):

@@ -7,7 +7,7 @@ models segment as SentencePiece does: the likeliest pieces, and runs of unknown 
 import base64
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,11 +116,13 @@ def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
         place += length
 
 
-def as_tokenizer(model: SentencePieces, ids: Mapping[str, int], unknown: int) -> tuple[str, int]:
+def as_tokenizer(
+    model: SentencePieces, ids: Mapping[str, int], unknown: int, keep: Sequence[str] = ()
+) -> tuple[str, int]:
     """The JSON of a tokenizer that segments by a model and has other ids, such as those of `vocab.json`.
 
-    Tokens that the model lacks get a space behind their name, so that no text has them. Pieces without an id come
-    behind the last one.
+    Tokens that the model lacks get a space behind their name, so that no text has them; not those to `keep`, special
+    ones, which a text with their name does not have either. Pieces without an id come behind the last one.
 
     Returns:
         The JSON, and the number of ids; those from there on are unknown tokens.
@@ -129,7 +131,9 @@ def as_tokenizer(model: SentencePieces, ids: Mapping[str, int], unknown: int) ->
         InputError: two tokens have the same id, or ids are left out.
     """
     if sorted(ids.values()) != list(range(len(ids))):
-        raise InputError(f"the vocabulary has {len(ids):,} tokens; expected the ids from 0 to {len(ids) - 1:,}, each once")
+        raise InputError(
+            f"the vocabulary has {len(ids):,} tokens; expected the ids from 0 to {len(ids) - 1:,}, each once"
+        )
     vocab: list[list[Any]] = [["", 0.0] for _ in ids]
     for name, number in ids.items():
         known = name in model.scores and number != unknown
@@ -144,18 +148,25 @@ def as_tokenizer(model: SentencePieces, ids: Mapping[str, int], unknown: int) ->
             steps.append({"type": "Replace", "pattern": {"Regex": pattern}, "content": content})
     scheme = "always" if model.prefix else "never"
     metaspace = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": scheme, "split": False}
+    bare = {"type": "Replace", "pattern": {"String": " "}, "content": ""}
+    decoder = {"type": "Sequence", "decoders": [bare, metaspace]}
     codes = [name for name in ids if name.startswith(">>") and name.endswith("<<")]
-    added = [
+    added: list[dict[str, Any]] = [
         {"id": ids[name], "content": name, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
          "special": False}
         for name in sorted(codes, key=ids.__getitem__)
+    ] + [
+        {"id": ids[name], "content": name, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+         "special": True}
+        for name in keep
     ]  # fmt: skip
-    for name in codes:
+    added.sort(key=lambda token: token["id"])
+    for name in [*codes, *keep]:
         vocab[ids[name]] = [name, 0.0]
-    content = {
+    whole = {
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": added,
         "normalizer": {"type": "Sequence", "normalizers": steps} if steps else None,
-        "pre_tokenizer": metaspace, "post_processor": None, "decoder": metaspace,
+        "pre_tokenizer": metaspace, "post_processor": None, "decoder": decoder,
         "model": {"type": "Unigram", "unk_id": unknown, "vocab": vocab, "byte_fallback": False},
     }  # fmt: skip
-    return json.dumps(content, ensure_ascii=False), len(ids)
+    return json.dumps(whole, ensure_ascii=False), len(ids)

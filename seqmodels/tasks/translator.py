@@ -1,7 +1,7 @@
 """The translator: an encoder reads the source, a decoder writes the target with the source in view."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,8 @@ class Translator(SequenceTask):
         input_feeding: feed the attended source into the next step (Luong et al. 2015).
         bridge: initial state of a recurrent decoder: linear, a linear map of the source's summary and a hyperbolic
             tangent; copy, the last state of an encoder of one direction (Sutskever et al. 2014).
+        head_bias: train a bias of the softmax layer.
+        search: settings of `Beam` that the model comes with.
         bidirectional: run a causal encoder from both ends.
         reverse: read the source from its end to its beginning (Sutskever et al. 2014).
         dropout: dropout probability of the outputs of encoder and decoder, one mask for all positions.
@@ -73,7 +75,7 @@ class Translator(SequenceTask):
 
     identity = (
         "encoder", "decoder", "tokenizer", "source_tokenizer", "attention", "input_feeding", "bidirectional", "reverse",
-        "tie_embeddings", "bridge", "optimizer", "lr", "weight_decay", "beta2", "freeze",
+        "tie_embeddings", "head_bias", "bridge", "optimizer", "lr", "weight_decay", "beta2", "freeze",
     )  # fmt: skip
     command = "translate"
 
@@ -100,6 +102,8 @@ class Translator(SequenceTask):
         schedule: Schedule = "cosine",
         freeze: list[str] | None = None,
         bridge: Bridge = "linear",
+        head_bias: bool = True,
+        search: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(tokenizer, optimizer, lr, weight_decay, beta2, warmup, schedule, label_smoothing)
         check_fractions(dropout=dropout, input_dropout=input_dropout)
@@ -125,11 +129,16 @@ class Translator(SequenceTask):
         self.source_embedding = _embedding(self.source_tokenizer.vocab_size, encoder.input_size)
         self.embedding = _embedding(tokenizer.vocab_size, decoder.input_size)
         self.head = nn.Linear(decoder.output_size, tokenizer.vocab_size)
-        nn.init.zeros_(self.head.bias)
+        nn.init.zeros_(self.head.bias).requires_grad_(head_bias)
         size = tokenizer.vocab_size
         self.accuracy = _Accuracy(size, average="micro", ignore_index=IGNORE, validate_args=False)
         self.translated = TranslationMetrics()
-        self._tie(tie_embeddings, joint=self.source_tokenizer.json == tokenizer.json)
+        self._tie(tie_embeddings, joint=self.source_tokenizer.has_tokens_of(tokenizer))
+        self.search = search
+        try:
+            self.beam  # noqa: B018 - refuses settings that make no sense
+        except TypeError as error:
+            raise InputError(f"search={search!r:.200} was given; expected settings of Beam") from error
         self.frozen = frozen(self, freeze)
 
     def _check_copy(self) -> None:
@@ -252,20 +261,26 @@ class Translator(SequenceTask):
     def translate(
         self,
         texts: Sequence[str],
-        how: Beam | Draws = Beam(),  # noqa: B008 - immutable
+        how: Beam | Draws | None = None,
     ) -> list[list[Translation]]:
         """Translate sentences; an empty one stays empty.
 
         Args:
             texts: any number, of any lengths.
-            how: beam search, or ancestral sampling, whose score is the mean log-probability.
+            how: beam search, or ancestral sampling, whose score is the mean log-probability; by default the `search`
+                that the model came with, or `Beam()`.
 
         Returns:
             For each text its `n_best` hypotheses, the best first, or its `samples` as they were drawn. In single
             precision they do not depend on the other texts, up to rounding; in bf16 and int8 rounding may decide about
             a word. Samples follow from the random seed and the place of the text.
         """
-        return translations([self], texts, how)
+        return translations([self], texts, self.beam if how is None else how)
+
+    @property
+    def beam(self) -> Beam:
+        """The search of `translate`, unless it is told another."""
+        return Beam(**(self.search or {}))
 
     def predict_step(self, batch: Batch | Sequence[str] | str, batch_idx: int) -> list[tuple[str, Translation]]:
         """Each sentence of a batch, or of a list, or one, with its best translation by beam search; see `translate`.

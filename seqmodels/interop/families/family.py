@@ -6,8 +6,9 @@ An encoder-decoder subclasses `Family` itself and says which task it is. `read.p
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from seqmodels.config import Call, class_path
 from seqmodels.data import Tokenizer
 from seqmodels.interop.families.settings import Settings
+from seqmodels.interop.families.vocabulary import read_tokenizer
 from seqmodels.nn import Transformer
 from seqmodels.tasks import LanguageModel
 
@@ -105,9 +107,17 @@ class Family(ABC):
     weights: ClassVar[Mapping[str, Weight]]
     """Theirs by ours, in which `{}` is the number of a block. Biases that a model lacks may be in it."""
 
+    def variant(self, settings: Settings, names: Container[str]) -> "Family":
+        """The family as a folder has it, which may have other weights, by the settings and the names of its tensors."""
+        return self
+
+    def tokenizers(self, folder: Path, settings: Settings) -> dict[str, Tokenizer]:
+        """The tokenizers of a folder, by the argument of the task."""
+        return {"tokenizer": read_tokenizer(folder, settings)}
+
     @abstractmethod
-    def task(self, settings: Settings, tokenizer: Tokenizer) -> Call:
-        """The constructor call of the task, with the tokenizer itself in it.
+    def task(self, settings: Settings, tokenizer: Tokenizer, **others: Tokenizer) -> Call:
+        """The constructor call of the task, with the tokenizers themselves in it.
 
         Raises:
             InputError: a setting is malformed, or has a value that networks here do not know.
@@ -132,7 +142,7 @@ class Decoder(Family):
     def config(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The reverse of `network`, of all arguments; what it cannot say, it may leave out: see `write.py`."""
 
-    def task(self, settings: Settings, tokenizer: Tokenizer) -> Call:
+    def task(self, settings: Settings, tokenizer: Tokenizer, **others: Tokenizer) -> Call:
         backbone = {"class_path": class_path(Transformer), "init_args": self.network(settings)}
         tied = settings.get("tie_word_embeddings", self.tied)
         arguments = {"backbone": backbone, "tokenizer": tokenizer, "tie_embeddings": tied, "head_bias": False}

@@ -15,7 +15,7 @@ from seqmodels.interop.families import families
 from seqmodels.interop.families.family import Family, Rows, Weight
 from seqmodels.interop.families.settings import Settings
 from seqmodels.interop.families.shards import Shards
-from seqmodels.interop.families.vocabulary import Vocabulary, read_tokenizer
+from seqmodels.interop.families.vocabulary import Vocabulary
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.outline import at_most
 
@@ -50,18 +50,22 @@ def read_family(folder: Path) -> tuple[Call, dict[str, Tensor]]:
         InputError: it is of no known family, settings and weights do not fit, or a file is missing or foreign.
     """
     where = repr(str(folder / CONFIG))
-    settings = Settings(read_json(folder / CONFIG), where)
+    settings = Settings(read_json(folder / CONFIG), where, folder)
     family = family_of(settings.fields, where)
     shards = Shards(folder, family.prefix, family.unused)
-    tokenizer = read_tokenizer(folder, settings)
-    call = family.task(settings, tokenizer)
+    family = family.variant(settings, shards)
+    tokenizers = family.tokenizers(folder, settings)
+    call = family.task(settings, **tokenizers)
     with at_most(2 * len(shards) + 16), torch.device("meta"):
         outline: SequenceTask = construct(call, SequenceTask)
-    weights = _weights(family, outline, shards, Vocabulary(tokenizer))
-    return {**call, "init_args": {**call["init_args"], "tokenizer": tokenizer.constructor_call}}, weights
+    weights = _weights(family, outline, shards, {name: Vocabulary(one) for name, one in tokenizers.items()})
+    calls = {name: one.constructor_call for name, one in tokenizers.items()}
+    return {**call, "init_args": {**call["init_args"], **calls}}, weights
 
 
-def _weights(family: Family, outline: SequenceTask, shards: Shards, vocabulary: Vocabulary) -> dict[str, Tensor]:
+def _weights(
+    family: Family, outline: SequenceTask, shards: Shards, vocabularies: dict[str, Vocabulary]
+) -> dict[str, Tensor]:
     """The weights of a model by its names. A table that is tied is read once."""
     expected = outline.state_dict(keep_vars=True)
     found, heads, used = dict[str, Tensor](), family.heads(outline), set[str]()
@@ -71,7 +75,9 @@ def _weights(family: Family, outline: SequenceTask, shards: Shards, vocabulary: 
             found[name] = found[first]
             continue
         weight, names = theirs(family, name)
-        if weight is None:
+        side = "source_tokenizer" if name.startswith("source_") else "tokenizer"
+        vocabulary = vocabularies.get(side, vocabularies["tokenizer"])
+        if weight is None or (name == "head.bias" and names[0] not in shards):
             found[name] = vocabulary.never()
             continue
         if missing := [one for one in names if one not in shards]:
@@ -79,6 +85,8 @@ def _weights(family: Family, outline: SequenceTask, shards: Shards, vocabulary: 
         used |= set(names)
         if isinstance(weight, Rows):
             found[name] = vocabulary.read(shards, names[0])
+            if name == "head.bias":
+                found[name] += vocabulary.never()
         else:
             found[name] = _joined(weight, names, shards, parameter, heads)
         if found[name].shape != parameter.shape:

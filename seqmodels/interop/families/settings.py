@@ -1,6 +1,7 @@
 """The settings of a model of another program, `config.json`, read with one sentence where they cannot be used."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from seqmodels.errors import InputError
@@ -14,9 +15,11 @@ class Settings:
     Args:
         fields: by name; null counts as missing.
         where: the file, for messages.
+        folder: where other files of the model are.
     """
 
-    def __init__(self, fields: Mapping[str, Any], where: str) -> None:
+    def __init__(self, fields: Mapping[str, Any], where: str, folder: Path | None = None) -> None:
+        self.folder = folder
         self.fields, self.where = {name: value for name, value in fields.items() if value is not None}, where
 
     def get(self, name: str, default: Value) -> Value:

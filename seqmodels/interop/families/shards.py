@@ -44,7 +44,7 @@ class Shards:
     def __len__(self) -> int:
         return len(self._places)
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._places
 
     def others(self, used: set[str]) -> list[str]:

@@ -94,7 +94,8 @@ class Vocabulary:
         Raises:
             InputError: it has too few rows, or more than a padded vocabulary has.
         """
-        rows, *others = shards.shape(name)
+        shape = shards.shape(name)
+        rows, *others = shape[1:] if shape[0] == 1 < len(shape) else shape  # a bias of one row
         if not self.count <= rows <= 2 * self.count:
             raise InputError(
                 f"the tokenizer has {self.count:,} tokens, and {name!r} {rows:,} rows; expected the tokenizer of this "

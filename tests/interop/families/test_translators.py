@@ -1,0 +1,149 @@
+"""Encoder-decoders of public families give the logits, the ids and the translations of transformers."""
+
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from interop.families.translators import ENGLISH, FRENCH, MODELS, transformers
+from torch import Tensor
+from torch.testing import assert_close
+
+from seqmodels import Beam, Translator, load
+from seqmodels.batch import BOS, EOS, PAD, Batch
+
+TEXTS = ["the cat sat", "a dog sees the big bird and the mat", "café", "where is the dog?"]
+
+
+class Pair(NamedTuple):
+    theirs: Any
+    ours: Translator
+    tokenizer: Any
+    folder: Path
+
+
+def rms_norm(self: Any, x: Tensor) -> Tensor:
+    """That of T5, which transformers computes in single precision."""
+    return self.weight * x * (x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon).rsqrt()
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transformers.models.t5.modeling_t5.T5LayerNorm, "forward", rms_norm)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    folder = tmp_path_factory.mktemp(request.param) / "model"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = MODELS[request.param](folder).double()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    if theirs.config.model_type == "marian":  # its table is rounded to single precision
+        for side in (theirs.model.encoder, theirs.model.decoder):
+            weight = side.embed_positions.weight
+            angles = torch.arange(len(weight), dtype=torch.float64)[:, None] * 10_000.0 ** -(
+                torch.arange(0, weight.shape[1], 2, dtype=torch.float64) / weight.shape[1]
+            )
+            side.embed_positions.weight.data = torch.cat((angles.sin(), angles.cos()), 1)
+    ours = load(folder)
+    assert isinstance(ours, Translator)
+    return Pair(theirs, ours.double(), tokenizer, folder)
+
+
+def inner(tokenizer: Any, ids: Tensor) -> Tensor:
+    """Their ids, of ours."""
+    return torch.tensor([[tokenizer.origins.get(int(i), int(i) - 4) for i in row] for row in ids])
+
+
+def known(ours: Translator, logits: Tensor, count: int) -> Tensor:
+    """Our logits of their tokens, in their order."""
+    places = torch.arange(count) + 4
+    for i, role in ours.tokenizer.roles.items():
+        places[i] = role
+    return logits[..., places]
+
+
+def targets(ours: Translator, rows: int, length: int) -> Tensor:
+    torch.manual_seed(1)
+    ids = torch.randint(7, ours.tokenizer.vocab_size - 3, (rows, length))
+    ids[:, 0] = BOS
+    return ids
+
+
+def sources(ours: Translator) -> tuple[Tensor, Tensor]:
+    rows = [[*ids, EOS] for ids in ours.source_tokenizer.encode_batch(TEXTS)]
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [PAD] * (width - len(row)) for row in rows])
+    return ids, ids != PAD
+
+
+@torch.no_grad()
+def test_logits_of_padded_rows_and_over_the_cache(pair: Pair) -> None:
+    theirs, ours, tokenizer, _ = pair
+    source, mask = sources(ours)
+    encoded = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    assert encoded.attention_mask.bool().tolist() == mask.tolist()
+    assert inner(ours.source_tokenizer, source)[mask].tolist() == encoded.input_ids[mask].tolist()
+    ids = targets(ours, len(TEXTS), 14)
+    wanted = theirs(**encoded, decoder_input_ids=inner(ours.tokenizer, ids)).logits
+    count = ours.tokenizer.vocab_size - 4
+    batch = Batch(ids, ids, source=source, source_mask=mask)
+    assert_close(known(ours, ours(batch)[0], count), wanted[..., :count], rtol=0, atol=1e-6)
+    for row, length in enumerate(mask.sum(1).tolist()):  # without padding
+        alone = Batch(ids[row : row + 1], ids, source=source[row : row + 1, :length])
+        assert_close(known(ours, ours(alone)[0], count)[0], wanted[row, :, :count], rtol=0, atol=1e-6)
+    memory = ours.encode(source, mask)
+    for piece in (1, 2, 7):
+        state, found = None, []
+        for part in ids.split(piece, 1):
+            y, state = ours.decoder(ours.embedding(part), state, memory=memory)
+            found.append(ours.head(y))
+        assert_close(known(ours, torch.cat(found, 1), count), wanted[..., :count], rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("beams", [None, 1])
+def test_translations(pair: Pair, beams: int | None) -> None:
+    """By the search that the model comes with, and greedy."""
+    theirs, ours, tokenizer, _ = pair
+    encoded = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    own = {} if beams is None else {"num_beams": beams}
+    found = theirs.generate(**encoded, **own)
+    assert ours.beam.size == 4
+    if beams is None:
+        best = ours.translate(TEXTS)
+    else:
+        limit = ours.beam.max_length
+        best = ours.translate(TEXTS, Beam(size=1, max_length=limit, forced_end=ours.beam.forced_end))
+    written = tokenizer.batch_decode(found, skip_special_tokens=True)
+    assert [one[0].text for one in best] == written
+    assert len(set(written)) > 1
+
+
+LETTERS = [
+    "", " ", "  two  spaces ", "tab\there", "line\nend", "½ ﬁne ①", "漢字 and 漢 字", "nbsp\u00a0x", "ÀÉ Ñ", "WC VW",
+    "zero\u200bwidth\u200dx", "dog… “quoted” \u2013 dash", "x" * 30, "▁under ▁", "\u3000wide", "e\u0301te\u0301 été",
+    "emoji 👩‍👩‍👧 🐶",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pair", ["marian", "marian-separate", "t5"], indirect=True)
+def test_segmentation(pair: Pair) -> None:
+    _, ours, tokenizer, _ = pair
+    texts = ENGLISH + FRENCH + LETTERS
+    if "marian" in str(type(tokenizer)).lower():
+        texts = [*texts, ">>fra<< the dog", ">>fra<<dog", "the > dog"]
+    for text, ids in zip(texts, ours.source_tokenizer.encode_batch(texts), strict=True):
+        wanted = tokenizer(text, add_special_tokens=False).input_ids
+        assert inner(ours.source_tokenizer, torch.tensor([ids]))[0].tolist() == wanted, text
+        assert ours.source_tokenizer.encode(text) == ids
+    for text in FRENCH + LETTERS:
+        wanted = tokenizer(text_target=text, add_special_tokens=False).input_ids
+        ids = ours.tokenizer.encode(text)
+        assert inner(ours.tokenizer, torch.tensor([ids]))[0].tolist() == wanted, text
+    text = FRENCH[1]
+    assert ours.tokenizer.decode(ours.tokenizer.encode(text)) == tokenizer.decode(
+        tokenizer(text_target=text).input_ids, skip_special_tokens=True
+    )
