@@ -55,8 +55,6 @@ class AssociativeCell(Cell):
     """Whether decays are those of features of a key rather than of heads."""
     normalized = False
     """Whether queries and keys are scaled to length 1."""
-    scaled = True
-    """Whether outputs are divided by the root of K."""
     convolution_bias = False
     highway = "a"
     state_names = ("h",)
@@ -141,8 +139,6 @@ class AssociativeCell(Cell):
         o, memory = self.recall(terms, given, kernel)
         if lengths is not None:
             memory = cast(CellState, where(lengths > 0, memory, given))
-        if self.scaled:
-            o = o * self.key_size**-0.5
         y = cast(Tensor, self.out(self.readout(o, terms, rest).to(projected.dtype)))
         return y, (last_output(y, lengths, state[0]), *memory, *before)
 

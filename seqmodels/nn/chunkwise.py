@@ -106,54 +106,97 @@ def chunkwise(
         chunk = CHUNK.get(v.device.type, 64)
     if chunk < 1:
         raise InputError(f"chunk={chunk} was given; expected at least 1 position")
-    by_key, dtype = decay.ndim == 4, v.dtype
+    if delta and (heads := v.shape[2] // q.shape[2]) > 1:  # what a head writes depends on what is in its own memory
+        q, k = q.repeat_interleave(heads, 2), k.repeat_interleave(heads, 2)
     B, T, H, V = v.shape
     G, K = q.shape[2:]
     R, C = H // G, min(chunk, T)
     if missing := -T % C:  # steps that neither decay nor write
         q, k, v, decay, beta = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, missing)) for t in (q, k, v, decay, beta))
     # Chunks first, so that each is one piece of memory; then rows, groups, positions, and the heads of a group.
-    q, k = (t.reshape(B, -1, C, G, K).permute(1, 0, 3, 2, 4).contiguous() for t in (q, k))  # (N, B, G, C, K)
-    written = (v * beta.unsqueeze(-1)).view(B, -1, C, G, R, V).permute(1, 0, 3, 2, 4, 5)  # (N, B, G, C, R, V)
-    beta = beta.reshape(B, -1, C, G, R).permute(1, 0, 3, 2, 4)  # (N, B, G, C, R)
-    decay = decay.reshape(B, -1, C, G, K if by_key else R).permute(1, 0, 3, 2, 4)
+    q, k = (t.reshape(B, -1, C, G, K).permute(1, 0, 3, 2, 4) for t in (q, k))  # (N, B, G, C, K)
+    decay = decay.reshape(B, -1, C, G, K if decay.ndim == 4 else R).permute(1, 0, 3, 2, 4)
     # Sums in double precision: small differences of large sums are needed.
     sums = decay.to(widest(v.device)).clamp(min=SMALLEST).cumsum(3)  # (N, B, G, C, R), or K instead of R
-    last = sums[:, :, :, -1:]
-    if by_key:
-        products = partial(_decayed_products, sums=sums)
-        grown, left = sums.to(dtype).exp(), (last - sums).to(dtype).exp()
-        reading, asking, writing = q * grown, k * grown * beta, k * left  # each group has one head
-        grown = left = asked = beta.new_ones(1)
-        kept = last.to(dtype).exp().mT.unsqueeze(-1)  # (N, B, G, K, 1, 1)
-    else:
-        later = torch.ones(C, C, dtype=torch.bool, device=v.device).triu(1)
-        between = sums.mT.unsqueeze(-1) - sums.mT.unsqueeze(-2)  # (N, B, G, R, C, C)
-        products = partial(_products, ratio=between.to(dtype).masked_fill(later, -torch.inf).exp())
-        reading, asking, writing = q, k, k
-        grown, left, kept = (s.to(dtype).exp().unsqueeze(-1) for s in (sums, last - sums, last))
-        asked = grown * beta.unsqueeze(-1)
-    S = state.to(dtype).view(B, G, R, K, V).transpose(2, 3)  # (B, G, K, R, V)
-    starts = []
+    S = state.to(v.dtype).view(B, G, R, K, V).transpose(2, 3)  # (B, G, K, R, V)
     if delta:
-        solved = _Inverse.apply(products(k, k) * beta.mT.unsqueeze(-1))  # type: ignore[no-untyped-call]
-        corrected = []
-        # Unbound rather than indexed: the gradient of every index is as large as the whole.
-        for scale, new, ask, solve, write, rest, keep in zip(
-            *(t.expand(len(q), *t.shape[1:]).unbind() for t in (asked, written, asking, solved, writing, left, kept)),
-            strict=True,
-        ):
-            corrected.append(_by_head(solve, new - scale * _folded(ask, S)))
-            starts.append(S)
-            S = keep * S + _folded(write.mT, corrected[-1] * rest)
-        written = torch.stack(corrected)
+        beta = beta.reshape(B, -1, C, H).permute(1, 0, 3, 2)  # (N, B, H, C)
+        v = v.reshape(B, -1, C, H, V).permute(1, 0, 3, 2, 4)  # (N, B, H, C, V)
+        o, S = _replace(q, k, v, sums, beta, S.squeeze(3))
+        o, S = o.unsqueeze(4), S.unsqueeze(3)
     else:
-        moved = _folded(writing.mT, written * left)
-        for keep, move in zip(kept.unbind(), moved.unbind(), strict=True):
-            starts.append(S)
-            S = keep * S + move
-    o = _by_head(products(q, k), written) + grown * _folded(reading, torch.stack(starts))
+        written = (v * beta.unsqueeze(-1)).view(B, -1, C, G, R, V).permute(1, 0, 3, 2, 4, 5)  # (N, B, G, C, R, V)
+        o, S = _add(q.contiguous(), k.contiguous(), written, sums, S)
     return o.permute(1, 0, 3, 2, 4, 5).reshape(B, -1, H, V)[:, :T], S.transpose(2, 3).reshape(B, H, K, V)
+
+
+def _add(q: Tensor, k: Tensor, written: Tensor, sums: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
+    """Without the delta rule: outputs (N, B, G, C, R, V), and the memory after the last chunk, (B, G, K, R, V)."""
+    last, dtype = sums[:, :, :, -1:], q.dtype
+    grown, left, kept = (s.to(dtype).exp() for s in (sums, last - sums, last))
+    if written.shape[4] == 1 and sums.shape[4] == k.shape[4]:  # by key, or keys of one feature
+        reading, moved = q * grown, _folded((k * left).mT, written)
+        inside = _decayed_products(q, k, sums)
+        kept = kept.mT.unsqueeze(-1)  # (N, B, G, K, 1, 1)
+    else:
+        reading, moved = q, _folded(k.mT, written * left.unsqueeze(-1))
+        inside = (q @ k.mT).unsqueeze(-3) * _ratio(sums.mT, dtype)
+        kept = kept.unsqueeze(-1)  # (N, B, G, 1, R, 1)
+    starts = []
+    # Unbound rather than indexed: the gradient of every index is as large as the whole.
+    for keep, move in zip(kept.unbind(), moved.unbind(), strict=True):
+        starts.append(S)
+        S = keep * S + move
+    before = _folded(reading, torch.stack(starts))
+    if reading is q:
+        before = before * grown.unsqueeze(-1)
+    return (inside @ written.transpose(3, 4)).transpose(3, 4) + before, S
+
+
+def _replace(q: Tensor, k: Tensor, v: Tensor, sums: Tensor, beta: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
+    """With the delta rule: outputs (N, B, H, C, V), and the memory after the last chunk, (B, H, K, V).
+
+    What a chunk writes is `(I + A)^-1 (beta V - beta a K S)`, with A the products of each key with those before it. Its
+    first part is known before the memory `S` at the start of the chunk is.
+    """
+    N, B, H, C, K = k.shape
+    dtype = k.dtype
+    both = torch.cat((q, k), 3).flatten(1, 2)  # (N, B H, 2 C, K): what is read, and what is replaced
+    q, k = both.split_with_sizes([C, C], 2)
+    v, beta, S = v.flatten(1, 2), beta.flatten(1, 2).unsqueeze(-1), S.flatten(0, 1)
+    sums = sums.flatten(1, 2)  # (N, B H, C, 1 or K)
+    last = sums[:, :, -1:]
+    grown, left, kept = (s.to(dtype).exp() for s in (sums, last - sums, last))
+    if sums.shape[3] == K:  # by key, or keys of one feature
+        of_q, of_k = (_decayed_products(x, k, sums).squeeze(2) for x in (q, k))
+        both = torch.cat((q * grown, k * grown), 2)
+        asked, grown = None, None
+    else:
+        products = (both @ k.mT).view(N, -1, 2, C, C) * _ratio(sums.mT, dtype)
+        of_q, of_k = products.unbind(2)
+        asked = grown.mT
+    solved = cast(Tensor, _Inverse.apply(of_k * beta))  # type: ignore[no-untyped-call]
+    solved = solved * beta.mT
+    known, corrected, read = solved @ v, [], []
+    again = -solved if asked is None else solved * -asked
+    pieces = (both, known, again, (k * left).mT, kept.mT)
+    for ask, new, solve, write, keep in zip(*(piece.unbind() for piece in pieces), strict=True):
+        before, old = (ask @ S).split_with_sizes([C, C], 1)
+        read.append(before)
+        corrected.append(torch.baddbmm(new, solve, old))
+        S = torch.baddbmm(keep * S, write, corrected[-1])
+    before = torch.stack(read)
+    o = before if grown is None else before * grown
+    o = o + of_q @ torch.stack(corrected)
+    return o.view(N, B, H, C, -1), S.view(B, H, K, -1)
+
+
+def _ratio(sums: Tensor, dtype: torch.dtype) -> Tensor:
+    """The decay from position j to i of a chunk, (..., C, C), from running sums (..., C); zero for j > i."""
+    C = sums.shape[-1]
+    later = torch.ones(C, C, dtype=torch.bool, device=sums.device).triu(1)
+    between = (sums.unsqueeze(-1) - sums.unsqueeze(-2)).to(dtype)
+    return between.masked_fill(later, -torch.inf).exp()
 
 
 def _folded(x: Tensor, y: Tensor) -> Tensor:
@@ -161,18 +204,10 @@ def _folded(x: Tensor, y: Tensor) -> Tensor:
     return (x @ y.flatten(-2)).view(*x.shape[:-1], *y.shape[-2:])
 
 
-def _by_head(x: Tensor, y: Tensor) -> Tensor:
-    """Products of (..., R, C, C) with (..., C, R, V): (..., C, R, V)."""
-    return (x @ y.transpose(-2, -3)).transpose(-2, -3)
-
-
-def _products(x: Tensor, k: Tensor, ratio: Tensor) -> Tensor:
-    """`x_i . k_j` times the decay from j to i, from (..., C, K) each; (..., R, C, C), zero for j > i."""
-    return (x @ k.mT).unsqueeze(-3) * ratio
-
-
 def _decayed_products(x: Tensor, k: Tensor, sums: Tensor) -> Tensor:
-    """The same with decays by key, of which `sums` are running sums, (..., C, K), each; (..., 1, C, C).
+    """`x_i . k_j` with decays by key from j to i, (..., 1, C, C), zero for j > i, from (..., C, K) each.
+
+    The decays are told by their running `sums`.
 
     A half of the positions meets the other half by one product, with decays counted from the border between them, where
     no exponent is positive; each half is halved in turn.

@@ -52,7 +52,7 @@ class GatedDeltaCell(AssociativeCell):
         self.strongest = 2.0 if negative else 1.0
         self.rate = nn.Parameter(torch.empty(num_heads).uniform_(0.01, 16).log())  # of A
         self.bias = nn.Parameter(initial_steps(num_heads))
-        self.norm = RMSNorm(value_size, eps=1e-6)
+        self.norm = RMSNorm(value_size, eps=1e-6 * key_size)  # of outputs that are not divided by the root of K
 
     def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
         _, strength, step = rest

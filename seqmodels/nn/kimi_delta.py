@@ -41,7 +41,7 @@ class KimiDeltaCell(AssociativeCell):
         self.gate_map = nn.Linear(rank, num_heads * size)
         self.rate = nn.Parameter(torch.empty(num_heads).uniform_(1, 16).log())  # of A
         self.bias = nn.Parameter(initial_steps(num_heads * size))
-        self.norm = RMSNorm(size, eps=1e-6)
+        self.norm = RMSNorm(size, eps=1e-6 * size)  # of outputs that are not divided by the root of K
 
     def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
         steps = F.softplus(self.decay_map(rest[0]) + self.bias)

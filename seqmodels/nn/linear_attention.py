@@ -40,7 +40,7 @@ class LinearAttentionCell(AssociativeCell):
             input_size, hidden_size, num_heads=num_heads, key_size=size, value_size=size, rest=rest,
             convolution=convolution,
         )  # fmt: skip
-        self.norm = RMSNorm(size, eps=1e-6)
+        self.norm = RMSNorm(size, eps=1e-6 * size)  # of outputs that are not divided by the root of K
 
     def decay(self, x: Tensor) -> Tensor:
         """Logarithms of the decay, (B, T, H) or (B, T, H, K), from its features (B, T, more)."""
@@ -116,7 +116,6 @@ class HGRN2Cell(LinearAttentionCell):
     """
 
     by_key = True
-    scaled = False
     highway = "f"
 
     def __init__(self, input_size: int, hidden_size: int, num_heads: int, size: int, lowest: float = 0.0) -> None:

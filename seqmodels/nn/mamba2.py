@@ -28,7 +28,6 @@ class Mamba2Cell(AssociativeCell):
         convolution: positions that the short convolution of x, B and C sees.
     """
 
-    scaled = False
     convolution_bias = True
 
     def __init__(

@@ -38,7 +38,6 @@ class MLSTMCell(AssociativeCell):
         convolution: positions that the short convolution of queries, keys and values sees; 0 for none.
     """
 
-    scaled = False
     bound = 15.0
     highway = "f"
 
