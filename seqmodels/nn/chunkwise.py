@@ -24,7 +24,7 @@ from seqmodels.errors import InputError
 CHUNK = {"cpu": 32}
 """Positions of a chunk by type of device; 64 on others."""
 
-LEAF = 8
+LEAF = 4
 """Positions of a block whose products with a decay by key are computed one by one."""
 
 SMALLEST = -1000.0
