@@ -15,6 +15,7 @@ from seqmodels.errors import InputError
 from seqmodels.nn.cell import Cell, CellState, last_output
 from seqmodels.nn.chunkwise import Kernel, fastest, recurrent
 from seqmodels.nn.min_gru import precise
+from seqmodels.nn.norms import RMSNorm
 from seqmodels.nn.short_convolution import ShortConvolution
 from seqmodels.state import where
 
@@ -136,7 +137,8 @@ class AssociativeCell(Cell):
             beyond = torch.arange(projected.shape[1], device=projected.device) >= lengths[:, None]
             terms = self.masked(terms, beyond)
         given = state[1 : 1 + len(self.memory_shapes)]
-        o, memory = self.recall(terms, given, kernel)
+        with full_precision(terms.q):
+            o, memory = self.recall(terms, given, kernel)
         if lengths is not None:
             memory = cast(CellState, where(lengths > 0, memory, given))
         y = cast(Tensor, self.out(self.readout(o, terms, rest).to(projected.dtype)))
@@ -165,7 +167,8 @@ class AssociativeCell(Cell):
         if self.normalized:
             qk = qk * (qk.square().sum(-1, keepdim=True) + 1e-6).rsqrt()
         q, k, v = *qk.chunk(2, -2), by_head(v, self.heads)
-        return self.terms(q, k, v, rest), rest, before
+        with full_precision(q):
+            return self.terms(q, k, v, rest), rest, before
 
     def gates(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The decay `a` and the writing strength `beta` of each head, or the decay of each feature of its keys."""
@@ -176,6 +179,16 @@ class AssociativeCell(Cell):
         """Lengths of keys, and norms of the memory, of each head."""
         terms, _, _ = self._terms(projected.unsqueeze(1), state, None)
         return {"k": terms.k.squeeze(1).norm(dim=-1), "S": following[1].flatten(2).norm(dim=-1)}
+
+
+def full_precision(x: Tensor) -> torch.autocast:
+    """Without autocast, which would round products over many steps."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def rms(x: Tensor, norm: RMSNorm) -> Tensor:
+    """The same as `norm(x)`, whose kernel takes several times as long for few numbers."""
+    return x * (x.square().mean(-1, keepdim=True) + cast(float, norm.eps)).rsqrt() * norm.weight
 
 
 def by_head(x: Tensor, heads: int) -> Tensor:

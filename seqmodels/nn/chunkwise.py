@@ -69,14 +69,15 @@ def recurrent_(
     q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, state: Tensor, *, delta: bool = False
 ) -> tuple[Tensor, Tensor]:
     """The same for a single step, T = 1, without gradients: the memory is overwritten."""
-    if heads := v.shape[2] // q.shape[2] - 1:
-        q, k = q.repeat_interleave(heads + 1, 2), k.repeat_interleave(heads + 1, 2)
-    key, value = k[:, 0].unsqueeze(-1), v[:, 0].unsqueeze(-2)
-    state.mul_(decay[:, 0].exp().unsqueeze(-1) if decay.ndim == 4 else decay[:, 0, :, None, None].exp())
+    if (heads := v.shape[2] // q.shape[2]) > 1:
+        q, k = q.repeat_interleave(heads, 2), k.repeat_interleave(heads, 2)
+    memory = state.flatten(0, 1)  # (B H, K, V), the same memory: it is contiguous
+    query, key, value = (t.reshape(len(memory), 1, -1) for t in (q, k, v))
+    memory.mul_(decay.exp().reshape(len(memory), -1, 1))
     if delta:
-        value = value - key.mT @ state
-    state.addcmul_(key, beta[:, 0, :, None, None] * value)
-    return (q[:, 0].unsqueeze(-2) @ state).transpose(1, 2), state
+        value = torch.baddbmm(value, key, memory, alpha=-1)
+    memory.baddbmm_(key.mT, beta.reshape(-1, 1, 1) * value)
+    return torch.bmm(query, memory).view(v.shape), state
 
 
 def chunkwise(
@@ -170,15 +171,15 @@ def _replace(q: Tensor, k: Tensor, v: Tensor, sums: Tensor, beta: Tensor, S: Ten
     if sums.shape[3] == K:  # by key, or keys of one feature
         of_q, of_k = (_decayed_products(x, k, sums).squeeze(2) for x in (q, k))
         both = torch.cat((q * grown, k * grown), 2)
-        asked, grown = None, None
+        scale: Tensor | None = None
     else:
         products = (both @ k.mT).view(N, -1, 2, C, C) * _ratio(sums.mT, dtype)
         of_q, of_k = products.unbind(2)
-        asked = grown.mT
+        scale = grown
     solved = cast(Tensor, _Inverse.apply(of_k * beta))  # type: ignore[no-untyped-call]
     solved = solved * beta.mT
     known, corrected, read = solved @ v, [], []
-    again = -solved if asked is None else solved * -asked
+    again = -solved if scale is None else solved * -scale.mT
     pieces = (both, known, again, (k * left).mT, kept.mT)
     for ask, new, solve, write, keep in zip(*(piece.unbind() for piece in pieces), strict=True):
         before, old = (ask @ S).split_with_sizes([C, C], 1)
@@ -186,7 +187,7 @@ def _replace(q: Tensor, k: Tensor, v: Tensor, sums: Tensor, beta: Tensor, S: Ten
         corrected.append(torch.baddbmm(new, solve, old))
         S = torch.baddbmm(keep * S, write, corrected[-1])
     before = torch.stack(read)
-    o = before if grown is None else before * grown
+    o = before if scale is None else before * scale
     o = o + of_q @ torch.stack(corrected)
     return o.view(N, B, H, C, -1), S.view(B, H, K, -1)
 

@@ -1,13 +1,11 @@
 """Gated DeltaNet: an associative memory that forgets all at once by a gate, and one thing by the delta rule."""
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import InputError
-from seqmodels.nn.associative import AssociativeCell, Rest, Terms, initial_steps
+from seqmodels.nn.associative import AssociativeCell, Rest, Terms, initial_steps, rms
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.mixer_stack import MixerStack, head_size
@@ -61,7 +59,7 @@ class GatedDeltaCell(AssociativeCell):
         return Terms(q, k, v, decay, beta if self.strongest == 1 else self.strongest * beta)
 
     def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
-        return cast(Tensor, self.norm(o)).flatten(2) * F.silu(rest[0])
+        return rms(o, self.norm).flatten(2) * F.silu(rest[0])
 
     def gates(self, projected: Tensor, state: tuple[Tensor, ...], weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The decay `a`, and `beta` as a fraction of its largest value, of each head."""

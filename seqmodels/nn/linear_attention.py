@@ -1,13 +1,12 @@
 """Linear attention with decay, by head and by feature of a key: RetNet, GLA, HGRN2."""
 
 import math
-from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import InputError
-from seqmodels.nn.associative import AssociativeCell, Rest, Terms, by_head
+from seqmodels.nn.associative import AssociativeCell, Rest, Terms, by_head, rms
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.mixer_stack import MixerStack, head_size
@@ -50,7 +49,7 @@ class LinearAttentionCell(AssociativeCell):
         return Terms(q, k, v, self.decay(rest[1]), v.new_ones(v.shape[:3]))
 
     def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
-        return cast(Tensor, self.norm(o)).flatten(2) * F.silu(rest[0])
+        return rms(o, self.norm).flatten(2) * F.silu(rest[0])
 
     def gates(self, projected: Tensor, state: tuple[Tensor, ...], weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The decay `a` of each head, or of each feature of its keys."""

@@ -199,7 +199,7 @@ class _CellLayer:
         self.order, self.norms = block.order, (block.norm_mixer.forward, block.norm_feed_forward.forward)
         feed_forward = cast(FeedForward, block.feed_forward)
         self._inside, self._add_down = feed_forward.inside, _adding(feed_forward.out)
-        self.state: CellState = tuple(tensor.clone() for tensor in state)
+        self.state: CellState = tuple(tensor.clone(memory_format=torch.contiguous_format) for tensor in state)
         self._recordable, self._weights = recordable, self.cell.weights()
 
     def mix(self, x: Tensor, h: Tensor) -> Tensor:

@@ -205,3 +205,21 @@ def test_a_piece_without_a_real_position_changes_nothing(name: str) -> None:
 )
 def test_what_is_refused(make, says: str) -> None:  # type: ignore[no-untyped-def]
     assert_refused(says, make)
+
+
+@pytest.mark.parametrize("name", [*MEMORIES, "SLSTM-2-heads", "Hybrid-of-memories"])
+def test_memories_keep_their_precision_under_autocast(name: str) -> None:
+    """Inputs of gates are rounded, not what they make of a long text."""
+    torch.manual_seed(0)
+    network = NETWORKS[name]()
+    x = torch.randn(B, 200, network.input_size)
+    wanted, _ = network(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, state = network(x)
+        step, _ = network(x[:, :1], state)
+    assert step.isfinite().all()
+    cell = state[2][0] if len(state) == 3 else state[0]  # type: ignore[index]
+    assert cell[1].dtype == torch.float32  # type: ignore[index,union-attr]
+    assert_close(found.float(), wanted, rtol=0.1, atol=0.1 * float(wanted.detach().abs().max()))
+    found.float().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
