@@ -55,6 +55,11 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
         """The source of the data, in one line for people."""
 
     @property
+    def notes(self) -> Sequence[str]:
+        """What people should know of the data, each in a line."""
+        return ()
+
+    @property
     @abstractmethod
     def extent(self) -> str:
         """The amount of training data, for people."""
@@ -201,6 +206,10 @@ class CorpusDataModule(SequenceDataModule):
     @property
     def origin(self) -> str:
         return self.corpus.origin
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self.corpus.notes
 
     @property
     def splits(self) -> tuple[str, ...]:

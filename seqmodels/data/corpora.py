@@ -5,7 +5,7 @@ import glob
 import hashlib
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,11 @@ import datasets
 import huggingface_hub
 
 from seqmodels.data.cache import generated, no_bars
-from seqmodels.data.folders import SPLITS, TABLES, TEXT, in_splits, is_empty, split_of, suffix, told, walk
+from seqmodels.data.folders import SPLITS, TABLES, TEXT, files_told, in_splits, is_empty, split_of, suffix, told, walk
 from seqmodels.data.given import Given, is_saved, saved, tables
 from seqmodels.data.hub import reachable
 from seqmodels.data.tables import is_table, marked, read_tables, select_texts
-from seqmodels.data.text_files import FEATURES, cut, file_rows, standard_library
+from seqmodels.data.text_files import FEATURES, cut, file_rows, notes_on, standard_library
 from seqmodels.errors import InputError
 from seqmodels.files import check_regular
 
@@ -39,6 +39,9 @@ class Corpus:
             and `whole`, the text before validation was split off. Rows have the columns `text`, `starts` and `ends`,
             the last two true where a document starts or ends; rows of a parallel corpus have `source` and `target`.
     """
+
+    notes: Sequence[str] = ()
+    """What people should know of the text, each in a line."""
 
     def __init__(self, origin: str, splits: Splits) -> None:
         self.origin, self.splits = origin, dict(splits)
@@ -147,7 +150,9 @@ def of_files(origin: str, named: Mapping[str, list[Path]], column: str, held_out
     if parts := held_out.parts(origin, splits) if held_out else {}:
         files = named["train"]
         splits |= {split: part(files, *ends) for split, ends in parts.items()} | {"whole": part(files)}
-    return Corpus(origin, splits)
+    corpus = Corpus(origin, splits)
+    corpus.notes = notes_on(file for files in named.values() for file in files)
+    return corpus
 
 
 def _of_given(origin: str, given: Given, column: str, held_out: HeldOut) -> Corpus:
@@ -214,7 +219,8 @@ def local_files(source: str) -> tuple[str, dict[str, list[Path]]] | None:
         files = [file for file in every if suffix(file) in (*TEXT, *TABLES) or file.name.lower() in SPLITS]
         if not files:
             expected = f"files ending in {', '.join((*TEXT, *TABLES))}, plain or with .gz behind"
-            raise InputError(f"the directory {str(path)!r} holds no text; expected {expected}")
+            others = f"; found {files_told(every)}; {str(path / '*')!r} reads files of any name" if every else ""
+            raise InputError(f"the directory {str(path)!r} holds no text; expected {expected}{others}")
         return _named(path.name, path, files, sorted({*every} - {*files}))
     if path.exists():
         check_regular(path)

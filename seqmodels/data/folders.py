@@ -127,9 +127,10 @@ def in_splits(items: Mapping[Path, T]) -> InSplits[T]:
 
 def told(**groups: Sequence[Path]) -> str:
     """Files by the reason for which they are left out, in one line for people; empty without any."""
-    parts = []
-    for reason, files in groups.items():
-        names = ", ".join(file.name for file in files[:TOLD])
-        more = f" and {len(files) - TOLD:,} more" if len(files) > TOLD else ""
-        parts += [f"; {reason.replace('_', ' ')}: {names}{more}"] if files else []
-    return "".join(parts)
+    return "".join(f"; {reason.replace('_', ' ')}: {files_told(files)}" for reason, files in groups.items() if files)
+
+
+def files_told(files: Sequence[Path]) -> str:
+    """The names of some files, and the number of the others."""
+    more = f" and {len(files) - TOLD:,} more" if len(files) > TOLD else ""
+    return ", ".join(file.name for file in files[:TOLD]) + more

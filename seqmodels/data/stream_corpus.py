@@ -15,7 +15,7 @@ import datasets
 from seqmodels.data.corpora import Corpus, Splits, by_split, hub, local_files, of_files
 from seqmodels.data.given import Given, is_saved, saved
 from seqmodels.data.tables import ROWS_PER_READ, check_columns, is_table, table_rows
-from seqmodels.data.text_files import FEATURES, document
+from seqmodels.data.text_files import FEATURES, document, notes_on
 from seqmodels.errors import InputError
 
 SAMPLE_CHARACTERS = 1 << 24
@@ -209,7 +209,7 @@ def load_stream(source: str | Given, *, subset: str | None, column: str, held_ou
     """
     if not isinstance(source, Given) and is_saved(folder := Path(os.path.expanduser(source))):
         source = saved(folder)
-    found = None if isinstance(source, Given) else local_files(source)
+    found, notes = None if isinstance(source, Given) else local_files(source), list[str]()
     if found is None:
         if isinstance(source, Given):
             origin, splits = source.origin, given_shards(source, column)
@@ -221,9 +221,12 @@ def load_stream(source: str | Given, *, subset: str | None, column: str, held_ou
         origin, named = found
         if "train" not in named:
             raise InputError(f"{origin} has nothing to train on, only {', '.join(named)}")
+        notes = [] if any(map(is_table, named["train"])) else notes_on(named["train"])
         train = FileShards(named.pop("train"), column)
         others = of_files(origin, named, column, held_out=None).splits
-    return StreamedCorpus(origin, train, others, held_out)
+    corpus = StreamedCorpus(origin, train, others, held_out)
+    corpus.notes = notes
+    return corpus
 
 
 def _whole(shards: Shards) -> datasets.Dataset:

@@ -1,7 +1,9 @@
 """Tables of text: JSON lines, CSV, TSV and Parquet files, and tables of the hub; each row is one document."""
 
 import csv
+import itertools
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -44,7 +46,9 @@ def read_tables(files: Sequence[Path], columns: Sequence[str], *, header: bool =
     """
     kinds = sorted({suffix(path) for path in files})
     if len(kinds) > 1:
-        raise InputError(f"tables of different kinds cannot be read as one ({', '.join(kinds)}); give one kind")
+        raise InputError(
+            f"tables of different kinds cannot be read as one ({', '.join(kinds)}); give one, such as {str(files[0])!r}"
+        )
     features = datasets.Features({column: datasets.Value("string") for column in columns})
     return generated(_table_rows, files, features, columns=tuple(columns), header=header)
 
@@ -100,7 +104,8 @@ def _json(path: Path, columns: Sequence[str]) -> Records:
         numbered = ((number, _parsed(number, line)) for number, line in enumerate(lines(path), 1) if line.strip())
     for number, row in numbered:
         if not isinstance(row, dict):
-            raise ValueError(f"a {type(row).__name__} in place of an object (line {number:,})")
+            expected = f"an object with {columns[0]!r}"
+            raise ValueError(f"a {type(row).__name__} in place of {expected} (line {number:,})")
         yield number, row
 
 
@@ -113,12 +118,17 @@ def _parsed(number: int, line: str) -> Any:
 
 def _csv(path: Path, columns: Sequence[str], header: bool = True) -> Records:
     """Fields between commas, or between what the header has in their place: semicolons in exports of many countries."""
-    first = next(lines(path))
-    headers = {mark: next(csv.reader([first], delimiter=mark), []) for mark in ",;\t|"}
-    delimiter = next((mark for mark, names in headers.items() if header and set(columns) <= set(names)), ",")
+    first, second = [*itertools.islice(lines(path), 2), ""][:2]
+    skipped = int(re.fullmatch("sep=[,;\t|]", first.strip(" \r"), re.IGNORECASE) is not None)  # Excel's line
+    headers = {mark: next(csv.reader([second if skipped else first], delimiter=mark), []) for mark in ",;\t|"}
+    most = max(headers, key=lambda mark: len(headers[mark])) if header else ","  # named, where a column is missing
+    delimiter = next((mark for mark, names in headers.items() if header and set(columns) <= set(names)), most)
     limit = csv.field_size_limit(sys.maxsize)
-    reader = csv.reader((line.replace("\r", RETURN) + "\n" for line in lines(path)), delimiter=delimiter, strict=True)
-    rows = ((reader.line_num, [field.replace(RETURN, "\r") for field in fields]) for fields in reader if fields)
+    read = (line.replace("\r", RETURN) + "\n" for line in itertools.islice(lines(path), skipped, None))
+    reader = csv.reader(read, delimiter=delimiter, strict=True)
+    rows = (
+        (reader.line_num + skipped, [field.replace(RETURN, "\r") for field in fields]) for fields in reader if fields
+    )
     try:
         yield from _by_name(path, columns, rows, header)
     except csv.Error as error:

@@ -48,6 +48,19 @@ KINDS = {
 }
 """Other files than text, by their first bytes."""
 
+TAR = slice(257, 262)
+"""Where a tar archive says `ustar`."""
+
+PLAIN = "pandoc -t plain {0} > {0}.txt"
+TIMES = ("numbers and times", "sed -E '/^[0-9]+.?$|-->|^WEBVTT/d' {0} > {0}.txt")
+MARKUP = {
+    ".html": ("tags", PLAIN), ".htm": ("tags", PLAIN), ".xhtml": ("tags", PLAIN), ".fb2": ("tags", PLAIN),
+    ".xml": ("tags", None), ".svg": ("tags", None), ".tmx": ("tags", None), ".srt": TIMES, ".vtt": TIMES,
+    ".ipynb": ("format and outputs", "jupyter nbconvert --to markdown {0}"), ".eml": ("headers and coding", None),
+    ".mbox": ("headers and coding", None), ".po": ("comments and keys", None),
+}  # fmt: skip
+"""By the suffix of a text, what stands in it beside what people read, and how that is taken out."""
+
 FEATURES = datasets.Features(
     {"text": datasets.Value("string"), "starts": datasets.Value("bool"), "ends": datasets.Value("bool")}
 )
@@ -55,6 +68,20 @@ FEATURES = datasets.Features(
 
 EXCLUDED_FOLDERS = {"test", "tests", "idle_test", "encodings", "pydoc_data", "lib2to3", "site-packages", "__pycache__"}
 """Folders of the standard library that are left out: tests, tables and generated text."""
+
+
+def notes_on(files: Iterable[Path]) -> list[str]:
+    """What should be known of texts of files that are learned with their markup: a line for each kind."""
+    kinds: dict[tuple[str, str | None], list[Path]] = {}
+    for file in files:
+        ending = (file.with_suffix("") if file.suffix.lower() == ".gz" else file).suffix.lower()
+        if ending in MARKUP:
+            kinds.setdefault(MARKUP[ending], []).append(file)
+    return [
+        f"{found[0].name}{f' and {len(found) - 1:,} more' if found[1:] else ''}: {what} are learned, too; for the text "
+        f"alone, convert first{f', with: {by.format(found[0].name)}' if by else ''}"
+        for (what, by), found in kinds.items()
+    ]
 
 
 def standard_library() -> list[Path]:
@@ -120,10 +147,12 @@ def _decoded(path: Path) -> Iterator[str]:
                 lines += content.count(b"\n")
             decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:  # of this chunk and bytes kept from the one before
+        if b"\0" in error.object:
+            raise InputError(f"{str(path)!r} is binary, no text; expected UTF-8 text") from error
         line = lines + error.object.count(b"\n", 0, error.start)
         raise InputError(
             f"{str(path)!r} is not UTF-8: line {line:,} has byte {error.object[error.start]:#04x}; "
-            f"convert it first, for example with: iconv -f LATIN1 -t UTF-8 {path.name}"
+            f"convert it first, for example with: iconv -f CP1252 -t UTF-8 {path.name}"
         ) from error
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
@@ -137,6 +166,10 @@ def _check_kind(path: Path, start: bytes) -> None:
     for beginning, kind in KINDS.items():
         if start.startswith(beginning):
             raise InputError(f"{str(path)!r} is {kind.format(path.name)}")
+    if start[TAR] == b"ustar":
+        raise InputError(
+            f"{str(path)!r} is a tar archive; unpack it, with: tar xf {path.name}, and give the text in it"
+        )
     if max(zeros) > 3 * min(zeros) + len(start[:1000]) // 8:
         coding = "UTF-16BE" if zeros[0] > zeros[1] else "UTF-16LE"
         raise InputError(f"{str(path)!r} is {coding}; convert it first, with: iconv -f {coding} -t UTF-8 {path.name}")

@@ -34,6 +34,8 @@ def announce(
     print(f"run      {folder}")
     if origin is not None:
         print(f"resumed  at step {origin.content['global_step']:,}, from {origin.path.name}")
+    for note in data.notes:
+        print(f"note     {note}")
     for name, split in (("training", "train"), ("validation", "validation")):
         for what, facts in data.sides(split).items():
             if facts.unknown:

@@ -55,3 +55,10 @@ def test_each_of_several_test_sets_is_reported(run: Path, capsys: pytest.Capture
     assert [(line["tokens"], line["unknown"]) for line in lines] == [(27, 0), (18, 9)]
     main(["test", str(run), "--json", "--split", "test_b"])
     assert json.loads(capsys.readouterr().out)["text"].endswith("test_b")
+
+
+def test_markup_that_is_learned_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "page.html").write_text("<p>the cat and the hat</p>\n" * 60)
+    words = ["--data", str(tmp_path / "page.html"), "--runs", str(tmp_path), "--max-steps", "1", "--length", "16"]
+    main(["fit", *words, "--batch-size", "2", "--backbone.hidden-size", "4", "--validations", "1"])
+    assert "note     page.html: tags are learned, too" in capsys.readouterr().out

@@ -2,8 +2,11 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import math
+import subprocess
+import tarfile
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqmodels.data import Corpus, Tokenizer, corpora, load_corpus, text_files, tokenize_column
+from seqmodels.data import Corpus, TextDataModule, Tokenizer, corpora, load_corpus, text_files, tokenize_column
 from seqmodels.data.corpora import HeldOut
 from seqmodels.errors import InputError
 
@@ -238,6 +241,15 @@ def test_line_ends_and_byte_order_marks(
     assert "".join(text_files.chunks(tmp_path / "odd.txt")) == (wanted or text)
 
 
+def tarred() -> bytes:
+    """A tar archive with a text."""
+    stored, info = io.BytesIO(), tarfile.TarInfo("text.txt")
+    info.size = 4
+    with tarfile.open(fileobj=stored, mode="w") as archive:
+        archive.addfile(info, io.BytesIO(b"text"))
+    return stored.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
@@ -252,12 +264,39 @@ def test_line_ends_and_byte_order_marks(
         (b"\xff\xff\xff\xff\xf0\x02", "Arrow; give the folder"),
         (b"%PDF-1.4", "a PDF; .* pdftotext a.txt"),
         (gzip.compress(gzip.compress(b"text")), "gzipped twice"),
+        (tarred(), "a tar archive; unpack it, with: tar xf a.txt,"),
+        (gzip.compress(tarred()), "a tar archive; unpack it, with: tar xf a.txt,"),
+        (b"\xcb\r\r\n" + bytes(8) + b"code" * 9, "binary, no text"),
+        ("“So”, sagt er …".encode("cp1252"), "not UTF-8: .* iconv -f CP1252"),
     ],
 )
 def test_files_of_other_kinds_are_called_by_name(content: bytes, kind: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(InputError, match=f"a.txt' is {kind}"):
         load_corpus(str(tmp_path / "a.txt")).rows("whole")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_markup_that_is_learned_too_is_told(tmp_path: Path, stream: bool) -> None:
+    for name in ("a.txt", "page.html", "other.html", "train/b.srt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1\n00:00:01,000 --> 00:00:02,000\n<i>Hello</i>\n" * 3000)
+
+    def notes(name: str) -> list[str]:
+        return list(TextDataModule(str(tmp_path / name), stream=stream, held_out=1).notes)
+
+    assert notes("a.txt") == []
+    assert notes("*.html") == [
+        "other.html and 1 more: tags are learned, too; for the text alone, convert first, with: "
+        "pandoc -t plain other.html > other.html.txt"
+    ]
+    (note,) = notes("train/b.srt")
+    assert note.startswith("b.srt: numbers and times are learned, too")
+    (tmp_path / "train" / "b.srt").rename(tmp_path / "b.srt")
+    shown = subprocess.run(
+        note.partition("with: ")[2].partition(" >")[0], shell=True, cwd=tmp_path, capture_output=True
+    )
+    assert shown.stdout == b"<i>Hello</i>\n" * 3000  # the command does what it is for
 
 
 def test_gzipped_is_as_plain(text: str, text_file: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from seqmodels.data import Corpus, TextDataModule, load_corpus
+from seqmodels.data.corpora import HeldOut
 from seqmodels.data.folders import split_of, walk
 from seqmodels.data.parallel_corpora import load_parallel
 from seqmodels.errors import InputError
@@ -136,6 +137,13 @@ def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
             read()
     with pytest.raises(InputError, match="holds no text"):
         load_corpus(str(tmp_path))
+
+
+def test_a_folder_without_text_says_what_it_holds(tmp_path: Path) -> None:
+    write(tmp_path / "logs", ["a.log", "b.log", "c", "d"])
+    with pytest.raises(InputError, match=r"; found a\.log, b\.log, c and 1 more; '.*logs/\*' reads files of any name"):
+        load_corpus(str(tmp_path / "logs"))
+    assert files_of(load_corpus(str(tmp_path / "logs" / "*"), held_out=HeldOut(0.1)))
 
 
 # Pairs

@@ -201,8 +201,14 @@ def test_text_and_tables_in_one_folder(tmp_path: Path) -> None:
 def test_tables_of_two_kinds(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", ["a"])
     write(tmp_path / "b.csv", ["a"])
-    with pytest.raises(InputError, match=r"different kinds .*\.csv, \.jsonl"):
+    with pytest.raises(InputError, match=r"different kinds .*\.csv, \.jsonl.*; give one, such as '.*a\.jsonl'"):
         load_corpus(str(tmp_path))
+
+
+def test_the_columns_of_a_missing_one_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("satz;preis\nGuten Tag;3,50\n")
+    with pytest.raises(InputError, match=r"has columns \['satz', 'preis'\]; expected the text in column 'text'"):
+        load_corpus(str(tmp_path / "a.csv"))
 
 
 @pytest.mark.parametrize(
@@ -210,7 +216,7 @@ def test_tables_of_two_kinds(tmp_path: Path) -> None:
     [
         ("a.jsonl", b"nonsense", r"cannot be read as jsonl: .*\(line 1\)"),
         ("a.jsonl", b'{"text": "a"\n', r"cannot be read as jsonl: .*\(line 1\)"),
-        ("a.jsonl", b'\n"a"\n"b"\n', r"cannot be read as jsonl: a str in place of an object \(line 2\)"),
+        ("a.jsonl", b'\n"a"\n"b"\n', r"cannot be read as jsonl: a str in place of an object with 'text' \(line 2\)"),
         ("a.json", b'[{"text": "a"},', "cannot be read as json: ."),
         ("a.csv", b'text,n\n"a,1\n', r"cannot be read as csv: unexpected end of data \(line 2\)"),
         ("a.csv", b"text,text\na,b\n", "cannot be read as csv: two columns are called 'text'"),
@@ -260,6 +266,7 @@ def test_one_row_cannot_be_split(tmp_path: Path) -> None:
         ("a.csv", "text,n\rone,1\rtwo,2\r", ["one", "two"]),
         ("a.csv", "text,n\nA\rB,1\nC,2\n", ["A\rB", "C"]),
         ("a.csv", 'text;label\nHello, world;1\n"a;b";2\n', ["Hello, world", "a;b"]),  # as in many countries
+        ("a.csv", "\ufeffsep=;\r\ntext;label\r\nHello, world;1\r\nb;2\r\n", ["Hello, world", "b"]),  # Excel reads it
         ("a.csv", "n\ttext\n1\ta, b\n2\tc\n", ["a, b", "c"]),
         ("a.jsonl", '{"text":"a"}\n{"text":"b","meta":"x"}\n{"id": null, "text": "c"}\n', ["a", "b", "c"]),
         ("a.jsonl", '{"id":1,"text":"a"}\n{"id":"x","text":"b"}\n', ["a", "b"]),
