@@ -17,6 +17,7 @@ from seqmodels.nn import (
     LSTM,
     MLSTM,
     RGLRU,
+    RWKV7,
     SLSTM,
     GatedDeltaNet,
     KimiDeltaNet,
@@ -28,7 +29,7 @@ from seqmodels.nn.mixer_stack import MixerStack
 
 TARGETS: dict[type[MixerStack], str] = {
     GatedDeltaNet: ">= 1.0", Mamba2: ">= 1.3", MLSTM: "", SimpleGLA: "", RetNet: "", RGLRU: "", GLA: "", HGRN2: "",
-    KimiDeltaNet: "",
+    KimiDeltaNet: "", RWKV7: "",
 }  # fmt: skip
 
 

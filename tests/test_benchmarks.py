@@ -47,7 +47,7 @@ TOPICS = {
     "trainer": (partial(trainer.run, steps=1), 5 + has_bf16_lstm(), 5 + has_bf16_lstm()),
     "batches": (batches.run, 4, 4),
     "cells": (cells.run, 5, 5),
-    "memories": (memories.run, 19, 19),
+    "memories": (memories.run, 21, 21),
     "sampling": (sampling.run, 8, 8),
     "translation": (translation.run, 1, 1),
     "diagnostics": (diagnostics.run, 6, 0),

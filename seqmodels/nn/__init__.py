@@ -34,6 +34,7 @@ from seqmodels.nn.rnn_lstm_gru import FusedCell as FusedCell
 from seqmodels.nn.rnn_lstm_gru import GRUCell as GRUCell
 from seqmodels.nn.rnn_lstm_gru import LSTMCell as LSTMCell
 from seqmodels.nn.rnn_lstm_gru import RNNCell as RNNCell
+from seqmodels.nn.rwkv7 import RWKV7 as RWKV7
 from seqmodels.nn.sequential import Sequential as Sequential
 from seqmodels.nn.trace import Trace as Trace
 from seqmodels.nn.transformer import Transformer as Transformer

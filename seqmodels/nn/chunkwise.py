@@ -35,8 +35,9 @@ Kernel = Callable[..., tuple[Tensor, Tensor]]
 
 
 def recurrent(
-    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, state: Tensor, *, delta: bool = False
-) -> tuple[Tensor, Tensor]:
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, state: Tensor, *, delta: bool = False,
+    ask: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The recurrence, step by step.
 
     Args:
@@ -47,19 +48,20 @@ def recurrent(
         beta: writing strengths (B, T, H).
         state: the memory before the first step, (B, H, K, V).
         delta: use the delta rule.
+        ask: keys under which the delta rule looks for the value that it replaces, (B, T, G, K); `k` by default.
 
     Returns:
         Outputs (B, T, H, V), and the memory after the last step.
     """
     heads = v.shape[2] // q.shape[2]
-    q, k = q.repeat_interleave(heads, 2), k.repeat_interleave(heads, 2)
+    q, k, ask = (t.repeat_interleave(heads, 2) for t in (q, k, k if ask is None else ask))
     a = (decay if decay.ndim == 4 else decay.unsqueeze(-1)).exp().unsqueeze(-1)
     outputs = []
     for t in range(v.shape[1]):
         state = a[:, t] * state
         key, value = k[:, t].unsqueeze(-1), v[:, t].unsqueeze(-2)
         if delta:
-            value = value - key.mT @ state
+            value = value - ask[:, t].unsqueeze(-2) @ state
         state = state + beta[:, t, :, None, None] * key * value
         outputs.append(q[:, t].unsqueeze(-2) @ state)
     return torch.stack(outputs, 1).squeeze(-2), state
@@ -82,7 +84,7 @@ def recurrent_(
 
 def chunkwise(
     q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, state: Tensor, *, delta: bool = False,
-    chunk: int | None = None,
+    chunk: int | None = None, ask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The same as `recurrent`, in chunks: within a chunk by masked products, from chunk to chunk by the memory.
 
@@ -97,6 +99,7 @@ def chunkwise(
         beta: writing strengths.
         state: the memory before the first step.
         delta: use the delta rule.
+        ask: keys under which the delta rule looks.
         chunk: positions of a chunk, which changes nothing but the time; None for `CHUNK`.
 
     Raises:
@@ -107,15 +110,18 @@ def chunkwise(
         chunk = CHUNK.get(v.device.type, 64)
     if chunk < 1:
         raise InputError(f"chunk={chunk} was given; expected at least 1 position")
+    ask = k if ask is None else ask
     if delta and (heads := v.shape[2] // q.shape[2]) > 1:  # what a head writes depends on what is in its own memory
-        q, k = q.repeat_interleave(heads, 2), k.repeat_interleave(heads, 2)
+        q, k, ask = (t.repeat_interleave(heads, 2) for t in (q, k, ask))
     B, T, H, V = v.shape
     G, K = q.shape[2:]
     R, C = H // G, min(chunk, T)
     if missing := -T % C:  # steps that neither decay nor write
-        q, k, v, decay, beta = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, missing)) for t in (q, k, v, decay, beta))
+        q, k, ask, v, decay, beta = (
+            F.pad(t, (0, 0) * (t.ndim - 2) + (0, missing)) for t in (q, k, ask, v, decay, beta)
+        )
     # Chunks first, so that each is one piece of memory; then rows, groups, positions, and the heads of a group.
-    q, k = (t.reshape(B, -1, C, G, K).permute(1, 0, 3, 2, 4) for t in (q, k))  # (N, B, G, C, K)
+    q, k, ask = (t.reshape(B, -1, C, G, K).permute(1, 0, 3, 2, 4) for t in (q, k, ask))  # (N, B, G, C, K)
     decay = decay.reshape(B, -1, C, G, K if decay.ndim == 4 else R).permute(1, 0, 3, 2, 4)
     # Sums in double precision: small differences of large sums are needed.
     sums = decay.to(widest(v.device)).clamp(min=SMALLEST).cumsum(3)  # (N, B, G, C, R), or K instead of R
@@ -123,7 +129,7 @@ def chunkwise(
     if delta:
         beta = beta.reshape(B, -1, C, H).permute(1, 0, 3, 2)  # (N, B, H, C)
         v = v.reshape(B, -1, C, H, V).permute(1, 0, 3, 2, 4)  # (N, B, H, C, V)
-        o, S = _replace(q, k, v, sums, beta, S.squeeze(3))
+        o, S = _replace(q, k, ask, v, sums, beta, S.squeeze(3))
         o, S = o.unsqueeze(4), S.unsqueeze(3)
     else:
         written = (v * beta.unsqueeze(-1)).view(B, -1, C, G, R, V).permute(1, 0, 3, 2, 4, 5)  # (N, B, G, C, R, V)
@@ -154,7 +160,9 @@ def _add(q: Tensor, k: Tensor, written: Tensor, sums: Tensor, S: Tensor) -> tupl
     return (inside @ written.transpose(3, 4)).transpose(3, 4) + before, S
 
 
-def _replace(q: Tensor, k: Tensor, v: Tensor, sums: Tensor, beta: Tensor, S: Tensor) -> tuple[Tensor, Tensor]:
+def _replace(
+    q: Tensor, k: Tensor, ask: Tensor, v: Tensor, sums: Tensor, beta: Tensor, S: Tensor
+) -> tuple[Tensor, Tensor]:
     """With the delta rule: outputs (N, B, H, C, V), and the memory after the last chunk, (B, H, K, V).
 
     What a chunk writes is `(I + A)^-1 (beta V - beta a K S)`, with A the products of each key with those before it. Its
@@ -162,15 +170,17 @@ def _replace(q: Tensor, k: Tensor, v: Tensor, sums: Tensor, beta: Tensor, S: Ten
     """
     N, B, H, C, K = k.shape
     dtype = k.dtype
-    both = torch.cat((q, k), 3).flatten(1, 2)  # (N, B H, 2 C, K): what is read, and what is replaced
-    q, k = both.split_with_sizes([C, C], 2)
+    own = ask is not k
+    both = torch.cat((q, ask), 3).flatten(1, 2)  # (N, B H, 2 C, K): what is read, and what is replaced
+    q, ask = both.split_with_sizes([C, C], 2)
+    k = k.flatten(1, 2) if own else ask
     v, beta, S = v.flatten(1, 2), beta.flatten(1, 2).unsqueeze(-1), S.flatten(0, 1)
     sums = sums.flatten(1, 2)  # (N, B H, C, 1 or K)
     last = sums[:, :, -1:]
     grown, left, kept = (s.to(dtype).exp() for s in (sums, last - sums, last))
     if sums.shape[3] == K:  # by key, or keys of one feature
-        of_q, of_k = (_decayed_products(x, k, sums).squeeze(2) for x in (q, k))
-        both = torch.cat((q * grown, k * grown), 2)
+        of_q, of_k = (_decayed_products(x, k, sums).squeeze(2) for x in (q, ask))
+        both = torch.cat((q * grown, ask * grown), 2)
         scale: Tensor | None = None
     else:
         products = (both @ k.mT).view(N, -1, 2, C, C) * _ratio(sums.mT, dtype)
@@ -181,8 +191,8 @@ def _replace(q: Tensor, k: Tensor, v: Tensor, sums: Tensor, beta: Tensor, S: Ten
     known, corrected, read = solved @ v, [], []
     again = -solved if scale is None else solved * -scale.mT
     pieces = (both, known, again, (k * left).mT, kept.mT)
-    for ask, new, solve, write, keep in zip(*(piece.unbind() for piece in pieces), strict=True):
-        before, old = (ask @ S).split_with_sizes([C, C], 1)
+    for asked, new, solve, write, keep in zip(*(piece.unbind() for piece in pieces), strict=True):
+        before, old = (asked @ S).split_with_sizes([C, C], 1)
         read.append(before)
         corrected.append(torch.baddbmm(new, solve, old))
         S = torch.baddbmm(keep * S, write, corrected[-1])

@@ -41,6 +41,17 @@ def test_it_is_the_recurrence(delta: bool, by_key: bool, T: int) -> None:
             assert_close(found, wanted, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize("by_key", [False, True])
+def test_keys_to_ask_by(by_key: bool) -> None:
+    """The delta rule looks under other keys than it writes under."""
+    given = [*terms(40, by_key), F.normalize(torch.randn(B, 40, 2, K).double(), dim=-1)]
+    kernels = (
+        lambda *a, kernel=kernel: kernel(*a[:6], delta=True, ask=a[6]) for kernel in (recurrent, chunkwise.chunkwise)
+    )
+    wanted, found = (results(kernel, given) for kernel in kernels)
+    assert_close(found, wanted, rtol=1e-10, atol=1e-11)
+
+
 @pytest.mark.parametrize(("delta", "by_key"), KINDS)
 def test_strong_and_absent_decays(delta: bool, by_key: bool) -> None:
     """Products of decays that underflow, and one of zero, after which small differences still count."""

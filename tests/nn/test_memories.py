@@ -13,6 +13,7 @@ from seqmodels.nn import (
     HGRN2,
     MLSTM,
     RGLRU,
+    RWKV7,
     SLSTM,
     Attentive,
     Backbone,
@@ -125,7 +126,7 @@ def test_steppers_overwrite_their_memory(name: str) -> None:
     memory = stepper._layers[0].state[1]
     before = memory.clone()
     stepper(torch.tensor([1, 2]))
-    if not isinstance(network, RGLRU):  # whose state is a vector
+    if not isinstance(network, RGLRU | RWKV7):  # a vector; and two steps at once
         assert stepper._layers[0].state[1] is memory
         assert not torch.equal(memory, before)
     map_state(lambda a, b: assert_close(a, b, rtol=0, atol=0) or a, state, kept)  # type: ignore[func-returns-value]
@@ -199,6 +200,7 @@ def test_a_piece_without_a_real_position_changes_nothing(name: str) -> None:
         (lambda: RGLRU(8, 1, 3), "RGLRU expects a width divisible by num_heads"),
         (lambda: SLSTM(8, 9, num_heads=2), "SLSTM expects hidden_size divisible by num_heads, got 9 and 2"),
         (lambda: KimiDeltaNet(8, 1, 2, rank=0), r"KimiDeltaNet\(rank=0\)"),
+        (lambda: RWKV7(8, 1, 2, rank=0), r"RWKV7\(rank=0\)"),
         (lambda: Attentive(GatedDeltaNet(8, 1, 2), 8, "none"), "GatedDeltaNet cannot start from a vector"),
         (lambda: Hybrid(8, "GatedDelta"), "expected names of attention, .*GatedDeltaNet"),
     ],

@@ -1,5 +1,7 @@
 """Layers against those of `transformers`, with the same weights, in single precision: values, pieces and gradients."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from seqmodels.nn import Cell
 from seqmodels.nn.gated_delta_net import GatedDeltaCell
 from seqmodels.nn.mamba2 import Mamba2Cell
 from seqmodels.nn.rg_lru import RGLRUCell
+from seqmodels.nn.rwkv7 import RWKV7Cell
 from seqmodels.nn.xlstm import MLSTMCell, SLSTMCell
 
 B, T, D = 2, 37, 16
@@ -175,3 +178,31 @@ def test_rows_start_their_stabiliser_by_themselves() -> None:
     _, first = cell.sequence(x[:1], cell.initial_state(1, x))
     state = tuple(torch.cat(pair) for pair in zip(first, cell.initial_state(1, x), strict=True))
     assert_close(cell.sequence(x, state)[0][1:], alone)
+
+
+def test_rwkv7_as_published() -> None:
+    """One row and position after the other, by the equations of the time mixing (Peng et al. 2025, first layer)."""
+    H, K = 2, 4
+    cell = RWKV7Cell(D, D, H, K, 3).double()
+    lively(cell, 0.5)
+    x = torch.randn(B, T, D, dtype=torch.float64)
+    found, (_, end, _) = cell.sequence(x, cell.initial_state(B, x))
+    with torch.no_grad():
+        for row in range(B):
+            S, last = torch.zeros(H, K, K, dtype=torch.float64), torch.zeros(D, dtype=torch.float64)
+            for t in range(T):
+                now = x[row, t]
+                xr, xw, xk, xv, xa, xg = (now + share * (last - now) for share in cell.shares)
+                r, k, v = cell.query(xr), cell.key(xk), cell.value(xv)
+                w = (-cell.up[0](cell.down[0](xw).tanh()).sigmoid() * math.exp(-0.5)).exp()
+                a, g = cell.up[1](cell.down[1](xa)).sigmoid(), cell.up[2](cell.down[2](xg).sigmoid())
+                kk = (k * cell.removed).view(H, K, 1)
+                kk = kk / kk.norm(dim=1, keepdim=True)
+                k = k + k * (a - 1) * cell.learned
+                r, w, k, v, a = (part.view(H, K, 1) for part in (r, w, k, v, a))
+                S = S * w.mT - S @ kk * (kk * a).mT + v * k.mT
+                y = nn.functional.group_norm((S @ r).view(1, -1), H, cell.norm_weight, cell.norm_bias, K * 1e-5)
+                y = y + ((r * k * cell.bonus.view(H, K, 1)).sum(1, keepdim=True) * v).view(1, -1)
+                assert_close(found[row, t], cell.out(y[0] * g))
+                last = now
+            assert_close(end[row], S.mT)
