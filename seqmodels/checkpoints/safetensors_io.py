@@ -33,8 +33,8 @@ from seqmodels.interop.safetensors_table import DTYPES, HEADER, VALUES, check_co
 ALIGNMENT = 64
 """Bytes. Matrix kernels may round differently where a tensor begins elsewhere."""
 
-START = b'{"__metadata__":{"checksum":"'
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
+START = b'{"__metadata__":{"checksum":"'
 
 
 class SafetensorsCheckpointIO(CheckpointIO):

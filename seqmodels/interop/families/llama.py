@@ -51,7 +51,8 @@ class Llama(Decoder):
             "num_heads": settings.size("num_attention_heads"),
             "num_kv_heads": settings.size_or_none("num_key_value_heads"),
             "head_size": settings.size_or_none("head_dim"),
-            "context": self.context(settings),
+            "context": settings.size("max_position_embeddings"),
+            "window": self.window(settings),
             "positions": "rotary",
             "norm": "rms",
             "activation": settings.choice("hidden_act", GATED, "silu"),
@@ -68,9 +69,9 @@ class Llama(Decoder):
             raise InputError(f"mlp_bias without attention_bias, in {settings.where}, is not known here")
         return BIASES[found]
 
-    def context(self, settings: Settings) -> int:
-        """Positions that a position attends to."""
-        return settings.size("max_position_embeddings")
+    def window(self, settings: Settings) -> int | None:
+        """Positions that a position attends to, if it is not all."""
+        return None
 
     def config(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         return {

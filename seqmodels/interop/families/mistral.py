@@ -8,7 +8,7 @@ from seqmodels.interop.families.settings import Settings
 
 
 class Mistral(Llama):
-    """No biases; the context is the window, if there is one."""
+    """No biases."""
 
     model_type = "mistral"
     architecture = "MistralForCausalLM"
@@ -16,13 +16,12 @@ class Mistral(Llama):
     def bias(self, settings: Settings) -> str:
         return "none"
 
-    def context(self, settings: Settings) -> int:
-        longest = super().context(settings)
-        return min(longest, settings.size_or_none("sliding_window") or longest)
+    def window(self, settings: Settings) -> int | None:
+        return settings.size_or_none("sliding_window")
 
     def config(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         found = super().config(arguments)
-        return {name: found[name] for name in found if "bias" not in name} | {"sliding_window": arguments["context"]}
+        return {name: found[name] for name in found if "bias" not in name} | {"sliding_window": arguments["window"]}
 
 
 FAMILY = Mistral()

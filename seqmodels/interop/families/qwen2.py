@@ -8,8 +8,8 @@ from seqmodels.interop.families.llama import Llama
 from seqmodels.interop.families.settings import Settings
 
 
-def windowed_context(settings: Settings, longest: int) -> int:
-    """Positions that a position attends to: a window is known here for all layers or none.
+def window_of_all(settings: Settings) -> int | None:
+    """Positions that a position attends to, if it is not all: a window is known here for all layers or none.
 
     Raises:
         InputError: some layers have a window, others do not.
@@ -19,8 +19,15 @@ def windowed_context(settings: Settings, longest: int) -> int:
     if settings.get("use_sliding_window", False) and full < layers:
         if full:
             raise InputError(f"a window in layers from {full} on only, in {settings.where}, is not known here")
-        return min(longest, settings.size("sliding_window"))
-    return longest
+        return settings.size("sliding_window")
+    return None
+
+
+def window(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The reverse of `window_of_all`."""
+    if arguments["window"] >= arguments["context"]:
+        return {"use_sliding_window": False}
+    return {"use_sliding_window": True, "sliding_window": arguments["window"], "max_window_layers": 0}
 
 
 class Qwen2(Llama):
@@ -28,16 +35,17 @@ class Qwen2(Llama):
 
     model_type = "qwen2"
     architecture = "Qwen2ForCausalLM"
+    any_tokenizer = False
 
     def bias(self, settings: Settings) -> str:
         return "qkv"
 
-    def context(self, settings: Settings) -> int:
-        return windowed_context(settings, super().context(settings))
+    def window(self, settings: Settings) -> int | None:
+        return window_of_all(settings)
 
     def config(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         found = super().config(arguments)
-        return {name: found[name] for name in found if "bias" not in name and name != "head_dim"}
+        return {name: found[name] for name in found if "bias" not in name and name != "head_dim"} | window(arguments)
 
 
 FAMILY = Qwen2()

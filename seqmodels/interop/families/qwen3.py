@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from seqmodels.interop.families.llama import Llama
-from seqmodels.interop.families.qwen2 import windowed_context
+from seqmodels.interop.families.qwen2 import window, window_of_all
 from seqmodels.interop.families.settings import Settings
 
 
@@ -18,12 +18,12 @@ class Qwen3(Llama):
         size = settings.size_or_none("head_dim") or 128  # what a missing one means in transformers
         return super().network(settings) | {"qk_norm": True, "head_size": size}
 
-    def context(self, settings: Settings) -> int:
-        return windowed_context(settings, super().context(settings))
+    def window(self, settings: Settings) -> int | None:
+        return window_of_all(settings)
 
     def config(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         found = super().config(arguments)
-        return {name: found[name] for name in found if name != "mlp_bias"}
+        return {name: found[name] for name in found if name != "mlp_bias"} | window(arguments)
 
 
 FAMILY = Qwen3()

@@ -109,7 +109,9 @@ class Vocabulary:
         return found
 
     def write(self, ours: Tensor) -> Tensor:
-        """The reverse: a row for each token of the tokenizer."""
+        """The reverse, a row for each token of the tokenizer; where it has no end of its own, the rows as they are."""
+        if EOS not in self._tokenizer.origins:
+            return ours
         found = ours[self._tokenizer.shift :].clone()
         for i, role in self._tokenizer.roles.items():
             found[i] = ours[role]
