@@ -134,7 +134,7 @@ class Decoder(Family):
     tied = False
     """Whether embedding and softmax layer are one matrix where `tie_word_embeddings` is missing."""
     any_tokenizer = True
-    """Whether `AutoTokenizer` reads any `tokenizer.json` for it, rather than the pieces alone into a class of its own."""
+    """Whether `AutoTokenizer` reads any `tokenizer.json` for it, rather than its pieces into a class of its own."""
 
     @abstractmethod
     def network(self, settings: Settings) -> dict[str, Any]:
