@@ -4,6 +4,7 @@ The activation of a token is the one after the network has read it. It belongs t
 other characters have none.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from seqmodels.analysis.character_labels import Labels
-from seqmodels.batch import BOS, IGNORE, PAD, Batch
+from seqmodels.batch import BOS, EOS, IGNORE, PAD, Batch
 from seqmodels.config import construct
 from seqmodels.errors import InputError
 from seqmodels.nn.dropout import evaluating
 from seqmodels.state import State
-from seqmodels.tasks import LanguageModel
+from seqmodels.tasks import LanguageModel, Translator
 
 SPAN, CONTEXT = 4096, 512
 """Tokens of a piece of a long text, and tokens that are read before it for its state."""
@@ -76,7 +77,7 @@ def untrained(task: LanguageModel, seed: int = 0) -> LanguageModel:
 
 @torch.inference_mode()
 def activations(
-    task: LanguageModel,
+    task: LanguageModel | Translator,
     texts: Sequence[str],
     units: Sequence[str] | None = None,
     *,
@@ -91,7 +92,8 @@ def activations(
     state of reading the whole text. If there are too many positions, every second, third and so on is kept.
 
     Args:
-        task: the model; in evaluation mode meanwhile.
+        task: the model; in evaluation mode meanwhile. Of a translator, units are those of its encoder, which reads each
+            text as a source, in one piece.
         texts: documents.
         units: names; None for all.
         most: activations at most.
@@ -103,16 +105,21 @@ def activations(
         InputError: there is no such unit, or no text.
     """
     device = task.embedding.weight.device
-    encoded = [task.tokenizer.encode(text) for text in texts]
+    tokenizer = task.source_tokenizer if isinstance(task, Translator) else task.tokenizer
+    encoded = [tokenizer.encode(text) for text in texts]
     lengths = list(map(len, encoded))
     if not sum(lengths):
         raise InputError("there is no text to read; expected at least one token")
     numbers = torch.repeat_interleave(torch.arange(len(texts)), torch.tensor(lengths))
-    characters = torch.tensor([max(behind, 1) - 1 for text in texts for _, behind in task.tokenizer.spans(text)])
+    characters = torch.tensor([max(behind, 1) - 1 for text in texts for _, behind in tokenizer.spans(text)])
     kept, names, values = torch.tensor([]), tuple[str, ...](), torch.tensor([])
     columns: Tensor | None = None
     with evaluating(task):
-        for batch in progress(_batches(encoded, task.backbone.max_length, span, context)):
+        if isinstance(task, Translator):
+            batches = _sources(encoded)
+        else:
+            batches = _batches(encoded, task.backbone.max_length, span, context)
+        for batch in progress(batches):
             for own, states, found in _read(task, batch, device):
                 if not names:
                     names = tuple(f"{name}.{number}" for name, wide in found for number in range(wide))
@@ -145,10 +152,26 @@ def _batches(texts: Sequence[list[int]], max_length: int | None, span: int, cont
     return [pieces[first : first + LANES] for first in range(0, len(pieces), LANES)]
 
 
+def _sources(texts: Sequence[list[int]]) -> list[list[Piece]]:
+    """Each text with EOS behind it, as an encoder reads it."""
+    ends = list(itertools.accumulate(map(len, texts)))
+    return [
+        [(torch.tensor([*ids, EOS]), torch.tensor([*range(end - len(ids), end), -1]))]
+        for ids, end in zip(texts, ends, strict=True)
+        if ids
+    ]
+
+
 def _read(
-    task: LanguageModel, batch: list[Piece], device: torch.device
+    task: LanguageModel | Translator, batch: list[Piece], device: torch.device
 ) -> Iterable[tuple[Tensor, Tensor, list[tuple[str, int]]]]:
     """Numbers of tokens (M,), their activations (M, U), and the name and size of each group of units, in chunks."""
+    if isinstance(task, Translator):
+        ((tokens, own),) = batch
+        units, real = task.read(tokens[None].to(device)).units, own >= 0
+        states = torch.cat([group[0, real.to(device)] for group in units.values()], -1)
+        yield own[real], states, [(name, group.shape[-1]) for name, group in units.items()]
+        return
     inputs, numbers = (pad_sequence([piece[part] for piece in batch], True, fill) for part, fill in ((0, PAD), (1, -1)))
     state: State | None = None
     for tokens, own in zip(torch.split(inputs, CHUNK, 1), torch.split(numbers, CHUNK, 1), strict=True):

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seqmodels.analysis.figures import new_figure
-from seqmodels.batch import BOS, IGNORE, Batch
+from seqmodels.batch import BOS, EOS, IGNORE, Batch
 from seqmodels.errors import InputError
 from seqmodels.files import printable
 from seqmodels.nn.dropout import evaluating
-from seqmodels.tasks import LanguageModel
+from seqmodels.tasks import LanguageModel, Translator
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,12 +42,12 @@ class Occurrence(NamedTuple):
 
 @torch.inference_mode()
 def contextual(
-    task: LanguageModel, text: str, word: str, layer: str | None = None, pooling: Pooling = "last"
+    task: LanguageModel | Translator, text: str, word: str, layer: str | None = None, pooling: Pooling = "last"
 ) -> list[Occurrence]:
     """The vectors of all occurrences of a word in a text, which is read as a document from its start.
 
     Args:
-        task: a trained model.
+        task: a trained model; of a translator, its encoder reads the text as a source.
         text: the text.
         word: a whole word; upper and lower case differ.
         layer: a name of the network's trace, such as "1.h" or "2"; by default the last layer.
@@ -61,15 +61,21 @@ def contextual(
     """
     if pooling not in ("last", "mean"):
         raise InputError(f"pooling={pooling!r} was given; choose last or mean")
-    ids, limit = task.tokenizer.encode(text), task.backbone.max_length
+    source = isinstance(task, Translator)
+    tokenizer = task.source_tokenizer if isinstance(task, Translator) else task.tokenizer
+    network = task.encoder if isinstance(task, Translator) else task.backbone
+    ids, limit = tokenizer.encode(text), network.max_length
     if limit is not None and len(ids) >= limit:
         raise InputError(f"the text has {len(ids)} tokens, and this network has room for {limit - 1}; give less of it")
-    inputs = torch.tensor([[BOS, *ids]], device=task.embedding.weight.device)
+    inputs = torch.tensor([[*ids, EOS] if source else [BOS, *ids]], device=task.embedding.weight.device)
     with evaluating(task):
-        _, _, trace = task.traced(Batch(inputs, torch.full_like(inputs, IGNORE)))
+        if isinstance(task, Translator):
+            trace = task.read(inputs)
+        else:
+            _, _, trace = task.traced(Batch(inputs, torch.full_like(inputs, IGNORE)))
     layer = chosen_layer(list(trace.units), layer)
-    units = trace.units[layer][0, 1:].float().cpu()
-    spans, written = task.tokenizer.spans(text), task.tokenizer.token_bytes
+    units = trace.units[layer][0, not source :].float().cpu()
+    spans, written = tokenizer.spans(text), tokenizer.token_bytes
     found = []
     for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text):
         places = [i for i, (first, last) in enumerate(spans) if first < match.end() and last > match.start()]
@@ -126,7 +132,7 @@ class Senses:
 
 
 def compare_senses(
-    task: LanguageModel,
+    task: LanguageModel | Translator,
     sentences: Mapping[str, Sequence[str]],
     word: str,
     layer: str | None = None,

@@ -123,8 +123,8 @@ def _compare(
     task: LanguageModel | Translator | None, word: str, file: str, layer: str | None, picture: str | None
 ) -> None:
     """Print and draw the similarity of occurrences of a word, within and between its senses."""
-    if not isinstance(task, LanguageModel):
-        raise InputError("--senses needs the run of a language model, whose layers read the sentences")
+    if task is None:
+        raise InputError("--senses needs the run of a model, whose layers read the sentences")
     sentences: dict[str, list[str]] = {}
     for number, line in enumerate(read_small(local(file)).splitlines(), 1):
         sense, tab, sentence = line.partition("\t")

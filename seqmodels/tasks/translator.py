@@ -12,7 +12,7 @@ from seqmodels.data import SequenceDataModule, Tokenizer, TranslationDataModule
 from seqmodels.decoding import Beam, Draws
 from seqmodels.errors import InputError
 from seqmodels.metrics import Sums, TranslationMetrics
-from seqmodels.nn import Attentive, Backbone, Bidirectional, RecurrentStack
+from seqmodels.nn import Attentive, Backbone, Bidirectional, RecurrentStack, Trace
 from seqmodels.nn.attention_decoder import Attention, Bridge, aligned
 from seqmodels.nn.dropout import variational_dropout
 from seqmodels.state import State
@@ -222,6 +222,15 @@ class Translator(SequenceTask):
         if isinstance(self.decoder, Attentive) and self.decoder.bridge == "copy":
             return self.decoder.remember(y, real, summary, state)
         return self.decoder.remember(y, real, summary)
+
+    def read(self, source: Tensor) -> Trace:
+        """The trace of the encoder on a source, token ids (B, S) with EOS at the end, in the order of the text."""
+        if not self.reverse:
+            return self.encoder.traced(self.source_embedding(source))[2]
+        trace = self.encoder.traced(self.source_embedding(source.flip(1)))[2]
+        for found, dims in ((trace.units, (1,)), (trace.gates, (1,)), (trace.attention, (2, 3))):
+            found.update({name: tensor.flip(dims) for name, tensor in found.items()})
+        return trace
 
     def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Logits (B, T, V) of the token after each input, and the decoder's state after the last.

@@ -1,17 +1,25 @@
 """Encoder-decoders of public families give the logits, the ids and the translations of transformers."""
 
+import json
+import re
+import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-from interop.families.translators import ENGLISH, FRENCH, MODELS, transformers
+from interop.families.translators import ENGLISH, FRENCH, MODELS, trained, transformers
+from refusals import refused
 from torch import Tensor
 from torch.testing import assert_close
 
 from seqmodels import Beam, Translator, load
+from seqmodels.analysis import alignment, contextual
+from seqmodels.analysis.activations import activations
 from seqmodels.batch import BOS, EOS, PAD, Batch
+from seqmodels.cli.main import main
 
 TEXTS = ["the cat sat", "a dog sees the big bird and the mat", "café", "where is the dog?"]
 
@@ -147,3 +155,76 @@ def test_segmentation(pair: Pair) -> None:
     assert ours.tokenizer.decode(ours.tokenizer.encode(text)) == tokenizer.decode(
         tokenizer(text_target=text).input_ids, skip_special_tokens=True
     )
+
+
+@pytest.mark.parametrize("pair", ["marian", "t5"], indirect=True)
+def test_inside(pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Alignment, activations, contextual vectors and a report, as of any translator, against transformers."""
+    theirs, ours, tokenizer, folder = pair
+    text, target = TEXTS[0], FRENCH[1]
+    encoded = tokenizer(text, return_tensors="pt")
+    with torch.no_grad():
+        hidden = theirs.get_encoder()(**encoded, output_hidden_states=True).hidden_states
+        heads = theirs.set_attn_implementation("eager") or theirs(
+            **encoded,
+            decoder_input_ids=inner(ours.tokenizer, torch.tensor([[BOS, *ours.tokenizer.encode(target)]])),
+            output_attentions=True,
+        )
+    found = alignment(ours, text, target)
+    wanted = torch.stack(heads.cross_attentions).mean((0, 2))[0]
+    assert_close(found.weights.double(), wanted, rtol=0, atol=1e-6)
+    read = activations(ours, [text, TEXTS[1]])
+    count, size = len(ours.source_tokenizer.encode(text)), theirs.config.d_model
+    assert read.values.shape[1] == size * ours.encoder.constructor_call["init_args"]["num_layers"]
+    assert_close(read.values[:count, :size].double(), hidden[1][0, :count], rtol=0, atol=1e-5)
+    (occurrence,) = contextual(ours, text, "cat", layer="1")
+    assert any(torch.equal(occurrence.vector, row) for row in read.values[:count, :size])
+    main(["report", str(folder), "--to", str(tmp_path / "r.html")])
+    assert (tmp_path / "r.html").stat().st_size > 1000
+    (tmp_path / "lines.txt").write_text(text + "\n")
+    main(["translate", str(folder), str(tmp_path / "lines.txt"), "--attention-map", str(tmp_path / "a.html")])
+    assert (tmp_path / "a.html").stat().st_size > 1000
+    capsys.readouterr()
+
+
+def change(folder: Path, file: str = "config.json", **fields: Any) -> None:
+    content = json.loads((folder / file).read_text()) | fields
+    (folder / file).write_text(json.dumps({name: value for name, value in content.items() if value is not None}))
+
+
+BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "no spm": ("marian", lambda f: (f / "source.spm").unlink(), "source.spm.: No such file"),
+    "damaged spm": ("marian", lambda f: (f / "source.spm").write_bytes(b"\x0a\xff"), "is no SentencePiece model"),
+    "other spm": (
+        "marian", lambda f: (f / "source.spm").write_bytes(trained(ENGLISH, 60, model_type="bpe")), "no unigram model",
+    ),
+    "no vocabulary": ("marian", lambda f: (f / "vocab.json").write_text("[]"), "no ids of <pad>, </s> and <unk>"),
+    "a hole": ("marian", lambda f: change(f, "vocab.json", more=9999), "expected the ids from 0 to"),
+    "another vocabulary": ("marian", lambda f: change(f, "vocab.json", **{"<unk>": None, "<u>": 1}), "no ids of"),
+    "fewer layers": ("marian", lambda f: change(f, decoder_layers=2), "has the tensor .*which its config.json lacks"),
+    "more layers": ("t5", lambda f: change(f, num_layers=5), "has no tensor .encoder.block.*layer"),
+    "another size": ("t5", lambda f: change(f, d_ff=9), "does not fit the weights"),
+    "activation": ("t5", lambda f: change(f, feed_forward_proj="gated-tanh"), "feed_forward_proj=.gated-tanh. in"),
+    "order": ("marian", lambda f: change(f, normalize_before=True), "normalize_before=True in .* not known here"),
+    "bad words": ("t5", lambda f: change(f, "generation_config.json", bad_words_ids=[[7]]), "bad_words_ids"),
+    "beams": ("t5", lambda f: change(f, "generation_config.json", num_beams="4"), "num_beams is '4'"),
+    "no beams": ("t5", lambda f: change(f, "generation_config.json", num_beams=0), "a beam of 0 was given"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    found = {name: tmp_path_factory.mktemp("bad") / name for name in ("marian", "t5")}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, folder in found.items():
+            MODELS[name](folder)
+    return found
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_folders(name: str, folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    family, spoil, message = BAD[name]
+    folder = Path(shutil.copytree(folders[family], tmp_path / "model"))
+    spoil(folder)
+    assert re.search(message, refused(capsys, "translate", str(folder)))
