@@ -5,6 +5,7 @@ A network is the terms of its recurrence (`terms`) and what becomes of its outpu
 
 import math
 from abc import abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, cast
 
 import torch
@@ -181,9 +182,10 @@ class AssociativeCell(Cell):
         return {"k": terms.k.squeeze(1).norm(dim=-1), "S": following[1].flatten(2).norm(dim=-1)}
 
 
-def full_precision(x: Tensor) -> torch.autocast:
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
     """Without autocast, which would round products over many steps."""
-    return torch.autocast(x.device.type, enabled=False)
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 def rms(x: Tensor, norm: RMSNorm) -> Tensor:
