@@ -1,7 +1,13 @@
 """Errors: input that a user can correct, damaged files, and diverged training."""
 
+import functools
 import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class InputError(ValueError):
@@ -24,6 +30,24 @@ class DamagedError(InputError):
 
     An older file of the same run may still be intact, so this is told apart from a file of another program.
     """
+
+
+def hinted(**advice: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """A decorator for a function that has no such arguments, though other programs do: they are refused (InputError)
+    with what to do instead.
+    """
+
+    def decorated(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(function)
+        def call(*arguments: P.args, **named: P.kwargs) -> T:
+            for name in advice.keys() & named.keys():
+                given = f"{name}={named[name]!r:.60} was given, which {function.__name__} does not take"
+                raise InputError(one_line(f"{given}; {advice[name]}"))
+            return function(*arguments, **named)
+
+        return call
+
+    return decorated
 
 
 def one_line(text: str) -> str:

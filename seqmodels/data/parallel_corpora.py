@@ -24,7 +24,7 @@ from seqmodels.data.corpora import (
 from seqmodels.data.folders import TABLES, in_splits, is_empty, told, walk
 from seqmodels.data.given import SIDES, Given, is_saved, saved, tables
 from seqmodels.data.tables import TRANSLATION, is_table, read_tables
-from seqmodels.data.text_files import lines
+from seqmodels.data.text_files import MARKUP, lines
 from seqmodels.errors import InputError
 from seqmodels.files import check_regular
 
@@ -86,8 +86,10 @@ def load_parallel(
         if columns is not None:
             named = dict(zip(SIDES, map(str, columns), strict=True))
         elif not is_table(path):
-            expected = f"two, a table ending in {', '.join(TABLES)} {table}, or columns=[1, 2] for one without a header"
-            raise InputError(f"{data!r} is one file of text; expected {expected}")
+            next(lines(path), None)  # says so where it is no text
+            expected = f"two, a table ending in {', '.join(TABLES)} {table}, or with --columns 1 2 one without a header"
+            kind = f"{path.suffix[1:].upper()}, whose sentences are in markup" if path.suffix in MARKUP else "text"
+            raise InputError(f"{data!r} is one file of {kind}; expected {expected}")
         read = {"train": read_tables([path], list(named.values()), header=columns is None)}
         return _split(*text_splits(f"the file {path.name}", read, named), held_out)
     if looks_like_a_path(data):
@@ -127,7 +129,8 @@ def _directory(path: Path, source: str, target: str) -> tuple[str, Splits]:
         found = ", ".join(sorted(file.name for file in path.iterdir())[:8])
         raise InputError(
             f"the directory {str(path)!r} has no pairs to train on; expected files such as train.{source} and "
-            f"train.{target}, plain or gzipped, or tables such as train.jsonl; found {found}"
+            f"train.{target}, plain or gzipped, or tables such as train.jsonl; found {found}; a file of two columns is "
+            "given itself, with --columns 1 2"
         )
     left = told(left_out=[Path(f"{stem}.{side}") for stem in unnamed for side in (source, target)],
                 without_the_other_side=alone, empty=empty)  # fmt: skip

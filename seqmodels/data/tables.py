@@ -29,6 +29,12 @@ ROWS_PER_READ = 64
 RETURN = "\uffff"
 """Stands for a carriage return inside a field, which `csv` takes for a line end; no text has this noncharacter."""
 
+NAMED = 12
+"""Columns that an error names; of others, the number."""
+
+ANKI = re.compile("#(separator|html|columns|(notetype|deck|tags|guid)( column)?):")
+"""What a line before the text begins with in exports of Anki."""
+
 Records = Iterator[tuple[int, dict[str, Any]]]
 """Rows by the names of their columns, with the number of the line or row."""
 
@@ -139,7 +145,10 @@ def _csv(path: Path, columns: Sequence[str], header: bool = True) -> Records:
 
 def _tsv(path: Path, columns: Sequence[str], header: bool = True) -> Records:
     """There are no quotes (IANA, text/tab-separated-values): the text is all that stands between tabs."""
-    rows = ((number, line.split("\t")) for number, line in enumerate(lines(path), 1) if line)
+    texts = ((number, line) for number, line in enumerate(lines(path), 1) if line)
+    if not header:
+        texts = itertools.dropwhile(lambda line: ANKI.match(line[1]) is not None, texts)
+    rows = ((number, line.split("\t")) for number, line in texts)
     yield from _by_name(path, columns, rows, header)
 
 
@@ -152,7 +161,8 @@ def _by_name(path: Path, columns: Sequence[str], rows: Iterable[tuple[int, list[
         raise ValueError(f"two columns are called {twice[0]!r}")
     for number, fields in rows:
         if len(fields) < len(names) or (header and any(fields[len(names) :])):
-            raise ValueError(f"{len(fields)} fields in place of {len(names)} (line {number:,})")
+            between = "" if suffix(path) == ".csv" else " between tabs"
+            raise ValueError(f"{len(fields)} fields{between} in place of {len(names)} (line {number:,})")
         yield number, dict(zip(names, fields, strict=False))
 
 
@@ -182,10 +192,12 @@ def check_columns(name: str, wanted: Sequence[str], columns: Sequence[str]) -> N
     if missing := [column for column in wanted if column not in columns]:
         advice, no_header = "name another with --column", "add one"
         if len(wanted) == 2:
-            advice, no_header = "name the columns with --source and --target", "give --columns 1 2"
-        if name.endswith((".csv", ".tsv")):
+            advice, no_header = "name the columns with --source and --target", "give two numbers, such as --columns 1 2"
+        if name.removesuffix(".gz").endswith((".csv", ".tsv")):
             advice += f"; names are in the first line of the file: where that is text, {no_header}"
-        raise InputError(f"{name!r} has columns {list(columns)}; expected the text in column {missing[0]!r}; {advice}")
+        more = f" and {len(columns) - NAMED:,} more" if len(columns) > NAMED else ""
+        has = f"{name!r} has columns {list(columns[:NAMED])}{more}"
+        raise InputError(f"{has}; expected the text in column {missing[0]!r}; {advice}")
 
 
 def select_texts(name: str, rows: datasets.Dataset, columns: Mapping[str, str]) -> tuple[datasets.Dataset, int]:

@@ -55,9 +55,11 @@ PLAIN = "pandoc -t plain {0} > {0}.txt"
 TIMES = ("numbers and times", "sed -E '/^[0-9]+.?$|-->|^WEBVTT/d' {0} > {0}.txt")
 MARKUP = {
     ".html": ("tags", PLAIN), ".htm": ("tags", PLAIN), ".xhtml": ("tags", PLAIN), ".fb2": ("tags", PLAIN),
-    ".xml": ("tags", None), ".svg": ("tags", None), ".tmx": ("tags", None), ".srt": TIMES, ".vtt": TIMES,
-    ".ipynb": ("format and outputs", "jupyter nbconvert --to markdown {0}"), ".eml": ("headers and coding", None),
-    ".mbox": ("headers and coding", None), ".po": ("comments and keys", None),
+    ".xml": ("tags", None), ".svg": ("tags", None), ".tmx": ("tags", None), ".xlf": ("tags", None),
+    ".xliff": ("tags", None), ".srt": TIMES, ".vtt": TIMES,
+    ".ipynb": ("format and outputs", "jupyter nbconvert --to markdown {0}"),
+    ".eml": ("headers and coding", None), ".mbox": ("headers and coding", None), ".po": ("comments and keys", None),
+    ".conllu": ("annotations", None), ".mrg": ("annotations", None), ".cha": ("annotations", None),
 }  # fmt: skip
 """By the suffix of a text, what stands in it beside what people read, and how that is taken out."""
 

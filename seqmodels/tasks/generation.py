@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seqmodels.batch import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.decoding import RowGenerators, Sampling, Steps, VisibleText, stream
-from seqmodels.errors import InputError
+from seqmodels.errors import InputError, hinted
 from seqmodels.nn import Backbone
 from seqmodels.nn.dropout import evaluating
 from seqmodels.nn.steppers import make_stepper
@@ -24,6 +24,12 @@ READ = 512
 USUAL = 500
 """Maximum number of tokens to generate where none is given."""
 
+
+DRAWN = "give sampling=Sampling(temperature=..., top_k=..., top_p=...)"
+COUNT = "give max_tokens"
+hint = hinted(temperature=DRAWN, top_k=DRAWN, top_p=DRAWN, min_p=DRAWN, do_sample=DRAWN, repetition_penalty=DRAWN,
+              max_length=COUNT, max_new_tokens=COUNT, length=COUNT)  # fmt: skip
+"""For arguments that `generate` has elsewhere."""
 
 Drawing = Generator[list[int], Sequence[int] | None, None]
 """The next token of each row, again and again; see `decoding.stream`."""
@@ -60,6 +66,7 @@ class Generation(nn.Module):
     engine: Engine | None = None
     """What draws tokens in place of torch; None for torch."""
 
+    @hint
     def generate(
         self,
         prompt: str = "",
@@ -90,6 +97,7 @@ class Generation(nn.Module):
         rng = RowGenerators(seed, [(0, 0)], self.embedding.weight.device)
         return (piece for _, piece in self._written([ids], 1, max_tokens, sampling, rng, stop))
 
+    @hint
     def generate_batch(
         self,
         prompts: Sequence[str],

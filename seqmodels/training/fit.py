@@ -29,7 +29,7 @@ from seqmodels.environment import (
     kept_memory,
     quiet,
 )
-from seqmodels.errors import InputError, one_line
+from seqmodels.errors import InputError, hinted, one_line
 from seqmodels.files import any_console, local, write_text
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.own_data import data_of
@@ -51,6 +51,12 @@ from seqmodels.training.weight_averaging import Average, make_average
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
 
 
+END = "a training ends after max_minutes, max_steps or max_tokens"
+OF_TASK, OF_DATA = "it is an argument of the task, such as LanguageModel", "it is an argument of the data module"
+
+
+@hinted(epochs=END, max_epochs=END, num_epochs=END, num_train_epochs=END, lr=OF_TASK, learning_rate=OF_TASK + ": lr",
+        optimizer=OF_TASK, batch_size=OF_DATA, length=OF_DATA, seed=OF_DATA)  # fmt: skip
 def fit(
     task: SequenceTask,
     data: SequenceDataModule | Any,

@@ -1,14 +1,18 @@
 """Commands over text as it comes: byte order marks, several test sets, and words that no vocabulary has."""
 
+import inspect
 import io
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from seqmodels import LSTM, LanguageModel, TextDataModule, fit
 from seqmodels.cli.main import main
 from seqmodels.cli.text_io import parts, read_lines
+from seqmodels.errors import InputError
 from seqmodels.interop.word_vectors.analogies import read_questions
 from seqmodels.interop.word_vectors.vector_files import read_vectors
 
@@ -62,3 +66,24 @@ def test_markup_that_is_learned_is_noted(tmp_path: Path, capsys: pytest.CaptureF
     words = ["--data", str(tmp_path / "page.html"), "--runs", str(tmp_path), "--max-steps", "1", "--length", "16"]
     main(["fit", *words, "--batch-size", "2", "--backbone.hidden-size", "4", "--validations", "1"])
     assert "note     page.html: tags are learned, too" in capsys.readouterr().out
+
+
+def test_arguments_of_other_programs_have_a_hint_in_python(tmp_path: Path) -> None:
+    """As their flags have on the command line; what is right is found by names and signatures as before."""
+    data = TextDataModule(["the cat and the hat"] * 20, length=8, batch_size=2)
+    model: Any = LanguageModel(LSTM(4, 8), data.tokenizer)
+    training: Any = fit
+    calls = {
+        "epochs=3 was given, which fit does not take; a training ends after max_minutes, max_steps": training,
+        "lr=0.1 was given, which fit does not take; it is an argument of the task": training,
+        "batch_size=3 was given, which fit does not take; it is an argument of the data module": training,
+        "temperature=0.5 was given, which generate does not take; give sampling=Sampling": model.generate,
+        "max_new_tokens=3 was given, which generate_batch does not take; give max_tokens": model.generate_batch,
+    }
+    for message, function in calls.items():
+        name, given = message.partition(" ")[0].split("=")
+        with pytest.raises(InputError, match=re.escape(message)):
+            function("the", **{name: float(given)} if "." in given else {name: int(given)})
+    with pytest.raises(TypeError, match="qwertz"):
+        model.generate("the", qwertz=1)
+    assert "max_steps" in inspect.signature(fit).parameters

@@ -133,7 +133,12 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     )
     columns = tmp_path / "t.csv"
     columns.write_text("en,fr\na,b\n")
-    refused("in the first line of the file: where that is text, give --columns 1 2", str(columns), "en", "de")
+    refused(
+        "in the first line of the file: where that is text, give two numbers, such as --columns 1 2",
+        str(columns),
+        "en",
+        "de",
+    )
     refused("or use text that works offline: .*--data phrases for", "nobody/nothing-of-the-kind", "en", "de")
     strings = tmp_path / "s.jsonl"
     strings.write_text('{"translation": "a"}\n')
@@ -188,9 +193,32 @@ def test_columns_by_number(name: str, tmp_path: Path) -> None:
     path = str(write(tmp_path / name, lines))
     assert pairs(load_parallel(path, "en", "fr", columns=[1, 2]), "whole") == list(zip(EN, FR, strict=True))
     assert pairs(load_parallel(path, "fr", "en", columns=[2, 1]), "whole") == list(zip(FR, EN, strict=True))
-    refused(r"3 fields in place of 4 \(line 1\)", path, "en", "fr", columns=[1, 4])
+    between = "" if name.endswith(".csv") else " between tabs"
+    refused(rf"3 fields{between} in place of 4 \(line 1\)", path, "en", "fr", columns=[1, 4])
     for columns in ([1], [0, 1], [1, 2, 3]):
         refused("was given; expected two from 1, such as 1 2", path, "en", "fr", columns=columns)
+
+
+def test_an_export_of_anki(tmp_path: Path) -> None:
+    comments = ["#separator:tab", "#html:true", "#tags column:3"]
+    path = write(tmp_path / "deck.txt", [*comments, "#1 a\tb\tx", "c\td\ty"])
+    assert pairs(load_parallel(str(path), "en", "fr", columns=[1, 2]), "whole") == [("#1 a", "b"), ("c", "d")]
+
+
+def test_one_file_that_is_no_pair(tmp_path: Path) -> None:
+    one = write(tmp_path / "a.tmx", ["<tmx/>"])
+    refused("'.*a.tmx' is one file of TMX, whose sentences are in markup; expected two, a table", str(one), "en", "fr")
+    (tmp_path / "b.zip").write_bytes(b"PK\x03\x04...")
+    refused("b.zip' is a zip archive", str(tmp_path / "b.zip"), "en", "fr")
+    refused("found a.tmx, b.zip; a file of two columns is given itself, with --columns 1 2", str(tmp_path), "en", "fr")
+
+
+def test_not_all_of_many_columns_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "map.json"
+    path.write_text(json.dumps({str(number): "x" for number in range(1000)}))
+    refused("'11'] and 988 more; expected the text in column 'en'".replace("]", "\\]"), str(path), "en", "fr")
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"a,b\nc,d\n"))
+    refused("where that is text, give two numbers", str(tmp_path / "a.csv.gz"), "en", "fr")
 
 
 def test_byte_order_marks_and_line_ends_of_pairs(tmp_path: Path) -> None:

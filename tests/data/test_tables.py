@@ -221,7 +221,7 @@ def test_the_columns_of_a_missing_one_are_told_apart(tmp_path: Path) -> None:
         ("a.csv", b'text,n\n"a,1\n', r"cannot be read as csv: unexpected end of data \(line 2\)"),
         ("a.csv", b"text,text\na,b\n", "cannot be read as csv: two columns are called 'text'"),
         ("a.csv", b"text,n\na,1\nb\n", r"cannot be read as csv: 1 fields in place of 2 \(line 3\)"),
-        ("a.tsv", b"text\tn\na\t1\tb\n", r"cannot be read as tsv: 3 fields in place of 2 \(line 2\)"),
+        ("a.tsv", b"text\tn\na\t1\tb\n", r"cannot be read as tsv: 3 fields between tabs in place of 2 \(line 2\)"),
         ("a.parquet", b"PAR1 and then nothing", "cannot be read as parquet: ."),
         ("a.parquet.gz", gzip.compress(parquet([{"text": "a"}])), r"unzip it with: gunzip a\.parquet\.gz"),
         ("a.csv", b"text,n\n\xff,1\n", "is not UTF-8: line 2 has byte 0xff"),
