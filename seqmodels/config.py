@@ -60,12 +60,22 @@ class Recorded:
         return repr(self)
 
 
+def _bound(cls: type[Recorded], *args: Any, **kwargs: Any) -> inspect.BoundArguments:
+    """The arguments of a constructor call by name; what does not fit is told with the class and its own arguments."""
+    signature = inspect.signature(cls.__init__)
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        names = ", ".join(list(signature.parameters)[1:])
+        raise TypeError(f"{cls.__name__}(): {error}; its arguments are {names}") from None
+
+
 def _recording(init: Any) -> Any:
     @functools.wraps(init)
     def wrapper(self: Recorded, *args: Any, **kwargs: Any) -> None:
         if "constructor_call" not in self.__dict__:  # the outermost constructor speaks for the object
             cls = type(self)
-            bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
+            bound = _bound(cls, self, *args, **kwargs)
             for name, value in list(bound.arguments.items())[1:]:
                 kind = bound.signature.parameters[name].kind
                 if kind is inspect.Parameter.VAR_POSITIONAL:

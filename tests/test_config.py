@@ -107,7 +107,9 @@ def test_signature_and_docstring_stay() -> None:
 
 
 def test_wrong_arguments_are_a_type_error() -> None:
-    with pytest.raises(TypeError, match="missing a required argument: 'corners'"):
+    with pytest.raises(
+        TypeError, match=r"Shape\(\): missing a required argument: 'corners'; its arguments are corners, name, scale"
+    ):
         Shape()  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
         Shape(3, colour="red")  # type: ignore[call-arg]

@@ -155,7 +155,8 @@ def open_run(path: str | Path, data: Sequence[str] | None = None, cache: DataCac
         loaded.check_text(opened)
         run._data = opened
     except InputError as error:
-        run.missing["data"] = f"the text of the run cannot be read: {error}; give its path with --data"
+        advice = "" if "--data" in str(error) else "; give its path with --data"
+        run.missing["data"] = f"the text of the run cannot be read: {error}{advice}"
     return run
 
 

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
+import datasets
 import pytest
 import torch
 from pairs import write_pairs
@@ -230,6 +231,16 @@ def test_text_that_has_moved_is_asked_for(text: str, tmp_path: Path) -> None:
     moved = there.rename(tmp_path / "moved.txt")
     assert_refused(r"there\.txt.*give its path with --data", attention_section, open_run(run))
     assert "head 1" in attention_section(open_run(run, [str(moved)])).body
+
+
+def test_a_run_on_data_of_python_says_once_where_to_put_them(text: str, tmp_path: Path) -> None:
+    texts = text.split("\n")
+    data = TextDataModule(texts, length=16, batch_size=4)
+    model = LanguageModel(NETWORKS["Transformer"](), data.tokenizer)
+    run = fit(model, data, max_steps=1, validations=1, runs=str(tmp_path / "runs"))
+    assert open_run(run).missing["data"].count("--data") == 1
+    datasets.Dataset.from_dict({"text": texts}).save_to_disk(str(tmp_path / "saved"))
+    assert "data" not in open_run(run, [str(tmp_path / "saved")]).missing
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "env.json", "result.json", "metrics.csv", "samples.md"])
