@@ -145,7 +145,7 @@ def _csv(path: Path, columns: Sequence[str], header: bool = True) -> Records:
 
 def _tsv(path: Path, columns: Sequence[str], header: bool = True) -> Records:
     """There are no quotes (IANA, text/tab-separated-values): the text is all that stands between tabs."""
-    texts = ((number, line) for number, line in enumerate(lines(path), 1) if line)
+    texts: Iterable[tuple[int, str]] = ((number, line) for number, line in enumerate(lines(path), 1) if line)
     if not header:
         texts = itertools.dropwhile(lambda line: ANKI.match(line[1]) is not None, texts)
     rows = ((number, line.split("\t")) for number, line in texts)
