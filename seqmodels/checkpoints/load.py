@@ -188,8 +188,12 @@ def checkpoint_path(path: str | Path, which: Literal["best", "last"] = "best") -
         if which == "best":
             return path / WEIGHTS
         raise InputError(f"{str(path)!r} is a shared model, without its optimizer state; resume from its run")
-    hint = "; a run that ended within its first step is repeated with --config" * (path / "config.yaml").exists()
-    hint = hint or runs_below(path)
+    if (last := path / "checkpoints" / "last.safetensors").is_file():
+        hint = f", and this run was stopped before its first validation: resume it, or give {str(last)!r}"
+    elif (path / "config.yaml").exists():
+        hint = "; a run that ended within its first step is repeated with --config"
+    else:
+        hint = runs_below(path)
     raise InputError(f"{str(path)!r} holds no checkpoints/{which}.safetensors; expected a finished run folder{hint}")
 
 
