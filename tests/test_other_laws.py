@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmarks.laws import KEPT, Subject, laws, of_seqmodels
 
 
-@pytest.mark.parametrize("subject", of_seqmodels(), ids=lambda subject: subject.name)
+@pytest.mark.parametrize("subject", list(of_seqmodels()), ids=lambda subject: subject.name)
 def test_ours_keep_them(subject: Subject) -> None:
     with torch.no_grad():
         assert all(float(cell) <= KEPT for cell in laws(subject))
