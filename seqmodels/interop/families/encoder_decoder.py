@@ -2,18 +2,26 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from seqmodels.batch import BOS, UNK
+from seqmodels.batch import BOS, PAD, UNK
 from seqmodels.config import Call, class_path
 from seqmodels.data import Tokenizer
+from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS
 from seqmodels.errors import InputError
-from seqmodels.files import read_json
+from seqmodels.files import parse_json, read_json, read_small
 from seqmodels.interop.families.family import Family, Heads
 from seqmodels.interop.families.settings import Settings
-from seqmodels.interop.families.vocabulary import GENERATION
+from seqmodels.interop.families.vocabulary import GENERATION, read_tokenizer
+from seqmodels.interop.sentencepiece import as_tokenizer, read_pieces
 from seqmodels.nn import Transformer
 from seqmodels.tasks import Translator
+
+START, END, UNKNOWN = "<pad>", "</s>", "<unk>"
+"""Special tokens of these families; a decoder begins with the padding."""
+TARGET = "target_tokenizer"
+"""The folder of the target's tokenizer in a folder of ours, where the two differ."""
 
 
 class EncoderDecoder(Family):
@@ -29,6 +37,14 @@ class EncoderDecoder(Family):
     @abstractmethod
     def config(self, encoder: Mapping[str, Any], decoder: Mapping[str, Any]) -> dict[str, Any]:
         """The reverse of `networks`, of all arguments."""
+
+    @abstractmethod
+    def tying(self, task: Translator) -> dict[str, Any]:
+        """Settings that say which matrices of a translator are one."""
+
+    @abstractmethod
+    def lacks(self, task: Translator) -> list[str]:
+        """What a translator has, beside its networks, that the family cannot say."""
 
     def task(self, settings: Settings, tokenizer: Tokenizer, **others: Tokenizer) -> Call:
         encoder, decoder = self.networks(settings)
@@ -46,6 +62,36 @@ class EncoderDecoder(Family):
         return task.decoder.heads
 
 
+def exported_tokenizers(folder: Path, settings: Settings) -> dict[str, Tokenizer]:
+    """Those of a translator that was trained here, with one of the target's own where there is its folder."""
+    source = read_tokenizer(folder, settings)
+    if not (folder / TARGET).is_dir():
+        return {"tokenizer": source}
+    return {"tokenizer": read_tokenizer(folder / TARGET, settings), "source_tokenizer": source}
+
+
+def with_ids_of(model: Path, vocabulary: Path) -> Tokenizer:
+    """A tokenizer of the pieces of a SentencePiece model with the ids of a vocabulary.
+
+    Raises:
+        InputError: there are no such files, or the vocabulary lacks a special token.
+    """
+    ids = parse_json(read_small(vocabulary, TOKENIZER_CHARACTERS), repr(str(vocabulary)))
+    known = isinstance(ids, dict) and all(type(number) is int for number in ids.values())
+    if not known or not {START, END, UNKNOWN} <= ids.keys():
+        raise InputError(f"{str(vocabulary)!r} has no ids of {START}, {END} and {UNKNOWN}; expected tokens and ids")
+    json, size = as_tokenizer(read_pieces(model), ids, ids[UNKNOWN], keep=(START, END, UNKNOWN))
+    return Tokenizer(json, START, END, size)
+
+
+def with_extra_ids(model: Path) -> Tokenizer:
+    """A tokenizer of the pieces of a SentencePiece model with its ids, and the 100 further tokens of T5."""
+    pieces, extra = read_pieces(model), [f"<extra_id_{number}>" for number in reversed(range(100))]
+    ids = {name: number for number, name in enumerate([*pieces.names, *extra])}
+    json, size = as_tokenizer(pieces, ids, pieces.unknown, keep=(START, END, UNKNOWN, *extra))
+    return Tokenizer(json, START, END, size)
+
+
 def search(settings: Settings, tokenizer: Tokenizer) -> dict[str, Any]:
     """Arguments of `Beam` as `generation_config.json` has them, or else the fields of `config.json`.
 
@@ -56,7 +102,7 @@ def search(settings: Settings, tokenizer: Tokenizer) -> dict[str, Any]:
     if folder is not None and (folder / GENERATION).is_file():
         own = Settings(read_json(folder / GENERATION), repr(str(folder / GENERATION)))
     bad, count = own.fields.get("bad_words_ids", []), tokenizer.vocab_size - tokenizer.shift
-    never = [tokenizer.origins.get(role) for role in (BOS, UNK)]
+    never = [tokenizer.origins.get(role) for role in (BOS, UNK)] if tokenizer.shift else [PAD, BOS, UNK]
     if any(words[1:] or not (words[0] in never or words[0] >= count) for words in bad):
         raise InputError(f"bad_words_ids={bad!r:.60} in {own.where} is not known here; expected that of the padding")
     stopping = own.fields.get("early_stopping", False)

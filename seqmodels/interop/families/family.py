@@ -83,6 +83,16 @@ class ByHead(Weight):
         return [ours.reshape(3, heads[0], -1).transpose(0, 1).reshape(ours.shape)]
 
 
+class Scaled(Weight):
+    """A last norm, whose outputs are divided by the square root of their size."""
+
+    def joined(self, parts: Sequence[Tensor], heads: Heads) -> Tensor:
+        return parts[0] * float(len(parts[0]) ** -0.5)
+
+    def split(self, ours: Tensor, heads: Heads) -> list[Tensor]:
+        return [ours * float(len(ours) ** 0.5)]
+
+
 class Rows(Weight):
     """A table or a bias with one row for each token: ours has other rows, see `vocabulary.py`."""
 

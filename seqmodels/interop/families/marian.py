@@ -5,40 +5,32 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from seqmodels.data import Tokenizer
-from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS
-from seqmodels.errors import InputError
-from seqmodels.files import parse_json, read_small
-from seqmodels.interop.families.encoder_decoder import EncoderDecoder
+from seqmodels.interop.families.encoder_decoder import EncoderDecoder, exported_tokenizers, with_ids_of
 from seqmodels.interop.families.family import Rows, Weight, stacked
 from seqmodels.interop.families.settings import PLAIN, THEIRS, Settings
-from seqmodels.interop.sentencepiece import as_tokenizer, read_pieces
-
-START, END, UNKNOWN = "<pad>", "</s>", "<unk>"
-"""A decoder begins with the padding."""
+from seqmodels.interop.families.vocabulary import TOKENIZER
+from seqmodels.tasks import Translator
 
 
-def _block(ours: str, side: str) -> dict[str, Weight]:
+def _block(side: str) -> dict[str, Weight]:
     """Layer norms, attention and feed-forward layers of the encoder or the decoder."""
-    theirs = f"{side}.layers.{{}}."
-    parts = {
-        "norm_mixer": Weight(theirs + "self_attn_layer_norm"),
-        "mixer.project": stacked(*(f"{theirs}self_attn.{one}_proj" for one in "qkv")),
-        "mixer.out": Weight(theirs + "self_attn.out_proj"),
-        "norm_cross": Weight(theirs + "encoder_attn_layer_norm"),
-        "cross.query": Weight(theirs + "encoder_attn.q_proj"),
-        "cross.project": stacked(*(f"{theirs}encoder_attn.{one}_proj" for one in "kv")),
-        "cross.out": Weight(theirs + "encoder_attn.out_proj"),
-        "norm_feed_forward": Weight(theirs + "final_layer_norm"),
-        "feed_forward.up": Weight(theirs + "fc1"),
-        "feed_forward.out": Weight(theirs + "fc2"),
+    parts: dict[str, tuple[str, ...]] = {
+        "norm_mixer": ("self_attn_layer_norm",),
+        "mixer.project": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        "mixer.out": ("self_attn.out_proj",),
+        "norm_cross": ("encoder_attn_layer_norm",),
+        "cross.query": ("encoder_attn.q_proj",),
+        "cross.project": ("encoder_attn.k_proj", "encoder_attn.v_proj"),
+        "cross.out": ("encoder_attn.out_proj",),
+        "norm_feed_forward": ("final_layer_norm",),
+        "feed_forward.up": ("fc1",),
+        "feed_forward.out": ("fc2",),
     }
     return {
-        f"{ours}.blocks.{{}}.{name}.{kind}": type(weight)(weight.names[0] + f".{kind}", *(
-            [tuple(f"{one}.{kind}" for one in weight.names[1:])] if len(weight.names) > 1 else []
-        ))
-        for name, weight in parts.items()
+        f"{side}.blocks.{{}}.{ours}.{kind}": stacked(*(f"{side}.layers.{{}}.{one}.{kind}" for one in theirs))
+        for ours, theirs in parts.items()
         for kind in ("weight", "bias")
-    }  # fmt: skip
+    }
 
 
 class Marian(EncoderDecoder):
@@ -47,34 +39,28 @@ class Marian(EncoderDecoder):
     model_type = "marian"
     architecture = "MarianMTModel"
     prefix = "model."
+    outside = ("lm_head.weight", "final_logits_bias")
     unused = (r"(en|de)coder\.embed_positions\.weight",)
     weights: ClassVar[Mapping[str, Weight]] = {
         "source_embedding.weight": Rows("shared.weight"),
         "embedding.weight": Rows("shared.weight"),
         "head.weight": Rows("lm_head.weight"),
         "head.bias": Rows("final_logits_bias"),
-        **_block("encoder", "encoder"),
-        **_block("decoder", "decoder"),
+        **_block("encoder"),
+        **_block("decoder"),
     }
 
     def variant(self, settings: Settings, names: Container[str]) -> "Marian":
         return self if settings.get("share_encoder_decoder_embeddings", True) else Separate()
 
     def tokenizers(self, folder: Path, settings: Settings) -> dict[str, Tokenizer]:
+        if (folder / TOKENIZER).is_file() and not (folder / "source.spm").is_file():  # of a model that was trained here
+            return exported_tokenizers(folder, settings)
         names = {"tokenizer": ("target.spm", "target_vocab.json"), "source_tokenizer": ("source.spm", "vocab.json")}
         return {
-            argument: self._tokenizer(folder / model, folder / (own if (folder / own).is_file() else "vocab.json"))
+            argument: with_ids_of(folder / model, folder / (own if (folder / own).is_file() else "vocab.json"))
             for argument, (model, own) in names.items()
         }
-
-    def _tokenizer(self, model: Path, vocabulary: Path) -> Tokenizer:
-        """The pieces of a model with the ids of a vocabulary."""
-        ids = parse_json(read_small(vocabulary, TOKENIZER_CHARACTERS), repr(str(vocabulary)))
-        known = isinstance(ids, dict) and all(type(number) is int for number in ids.values())
-        if not known or not {START, END, UNKNOWN} <= ids.keys():
-            raise InputError(f"{str(vocabulary)!r} has no ids of {START}, {END} and {UNKNOWN}; expected tokens and ids")
-        json, size = as_tokenizer(read_pieces(model), ids, ids[UNKNOWN], keep=(START, END, UNKNOWN))
-        return Tokenizer(json, START, END, size)
 
     def networks(self, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
         settings.refuse(tie_word_embeddings=True, normalize_embedding=False, normalize_before=False)
@@ -101,6 +87,13 @@ class Marian(EncoderDecoder):
             for side in ("encoder", "decoder")
         ]
         return sides[0], sides[1]
+
+    def tying(self, task: Translator) -> dict[str, Any]:
+        return {"share_encoder_decoder_embeddings": task.source_embedding.weight is task.embedding.weight}
+
+    def lacks(self, task: Translator) -> list[str]:
+        own = task.head.weight is not task.embedding.weight
+        return ["a softmax layer apart from the target embedding"] * own
 
     def config(self, encoder: Mapping[str, Any], decoder: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {

@@ -1,52 +1,40 @@
 """T5 (Raffel et al. 2020), version 1.0 and 1.1, and what was trained from them, such as FLAN-T5."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import Tensor
+import torch
 
 from seqmodels.data import Tokenizer
-from seqmodels.interop.families.encoder_decoder import EncoderDecoder
-from seqmodels.interop.families.family import Heads, Rows, Weight, stacked
+from seqmodels.interop.families.encoder_decoder import END, START, EncoderDecoder, with_extra_ids
+from seqmodels.interop.families.family import Rows, Scaled, Weight, stacked
 from seqmodels.interop.families.settings import GATED, PLAIN, THEIRS, Settings
 from seqmodels.interop.families.vocabulary import TOKENIZER, read_tokenizer
-from seqmodels.interop.sentencepiece import as_tokenizer, read_pieces
+from seqmodels.tasks import Translator
 
-START, END, UNKNOWN = "<pad>", "</s>", "<unk>"
-"""A decoder begins with the padding."""
-ENDLESS = 1 << 30
-"""Relative positions have no end."""
-
-
-class Scaled(Weight):
-    """The last norm of a decoder whose outputs are divided by the square root of their size."""
-
-    def joined(self, parts: Sequence[Tensor], heads: Heads) -> Tensor:
-        return parts[0] * float(len(parts[0]) ** -0.5)
+ENDLESS = 1 << 30  # as relative positions are
 
 
 def _block(side: str, gated: bool) -> dict[str, Weight]:
-    """Norms, attention and feed-forward layers of the encoder or the decoder."""
-    ours, theirs, last = f"{side}.blocks.{{}}.", f"{side}.block.{{}}.layer.", 2 if side == "decoder" else 1
-    dense = f"{theirs}{last}.DenseReluDense."
-    up = stacked(f"{dense}wi_0.weight", f"{dense}wi_1.weight") if gated else Weight(f"{dense}wi.weight")
-    found = {
-        "norm_mixer.weight": Weight(f"{theirs}0.layer_norm.weight"),
-        "mixer.project.weight": stacked(*(f"{theirs}0.SelfAttention.{one}.weight" for one in "qkv")),
-        "mixer.out.weight": Weight(f"{theirs}0.SelfAttention.o.weight"),
-        "norm_feed_forward.weight": Weight(f"{theirs}{last}.layer_norm.weight"),
-        "feed_forward.up.weight": up,
-        "feed_forward.out.weight": Weight(f"{dense}wo.weight"),
+    """Norms, attention and feed-forward layers of the encoder or the decoder, by number of the part of a block."""
+    last = 2 if side == "decoder" else 1
+    parts: dict[str, tuple[str, ...]] = {
+        "norm_mixer": ("0.layer_norm",),
+        "mixer.project": ("0.SelfAttention.q", "0.SelfAttention.k", "0.SelfAttention.v"),
+        "mixer.out": ("0.SelfAttention.o",),
+        "norm_cross": ("1.layer_norm",),
+        "cross.query": ("1.EncDecAttention.q",),
+        "cross.project": ("1.EncDecAttention.k", "1.EncDecAttention.v"),
+        "cross.out": ("1.EncDecAttention.o",),
+        "norm_feed_forward": (f"{last}.layer_norm",),
+        "feed_forward.up": tuple(f"{last}.DenseReluDense.{one}" for one in (("wi_0", "wi_1") if gated else ("wi",))),
+        "feed_forward.out": (f"{last}.DenseReluDense.wo",),
     }
-    if side == "decoder":
-        found |= {
-            "norm_cross.weight": Weight(f"{theirs}1.layer_norm.weight"),
-            "cross.query.weight": Weight(f"{theirs}1.EncDecAttention.q.weight"),
-            "cross.project.weight": stacked(*(f"{theirs}1.EncDecAttention.{one}.weight" for one in "kv")),
-            "cross.out.weight": Weight(f"{theirs}1.EncDecAttention.o.weight"),
-        }
-    return {ours + name: weight for name, weight in found.items()}
+    return {
+        f"{side}.blocks.{{}}.{ours}.weight": stacked(*(f"{side}.block.{{}}.layer.{one}.weight" for one in theirs))
+        for ours, theirs in parts.items()
+    }
 
 
 def _weights(gated: bool, scaled: bool) -> dict[str, Weight]:
@@ -54,9 +42,8 @@ def _weights(gated: bool, scaled: bool) -> dict[str, Weight]:
     found["head.weight"] = Rows("lm_head.weight")
     for side in ("encoder", "decoder"):
         found |= _block(side, gated)
-        found[f"{side}.position.weight"] = Weight(
-            f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-        )
+        first = f"{side}.block.0.layer.0.SelfAttention"
+        found[f"{side}.position.weight"] = Weight(f"{first}.relative_attention_bias.weight")
         found[f"{side}.norm.weight"] = Weight(f"{side}.final_layer_norm.weight")
     if scaled:
         found["decoder.norm.weight"] = Scaled("decoder.final_layer_norm.weight")
@@ -86,11 +73,7 @@ class T5(EncoderDecoder):
         if (folder / TOKENIZER).is_file() or not (folder / "spiece.model").is_file():
             found = read_tokenizer(folder, settings)
             return {"tokenizer": Tokenizer(found.json, START, END) if found.shift else found}
-        model = read_pieces(folder / "spiece.model")
-        extra = [f"<extra_id_{number}>" for number in reversed(range(100))]
-        ids = {name: number for number, name in enumerate([*model.names, *extra])}
-        json, size = as_tokenizer(model, ids, model.unknown, keep=(START, END, UNKNOWN, *extra))
-        return {"tokenizer": Tokenizer(json, START, END, size)}
+        return {"tokenizer": with_extra_ids(folder / "spiece.model")}
 
     def networks(self, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
         both = {
@@ -108,10 +91,17 @@ class T5(EncoderDecoder):
             "dropout": settings.get("dropout_rate", 0.1),
             "attention_scale": 1.0,
         }
-        layers = settings.size("num_layers")
-        return both | {"num_layers": layers}, both | {
-            "num_layers": settings.size_or_none("num_decoder_layers") or layers
-        }
+        layers, more = settings.size("num_layers"), settings.size_or_none("num_decoder_layers")
+        return both | {"num_layers": layers}, both | {"num_layers": more or layers}
+
+    def tying(self, task: Translator) -> dict[str, Any]:
+        return {"tie_word_embeddings": task.head.weight is task.embedding.weight}
+
+    def lacks(self, task: Translator) -> list[str]:
+        source, bias = task.source_embedding.weight, task.head.bias
+        own = source.shape != task.embedding.weight.shape or not torch.equal(source, task.embedding.weight)
+        biased = bool((bias[bias.isfinite()] != 0).any())
+        return ["a source embedding of its own"] * own + ["a bias of the softmax layer"] * biased
 
     def config(self, encoder: Mapping[str, Any], decoder: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -121,11 +111,10 @@ class T5(EncoderDecoder):
             "relative_attention_num_buckets": encoder["position_buckets"],
             "relative_attention_max_distance": encoder["farthest_bucket"],
             "layer_norm_epsilon": encoder["eps"], "feed_forward_proj": PROJECTIONS[encoder["activation"]],
-            "tie_word_embeddings": False, "scale_decoder_outputs": False,
         }  # fmt: skip
 
 
+# In `feed_forward_proj`, `gated-gelu` is the tanh GELU.
 ACTIVATIONS = PLAIN | {f"gated-{theirs}": ours for theirs, ours in GATED.items()} | {"gated-gelu": "geglu-tanh"}
-"""In `feed_forward_proj`, `gated-gelu` is the tanh GELU."""
 PROJECTIONS = {ours: f"gated-{THEIRS[ours]}" if ours in GATED.values() else THEIRS[ours] for ours in THEIRS}
 FAMILY = T5()

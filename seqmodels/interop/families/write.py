@@ -1,6 +1,5 @@
 """A model that was trained here becomes a folder of transformers, in the family whose settings can say all of it."""
 
-import inspect
 import json
 import shutil
 from collections.abc import Mapping
@@ -18,28 +17,29 @@ from seqmodels.errors import InputError
 from seqmodels.files import local
 from seqmodels.interop.families import families
 from seqmodels.interop.families.family import Decoder, Rows
+from seqmodels.interop.families.forms import BIASES, complete
 from seqmodels.interop.families.read import CONFIG, theirs
-from seqmodels.interop.families.settings import GATED, Settings
+from seqmodels.interop.families.settings import Settings
 from seqmodels.interop.families.shards import WEIGHTS
 from seqmodels.interop.families.vocabulary import GENERATION, TOKENIZER, TOKENIZER_CONFIG, Vocabulary
+from seqmodels.interop.families.write_translator import export_translator
 from seqmodels.interop.tokenizer_files import for_transformers
 from seqmodels.nn import Transformer
-from seqmodels.tasks import LanguageModel, SequenceTask
-
-BIASES = ("none", "qkv", "attention", "all")
-"""Each has those of the one before; a bias that a network lacks is written as zeros."""
+from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 
 UNEQUAL = ("bias", "dropout")
 """Arguments that may be others in the family's settings: see `BIASES`; and dropout does not change what is loaded."""
 
 
 def export_hf(task: SequenceTask, folder: str | Path) -> str:
-    """Write a language model as a new folder that `AutoModelForCausalLM` and `AutoTokenizer` of transformers load.
+    """Write a model as a new folder that `AutoModelForCausalLM`, or for a translator `AutoModelForSeq2SeqLM`, and
+    `AutoTokenizer` of transformers load.
 
     Its logits are equal for the same ids. The tokenizer puts BOS in front of a text where prompts here have one.
 
     Args:
-        task: a `LanguageModel` of a Transformer in the form of a known family, without a bias of its softmax layer.
+        task: a `LanguageModel` of a Transformer in the form of a known family, without a bias of its softmax layer; or
+            a `Translator`, see `export_translator`.
         folder: a new one.
 
     Returns:
@@ -48,6 +48,8 @@ def export_hf(task: SequenceTask, folder: str | Path) -> str:
     Raises:
         InputError: no family can say all of its settings, or the folder is there or cannot be made.
     """
+    if isinstance(task, Translator):
+        return export_translator(task, folder)
     family, config = choose(task)
     assert isinstance(task, LanguageModel)
     weights = _weights(task, family, config)
@@ -125,29 +127,6 @@ def choose(task: SequenceTask) -> tuple[Decoder, dict[str, Any]]:
             f"{family.model_type}, lacks {', '.join(lacking)}"
         )
     return family, config
-
-
-def complete(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """All arguments of a Transformer, each with a value; the usual one where it is not used."""
-    usual = {name: one.default for name, one in inspect.signature(Transformer).parameters.items()}
-    found = usual | dict(arguments)
-    size, heads, gated = found["input_size"], found["num_heads"], found["activation"] in GATED.values()
-    found["head_size"] = found["head_size"] or size // heads
-    single = 1e-5 if found["norm"] == "layer" else torch.finfo(torch.float32).eps
-    filled = {
-        "num_kv_heads": heads,
-        "feed_forward_size": 8 * size // 3 if gated else 4 * size,
-        "eps": single,
-        "attention_scale": found["head_size"] ** -0.5,
-        "window": found["context"],
-    }
-    found |= {name: value for name, value in filled.items() if found[name] is None}
-    found["window"] = min(found["window"], found["context"])
-    used = {"rotary": "rotary_", "relative": "_bucket"}
-    for name in found:
-        if any(part in name and found["positions"] != kind for kind, part in used.items()):
-            found[name] = usual[name]
-    return found
 
 
 def _weights(task: LanguageModel, family: Decoder, config: Mapping[str, Any]) -> dict[str, Tensor]:
