@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ctranslate2
 import torch
 
 from benchmarks.measure import Comparison, compare
 from benchmarks.sampling import GPT2, LETTERS, RANDOM, made, rate, write
-from seqmodels.batch import BOS, EOS
-from seqmodels.decoding import RowGenerators, Sampling
+from seqmodels.batch import BOS
+from seqmodels.decoding import RowGenerators
 from seqmodels.interop.ctranslate2 import convert
-from seqmodels.interop.ctranslate2.engine import GeneratorEngine
 from seqmodels.interop.onnx.engine import OnnxEngine, write_engine
 from seqmodels.nn import Transformer
 from seqmodels.tasks import LanguageModel
@@ -70,12 +70,13 @@ def ways(model: LanguageModel, folder: Path, *, int8: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"torch": partial(by_torch, model)}
     for name, eight in [("onnx", False)] + [("onnx in int8", True)] * int8:
         write_engine(model, folder / f"{name}.onnx", int8=eight)
-        found[name] = partial(by_engine, OnnxEngine(model, folder / f"{name}.onnx"))
+        found[name] = partial(by_onnx, OnnxEngine(model, folder / f"{name}.onnx"))
     (folder / "ctranslate2").mkdir()
     convert.write(model, folder / "ctranslate2")
-    for name, eight in [("ctranslate2", False)] + [("ctranslate2 in int8", True)] * int8:
-        engine = GeneratorEngine(model, folder / "ctranslate2", int8=eight)
-        found[name] = partial(by_engine, engine)
+    for name, kind in [("ctranslate2", "float32")] + [("ctranslate2 in int8", "int8")] * int8:
+        threads = torch.get_num_threads()
+        generator = ctranslate2.Generator(str(folder / "ctranslate2"), compute_type=kind, intra_threads=threads)
+        found[name] = partial(by_ctranslate2, generator)
     return found
 
 
@@ -85,8 +86,14 @@ def by_torch(model: LanguageModel, rows: int, count: int) -> object:
 
 
 @torch.inference_mode()
-def by_engine(engine: Any, rows: int, count: int) -> list[list[int]]:
-    """Write by an engine, without an end as far as it lets us."""
+def by_onnx(engine: OnnxEngine, rows: int, count: int) -> list[list[int]]:
+    """Write by onnxruntime's steps, over ends of texts, as `by_torch` does."""
     rng = RowGenerators(1, [(row,) for row in range(rows)])
-    never_ends = Sampling() if isinstance(engine, GeneratorEngine) else Sampling(logit_bias={EOS: -1e9})
-    return list(engine.drawing([[BOS]] * rows, 1, never_ends, count, rng))
+    return list(engine.drawing([[BOS]] * rows, 1, RANDOM, count, rng))
+
+
+def by_ctranslate2(generator: ctranslate2.Generator, rows: int, count: int) -> object:
+    """Write by CTranslate2, whose own loop draws."""
+    return generator.generate_batch(
+        [[str(BOS)]] * rows, max_length=count, min_length=count, sampling_topk=0, include_prompt_in_result=False
+    )

@@ -16,6 +16,7 @@ from benchmarks import (
     cells,
     ctranslate,
     diagnostics,
+    engines,
     gpu,
     memories,
     safety,
@@ -52,7 +53,8 @@ TOPICS = {
     "translation": (translation.run, 1, 1),
     "diagnostics": (diagnostics.run, 6, 0),
     "safety": (safety.run, 2, 2),
-    "beam": (beam.run, 1 + multiplies_bf16("cpu"), 1 + multiplies_bf16("cpu")),
+    "engines": (engines.run, 12, 12),
+    "beam": (beam.run, 2 + multiplies_bf16("cpu"), 2 + multiplies_bf16("cpu")),
     "scale": (scale.run, 2 * 5 * 2 + 1, 1),
     "gpu": (gpu.run, 8, 8),
 }
@@ -172,13 +174,8 @@ def test_ctranslate2_has_the_same_probabilities(tmp_path: Path) -> None:
         inputs, expected = torch.tensor([[BOS, *target]]), torch.tensor([*target, EOS])
         with torch.no_grad():
             logits, _ = model(Batch(inputs, expected[None], source=torch.tensor([[*source, EOS]])))
-        ours = (
-            logits[0]
-            .index_fill(1, torch.tensor(NEVER), -torch.inf)
-            .log_softmax(-1)
-            .gather(1, expected[:, None])
-            .squeeze(1)
-        )
+        rows = logits[0].index_fill(1, torch.tensor(NEVER), -torch.inf).log_softmax(-1)
+        ours = rows.gather(1, expected[:, None]).squeeze(1)
         assert_close(ours, torch.tensor(theirs.log_probs), rtol=0, atol=1e-4)
     found = [best[0].tokens for best in hypotheses([model], sources, Beam(size=1, max_length=20))]
     assert found == ctranslate.translated(translator, sources, 1, max_length=20)
@@ -191,4 +188,10 @@ def test_beam_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Translator(Transformer(**shape, causal=False), Transformer(**shape, memory_size=16), tokenizer).eval()
     speeds, scores = beam.of_run(model, ["abc", "a b"], ["cba", "b a"], size=2, rounds=1)
     assert all(comparison.ratio > 0 for comparison in speeds)
-    assert list(scores) == ["ours", *["ours in bf16"] * multiplies_bf16("cpu"), "ours in int8", "CTranslate2"]
+    assert list(scores) == [
+        "ours",
+        "ours by its engine",
+        *["ours in bf16"] * multiplies_bf16("cpu"),
+        "ours in int8",
+        "CTranslate2",
+    ]

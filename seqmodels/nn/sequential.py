@@ -43,6 +43,10 @@ class Sequential(Backbone):
         """The networks, from the first to the last."""
         return cast(list[Backbone], list(self.networks))
 
+    def initial_state(self, rows: int) -> State:
+        """The state before the first position, for a batch of `rows` rows."""
+        return tuple(part.initial_state(rows) for part in self.parts)  # type: ignore[operator]
+
     def forward(
         self, x: Tensor, state: State | None = None, *, mask: Tensor | None = None, memory: State | None = None
     ) -> tuple[Tensor, State]:

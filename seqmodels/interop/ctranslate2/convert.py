@@ -143,7 +143,8 @@ def _decoder(spec: Any, network: Transformer, embedding: Tensor, head: nn.Linear
     spec.embeddings.weight = _array(embedding * network.input_scale)
     spec.scale_embeddings = False
     spec.projection.weight = _array(head.weight)
-    spec.projection.bias = _array(head.bias.detach().index_fill(0, torch.tensor(NEVER), FAR_BELOW))
+    bias = head.bias.detach().clamp(min=FAR_BELOW)  # that of tokens that a foreign vocabulary has twice is infinite
+    spec.projection.bias = _array(bias.index_fill(0, torch.tensor(NEVER), FAR_BELOW))
     _stack(spec, network)
 
 
