@@ -13,13 +13,14 @@ from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.files import local
 from seqmodels.interop.ctranslate2 import convert
+from seqmodels.interop.families.write import export_hf
 from seqmodels.interop.onnx import writing as onnx_writing
 from seqmodels.interop.plain_torch import writing as torch_writing
 from seqmodels.interop.tokenizer_files import for_transformers
 from seqmodels.interop.word_vectors import WordVectors
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 
-Form = Literal["onnx", "ctranslate2", "torch", "word2vec"]
+Form = Literal["hf", "onnx", "ctranslate2", "torch", "word2vec"]
 
 LOOP = """import numpy as np, onnxruntime
 from safetensors.numpy import load_file
@@ -39,6 +40,8 @@ print(tokenizer.decode(ids[1:]))
 """
 
 ABOUT = {
+    "hf": "A folder for transformers, whose AutoModelForCausalLM and AutoTokenizer load it. It holds models in the form of "
+    "a public family alone, and nothing of their training.",
     "onnx": "Graphs of single steps, their state going in and coming out. They hold neither sampling nor beam search; "
     "rows of a call must have read equally many tokens, without padding.",
     "ctranslate2": "A model for `ctranslate2.Generator` or `ctranslate2.Translator`, whose tokens are named by their "
@@ -56,7 +59,7 @@ def export(model: SequenceTask, folder: str | Path, to: Form = "onnx", *, int8: 
     Args:
         model: a language model or a translator, as `load` gives it.
         folder: a new one; nothing is overwritten, and a failure leaves nothing behind.
-        to: onnx, graphs of a step, `(ids, state) -> (logits, state)`, and for Transformers of a window; of a translator
+        to: hf, a folder of transformers, for language models in the form of a public family. onnx, graphs of a step, `(ids, state) -> (logits, state)`, and for Transformers of a window; of a translator
             the encoder and a step of the decoder. ctranslate2, for Transformers. torch, plain modules without this
             package. word2vec, the input embedding as word vectors.
         int8: with onnx, weights of matrix products in 8 bits.
@@ -103,6 +106,11 @@ def _umask() -> int:
 Model = LanguageModel | Translator
 
 
+def _hf(model: Model, folder: Path, int8: bool) -> list[str]:
+    folder.rmdir()  # it makes its own
+    return [f"This is {export_hf(model, folder)}."]
+
+
 def _onnx(model: Model, folder: Path, int8: bool) -> list[str]:
     _check_precision(model)
     if isinstance(model, Translator):
@@ -133,7 +141,7 @@ def _word2vec(model: Model, folder: Path, int8: bool) -> list[str]:
 
 
 WRITERS: dict[str, Callable[[Model, Path, bool], list[str]]] = {
-    "onnx": _onnx, "ctranslate2": _ctranslate2, "torch": _torch, "word2vec": _word2vec,
+    "hf": _hf, "onnx": _onnx, "ctranslate2": _ctranslate2, "torch": _torch, "word2vec": _word2vec,
 }  # fmt: skip
 
 
@@ -160,6 +168,7 @@ def _readme(name: str, to: str, model: Model, told: list[str]) -> str:
         networks = [model.backbone] if isinstance(model, LanguageModel) else [model.encoder, model.decoder]
         about = about.format(positions=min(convert.positions(network) for network in networks))  # type: ignore[arg-type]
     files = {
+        "hf": "`AutoModelForCausalLM.from_pretrained(folder)`, and `AutoTokenizer` likewise.",
         "onnx": "`step.onnx` (and `window.onnx`, several tokens at once, for Transformers); `state.safetensors`, the "
         "state of one row before the first token, by the names of the inputs. Output `next_X` is the next input `X`.",
         "ctranslate2": "Ids 0 to 3 are padding, beginning, end and unknown; prompts begin with 1, and sources end by "

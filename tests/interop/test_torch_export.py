@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from seqmodels import GRU, LSTM, RNN, LanguageModel, MinGRU, MinLSTM, Tokenizer, Transformer
+from seqmodels.errors import InputError
 from seqmodels.interop.export import export
 
 TOKENS = Tokenizer.char(["abcdefgh"])
@@ -68,6 +70,17 @@ def test_logits_are_equal_without_this_package(tmp_path: Path) -> None:
         [sys.executable, "-I", "-c", CODE, *folders], capture_output=True, text=True, timeout=300, cwd=tmp_path
     )
     assert done.stdout == "equal\n", done.stderr
+
+
+def test_a_folder_of_transformers(tmp_path: Path) -> None:
+    """What is in it is tested where it is written; here, that it comes with a page, and that a failure leaves nothing."""
+    network = Transformer(16, 1, 2, context=16, positions="learned", bias="all", activation="gelu-tanh")
+    folder = export(LanguageModel(network, TOKENS, head_bias=False), tmp_path / "out", "hf")
+    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= {one.name for one in folder.iterdir()}
+    assert "a GPT2LMHeadModel; it does not hold" in (folder / "README.md").read_text()
+    with pytest.raises(InputError):
+        export(LanguageModel(LSTM(4, 4), TOKENS), tmp_path / "other", "hf")
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
 
 
 def test_word_vectors(tmp_path: Path) -> None:
