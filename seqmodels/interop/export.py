@@ -40,8 +40,8 @@ print(tokenizer.decode(ids[1:]))
 """
 
 ABOUT = {
-    "hf": "A folder for transformers, whose AutoModelForCausalLM and AutoTokenizer load it. It holds models in the form of "
-    "a public family alone, and nothing of their training.",
+    "hf": "A folder for transformers, whose AutoModelForCausalLM and AutoTokenizer load it. It holds models in the form "
+    "of a public family alone, and nothing of their training.",
     "onnx": "Graphs of single steps, their state going in and coming out. They hold neither sampling nor beam search; "
     "rows of a call must have read equally many tokens, without padding.",
     "ctranslate2": "A model for `ctranslate2.Generator` or `ctranslate2.Translator`, whose tokens are named by their "
@@ -59,8 +59,9 @@ def export(model: SequenceTask, folder: str | Path, to: Form = "onnx", *, int8: 
     Args:
         model: a language model or a translator, as `load` gives it.
         folder: a new one; nothing is overwritten, and a failure leaves nothing behind.
-        to: hf, a folder of transformers, for language models in the form of a public family. onnx, graphs of a step, `(ids, state) -> (logits, state)`, and for Transformers of a window; of a translator
-            the encoder and a step of the decoder. ctranslate2, for Transformers. torch, plain modules without this
+        to: hf, a folder of transformers, for language models in the form of a public family. onnx, graphs of a step,
+            `(ids, state) -> (logits, state)`, and for Transformers of a window; of a translator the encoder and a step
+            of the decoder. ctranslate2, for Transformers. torch, plain modules without this
             package. word2vec, the input embedding as word vectors.
         int8: with onnx, weights of matrix products in 8 bits.
 

@@ -73,7 +73,7 @@ def test_logits_are_equal_without_this_package(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_transformers(tmp_path: Path) -> None:
-    """What is in it is tested where it is written; here, that it comes with a page, and that a failure leaves nothing."""
+    """It comes with a page, and a failure leaves nothing; what is in it is tested where it is written."""
     network = Transformer(16, 1, 2, context=16, positions="learned", bias="all", activation="gelu-tanh")
     folder = export(LanguageModel(network, TOKENS, head_bias=False), tmp_path / "out", "hf")
     assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= {one.name for one in folder.iterdir()}
