@@ -40,8 +40,8 @@ print(tokenizer.decode(ids[1:]))
 """
 
 ABOUT = {
-    "hf": "A folder for transformers, whose AutoModelForCausalLM and AutoTokenizer load it. It holds models in the form "
-    "of a public family alone, and nothing of their training.",
+    "hf": "A folder for transformers, whose AutoModelForCausalLM and AutoTokenizer load it. It holds models in the "
+    "form of a public family alone, and nothing of their training.",
     "onnx": "Graphs of single steps, their state going in and coming out. They hold neither sampling nor beam search; "
     "rows of a call must have read equally many tokens, without padding.",
     "ctranslate2": "A model for `ctranslate2.Generator` or `ctranslate2.Translator`, whose tokens are named by their "

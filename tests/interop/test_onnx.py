@@ -47,7 +47,7 @@ def test_steps_are_those_of_torch(name: str, tmp_path: Path) -> None:
     graph = session(tmp_path / "step.onnx")
     names = [one.name for one in graph.get_inputs()]
     ids, state = torch.randint(4, 12, (5, 9)), model.backbone.initial_state(5)  # type: ignore[operator]
-    tensors = [tensor.numpy() for tensor in flattened(state)]
+    tensors = [tensor.detach().numpy() for tensor in flattened(state)]
     with torch.no_grad():
         for token in ids.unbind(1):
             expected, state = model.step(token, state)
