@@ -15,6 +15,7 @@ from seqmodels.data.hub import download, hub_name
 from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS
 from seqmodels.errors import DamagedError, InputError
 from seqmodels.files import SMALL, check_regular, local, read_json, read_small
+from seqmodels.interop.families.hub import download_family
 from seqmodels.interop.families.read import is_family, read_family
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.training_state import FORMAT, RECORD
@@ -72,8 +73,9 @@ def load(path: str | Path, **changes: Any) -> SequenceTask:
     Its weights are mapped from the file, which must not be written over in place while the model is used.
 
     Args:
-        path: a run folder, of which the best checkpoint is taken; a folder that `share` made; a checkpoint; or the name
-            of a model on the Hugging Face hub, `user/name` or `user/name@revision`, as text.
+        path: a run folder, of which the best checkpoint is taken; a folder that `share` made; a checkpoint; a folder of
+            transformers, of a family that `interop.families` knows, such as GPT-2; or the name of a model on the
+            Hugging Face hub, `user/name` or `user/name@revision`, as text.
         changes: arguments of the task that are to be others than those it was trained with, such as `lr=1e-3`,
             `dropout=0.2` or `freeze=["embedding"]`; networks and tokenizers come with the weights.
 
@@ -119,7 +121,9 @@ def located(path: str | Path) -> Path:
     name = hub_name(path) if isinstance(path, str) else None
     if name is None or found.exists() or found.parent.exists() or found.suffix in (".safetensors", ".ckpt"):
         return found
-    _shared_config(download(name, {CONFIG: SMALL}) / CONFIG)
+    if is_family(folder := download(name, {CONFIG: SMALL})):
+        return download_family(name, folder, WEIGHT_BYTES)
+    _shared_config(folder / CONFIG)
     tokenizers = dict.fromkeys(TOKENIZER_FILES, TOKENIZER_CHARACTERS)
     return download(name, {CONFIG: SMALL, WEIGHTS: WEIGHT_BYTES}, tokenizers)
 
