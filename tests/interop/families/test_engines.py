@@ -1,0 +1,47 @@
+"""Public models in other engines: the same texts, or a refusal in one line."""
+
+from pathlib import Path
+
+import pytest
+from interop.families.models import CONFIGS, written
+from interop.families.translators import ENGLISH, MODELS
+from refusals import refused
+
+from seqmodels.cli.main import main
+
+WINDOWED = ("mistral", "qwen2-window")
+"""Attention of bounded reach, beyond which CTranslate2 would see more."""
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_greedy_texts(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """To the character, on the command line."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("ctranslate2")
+    written(name, tmp_path / name)
+    command = ["generate", str(tmp_path / name), "--prompt", "the fox", "--temperature", "0", "--max-tokens", "24"]
+    main(command)
+    expected = capsys.readouterr().out
+    main([*command, "--engine", "onnx"])
+    assert capsys.readouterr().out == expected
+    if name in WINDOWED:
+        assert "positions up to which CTranslate2" in refused(capsys, *command, "--engine", "ctranslate2")
+    else:
+        main([*command, "--engine", "ctranslate2"])
+        assert capsys.readouterr().out == expected
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_translations(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ctranslate2")
+    MODELS[name](tmp_path / name)
+    lines = tmp_path / "lines.txt"
+    lines.write_text("\n".join(ENGLISH[:3]), encoding="utf-8")
+    command = ["translate", str(tmp_path / name), str(lines)]
+    main(command)
+    expected = capsys.readouterr().out
+    if name.startswith("t5"):
+        assert "relative positions" in refused(capsys, *command, "--engine", "ctranslate2")
+        return
+    main([*command, "--engine", "ctranslate2"])
+    assert capsys.readouterr().out == expected
