@@ -14,9 +14,9 @@ import torch
 from tokenizers import decoders, models, pre_tokenizers, processors
 from torch import Tensor
 
-from seqmodels.batch import BOS, EOS, PAD, UNK
+from seqmodels.batch import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
 from seqmodels.data import Tokenizer
-from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS, library_errors
+from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS, check_tokenizer, library_errors
 from seqmodels.errors import InputError
 from seqmodels.files import parse_json, read_json, read_small
 from seqmodels.interop.families.settings import Settings
@@ -39,23 +39,23 @@ def read_tokenizer(folder: Path, settings: Settings) -> Tokenizer:
         text = _byte_level(folder, settings, own)
     else:
         raise InputError(f"{str(folder)!r} has no {TOKENIZER}, and not {VOCAB} with {MERGES}; expected its tokenizer")
-    plain = Tokenizer(text)
-    if not plain.shift:  # that of a model of this package
-        return plain
-    start, end = (_named(text, folder, settings, own, role) for role in ("bos", "eos"))
+    check_tokenizer(text)
+    with library_errors("be made of its JSON"):
+        plain = tokenizers.Tokenizer.from_str(text)
+    if tuple(map(plain.id_to_token, range(len(SPECIAL_TOKENS)))) == SPECIAL_TOKENS:  # of a model of this package
+        return Tokenizer(text)
+    start, end = (_named(plain, folder, settings, own, role) for role in ("bos", "eos"))
     return Tokenizer(text, start or end, end)
 
 
-def _named(text: str, folder: Path, settings: Settings, own: dict[str, Any], role: str) -> str | None:
+def _named(plain: tokenizers.Tokenizer, folder: Path, settings: Settings, own: dict[str, Any], role: str) -> str | None:
     """The token that begins or ends a text: that of generation, of the model, or of the tokenizer."""
     field = f"{role}_token_id"
     generation = read_json(folder / GENERATION) if (folder / GENERATION).is_file() else {}
     for given in (generation.get(field), settings.fields.get(field)):
         number = given[0] if isinstance(given, list) and given else given
         if type(number) is int:
-            with library_errors("be made of its JSON"):
-                found = tokenizers.Tokenizer.from_str(text).id_to_token(number)
-            if found is None:
+            if (found := plain.id_to_token(number)) is None:
                 raise InputError(f"{field} is {number} in {settings.where}, and the tokenizer has no such token")
             return str(found)
     token = own.get(f"{role}_token")
@@ -76,7 +76,7 @@ def _byte_level(folder: Path, settings: Settings, own: dict[str, Any]) -> str:
         made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         made.decoder = decoders.ByteLevel()
         text = made.to_str()
-        if own.get("add_bos_token") is True and (first := _named(text, folder, settings, own, "bos")):
+        if own.get("add_bos_token") is True and (first := _named(made, folder, settings, own, "bos")):
             made.post_processor = processors.TemplateProcessing(f"{first} $A", None, [(first, vocab[first])])
             text = made.to_str()
     return text
