@@ -25,8 +25,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--slow"):
         for item in items:
-            if item.get_closest_marker("slow"):
+            if item.get_closest_marker("slow") or of_a_rare_network(item):
                 item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+def of_a_rare_network(item: pytest.Item) -> bool:
+    """Whether a test is of a network of `RARE`, and not of its laws, its steps or its equations."""
+    from networks import RARE
+
+    given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    own = item.path.name in ("test_laws.py", "test_steppers.py", "test_memories.py")
+    return not own and any(isinstance(value, str) and value in RARE for value in given)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -71,3 +71,10 @@ def _others() -> list[type[Backbone]]:
 
 
 NETWORKS |= {cls.__name__: lambda cls=cls: _small(cls) for cls in _others()}  # type: ignore[misc]
+
+RARE = {
+    "RNN-relu", "LSTM-2-learned-start", "GatedDeltaNet-negative-without-convolution", "Mamba2-one-group",
+    "SLSTM-2-learned-start", "HGRN2-bounded", "HGRN2", "Hybrid-without-attention", "Sequential", "RetNet", "SimpleGLA",
+    "GLA", "KimiDeltaNet", "RWKV7", "MLSTM", "RGLRU", "MinLSTM-3-learned-start", "Transformer-learned",
+}  # fmt: skip
+"""Networks that have a near relative among the others: beyond laws and steps, tests of them are marked slow."""

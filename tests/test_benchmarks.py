@@ -60,12 +60,12 @@ TOPICS = {
 }
 
 
+SLOW = ("scale", "trainer", "memories", "engines", "gpu", "sampling")
+
+
 @pytest.mark.parametrize(
     ("topic", "count", "with_rival"),
-    [
-        pytest.param(*TOPICS[topic], id=topic, marks=[pytest.mark.slow] * (topic in ("scale", "trainer")))
-        for topic in TOPICS
-    ],
+    [pytest.param(*TOPICS[topic], id=topic, marks=[pytest.mark.slow] * (topic in SLOW)) for topic in TOPICS],
 )
 def test_topics(topic: Callable[..., Iterator[Comparison]], count: int, with_rival: int) -> None:
     comparisons = list(topic(rounds=1, small=True))

@@ -100,7 +100,10 @@ class MLSTMCell(AssociativeCell):
 def _running_maxima(decay: Tensor, log_i: Tensor, start: Tensor) -> Tensor:
     """The stabiliser `m_t = max(m_{t-1} + decay_t, log i_t)` at all positions, (B, T, H), a constant for gradients."""
     sums = decay.cumsum(1)
-    return sums + torch.maximum((log_i - sums).cummax(1).values, start.unsqueeze(1))
+    highest = log_i - sums
+    if highest.shape[1] > 1:  # ONNX has no running maximum, and a step needs none
+        highest = highest.cummax(1).values
+    return sums + torch.maximum(highest, start.unsqueeze(1))
 
 
 class MLSTM(MixerStack):

@@ -159,7 +159,7 @@ def test_a_tokenizer(hub: Hub) -> None:
             "me/none",
             "no model of this name on the Hugging Face hub that may be read; check the name, and if it is private",
         ),
-        ("me/foreign", "has format None"),
+        ("me/foreign", "is a model of type .bert.; known here"),
         ("me/empty", "has no config.json"),
         ("me/half", "has no model.safetensors"),
         ("me/large", "model.safetensors of 'me/large' on the hub has .* bytes; expected at most"),
@@ -168,7 +168,7 @@ def test_a_tokenizer(hub: Hub) -> None:
 def test_models_that_cannot_be_used(name: str, why: str, hub: Hub, run: Path) -> None:
     share(run, "folder")
     files = {path.name: path.read_bytes() for path in Path("folder").iterdir()}
-    hub.commit("me/foreign", {**files, "config.json": b'{"model_type": "gpt2"}'})
+    hub.commit("me/foreign", {**files, "config.json": b'{"model_type": "bert"}'})
     hub.commit("me/empty", {"README.md": b""})
     hub.commit("me/half", {"config.json": files["config.json"]})
     hub.commit("me/large", files)

@@ -10,7 +10,7 @@ from refusals import refused
 from torch import nn
 from torch.testing import assert_close
 
-from seqmodels.cli import generate
+from seqmodels.cli import engines
 from seqmodels.cli.main import main
 from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.decoding import Sampling
@@ -96,7 +96,7 @@ def test_the_command_takes_fewer_bits(text_file: Path, tmp_path: Path, capsys: p
         return task
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generate, "for_use", noted)
+        patch.setattr(engines, "for_use", noted)
         for flags in ([], ["--int8"], ["--bf16"]):
             main(["generate", str(run), "--max-tokens", "3", *flags])
     assert [(how["bf16"], how["int8"]) for how in given] == [(False, False), (False, True), (True, False)]

@@ -62,7 +62,7 @@ def due(folder: Path) -> str:
     )
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_stopped_twice_at_the_end_of_an_epoch(tmp_path: Path, accumulate: int) -> None:
     """The epoch after the first stop is counted, or the next resumed run repeats one."""
     assert apart(twice, tmp_path, accumulate) == ""

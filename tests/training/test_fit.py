@@ -153,7 +153,7 @@ def test_validation_figure_is_that_of_the_whole_text(text_file: Path, carry: boo
     assert figures["val/perplexity"] == pytest.approx(math.exp(nats / count))
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_learns(text_file: Path, name: str, precision: str) -> None:
     """Better than the frequencies of characters, which need no context, after a few steps."""

@@ -9,11 +9,12 @@ from refusals import refused
 
 from seqmodels.cli.main import main
 
+OTHERS = ("mistral", "qwen2", "qwen3", "gpt_neox", "opt")
 WINDOWED = ("mistral",)
 """Attention of bounded reach, beyond which CTranslate2 would see more."""
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "qwen2", "qwen3", "gpt_neox", "opt"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)])
 def test_greedy_texts(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """To the character, on the command line."""
     pytest.importorskip("onnxruntime")
