@@ -143,7 +143,7 @@ def write_graph(
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                module, examples, dynamo=True, verbose=False, input_names=list(inputs), output_names=list(outputs),
+                module.eval(), examples, dynamo=True, verbose=False, input_names=list(inputs), output_names=list(outputs),
                 dynamic_shapes=(*dynamic[:before], *[tuple(dynamic[before:])] * (before < len(named))),
             )  # fmt: skip
     except Exception as error:  # of many kinds, from deep inside
@@ -216,7 +216,8 @@ def _quiet() -> Iterator[None]:
         for one in loggers:
             one.setLevel(logging.ERROR)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            for library in ("torch", "onnx", "onnxscript", "onnx_ir", "onnxruntime", "copyreg"):
+                warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
             yield
     finally:
         for one, level in zip(loggers, levels, strict=True):
