@@ -143,7 +143,8 @@ def write_graph(
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                module.eval(), examples, dynamo=True, verbose=False, input_names=list(inputs), output_names=list(outputs),
+                module.eval(), examples, dynamo=True, verbose=False, input_names=list(inputs),
+                output_names=list(outputs),
                 dynamic_shapes=(*dynamic[:before], *[tuple(dynamic[before:])] * (before < len(named))),
             )  # fmt: skip
     except Exception as error:  # of many kinds, from deep inside
