@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.nn.cell import Cell, CellState
+from seqmodels.nn.cell import Cell, CellState, last_output
 from seqmodels.nn.dropout import weight_dropout
 from seqmodels.nn.initialization import Initialization, initialize_bias, initialize_map
+from seqmodels.nn.multiplicative_kernel import recur
 from seqmodels.nn.recurrent import RecurrentStack
 
 
@@ -46,6 +47,22 @@ class MultiplicativeCell(Cell):
         """`W_fh` and `W_hf`."""
         matrices = self.factors_of_state.weight, self.from_factors.weight
         return tuple(weight_dropout(matrix, self.weight_dropout, self.training) for matrix in matrices)
+
+    def sequence(self, x: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
+        """See `Cell.sequence`: the loop over `advance` with a backward pass of its own."""
+        if torch.compiler.is_compiling():  # the compiler fuses the plain loop itself
+            return super().sequence(x, state, lengths)
+        if lengths is not None:  # what stands at padding, which may be anything, is not read
+            beyond = torch.arange(x.shape[1], device=x.device) >= lengths[:, None]
+            x = x.masked_fill(beyond.unsqueeze(-1), 0.0)
+        by_time = x.transpose(0, 1)
+        factors, of_input = self.factors_of_input(by_time), self.from_input(by_time)
+        dtype = factors.dtype  # under autocast that of products, except for `c`, a sum of many steps
+        of_state, from_factors = (weight.to(dtype) for weight in self.weights())
+        states = recur(factors, of_input, of_state, from_factors, (state[0].to(dtype), *state[1:]))
+        by_row = [tensor.transpose(0, 1) for tensor in states]
+        end = tuple(last_output(y, lengths, start) for y, start in zip(by_row, state, strict=True))
+        return by_row[0], end
 
     def advance(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         return self._activate(self._preactivations(projected, state, weights), state)
