@@ -22,11 +22,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if uses_a_fixture_of_its_module(item):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if not config.getoption("--slow"):
         for item in items:
             if item.get_closest_marker("slow") or of_a_rare_network(item):
                 item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+def uses_a_fixture_of_its_module(item: pytest.Item) -> bool:
+    """Whether something is made once for its module: such tests stay in one process, or it would be made in each."""
+    found = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
+    return any(fixture.scope == "module" for fixtures in found for fixture in fixtures)
 
 
 def of_a_rare_network(item: pytest.Item) -> bool:

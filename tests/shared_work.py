@@ -1,6 +1,6 @@
 """Small runs that one process makes alone, or two started by torchrun together; see `test_devices.py`.
 
-torchrun --nproc-per-node 2 tests/shared_work.py FOLDER
+torchrun --nproc-per-node 2 tests/shared_work.py FOLDER CASE...
 """
 
 import csv
@@ -93,6 +93,10 @@ CASES = {
 }
 
 
+USUAL = ("windows", "lanes", "muon", "pairs", "fsdp-lstm", "fsdp-bf16", "fsdp-attends")
+"""What is tried by a test that is not slow."""
+
+
 class Held(pl.Callback):
     """Writes down how many numbers a process holds at the end: weights, and moments of the optimizer."""
 
@@ -131,11 +135,11 @@ def figures(folder: Path) -> dict[str, float]:
     return {name: float(value) for row in rows for name, value in row.items() if value}
 
 
-def main(folder: Path) -> None:
-    runs = {name: str(run(name, folder, 2)) for name in CASES}
+def main(folder: Path, names: list[str]) -> None:
+    runs = {name: str(run(name, folder, 2)) for name in names}
     runs["resumed"] = str(run("fsdp-lstm", folder, 2, resume=folder / "1" / "fsdp-lstm.safetensors"))
     (folder / f"runs-{torch.distributed.get_rank()}.json").write_text(json.dumps(runs))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -60,7 +60,7 @@ TOPICS = {
 }
 
 
-SLOW = ("scale", "trainer", "memories", "engines", "gpu", "sampling")
+SLOW = ("scale", "trainer", "memories", "engines", "gpu", "sampling", "cells", "batches", "beam")
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,7 @@ def test_the_plain_network_is_as_large() -> None:
     assert sum(p.numel() for p in plain.parameters()) == sum(p.numel() for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "results.json"
     main(["cells", "--small", "--rounds", "1", "--json", str(path), "--page", str(tmp_path / "page")])

@@ -1,6 +1,7 @@
 """Imports go down the floors only, without a circle; heavy libraries stay where they belong; files stay small."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -162,9 +163,14 @@ def test_nothing_read_from_a_file_is_run() -> None:
 )  # fmt: skip
 def test_words_that_run_what_a_file_says(word: str) -> None:
     """In code; what a comment or a docstring speaks of runs nothing."""
-    for file in FILES:
-        code = ast.unparse(_without_docstrings(ast.parse(file.read_text(encoding="utf-8"))))
+    for file, code in _code().items():
         assert not (found := re.search(word, code)), f"{file}: {found}"
+
+
+@functools.cache
+def _code() -> dict[Path, str]:
+    """The code of every file, without comments and docstrings."""
+    return {file: ast.unparse(_without_docstrings(ast.parse(file.read_text(encoding="utf-8")))) for file in FILES}
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -64,6 +64,7 @@ def write_pairs(folder: Path) -> None:
             (folder / f"{split}.{language}").write_text(lines)
 
 
+@pytest.mark.slow
 def test_story_goes_on_where_it_was(tmp_path: Path) -> None:
     write_pairs(tmp_path)
     (recipe,) = (path for path in RECIPES if path.stem == "translation_story")
@@ -95,6 +96,7 @@ def test_memory_by_length(tmp_path: Path) -> None:
     assert (folder / "success.png").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_gradients_of_five_networks(text_file: Path, tmp_path: Path) -> None:
     (recipe,) = (path for path in RECIPES if path.stem == "gradient_horizons")
     page = run(recipe, ["--data", str(text_file), "--size", "8", "--length", "16", "--max-steps", "2"], tmp_path)
@@ -104,7 +106,14 @@ def test_gradients_of_five_networks(text_file: Path, tmp_path: Path) -> None:
     assert "Transformer" in (folder / "comparison.html").read_text()
 
 
-@pytest.mark.parametrize("recipe", [path for path in RECIPES if path.stem in PAIRS], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem == "translate_phrases"))
+        for path in RECIPES
+        if path.stem in PAIRS
+    ],
+)
 def test_recipe_that_translates(recipe: Path, tmp_path: Path) -> None:
     write_pairs(tmp_path)
     given = [] if recipe.stem == "translate_phrases" else ["--data", str(tmp_path), "--vocab-size", "300"]

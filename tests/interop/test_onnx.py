@@ -37,7 +37,14 @@ def session(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+LONG = {
+    "Hybrid-of-memories", "Mamba2-2", "Transformer-grouped-rms-swiglu", "Hybrid", "GRU", "GRU-2", "MultiplicativeRNN",
+    "Transformer",
+}  # fmt: skip
+"""Networks that take long to export and are made of parts that others have, too."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in NETWORKS])
 def test_steps_are_those_of_torch(name: str, tmp_path: Path) -> None:
     """From the start on, with other rows than the exporter saw, and past the context."""
     model = made(NETWORKS[name]())
@@ -96,6 +103,7 @@ def test_the_loop_of_the_readme_writes_the_likeliest_text(
     assert capsys.readouterr().out.strip() == TOKENS.decode(ids[1:])
 
 
+@pytest.mark.slow
 def test_eight_bits_are_close(tmp_path: Path) -> None:
     model = made(Transformer(64, 1, 4, context=16))
     with torch.no_grad():
@@ -120,7 +128,7 @@ TRANSLATORS = {
 }
 
 
-@pytest.mark.parametrize("name", TRANSLATORS)
+@pytest.mark.parametrize("name", [pytest.param("Transformer", marks=pytest.mark.slow), "Transformer and GRU"])
 def test_translators(name: str, tmp_path: Path) -> None:
     """Encoder and decoder step, with other rows and lengths than the exporter saw, and padding."""
     torch.manual_seed(0)
@@ -160,7 +168,9 @@ ENGINES = {
 }
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "small heads")) for name in ENGINES]
+)
 def test_the_engine_writes_what_torch_writes(name: str, tmp_path: Path) -> None:
     """Prompts of several lengths, rows that leave, random numbers, caches that grow and windows that slide."""
     model = made(ENGINES[name]())

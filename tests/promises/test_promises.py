@@ -43,6 +43,7 @@ def test_chains(tmp_path: Path, check: Check, number: int) -> None:
     check({what: all_of(results)})
 
 
+@pytest.mark.slow
 def test_places_where_something_is_due(tmp_path: Path) -> None:
     """Before the first sample, at a step that is logged, in the last validation, and behind the last sample."""
     assert apart(due, tmp_path) == ""
@@ -62,7 +63,8 @@ def due(folder: Path) -> str:
     )
 
 
-@pytest.mark.parametrize("accumulate", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("accumulate", [1, 3])
 def test_stopped_twice_at_the_end_of_an_epoch(tmp_path: Path, accumulate: int) -> None:
     """The epoch after the first stop is counted, or the next resumed run repeats one."""
     assert apart(twice, tmp_path, accumulate) == ""

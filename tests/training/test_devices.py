@@ -14,13 +14,14 @@ import pytest
 import shared_work
 import torch
 from pairs import write_pairs
-from shared_work import CASES, figures
+from shared_work import CASES, USUAL, figures
 from torch.testing import assert_close
 
 from seqmodels import InputError, fit, load
 from seqmodels.checkpoints.load import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
+TRIED = [pytest.param(name, marks=[] if name in USUAL else pytest.mark.slow) for name in CASES]
 Runs = tuple[dict[str, Path], dict[str, Path]]
 
 
@@ -32,13 +33,18 @@ def folder(text_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(folder: Path) -> Runs:
-    """Run folders of every case: of one process, and of two."""
-    alone = {name: shared_work.run(name, folder, 1) for name in CASES}
+def runs(folder: Path, request: pytest.FixtureRequest) -> Runs:
+    """Run folders of every case that is tried: of one process, and of two."""
+    names = list(CASES) if request.config.getoption("--slow") else USUAL
+    alone = {name: shared_work.run(name, folder, 1) for name in names}
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(ROOT / "tests/shared_work.py")]
     places = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, *words, str(folder)], capture_output=True, text=True, timeout=300, env=os.environ | places
+        [sys.executable, *words, str(folder), *names],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | places,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -48,7 +54,7 @@ def runs(folder: Path) -> Runs:
     return alone, together
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", TRIED)
 def test_two_processes_are_one(runs: Runs, folder: Path, name: str) -> None:
     alone, together = (one[name] for one in runs)
     assert list((folder / "2" / name).glob("*/*")) == [together]
@@ -66,7 +72,7 @@ def content(run: Path) -> dict[str, Any]:
     return read_checkpoint(run / "checkpoints" / "last.safetensors")
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("fsdp")])
+@pytest.mark.parametrize("name", [case for case in TRIED if str(case.values[0]).startswith("fsdp")])
 def test_a_checkpoint_of_parts_is_one_file_like_any_other(runs: Runs, name: str) -> None:
     alone, together = (one[name] for one in runs)
     load(together)

@@ -502,6 +502,7 @@ def test_sweep_runs_the_recipe(
     with monkeypatch.context() as patch:
         for name, value in given.items():
             patch.setenv(name, value)
+        patch.delitem(sys.modules, "openai", raising=False)  # W&B would speak of it
         patch.chdir(tmp_path)
         patch.setattr(sys, "argv", [*words[1:], *small])
         runpy.run_path(words[1], run_name="__main__")

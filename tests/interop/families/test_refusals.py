@@ -1,8 +1,6 @@
 """Folders that cannot be read: one sentence that names what is wrong."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from interop.families.models import changed, written
 from safetensors.torch import load_file, save_file
 
 from seqmodels import DamagedError, InputError, load
+from seqmodels.cli.main import main
 from seqmodels.interop.families import KNOWN
 
 
@@ -130,14 +129,14 @@ def test_all_known_families_are_listed(folder: Path) -> None:
         load(folder)
 
 
-def test_from_the_command_line(folder: Path) -> None:
+@pytest.mark.parametrize("command", ["generate", "score"])
+def test_from_the_command_line(folder: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
     changed(folder, model_type="mamba")
-    for words in (["generate"], ["score"]):
-        command = [sys.executable, "-m", "seqmodels", *words, str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, input="", check=False)
-        assert done.returncode == 2
-        assert "known here: gpt2" in done.stderr
-        assert "Traceback" not in done.stderr
+    with pytest.raises(SystemExit) as ended:
+        main([command, str(folder)])
+    assert ended.value.code == 2
+    assert "known here: gpt2" in (error := capsys.readouterr().err)
+    assert error.count("\n") == 1
 
 
 def test_a_text_longer_than_the_positions(folder: Path) -> None:
