@@ -96,7 +96,7 @@ def load_with_origin(path: str | Path, changes: Mapping[str, Any] | None = None)
     record, step = content[RECORD], content.get("global_step")
     call = changed(record["task"], changes or {})
     try:
-        task = rebuild(call, content["state_dict"])
+        task = rebuild(call, content["state_dict"], content.get("tokenizers"))
     except InputError as error:
         why = "does not fit the network it describes"
         why = f"cannot be loaded with another {', '.join(changes)}" if changes else why
@@ -215,8 +215,9 @@ def read_checkpoint(path: str | Path, keys: Collection[str] | None = None) -> di
     those that are read, the record and the weights among them, or None for all.
     """
     if is_family(folder := located(path)):
-        call, weights = read_family(folder)
-        return {RECORD: {"format": FORMAT, "task": call, "data": None}, "state_dict": weights}
+        call, weights, tokenizers = read_family(folder)
+        record = {"format": FORMAT, "task": call, "data": None}
+        return {RECORD: record, "state_dict": weights, "tokenizers": tokenizers}
     path = checkpoint_path(path)
     content = read(path, keys)
     if RECORD not in content and (path.parent / CONFIG).is_file():

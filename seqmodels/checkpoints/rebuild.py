@@ -5,7 +5,7 @@ torch's meta device, and compared with the weights; a constructor that makes mor
 stopped on its way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -23,15 +23,18 @@ CHARACTERS = 10_000
 """No setting is a longer string."""
 
 
-def rebuild(call: Call, weights: dict[str, Tensor]) -> SequenceTask:
+def rebuild(
+    call: Call, weights: dict[str, Tensor], tokenizers: Mapping[str, Tokenizer] | None = None
+) -> SequenceTask:
     """Make the model that a constructor call describes, on the CPU, with weights by name as in `Module.state_dict`.
 
-    The weights of a model of this package are the given tensors, not copies.
+    The weights of a model of this package are the given tensors, not copies. Tokenizers that are made already are
+    given by their arguments.
 
     Raises:
         InputError: the call is malformed, or the weights are not those of its model.
     """
-    call = _with_tokenizers(call)
+    call = _with_tokenizers(call, tokenizers or {})
     own = True
     for name, value in _settings(call):
         own = own and (name != "class_path" or str(value).startswith("seqmodels."))
@@ -61,14 +64,14 @@ def rebuild(call: Call, weights: dict[str, Tensor]) -> SequenceTask:
     return task
 
 
-def _with_tokenizers(call: Call) -> Call:
+def _with_tokenizers(call: Call, there: Mapping[str, Tokenizer]) -> Call:
     """The call with its tokenizers made, once for all that is built of it."""
     if not isinstance(call.get("init_args"), dict):
         return call
     made = dict(call["init_args"])
     for name, value in made.items():
         if isinstance(value, dict) and value.get("class_path") == class_path(Tokenizer):
-            made[name] = construct(value, Tokenizer)
+            made[name] = there[name] if name in there else construct(value, Tokenizer)
             made[name].sizes  # noqa: B018 - made here, with memory, and kept by the tokenizer
     return {**call, "init_args": made}
 

@@ -1,9 +1,9 @@
 """The tokenizer: text to token ids and back, by one wrapped `tokenizers.Tokenizer` for all kinds of tokens."""
 
+import copy
 import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
-from json import loads
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,8 @@ class Tokenizer(Recorded):
         json: the tokenizer as `tokenizers.Tokenizer.to_str` writes it; `char`, `byte`, `bpe`, `word` and `from_file`
             make one.
         start: of another tokenizer, the token that a network was trained to read first, such as `<|endoftext|>`.
-        end: likewise, the token that ends a text.
+        end: likewise, the token that ends a text. Of several, the first becomes EOS; the others, such as `<|eot_id|>`,
+            keep ids of their own, and end a text that is generated.
         size: likewise, the number of ids that count: pieces from there on are unknown, and an unknown one is the token
             of its name with a space behind, if there is one; see `interop.sentencepiece`.
 
@@ -55,11 +56,16 @@ class Tokenizer(Recorded):
     starts: bool
     """Whether BOS stands before a prompt: not where the template of a tokenizer with a `start` puts none there."""
 
-    def __init__(self, json: str, start: str | None = None, end: str | None = None, size: int | None = None) -> None:
+    ends: frozenset[int]
+    """Ids that end a text."""
+
+    def __init__(
+        self, json: str, start: str | None = None, end: str | list[str] | None = None, size: int | None = None
+    ) -> None:
         self.json, self._size = json, size
         # Loader processes are forked after text was tokenized, and tokenize nothing themselves; so no warning about it.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-        check_tokenizer(json)
+        self._model = check_tokenizer(json)
         with library_errors("be made of its JSON"):
             self._tokenizer = tokenizers.Tokenizer.from_str(json)
         self._tokenizer.encode_special_tokens = True  # "<eos>" in a text is five characters
@@ -67,10 +73,7 @@ class Tokenizer(Recorded):
         self._tokenizer.no_truncation()
         first = tuple(map(self._tokenizer.id_to_token, range(len(SPECIAL_TOKENS))))
         self.shift = 0 if first == SPECIAL_TOKENS else len(SPECIAL_TOKENS)
-        self._ends = {name: self._id(token) for name, token in (("start", start), ("end", end)) if token is not None}
-        with library_errors("use its template"):
-            before = self._tokenizer.encode("", add_special_tokens=True).ids[:1]
-        self.starts = "start" not in self._ends or before == [self._ends["start"]]
+        self._set_ends(start, end)
         decoder = self._tokenizer.decoder
         self._by_bytes = isinstance(decoder, decoders.ByteLevel)
         # Whether a token adds the same text in every context.
@@ -82,6 +85,32 @@ class Tokenizer(Recorded):
         self._reserved = not self.shift and any(i < UNK for name in named for i in self._encoding(name).ids)
         words = isinstance(self._tokenizer.model, models.WordLevel) and not self.shift
         self._words = words and self._tokenizer.token_to_id("\n") == NEWLINE
+
+    def _set_ends(self, start: str | None, end: str | list[str] | None) -> None:
+        first, *others = [end] if isinstance(end, str) else end or [None]
+        self._ends = {name: self._id(token) for name, token in (("start", start), ("end", first)) if token is not None}
+        self.ends = frozenset({EOS, *(self.shift + self._id(token) for token in others)})
+        with library_errors("use its template"):
+            before = self._tokenizer.encode("", add_special_tokens=True).ids[:1]
+        self.starts = "start" not in self._ends or before == [self._ends["start"]]
+
+    def between(self, start: str | None, end: str | list[str] | None) -> "Tokenizer":
+        """This tokenizer with other tokens that begin and end a text; it is not built again.
+
+        Raises:
+            InputError: it has no such token.
+        """
+        found = copy.copy(self)
+        found._set_ends(start, end)
+        for name in ("origins", "roles"):
+            found.__dict__.pop(name, None)
+        found.constructor_call = copy.deepcopy(self.constructor_call)
+        found.constructor_call["init_args"] |= {"start": start, "end": end}
+        return found
+
+    def name_of(self, number: int) -> str | None:
+        """The name of an id of the wrapped tokenizer; None where there is no such token."""
+        return self._tokenizer.id_to_token(number)
 
     def _id(self, token: str) -> int:
         """The wrapped tokenizer's id of a token that takes the place of one of ours."""
@@ -217,16 +246,10 @@ class Tokenizer(Recorded):
         return bool(self.shift) and mine == theirs and self.origins == other.origins
 
     @functools.cached_property
-    def _model(self) -> dict[str, Any]:
-        """The settings of the wrapped model, without its vocabulary."""
-        found = loads(self._tokenizer.to_str())["model"]
-        return {name: value for name, value in found.items() if name not in ("vocab", "merges")}
-
-    @functools.cached_property
     def _unknown(self) -> int | None:
         """The wrapped tokenizer's id of its unknown token, if it has one."""
-        if self._model["type"] == "Unigram":
-            return self._model["unk_id"]  # type: ignore[no-any-return]
+        if isinstance(self._tokenizer.model, models.Unigram):
+            return self._model.get("unk_id")
         name = self._model.get("unk_token")
         return None if name is None else self._tokenizer.token_to_id(name)
 

@@ -46,9 +46,19 @@ def _byte_of() -> dict[str, int]:
 
 def spelled_bytes(piece: str) -> bytes:
     """The bytes of a token in the byte-level alphabet; a token with other letters stands for itself."""
-    if all(letter in _byte_of() for letter in piece):
-        return bytes(_byte_of()[letter] for letter in piece)
+    if _letters().issuperset(piece):
+        return piece.translate(_bytes_of_letters()).encode("latin-1")
     return piece.encode()
+
+
+@functools.cache
+def _letters() -> frozenset[str]:
+    return frozenset(_byte_of())
+
+
+@functools.cache
+def _bytes_of_letters() -> dict[int, int]:
+    return {ord(letter): byte for letter, byte in _byte_of().items()}
 
 
 def word_level(texts: Iterable[str], vocab_size: int | None, min_count: int) -> str:
@@ -80,10 +90,13 @@ def of_words(words: Iterable[str]) -> str:
     return tokenizer.to_str()
 
 
-def check_tokenizer(json: str) -> None:
+def check_tokenizer(json: str) -> dict[str, Any]:
     """Refuse a tokenizer that would need far more memory than its size.
 
     Regular expressions need no limit: Oniguruma gives up when it backtracks for too long; see `library_errors`.
+
+    Returns:
+        The settings of its model, without the vocabulary.
 
     Raises:
         InputError: it exceeds a limit, or is no tokenizer.
@@ -104,6 +117,7 @@ def check_tokenizer(json: str) -> None:
     growth = math.prod(_growths({name: part for name, part in found.items() if name != "added_tokens"}))
     if growth > TEXT_GROWTH:
         raise InputError(f"the tokenizer's rules make a text {growth:.3g} times longer; expected at most {TEXT_GROWTH}")
+    return {name: value for name, value in model.items() if name not in ("vocab", "merges")}
 
 
 def _growths(value: Any) -> Iterator[int]:

@@ -80,7 +80,7 @@ class Generation(nn.Module):
 
         Args:
             prompt: text to continue; it is not repeated.
-            max_tokens: maximum number of tokens, fewer where EOS is drawn; by default 500, or as many as the network
+            max_tokens: maximum number of tokens, fewer where a token is drawn that ends a text; by default 500, or as many as the network
                 has positions for.
             sampling: temperature, top-k, top-p and so on.
             seed: random seed; None for an unpredictable one.
@@ -265,8 +265,8 @@ class Generation(nn.Module):
                     break
                 stay = []
                 for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
-                    end = token == EOS
-                    text = visible[row].add(writers[row](token), final=end)
+                    end = token in self.tokenizer.ends
+                    text = visible[row].add(b"" if end else writers[row](token), final=end)
                     ends = end or visible[row].stopped
                     yield Piece(row, text, token, "stop" if ends else None)
                     if not ends:

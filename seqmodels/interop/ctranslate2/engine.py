@@ -46,7 +46,7 @@ class GeneratorEngine:
         self._library = optional("ctranslate2", "ctranslate2", "--engine ctranslate2")
         self._generator = self._library.Generator(str(folder), **_device(int8))
         assert isinstance(model.backbone, Transformer)
-        self._positions, self._vocabulary = positions(model.backbone), model.tokenizer.vocab_size
+        self._positions, self._ends = positions(model.backbone), sorted(model.tokenizer.ends)
 
     def drawing(
         self, ids: list[list[int]], samples: int, sampling: Sampling, max_tokens: int, rng: RowGenerators
@@ -65,6 +65,7 @@ class GeneratorEngine:
         how: dict[str, Any] = {
             "max_length": max_tokens, "min_length": 0, "repetition_penalty": sampling.repetition_penalty,
             "include_prompt_in_result": False, "sampling_topk": 1 if greedy else sampling.top_k or 0,
+            "end_token": self._ends,
         }  # fmt: skip
         if not greedy:
             how |= {"sampling_temperature": sampling.temperature, "sampling_topp": sampling.top_p or 1.0}

@@ -96,11 +96,14 @@ def search(settings: Settings, tokenizer: Tokenizer) -> dict[str, Any]:
     """Arguments of `Beam` as `generation_config.json` has them, or else the fields of `config.json`.
 
     Raises:
-        InputError: tokens other than the padding and the unknown one are forbidden.
+        InputError: tokens other than the padding and the unknown one are forbidden, or several end a text.
     """
     folder, own = settings.folder, settings
     if folder is not None and (folder / GENERATION).is_file():
         own = Settings(read_json(folder / GENERATION), repr(str(folder / GENERATION)))
+    for one in (own, settings):
+        if isinstance(ends := one.fields.get("eos_token_id"), list) and len(set(ends)) > 1:
+            raise InputError(f"eos_token_id={ends!r:.60} in {one.where} is not known for translators; expected one")
     bad, count = own.fields.get("bad_words_ids", []), tokenizer.vocab_size - tokenizer.shift
     never = [tokenizer.origins.get(role) for role in (BOS, UNK)] if tokenizer.shift else [PAD, BOS, UNK]
     if any(words[1:] or not (words[0] in never or words[0] >= count) for words in bad):

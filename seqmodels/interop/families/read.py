@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.config import Call, construct
+from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.files import read_json
 from seqmodels.interop.families import families
@@ -39,8 +40,9 @@ def family_of(config: dict[str, Any], where: str) -> Family:
     return known[str(name)]
 
 
-def read_family(folder: Path) -> tuple[Call, dict[str, Tensor]]:
-    """The constructor call of a model in a folder, and its weights by our names, in single precision.
+def read_family(folder: Path) -> tuple[Call, dict[str, Tensor], dict[str, Tokenizer]]:
+    """The constructor call of a model in a folder; its weights by our names, in single precision; and its tokenizers,
+    which the call describes, by their arguments.
 
     The model is made without memory first, and then its weights are read one by one, so that memory holds little more
     than they need.
@@ -60,7 +62,7 @@ def read_family(folder: Path) -> tuple[Call, dict[str, Tensor]]:
         outline: SequenceTask = construct(call, SequenceTask)
     weights = _weights(family, outline, shards, {name: Vocabulary(one) for name, one in tokenizers.items()})
     calls = {name: one.constructor_call for name, one in tokenizers.items()}
-    return {**call, "init_args": {**call["init_args"], **calls}}, weights
+    return {**call, "init_args": {**call["init_args"], **calls}}, weights, tokenizers
 
 
 def _weights(

@@ -72,7 +72,7 @@ class T5(EncoderDecoder):
     def tokenizers(self, folder: Path, settings: Settings) -> dict[str, Tokenizer]:
         if (folder / TOKENIZER).is_file() or not (folder / "spiece.model").is_file():
             found = read_tokenizer(folder, settings)
-            return {"tokenizer": Tokenizer(found.json, START, END) if found.shift else found}
+            return {"tokenizer": found.between(START, END) if found.shift else found}
         return {"tokenizer": with_extra_ids(folder / "spiece.model")}
 
     def networks(self, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -6,6 +6,7 @@ gives the ids that they had, nor PAD, nor BOS or UNK where they have no token of
 Rows beyond the tokenizer, which round a vocabulary up, are left out.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import torch
 from tokenizers import decoders, models, pre_tokenizers, processors
 from torch import Tensor
 
-from seqmodels.batch import BOS, EOS, PAD, SPECIAL_TOKENS, UNK
+from seqmodels.batch import BOS, EOS, PAD, UNK
 from seqmodels.data import Tokenizer
-from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS, check_tokenizer, library_errors
+from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS, library_errors
 from seqmodels.errors import InputError
 from seqmodels.files import parse_json, read_json, read_small
 from seqmodels.interop.families.settings import Settings
@@ -39,28 +40,30 @@ def read_tokenizer(folder: Path, settings: Settings) -> Tokenizer:
         text = _byte_level(folder, settings, own)
     else:
         raise InputError(f"{str(folder)!r} has no {TOKENIZER}, and not {VOCAB} with {MERGES}; expected its tokenizer")
-    check_tokenizer(text)
-    with library_errors("be made of its JSON"):
-        plain = tokenizers.Tokenizer.from_str(text)
-    if tuple(map(plain.id_to_token, range(len(SPECIAL_TOKENS)))) == SPECIAL_TOKENS:  # of a model of this package
-        return Tokenizer(text)
-    start, end = (_named(plain, folder, settings, own, role) for role in ("bos", "eos"))
-    return Tokenizer(text, start or end, end)
+    found = Tokenizer(text)
+    if not found.shift:  # of a model of this package
+        return found
+    starts, ends = (_named(found.name_of, folder, settings, own, role) for role in ("bos", "eos"))
+    start = (starts or ends or [None])[0]
+    return found.between(start, ends if len(ends) > 1 else ends[0] if ends else None)
 
 
-def _named(plain: tokenizers.Tokenizer, folder: Path, settings: Settings, own: dict[str, Any], role: str) -> str | None:
-    """The token that begins or ends a text: that of generation, of the model, or of the tokenizer."""
+def _named(
+    name_of: Callable[[int], str | None], folder: Path, settings: Settings, own: dict[str, Any], role: str
+) -> list[str]:
+    """The tokens that begin or end a text: those of generation, of the model, or of the tokenizer."""
     field = f"{role}_token_id"
     generation = read_json(folder / GENERATION) if (folder / GENERATION).is_file() else {}
     for given in (generation.get(field), settings.fields.get(field)):
-        number = given[0] if isinstance(given, list) and given else given
-        if type(number) is int:
-            if (found := plain.id_to_token(number)) is None:
-                raise InputError(f"{field} is {number} in {settings.where}, and the tokenizer has no such token")
-            return str(found)
+        numbers = given if isinstance(given, list) else [given]
+        if numbers and all(type(number) is int for number in numbers):
+            names = {number: name_of(number) for number in numbers}
+            if missing := [number for number, name in names.items() if name is None]:
+                raise InputError(f"{field} is {missing[0]} in {settings.where}, and the tokenizer has no such token")
+            return [str(name) for name in names.values()]
     token = own.get(f"{role}_token")
     token = token.get("content") if isinstance(token, dict) else token
-    return token if isinstance(token, str) else None
+    return [token] if isinstance(token, str) else []
 
 
 def _byte_level(folder: Path, settings: Settings, own: dict[str, Any]) -> str:
@@ -76,8 +79,9 @@ def _byte_level(folder: Path, settings: Settings, own: dict[str, Any]) -> str:
         made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         made.decoder = decoders.ByteLevel()
         text = made.to_str()
-        if own.get("add_bos_token") is True and (first := _named(made, folder, settings, own, "bos")):
-            made.post_processor = processors.TemplateProcessing(f"{first} $A", None, [(first, vocab[first])])
+        if own.get("add_bos_token") is True and (first := _named(made.id_to_token, folder, settings, own, "bos")):
+            special = [(first[0], vocab[first[0]])]
+            made.post_processor = processors.TemplateProcessing(f"{first[0]} $A", None, special)
             text = made.to_str()
     return text
 

@@ -147,11 +147,13 @@ def _weights(task: LanguageModel, family: Decoder, config: Mapping[str, Any]) ->
     return found
 
 
-def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:
+def _special_ids(tokenizer: Tokenizer) -> dict[str, int | list[int]]:
     """Ids of tokens that begin, end and fill a text, as the folder's tokenizer has them."""
     if EOS in tokenizer.origins:
         end = tokenizer.origins[EOS]
-        return {"bos_token_id": tokenizer.origins[BOS], "eos_token_id": end, "pad_token_id": end}
+        ends = [end, *(i - tokenizer.shift for i in sorted(tokenizer.ends - {EOS}))]
+        several = {"eos_token_id": ends if len(ends) > 1 else end}
+        return {"bos_token_id": tokenizer.origins[BOS], **several, "pad_token_id": end}
     return {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": PAD}
 
 
@@ -159,7 +161,8 @@ def _tokenizer_files(tokenizer: Tokenizer, longest: int | None) -> dict[str, Any
     """The files of a tokenizer that gives the ids of the folder, BOS in front where a prompt has it."""
     if EOS in tokenizer.origins:
         given = tokenizer.constructor_call["init_args"]
-        names = {"bos_token": given["start"], "eos_token": given["end"], "pad_token": given["end"]}
+        end = given["end"] if isinstance(given["end"], str) else given["end"][0]
+        names = {"bos_token": given["start"], "eos_token": end, "pad_token": end}
         settings = {"tokenizer_class": "PreTrainedTokenizerFast", **names, "clean_up_tokenization_spaces": False}
         return {TOKENIZER: tokenizer.json, TOKENIZER_CONFIG: settings | {"model_max_length": longest or int(1e30)}}
     files: dict[str, Any] = dict(for_transformers(tokenizer, longest))
