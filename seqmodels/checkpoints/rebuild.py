@@ -23,9 +23,7 @@ CHARACTERS = 10_000
 """No setting is a longer string."""
 
 
-def rebuild(
-    call: Call, weights: dict[str, Tensor], tokenizers: Mapping[str, Tokenizer] | None = None
-) -> SequenceTask:
+def rebuild(call: Call, weights: dict[str, Tensor], tokenizers: Mapping[str, Tokenizer] | None = None) -> SequenceTask:
     """Make the model that a constructor call describes, on the CPU, with weights by name as in `Module.state_dict`.
 
     The weights of a model of this package are the given tensors, not copies. Tokenizers that are made already are
@@ -72,7 +70,6 @@ def _with_tokenizers(call: Call, there: Mapping[str, Tokenizer]) -> Call:
     for name, value in made.items():
         if isinstance(value, dict) and value.get("class_path") == class_path(Tokenizer):
             made[name] = there[name] if name in there else construct(value, Tokenizer)
-            made[name].sizes  # noqa: B018 - made here, with memory, and kept by the tokenizer
     return {**call, "init_args": made}
 
 

@@ -1,7 +1,7 @@
 """The command `translate`."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from seqmodels.analysis import alignment
@@ -53,7 +53,8 @@ def translate(
     Args:
         run: a run folder, whose best checkpoint is used, or a checkpoint.
         file: lines to translate; by default those of standard input.
-        beam: beam size (default: 5); 1 for greedy search.
+        beam: beam size; 1 for greedy search. By default this, like other settings, is what a public model comes with,
+            or else 5.
         length_penalty: exponent of the length that divides the log-probability (default: 1); 0 prefers short
             translations.
         normalization: length, the number of tokens (default), or gnmt, (5 + tokens) / 6.
@@ -85,10 +86,14 @@ def translate(
         "exhaustive": exhaustive or None,
     }  # fmt: skip
     sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-    how = search_or_draws(given_of(search), samples, given_of(sampling), given_of({"seed": seed}), max_length)
+    given = given_of(search), samples, given_of(sampling), given_of({"seed": seed}), max_length
+    how = search_or_draws(*given)  # refused before anything is loaded
     if engine != "torch":
         check_engine(how, ensemble, attention_map, bf16)
     models = load_translators([run, *(ensemble or [])], source, target, bf16, int8 and engine == "torch")
+    how = search_or_draws(*given, own=search_of(models[0]))
+    if engine != "torch":
+        check_search(how)
     by = translations if engine == "torch" else engine_of(models[0], run, int8)
     if attention_map is not None:
         check_attention_map(models[0], attention_map)
@@ -109,9 +114,15 @@ def translate(
 
 
 def search_or_draws(
-    search: dict[str, Any], samples: int | None, sampling: dict[str, Any], seed: dict[str, int], max_length: int | None
-) -> Beam | Draws:
-    """Beam search or sampling, whose settings exclude each other."""
+    search: dict[str, Any], samples: int | None, sampling: dict[str, Any], seed: dict[str, int],
+    max_length: int | None, own: Mapping[str, Any] | None = None,
+) -> Beam | Draws:  # fmt: skip
+    """Beam search or sampling, whose settings exclude each other; in a search those that the model came with, `own`,
+    unless others are given.
+    """
+    usual = dict(own or {})
+    if max_length is None:
+        max_length = usual.pop("max_length", None)
     if samples is not None and search:
         flag = next(iter(search)).replace("size", "beam").replace("_", "-")
         raise InputError(f"--{flag} is for a search, and --samples draws at random; give one of them")
@@ -119,7 +130,12 @@ def search_or_draws(
         return Draws(samples, Sampling(**sampling), **seed, max_length=max_length)
     if unused := [*sampling, *seed]:
         raise InputError(f"--{unused[0].replace('_', '-')} is for translations that are drawn; give --samples, too")
-    return Beam(**search, max_length=max_length)
+    return Beam(**usual | search | {"max_length": max_length})
+
+
+def search_of(model: Translates) -> Mapping[str, Any]:
+    """The settings of a search that a translator came with."""
+    return (model.search or {}) if isinstance(model, Translator) else {}
 
 
 def load_translators(

@@ -5,7 +5,6 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import tokenizers
 import torch
@@ -87,9 +86,10 @@ class Tokenizer(Recorded):
         self._words = words and self._tokenizer.token_to_id("\n") == NEWLINE
 
     def _set_ends(self, start: str | None, end: str | list[str] | None) -> None:
-        first, *others = [end] if isinstance(end, str) else end or [None]
-        self._ends = {name: self._id(token) for name, token in (("start", start), ("end", first)) if token is not None}
-        self.ends = frozenset({EOS, *(self.shift + self._id(token) for token in others)})
+        ends = [end] if isinstance(end, str) else end or []
+        named = {"start": start, "end": next(iter(ends), None)}
+        self._ends = {name: self._id(token) for name, token in named.items() if token is not None}
+        self.ends = frozenset({EOS, *(self.shift + self._id(token) for token in ends[1:])})
         with library_errors("use its template"):
             before = self._tokenizer.encode("", add_special_tokens=True).ids[:1]
         self.starts = "start" not in self._ends or before == [self._ends["start"]]
@@ -396,6 +396,6 @@ class Tokenizer(Recorded):
         another tokenizer adds or removes, such as a space before the first word, is miscounted in the same way.
         """
         characters = [sum(byte & 0xC0 != 0x80 for byte in token) for token in self.token_bytes]
-        sizes = torch.tensor([characters, list(map(len, self.token_bytes))])
+        sizes = torch.tensor([characters, list(map(len, self.token_bytes))], device="cpu")
         sizes[:, NEWLINE if self._words else UNK] = 0 if self._words else 1
         return sizes

@@ -80,8 +80,8 @@ class Generation(nn.Module):
 
         Args:
             prompt: text to continue; it is not repeated.
-            max_tokens: maximum number of tokens, fewer where a token is drawn that ends a text; by default 500, or as many as the network
-                has positions for.
+            max_tokens: maximum number of tokens, fewer where one is drawn that ends a text; by default 500, or as
+                many as the network has positions for.
             sampling: temperature, top-k, top-p and so on.
             seed: random seed; None for an unpredictable one.
             stop: the text ends before the first of these strings.

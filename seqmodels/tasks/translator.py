@@ -300,7 +300,7 @@ class Translator(SequenceTask):
             texts = [batch] if isinstance(batch, str) else batch
             return [(text, best[0]) for text, best in zip(texts, self.translate(texts), strict=True)]
         sources = _sources(batch)
-        found = hypotheses([self], sources, Beam())
+        found = hypotheses([self], sources, self.beam)
         best = [Translation(self.tokenizer.decode(one[0].tokens), *one[0][1:]) for one in found]
         return list(zip(map(self.source_tokenizer.decode, sources), best, strict=True))
 

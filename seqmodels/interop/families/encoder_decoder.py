@@ -108,11 +108,12 @@ def search(settings: Settings, tokenizer: Tokenizer) -> dict[str, Any]:
     never = [tokenizer.origins.get(role) for role in (BOS, UNK)] if tokenizer.shift else [PAD, BOS, UNK]
     if any(words[1:] or not (words[0] in never or words[0] >= count) for words in bad):
         raise InputError(f"bad_words_ids={bad!r:.60} in {own.where} is not known here; expected that of the padding")
+    longest = own.size_or_none("max_length")
     stopping = own.fields.get("early_stopping", False)
     return {
         "size": own.get("num_beams", 1),
         "length_penalty": own.get("length_penalty", 1.0),
-        "max_length": max(1, own.get("max_length", 20) - 1),  # without the token that a decoder begins with
+        "max_length": longest and max(1, longest - 1),  # without the token that a decoder begins with
         "early_stopping": stopping is True,
         "exhaustive": stopping == "never",
         "forced_end": own.fields.get("forced_eos_token_id") is not None,

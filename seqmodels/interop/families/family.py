@@ -96,6 +96,30 @@ class Scaled(Weight):
 class Rows(Weight):
     """A table or a bias with one row for each token: ours has other rows, see `vocabulary.py`."""
 
+    def multiplied(self, rows: Tensor, others: Sequence[Tensor]) -> Tensor:
+        """Our table, of theirs with our rows, and of their further tensors."""
+        return rows
+
+
+@dataclass(frozen=True)
+class Projected(Rows):
+    """A table of narrower vectors, and the matrix between them and the network; ours is their product."""
+
+    others: tuple[str, ...] = ()
+    transposed: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, *self.others)
+
+    def multiplied(self, rows: Tensor, others: Sequence[Tensor]) -> Tensor:
+        (matrix,) = others
+        return rows @ (matrix.mT if self.transposed else matrix)
+
+    def shape(self, size: int, narrow: int) -> tuple[int, int]:
+        """Of the matrix between a network of that size and vectors that are narrower."""
+        return (size, narrow) if self.transposed else (narrow, size)
+
 
 def stacked(*names: str) -> Stacked:
     """See `Stacked`."""

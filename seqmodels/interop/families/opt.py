@@ -1,9 +1,13 @@
-"""OPT (Zhang et al. 2022), except for its 350M, whose norms stand elsewhere and whose embeddings are narrower."""
+"""OPT (Zhang et al. 2022). Its 350M is post-norm, and its embeddings are narrower than the network: here they are
+multiplied out, so that embedding and softmax layer are two matrices of the network's width, and no longer one.
+"""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, ClassVar
 
-from seqmodels.interop.families.family import Decoder, Rows, Weight, stacked
+from seqmodels.config import Call
+from seqmodels.data import Tokenizer
+from seqmodels.interop.families.family import Decoder, Projected, Rows, Weight, stacked
 from seqmodels.interop.families.settings import PLAIN, THEIRS, Settings
 
 OFFSET = 2
@@ -37,10 +41,13 @@ class OPT(Decoder):
         "head.weight": Rows("lm_head.weight"),
     }
 
+    def variant(self, settings: Settings, names: Container[str]) -> "OPT":
+        size = settings.size("hidden_size")
+        return self if settings.get("word_embed_proj_dim", size) == size else Narrow()
+
     def network(self, settings: Settings) -> dict[str, Any]:
         size = settings.size("hidden_size")
-        settings.refuse(do_layer_norm_before=True, word_embed_proj_dim=size, enable_bias=True)
-        settings.refuse(layer_norm_elementwise_affine=True, _remove_final_layer_norm=False)
+        settings.refuse(enable_bias=True, layer_norm_elementwise_affine=True, _remove_final_layer_norm=False)
         return {
             "input_size": size,
             "num_layers": settings.size("num_hidden_layers"),
@@ -52,6 +59,7 @@ class OPT(Decoder):
             "activation": settings.choice("activation_function", PLAIN, "relu"),
             "dropout": settings.get("dropout", 0.1),
             "bias": "all",
+            "residual": "pre-norm" if settings.get("do_layer_norm_before", True) else "post-norm",
             "feed_forward_size": settings.size("ffn_dim"),
         }
 
@@ -65,7 +73,22 @@ class OPT(Decoder):
             "activation_function": THEIRS[arguments["activation"]],
             "dropout": arguments["dropout"],
             "ffn_dim": arguments["feed_forward_size"],
+            "do_layer_norm_before": arguments["residual"] == "pre-norm",
         }
+
+
+class Narrow(OPT):
+    """With embeddings of another size than the network."""
+
+    weights: ClassVar[Mapping[str, Weight]] = OPT.weights | {  # type: ignore[operator]
+        "embedding.weight": Projected("embed_tokens.weight", ("project_in.weight",), transposed=True),
+        "head.weight": Projected("embed_tokens.weight", ("project_out.weight",)),
+    }
+
+    def task(self, settings: Settings, tokenizer: Tokenizer, **others: Tokenizer) -> Call:
+        settings.refuse(tie_word_embeddings=True)
+        untied = Settings(settings.fields | {"tie_word_embeddings": False}, settings.where, settings.folder)
+        return super().task(untied, tokenizer, **others)
 
 
 FAMILY = OPT()

@@ -13,7 +13,7 @@ from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.files import read_json
 from seqmodels.interop.families import families
-from seqmodels.interop.families.family import Family, Rows, Weight
+from seqmodels.interop.families.family import Family, Projected, Rows, Weight
 from seqmodels.interop.families.settings import Settings
 from seqmodels.interop.families.shards import Shards
 from seqmodels.interop.families.vocabulary import Vocabulary
@@ -21,6 +21,8 @@ from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.outline import at_most
 
 CONFIG = "config.json"
+GROWTH = 8
+"""Most times that a table becomes wider when it is multiplied out."""
 
 
 def is_family(folder: Path) -> bool:
@@ -86,7 +88,10 @@ def _weights(
             raise InputError(f"{str(shards.folder)!r} has no tensor {missing[0]!r}, which its config.json asks for")
         used |= set(names)
         if isinstance(weight, Rows):
-            found[name] = vocabulary.read(shards, names[0])
+            rows = vocabulary.read(shards, names[0])
+            if isinstance(weight, Projected):
+                _check_matrix(shards, names, weight.shape(parameter.shape[1], rows.shape[1]))
+            found[name] = weight.multiplied(rows, [shards.read(one) for one in names[1:]])
             if name == "head.bias":
                 found[name] += vocabulary.never()
         else:
@@ -102,6 +107,16 @@ def _weights(
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise InputError(f"{str(shards.folder)!r} has the tensor {others[0]!r:.100}{more}, which its config.json lacks")
     return found
+
+
+def _check_matrix(shards: Shards, names: list[str], expected: tuple[int, int]) -> None:
+    """Refuse, before it is multiplied, a matrix of another size, and one by which memory would grow many times."""
+    table, matrix = names
+    if shards.shape(matrix) != expected or max(expected) > GROWTH * min(expected):
+        raise InputError(
+            f"config.json in {str(shards.folder)!r} does not fit the weights: {table!r} {shards.shape(table)} is "
+            f"multiplied by {matrix!r} {shards.shape(matrix)}, expected {expected}, and at most {GROWTH} times as wide"
+        )
 
 
 def theirs(family: Family, name: str) -> tuple[Weight | None, list[str]]:

@@ -44,8 +44,8 @@ def read_tokenizer(folder: Path, settings: Settings) -> Tokenizer:
     if not found.shift:  # of a model of this package
         return found
     starts, ends = (_named(found.name_of, folder, settings, own, role) for role in ("bos", "eos"))
-    start = (starts or ends or [None])[0]
-    return found.between(start, ends if len(ends) > 1 else ends[0] if ends else None)
+    start = next(iter(starts or ends), None)
+    return found.between(start, ends if len(ends) > 1 else next(iter(ends), None))
 
 
 def _named(
@@ -55,8 +55,8 @@ def _named(
     field = f"{role}_token_id"
     generation = read_json(folder / GENERATION) if (folder / GENERATION).is_file() else {}
     for given in (generation.get(field), settings.fields.get(field)):
-        numbers = given if isinstance(given, list) else [given]
-        if numbers and all(type(number) is int for number in numbers):
+        numbers = [number for number in (given if isinstance(given, list) else [given]) if type(number) is int]
+        if numbers:
             names = {number: name_of(number) for number in numbers}
             if missing := [number for number, name in names.items() if name is None]:
                 raise InputError(f"{field} is {missing[0]} in {settings.where}, and the tokenizer has no such token")

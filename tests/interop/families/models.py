@@ -72,6 +72,9 @@ CONFIGS: dict[str, Callable[[], Any]] = {
         **SIZES, **SAME, intermediate_size=50, use_parallel_residual=False, tie_word_embeddings=True, rotary_pct=0.5
     ),
     "opt": lambda: transformers.OPTConfig(**SIZES, **ENDS, ffn_dim=50, word_embed_proj_dim=32, pad_token_id=1),
+    "opt-narrow": lambda: transformers.OPTConfig(
+        **SIZES, **ENDS, ffn_dim=50, word_embed_proj_dim=12, do_layer_norm_before=False, pad_token_id=1
+    ),
 }  # fmt: skip
 """A configuration without a vocabulary, by the family and what is special."""
 STARTED = ("llama", "mistral", "opt")
@@ -88,7 +91,7 @@ def written(name: str, folder: Path, more_rows: int = 0, **settings: Any) -> Any
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.25)
-    if name == "opt":
+    if family == "opt":
         model.model.decoder.embed_positions.weight.data[:2] = 9.0  # nobody reads them
     model.generation_config.pad_token_id = config.eos_token_id
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,12 +5,13 @@ import re
 import shutil
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-from interop.families.translators import ENGLISH, FRENCH, MODELS, trained, transformers
+from interop.families.translators import ENGLISH, FRENCH, MODELS, marian, t5, trained, transformers
 from refusals import refused
 from torch import Tensor
 from torch.testing import assert_close
@@ -20,6 +21,7 @@ from seqmodels.analysis import alignment, contextual
 from seqmodels.analysis.activations import activations
 from seqmodels.batch import BOS, EOS, PAD, Batch
 from seqmodels.cli.main import main
+from seqmodels.tasks import batch_translation
 
 TEXTS = ["the cat sat", "a dog sees the big bird and the mat", "café", "where is the dog?"]
 
@@ -36,6 +38,16 @@ def rms_norm(self: Any, x: Tensor) -> Tensor:
     return self.weight * x * (x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon).rsqrt()
 
 
+def exact_positions(theirs: Any) -> None:
+    """Those of Marian, whose table is rounded to single precision."""
+    for side in (theirs.get_encoder(), theirs.get_decoder()) if theirs.config.model_type == "marian" else ():
+        weight = side.embed_positions.weight
+        angles = torch.arange(len(weight), dtype=torch.float64)[:, None] * 10_000.0 ** -(
+            torch.arange(0, weight.shape[1], 2, dtype=torch.float64) / weight.shape[1]
+        )
+        side.embed_positions.weight.data = torch.cat((angles.sin(), angles.cos()), 1)
+
+
 @pytest.fixture(autouse=True)
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transformers.models.t5.modeling_t5.T5LayerNorm, "forward", rms_norm)
@@ -48,13 +60,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         warnings.simplefilter("ignore")
         theirs = MODELS[request.param](folder).double()
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    if theirs.config.model_type == "marian":  # its table is rounded to single precision
-        for side in (theirs.model.encoder, theirs.model.decoder):
-            weight = side.embed_positions.weight
-            angles = torch.arange(len(weight), dtype=torch.float64)[:, None] * 10_000.0 ** -(
-                torch.arange(0, weight.shape[1], 2, dtype=torch.float64) / weight.shape[1]
-            )
-            side.embed_positions.weight.data = torch.cat((angles.sin(), angles.cos()), 1)
+    exact_positions(theirs)
     ours = load(folder)
     assert isinstance(ours, Translator)
     return Pair(theirs, ours.double(), tokenizer, folder)
@@ -130,6 +136,52 @@ def test_translations(pair: Pair, beams: int | None) -> None:
     assert len(set(written)) > 1
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["marian", "t5"])
+def test_greedy_texts_of_200_tokens(name: str, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        larger = {"max_position_embeddings": 256, "d_model": 48, "scale_embedding": False}
+        theirs = (marian(tmp_path, **larger) if name == "marian" else t5(tmp_path)).double()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    exact_positions(theirs)
+    ours = load(tmp_path).double()
+    assert isinstance(ours, Translator)
+    encoded = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    found = theirs.generate(**encoded, num_beams=1, max_length=None, max_new_tokens=200, min_new_tokens=199)
+    assert found.shape[1] == 201
+    how = Beam(size=1, min_length=199, max_length=200, forced_end=ours.beam.forced_end)
+    texts = [best.text for (best,) in ours.translate(TEXTS, how)]
+    assert texts == tokenizer.batch_decode(found, skip_special_tokens=True)
+    assert len(set(texts)) > 1
+
+
+@pytest.mark.parametrize("pair", ["marian", "t5"], indirect=True)
+def test_the_command_searches_as_the_folder_says(
+    pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless flags say otherwise, each on its own; and what the folder leaves out is as usual here."""
+    folder = Path(shutil.copytree(pair.folder, tmp_path / "model"))
+    lines = tmp_path / "lines.txt"
+    lines.write_text("\n".join(TEXTS), encoding="utf-8")
+    asked: list[Beam] = []
+    found = batch_translation.translations
+    monkeypatch.setattr(
+        "seqmodels.cli.translate.translations",
+        lambda models, texts, how, number: asked.append(how) or found(models, texts, how),
+    )
+    own = load(folder).beam  # type: ignore[union-attr]
+    main(["translate", str(folder), str(lines)])
+    assert capsys.readouterr().out.splitlines() == [best.text for best, *_ in load(folder).translate(TEXTS)]  # type: ignore[union-attr,operator]
+    main(["translate", str(folder), str(lines), "--beam", "1", "--max-length", "9", "--n-best", "1"])
+    change(folder, "generation_config.json", max_length=None, length_penalty=0.3, early_stopping=True)
+    main(["translate", str(folder), str(lines), "--length-penalty", "0.7"])
+    assert asked[0] == own
+    assert own.size == 4
+    assert asked[1] == replace(own, size=1, max_length=9)
+    assert asked[2] == replace(own, length_penalty=0.7, early_stopping=True, max_length=None)
+
+
 LETTERS = [
     "", " ", "  two  spaces ", "tab\there", "line\nend", "½ ﬁne ①", "漢字 and 漢 字", "nbsp\u00a0x", "ÀÉ Ñ", "WC VW",
     "zero\u200bwidth\u200dx", "dog… “quoted” \u2013 dash", "x" * 30, "▁under ▁", "\u3000wide", "e\u0301te\u0301 été",
@@ -203,6 +255,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "another vocabulary": ("marian", lambda f: change(f, "vocab.json", **{"<unk>": None, "<u>": 1}), "no ids of"),
     "fewer layers": ("marian", lambda f: change(f, decoder_layers=2), "has the tensor .*which its config.json lacks"),
     "more layers": ("t5", lambda f: change(f, num_layers=5), "has no tensor .encoder.block.*layer"),
+    "several ends": ("t5", lambda f: change(f, "generation_config.json", eos_token_id=[1, 5]), "eos_token_id=.1, 5."),
     "another size": ("t5", lambda f: change(f, d_ff=9), "does not fit the weights"),
     "activation": ("t5", lambda f: change(f, feed_forward_proj="gated-tanh"), "feed_forward_proj=.gated-tanh. in"),
     "order": ("marian", lambda f: change(f, normalize_before=True), "normalize_before=True in .* not known here"),
