@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -67,12 +68,15 @@ def place(name: str, units: Sequence[str]) -> int:
     raise InputError(f"there is no unit {name!r} in this network; choose one of {known}")
 
 
-def untrained(task: LanguageModel, seed: int = 0) -> LanguageModel:
+Task = TypeVar("Task", bound=LanguageModel | Translator)
+
+
+def untrained(task: Task, seed: int = 0) -> Task:
     """An untrained model of the same constructor call, with weights drawn from a seed; no random state changes."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the generators of other devices are not touched
-        fresh: LanguageModel = construct(task.constructor_call, type(task))
-    return fresh.to(task.embedding.weight.device).train(task.training)
+        fresh: Task = construct(task.constructor_call, type(task))
+    return cast(Task, fresh.to(task.embedding.weight.device).train(task.training))
 
 
 @torch.inference_mode()

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -16,11 +16,11 @@ from seqmodels.analysis.unit_probes import Neuron, first_characters, halves, ran
 from seqmodels.checkpoints.load import Loaded, load_with_origin
 from seqmodels.cli.text_io import check_output, progress, write_output
 from seqmodels.config import class_path
-from seqmodels.data import TextDataModule
+from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
 from seqmodels.environment import choose_accelerator
 from seqmodels.errors import InputError
 from seqmodels.files import bare
-from seqmodels.tasks import LanguageModel
+from seqmodels.tasks import LanguageModel, Translator
 
 
 def neurons(
@@ -36,10 +36,12 @@ def neurons(
     comments, the position in a line or the boundaries of words. Each is chosen on one half of the held-out text and
     scored on the other, by AUC for yes or no (0.5 is chance, 1 perfect), by R² for numbers (0 is chance, 1 perfect),
     and compared with an untrained network. In a terminal, text is coloured by the units, from blue (low) to red (high).
+    Of a translator, the units are those of its encoder, which reads one line after the other as a source.
 
     Args:
         run: a run folder, whose best checkpoint is used, or a checkpoint.
-        data: a text file, directory or hub name; by default the text of the run.
+        data: a text file, directory or hub name, of a translator in its source language; by default the text of the
+            run.
         label: quotation, brackets, indentation, position or boundary, and in Python source single-quoted,
             double-quoted, triple-quoted, comment or comment-or-string; may be given several times, by default all. Or
             MODULE.FUNCTION with --import MODULE, which takes a text and returns a bool or number per character.
@@ -55,8 +57,8 @@ def neurons(
         check_output("--html", html)
     model = load_with_origin(run)
     task = model.task
-    if not isinstance(task, LanguageModel):
-        raise InputError(f"{run!r} is a {type(task).__name__}; expected a language model, whose states follow one text")
+    if not isinstance(task, LanguageModel | Translator):
+        raise InputError(f"{run!r} is a {type(task).__name__}; expected a language model or a translator")
     texts, origin = _held_out(run, model, data, split, characters)
     task.to("cuda" if choose_accelerator() == "gpu" else "cpu")
     known = labels(texts, _chosen(label, labels_of(texts)))
@@ -78,13 +80,18 @@ def neurons(
 
 def _held_out(run: str, model: Loaded, data: str | None, split: str | None, characters: int) -> tuple[list[str], str]:
     """Documents, by default held-out ones, and their origin."""
-    known = model.data is not None and model.data["class_path"] == class_path(TextDataModule)
+    reads = isinstance(model.task, Translator)
+    usual_data: type[SequenceDataModule] = TranslationDataModule if reads and data is None else TextDataModule
+    known = model.data is not None and model.data["class_path"] == class_path(usual_data)
     arguments = model.data_arguments if known else {}
     if data is not None:
         arguments = {"data": data}
     elif "data" not in arguments:
         raise InputError(f"{run!r} does not say what text it was trained on; give --data")
-    text = TextDataModule(**arguments | {"tokenizer": model.task.tokenizer})
+    if usual_data is TranslationDataModule:
+        return _sources(model, arguments, split, characters)
+    own = model.task.source_tokenizer if isinstance(model.task, Translator) else model.task.tokenizer
+    text = TextDataModule(**arguments | {"tokenizer": own})
     model.check_text(text)
     corpus = text.corpus
     usual = ("whole", "validation", "test", "train") if data else ("validation", "test", "train")
@@ -97,7 +104,26 @@ def _held_out(run: str, model: Loaded, data: str | None, split: str | None, char
         characters -= len(row["text"])
         if characters <= 0:
             break
+    if reads:
+        texts = [line for text in texts for line in text.splitlines() if line.strip()]
     return texts, f"{corpus.origin}, {part}"
+
+
+def _sources(model: Loaded, arguments: Mapping[str, Any], split: str | None, characters: int) -> tuple[list[str], str]:
+    """Sources of the sentences that a translator comes from, and their origin."""
+    assert isinstance(model.task, Translator)
+    tokenizers = {"tokenizer": model.task.tokenizer, "source_tokenizer": model.task.source_tokenizer}
+    data = TranslationDataModule(**{**arguments, **tokenizers})
+    model.check_text(data)
+    part = split or next(name for name in ("validation", "test", "train") if name in data.corpus.splits)
+    texts = list[str]()
+    for text in data.corpus.rows(part)["source"]:
+        if text.strip():
+            texts.append(text[:characters])
+            characters -= len(text)
+        if characters <= 0:
+            break
+    return texts, f"{data.origin}, {part}"
 
 
 def _chosen(names: Sequence[str] | None, known: Mapping[str, Label]) -> Mapping[str, Label]:
@@ -141,7 +167,7 @@ def _shown(ranking: Mapping[str, list[Neuron]], units: Sequence[str] | None) -> 
 
 
 def _passages(
-    task: LanguageModel,
+    task: LanguageModel | Translator,
     texts: Sequence[str],
     found: Activations,
     known: Mapping[str, Labels],

@@ -45,7 +45,7 @@ ABOUT = {
     "onnx": "Graphs of single steps, their state going in and coming out. They hold neither sampling nor beam search; "
     "rows of a call must have read equally many tokens, without padding.",
     "ctranslate2": "A model for `ctranslate2.Generator` or `ctranslate2.Translator`, whose tokens are named by their "
-    "ids. It holds no tokenizer of its own, and computes what the model does up to {positions:,} positions only.",
+    "ids. It holds no tokenizer of its own, and computes what the model does {where}.",
     "torch": "Plain modules of torch and their weights, which need nothing of seqmodels. They hold no dropout, no "
     "optimizer and no training; a mask for padding is left out as well.",
     "word2vec": "The input embedding as word vectors, one line a token. It holds no network.",
@@ -141,6 +141,8 @@ def _word2vec(model: Model, folder: Path, int8: bool) -> list[str]:
     return []
 
 
+ENDLESS = 1 << 24
+"""Contexts of so many positions are those of networks without a limit."""
 WRITERS: dict[str, Callable[[Model, Path, bool], list[str]]] = {
     "hf": _hf, "onnx": _onnx, "ctranslate2": _ctranslate2, "torch": _torch, "word2vec": _word2vec,
 }  # fmt: skip
@@ -167,7 +169,9 @@ def _readme(name: str, to: str, model: Model, told: list[str]) -> str:
     about = ABOUT[to]
     if to == "ctranslate2":
         networks = [model.backbone] if isinstance(model, LanguageModel) else [model.encoder, model.decoder]
-        about = about.format(positions=min(convert.positions(network) for network in networks))  # type: ignore[arg-type]
+        longest = min(convert.positions(network) for network in networks)  # type: ignore[arg-type]
+        endless = longest >= ENDLESS
+        about = about.format(where="at any length" if endless else f"up to {longest:,} positions only")
     files = {
         "hf": "`AutoModelForCausalLM.from_pretrained(folder)`, and `AutoTokenizer` likewise.",
         "onnx": "`step.onnx` (and `window.onnx`, several tokens at once, for Transformers); `state.safetensors`, the "

@@ -71,6 +71,15 @@ def test_it_learns_and_leaves_what_a_run_leaves(run: Path) -> None:
     assert (run / "translations.md").read_text().count("## step") == 2
 
 
+def test_units_of_its_encoder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On held-out sources, a layer of 24 units in each direction."""
+    main(["neurons", str(run), "--label", "boundary"])
+    told = capsys.readouterr().out
+    assert ", validation, " in told.splitlines()[0]
+    assert "48 units" in told
+    assert "boundary" in told
+
+
 def test_lines_come_out_as_they_went_in(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = b"a dog\n\nbig bird and cat\r\ncat\n  \t\n"  # white space is an empty line
     assert translated(run, given, capsys) == ["chien un", "", "chat et oiseau grand", "chat", ""]

@@ -208,7 +208,6 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path: Path) -
         ("int8 was given with torch", made(LSTM(4, 4)), "torch", {"int8": True}),
         ("choose one of", made(LSTM(4, 4)), "tflite", {}),
         ("CTranslate2 has Transformers only", made(LSTM(4, 4)), "ctranslate2", {}),
-        ("no Transformer with relative positions", made(Transformer(8, 1, 2, positions="relative")), "ctranslate2", {}),
         ("no plain form of Relative|positions", made(Transformer(8, 1, 2, positions="relative")), "torch", {}),
         ("recurrent layers", Translator(GRU(8, 8), GRU(8, 8), TOKENS), "onnx", {}),
         ("language models only", Translator(GRU(8, 8), GRU(8, 8), TOKENS), "torch", {}),

@@ -22,6 +22,7 @@ from seqmodels import Beam, LanguageModel, Translator, load, share
 from seqmodels.analysis import contextual
 from seqmodels.analysis.activations import activations
 from seqmodels.analysis.gates import gates
+from seqmodels.analysis.gradient_horizon import gradient_norms
 from seqmodels.analysis.spectra import spectra
 from seqmodels.batch import BOS, EOS, PAD, UNK, Batch
 from seqmodels.cli.main import main
@@ -263,7 +264,7 @@ def test_names_that_are_given_and_tied_matrices() -> None:
     assert language_model(tensors, letters(), network=stack).backbone is stack
 
 
-def test_translators_start_from_the_state_of_the_encoder() -> None:
+def test_translators_start_from_the_state_of_the_encoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two layers with cell states, sources of unequal length, against modules of torch."""
     enc, dec, head = nn.LSTM(D, H, 2, batch_first=True), nn.LSTM(D, H, 2, batch_first=True), nn.Linear(H, 7)
     tables = nn.Embedding(7, D), nn.Embedding(7, D)
@@ -285,6 +286,18 @@ def test_translators_start_from_the_state_of_the_encoder() -> None:
                 break
             written += LETTERS[token]
         assert found[0].text == written
+    share(task, tmp_path / "shared")
+    loaded = load(tmp_path / "shared")
+    assert isinstance(loaded, Translator)
+    ids = torch.tensor([[BOS, *loaded.tokenizer.encode("abc"), EOS]])
+    norms = gradient_norms(loaded, Batch(ids[:, :-1], ids[:, 1:], source=ids[:, 1:]))
+    assert all(float(norms[name].nan_to_num().max()) > 0 for name in ("x", "source"))
+    assert activations(loaded, ["abcad", "d"]).values.shape == (6, 2 * 2 * H)
+    (tmp_path / "text.txt").write_text("abcd abdc\nab\n" * 20)
+    for words in (["neurons", "--data", str(tmp_path / "text.txt"), "--label", "boundary"], ["report"]):
+        main([words[0], str(tmp_path / "shared"), *words[1:]])
+        assert capsys.readouterr().out
+    assert (tmp_path / "shared" / "report.html").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])

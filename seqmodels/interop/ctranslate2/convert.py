@@ -7,6 +7,7 @@ import inspect
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from seqmodels.errors import InputError
 from seqmodels.interop.optional import optional
 from seqmodels.nn import Transformer
 from seqmodels.nn.block import Block
-from seqmodels.nn.positions import LLAMA3, Learned, Rotary, Sinusoidal
+from seqmodels.nn.positions import LLAMA3, Learned, Relative, Rotary, Sinusoidal
 from seqmodels.tasks import LanguageModel, Translator
 
 FAR_BELOW = -1e9
@@ -45,9 +46,8 @@ def check_form(model: LanguageModel | Translator) -> None:
 
 
 def _why_not(network: Transformer) -> str | None:
-    position = network.position
-    if not isinstance(position, Learned | Rotary | Sinusoidal):
-        return "relative positions"
+    if not isinstance(network.position, Learned | Relative | Rotary | Sinusoidal):
+        return f"positions of {type(network.position).__name__}"
     if _argument(network, "residual") == "parallel" and (network.memory_size is not None or not network.causal):
         return "branches side by side in an encoder, or beside attention to one"
     return None
@@ -126,6 +126,8 @@ def _shape(network: Transformer, *, decoder: bool) -> dict[str, Any]:
     if decoder:
         given["with_encoder_attention"] = network.memory_size is not None
         given["parallel_residual"] = _argument(network, "residual") == "parallel"
+    if isinstance(network.position, Relative):
+        given["relative_attention_bias"] = True
     if isinstance(network.position, Rotary):
         rotary = network.position
         given |= {"rotary_dim": rotary.size, "rotary_interleave": False, "rotary_base": rotary.base}
@@ -149,9 +151,9 @@ def _decoder(spec: Any, network: Transformer, embedding: Tensor, head: nn.Linear
 
 
 def _stack(spec: Any, network: Transformer) -> None:
-    if not isinstance(network.position, Rotary):
+    if isinstance(network.position, Learned | Sinusoidal):
         vectors = network.position.vectors(torch.arange(positions(network)))
-        spec.position_encodings.encodings = _array(cast(Tensor, vectors))
+        spec.position_encodings.encodings = _array(vectors)
     if isinstance(network.norm, NORMS):
         _norm(spec.layer_norm, network.norm)
     for layer, block in zip(spec.layer, list(network.blocks), strict=True):
@@ -171,6 +173,9 @@ def _block(layer: Any, block: Any, network: Transformer) -> None:
     _linear(attention.linear[1], block.mixer.out)
     if block.mixer.scale is not None:
         attention.queries_scale = _array(torch.tensor(block.mixer.scale))
+    if isinstance(rotary, Relative):
+        attention.relative_attention_bias = _array(rotary.weight)
+        attention.relative_attention_max_distance = np.dtype("int32").type(rotary.farthest)
     if block.mixer.norm_query is not None:
         attention.q_norm.gamma = _array(block.mixer.norm_query.weight)
         attention.k_norm.gamma = _array(block.mixer.norm_key.weight)

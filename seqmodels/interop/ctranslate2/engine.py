@@ -133,9 +133,9 @@ class TranslatorEngine:
         results = [[Translation("", 0.0, 0.0)] for _ in texts]
         if not rows:
             return results
-        limits = [
-            min(self._longest, limit) for limit in how.limits([len(ids) for ids in sources], model.longest_target)
-        ]
+        allowed = how.limits([len(ids) for ids in sources], model.longest_target)
+        # An end that is forced costs nothing, so the search ends a token earlier.
+        limits = [max(1, min(self._longest, limit) - how.forced_end) for limit in allowed]
         found = dict(zip(rows, self._found([sources[row] for row in rows], how, max(limits)), strict=True))
         # The limit is one for all of a call; those few that went beyond their own are searched again within it.
         beyond = [row for row in rows if max(len(tokens) for tokens in found[row].hypotheses) > limits[row]]
@@ -149,6 +149,8 @@ class TranslatorEngine:
                 complete = ids[-1:] == [EOS]
                 text = model.tokenizer.decode(ids[:-1] if complete else ids)
                 total = score * float(how.divisor(max(1, len(ids))))
+                if how.forced_end and not complete:
+                    score, complete = total / float(how.divisor(len(ids) + 1)), True
                 best.append(Translation(text, score, total, complete))
             results[row] = best
         return results

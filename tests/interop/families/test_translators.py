@@ -19,6 +19,7 @@ from torch.testing import assert_close
 from seqmodels import Beam, Translator, load
 from seqmodels.analysis import alignment, contextual
 from seqmodels.analysis.activations import activations
+from seqmodels.analysis.gradient_horizon import gradient_norms
 from seqmodels.batch import BOS, EOS, PAD, Batch
 from seqmodels.cli.main import main
 from seqmodels.tasks import batch_translation
@@ -237,6 +238,17 @@ def test_inside(pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     main(["translate", str(folder), str(tmp_path / "lines.txt"), "--attention-map", str(tmp_path / "a.html")])
     assert (tmp_path / "a.html").stat().st_size > 1000
     capsys.readouterr()
+    (tmp_path / "many.txt").write_text("\n".join(ENGLISH) + "\n")
+    main(["neurons", str(folder), "--data", str(tmp_path / "many.txt"), "--label", "boundary"])
+    told = capsys.readouterr().out
+    assert "boundary" in told
+    assert f"{theirs.config.d_model * ours.encoder.constructor_call['init_args']['num_layers']} units" in told
+    assert "give --data" in refused(capsys, "neurons", str(folder))
+    ids = torch.tensor([[BOS, *ours.tokenizer.encode(target), EOS]])
+    source = torch.tensor([[*ours.source_tokenizer.encode(text), EOS]])
+    norms = gradient_norms(ours, Batch(ids[:, :-1], ids[:, 1:], source=source))
+    assert norms.keys() == {"x", "source"}
+    assert all(float(one.nan_to_num().max()) > 0 for one in norms.values())
 
 
 def change(folder: Path, file: str = "config.json", **fields: Any) -> None:
