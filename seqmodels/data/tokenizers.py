@@ -87,8 +87,8 @@ class Tokenizer(Recorded):
 
     def _set_ends(self, start: str | None, end: str | list[str] | None) -> None:
         ends = [end] if isinstance(end, str) else end or []
-        named = {"start": start, "end": next(iter(ends), None)}
-        self._ends = {name: self._id(token) for name, token in named.items() if token is not None}
+        named = [("start", start), *(("end", token) for token in ends[:1])]
+        self._ends = {name: self._id(token) for name, token in named if token is not None}
         self.ends = frozenset({EOS, *(self.shift + self._id(token) for token in ends[1:])})
         with library_errors("use its template"):
             before = self._tokenizer.encode("", add_special_tokens=True).ids[:1]
@@ -102,8 +102,7 @@ class Tokenizer(Recorded):
         """
         found = copy.copy(self)
         found._set_ends(start, end)
-        for name in ("origins", "roles"):
-            found.__dict__.pop(name, None)
+        found.__dict__ = {name: value for name, value in vars(found).items() if name not in ("origins", "roles")}
         found.constructor_call = copy.deepcopy(self.constructor_call)
         found.constructor_call["init_args"] |= {"start": start, "end": end}
         return found
