@@ -1,5 +1,7 @@
-"""OPT (Zhang et al. 2022). Its 350M is post-norm, and its embeddings are narrower than the network: here they are
-multiplied out, so that embedding and softmax layer are two matrices of the network's width, and no longer one.
+"""OPT (Zhang et al. 2022).
+
+Its 350M is post-norm, and its embeddings are narrower than the network: here they are multiplied out, so that embedding
+and softmax layer are two matrices of the network's width, and no longer one.
 """
 
 from collections.abc import Container, Mapping
