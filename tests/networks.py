@@ -65,7 +65,8 @@ def _others() -> list[type[Backbone]]:
     """Concrete networks of the package that are built from sizes, and have no line above."""
     above = {name.partition("-")[0] for name in NETWORKS}
     concrete = [cls for cls in subclasses(Backbone) if not inspect.isabstract(cls) and cls.__name__ not in above]
-    ours = [cls for cls in concrete if cls.__module__.startswith("seqmodels.nn.")]
+    # Networks that count read tokens, not vectors: the laws of theirs stand in files of their own.
+    ours = [cls for cls in concrete if cls.learns and cls.__module__.startswith("seqmodels.nn.")]
     empty = inspect.Parameter.empty
     return [cls for cls in ours if all(p.default is not empty for p in inspect.signature(cls).parameters.values())]
 

@@ -63,6 +63,8 @@ def gradient_norms(
     Raises:
         InputError: no position has a loss, or `states` is set and the network has none.
     """
+    if not task.learns:
+        raise InputError(f"{task.name} counts, and learns nothing by gradients, so there are none to measure")
     batch = batch._replace(continues=False, continued=False)
     real = _real(batch.mask, batch.inputs)
     scored = (batch.targets != IGNORE) & real

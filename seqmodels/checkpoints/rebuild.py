@@ -14,6 +14,7 @@ from torch import Tensor
 from seqmodels.config import Call, class_path, construct
 from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
+from seqmodels.nn import Backbone
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.outline import at_most
 
@@ -84,6 +85,9 @@ def _settings(value: Any, name: Any = "") -> Iterator[tuple[Any, Any]]:
 
 def check_fit(outline: SequenceTask, weights: dict[str, Tensor]) -> None:
     """Refuse (InputError) weights by name that are not those of a model, which may be without memory."""
+    for path, network in outline.named_modules():
+        if isinstance(network, Backbone):  # counts are as many as the file has
+            network.take_sizes({name.removeprefix(f"{path}."): t for name, t in weights.items()})
     expected = outline.state_dict()
     if missing := sorted(expected.keys() - weights.keys()):
         raise InputError(f"{missing[0]!r} is missing")

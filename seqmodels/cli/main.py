@@ -16,6 +16,8 @@ COMMANDS = {
     "test": "score the test text of a run, or any text",
     "generate": "write text with a trained model",
     "score": "say how likely each line of standard input is",
+    "compress": "compress a file with a trained model",
+    "decompress": "restore a compressed file to the bit",
     "translate": "translate each line of standard input",
     "share": "write a trained model into a folder for others",
     "export": "write a trained model in a form that other programs read",
@@ -34,7 +36,7 @@ SYNONYMS = {
 }  # fmt: skip
 """Names of commands in other programs, and ours."""
 
-HOMES = {"validate": "test"}
+HOMES = {"validate": "test", "decompress": "compress"}
 """Files of commands that have none of their own name."""
 
 OVERVIEW = """usage: seqmodels COMMAND [options]
@@ -51,6 +53,7 @@ examples:
   seqmodels generate runs/language_model/RUN --prompt "def "
   seqmodels test runs/language_model/RUN --data other.txt
   seqmodels score runs/language_model/RUN < lines.txt
+  seqmodels compress runs/language_model/RUN book.txt
   seqmodels translate runs/translator/RUN < sentences.txt > translations.txt
   seqmodels share runs/language_model/RUN my-model
   seqmodels export runs/language_model/RUN --to onnx

@@ -1,9 +1,12 @@
 """The commands `test` and `validate`."""
 
+import contextlib
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from seqmodels.analysis.ppmd import ppmd_bits_per_byte
 from seqmodels.analysis.translation_scores import draw_bleu_by_length
 from seqmodels.checkpoints.load import Loaded, load_with_origin
 from seqmodels.cli.parser import given_of
@@ -130,10 +133,14 @@ def test_text(
         raise InputError(f"{run!r} does not say what it was trained on; --dynamic needs it, and is for runs")
     text = TextDataModule(**arguments | {"tokenizer": task.tokenizer})
     model.check_text(text)
-    source = TextDataModule(**trained_on | {"tokenizer": task.tokenizer}) if reading.dynamic is not None else None
+    trained_with = functools.cache(lambda: TextDataModule(**trained_on | {"tokenizer": task.tokenizer}))
+    source = trained_with() if reading.dynamic is not None else None
     unit, found = UNIT_NAMES.get(str(trained_on.get("tokenizer")), "tokens"), dict[str, Any]()
     for part in parts_of(text.corpus, wanted):
-        found[part] = figures = evaluate(task, text, part, reading, source)
+        figures = evaluate(task, text, part, reading, source)
+        with contextlib.suppress(InputError):  # the training text is elsewhere now
+            figures |= ppmd_bits_per_byte(text if "train" in text.corpus.splits else trained_with(), text, part)
+        found[part] = figures
         name, unknown = f"{text.corpus.origin}, {part}", text.facts(part).unknown
         if json:
             about = {"text": name, "unit": unit, "reading": reading.describe(text), "unknown": unknown}
@@ -143,6 +150,10 @@ def test_text(
         for figure in ("nats_per_token", "perplexity", "perplexity_per_word", "bits_per_character", "bits_per_byte"):
             if figure in figures:
                 print(f"  {figure.replace('_', ' '):<20} {figures[figure]:.4f}")
+        if "ppmd_bits_per_byte" in figures:
+            print(
+                f"  {'bits of PPMd':<20} {figures['ppmd_bits_per_byte']:.4f} per byte, after reading the training text"
+            )
         if unknown:
             print(f"  {unknown:,} tokens are unknown to the vocabulary")
     return found if len(found) > 1 else figures

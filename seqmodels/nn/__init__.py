@@ -25,6 +25,7 @@ from seqmodels.nn.multiplicative import MultiplicativeLSTM as MultiplicativeLSTM
 from seqmodels.nn.multiplicative import MultiplicativeLSTMCell as MultiplicativeLSTMCell
 from seqmodels.nn.multiplicative import MultiplicativeRNN as MultiplicativeRNN
 from seqmodels.nn.multiplicative import MultiplicativeRNNCell as MultiplicativeRNNCell
+from seqmodels.nn.n_gram import NGram as NGram
 from seqmodels.nn.recurrent import RecurrentStack as RecurrentStack
 from seqmodels.nn.rg_lru import RGLRU as RGLRU
 from seqmodels.nn.rnn_lstm_gru import GRU as GRU

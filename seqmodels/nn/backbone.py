@@ -5,6 +5,7 @@ source, D features, H heads or hidden units, V vocabulary.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,15 @@ from seqmodels.config import Recorded
 from seqmodels.errors import InputError
 from seqmodels.nn.trace import Trace
 from seqmodels.state import State, first_tensor
+
+
+class TokenIds(nn.Embedding):
+    """The embedding of networks that read token ids themselves: each as its own number, int64 (..., 1)."""
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__(vocab_size, 1)
+        del self.weight
+        self.register_buffer("weight", torch.arange(vocab_size).unsqueeze(1), persistent=False)
 
 
 class Backbone(Recorded, nn.Module, ABC):
@@ -34,6 +44,8 @@ class Backbone(Recorded, nn.Module, ABC):
     state and returns an empty one."""
     memory_size: int | None = None
     """Features of the memory that it attends to, such as an encoded source; None for networks without one."""
+    learns: bool = True
+    """Whether it learns by gradients; others count the training text by `count`."""
 
     def __repr__(self) -> str:
         size = sum(parameter.numel() for parameter in self.parameters()) if "_parameters" in vars(self) else 0
@@ -78,6 +90,16 @@ class Backbone(Recorded, nn.Module, ABC):
         """The same as `forward`, and the network's activations at each position."""
         y, state = self(x, state, mask=mask, memory=memory)
         return y, state, Trace(units={"1": y})
+
+    def ends(self, vocab_size: int) -> tuple[nn.Module, nn.Module]:
+        """What a language model puts before and behind it: the embedding of V tokens, and a layer to their logits."""
+        return nn.Embedding(vocab_size, self.input_size), nn.Linear(self.output_size, vocab_size)
+
+    def count(self, tokens: Tensor) -> None:
+        """Take the counts of a training text, token ids (N,); nothing for networks that learn by gradients."""
+
+    def take_sizes(self, tensors: Mapping[str, Tensor]) -> None:
+        """Give tensors whose sizes depend on a text those of saved ones, by name; nothing for most networks."""
 
     def summary(self, y: Tensor, mask: Tensor) -> Tensor:
         """One vector for each row, (B, output_size), from outputs (B, T, output_size): that of the last real position.

@@ -226,6 +226,8 @@ def check_network(network: nn.Module, input_size: int | None = None) -> dict[str
         raise InputError(f"check_network was given {network!r:.60}; expected a network, such as MyNetwork(8, 16)")
     if not getattr(network, "causal", True) or getattr(network, "memory_size", None) is not None:
         raise InputError(f"{name} is not causal or attends to a memory; the laws are of causal networks without one")
+    if not getattr(network, "learns", True):
+        raise InputError(f"{name} counts tokens, and the laws are measured on vectors; compare it with its counts")
     size = getattr(network, "input_size", None) if input_size is None else input_size
     if not isinstance(size, int):
         raise InputError(f"{name} has no attribute input_size; give check_network(network, input_size=...)")

@@ -24,7 +24,7 @@ SAMPLE_SIZE = 600
 """Most characters of a sample."""
 COMPARED = {
     "val/bleu": "BLEU", "val/nats_per_token": "nats per token", "val/perplexity": "perplexity",
-    "val/bits_per_byte": "bits per byte",
+    "val/bits_per_byte": "bits per byte", "val/ppmd_bits_per_byte": "PPMd, bits per byte",
 }  # fmt: skip
 """Figures of the best validation that are compared."""
 LAST_CHOICE = ("seed", "runs", "max_minutes", "max_steps", "max_tokens")

@@ -80,6 +80,8 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
         tiles.append(("Perplexity", number(perplexity, 3), "exp of nats per token"))
     if "bits_per_byte" in found and "bleu" not in found:
         tiles.append(("Bits per byte", f"{found['bits_per_byte']:.3f}", "compares all tokenizers"))
+    if "ppmd_bits_per_byte" in found:
+        tiles.append(("PPMd", f"{found['ppmd_bits_per_byte']:.3f}", "bits per byte, having read the training text"))
     if parameters:
         tiles.append(("Parameters", short(parameters), network(run)))
     if tokens:

@@ -17,6 +17,9 @@ from seqmodels.tasks.fsdp import FSDPMixin, FSDPStrategy, check_fsdp
 class AnyTrainer(FSDPMixin):
     """A LightningModule that refuses settings of its Trainer which break what is promised about a training."""
 
+    command: str
+    """The subcommand that uses a trained model."""
+
     @classmethod
     def load_from_checkpoint(
         cls, checkpoint_path: Any, map_location: Any = None, hparams_file: Any = None, strict: bool | None = None,
@@ -48,6 +51,15 @@ class AnyTrainer(FSDPMixin):
                 "class, or by seqmodels.load"
             )
         return model if map_location is None else model.to(map_location)
+
+    @property
+    def learns(self) -> bool:
+        """Whether it learns by gradients; else it counts the training text, all at once."""
+        return True
+
+    def count(self, data: SequenceDataModule) -> str:
+        """Take counts of the training text where the network has any; returns what was counted, in words."""
+        return ""
 
     def setup(self, stage: str) -> None:
         """Refuse a strategy, before a trainer begins."""

@@ -102,7 +102,7 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
         self._divisor: Tensor | None = None  # of the losses of the current step
         self._norm = self.gradient_norm = torch.zeros(())
         """Norm of the last step's gradient, before clipping."""
-        self.compiled = False  # whether the loss over many logits is compiled
+        self.compiled = False  # whether the loss over many logits is
         self.skipped_in_a_row = 0
         """Consecutive steps skipped up to now, for a loss or gradient that was not finite."""
         self._clock: tuple[float, int] | None = None  # time and tokens at the last logged step
@@ -114,8 +114,6 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
 
     identity: tuple[str, ...]
     """Arguments that must not change when a run resumes."""
-    command: str
-    """The subcommand that uses a trained model."""
 
     @property
     def lr(self) -> float:
@@ -168,7 +166,11 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
                     metric.set_dtype(torch.float32)
         if isinstance(data := self.trainer.datamodule, SequenceDataModule):  # type: ignore[attr-defined]
             self.check(data)
+            if stage == "fit":
+                self.count(data)
             self.longest_target = data.longest_target
+        elif stage == "fit" and not self.learns:
+            raise InputError(f"{self.name} counts the training text; give the Trainer a TextDataModule as datamodule")
 
     def on_fit_start(self) -> None:
         """Train in training mode, whatever mode the model was in, from the beginning of a step."""
@@ -237,10 +239,8 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
             )
         self._norm = get_total_norm(gradients)
         self.gradient_norm = whole_tensor(self._norm)
-        everywhere, scaled = (
-            self._step[2],
-            self.trainer.precision == "16-mixed",
-        )  # its scaler skips by itself
+        everywhere = self._step[2]
+        scaled = self.trainer.precision == "16-mixed"  # its scaler skips by itself
         if torch.isfinite(everywhere) and (scaled or torch.isfinite(self.gradient_norm)):
             self.skipped_in_a_row = 0
             self._recent = self._recent.to(self._step) + self._step[:2]

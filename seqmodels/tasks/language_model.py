@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.batch import IGNORE, Batch
-from seqmodels.data import SequenceDataModule, Tokenizer, TranslationDataModule
+from seqmodels.data import SequenceDataModule, TextDataModule, Tokenizer, TranslationDataModule
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone, Cell, RecurrentStack, Trace
 from seqmodels.nn.dropout import embedding_dropout, variational_dropout
@@ -92,9 +92,12 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         self.backbone, self.dropout = backbone, dropout
         self.input_dropout, self.embedding_dropout = input_dropout, embedding_dropout
         self.activation_penalty, self.temporal_penalty, self.omega = activation_penalty, temporal_penalty, omega
-        self.embedding = nn.Embedding(tokenizer.vocab_size, backbone.input_size)
-        self.head = nn.Linear(backbone.output_size, tokenizer.vocab_size)
-        nn.init.zeros_(self.head.bias).requires_grad_(head_bias)
+        ends: tuple[Any, Any] = backbone.ends(tokenizer.vocab_size)
+        self.embedding, self.head = ends
+        if isinstance(ends[1], nn.Linear):
+            nn.init.zeros_(self.head.bias).requires_grad_(head_bias)
+        else:
+            self._check_plain(tie_embeddings)
         if tie_embeddings:
             if backbone.input_size != backbone.output_size:
                 raise InputError(
@@ -103,9 +106,43 @@ class LanguageModel(SequenceTask, Generation, Scoring):
                 )
             nn.init.normal_(self.embedding.weight, std=backbone.output_size**-0.5)
             self.head.weight = self.embedding.weight
+        self._counted: str | None = None  # hash of the text
         self.frozen = frozen(self, freeze)
         if omega and not any(part.requires_grad for part in (*backbone.parameters(), self.embedding.weight)):
             raise InputError(f"omega={omega} was given, and embedding and network are frozen; leave out one of the two")
+
+    def _check_plain(self, tie_embeddings: bool) -> None:
+        """Refuse settings of embedding and softmax layer for a network that has neither."""
+        names = ("dropout", "input_dropout", "embedding_dropout", "activation_penalty", "temporal_penalty")
+        given = {"tie_embeddings": tie_embeddings} | {name: getattr(self, name) for name in names}
+        if name := next((name for name, value in given.items() if value), None):
+            raise InputError(
+                f"{name}={given[name]} was given with {type(self.backbone).__name__}, which reads token ids and gives "
+                "probabilities, with neither embedding nor softmax layer; leave it out"
+            )
+
+    @property
+    def learns(self) -> bool:
+        """See `SequenceTask.learns`."""
+        return self.backbone.learns
+
+    def count(self, data: SequenceDataModule) -> str:
+        """See `SequenceTask.count`."""
+        if self.backbone.learns:
+            return ""
+        if not isinstance(data, TextDataModule) or data.stream:
+            kind = "a stream" if isinstance(data, TextDataModule) else f"a {type(data).__name__}"
+            raise InputError(f"{self.name} counts a whole text, and was given {kind}; give it a text without --stream")
+        if self.loaded_from is not None:
+            raise InputError(
+                f"{self.name} was loaded with the counts of a text, which are not trained further; count all text in "
+                "one run"
+            )
+        if self._counted != (text := data.facts("train").sha256):
+            self.backbone.count(data.tokens("train"))
+            self._counted = text
+        entries = getattr(self.backbone, "entries", 0)
+        return f"counts   {entries:,} different n-grams"
 
     @property
     def network(self) -> Backbone:

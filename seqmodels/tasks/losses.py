@@ -35,13 +35,13 @@ class Losses(NamedTuple):
 
 
 def scored(
-    y: Tensor, head: nn.Linear, targets: Tensor, smoothing: float, compiled: bool = False
+    y: Tensor, head: nn.Module, targets: Tensor, smoothing: float, compiled: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Objective and nats, see `Losses`, of the inputs `y` of the softmax layer `head`; arguments as of `linear_nats`.
 
     It computes in pieces, compiled where asked for, if logits are many.
     """
-    if targets.numel() * head.out_features > LOGITS:
+    if isinstance(head, nn.Linear) and targets.numel() * head.out_features > LOGITS:
         return linear_nats(y, head.weight, head.bias, targets, smoothing, compiled=compiled)
     return scored_logits(head(y), targets, smoothing)
 

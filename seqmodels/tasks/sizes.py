@@ -137,7 +137,7 @@ def networks() -> Mapping[str, str]:
     found = {}
     for cls in subclasses(Backbone):
         required = [p for p in inspect.signature(cls).parameters.values() if p.default is empty]
-        if not inspect.isabstract(cls) and not required and cls.causal:
+        if not inspect.isabstract(cls) and not required and cls.causal and cls.learns:
             found[cls.__name__] = class_path(cls)
     return found
 

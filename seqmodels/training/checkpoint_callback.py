@@ -121,8 +121,9 @@ class Checkpoints(Checkpoint):
         self._saved = time.monotonic()
         trained = [p.detach() for p in trainer.lightning_module.parameters() if p.requires_grad]
         parts = [part for p in trained if (part := own_part(p)).numel()]
-        extremes = torch.stack([extreme.float() for part in parts for extreme in torch.aminmax(part)])
-        if not trainer.strategy.reduce_boolean_decision(bool(torch.isfinite(extremes).all()), all=True):
+        extremes = [extreme.float() for part in parts for extreme in torch.aminmax(part)]
+        finite = not extremes or bool(torch.isfinite(torch.stack(extremes)).all())  # what counts has no weights
+        if not trainer.strategy.reduce_boolean_decision(finite, all=True):
             return
         # A row that is in the past of a checkpoint is not logged again, and Lightning logs the one of this step later.
         trainer._logger_connector.update_train_step_metrics()

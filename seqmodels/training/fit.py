@@ -175,7 +175,7 @@ class _Run:
     tokenizers: dict[str, str]  # files of those that were given
     folder: Path
     tracking: TrackingPlan | None
-    precision: str  # the chosen one and the reason, in words; empty where it was given
+    how: str  # the chosen precision and the reason, or what was counted, in words; empty where the former was given
 
     def __post_init__(self) -> None:
         minutes = self.settings["save_minutes"]
@@ -197,6 +197,9 @@ def _prepare(
     data_call, tokenizers = with_files(data.constructor_call)
     recorded = {"task": {**call, "init_args": arguments}, "data": data_call, "fit": settings}
     minutes, steps, tokens = (settings[name] for name in ("max_minutes", "max_steps", "max_tokens"))
+    counts = not task.learns
+    if counts:  # all at once
+        minutes, steps, tokens = None, 1, None
     budget = Budget(3.0 if minutes is steps is tokens is None else minutes, steps, tokens, settings["validations"])
     averages = make_average(settings["average"], settings["ema_decay"], settings["validations"])
     accelerator = choose_accelerator(settings["accelerator"])
@@ -227,6 +230,7 @@ def _prepare(
     elif begins_with:
         load_weights(task, begins_with)
     task.check(data, settings["prompt"])
+    why = task.count(data)
     data.facts("train")  # tokenized here, once; other processes find it in the cache
     batches = data.training_batches(Replica(0, ranks))
     if origin is not None:
@@ -242,11 +246,14 @@ def _prepare(
     stack.enter_context(kept_kernels())
     device = torch.device({"gpu": "cuda"}.get(accelerator, accelerator), devices[0] if accelerator == "gpu" else 0)
     stack.callback(restore_rank, [random_states(device)], 0, device)  # the caller's, as they were
-    precision, why = settings["precision"], ""
+    precision = settings["precision"]
     if precision == "auto":
         before = origin.folder if origin else None
-        precision, why = choose_precision(task, batches[0, 0], accelerator, before, ranks)
-        why = f"{precision}, {why}"
+        if counts:
+            precision = "32-true"
+        else:
+            precision, why = choose_precision(task, batches[0, 0], accelerator, before, ranks)
+            why = f"computes in {precision}, {why}"
     settings = {**settings, "accelerator": accelerator, "devices": devices, "precision": precision}
     return _Run(task, data, settings, recorded, budget, averages, strategy, origin, tokenizers, folder, plan, why)
 
@@ -285,6 +292,8 @@ def _trainer(stack: ExitStack, run: _Run, callbacks: tuple[pl.Callback, ...], ob
         samples = Translations()
     given = {type(callback) for callback in callbacks}  # in place of ours
     diagnostics = [kind() for kind in (GradientHorizon, Spectra) if settings["diagnostics"] and kind not in given]
+    if not run.task.learns:
+        diagnostics = []
     return pl.Trainer(
         default_root_dir=folder,
         max_epochs=-1,
@@ -326,7 +335,7 @@ def _train(run: _Run, trainer: pl.Trainer) -> Path:
         for name, text in run.tokenizers.items():
             write_text(folder / name, text)
         describe(folder, trainer, data, origin.content["global_step"] if origin else 0)
-        announce(task, data, folder, origin, run.precision, run.settings["init"])
+        announce(task, data, folder, origin, run.how, run.settings["init"])
     task.loaded_from = None  # from here on, its weights are of this run
     task.tokens_seen = task.skipped_in_a_row = 0  # of another run before, if any
     run.checkpoints.signals.arm()

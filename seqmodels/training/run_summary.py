@@ -6,6 +6,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 
 from seqmodels.analysis.learning_curves import draw_curves
+from seqmodels.analysis.ppmd import ppmd_bits_per_byte
 from seqmodels.analysis.shown import log_result
 from seqmodels.data import SequenceDataModule
 from seqmodels.environment import describe_environment
@@ -19,13 +20,13 @@ from seqmodels.training.resume import Origin
 
 
 def announce(
-    task: SequenceTask, data: SequenceDataModule, folder: Path, origin: Origin | None, precision: str, init: str | None
+    task: SequenceTask, data: SequenceDataModule, folder: Path, origin: Origin | None, how: str, init: str | None
 ) -> None:
-    """Print text, network, precision and folder of a run that begins, and the path of the weights it begins with."""
+    """Print text, network and folder of a run that begins, how it computes, and the weights it begins with."""
     print(f"text     {data.origin}: {data.extent}")
     print(f"network  {task.name}, {size(task):,} parameters, vocabulary of {data.tokenizer.vocab_size:,}")
-    if precision:
-        print(f"computes in {precision}")
+    if how:
+        print(how)
     if init is not None:
         print(f"began    with the weights of {init}")
     if task.frozen:
@@ -74,12 +75,21 @@ def finish(
     data = trainer.datamodule  # type: ignore[attr-defined]
     unknown = {split: data.facts(split).unknown for split in ("train", "validation")}
     seconds, ended = budget.spent, "budget"
-    spent = {"steps": trainer.global_step, "tokens": task.tokens_seen, "seconds": round(seconds, 1)}
+    tokens = task.tokens_seen if task.learns else data.facts("train").tokens  # which were counted
+    spent = {"steps": trainer.global_step, "tokens": tokens, "seconds": round(seconds, 1)}
     if ending is not None:
         ended = ending.signal.name if isinstance(ending, Stopped) else "diverged"
     elif not budget.over:
         ended = "early stopping" if trainer.early_stopping_callbacks else "callback"
-    result = {**best, **spent, "parameters": size(task), "unknown": unknown, "ended": ended}
+    ppmd = ppmd_bits_per_byte(data, data, "validation") if best else {}
+    result = {
+        **best,
+        **{f"val/{name}": bits for name, bits in ppmd.items()},
+        **spent,
+        "parameters": size(task),
+        "unknown": unknown,
+        "ended": ended,
+    }
     write_text(folder / "result.json", to_json(result, 2) + "\n")
     checkpoint = folder / "checkpoints" / "best.safetensors"
     try:
@@ -94,7 +104,9 @@ def finish(
         if "val/bleu" in best:
             more = f"BLEU {best['val/bleu']:.2f} ({greedily(best)}), {best['val/exact_match']:.1%} exact matches"
         print(f"best     {best['val/nats_per_token']:.4f} nats per token, {more} on validation text")
-    print(f"trained  {task.tokens_seen:,} tokens, {trainer.global_step:,} steps, {seconds:,.0f} s")
+        if ppmd:
+            print(f"ppmd     {ppmd['ppmd_bits_per_byte']:.3f} bits per byte, after reading the training text")
+    print(f"trained  {tokens:,} tokens, {trainer.global_step:,} steps, {seconds:,.0f} s")
     imports = _import_flags(task)
     if ended == "early stopping":
         print(f"stopped  early: {trainer.early_stopping_callbacks[0].monitor} did not improve any more")

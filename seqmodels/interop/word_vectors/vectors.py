@@ -96,6 +96,8 @@ class WordVectors:
         """
         if limit is not None and limit < 1:
             raise InputError(f"limit={limit} was given; expected at least 1")
+        if not task.learns:
+            raise InputError(f"{task.name} counts tokens, and has no embedding that was learned")
         tokens = list(itertools.islice(numbered_words(task.tokenizer).items(), limit))
         matrix = task.embedding.weight.detach().float().cpu()[[number for _, number in tokens]]
         return cls([word for word, _ in tokens], matrix)
