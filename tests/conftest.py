@@ -4,6 +4,7 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # One thread for each process, before torch is imported: the tests are many and small, and run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,31 +18,38 @@ settings.load_profile("tests")
 DATA = Path(os.environ.get("SEQMODELS_DATA") or Path(__file__).parents[2] / "shared" / "data")
 """Where real texts lie, if they do."""
 
+MADE_ONCE = {
+    "test_devices", "test_own_trainer_on_devices", "test_phrases", "test_report", "test_report_in_browser",
+    "test_translate", "test_fine_tuning", "test_hub",
+}  # fmt: skip
+"""Files whose tests share something that takes long to make: in two processes it would be made twice."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("dist", "no") == "load":  # what `-n 2` means; without xdist there is no such option
-        config.option.dist = "loadgroup"
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of a file of `MADE_ONCE` go to one process, all others wherever there is room.
+
+    Marks of groups do not do it: `xdist_group` of pytest-xdist 3.8.0 is without effect under pytest 9.2.0.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if Path(file).stem in MADE_ONCE else nodeid
+
+    return Scheduling(config, log)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:
-        if uses_a_fixture_of_its_module(item):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if not config.getoption("--slow"):
         for item in items:
             if item.get_closest_marker("slow") or of_a_rare_network(item):
                 item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
-
-
-def uses_a_fixture_of_its_module(item: pytest.Item) -> bool:
-    """Whether something is made once for its module: such tests stay in one process, or it would be made in each."""
-    found = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
-    return any(fixture.scope == "module" for fixtures in found for fixture in fixtures)
 
 
 def of_a_rare_network(item: pytest.Item) -> bool:
