@@ -5,12 +5,14 @@ from dataclasses import replace
 
 from seqmodels.checkpoints.load import load
 from seqmodels.cli.engines import Engine, use
+from seqmodels.cli.mixing import mix_of
 from seqmodels.cli.text_io import parsed_bias, read_lines
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
 from seqmodels.files import to_json
 from seqmodels.tasks import LanguageModel
 from seqmodels.tasks.generation import token_bias
+from seqmodels.tasks.mixing import mixed
 
 
 def generate(
@@ -27,6 +29,11 @@ def generate(
     logit_bias: str | None = None,
     stop: list[str] | None = None,
     seed: int | None = None,
+    counts: str | None = None,
+    counts_weight: float | None = None,
+    cache: int | None = None,
+    cache_weight: float | None = None,
+    cache_sharpness: float | None = None,
     bf16: bool = False,
     int8: bool = False,
     engine: Engine = "torch",
@@ -49,6 +56,11 @@ def generate(
             the document.
         stop: end the text before this string; may be given several times.
         seed: random seed.
+        counts: run of an NGram with the same vocabulary, whose probabilities are mixed with those of the model.
+        counts_weight: their share (default: 0.2).
+        cache: positions of a neural cache (Grave et al. 2017), which predicts what followed similar positions.
+        cache_weight: its share (default: 0.1).
+        cache_sharpness: how much more similar positions count (default: 0.3).
         bf16: weights in bfloat16, faster on hardware that supports it.
         int8: weights of large linear layers in 8 bits, on a CPU.
         engine: what computes: torch, onnx (onnxruntime, on the CPU) or ctranslate2 (Transformers; with a temperature
@@ -59,8 +71,13 @@ def generate(
         raise InputError("--prompt and --prompts were both given; expected one of them")
     bias = parsed_bias(logit_bias)
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
+    mix = mix_of(counts, cache, counts_weight=counts_weight, cache_weight=cache_weight, cache_sharpness=cache_sharpness)
+    if mix is not None and (bf16 or int8 or engine != "torch"):
+        raise InputError("--counts and --cache are computed by torch in full precision; leave out the other engine")
     given = [prompt] if prompts is None else read_lines(prompts)
     task = load_language_model(run)
+    if mix is not None:
+        task = mixed(task, mix)
     use(task, run, engine, bf16=bf16, int8=int8)
     sampling = replace(sampling, logit_bias=token_bias(task.tokenizer, bias))
     if len(given) == samples == 1 and not json:

@@ -9,6 +9,7 @@ from typing import Any
 from seqmodels.analysis.ppmd import ppmd_bits_per_byte
 from seqmodels.analysis.translation_scores import draw_bleu_by_length
 from seqmodels.checkpoints.load import Loaded, load_with_origin
+from seqmodels.cli.mixing import mix_of
 from seqmodels.cli.parser import given_of
 from seqmodels.cli.text_io import progress, read_lines
 from seqmodels.cli.translate import PART, as_translator
@@ -20,6 +21,7 @@ from seqmodels.metrics import bleu_by_length, corpus_scores, length_label
 from seqmodels.nn.quantization import for_use
 from seqmodels.tasks.batch_translation import Translation, translations
 from seqmodels.tasks.dynamic_evaluation import Dynamic
+from seqmodels.tasks.mixing import mixed
 from seqmodels.training.evaluate import Reading, evaluate
 
 
@@ -37,6 +39,11 @@ def test(
     dynamic_lr: float | None = None,
     dynamic_decay: float | None = None,
     dynamic_piece: int | None = None,
+    counts: str | None = None,
+    counts_weight: float | None = None,
+    cache: int | None = None,
+    cache_weight: float | None = None,
+    cache_sharpness: float | None = None,
     beam: int | None = None,
     bf16: bool = False,
     int8: bool = False,
@@ -64,6 +71,11 @@ def test(
         dynamic_lr: its learning rate, relative to the size of gradients in training (default: 1e-4).
         dynamic_decay: decay towards the trained weights at each piece (default: 2e-3).
         dynamic_piece: with carry, tokens of a piece (default: 20); else it is the stride.
+        counts: run of an NGram with the same vocabulary, whose probabilities are mixed with those of the model.
+        counts_weight: their share (default: 0.2).
+        cache: positions of a neural cache (Grave et al. 2017), which predicts what followed similar positions.
+        cache_weight: its share (default: 0.1).
+        cache_sharpness: how much more similar positions count (default: 0.3).
         beam: for a translator, beam size (default: 5).
         bf16: for a translator, weights in bfloat16.
         int8: for a translator, weights of large linear layers in 8 bits, on a CPU.
@@ -76,6 +88,7 @@ def test(
     if speed and not dynamic:
         raise InputError(f"--dynamic-{next(iter(speed))} is for dynamic evaluation; give --dynamic, too")
     reading = Reading(lanes, stride, Dynamic(**speed) if dynamic else None, dynamic_piece)
+    mix = mix_of(counts, cache, counts_weight=counts_weight, cache_weight=cache_weight, cache_sharpness=cache_sharpness)
     model = load_with_origin(run)
     arguments = model.data_arguments
     translator = "layout" in arguments
@@ -84,7 +97,9 @@ def test(
         "beam": beam, "bf16": bf16 or None, "int8": int8 or None, "references": references,
         "bleu-tokenizer": bleu_tokenizer,
     }  # fmt: skip
-    if given := given_of(of_text | {"dynamic": dynamic or None} if translator else of_pairs):
+    if given := given_of(
+        of_text | {"dynamic": dynamic or None, "counts": counts, "cache": cache} if translator else of_pairs
+    ):
         kind = "a translator" if translator else "a language model"
         raise InputError(
             f"--{next(iter(given))} was given, and {run!r} is {kind}, which has no use for it; leave it out"
@@ -106,7 +121,10 @@ def test(
         raise InputError("--subset and --column are of the text that --data names; give that, too")
     if carry is not None and carry != arguments.get("carry"):  # settings of the other way of reading
         arguments |= {"carry": carry, "stride": None, "shuffle": None, "documents": "joined"}
-    return test_text(run, model, arguments | given_of({"length": length}), wanted, reading, json)
+    told = ""
+    if mix is not None:
+        model, told = model._replace(task=mixed(model.task, mix)), f", {mix.describe()}"
+    return test_text(run, model, arguments | given_of({"length": length}), wanted, reading, json, told)
 
 
 def validate(run: str) -> dict[str, Any]:
@@ -123,10 +141,11 @@ UNIT_NAMES = {"char": "characters", "byte": "bytes", "bpe": "subwords", "word": 
 
 
 def test_text(
-    run: str, model: Loaded, arguments: dict[str, Any], wanted: Sequence[str], reading: Reading, json: bool
-) -> dict[str, Any]:
+    run: str, model: Loaded, arguments: dict[str, Any], wanted: Sequence[str], reading: Reading, json: bool,
+    told: str = "",
+) -> dict[str, Any]:  # fmt: skip
     """Score the first of the wanted splits that a text has, and print the figures; `arguments` are of its data module,
-    the others as of `test`.
+    the others as of `test`. What is told of the reading ends with `told`.
     """
     task, trained_on = model.task, model.data_arguments
     if "data" not in trained_on and reading.dynamic is not None:
@@ -143,10 +162,10 @@ def test_text(
         found[part] = figures
         name, unknown = f"{text.corpus.origin}, {part}", text.facts(part).unknown
         if json:
-            about = {"text": name, "unit": unit, "reading": reading.describe(text), "unknown": unknown}
+            about = {"text": name, "unit": unit, "reading": reading.describe(text) + told, "unknown": unknown}
             print(to_json({**about, **figures}))
             continue
-        print(f"{name}: {figures['tokens']:,} {unit} scored once each, {reading.describe(text)}")
+        print(f"{name}: {figures['tokens']:,} {unit} scored once each, {reading.describe(text)}{told}")
         for figure in ("nats_per_token", "perplexity", "perplexity_per_word", "bits_per_character", "bits_per_byte"):
             if figure in figures:
                 print(f"  {figure.replace('_', ' '):<20} {figures[figure]:.4f}")

@@ -21,6 +21,7 @@ from seqmodels.nn.min_gru import MinGRUCell as MinGRUCell
 from seqmodels.nn.min_gru import MinLSTM as MinLSTM
 from seqmodels.nn.min_gru import MinLSTMCell as MinLSTMCell
 from seqmodels.nn.min_gru import scan as scan
+from seqmodels.nn.mixture import Mixture as Mixture
 from seqmodels.nn.multiplicative import MultiplicativeLSTM as MultiplicativeLSTM
 from seqmodels.nn.multiplicative import MultiplicativeLSTMCell as MultiplicativeLSTMCell
 from seqmodels.nn.multiplicative import MultiplicativeRNN as MultiplicativeRNN
