@@ -5,6 +5,7 @@ A network is the terms of its recurrence (`terms`) and what becomes of its outpu
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, cast
 
@@ -32,6 +33,24 @@ class Terms(NamedTuple):
     v: Tensor
     decay: Tensor
     beta: Tensor
+
+
+class Plan(NamedTuple):
+    """What steps in place need of a cell, with all that no step changes computed once; see `nn/associative_steps.py`.
+
+    The other parts of the features, R together, are scaled and shifted before they are given to the functions.
+    """
+
+    scale: Tensor
+    """(R,)."""
+    shift: Tensor
+    """(R,)."""
+    terms: Callable[[Tensor, Tensor, Tensor, Rest], Terms]
+    """As `AssociativeCell.terms`; if `recall` is the usual one, with decays rather than their logarithms."""
+    readout: Callable[[Tensor, Terms, Rest], Tensor]
+    """As `AssociativeCell.readout`, for the matrix `out`."""
+    out: Tensor
+    """(D, H * V)."""
 
 
 class AssociativeCell(Cell):
@@ -116,6 +135,16 @@ class AssociativeCell(Cell):
         o, S = kernel(*terms, memory[0], delta=self.delta)
         return o, (S,)
 
+    def plan(self) -> Plan:
+        """The parts of a step in place, without gradients."""
+
+        def terms(q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
+            found = self.terms(q, k, v, rest)
+            return found._replace(decay=found.decay.exp()) if usual else found
+
+        usual, ones = type(self).recall is AssociativeCell.recall, self.out.weight.new_ones(sum(self.parts[1:]))
+        return Plan(ones, torch.zeros_like(ones), terms, self.readout, self.out.weight)
+
     def project(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.projection(x))
 
@@ -191,6 +220,20 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
 def rms(x: Tensor, norm: RMSNorm) -> Tensor:
     """The same as `norm(x)`, whose kernel takes several times as long for few numbers."""
     return x * (x.square().mean(-1, keepdim=True) + cast(float, norm.eps)).rsqrt() * norm.weight
+
+
+def unit(x: Tensor, least: Tensor) -> Tensor:
+    """`x / sqrt(|x|^2 + least)` over the last dimension, `least` (1, 1, 1)."""
+    rows = x.reshape(-1, 1, x.shape[-1])
+    return (rows * torch.baddbmm(least, rows, rows.mT).rsqrt_()).view(x.shape)
+
+
+def gated_unit(norm: RMSNorm, out: Tensor) -> tuple[Callable[[Tensor, Terms, Rest], Tensor], Tensor]:
+    """`rms(o, norm)`, gated by SiLU of the first other part, before the matrix `out`: a readout, and another matrix."""
+    (size,) = norm.normalized_shape
+    least = out.new_tensor([[[size * cast(float, norm.eps)]]])
+    weight = (norm.weight * size**0.5).repeat(out.shape[1] // size)
+    return lambda o, _, rest: unit(o, least).flatten(2) * F.silu(rest[0]), out * weight
 
 
 def by_head(x: Tensor, heads: int) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import InputError
-from seqmodels.nn.associative import AssociativeCell, Rest, Terms, initial_steps, rms
+from seqmodels.nn.associative import AssociativeCell, Plan, Rest, Terms, gated_unit, initial_steps, rms
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.mixer_stack import MixerStack, head_size
@@ -60,6 +60,19 @@ class GatedDeltaCell(AssociativeCell):
 
     def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
         return rms(o, self.norm).flatten(2) * F.silu(rest[0])
+
+    def plan(self) -> Plan:
+        """`exp(-A softplus(x))` is `sigmoid(-x)^A`: one sigmoid for decays and writing strengths."""
+        values, H = self.parts[1], self.heads
+        scale = torch.cat((self.bias.new_ones(values + H), -torch.ones_like(self.bias)))
+        shift = torch.cat((self.bias.new_zeros(values + H), -self.bias))
+        power = self.rate.exp()
+
+        def terms(q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
+            beta, kept = rest[1].sigmoid(), rest[2].sigmoid()
+            return Terms(q, k, v, kept.pow_(power), beta if self.strongest == 1 else beta.mul_(self.strongest))
+
+        return Plan(scale, shift, terms, *gated_unit(self.norm, self.out.weight))
 
     def gates(self, projected: Tensor, state: tuple[Tensor, ...], weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The decay `a`, and `beta` as a fraction of its largest value, of each head."""

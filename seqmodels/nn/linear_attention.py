@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import InputError
-from seqmodels.nn.associative import AssociativeCell, Rest, Terms, by_head, rms
+from seqmodels.nn.associative import AssociativeCell, Plan, Rest, Terms, by_head, gated_unit, rms
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.mixer_stack import MixerStack, head_size
@@ -50,6 +50,10 @@ class LinearAttentionCell(AssociativeCell):
 
     def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
         return rms(o, self.norm).flatten(2) * F.silu(rest[0])
+
+    def plan(self) -> Plan:
+        readout, out = gated_unit(self.norm, self.out.weight)
+        return super().plan()._replace(readout=readout, out=out)
 
     def gates(self, projected: Tensor, state: tuple[Tensor, ...], weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The decay `a` of each head, or of each feature of its keys."""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import InputError
-from seqmodels.nn.associative import AssociativeCell, Rest, Terms, by_head, initial_steps
+from seqmodels.nn.associative import AssociativeCell, Plan, Rest, Terms, by_head, initial_steps, unit
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.mixer_stack import MixerStack
@@ -58,6 +58,23 @@ class Mamba2Cell(AssociativeCell):
         y = (o + self.skip.unsqueeze(-1) * terms.v).flatten(2)
         by_group = by_head(y * F.silu(rest[0]), self.groups)
         return F.rms_norm(by_group, by_group.shape[-1:], eps=1e-5).flatten(2) * self.norm
+
+    def plan(self) -> Plan:
+        inner = self.parts[1]
+        scale = self.bias.new_ones(sum(self.parts[1:]))
+        shift = torch.cat((self.bias.new_zeros(inner), self.bias))
+        rate, skip, size = -self.rate.exp(), self.skip.unsqueeze(-1), inner // self.groups
+        least = scale.new_tensor([[[1e-5 * size]]])
+
+        def terms(q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
+            step = F.softplus(rest[1])
+            return Terms(q, k, v, (rate * step).exp_(), step)
+
+        def readout(o: Tensor, terms: Terms, rest: Rest) -> Tensor:
+            y = torch.addcmul(o, skip, terms.v).flatten(2) * F.silu(rest[0])
+            return unit(by_head(y, self.groups), least).flatten(2)
+
+        return Plan(scale, shift, terms, readout, self.out.weight * self.norm * size**0.5)
 
     def gates(self, projected: Tensor, state: tuple[Tensor, ...], weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The decay `a` of each head; the step size is no gate, since it may be larger than 1."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.nn.associative import AssociativeCell
+from seqmodels.nn.associative_steps import AssociativeSteps
 from seqmodels.nn.attention import KeysValues, SelfAttention, attend, rotate
 from seqmodels.nn.backbone import Backbone
 from seqmodels.nn.block import Block, FeedForward
@@ -112,14 +113,27 @@ class _Layer:
         return self._add_down(x, self._inside(h))
 
 
-def _adding(layer: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """`x + layer(y)`, for a plain linear layer in one call, or two if it has a bias."""
+def _adding(layer: nn.Module, columns: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
+    """`x + layer(y)`, for a plain linear layer in one call, or two if it has a bias.
+
+    With `columns` by a copy of its weights in column-major order.
+    """
     if type(layer) is not nn.Linear:
         return lambda x, y: x + layer(y)
     weight, bias = layer.weight.mT, cast(Tensor | None, layer.bias)
+    weight = weight.contiguous() if columns else weight
     if bias is None:
         return lambda x, y: torch.addmm(x, y, weight)
     return lambda x, y: torch.addmm(x + bias, y, weight)
+
+
+def _inside(layers: FeedForward) -> Callable[[Tensor], Tensor]:
+    """`FeedForward.inside`, by a copy of its weights in column-major order."""
+    up = layers.up
+    if type(up) is not nn.Linear or layers.gated or cast(Tensor | None, up.bias) is not None:
+        return layers.inside
+    weight, activation = up.weight.mT.contiguous(), layers.activation
+    return lambda x: activation(torch.mm(x, weight))
 
 
 class CachedStepper(Stepper):
@@ -198,7 +212,7 @@ class _CellLayer:
         self.cell: Cell = cast(CellMixer, block.mixer).cell
         self.order, self.norms = block.order, (block.norm_mixer.forward, block.norm_feed_forward.forward)
         feed_forward = cast(FeedForward, block.feed_forward)
-        self._inside, self._add_down = feed_forward.inside, _adding(feed_forward.out)
+        self._inside, self._add_down = _inside(feed_forward), _adding(feed_forward.out, columns=True)
         self.state: CellState = tuple(tensor.clone(memory_format=torch.contiguous_format) for tensor in state)
         self._recordable, self._weights = recordable, self.cell.weights()
 
@@ -221,15 +235,38 @@ class _CellLayer:
         """The branch of the feed-forward layers."""
         return self._add_down(x, self._inside(h))
 
+    def select(self, rows: Tensor) -> None:
+        """Continue with the given rows, (N,), in their order."""
+        self.state = cast(CellState, select(self.state, rows))
+
+
+class _AssociativeLayer(_CellLayer):
+    """The same with `AssociativeSteps`."""
+
+    def __init__(self, block: Block, state: CellState) -> None:
+        super().__init__(block, (), False)
+        self.steps = AssociativeSteps(cast(AssociativeCell, self.cell), state)
+        self.mix, self.select = self.steps.__call__, self.steps.select  # type: ignore[method-assign]
+
+
+def _layer(block: Block, state: CellState, recordable: bool) -> _CellLayer:
+    """What steps fastest through a block."""
+    cell = cast(CellMixer, block.mixer).cell
+    exact = state[0].dtype in (torch.float32, torch.float64)
+    plain = isinstance(cell, AssociativeCell) and type(cell.projection) is type(cell.out) is nn.Linear
+    if plain and exact and not recordable:  # a ring has no fixed place for its next input
+        return _AssociativeLayer(block, state)
+    return _CellLayer(block, state, recordable)
+
 
 class MixerStepper(Stepper):
-    """A stack of cells in residual blocks, without a memory to attend to. Arguments are as of `Stepper`."""
+    """A stack of cells in residual blocks, without a memory to attend to. Arguments are as of `CachedStepper`."""
 
-    def __init__(self, stack: MixerStack, inputs: Tensor, state: State) -> None:
+    def __init__(self, stack: MixerStack, inputs: Tensor, state: State, recordable: bool = False) -> None:
         _, _, states = cast(tuple[Tensor, State, tuple[CellState, ...]], state)
-        self._stack, self._inputs, self.recordable = stack, inputs, inputs.is_cuda
+        self._stack, self._inputs, self.recordable = stack, inputs, recordable
         blocks = cast(list[Block], list(stack.blocks))
-        self._layers = [_CellLayer(block, own, self.recordable) for block, own in zip(blocks, states, strict=True)]
+        self._layers = [_layer(block, own, self.recordable) for block, own in zip(blocks, states, strict=True)]
 
     def step(self, tokens: Tensor) -> Tensor:
         x = self._inputs[tokens]
@@ -239,7 +276,7 @@ class MixerStepper(Stepper):
 
     def select(self, rows: Tensor) -> None:
         for layer in self._layers:
-            layer.state = cast(CellState, select(layer.state, rows))
+            layer.select(rows)
 
 
 @singledispatch
@@ -269,4 +306,8 @@ def _(network: ResidualStack, inputs: Tensor, state: State | None, rows: int) ->
 def _(network: MixerStack, inputs: Tensor, state: State | None, rows: int) -> Stepper:
     start = network.initial_state(rows) if state is None else state
     mixed = torch.is_autocast_enabled(inputs.device.type)
-    return Stepper(network, inputs, state) if network.memory_size or mixed else MixerStepper(network, inputs, start)
+    return (
+        Stepper(network, inputs, state)
+        if network.memory_size or mixed
+        else MixerStepper(network, inputs, start, inputs.is_cuda)
+    )

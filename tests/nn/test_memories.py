@@ -123,11 +123,12 @@ def test_steppers_overwrite_their_memory(name: str) -> None:
     kept = map_state(torch.clone, state)
     stepper = make_stepper(network, inputs, state, 2)
     assert isinstance(stepper, MixerStepper)
-    memory = stepper._layers[0].state[1]
-    before = memory.clone()
-    stepper(torch.tensor([1, 2]))
     if not isinstance(network, RGLRU | RWKV7):  # a vector; and two steps at once
-        assert stepper._layers[0].state[1] is memory
+        steps = stepper._layers[0].steps  # type: ignore[attr-defined]
+        memory = steps.memory[0]
+        before = memory.clone()
+        stepper(torch.tensor([1, 2]))
+        assert steps.memory[0] is memory
         assert not torch.equal(memory, before)
     map_state(lambda a, b: assert_close(a, b, rtol=0, atol=0) or a, state, kept)  # type: ignore[func-returns-value]
 
@@ -138,9 +139,7 @@ def test_steps_that_can_be_recorded(make: type[MixerStack]) -> None:
     """As on a GPU: all results of a step are written into the same memory."""
     network = lively(make(8, 2, 2))
     inputs = torch.randn(5, 8, dtype=torch.float64)
-    steppers = [MixerStepper(network, inputs, network.initial_state(2)) for _ in range(2)]
-    for layer in steppers[1]._layers:
-        layer._recordable = True
+    steppers = [MixerStepper(network, inputs, network.initial_state(2), recordable) for recordable in (False, True)]
     places = [tensor.data_ptr() for layer in steppers[1]._layers for tensor in layer.state]
     for tokens in torch.randint(5, (6, 2)):
         one, other = (stepper(tokens) for stepper in steppers)
