@@ -24,13 +24,13 @@ class MemoryDataModule(SequenceDataModule):
     the other seeds; validation examples are the same for all.
 
     Args:
-        task: temporal-order, temporal-order-3bit, adding, multiplication, copying, random-permutation,
-            sequential-digits, permuted-digits, sequential-mnist or permuted-mnist.
+        task: one of `TASKS`, such as temporal-order, adding, parity or mqar.
         length: positions T of an example.
         batch_size: examples in a batch, for each network.
         seeds: random seeds, one for each network.
         examples: number of validation examples.
         shortest: initial length of a curriculum, which `lengthen` increases up to `length`; default: no curriculum.
+        varied_from: draw the length of each training batch from here up to the present one; default: all have that.
 
     Raises:
         InputError: the task is not known, or its examples cannot have this length.
@@ -48,6 +48,7 @@ class MemoryDataModule(SequenceDataModule):
         seeds: Sequence[int] = (1,),
         examples: int = 2000,
         shortest: int | None = None,
+        varied_from: int | None = None,
     ) -> None:
         super().__init__(task, next(iter(seeds), 0), 0)
         self.task, self.length = memory_task(task, length), length
@@ -56,6 +57,11 @@ class MemoryDataModule(SequenceDataModule):
         self.longest, self.shortest = length, shortest or length
         if self.shortest < self.task.shortest:
             raise InputError(f"shortest={shortest} was given with {task}; expected at least {self.task.shortest}")
+        if varied_from is not None and not self.task.shortest <= varied_from <= self.shortest:
+            raise InputError(
+                f"varied_from={varied_from} was given with {task}; expected {self.task.shortest} to {self.shortest}"
+            )
+        self.varied_from = varied_from
         self.positions = self.shortest
         """Current length of the examples."""
         for name, value in {"batch_size": batch_size, "examples": examples, "seeds": len(seeds)}.items():
@@ -67,7 +73,9 @@ class MemoryDataModule(SequenceDataModule):
 
     def lengthen(self) -> bool:
         """Increase the length of examples by 40 %; returns False if it is at its maximum."""
-        before, self.positions = self.positions, min(self.longest, math.ceil(1.4 * self.positions))
+        step = self.task.multiple
+        longer = step * math.ceil(1.4 * self.positions / step)
+        before, self.positions = self.positions, min(self.longest, longer)
         return self.positions > before
 
     @property
@@ -85,10 +93,18 @@ class MemoryDataModule(SequenceDataModule):
     def training_batches(self, replica: Replica = Replica()) -> Batches:
         def make(epoch: int, number: int) -> list[Examples]:
             place = (epoch * EPOCH + number) * replica.world + replica.rank
-            draw = partial(self.task.make, self.positions, self.batch_size)
+            draw = partial(self.task.make, self._drawn_length(place), self.batch_size)
             return [draw(generator(seed + 1, place), True) for seed in self.seeds]
 
         return _Examples(EPOCH, make)
+
+    def _drawn_length(self, place: int) -> int:
+        """The length of a training batch, the same for all seeds."""
+        if self.varied_from is None:
+            return self.positions
+        step = self.task.multiple
+        low, high = -(-self.varied_from // step), self.positions // step
+        return step * int(torch.randint(low, high + 1, (), generator=generator(0, place)))
 
     def scored_batches(self, split: str, replica: Replica = Replica()) -> Batches:
         def make(epoch: int, number: int) -> list[Examples]:

@@ -12,6 +12,16 @@ from torch.nn import functional as F
 from seqmodels.batch import IGNORE
 from seqmodels.data.corpora import from_hub
 from seqmodels.errors import InputError
+from seqmodels.experiments import recall
+from seqmodels.experiments.state_tracking import (
+    MODULUS,
+    SYMBOLS,
+    at_the_end,
+    modular_arithmetic,
+    nested_arithmetic,
+    parity,
+    word_problem,
+)
 
 TEST_DIGITS = 297
 """The last of scikit-learn's 1,797 pictures of digits are the test set."""
@@ -44,7 +54,7 @@ def digits(mnist: bool, training: bool) -> tuple[Tensor, Tensor]:
 
 
 Examples = tuple[Tensor, Tensor]
-"""Inputs (B, T, D), and targets (B, T): classes, with IGNORE for none, or numbers, with NaN for none."""
+"""Inputs (B, T, D), or ids of symbols (B, T); targets (B, T): classes, with IGNORE for none, or numbers, with NaN."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ class MemoryTask:
     about: str
     """Description in one line."""
     inputs: int
-    """Features D at each position."""
+    """Features D at each position, or the number of symbols."""
     outputs: int
     """Number of classes, or 0 for a number."""
     make: Callable[[int, int, Generator, bool], Examples]
@@ -67,6 +77,12 @@ class MemoryTask:
     """Length of all examples; None if it can be chosen."""
     shortest: int = 10
     """Minimum length."""
+    symbols: bool = False
+    """Inputs are ids of symbols, to be embedded."""
+    multiple: int = 1
+    """Lengths are multiples of this."""
+    from_last: bool = False
+    """All answers are given from the output at the last position."""
 
 
 TWO, THREE = ((10, 20), (50, 60)), ((10, 20), (33, 43), (66, 76))
@@ -88,7 +104,7 @@ def temporal_order(
         symbol = torch.randint(2, (rows,), generator=generator)
         tokens[torch.arange(rows), _places(rows, low * length // 100, high * length // 100, generator)] = symbol
         answers = 2 * answers + symbol
-    return F.one_hot(tokens, 6).float(), _at_the_end(answers, length)
+    return F.one_hot(tokens, 6).float(), at_the_end(answers, length)
 
 
 def adding(length: int, rows: int, generator: Generator, training: bool = True, product: bool = False) -> Examples:
@@ -102,7 +118,7 @@ def adding(length: int, rows: int, generator: Generator, training: bool = True, 
     for low, high in ((0, length // 2), (length // 2, length)):
         markers[torch.arange(rows), _places(rows, low, high, generator)] = 1.0
     marked = numbers[markers > 0].view(rows, 2)
-    return torch.stack((numbers, markers), -1), _at_the_end(marked.prod(1) if product else marked.sum(1), length)
+    return torch.stack((numbers, markers), -1), at_the_end(marked.prod(1) if product else marked.sum(1), length)
 
 
 def copying(length: int, rows: int, generator: Generator, training: bool = True, symbols: int = 10) -> Examples:
@@ -128,7 +144,7 @@ def random_permutation(length: int, rows: int, generator: Generator, training: b
     """
     tokens = torch.randint(2, 100, (rows, length), generator=generator)
     tokens[:, 0] = torch.randint(2, (rows,), generator=generator)
-    return F.one_hot(tokens, 100).float(), _at_the_end(tokens[:, 0], length)
+    return F.one_hot(tokens, 100).float(), at_the_end(tokens[:, 0], length)
 
 
 def sequential_digits(
@@ -142,19 +158,11 @@ def sequential_digits(
     if permuted:
         pictures = pictures[:, torch.randperm(pictures.shape[1], generator=Generator().manual_seed(92916))]
     chosen = torch.randint(len(pictures), (rows,), generator=generator)
-    return pictures[chosen].unsqueeze(-1), _at_the_end(classes[chosen], length)
+    return pictures[chosen].unsqueeze(-1), at_the_end(classes[chosen], length)
 
 
 def _places(rows: int, low: int, high: int, generator: Generator) -> Tensor:
     return torch.randint(low, max(high, low + 1), (rows,), generator=generator)
-
-
-def _at_the_end(answers: Tensor, length: int) -> Tensor:
-    """Targets (B, T) with one answer per row."""
-    nothing = float("nan") if answers.is_floating_point() else IGNORE
-    targets = torch.full((len(answers), length), nothing, dtype=answers.dtype)
-    targets[:, -1] = answers
-    return targets
 
 
 _PICTURES = {
@@ -169,6 +177,26 @@ _PICTURES = {
     for permuted in (False, True)
 }  # fmt: skip
 
+_GROUPS = {
+    f"words-{name.lower()}{'-swaps' if swaps else ''}": MemoryTask(
+        f"the product of {'swaps' if swaps else 'elements'} of the group {name}", size, size,
+        partial(word_problem, name=name, swaps=swaps), 0.01, 1 - 1 / size, None, 1, True,
+    )
+    for name, size, swaps in (("S3", 6, False), ("A5", 60, False), ("S5", 120, False), ("S5", 120, True))
+}  # fmt: skip
+
+_RECALL = {
+    "mqar": (recall.multi_query_recall, 8192, "values of keys that were shown once", 16, 16),
+    "mad-compression": (recall.compression, 16, "all symbols, from the last output", 4, 1),
+    "mad-fuzzy-recall": (recall.fuzzy_recall, 16, "values of several symbols by keys of several", 16, 1),
+    "mad-recall": (recall.in_context_recall, 16, "values of keys that were shown before", 8, 2),
+    "mad-memorization": (recall.memorization, 256, "values of keys, the same in all examples", 4, 2),
+    "mad-noisy-recall": (
+        partial(recall.in_context_recall, symbols=32, noise=16, share=0.2), 32, "values of keys among noise", 8, 2,
+    ),
+    "mad-selective-copying": (recall.selective_copying, 16, "sixteen symbols among blanks", 40, 1),
+}  # fmt: skip
+
 TASKS = {
     "temporal-order": MemoryTask("the order of two symbols", 6, 4, temporal_order, 0.01, 0.75),
     "temporal-order-3bit": MemoryTask(
@@ -181,7 +209,22 @@ TASKS = {
     "copying": MemoryTask("ten symbols, after a delay", 10, 9, copying, 0.01, 7 / 8, shortest=30),
     "random-permutation": MemoryTask("the first of many symbols", 100, 100, random_permutation, 0.01, 0.5),
     **_PICTURES,
-}
+    "parity": MemoryTask("whether the number of ones is odd", 2, 2, parity, 0.01, 0.5, None, 1, True),
+    "modular-arithmetic": MemoryTask(
+        "the value of an expression without brackets", len(SYMBOLS), MODULUS, modular_arithmetic, 0.01, 0.8, None, 4,
+        True, 2,
+    ),
+    "nested-arithmetic": MemoryTask(
+        "the value of an expression with brackets", len(SYMBOLS), MODULUS, nested_arithmetic, 0.01, 0.8, None, 2, True,
+    ),
+    **_GROUPS,
+    **{
+        name: MemoryTask(
+            about, symbols, symbols, make, 0.01, 1 - 1 / symbols, None, shortest, True, multiple, name == "mad-compression"
+        )
+        for name, (make, symbols, about, shortest, multiple) in _RECALL.items()
+    },
+}  # fmt: skip
 """All long-memory problems by name."""
 
 
@@ -198,4 +241,6 @@ def memory_task(name: str, length: int) -> MemoryTask:
         raise InputError(f"length={length} was given with {name}, whose examples have {task.length} positions")
     if length < task.shortest:
         raise InputError(f"length={length} was given with {name}; expected at least {task.shortest}")
+    if length % task.multiple:
+        raise InputError(f"length={length} was given with {name}; expected a multiple of {task.multiple}")
     return task

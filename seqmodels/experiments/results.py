@@ -36,6 +36,7 @@ def train(
     max_minutes: float | None = None,
     check_every: int | None = None,
     accelerator: str = "cpu",
+    until_solved: bool = True,
 ) -> dict[str, Any]:
     """Train networks until all have solved the problem, or the budget is spent.
 
@@ -48,13 +49,14 @@ def train(
         max_minutes: maximum number of minutes; default: no limit.
         check_every: steps between validations; default: 500, or 100 with a curriculum.
         accelerator: cpu or gpu.
+        until_solved: whether training ends when all networks have solved the problem.
 
     Returns:
         Lists by seed: `solved`, the step at which the error first fell below the threshold, None if it never did, and
         the `best` and `last` error; the final `length` and the number of `steps`. Unless a curriculum reached its full
         length, no network has solved the problem, and the best error is the trivial one.
     """
-    monitor = _SolvedMonitor(data, max_minutes)
+    monitor = _SolvedMonitor(data, max_minutes, until_solved)
     check_every = check_every or (100 if data.shortest < data.longest else 500)
     with quiet():
         trainer = pl.Trainer(
@@ -97,8 +99,8 @@ def seeded(make: Callable[[], Backbone], seeds: Iterable[int]) -> list[Backbone]
 class _SolvedMonitor(pl.Callback):
     """Stops training when all networks have solved the problem or time is up; lengthens examples, shows progress."""
 
-    def __init__(self, data: MemoryDataModule, max_minutes: float | None) -> None:
-        self.data, self.max_minutes = data, max_minutes
+    def __init__(self, data: MemoryDataModule, max_minutes: float | None, until_solved: bool) -> None:
+        self.data, self.max_minutes, self.until_solved = data, max_minutes, until_solved
         self._reset()
 
     def _reset(self) -> None:
@@ -125,7 +127,7 @@ class _SolvedMonitor(pl.Callback):
         if None not in self.solved and self.data.lengthen():
             self._reset()
         late = self.max_minutes is not None and time.monotonic() - self._began > 60 * self.max_minutes
-        trainer.should_stop = late or None not in self.solved
+        trainer.should_stop = late or (self.until_solved and None not in self.solved)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         print(end="\n" if sys.stdout.isatty() else "")
