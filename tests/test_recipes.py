@@ -30,7 +30,7 @@ PAIRS = {
     "multi30k_joined": SMALL[2:],
 }
 """Recipes that translate, and flags that keep them small."""
-SWEEPS = ("translation_story", "memory_sweep", "gradient_horizons")
+SWEEPS = ("translation_story", "memory_sweep", "gradient_horizons", "state_and_recall")
 """Recipes of several runs."""
 
 
@@ -94,6 +94,20 @@ def test_memory_by_length(tmp_path: Path) -> None:
     assert (folder / "success.md").read_text() in page
     assert len(re.findall(r"[0-2]/2 (after|in) 20", page)) == 4
     assert (folder / "success.png").stat().st_size > 0
+
+
+def test_what_networks_can_do(tmp_path: Path) -> None:
+    (recipe,) = (path for path in RECIPES if path.stem == "state_and_recall")
+    words = ["--task", "words-s3", "--networks", "MinGRU,LSTM", "--seeds", "2", "--max-steps", "1", "--width", "4"]
+    words += ["--layers", "1", "--heads", "1"]
+    first = run(recipe, [*words, "--part", "1/2"], tmp_path)
+    assert "1 of 2: MinGRU, 0.003, seed 1" in first
+    page = run(recipe, words, tmp_path)
+    assert "MinGRU, 0.003, seed 1" not in page  # it was there
+    folder = tmp_path / "runs" / "state_and_recall" / "words-s3"
+    assert (folder / "abilities.md").read_text() in page
+    assert len(re.findall(r"^\| (?:MinGRU|LSTM) \|.*\| 0.003 \| 2 \|$", page, re.M)) == 2
+    assert (folder / "abilities.png").stat().st_size > 0
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ from seqmodels.analysis.figures import draw_lines, save_figure
 from seqmodels.errors import InputError
 from seqmodels.experiments.data import MemoryDataModule
 from seqmodels.experiments.model import MemoryModel
-from seqmodels.experiments.problems import TASKS
 from seqmodels.experiments.results import seeded, train
 from seqmodels.experiments.sweep import Results, markdown
 from seqmodels.files import write_text
@@ -75,9 +74,9 @@ class Setting:
     """Shortest and longest examples of training."""
     test: tuple[int, ...]
     """Lengths of tests, of which the first is that of training."""
-    steps: int = 3000
-    batch_size: int = 128
-    lr: float = 2e-3
+    steps: int = 2000
+    batch_size: int = 64
+    lr: float = 3e-3
     scaled: bool = True
     """Accuracies are scaled, so that 0 is chance and 1 is all right."""
     published: Mapping[str, float] | None = None

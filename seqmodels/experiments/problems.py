@@ -220,7 +220,8 @@ TASKS = {
     **_GROUPS,
     **{
         name: MemoryTask(
-            about, symbols, symbols, make, 0.01, 1 - 1 / symbols, None, shortest, True, multiple, name == "mad-compression"
+            about, symbols, symbols, make, 0.01, 1 - 1 / symbols, None, shortest, True, multiple,
+            name == "mad-compression",
         )
         for name, (make, symbols, about, shortest, multiple) in _RECALL.items()
     },

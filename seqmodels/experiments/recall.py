@@ -101,9 +101,10 @@ def fuzzy_recall(
         sizes = torch.randint(1, longest + 1, (2, count), generator=generator)
         if not training:
             sizes[0] = longest
-        drawn = _choices(kinds, longest, count, generator).tolist(), _choices(
-            symbols - 1 - kinds, longest, count, generator
-        ).add(kinds).tolist()
+        drawn = (
+            _choices(kinds, longest, count, generator).tolist(),
+            _choices(symbols - 1 - kinds, longest, count, generator).add(kinds).tolist(),
+        )
         value_of: dict[tuple[int, ...], tuple[int, ...]] = {}
         text: list[int] = []
         asked: list[int] = []

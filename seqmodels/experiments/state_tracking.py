@@ -1,7 +1,8 @@
 """Problems of tracking a state: parity, modular arithmetic, and word problems in groups of permutations.
 
-Inputs are ids of symbols, (B, T). Lengths of training and test, as published: Delétang et al. (2023), Beck et al.
-(2024), Merrill, Petty and Sabharwal (2024), Grazzi et al. (2025).
+Inputs are ids of symbols, (B, T). After Delétang et al. (2023), Beck et al. (2024), Merrill, Petty and Sabharwal (2024)
+and Grazzi et al. (2025). Where a value is defined at every position, training asks for it there, which takes far fewer
+examples than an answer at the end alone; tests ask at the end.
 """
 
 import functools
@@ -28,25 +29,31 @@ def at_the_end(answers: Tensor, length: int) -> Tensor:
 
 
 def parity(length: int, rows: int, generator: Generator, training: bool = True) -> tuple[Tensor, Tensor]:
-    """Whether the number of ones among T bits is odd; asked at the end. Two symbols, two classes."""
+    """Whether the number of ones so far is odd; asked everywhere in training, and at the end in tests."""
     bits = torch.randint(2, (rows, length), generator=generator)
-    return bits, at_the_end(bits.sum(1) % 2, length)
+    return bits, bits.cumsum(1) % 2 if training else at_the_end(bits.sum(1) % 2, length)
 
 
 def modular_arithmetic(length: int, rows: int, generator: Generator, training: bool = True) -> tuple[Tensor, Tensor]:
     """The value modulo 5 of digits joined by +, - and *, where products come first; asked at the equals sign.
 
-    T is even: T / 2 digits, and an operator or the equals sign behind each.
+    T is even: T / 2 digits, and an operator or the equals sign behind each. In training the value of what was read is
+    asked for at every digit too.
     """
     digits = torch.randint(MODULUS, (rows, length // 2), generator=generator)
     operators = torch.randint(_PLUS, _TIMES + 1, (rows, length // 2), generator=generator)
     operators[:, -1] = _EQUALS
     total, term = torch.zeros(rows, dtype=torch.int64), digits[:, 0]
+    values = [term]
     for digit, operator in zip(digits[:, 1:].T, operators[:, :-1].T, strict=True):
         times = operator == _TIMES
         total = torch.where(times, total, total + term) % MODULUS
         term = torch.where(times, term * digit, torch.where(operator == _PLUS, digit, -digit)) % MODULUS
-    return torch.stack((digits, operators), 2).flatten(1), at_the_end((total + term) % MODULUS, length)
+        values.append((total + term) % MODULUS)
+    targets = at_the_end(values[-1], length)
+    if training:
+        targets[:, ::2] = torch.stack(values, 1)
+    return torch.stack((digits, operators), 2).flatten(1), targets
 
 
 def nested_arithmetic(length: int, rows: int, generator: Generator, training: bool = True) -> tuple[Tensor, Tensor]:
