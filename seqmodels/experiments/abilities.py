@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -291,7 +292,7 @@ def _best_rates(results: Results) -> dict[str, tuple[str, list[dict[str, Any]]]]
 
 
 def _strength(runs: list[dict[str, Any]]) -> float:
-    return sum(next(iter(run["accuracy"].values())) for run in runs) / len(runs)
+    return statistics.fmean(next(iter(run["accuracy"].values())) for run in runs)
 
 
 def _split(key: str) -> tuple[str, str]:

@@ -185,7 +185,7 @@ _GROUPS = {
     for name, size, swaps in (("S3", 6, False), ("A5", 60, False), ("S5", 120, False), ("S5", 120, True))
 }  # fmt: skip
 
-_RECALL = {
+_RECALL: dict[str, tuple[Callable[[int, int, Generator, bool], Examples], int, str, int, int]] = {
     "mqar": (recall.multi_query_recall, 8192, "values of keys that were shown once", 16, 16),
     "mad-compression": (recall.compression, 16, "all symbols, from the last output", 4, 1),
     "mad-fuzzy-recall": (recall.fuzzy_recall, 16, "values of several symbols by keys of several", 16, 1),
