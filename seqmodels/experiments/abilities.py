@@ -164,14 +164,19 @@ def train_and_test(
     Returns:
         `accuracy`, by length as text, from 0 to 1, scaled where the setting says so; `steps`, `lr`, and the number of
         `parameters`.
+
+    Raises:
+        InputError: the network is not known, or a number is not possible.
     """
     setting = SETTINGS[task]
+    if steps is not None and steps < 1:
+        raise InputError(f"steps={steps} was given; expected at least 1")
     least, length = setting.train
     data = MemoryDataModule(
         task, length, setting.batch_size, [seed], 1000, varied_from=least if least < length else None
     )
     networks = seeded(lambda: make_network(name, width, layers, heads), [seed])
-    lr, steps = lr or setting.lr, steps or setting.steps
+    lr, steps = setting.lr if lr is None else lr, setting.steps if steps is None else steps
     model = MemoryModel(
         networks, data.task.outputs, lr=lr, seeds=[seed], symbols=data.task.inputs,
         from_last=length if data.task.from_last else None, steps=steps,
@@ -225,14 +230,14 @@ def write_abilities(results: Results, task: str, folder: Path) -> str:
     chosen = _best_rates(results)
     page = abilities_table(chosen, task)
     lengths = SETTINGS[task].test
-    if len(lengths) > 1:
+    if len(lengths) > 1 and chosen:
         lines = {
             name: (lengths, [_best([run["accuracy"][str(n)] for run in runs]) for n in lengths])
             for name, (_, runs) in chosen.items()
         }
         figure = draw_lines(lines, markers=lines, xlabel="length", ylabel=_measure(task) + ", best seed", title=task)
         save_figure(figure, folder / "abilities.png")
-    if len({rate for _, rate in map(_split, results)}) > 1:
+    if chosen and len({rate for _, rate in map(_split, results)}) > 1:
         page += "\n" + rates_table(results, task)
         draw_rates(results, task, folder / "rates.png")
     write_text(folder / "abilities.md", page)

@@ -137,12 +137,15 @@ def parse_lengths(task: str, lengths: str, shortest: int | None = None) -> list[
     """The lengths of a sweep, sorted, from comma-separated numbers; for a task of fixed length, its own.
 
     Raises:
-        InputError: the task is not known, or a length is no number or too small for the task or for `shortest`.
+        InputError: the task is not known or one of symbols, or a length is no number or too small for the task or for
+            `shortest`.
     """
     try:
         wanted = sorted({int(length) for length in lengths.split(",")})
     except ValueError as error:
         raise InputError(f"lengths={lengths!r} was given; expected comma-separated numbers") from error
+    if task in TASKS and TASKS[task].symbols:
+        raise InputError(f"{task} was given, whose inputs are symbols; recipes/state_and_recall.py is for it")
     own = TASKS[task].length if task in TASKS else None
     wanted = [own] if own else wanted
     for length in wanted:

@@ -23,6 +23,7 @@ from seqmodels.experiments.abilities import (
 )
 from seqmodels.experiments.model import FromLast, MemoryModel
 from seqmodels.experiments.problems import TASKS, memory_task
+from seqmodels.experiments.results import parse_lengths
 from seqmodels.nn import LSTM, RNN, Backbone
 
 WRAPPERS = {"Adapted", "Attentive", "Bidirectional", "Mixture", "NGram", "Sequential"}
@@ -151,9 +152,18 @@ def test_tables_show_the_best_learning_rate_and_all_of_them(tmp_path: Path) -> N
     assert all((tmp_path / name).stat().st_size for name in ("abilities.png", "rates.png"))
 
 
+def test_nothing_is_drawn_of_no_results(tmp_path: Path) -> None:
+    """A sweep that is stopped in its first experiment."""
+    page = write_abilities({"LSTM, 0.01": [], "LSTM, 0.1": []}, "parity", tmp_path)
+    assert "| LSTM |" not in page
+    assert not list(tmp_path.glob("*.png"))
+
+
 def test_bad_learning_rates_and_tasks() -> None:
     assert learning_rates(None, "parity") == [SETTINGS["parity"].lr]
     assert learning_rates("0.1,1e-3", "mqar") == [0.1, 0.001]
     assert_refused("the task 'party' is not known; choose one of parity, ", learning_rates, None, "party")
     assert_refused("lr='fast' was given; expected comma-separated numbers", learning_rates, "fast", "parity")
+    assert_refused("steps=0 was given; expected at least 1", train_and_test, "LSTM", "parity", 1, steps=0)
+    assert_refused("parity was given, whose inputs are symbols", parse_lengths, "parity", "40")
     assert_refused("lr='0' was given; expected numbers above 0", learning_rates, "0", "parity")
