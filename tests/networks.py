@@ -8,6 +8,7 @@ from seqmodels.nn import (
     GRU,
     HGRN2,
     LSTM,
+    RGLRU,
     RNN,
     SLSTM,
     Backbone,
@@ -40,13 +41,22 @@ NETWORKS: dict[str, Callable[[], Backbone]] = {
         8, num_layers=2, num_heads=4, num_kv_heads=2, context=64, norm="rms", activation="swiglu"
     ),
     "GatedDeltaNet-2": lambda: GatedDeltaNet(6, 2, 2),
-    "GatedDeltaNet-negative-without-convolution": lambda: GatedDeltaNet(8, 1, 2, 3, 2, 0, True),
+    "GatedDeltaNet-negative-without-convolution": lambda: GatedDeltaNet(8, 1, 2, 3, 2, 0, True, groups=1),
     "Mamba2-2": lambda: Mamba2(6, 2, 4, 5, expand=2, groups=2),
-    "Mamba2-one-group": lambda: Mamba2(8, 1, 4, 3),
+    "Mamba2-one-group": lambda: Mamba2(8, 2, 4, 3, feed_forward_size=0, norm="rms-plus-one", eps=0.01),
+    "RGLRU-unscaled-first": lambda: RGLRU(6, 2, 2, 8, 3, scale_first=False),
     "SLSTM-2-heads": lambda: SLSTM(6, 8, num_heads=2),
     "SLSTM-2-learned-start": lambda: SLSTM(6, 8, num_layers=2, learn_initial_state=True),
     "HGRN2-bounded": lambda: HGRN2(8, 1, 2, lowest=0.5),
-    "Hybrid-of-memories": lambda: Hybrid(8, "GatedDeltaNet,attention,SLSTM,RGLRU,MLSTM", num_heads=2),
+    "Hybrid-of-memories": lambda: Hybrid(
+        8,
+        "GatedDeltaNet,attention,SLSTM,RGLRU,MLSTM",
+        num_heads=2,
+        attention_gate=True,
+        qk_norm=True,
+        norm="rms-plus-one",
+        layer_settings={"GatedDeltaNet": {"negative": True, "num_heads": 4, "groups": 2}},
+    ),
     "Hybrid": lambda: Hybrid(8, "MinGRU,LSTM,attention,GRU", num_heads=2, context=64),
     "Hybrid-narrow-context": lambda: Hybrid(8, "attention,MultiplicativeLSTM", num_heads=2, context=4),
     "Sequential": lambda: Sequential([LSTM(6, 8), GRU(8, 4), Transformer(4, 1, 2, context=64)]),
@@ -63,7 +73,7 @@ def _small(network: type[Backbone]) -> Backbone:
 
 def _others() -> list[type[Backbone]]:
     """Concrete networks of the package that are built from sizes, and have no line above."""
-    above = {name.partition("-")[0] for name in NETWORKS}
+    above = {name.partition("-")[0] for name in NETWORKS} - {"RGLRU"}
     concrete = [cls for cls in subclasses(Backbone) if not inspect.isabstract(cls) and cls.__name__ not in above]
     # Networks that count read tokens, not vectors: the laws of theirs stand in files of their own.
     ours = [cls for cls in concrete if cls.learns and cls.__module__.startswith("seqmodels.nn.")]
@@ -75,6 +85,7 @@ NETWORKS |= {cls.__name__: lambda cls=cls: _small(cls) for cls in _others()}  # 
 
 RARE = {
     "RNN-relu", "LSTM-2-learned-start", "GatedDeltaNet-negative-without-convolution", "Mamba2-one-group",
+    "RGLRU-unscaled-first",
     "SLSTM-2-learned-start", "HGRN2-bounded", "HGRN2", "Hybrid-without-attention", "Sequential", "RetNet", "SimpleGLA",
     "GLA", "KimiDeltaNet", "RWKV7", "MLSTM", "RGLRU", "MinLSTM-3-learned-start", "Transformer-learned",
 }  # fmt: skip

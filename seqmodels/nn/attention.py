@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seqmodels.nn.norms import RMSNorm
+from seqmodels.nn.norms import RMSNorm, RMSNormPlusOne
 from seqmodels.nn.trace import Trace
 from seqmodels.state import State
 
@@ -118,6 +118,8 @@ class Heads:
         scale: factor of the scores; by default 1 / sqrt(size).
         norm: whether queries and keys are normed, each head by RMS, with a learned scale (Qwen3; Henry et al. 2020).
         eps: of these norms.
+        plus_one: whether their scales are 1 + w, see `RMSNormPlusOne`.
+        gate: whether the outputs of each head are scaled by sigmoids of the input (Qiu et al. 2025).
     """
 
     queries: int
@@ -128,6 +130,8 @@ class Heads:
     scale: float | None = None
     norm: bool = False
     eps: float | None = None
+    gate: bool = False
+    plus_one: bool = False
 
 
 class SelfAttention(nn.Module):
@@ -145,10 +149,13 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.head_size, self.scale = heads.size, heads.scale
         self.heads = (heads.queries, heads.keys, heads.keys)
-        self.project = nn.Linear(size, sum(self.heads) * heads.size, heads.qkv_bias)
+        self.gates = heads.queries if heads.gate else 0
+        self.project = nn.Linear(size, (sum(self.heads) + self.gates) * heads.size, heads.qkv_bias)
+        """Queries, keys, values, and gates of the outputs if there are any."""
         self.out = nn.Linear(heads.queries * heads.size, size, heads.out_bias)
-        self.norm_query = RMSNorm(heads.size, heads.eps) if heads.norm else None
-        self.norm_key = RMSNorm(heads.size, heads.eps) if heads.norm else None
+        make = RMSNormPlusOne if heads.plus_one else RMSNorm
+        self.norm_query = make(heads.size, heads.eps) if heads.norm else None
+        self.norm_key = make(heads.size, heads.eps) if heads.norm else None
 
     def initial_state(self, rows: int) -> KeysValues:
         """No keys and values yet."""
@@ -170,7 +177,7 @@ class SelfAttention(nn.Module):
         cache = cast(KeysValues, state)
         heads = self.project(x).view(B, T, -1, self.head_size).transpose(1, 2)
         queries, keys, values = self.heads
-        qk, v = heads.split((queries + keys, values), 1)  # (B, heads, T, D / H)
+        qk, v, gate = heads.split((queries + keys, values, self.gates), 1)  # (B, heads, T, D / H)
         if self.norm_query is not None:
             qk = self.normed(qk)
         if span.rotation is not None:
@@ -179,6 +186,8 @@ class SelfAttention(nn.Module):
         if cache[0].shape[2]:
             k, v = torch.cat((cache[0].to(k.dtype), k), 2), torch.cat((cache[1].to(v.dtype), v), 2)
         y = attend(q, k, v, span.visible, causal=span.hide_later, scale=self.scale)
+        if self.gates:
+            y = y * gate.sigmoid()
         if trace is not None:
             trace.attention[""] = attention_weights(q, k, span.visible, causal=span.hide_later, scale=self.scale)
         first = k.shape[2] - span.keep

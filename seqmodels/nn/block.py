@@ -98,7 +98,7 @@ class Block(nn.Module):
     Args:
         mixer: `y, state = mixer(x, state, span, trace)`, attention or a recurrent layer.
         cross: attention to the memory; None without one.
-        feed_forward: the layers at each position.
+        feed_forward: the layers at each position; None for a block of the mixer alone.
         norm: makes a norm for each of them.
         dropout: dropout probability of each residual branch.
         residual: one of the three orders.
@@ -108,7 +108,7 @@ class Block(nn.Module):
         self,
         mixer: nn.Module,
         cross: CrossAttention | None,
-        feed_forward: nn.Module,
+        feed_forward: nn.Module | None,
         norm: Callable[[], nn.Module],
         dropout: float,
         residual: Residual = "pre-norm",
@@ -116,7 +116,8 @@ class Block(nn.Module):
         super().__init__()
         if residual not in _ORDERS:
             raise InputError(f"residual={residual!r} is not known; choose one of {', '.join(_ORDERS)}")
-        self.norm_mixer, self.norm_feed_forward = norm(), norm()
+        self.norm_mixer = norm()
+        self.norm_feed_forward = None if feed_forward is None else norm()
         self.norm_cross = None if cross is None else norm()
         self.mixer, self.cross, self.feed_forward, self.dropout = mixer, cross, feed_forward, dropout
         self.order = _ORDERS[residual]
@@ -141,12 +142,11 @@ class Block(nn.Module):
             return x + dropout(y, self.dropout, self.training)
 
         def feed(x: Tensor, h: Tensor) -> Tensor:
-            return x + dropout(self.feed_forward(h), self.dropout, self.training)
+            return x + dropout(cast(nn.Module, self.feed_forward)(h), self.dropout, self.training)
 
-        norms, branches = [self.norm_mixer, self.norm_feed_forward], [mix, feed]
-        if self.norm_cross is not None:
-            norms.insert(1, self.norm_cross)
-            branches.insert(1, look_up)
+        parts = ((self.norm_mixer, mix), (self.norm_cross, look_up), (self.norm_feed_forward, feed))
+        used = [(norm, branch) for norm, branch in parts if norm is not None]
+        norms, branches = [norm for norm, _ in used], [branch for _, branch in used]
         x = self.order(x, norms, branches)
         if trace is not None:
             trace.units[""] = x if span.mask is None else x * span.mask.unsqueeze(-1)

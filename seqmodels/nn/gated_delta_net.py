@@ -8,7 +8,7 @@ from seqmodels.errors import InputError
 from seqmodels.nn.associative import AssociativeCell, Plan, Rest, Terms, gated_unit, initial_steps, rms
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
-from seqmodels.nn.mixer_stack import MixerStack, head_size
+from seqmodels.nn.mixer_stack import MixerStack, head_size, own_eps
 from seqmodels.nn.norms import Norm, RMSNorm
 
 
@@ -28,6 +28,8 @@ class GatedDeltaCell(AssociativeCell):
         value_size: features V of a value.
         convolution: positions that the short convolution of queries, keys and values sees; 0 for none.
         negative: writing strengths up to 2.
+        groups: groups of heads with the same queries and keys; default: as many as heads.
+        eps: added to the mean square of what is normalised.
     """
 
     delta = normalized = True
@@ -41,16 +43,18 @@ class GatedDeltaCell(AssociativeCell):
         value_size: int,
         convolution: int = 4,
         negative: bool = False,
+        groups: int | None = None,
+        eps: float = 1e-6,
     ) -> None:
         rest = num_heads * value_size, num_heads, num_heads
         super().__init__(
-            input_size, hidden_size, num_heads=num_heads, key_size=key_size, value_size=value_size, rest=rest,
-            convolution=convolution,
+            input_size, hidden_size, num_heads=num_heads, groups=groups, key_size=key_size, value_size=value_size,
+            rest=rest, convolution=convolution,
         )  # fmt: skip
         self.strongest = 2.0 if negative else 1.0
         self.rate = nn.Parameter(torch.empty(num_heads).uniform_(0.01, 16).log())  # of A
         self.bias = nn.Parameter(initial_steps(num_heads))
-        self.norm = RMSNorm(value_size, eps=1e-6 * key_size)  # of outputs that are not divided by the root of K
+        self.norm = RMSNorm(value_size, eps=eps * key_size)  # of outputs that are not divided by the root of K
 
     def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
         _, strength, step = rest
@@ -87,9 +91,10 @@ class GatedDeltaNet(MixerStack):
 
     Args:
         head_size: features of a key; default: input_size / num_heads.
-        expand: features of a value for each feature of a key.
+        value_size: features of a value; default: head_size.
         convolution: positions that the short convolution of queries, keys and values sees; 0 for none.
         negative: eigenvalues of a step from -1 rather than from 0, which parity and other counting need.
+        groups: groups of heads with the same queries and keys; default: as many as heads.
     """
 
     def __init__(
@@ -98,20 +103,29 @@ class GatedDeltaNet(MixerStack):
         num_layers: int = 4,
         num_heads: int = 4,
         head_size: int | None = None,
-        expand: int = 1,
+        value_size: int | None = None,
         convolution: int = 4,
         negative: bool = False,
+        groups: int | None = None,
         norm: Norm = "layer",
         activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
+        feed_forward_size: int | None = None,
+        eps: float | None = None,
     ) -> None:
-        if expand < 1:
-            raise InputError(f"GatedDeltaNet(expand={expand}) was given; expected at least 1")
-        self.settings = head_size, expand, convolution, negative
-        super().__init__(input_size, num_layers, num_heads, norm, activation, dropout, memory_size)
+        if value_size is not None and value_size < 1:
+            raise InputError(f"GatedDeltaNet(value_size={value_size}) was given; expected at least 1")
+        if groups is not None and (groups < 1 or num_heads % groups):
+            raise InputError(f"GatedDeltaNet expects num_heads divisible by groups, got {num_heads} and {groups}")
+        self.settings = head_size, value_size, convolution, negative, groups
+        super().__init__(
+            input_size, num_layers, num_heads, norm, activation, dropout, memory_size, feed_forward_size, eps
+        )
 
     def _cell(self) -> Cell:
-        size, expand, convolution, negative = self.settings
-        heads, key = self.heads[0], head_size(self, size)
-        return GatedDeltaCell(self.input_size, self.input_size, heads, key, expand * key, convolution, negative)
+        size, value, convolution, negative, groups = self.settings
+        key, eps = head_size(self, size), own_eps(self)
+        return GatedDeltaCell(
+            self.input_size, self.input_size, self.heads[0], key, value or key, convolution, negative, groups, eps
+        )

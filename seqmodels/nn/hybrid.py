@@ -2,6 +2,8 @@
 
 import inspect
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -72,6 +74,8 @@ class Hybrid(ResidualStack):
     Args:
         layers: names from the first layer to the last, separated by commas: attention, or a recurrent network such as
             GRU, MinGRU or GatedDeltaNet.
+        layer_settings: arguments of layers of a kind by its name, such as `{"GatedDeltaNet": {"negative": True}}`; a
+            recurrent layer has the heads and the eps of the whole if it takes such arguments and has no others here.
     """
 
     def __init__(
@@ -96,6 +100,8 @@ class Hybrid(ResidualStack):
         rotary_base: float = 10_000.0,
         rotary_share: float = 1.0,
         rotary_scaling: dict[str, float] | None = None,
+        attention_gate: bool = False,
+        layer_settings: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         self.layers = [name for name in re.split(r"[\s,]+", layers) if name]
         known = layer_networks()
@@ -103,16 +109,41 @@ class Hybrid(ResidualStack):
             if name != ATTENTION and name not in known:
                 names = ", ".join((ATTENTION, *known))
                 raise InputError(f"Hybrid(layers={layers!r}) has a layer {name!r}; expected names of {names}")
+        self.layer_settings = {} if layer_settings is None else layer_settings
+        for name, settings in self.layer_settings.items():
+            _check_settings(name, settings, self.layers, known)
         super().__init__(
             input_size, len(self.layers), num_heads, num_kv_heads, context, "rotary", norm, activation, dropout, True,
             memory_size, residual, bias, feed_forward_size, head_size, eps, qk_norm, attention_scale, None, input_scale,
-            0, rotary_base, rotary_share, rotary_scaling,
+            0, rotary_base, rotary_share, rotary_scaling, attention_gate=attention_gate,
         )  # fmt: skip
 
     def _mixer(self, number: int) -> nn.Module:
         if self.layers[number] == ATTENTION:
             return self._attention()
-        network = layer_networks()[self.layers[number]]
+        name = self.layers[number]
+        network, settings = layer_networks()[name], self.layer_settings.get(name, {})
         if issubclass(network, MixerStack):
-            return CellMixer(network(self.input_size, num_layers=1, num_heads=self.heads[0]).cells[0])
-        return RecurrentMixer(network(self.input_size, self.input_size, 1), self._heads.out_bias)
+            usual = {"num_heads": self.heads[0], "eps": self.eps}
+            known = inspect.signature(network).parameters
+            more = {key: value for key, value in (usual | settings).items() if key in known}
+            return CellMixer(network(self.input_size, num_layers=1, **more).cells[0])
+        return RecurrentMixer(network(self.input_size, self.input_size, 1, **settings), self._heads.out_bias)
+
+
+OF_THE_WHOLE = {"input_size", "hidden_size", "num_layers", "norm", "activation", "dropout", "memory_size",
+                "feed_forward_size"}  # fmt: skip
+"""Arguments of networks that a layer has from the stack."""
+
+
+def _check_settings(
+    name: str, settings: Any, layers: list[str], known: Mapping[str, type[RecurrentStack] | type[MixerStack]]
+) -> None:
+    """Refuse settings of layers that are not there, and settings that they lack."""
+    if name not in layers or name == ATTENTION:
+        kinds = ", ".join(dict.fromkeys(one for one in layers if one != ATTENTION)) or "no recurrent layer"
+        raise InputError(f"layer_settings has settings for {name!r}; expected names of recurrent layers, here {kinds}")
+    own = [one for one in inspect.signature(known[name]).parameters if one not in OF_THE_WHOLE]
+    if not isinstance(settings, dict) or (unknown := [one for one in settings if one not in own]):
+        given = f"{unknown[0]!r}" if isinstance(settings, dict) else repr(settings)
+        raise InputError(f"layer_settings has {given} for {name}; expected values for {', '.join(own)}")

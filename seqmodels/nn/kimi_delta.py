@@ -8,7 +8,7 @@ from seqmodels.errors import InputError
 from seqmodels.nn.associative import AssociativeCell, Rest, Terms, by_head, initial_steps, rms
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
-from seqmodels.nn.mixer_stack import MixerStack, head_size
+from seqmodels.nn.mixer_stack import MixerStack, head_size, own_eps
 from seqmodels.nn.norms import Norm, RMSNorm
 
 
@@ -24,13 +24,15 @@ class KimiDeltaCell(AssociativeCell):
         size: features of keys and of values.
         rank: features that the decays are computed from, and as many for the gate of the outputs.
         convolution: positions that the short convolution of queries, keys and values sees; 0 for none.
+        eps: added to the mean square of what is normalised.
     """
 
     delta = normalized = by_key = True
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_heads: int, size: int, rank: int, convolution: int = 4
-    ) -> None:
+        self, input_size: int, hidden_size: int, num_heads: int, size: int, rank: int, convolution: int = 4,
+        eps: float = 1e-6,
+    ) -> None:  # fmt: skip
         super().__init__(
             input_size, hidden_size, num_heads=num_heads, key_size=size, value_size=size, rest=(rank, rank, num_heads),
             convolution=convolution,
@@ -39,7 +41,7 @@ class KimiDeltaCell(AssociativeCell):
         self.gate_map = nn.Linear(rank, num_heads * size)
         self.rate = nn.Parameter(torch.empty(num_heads).uniform_(1, 16).log())  # of A
         self.bias = nn.Parameter(initial_steps(num_heads * size))
-        self.norm = RMSNorm(size, eps=1e-6 * size)  # of outputs that are not divided by the root of K
+        self.norm = RMSNorm(size, eps=eps * size)  # of outputs that are not divided by the root of K
 
     def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
         steps = F.softplus(self.decay_map(rest[0]) + self.bias)
@@ -74,14 +76,19 @@ class KimiDeltaNet(MixerStack):
         activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
+        feed_forward_size: int | None = None,
+        eps: float | None = None,
     ) -> None:
         if rank is not None and rank < 1:
             raise InputError(f"KimiDeltaNet(rank={rank}) was given; expected at least 1")
         self.settings = head_size, rank, convolution
-        super().__init__(input_size, num_layers, num_heads, norm, activation, dropout, memory_size)
+        super().__init__(
+            input_size, num_layers, num_heads, norm, activation, dropout, memory_size, feed_forward_size, eps
+        )
 
     def _cell(self) -> Cell:
         size, rank, convolution = self.settings
         size = head_size(self, size)
         rank = size if rank is None else rank
-        return KimiDeltaCell(self.input_size, self.input_size, self.heads[0], size, rank, convolution)
+        eps = own_eps(self)
+        return KimiDeltaCell(self.input_size, self.input_size, self.heads[0], size, rank, convolution, eps)

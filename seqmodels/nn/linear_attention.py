@@ -9,7 +9,7 @@ from seqmodels.errors import InputError
 from seqmodels.nn.associative import AssociativeCell, Plan, Rest, Terms, by_head, gated_unit, rms
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
-from seqmodels.nn.mixer_stack import MixerStack, head_size
+from seqmodels.nn.mixer_stack import MixerStack, head_size, own_eps
 from seqmodels.nn.norms import Norm, RMSNorm
 
 TEMPERATURE = 16.0
@@ -28,18 +28,19 @@ class LinearAttentionCell(AssociativeCell):
         size: features of keys and of values.
         convolution: positions that the short convolution of queries, keys and values sees; 0 for none.
         more: features that the decay is computed from.
+        eps: added to the mean square of what is normalised.
     """
 
     def __init__(
         self, input_size: int, hidden_size: int, num_heads: int, size: int, convolution: int = 0,
-        more: int | None = None,
+        more: int | None = None, eps: float = 1e-6,
     ) -> None:  # fmt: skip
         rest = num_heads * size, num_heads if more is None else more
         super().__init__(
             input_size, hidden_size, num_heads=num_heads, key_size=size, value_size=size, rest=rest,
             convolution=convolution,
         )  # fmt: skip
-        self.norm = RMSNorm(size, eps=1e-6 * size)  # of outputs that are not divided by the root of K
+        self.norm = RMSNorm(size, eps=eps * size)  # of outputs that are not divided by the root of K
 
     def decay(self, x: Tensor) -> Tensor:
         """Logarithms of the decay, (B, T, H) or (B, T, H, K), from its features (B, T, more)."""
@@ -70,12 +71,14 @@ class RetentionCell(LinearAttentionCell):
         size: features of keys and of values.
         shortest: steps of memory, `1 / (1 - a)`, of the first head.
         longest: of the last one; those between are spaced evenly in their logarithm.
+        eps: added to the mean square of what is normalised.
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_heads: int, size: int, shortest: float, longest: float
-    ) -> None:
-        super().__init__(input_size, hidden_size, num_heads, size, more=0)
+        self, input_size: int, hidden_size: int, num_heads: int, size: int, shortest: float, longest: float,
+        eps: float = 1e-6,
+    ) -> None:  # fmt: skip
+        super().__init__(input_size, hidden_size, num_heads, size, more=0, eps=eps)
         ratio = (longest / shortest) ** (1 / max(1, num_heads - 1))
         self.decays = [math.log1p(-1 / (shortest * ratio**head)) for head in range(num_heads)]
 
@@ -93,14 +96,16 @@ class GatedLinearAttentionCell(LinearAttentionCell):
         size: features of keys and of values.
         rank: features that all gates are computed from.
         convolution: positions that the short convolution of queries, keys and values sees; 0 for none.
+        eps: added to the mean square of what is normalised.
     """
 
     by_key = True
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_heads: int, size: int, rank: int, convolution: int = 0
-    ) -> None:
-        super().__init__(input_size, hidden_size, num_heads, size, convolution, more=rank)
+        self, input_size: int, hidden_size: int, num_heads: int, size: int, rank: int, convolution: int = 0,
+        eps: float = 1e-6,
+    ) -> None:  # fmt: skip
+        super().__init__(input_size, hidden_size, num_heads, size, convolution, rank, eps)
         self.decay_map = nn.Linear(rank, num_heads * size)
 
     def decay(self, x: Tensor) -> Tensor:
@@ -116,13 +121,16 @@ class HGRN2Cell(LinearAttentionCell):
         num_heads: heads H.
         size: features of keys and of values.
         lowest: lower bound of the forget gates.
+        eps: added to the mean square of what is normalised.
     """
 
     by_key = True
     highway = "f"
 
-    def __init__(self, input_size: int, hidden_size: int, num_heads: int, size: int, lowest: float = 0.0) -> None:
-        super().__init__(input_size, hidden_size, num_heads, size, more=0)
+    def __init__(
+        self, input_size: int, hidden_size: int, num_heads: int, size: int, lowest: float = 0.0, eps: float = 1e-6
+    ) -> None:
+        super().__init__(input_size, hidden_size, num_heads, size, more=0, eps=eps)
         self.lowest = lowest
 
     def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
@@ -156,13 +164,19 @@ class SimpleGLA(MixerStack):
         activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
+        feed_forward_size: int | None = None,
+        eps: float | None = None,
     ) -> None:
         self.settings = head_size, convolution
-        super().__init__(input_size, num_layers, num_heads, norm, activation, dropout, memory_size)
+        super().__init__(
+            input_size, num_layers, num_heads, norm, activation, dropout, memory_size, feed_forward_size, eps
+        )
 
     def _cell(self) -> Cell:
         size, convolution = self.settings
-        return LinearAttentionCell(self.input_size, self.input_size, self.heads[0], head_size(self, size), convolution)
+        return LinearAttentionCell(
+            self.input_size, self.input_size, self.heads[0], head_size(self, size), convolution, eps=own_eps(self)
+        )
 
 
 class RetNet(MixerStack):
@@ -188,6 +202,8 @@ class RetNet(MixerStack):
         activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
+        feed_forward_size: int | None = None,
+        eps: float | None = None,
     ) -> None:
         if not 1 < shortest <= longest < float("inf"):
             raise InputError(
@@ -195,11 +211,14 @@ class RetNet(MixerStack):
                 "decay is 1 - 1 / steps, and the longest not below the shortest"
             )
         self.settings = head_size, shortest, longest
-        super().__init__(input_size, num_layers, num_heads, norm, activation, dropout, memory_size)
+        super().__init__(
+            input_size, num_layers, num_heads, norm, activation, dropout, memory_size, feed_forward_size, eps
+        )
 
     def _cell(self) -> Cell:
-        size, *steps = self.settings
-        return RetentionCell(self.input_size, self.input_size, self.heads[0], head_size(self, size), *steps)
+        size, shortest, longest = self.settings
+        size, eps = head_size(self, size), own_eps(self)
+        return RetentionCell(self.input_size, self.input_size, self.heads[0], size, shortest, longest, eps)
 
 
 class GLA(MixerStack):
@@ -225,17 +244,20 @@ class GLA(MixerStack):
         activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
+        feed_forward_size: int | None = None,
+        eps: float | None = None,
     ) -> None:
         if rank < 1:
             raise InputError(f"GLA(rank={rank}) was given; expected at least 1")
         self.settings = head_size, rank, convolution
-        super().__init__(input_size, num_layers, num_heads, norm, activation, dropout, memory_size)
+        super().__init__(
+            input_size, num_layers, num_heads, norm, activation, dropout, memory_size, feed_forward_size, eps
+        )
 
     def _cell(self) -> Cell:
-        size, *settings = self.settings
-        return GatedLinearAttentionCell(
-            self.input_size, self.input_size, self.heads[0], head_size(self, size), *settings
-        )
+        size, rank, convolution = self.settings
+        size, eps = head_size(self, size), own_eps(self)
+        return GatedLinearAttentionCell(self.input_size, self.input_size, self.heads[0], size, rank, convolution, eps)
 
 
 class HGRN2(MixerStack):
@@ -259,12 +281,17 @@ class HGRN2(MixerStack):
         activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
+        feed_forward_size: int | None = None,
+        eps: float | None = None,
     ) -> None:
         if not 0 <= lowest < 1:
             raise InputError(f"HGRN2(lowest={lowest}) was given; expected a decay from 0 to below 1")
         self.settings = head_size, lowest
-        super().__init__(input_size, num_layers, num_heads, norm, activation, dropout, memory_size)
+        super().__init__(
+            input_size, num_layers, num_heads, norm, activation, dropout, memory_size, feed_forward_size, eps
+        )
 
     def _cell(self) -> Cell:
         size, lowest = self.settings
-        return HGRN2Cell(self.input_size, self.input_size, self.heads[0], head_size(self, size), lowest)
+        heads, size = self.heads[0], head_size(self, size)
+        return HGRN2Cell(self.input_size, self.input_size, heads, size, lowest, own_eps(self))

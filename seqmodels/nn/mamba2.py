@@ -8,7 +8,7 @@ from seqmodels.errors import InputError
 from seqmodels.nn.associative import AssociativeCell, Plan, Rest, Terms, by_head, initial_steps, unit
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
-from seqmodels.nn.mixer_stack import MixerStack
+from seqmodels.nn.mixer_stack import MixerStack, own_eps
 from seqmodels.nn.norms import Norm
 
 
@@ -26,6 +26,7 @@ class Mamba2Cell(AssociativeCell):
         key_size: features of B and of C.
         groups: groups of heads with the same B and C.
         convolution: positions that the short convolution of x, B and C sees.
+        eps: added to the mean square of what is normalised.
     """
 
     convolution_bias = True
@@ -39,6 +40,7 @@ class Mamba2Cell(AssociativeCell):
         key_size: int,
         groups: int = 1,
         convolution: int = 4,
+        eps: float = 1e-5,
     ) -> None:
         inner = num_heads * value_size
         super().__init__(
@@ -48,7 +50,7 @@ class Mamba2Cell(AssociativeCell):
         self.rate = nn.Parameter(torch.arange(1, num_heads + 1).float().log())  # of A
         self.bias = nn.Parameter(initial_steps(num_heads))
         self.skip = nn.Parameter(torch.ones(num_heads))  # D
-        self.norm = nn.Parameter(torch.ones(inner))
+        self.norm, self.eps = nn.Parameter(torch.ones(inner)), eps
 
     def terms(self, q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
         step = F.softplus(rest[1] + self.bias)
@@ -57,7 +59,7 @@ class Mamba2Cell(AssociativeCell):
     def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
         y = (o + self.skip.unsqueeze(-1) * terms.v).flatten(2)
         by_group = by_head(y * F.silu(rest[0]), self.groups)
-        return F.rms_norm(by_group, by_group.shape[-1:], eps=1e-5).flatten(2) * self.norm
+        return F.rms_norm(by_group, by_group.shape[-1:], eps=self.eps).flatten(2) * self.norm
 
     def plan(self) -> Plan:
         inner = self.parts[1]
@@ -106,6 +108,8 @@ class Mamba2(MixerStack):
         activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
+        feed_forward_size: int | None = None,
+        eps: float | None = None,
     ) -> None:
         if min(state_size, expand, groups, num_heads) < 1 or expand * input_size % num_heads or num_heads % groups:
             raise InputError(
@@ -114,7 +118,10 @@ class Mamba2(MixerStack):
                 f"expand={expand}, groups={groups}"
             )
         self.settings = expand * input_size // num_heads, state_size, groups, convolution
-        super().__init__(input_size, num_layers, num_heads, norm, activation, dropout, memory_size)
+        super().__init__(
+            input_size, num_layers, num_heads, norm, activation, dropout, memory_size, feed_forward_size, eps
+        )
 
     def _cell(self) -> Cell:
-        return Mamba2Cell(self.input_size, self.input_size, self.heads[0], *self.settings)
+        heads, eps = self.heads[0], own_eps(self, 1e-5)
+        return Mamba2Cell(self.input_size, self.input_size, heads, *self.settings, eps)

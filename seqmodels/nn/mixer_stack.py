@@ -51,10 +51,14 @@ class MixerStack(ResidualStack):
         input_size: features D of inputs, outputs and all layers.
         num_layers: number of blocks.
         num_heads: heads of a layer.
-        norm: layer (Ba et al. 2016) or rms (Zhang and Sennrich 2019).
+        norm: layer (Ba et al. 2016), rms (Zhang and Sennrich 2019), or rms-plus-one, whose scales are stored less one.
         activation: of the feed-forward layers; geglu, geglu-tanh, reglu and swiglu are gated (Shazeer 2020).
         dropout: dropout probability of the inputs and of each residual branch.
         memory_size: features of a memory that each block attends to, such as an encoded source.
+        feed_forward_size: features between the feed-forward layers; default: 4 D, or 8 D / 3 if gated; 0 for blocks
+            without such layers.
+        eps: added to the variance in all norms; by default that of torch in norms of the stack, and 1e-6, or in Mamba-2
+            1e-5, in norms of cells.
     """
 
     def __init__(
@@ -66,10 +70,12 @@ class MixerStack(ResidualStack):
         activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
+        feed_forward_size: int | None = None,
+        eps: float | None = None,
     ) -> None:
         super().__init__(
             input_size, num_layers, num_heads, norm=norm, activation=activation, dropout=dropout,
-            memory_size=memory_size,
+            memory_size=memory_size, feed_forward_size=feed_forward_size, eps=eps,
         )  # fmt: skip
 
     @abstractmethod
@@ -98,3 +104,8 @@ def head_size(network: ResidualStack, given: int | None) -> int:
     if given is not None and given < 1:
         raise InputError(f"{type(network).__name__}(head_size={given}) was given; expected at least 1")
     return size // heads if given is None else given
+
+
+def own_eps(network: ResidualStack, usual: float = 1e-6) -> float:
+    """What is added to the variance in norms of cells: that of the network's other norms if one was given."""
+    return usual if network.eps is None else network.eps

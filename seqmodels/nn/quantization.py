@@ -55,7 +55,7 @@ def to_int8(model: nn.Module) -> None:
     found = 0
     for part in list(model.modules()):
         for name, layer in part.named_children():
-            if isinstance(layer, nn.Linear) and layer.weight.numel() >= MIN_WEIGHTS:
+            if type(layer) is nn.Linear and layer.weight.numel() >= MIN_WEIGHTS:
                 setattr(part, name, Int8Linear(layer))
                 found += 1
     if not found:

@@ -31,14 +31,19 @@ class RGLRUCell(Cell):
         width: recurrent units.
         num_heads: parts of the units whose gates do not see each other.
         convolution: positions that the short convolution sees.
+        scale_first: whether the first input of a row is scaled as the others are. Griffin's own code leaves it as it
+            is; then whether a row has begun is a further state, (B, 1).
     """
 
     state_names = ("h", "s")
     highway = "a"
 
-    def __init__(self, input_size: int, hidden_size: int, width: int, num_heads: int, convolution: int = 4) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, width: int, num_heads: int, convolution: int = 4,
+        scale_first: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__(input_size, hidden_size)
-        self.width, self.heads = width, num_heads
+        self.width, self.heads, self.scale_first = width, num_heads, scale_first
         self.projection = nn.Linear(input_size, 2 * width)
         self.projection.stacked_maps = 2  # type: ignore[assignment]  # read by optimizers
         self.convolution = ShortConvolution(width, convolution, bias=True)
@@ -51,7 +56,8 @@ class RGLRUCell(Cell):
 
     @property
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:
-        return (self.hidden_size,), (self.width,), (self.convolution.width - 1, self.width)
+        shapes = (self.hidden_size,), (self.width,), (self.convolution.width - 1, self.width)
+        return shapes if self.scale_first else (*shapes, (1,))
 
     @property
     def vector_size(self) -> None:
@@ -61,8 +67,8 @@ class RGLRUCell(Cell):
         """The inputs of the recurrence, and those of the gate of its outputs: (..., 2 H)."""
         return cast(Tensor, self.projection(x))
 
-    def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`log a` and `b`, (B, T, H), from the convolved inputs."""
+    def coefficients(self, x: Tensor, begun: tuple[Tensor, ...] = ()) -> tuple[Tensor, Tensor]:
+        """`log a` and `b`, (B, T, H), from the convolved inputs; `begun`, (B, 1), is 0 where the first is a row's."""
         by_head = x.view(-1, self.heads, x.shape[-1] // self.heads).transpose(0, 1)
         gates = (by_head @ self.gate_maps).transpose(0, 1)
         i, r = (part.reshape(x.shape) for part in gates.chunk(2, -1))
@@ -70,19 +76,27 @@ class RGLRUCell(Cell):
         log_a = -POWER * (r + of_r).sigmoid() * F.softplus(self.base)
         # Where nothing decays, nothing is written; the slope of a root is bounded there.
         written = (-(2 * log_a).expm1()).clamp(min=1e-12).sqrt()
+        for one in begun:
+            one = one.to(written.dtype).unsqueeze(1)
+            written = torch.cat((1 - one + one * written[:, :1], written[:, 1:]), 1)
         return log_a, written * (i + of_i).sigmoid() * x
 
     def _run(self, projected: Tensor, state: CellState, lengths: Tensor | None = None) -> tuple[Tensor, CellState]:
         inputs, gate = projected.chunk(2, -1)
         x, before = self.convolution(inputs, state[2], lengths)
-        log_a, b = self.coefficients(precise(x))
+        log_a, b = self.coefficients(precise(x), state[3:])
         a = log_a.exp()
         if lengths is not None:  # at padding the state stays
             beyond = (torch.arange(x.shape[1], device=x.device) >= lengths[:, None]).unsqueeze(-1)
             a, b = a.masked_fill(beyond, 1.0), b.masked_fill(beyond, 0.0)
         s = scan(a, b, state[1]) if a.shape[1] > 1 else a * state[1].unsqueeze(1) + b
         y = cast(Tensor, self.out((s * F.gelu(precise(gate), approximate="tanh")).to(projected.dtype)))
-        return y, (last_output(y, lengths, state[0]), s[:, -1], before)
+        begun = tuple(torch.ones_like(one) for one in state[3:])
+        if lengths is not None:
+            begun = tuple(
+                torch.where(lengths.unsqueeze(1) > 0, one, old) for one, old in zip(begun, state[3:], strict=True)
+            )
+        return y, (last_output(y, lengths, state[0]), s[:, -1], before, *begun)
 
     def advance(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> CellState:
         return self._run(projected.unsqueeze(1), state)[1]
@@ -106,6 +120,7 @@ class RGLRU(MixerStack):
         num_heads: parts of the units whose gates do not see each other.
         width: recurrent units of a layer; default: input_size.
         convolution: positions that the short convolution sees.
+        scale_first: whether the first input of a row is scaled as the others are, which Griffin's own code does not.
     """
 
     def __init__(
@@ -115,10 +130,13 @@ class RGLRU(MixerStack):
         num_heads: int = 4,
         width: int | None = None,
         convolution: int = 4,
+        scale_first: bool = True,
         norm: Norm = "layer",
         activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
+        feed_forward_size: int | None = None,
+        eps: float | None = None,
     ) -> None:
         width = input_size if width is None else width
         if num_heads < 1 or width < 1 or width % num_heads or convolution < 2:
@@ -126,9 +144,11 @@ class RGLRU(MixerStack):
                 f"RGLRU expects a width divisible by num_heads and a convolution of at least 2, got width={width}, "
                 f"num_heads={num_heads}, convolution={convolution}"
             )
-        self.settings = width, convolution
-        super().__init__(input_size, num_layers, num_heads, norm, activation, dropout, memory_size)
+        self.settings = width, convolution, scale_first
+        super().__init__(
+            input_size, num_layers, num_heads, norm, activation, dropout, memory_size, feed_forward_size, eps
+        )
 
     def _cell(self) -> Cell:
-        width, convolution = self.settings
-        return RGLRUCell(self.input_size, self.input_size, width, self.heads[0], convolution)
+        width, convolution, scale_first = self.settings
+        return RGLRUCell(self.input_size, self.input_size, width, self.heads[0], convolution, scale_first)

@@ -139,11 +139,15 @@ class RWKV7(MixerStack):
         activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
+        feed_forward_size: int | None = None,
+        eps: float | None = None,
     ) -> None:
         if rank < 1:
             raise InputError(f"RWKV7(rank={rank}) was given; expected at least 1")
         self.settings = head_size, rank
-        super().__init__(input_size, num_layers, num_heads, norm, activation, dropout, memory_size)
+        super().__init__(
+            input_size, num_layers, num_heads, norm, activation, dropout, memory_size, feed_forward_size, eps
+        )
 
     def _cell(self) -> Cell:
         size, rank = self.settings

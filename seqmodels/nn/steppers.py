@@ -104,7 +104,8 @@ class _Layer:
 
     def __init__(self, block: Block) -> None:
         mixer, feed_forward = cast(SelfAttention, block.mixer), cast(FeedForward, block.feed_forward)
-        self.order, self.norms = block.order, (block.norm_mixer.forward, block.norm_feed_forward.forward)
+        self.order = block.order
+        self.norms = block.norm_mixer.forward, cast(nn.Module, block.norm_feed_forward).forward
         self.project, self.normed, self.add_out = mixer.project.forward, mixer.normed, _adding(mixer.out)
         self._inside, self._add_down = feed_forward.inside, _adding(feed_forward.out)
 
@@ -210,9 +211,12 @@ class _CellLayer:
 
     def __init__(self, block: Block, state: CellState, recordable: bool) -> None:
         self.cell: Cell = cast(CellMixer, block.mixer).cell
-        self.order, self.norms = block.order, (block.norm_mixer.forward, block.norm_feed_forward.forward)
-        feed_forward = cast(FeedForward, block.feed_forward)
-        self._inside, self._add_down = _inside(feed_forward), _adding(feed_forward.out, columns=True)
+        self.order, self.norms, self.branches = block.order, [block.norm_mixer.forward], [self.mix]
+        if block.norm_feed_forward is not None:
+            feed_forward = cast(FeedForward, block.feed_forward)
+            self._inside, self._add_down = _inside(feed_forward), _adding(feed_forward.out, columns=True)
+            self.norms.append(block.norm_feed_forward.forward)
+            self.branches.append(self.feed)
         self.state: CellState = tuple(tensor.clone(memory_format=torch.contiguous_format) for tensor in state)
         self._recordable, self._weights = recordable, self.cell.weights()
 
@@ -246,7 +250,7 @@ class _AssociativeLayer(_CellLayer):
     def __init__(self, block: Block, state: CellState) -> None:
         super().__init__(block, (), False)
         self.steps = AssociativeSteps(cast(AssociativeCell, self.cell), state)
-        self.mix, self.select = self.steps.__call__, self.steps.select  # type: ignore[method-assign]
+        self.branches[0], self.select = self.steps.__call__, self.steps.select  # type: ignore[method-assign]
 
 
 def _layer(block: Block, state: CellState, recordable: bool) -> _CellLayer:
@@ -271,7 +275,7 @@ class MixerStepper(Stepper):
     def step(self, tokens: Tensor) -> Tensor:
         x = self._inputs[tokens]
         for layer in self._layers:
-            x = layer.order(x, layer.norms, (layer.mix, layer.feed))
+            x = layer.order(x, layer.norms, layer.branches)
         return cast(Tensor, self._stack.norm(x))
 
     def select(self, rows: Tensor) -> None:
@@ -298,7 +302,7 @@ def _(network: ResidualStack, inputs: Tensor, state: State | None, rows: int) ->
     start = network.initial_state(rows) if state is None else state
     attention = all(isinstance(block.mixer, SelfAttention) and block.cross is None for block in network.blocks)
     padded, mixed = isinstance(start[1], Tensor), torch.is_autocast_enabled(inputs.device.type)
-    lean = attention and not padded and not mixed
+    lean = attention and network.plain and not padded and not mixed
     return CachedStepper(network, inputs, start, inputs.is_cuda) if lean else Stepper(network, inputs, state)
 
 

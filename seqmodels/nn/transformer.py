@@ -42,14 +42,15 @@ class ResidualStack(Backbone):
         context: number of positions that a position attends to, itself included.
         positions: rotary (Su et al. 2021), learned (one vector for each of `context` positions), sinusoidal (Vaswani et
             al. 2017) or relative (a bias of scores by distance, Raffel et al. 2020).
-        norm: layer (Ba et al. 2016) or rms (Zhang and Sennrich 2019).
+        norm: layer (Ba et al. 2016), rms (Zhang and Sennrich 2019), or rms-plus-one, whose scales are stored less one.
         activation: of the feed-forward layers; geglu, geglu-tanh, reglu and swiglu are gated (Shazeer 2020).
         dropout: dropout probability of the inputs and of each residual branch.
         causal: attend to earlier positions only.
         memory_size: features of a memory that each block attends to, such as an encoded source.
         residual: norms before the branches of a block, after them, or before branches side by side (GPT-NeoX).
         bias: of linear layers: none; qkv, queries, keys and values; attention, its outputs, too; all, feed-forward too.
-        feed_forward_size: features between the feed-forward layers; default: 4 D, or 8 D / 3 if gated.
+        feed_forward_size: features between the feed-forward layers; default: 4 D, or 8 D / 3 if gated; 0 for blocks
+            without such layers.
         head_size: features of a head; default: D / num_heads.
         eps: added to the variance in norms; default: 1e-5 in layer norm, the precision of the numbers in RMS norm.
         qk_norm: RMS norm of each head's queries and keys, as in Qwen3.
@@ -62,6 +63,7 @@ class ResidualStack(Backbone):
         rotary_scaling: for more positions than in training, a factor; with low, high and context as in Llama 3.
         position_buckets: buckets of relative positions.
         farthest_bucket: distance from which on relative positions are one bucket.
+        attention_gate: scale the outputs of attention by sigmoids of its input, as in Qwen3-Next (Qiu et al. 2025).
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class ResidualStack(Backbone):
         rotary_scaling: dict[str, float] | None = None,
         position_buckets: int = 32,
         farthest_bucket: int = 128,
+        attention_gate: bool = False,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -104,10 +107,12 @@ class ResidualStack(Backbone):
             )
         if bias not in _BIASES:
             raise InputError(f"bias={bias!r} is not known; choose one of {', '.join(_BIASES)}")
-        sizes = {"feed_forward_size": feed_forward_size, "head_size": head_size, "window": window}
-        for argument, size in sizes.items():
-            if size is not None and size < 1:
-                raise InputError(f"{name}({argument}={size}) was given; expected at least 1")
+        sizes = {"head_size": (head_size, 1), "window": (window, 1), "feed_forward_size": (feed_forward_size, 0)}
+        for argument, (size, least) in sizes.items():
+            if size is not None and size < least:
+                raise InputError(f"{name}({argument}={size}) was given; expected at least {least}")
+        if feed_forward_size == 0 and residual == "parallel":
+            raise InputError("residual='parallel' is for two branches, and feed_forward_size=0 leaves one")
         if (eps is not None and eps < 0) or position_offset < 0 or not 0 < rotary_share <= 1:
             raise InputError(
                 f"{name} expects eps and position_offset of at least 0 and rotary_share in (0, 1], got eps={eps}, "
@@ -117,23 +122,28 @@ class ResidualStack(Backbone):
         self.heads = num_heads, kv_heads
         self.head_size = head_size or input_size // num_heads
         self.context, self.window, self.dropout = context, min(context, window or context), dropout
-        self.causal, self.memory_size, self.input_scale = causal, memory_size, input_scale
+        self.causal, self.memory_size, self.input_scale, self.eps = causal, memory_size, input_scale, eps
+        self.plain = not attention_gate and feed_forward_size != 0 and norm != "rms-plus-one"
+        """Whether blocks are those of a Transformer that other programs know."""
         self._divisible = head_size is not None or input_size % num_heads == 0
         self._heads = Heads(
             num_heads, kv_heads, self.head_size, "qkv" in _BIASES[bias], "out" in _BIASES[bias], attention_scale,
-            qk_norm, eps,
+            qk_norm, eps, attention_gate, norm == "rms-plus-one",
         )  # fmt: skip
         self.position = self._positions(
             positions, position_offset, rotary_base, rotary_share, rotary_scaling, position_buckets, farthest_bucket
         )
         self.max_length = self.position.ends
         make = partial(make_norm, norm, input_size, eps)
-        of_memory = replace(self._heads, keys=num_heads)
+        of_memory = replace(self._heads, keys=num_heads, gate=False)
+        feed_forward_bias = "feed-forward" in _BIASES[bias]
         self.blocks = nn.ModuleList(
             Block(
                 self._mixer(number),
                 None if memory_size is None else CrossAttention(input_size, memory_size, of_memory),
-                FeedForward(input_size, activation, feed_forward_size, "feed-forward" in _BIASES[bias]),
+                None
+                if feed_forward_size == 0
+                else FeedForward(input_size, activation, feed_forward_size, feed_forward_bias),
                 make,
                 dropout,
                 residual,

@@ -17,7 +17,7 @@ from seqmodels.nn.cell import Cell, CellState
 from seqmodels.nn.chunkwise import Kernel
 from seqmodels.nn.dropout import weight_dropout
 from seqmodels.nn.initialization import Initialization, initialize_bias, initialize_map
-from seqmodels.nn.mixer_stack import MixerStack, head_size
+from seqmodels.nn.mixer_stack import MixerStack, head_size, own_eps
 from seqmodels.nn.norms import Norm
 from seqmodels.nn.recurrent import RecurrentStack
 
@@ -36,20 +36,22 @@ class MLSTMCell(AssociativeCell):
         key_size: features K of a key.
         value_size: features V of a value.
         convolution: positions that the short convolution of queries, keys and values sees; 0 for none.
+        eps: added to the variance of what is normalised.
     """
 
     bound = 15.0
     highway = "f"
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_heads: int, key_size: int, value_size: int, convolution: int = 0
-    ) -> None:
+        self, input_size: int, hidden_size: int, num_heads: int, key_size: int, value_size: int, convolution: int = 0,
+        eps: float = 1e-6,
+    ) -> None:  # fmt: skip
         super().__init__(
             input_size, hidden_size, num_heads=num_heads, key_size=key_size, value_size=value_size,
             rest=(num_heads * value_size, 2 * num_heads), convolution=convolution,
         )  # fmt: skip
         self.bias = nn.Parameter(torch.cat((torch.full((num_heads,), -10.0), torch.linspace(3, 6, num_heads))))
-        self.norm = nn.Parameter(torch.ones(num_heads, value_size).flatten())
+        self.norm, self.eps = nn.Parameter(torch.ones(num_heads, value_size).flatten()), eps
 
     @property
     def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -86,7 +88,7 @@ class MLSTMCell(AssociativeCell):
         return o, (C, m[:, -1])
 
     def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
-        y = F.layer_norm(o, o.shape[-1:], eps=1e-6).flatten(2) * self.norm
+        y = F.layer_norm(o, o.shape[-1:], eps=self.eps).flatten(2) * self.norm
         return y * rest[0].sigmoid()
 
     def gates(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
@@ -129,15 +131,20 @@ class MLSTM(MixerStack):
         activation: Activation = "gelu",
         dropout: float = 0.0,
         memory_size: int | None = None,
+        feed_forward_size: int | None = None,
+        eps: float | None = None,
     ) -> None:
         self.settings = head_size, key_size, convolution
-        super().__init__(input_size, num_layers, num_heads, norm, activation, dropout, memory_size)
+        super().__init__(
+            input_size, num_layers, num_heads, norm, activation, dropout, memory_size, feed_forward_size, eps
+        )
 
     def _cell(self) -> Cell:
         value, key, convolution = self.settings
         value = head_size(self, value)
         key = max(1, value // 2) if key is None else key
-        return MLSTMCell(self.input_size, self.input_size, self.heads[0], key, value, convolution)
+        eps = own_eps(self)
+        return MLSTMCell(self.input_size, self.input_size, self.heads[0], key, value, convolution, eps)
 
 
 class SLSTMCell(Cell):

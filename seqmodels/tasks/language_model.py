@@ -17,7 +17,7 @@ from seqmodels.state import State
 from seqmodels.tasks.base import SequenceTask, check_fractions, check_weights
 from seqmodels.tasks.freezing import frozen
 from seqmodels.tasks.generation import Generation
-from seqmodels.tasks.losses import Losses, scored
+from seqmodels.tasks.losses import CappedLinear, Losses, scored
 from seqmodels.tasks.optim import OptimizerName, Schedule
 from seqmodels.tasks.regularizers import activation_penalty, gradient_change, temporal_penalty
 from seqmodels.tasks.scoring import Scoring
@@ -38,6 +38,7 @@ class LanguageModel(SequenceTask, Generation, Scoring):
             training takes about twice as long.
         tie_embeddings: share one matrix between embedding and softmax layer; needs equal input and output sizes.
         head_bias: train a bias of the softmax layer; public families, such as GPT-2, have none.
+        logit_cap: a soft bound of the logits, as in Gemma 2 and xLSTM 7B, `c tanh(x / c)`; None for none.
     """
 
     identity = (
@@ -45,6 +46,7 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         "tokenizer",
         "tie_embeddings",
         "head_bias",
+        "logit_cap",
         "optimizer",
         "lr",
         "weight_decay",
@@ -65,6 +67,7 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         omega: float = 0.0,
         tie_embeddings: bool = False,
         head_bias: bool = True,
+        logit_cap: float | None = None,
         optimizer: OptimizerName = "adamw",
         lr: float = 3e-3,
         weight_decay: float = 0.01,
@@ -94,6 +97,13 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         self.activation_penalty, self.temporal_penalty, self.omega = activation_penalty, temporal_penalty, omega
         ends: tuple[Any, Any] = backbone.ends(tokenizer.vocab_size)
         self.embedding, self.head = ends
+        if logit_cap is not None:
+            if not isinstance(ends[1], nn.Linear) or not 0 < logit_cap < math.inf:
+                raise InputError(
+                    f"logit_cap={logit_cap} was given with {type(backbone).__name__}; expected a positive number, for a "
+                    "network with a softmax layer, or None for no bound"
+                )
+            self.head = CappedLinear(ends[1].in_features, ends[1].out_features, logit_cap)
         if isinstance(ends[1], nn.Linear):
             nn.init.zeros_(self.head.bias).requires_grad_(head_bias)
         else:

@@ -34,14 +34,31 @@ class Losses(NamedTuple):
     """State after the batch."""
 
 
+class CappedLinear(nn.Linear):
+    """A softmax layer whose logits are softly bounded, `c tanh(W y / c) + b`, as in Gemma 2 and xLSTM 7B.
+
+    Args:
+        in_features: features of its inputs.
+        out_features: number of tokens.
+        cap: the bound c.
+    """
+
+    def __init__(self, in_features: int, out_features: int, cap: float) -> None:
+        super().__init__(in_features, out_features)
+        self.cap = cap
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.cap * (F.linear(x, self.weight) / self.cap).tanh() + self.bias
+
+
 def scored(
     y: Tensor, head: nn.Module, targets: Tensor, smoothing: float, compiled: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Objective and nats, see `Losses`, of the inputs `y` of the softmax layer `head`; arguments as of `linear_nats`.
 
-    It computes in pieces, compiled where asked for, if logits are many.
+    It computes in pieces, compiled where asked for, if logits are many and not capped.
     """
-    if isinstance(head, nn.Linear) and targets.numel() * head.out_features > LOGITS:
+    if type(head) is nn.Linear and targets.numel() * head.out_features > LOGITS:
         return linear_nats(y, head.weight, head.bias, targets, smoothing, compiled=compiled)
     return scored_logits(head(y), targets, smoothing)
 

@@ -33,7 +33,7 @@ class Predictor:
 def _without(tokens: tuple[int, ...], head: nn.Module) -> Callable[[Tensor], Tensor]:
     """The softmax layer with logits of minus infinity for some tokens."""
     if type(head) is not nn.Linear:
-        ids = torch.tensor(tokens)
+        ids = torch.tensor(tokens, device=cast(Tensor, head.weight).device)
         return lambda y: cast(Tensor, head(y)).index_fill_(1, ids, -torch.inf)
     bias = head.bias.index_fill(0, torch.tensor(tokens, device=head.bias.device), -torch.inf)
     weight = head.weight.mT

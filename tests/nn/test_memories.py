@@ -7,7 +7,9 @@ from refusals import assert_refused
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from seqmodels import Beam, LanguageModel, Tokenizer, Translator
+from seqmodels import Beam, LanguageModel, Sampling, Tokenizer, Translator
+from seqmodels.batch import Batch
+from seqmodels.config import construct
 from seqmodels.nn import (
     GLA,
     HGRN2,
@@ -172,6 +174,32 @@ def test_texts_of_unequal_prompts(name: str) -> None:
     assert_close([score.nats for score in scores], [score.nats for score in alone], rtol=1e-4, atol=1e-4)
 
 
+def test_layers_of_a_hybrid_with_settings_of_their_own() -> None:
+    settings = {"GatedDeltaNet": {"negative": True, "num_heads": 4}, "LSTM": {"learn_initial_state": True}}
+    network = Hybrid(8, "GatedDeltaNet,LSTM,attention,GatedDeltaNet,GLA", num_heads=2, layer_settings=settings)
+    cells = [block.mixer.cell for block in network.blocks if hasattr(block.mixer, "cell")]
+    assert [getattr(cell, "strongest", None) for cell in cells] == [2.0, 2.0, None]
+    assert [cell.heads for cell in cells] == [4, 4, 2]  # type: ignore[union-attr]
+    assert isinstance(network.blocks[1].mixer.network.start, nn.Parameter)  # type: ignore[union-attr]
+    again = construct(network.constructor_call, Hybrid)
+    assert again.state_dict().keys() == network.state_dict().keys()
+
+
+def test_logits_of_a_cap_are_bounded_in_training_and_in_generation() -> None:
+    torch.manual_seed(0)
+    network, tokenizer = lively(GatedDeltaNet(8, 1, 2)).float(), Tokenizer.char("abcdefgh")
+    free, capped = (LanguageModel(network, tokenizer, logit_cap=cap).eval() for cap in (None, 0.5))
+    capped.load_state_dict(free.state_dict())
+    ids = torch.tensor([tokenizer.encode("abcdefgh")])
+    wanted = 0.5 * (free(ids)[0] / 0.5).tanh()
+    assert_close(capped(ids)[0], wanted)
+    batch = Batch(ids[:, :-1], ids[:, 1:])
+    nats = wanted[:, :-1].log_softmax(-1).gather(2, ids[:, 1:, None]).sum()
+    assert_close(capped.losses(batch, None).nats, -nats)
+    found = "".join(capped.generate("abc", max_tokens=5, sampling=Sampling(temperature=0)))
+    assert found == "".join(free.generate("abc", max_tokens=5, sampling=Sampling(temperature=0)))
+
+
 @pytest.mark.parametrize("name", [*MEMORIES, "SLSTM-2-heads", "Hybrid-of-memories"])
 def test_a_piece_without_a_real_position_changes_nothing(name: str) -> None:
     network = lively(NETWORKS[name]())
@@ -189,7 +217,22 @@ def test_a_piece_without_a_real_position_changes_nothing(name: str) -> None:
     [
         (lambda: GatedDeltaNet(10, 1, 4), "GatedDeltaNet expects input_size divisible by num_heads, got 10 and 4"),
         (lambda: GatedDeltaNet(8, 1, 2, head_size=0), r"GatedDeltaNet\(head_size=0\)"),
-        (lambda: GatedDeltaNet(8, 1, 2, expand=0), r"GatedDeltaNet\(expand=0\)"),
+        (lambda: GatedDeltaNet(8, 1, 2, value_size=0), r"GatedDeltaNet\(value_size=0\)"),
+        (lambda: GatedDeltaNet(8, 1, 4, groups=3), "GatedDeltaNet expects num_heads divisible by groups, got 4 and 3"),
+        (
+            lambda: GatedDeltaNet(8, 1, 2, feed_forward_size=-1),
+            r"feed_forward_size=-1\) was given; expected at least 0",
+        ),
+        (lambda: Hybrid(8, "GRU", feed_forward_size=0, residual="parallel"), "feed_forward_size=0 leaves one"),
+        (
+            lambda: Hybrid(8, "RGLRU,attention", layer_settings={"GatedDeltaNet": {}}),
+            "settings for 'GatedDeltaNet'; expected names of recurrent layers, here RGLRU",
+        ),
+        (
+            lambda: Hybrid(8, "RGLRU", layer_settings={"RGLRU": {"negative": True}}),
+            "has 'negative' for RGLRU; expected values for num_heads, width, convolution, scale_first, eps",
+        ),
+        (lambda: LanguageModel(SLSTM(8, 8), Tokenizer.char("ab"), logit_cap=0.0), r"logit_cap=0\.0 was given"),
         (lambda: GatedDeltaNet(8, 1, 2, convolution=1), "convolution of at least 2 positions, or 0 for none"),
         (lambda: Mamba2(10, 1, 4), "expand x input_size divisible by num_heads and num_heads by groups"),
         (lambda: Mamba2(8, 1, 4, groups=3), "num_heads by groups"),

@@ -39,6 +39,8 @@ def check_form(model: LanguageModel | Translator) -> None:
         why = _why_not(network)
         if why:
             raise InputError(f"CTranslate2 has no Transformer with {why}; export it to onnx or torch")
+    if type(model.head) is not nn.Linear:
+        raise InputError("CTranslate2 has no softmax layer with a logit_cap; export it to onnx")
     if isinstance(model, Translator) and model.reverse:
         raise InputError(
             "CTranslate2 has no reversed source, with which this translator was trained; export it to onnx"
@@ -48,6 +50,8 @@ def check_form(model: LanguageModel | Translator) -> None:
 def _why_not(network: Transformer) -> str | None:
     if not isinstance(network.position, Learned | Relative | Rotary | Sinusoidal):
         return f"positions of {type(network.position).__name__}"
+    if not network.plain:
+        return "a gate of attention or norms of scales plus one, or without feed-forward layers"
     if _argument(network, "residual") == "parallel" and (network.memory_size is not None or not network.causal):
         return "branches side by side in an encoder, or beside attention to one"
     return None

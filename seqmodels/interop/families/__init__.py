@@ -4,7 +4,21 @@ from importlib import import_module
 
 from seqmodels.interop.families.family import Family
 
-KNOWN = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gpt_neox", "opt", "marian", "t5")
+KNOWN = (
+    "gpt2",
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gpt_neox",
+    "opt",
+    "mamba2",
+    "xlstm",
+    "recurrent_gemma",
+    "qwen3_5_text",
+    "marian",
+    "t5",
+)
 """Values of `model_type` in `config.json`; each is the name of a module here with its `FAMILY`."""
 
 

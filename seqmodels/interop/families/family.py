@@ -19,8 +19,11 @@ from seqmodels.data import Tokenizer
 from seqmodels.interop.families.settings import Settings
 from seqmodels.interop.families.vocabulary import read_tokenizer
 from seqmodels.nn import Transformer
+from seqmodels.nn.transformer import ResidualStack
 from seqmodels.tasks import LanguageModel
 
+FAR = 1e9
+"""A bound that no logit comes near, where a family has no other way to say that there is none."""
 Heads = tuple[int, int]
 """Heads of queries, and of keys and values."""
 
@@ -81,6 +84,54 @@ class ByHead(Weight):
 
     def split(self, ours: Tensor, heads: Heads) -> list[Tensor]:
         return [ours.reshape(3, heads[0], -1).transpose(0, 1).reshape(ours.shape)]
+
+
+@dataclass(frozen=True)
+class Arranged(Weight):
+    """Tensors one above the other whose parts are in another order here.
+
+    Args:
+        others: further tensors.
+        counts: number of parts in each tensor.
+        sizes: rows of all parts, in their order.
+        order: the number of the part that is our first, our second, and so on.
+    """
+
+    others: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+    sizes: tuple[int, ...] = ()
+    order: tuple[int, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, *self.others)
+
+    def joined(self, parts: Sequence[Tensor], heads: Heads) -> Tensor:
+        whole = torch.cat(list(parts))
+        if len(whole) != sum(self.sizes):
+            return whole  # of another shape, which is said
+        found = torch.split(whole, list(self.sizes))
+        return torch.cat([found[number] for number in self.order])
+
+    def split(self, ours: Tensor, heads: Heads) -> list[Tensor]:
+        found = dict(zip(self.order, torch.split(ours, [self.sizes[n] for n in self.order]), strict=True))
+        parts = iter([found[number] for number in range(len(self.sizes))])
+        return [torch.cat([next(parts) for _ in range(count)]) for count in self.counts]
+
+
+def arranged(names: Sequence[str], sizes: Sequence[Sequence[int]], order: Sequence[int] | None = None) -> Arranged:
+    """See `Arranged`: tensors by name, and the rows of the parts of each; by default all in their order."""
+    flat = tuple(size for one in sizes for size in one)
+    chosen = tuple(range(len(flat))) if order is None else tuple(order)
+    return Arranged(names[0], tuple(names[1:]), tuple(len(one) for one in sizes), flat, chosen)
+
+
+class Zeros(Weight):
+    """A bias that a model has not."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ()
 
 
 class Scaled(Weight):
@@ -163,28 +214,35 @@ class Family(ABC):
 
 
 class Decoder(Family):
-    """A decoder-only family: a `LanguageModel` of a `Transformer`."""
+    """A decoder-only family: a `LanguageModel` of a `Transformer`, or of another network."""
 
-    tied = False
-    """Whether embedding and softmax layer are one matrix where `tie_word_embeddings` is missing."""
+    backbone: type[ResidualStack] = Transformer
+    cap: str | None = None
+    """Name of the setting that softly bounds the logits."""
+
+    tied: bool | None = False
+    """Whether embedding and softmax layer are one matrix where `tie_word_embeddings` is missing; None if they never are
+    in transformers, whatever it says."""
     any_tokenizer = True
     """Whether `AutoTokenizer` reads any `tokenizer.json` for it, rather than its pieces into a class of its own."""
 
     @abstractmethod
     def network(self, settings: Settings) -> dict[str, Any]:
-        """Arguments of the `Transformer`."""
+        """Arguments of the network."""
 
     @abstractmethod
     def config(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The reverse of `network`, of all arguments; what it cannot say, it may leave out: see `write.py`."""
 
     def task(self, settings: Settings, tokenizer: Tokenizer, **others: Tokenizer) -> Call:
-        backbone = {"class_path": class_path(Transformer), "init_args": self.network(settings)}
-        tied = settings.get("tie_word_embeddings", self.tied)
+        backbone = {"class_path": class_path(self.backbone), "init_args": self.network(settings)}
+        tied = self.tied is not None and settings.get("tie_word_embeddings", self.tied)
         arguments = {"backbone": backbone, "tokenizer": tokenizer, "tie_embeddings": tied, "head_bias": False}
+        if self.cap is not None and (cap := settings.get(self.cap, 30.0)) < FAR:
+            arguments["logit_cap"] = cap
         return {"class_path": class_path(LanguageModel), "init_args": arguments}
 
     def heads(self, task: LanguageModel) -> Heads:
         network = task.backbone
-        assert isinstance(network, Transformer)
+        assert isinstance(network, ResidualStack)
         return network.heads

@@ -132,6 +132,8 @@ def theirs(family: Family, name: str) -> tuple[Weight | None, list[str]]:
 
 def _joined(weight: Weight, names: list[str], shards: Shards, parameter: Tensor, heads: tuple[int, int]) -> Tensor:
     """One of our weights; refused, before it is read, where theirs are of another size."""
+    if not names:
+        return torch.zeros(parameter.shape)
     held = sum(math.prod(shards.shape(one)) for one in names)
     if held != parameter.numel():
         shapes = ", ".join(f"{one!r} {shards.shape(one)}" for one in names)

@@ -16,7 +16,7 @@ from seqmodels.data import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.files import local
 from seqmodels.interop.families import families
-from seqmodels.interop.families.family import Decoder, Rows
+from seqmodels.interop.families.family import FAR, Decoder, Rows
 from seqmodels.interop.families.forms import BIASES, complete
 from seqmodels.interop.families.read import CONFIG, theirs
 from seqmodels.interop.families.settings import Settings
@@ -24,7 +24,6 @@ from seqmodels.interop.families.shards import WEIGHTS
 from seqmodels.interop.families.vocabulary import GENERATION, TOKENIZER, TOKENIZER_CONFIG, Vocabulary
 from seqmodels.interop.families.write_translator import export_translator
 from seqmodels.interop.tokenizer_files import for_transformers
-from seqmodels.nn import Transformer
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 
 UNEQUAL = ("bias", "dropout")
@@ -38,8 +37,8 @@ def export_hf(task: SequenceTask, folder: str | Path) -> str:
     Its logits are equal for the same ids. The tokenizer puts BOS in front of a text where prompts here have one.
 
     Args:
-        task: a `LanguageModel` of a Transformer in the form of a known family, without a bias of its softmax layer; or
-            a `Translator`, see `export_translator`.
+        task: a `LanguageModel` in the form of a known family, without a bias of its softmax layer; or a `Translator`,
+            see `export_translator`.
         folder: a new one.
 
     Returns:
@@ -60,7 +59,7 @@ def export_hf(task: SequenceTask, folder: str | Path) -> str:
         "model_type": family.model_type,
         "architectures": [family.architecture],
         "vocab_size": len(tables[0]),
-        "tie_word_embeddings": task.head.weight is task.embedding.weight,
+        "tie_word_embeddings": family.tied is not None and task.head.weight is task.embedding.weight,
         "dtype": str(tables[0].dtype).removeprefix("torch."),
         **ends,
         **config,
@@ -83,7 +82,7 @@ def export_hf(task: SequenceTask, folder: str | Path) -> str:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     limits = ["the settings of its training"]
-    if task.backbone.max_length is None and "sliding_window" not in config:
+    if task.backbone.max_length is None and "max_position_embeddings" in config and "sliding_window" not in config:
         limits.append(f"the window of {config.get('max_position_embeddings')} positions in longer texts")
     return f"a {family.architecture}; it does not hold {', nor '.join(limits)}"
 
@@ -95,35 +94,45 @@ def choose(task: SequenceTask) -> tuple[Decoder, dict[str, Any]]:
         InputError: there is none; it says what the nearest one lacks.
     """
     network = getattr(task, "backbone", None)
-    if not isinstance(task, LanguageModel) or not isinstance(network, Transformer):
+    known = [family for family in families().values() if isinstance(family, Decoder)]
+    fitting = [family for family in known if type(network) is family.backbone]
+    if not isinstance(task, LanguageModel) or not fitting:
         name = type(task if network is None else network).__name__
         raise InputError(
-            f"transformers has no form for a {name} of this package; expected a LanguageModel of a Transformer"
+            f"transformers has no form for a {name} of this package; expected a LanguageModel of one of "
+            f"{', '.join(dict.fromkeys(family.backbone.__name__ for family in known))}"
         )
     if bool((task.head.bias[task.head.bias.isfinite()] != 0).any()):
         raise InputError(
             "the softmax layer has a bias, which families of transformers have not; train with head_bias=False "
             "(--no-head-bias)"
         )
-    ours = complete(network.constructor_call["init_args"])
+    kind, cap = type(task.backbone), getattr(task.head, "cap", None)
+    ours = complete(task.backbone.constructor_call["init_args"], kind)
     found = list[tuple[int, int, Decoder, dict[str, Any], list[str]]]()
     own = EOS not in task.tokenizer.origins
-    for family in families().values():
-        if not isinstance(family, Decoder):
-            continue
+    for family in fitting:
         config = family.config(ours)
         try:
-            back = complete(family.network(Settings(config, family.model_type)))
+            back = complete(family.network(Settings(config, family.model_type)), kind)
         except InputError:
             continue
         lacking = [f"{name}={ours[name]}" for name in ours if name not in UNEQUAL and ours[name] != back[name]]
-        more = BIASES.index(back["bias"]) - BIASES.index(ours["bias"])
-        lacking += [f"bias={ours['bias']}"] * (more < 0)
+        more = BIASES.index(back["bias"]) - BIASES.index(ours["bias"]) if "bias" in ours else 0
+        lacking += [f"bias={ours['bias']}"] * (more < 0) if "bias" in ours else []
+        if family.cap is not None:
+            config[family.cap] = FAR if cap is None else cap
+        elif cap is not None:
+            lacking.append(f"logit_cap={cap}")
         found.append((len(lacking), more + 9 * (own and not family.any_tokenizer), family, config, lacking))
+    if not found:
+        raise InputError(
+            f"no family of transformers that is known here has the form of this {kind.__name__}; see docs/families.md"
+        )
     _, _, family, config, lacking = min(found, key=lambda one: one[:2])
     if lacking:
         raise InputError(
-            f"no family of transformers that is known here has the form of this Transformer; the nearest, "
+            f"no family of transformers that is known here has the form of this {kind.__name__}; the nearest, "
             f"{family.model_type}, lacks {', '.join(lacking)}"
         )
     return family, config
@@ -131,13 +140,14 @@ def choose(task: SequenceTask) -> tuple[Decoder, dict[str, Any]]:
 
 def _weights(task: LanguageModel, family: Decoder, config: Mapping[str, Any]) -> dict[str, Tensor]:
     """The tensors of the family by its names."""
-    settings = Settings({**config, "tie_word_embeddings": task.head.weight is task.embedding.weight}, CONFIG)
+    tied = family.tied is not None and task.head.weight is task.embedding.weight
+    settings = Settings({**config, "tie_word_embeddings": tied}, CONFIG)
+    variant = family.variant(settings, ())
     with torch.device("meta"):
         outline = construct(family.task(settings, task.tokenizer), SequenceTask)
     own, vocabulary, found = task.state_dict(), Vocabulary(task.tokenizer), dict[str, Tensor]()
-    tied = task.head.weight is task.embedding.weight
     for name, empty in outline.state_dict().items():
-        weight, names = theirs(family, name)
+        weight, names = theirs(variant, name)
         if weight is None or (tied and name == "head.weight"):
             continue
         tensor = own[name] if name in own else torch.zeros(empty.shape, dtype=task.embedding.weight.dtype)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.batch import NEVER
-from seqmodels.nn import Backbone, Transformer
+from seqmodels.nn import Transformer
 from seqmodels.nn.attention import SelfAttention, rotate
 from seqmodels.nn.block import Block
 from seqmodels.tasks import LanguageModel
@@ -19,9 +19,12 @@ MULTIPLE = 8
 """Features of a head come in multiples of it for this op."""
 
 
-def fits(network: Backbone) -> bool:
-    """Whether steps of a network can be written so."""
-    if type(network) is not Transformer or network.position.are_of_pairs:
+def fits(model: LanguageModel) -> bool:
+    """Whether steps of a model can be written so."""
+    network = model.backbone
+    if type(model.head) is not nn.Linear:
+        return False
+    if type(network) is not Transformer or network.position.are_of_pairs or not network.plain:
         return False
     return network.memory_size is None and network.head_size % MULTIPLE == 0
 
@@ -34,7 +37,7 @@ class CachedGraph(nn.Module):
     the angles, (B, 1, R / 2), with R = 0 where they are not; caches of keys and values, (B, kv heads, S, D / H) each.
 
     Args:
-        model: of a network that `fits`.
+        model: one that `fits`.
     """
 
     def __init__(self, model: LanguageModel) -> None:
@@ -82,9 +85,9 @@ class CachedGraph(nn.Module):
                 return x + cast(Tensor, mixer.out(y.squeeze(1)))
 
             def feed(x: Tensor, h: Tensor, block: Block = block) -> Tensor:
-                return x + cast(Tensor, block.feed_forward(h))
+                return x + cast(Tensor, cast(nn.Module, block.feed_forward)(h))
 
-            x = block.order(x, (block.norm_mixer, block.norm_feed_forward), (mix, feed))
+            x = block.order(x, (block.norm_mixer, cast(nn.Module, block.norm_feed_forward)), (mix, feed))
         return nn.functional.linear(stack.norm(x), self.head.weight, cast(Tensor, self.bias)), *written
 
 

@@ -34,7 +34,7 @@ def write_engine(model: LanguageModel, path: Path, *, int8: bool = False) -> Non
         InputError: a library is missing, or the network cannot be written as a graph.
     """
     model = model.eval()
-    if cached_graph.fits(model.backbone):
+    if cached_graph.fits(model):
         inputs, outputs, axes = cached_graph.example(model)
         write_graph(path, cached_graph.CachedGraph(model), inputs, outputs, axes, int8=int8)
         return
@@ -78,7 +78,7 @@ class OnnxEngine:
 
     def steps(self, state: State | None, rows: int) -> Steps:
         """Steps of so many rows, from a state, or from the start."""
-        if cached_graph.fits(self._model.backbone):
+        if cached_graph.fits(self._model):
             return CachedSteps(self._session(False), self._model, state, rows)
         padded = state is not None and _attends(self._model) and isinstance(state[1], Tensor)
         before, _ = example_states(self._model)

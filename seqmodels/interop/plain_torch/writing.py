@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqmodels.errors import InputError
 from seqmodels.interop.plain_torch import templates
@@ -26,7 +26,9 @@ def write(model: LanguageModel, folder: Path) -> None:
         InputError: there is no such form of this network.
     """
     network = model.backbone
-    if isinstance(network, Transformer) and not network.position.are_of_pairs:
+    if type(model.head) is not nn.Linear:
+        raise InputError("there is no plain form of a softmax layer with a logit_cap; export it to onnx")
+    if isinstance(network, Transformer) and not network.position.are_of_pairs and network.plain:
         name, settings, weights = "transformer", _transformer(network), _stacked(model)
     elif type(network) in RECURRENT:
         assert isinstance(network, RecurrentStack)
@@ -34,7 +36,7 @@ def write(model: LanguageModel, folder: Path) -> None:
     else:
         names = ", ".join([*(cls.__name__ for cls in RECURRENT), "Transformer"])
         raise InputError(
-            f"there is no plain form of {type(network).__name__}, or of its positions; those of {names} are there. "
+            f"there is no plain form of {type(network).__name__}, or of its settings; those of {names} are there. "
             "Export it to onnx"
         )
     settings["vocab_size"] = model.tokenizer.vocab_size

@@ -1,7 +1,9 @@
 """Tiny random models of transformers, written as folders, and their tokenizer."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,34 @@ def tokenizer(specials: list[str], template: str | None = None) -> tokenizers.To
         number = made.token_to_id(template)
         made.post_processor = processors.TemplateProcessing(f"{template} $A", None, [(template, number)])
     return made
+
+
+class Doubles:
+    """Torch with double precision in the place of single precision, for code that asks for the latter by name."""
+
+    def __getattr__(self, name: str) -> Any:
+        return torch.float64 if name in ("float32", "float") else getattr(torch, name)
+
+
+RECURRENT = {"mamba2": "mamba2", "xlstm": "xlstm", "recurrent_gemma": "recurrent_gemma", "qwen3_5_text": "qwen3_5"}
+"""Families with recurrent layers, and the folder of each in transformers."""
+
+
+@contextmanager
+def in_double_precision(family: str) -> Iterator[None]:
+    """Recurrent layers of transformers are in single precision whatever their weights are; here they are not."""
+    if family not in RECURRENT:
+        yield
+        return
+    modeling = import_module(f"transformers.models.{RECURRENT[family]}.modeling_{RECURRENT[family]}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(modeling, "torch", Doubles())
+        patch.setattr(torch.Tensor, "float", torch.Tensor.double)
+        if family == "recurrent_gemma":
+            patch.setattr(modeling.RecurrentGemmaRglru._rnn_scan, "__defaults__", (torch.float64,))
+        if family == "xlstm":  # the initialisation of fused weights fails in transformers 5.24
+            patch.setattr(modeling.xLSTMPreTrainedModel, "_init_weights", lambda self, module: None)
+        yield
 
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 256}
@@ -71,13 +101,34 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "gpt_neox-one-after-the-other": lambda: transformers.GPTNeoXConfig(
         **SIZES, **SAME, intermediate_size=50, use_parallel_residual=False, tie_word_embeddings=True, rotary_pct=0.5
     ),
+    "mamba2": lambda: transformers.Mamba2Config(
+        **SAME, hidden_size=32, num_hidden_layers=2, num_heads=4, head_dim=16, state_size=6, n_groups=2, chunk_size=8,
+        residual_in_fp32=False,
+    ),
+    "xlstm": lambda: transformers.xLSTMConfig(**SAME, hidden_size=128, num_hidden_layers=2, num_heads=2, chunk_size=8),
+    "xlstm-fused": lambda: transformers.xLSTMConfig(
+        **SAME, hidden_size=128, num_hidden_layers=2, num_heads=4, chunk_size=8,
+        weight_mode="fused", ffn_proj_factor=1.3, output_logit_soft_cap=2.0, tie_word_embeddings=True,
+    ),
+    "recurrent_gemma": lambda: transformers.RecurrentGemmaConfig(
+        **ENDS, hidden_size=32, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=1, intermediate_size=96,
+        attention_window_size=9,
+    ),
+    "recurrent_gemma-biases": lambda: transformers.RecurrentGemmaConfig(
+        **ENDS, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=96, attention_bias=True,
+        block_types=["attention", "recurrent"], logits_soft_cap=3.0, conv1d_width=3,
+    ),
+    "qwen3_5_text": lambda: transformers.Qwen3_5TextConfig(
+        **GROUPED, **SAME, head_dim=16, linear_key_head_dim=6, linear_value_head_dim=10, linear_num_key_heads=2,
+        linear_num_value_heads=4, layer_types=["linear_attention", "full_attention"],
+    ),
     "opt": lambda: transformers.OPTConfig(**SIZES, **ENDS, ffn_dim=50, word_embed_proj_dim=32, pad_token_id=1),
     "opt-narrow": lambda: transformers.OPTConfig(
         **SIZES, **ENDS, ffn_dim=50, word_embed_proj_dim=12, do_layer_norm_before=False, pad_token_id=1
     ),
 }  # fmt: skip
 """A configuration without a vocabulary, by the family and what is special."""
-STARTED = ("llama", "mistral", "opt")
+STARTED = ("llama", "mistral", "opt", "recurrent_gemma")
 """Families whose tokenizers put a token in front of a text."""
 
 

@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 import torch
-from interop.families.models import CONFIGS, transformers, written
+from interop.families.models import CONFIGS, in_double_precision, transformers, written
 from interop.families.test_reading import known
 from torch.testing import assert_close
 
 from seqmodels import LSTM, InputError, LanguageModel, Sampling, Tokenizer, Transformer, load
 from seqmodels.batch import BOS
 from seqmodels.interop.families import families
+from seqmodels.interop.families.family import Decoder
 from seqmodels.interop.families.settings import Settings
 from seqmodels.interop.families.write import choose, complete, export_hf
+from seqmodels.nn import MLSTM, GatedDeltaNet, Hybrid, Mamba2
+from seqmodels.nn.transformer import ResidualStack
 
 TEXT = "the fox ran after the hare"
 SMALL: dict[str, Any] = {"input_size": 16, "num_layers": 2, "num_heads": 4, "context": 64}
@@ -33,6 +36,23 @@ OWN: dict[str, tuple[str, dict[str, Any]]] = {
     "norms of queries": ("qwen3", {**RMS, "activation": "swiglu", "qk_norm": True, "head_size": 6}),
     "side by side": ("gpt_neox", {"residual": "parallel", "rotary_share": 0.5, "bias": "all"}),
 }  # fmt: skip
+
+
+GRIFFIN = {
+    "layers": "RGLRU,attention", "num_kv_heads": 1, "context": 9, "norm": "rms-plus-one", "activation": "geglu-tanh",
+    "eps": 1e-6, "input_scale": 4.0, "rotary_share": 0.5, "layer_settings": {"RGLRU": {"scale_first": False}},
+}  # fmt: skip
+DELTA = {
+    "layers": "GatedDeltaNet, attention", "num_kv_heads": 2, "context": 64, "norm": "rms-plus-one", "eps": 1e-6,
+    "activation": "swiglu", "qk_norm": True, "attention_gate": True,
+    "layer_settings": {"GatedDeltaNet": {"groups": 2, "value_size": 6}},
+}  # fmt: skip
+MEMORIES: dict[str, tuple[type[ResidualStack], dict[str, Any]]] = {
+    "mamba2": (Mamba2, {"norm": "rms", "eps": 1e-5, "feed_forward_size": 0, "expand": 2, "groups": 2}),
+    "xlstm": (MLSTM, {"norm": "rms", "eps": 1e-6, "activation": "swiglu"}),
+    "recurrent_gemma": (Hybrid, GRIFFIN),
+    "qwen3_5_text": (Hybrid, DELTA),
+}
 
 
 def lively(model: LanguageModel) -> LanguageModel:
@@ -68,7 +88,58 @@ def test_trained_here(name: str, tie: bool, tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox", "opt", "mistral", "qwen3"])
+@pytest.mark.parametrize("cap", [None, 5.0])
+@pytest.mark.parametrize("name", MEMORIES)
+def test_networks_with_memories(name: str, cap: float | None, tmp_path: Path) -> None:
+    """Softly bounded logits or not, embeddings tied or not."""
+    network, arguments = MEMORIES[name]
+    tokenizer, sizes = Tokenizer.char([TEXT]), {"input_size": 16, "num_heads": 4}
+    sizes |= {} if network is Hybrid else {"num_layers": 2}
+    settings = {"tie_embeddings": cap is None, "head_bias": False, "logit_cap": cap}
+    model = lively(LanguageModel(network(**sizes | arguments), tokenizer, **settings))
+    with in_double_precision(name):
+        if cap is not None and name in ("mamba2", "qwen3_5_text"):
+            with pytest.raises(InputError, match=r"lacks logit_cap=5\.0"):
+                export_hf(model, tmp_path / "out")
+            return
+        export_hf(model, tmp_path / "out")
+        theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").double()
+        assert theirs.config.model_type == name
+        ids = torch.randint(4, tokenizer.vocab_size, (2, 30))
+        wanted = theirs(ids, use_cache=False).logits
+        assert_close(wanted, model.double()(ids)[0], rtol=0, atol=5e-6)
+        auto = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+        assert auto(TEXT).input_ids == [BOS, *tokenizer.encode(TEXT)]
+        again = load(tmp_path / "out").double()
+        assert_close(again(ids)[0], model(ids)[0], rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (Mamba2(16, 2, norm="rms"), "mamba2, lacks .*feed_forward_size=64, eps=None"),
+        (MLSTM(16, 2, 2, norm="rms", eps=1e-6), "xlstm, lacks activation=gelu"),
+        (MLSTM(16, 2, 2, convolution=4, norm="rms", eps=1e-6, activation="swiglu"), "lacks convolution=4"),
+        (Hybrid(16, "SLSTM,attention"), "has the form of this Hybrid; see docs/families.md"),
+        (Hybrid(16, "RGLRU,attention", norm="rms-plus-one", eps=1e-6), r"lacks activation=gelu"),
+        (Hybrid(16, **{**DELTA, "layer_settings": {"GatedDeltaNet": {"negative": True}}}), r"lacks .*'negative': True"),
+        (GatedDeltaNet(16, 2), "no form for a GatedDeltaNet .* expected .* Transformer, Mamba2, MLSTM, Hybrid"),
+    ],
+)
+def test_memories_that_no_family_can_say(network: ResidualStack, said: str, tmp_path: Path) -> None:
+    model = LanguageModel(network, Tokenizer.char([TEXT]), head_bias=False)
+    with pytest.raises(InputError, match=said):
+        export_hf(model, tmp_path / "out")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gpt2", "llama", "gpt_neox", "opt", "mistral", "qwen3", "mamba2", "xlstm", "recurrent_gemma-biases",
+        "qwen3_5_text",
+    ],
+)  # fmt: skip
 def test_there_and_back(name: str, tmp_path: Path) -> None:
     """The same tensors to the bit, but for rows without a token; and the same tokenizer."""
     theirs = written(name, tmp_path / "in", more_rows=3)
@@ -90,9 +161,10 @@ def test_there_and_back(name: str, tmp_path: Path) -> None:
 def test_settings_there_and_back(name: str) -> None:
     config = CONFIGS[name]()
     family = families()[config.model_type]
-    arguments = complete(family.network(Settings(config.to_dict(), "")))  # type: ignore[attr-defined]
-    again = family.network(Settings(family.config(arguments), ""))  # type: ignore[attr-defined]
-    assert complete(again) == arguments
+    assert isinstance(family, Decoder)
+    arguments = complete(family.network(Settings(config.to_dict(), "")), family.backbone)
+    again = family.network(Settings(family.config(arguments), ""))
+    assert complete(again, family.backbone) == arguments
 
 
 @pytest.mark.parametrize(
