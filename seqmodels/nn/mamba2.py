@@ -66,7 +66,7 @@ class Mamba2Cell(AssociativeCell):
         scale = self.bias.new_ones(sum(self.parts[1:]))
         shift = torch.cat((self.bias.new_zeros(inner), self.bias))
         rate, skip, size = -self.rate.exp(), self.skip.unsqueeze(-1), inner // self.groups
-        least = scale.new_tensor([[[1e-5 * size]]])
+        least = scale.new_tensor([[[self.eps * size]]])
 
         def terms(q: Tensor, k: Tensor, v: Tensor, rest: Rest) -> Terms:
             step = F.softplus(rest[1])

@@ -120,7 +120,7 @@ class RGLRU(MixerStack):
         num_heads: parts of the units whose gates do not see each other.
         width: recurrent units of a layer; default: input_size.
         convolution: positions that the short convolution sees.
-        scale_first: whether the first input of a row is scaled as the others are, which Griffin's own code does not.
+        scale_first: scale the first input of a row as the others, which Griffin's own code does not.
     """
 
     def __init__(

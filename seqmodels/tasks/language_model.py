@@ -100,8 +100,8 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         if logit_cap is not None:
             if not isinstance(ends[1], nn.Linear) or not 0 < logit_cap < math.inf:
                 raise InputError(
-                    f"logit_cap={logit_cap} was given with {type(backbone).__name__}; expected a positive number, for a "
-                    "network with a softmax layer, or None for no bound"
+                    f"logit_cap={logit_cap} was given with {type(backbone).__name__}; expected a positive number, for "
+                    "a network with a softmax layer, or None for no bound"
                 )
             self.head = CappedLinear(ends[1].in_features, ends[1].out_features, logit_cap)
         if isinstance(ends[1], nn.Linear):

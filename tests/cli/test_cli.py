@@ -66,13 +66,17 @@ def test_negative_switches_say_what_they_switch_off(capsys: pytest.CaptureFixtur
         ("--backbone.no-causal --backbone TRANSFORMER", {"causal": False}),
         ("--backbone seqmodels.Transformer --backbone.causal=false", {"causal": False}),
         ("--backbone transformer --backbone.causal false --backbone.Norm RMS".replace("Norm", "norm"), {"norm": "rms"}),
+        (
+            '--backbone hybrid --backbone.layer-settings {"GRU":{"weight_dropout":0.5}}',
+            {"layer_settings": {"GRU": {"weight_dropout": 0.5}}},
+        ),
     ],
 )
 def test_switches_and_names_of_networks(words: str, expected: dict[str, object]) -> None:
     options = {"backbone": options_of(LanguageModel)["backbone"]}
     call = converted(read_flags(words.split(), options), options)["backbone"]
     assert call["init_args"].items() >= expected.items()
-    assert call["class_path"] in ("seqmodels.LSTM", "seqmodels.Transformer")
+    assert call["class_path"] in ("seqmodels.LSTM", "seqmodels.Transformer", "seqmodels.Hybrid")
 
 
 def test_a_file_of_lines_is_read(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

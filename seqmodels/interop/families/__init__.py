@@ -16,6 +16,7 @@ KNOWN = (
     "xlstm",
     "recurrent_gemma",
     "qwen3_5_text",
+    "qwen3_next",
     "marian",
     "t5",
 )

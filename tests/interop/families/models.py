@@ -41,7 +41,13 @@ class Doubles:
         return torch.float64 if name in ("float32", "float") else getattr(torch, name)
 
 
-RECURRENT = {"mamba2": "mamba2", "xlstm": "xlstm", "recurrent_gemma": "recurrent_gemma", "qwen3_5_text": "qwen3_5"}
+RECURRENT = {
+    "mamba2": "mamba2",
+    "xlstm": "xlstm",
+    "recurrent_gemma": "recurrent_gemma",
+    "qwen3_5_text": "qwen3_5",
+    "qwen3_next": "qwen3_next",
+}
 """Families with recurrent layers, and the folder of each in transformers."""
 
 
@@ -121,6 +127,10 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "qwen3_5_text": lambda: transformers.Qwen3_5TextConfig(
         **GROUPED, **SAME, head_dim=16, linear_key_head_dim=6, linear_value_head_dim=10, linear_num_key_heads=2,
         linear_num_value_heads=4, layer_types=["linear_attention", "full_attention"],
+    ),
+    "qwen3_next": lambda: transformers.Qwen3NextConfig(
+        **GROUPED, **SAME, head_dim=16, linear_key_head_dim=6, linear_value_head_dim=10, linear_num_key_heads=2,
+        linear_num_value_heads=4, full_attention_interval=2, num_experts=0, tie_word_embeddings=True,
     ),
     "opt": lambda: transformers.OPTConfig(**SIZES, **ENDS, ffn_dim=50, word_embed_proj_dim=32, pad_token_id=1),
     "opt-narrow": lambda: transformers.OPTConfig(

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
-from interop.families.models import written
+from interop.families.models import RECURRENT, written
 from interop.families.translators import ENGLISH, MODELS
+from refusals import refused
 
 from seqmodels.cli.main import main
 
-OTHERS = ("mistral", "qwen2", "qwen3", "gpt_neox", "opt")
+OTHERS = ("mistral", "qwen2", "qwen3", "gpt_neox", "opt", *RECURRENT)
 WINDOWED = ("mistral",)
 """Attention of bounded reach, beyond which CTranslate2 would see more."""
 
@@ -24,7 +25,9 @@ def test_greedy_texts(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     expected = capsys.readouterr().out
     main([*command, "--engine", "onnx"])
     assert capsys.readouterr().out == expected
-    if name in WINDOWED:
+    if name in RECURRENT:
+        assert "CTranslate2 has Transformers only" in refused(capsys, *command, "--engine", "ctranslate2")
+    elif name in WINDOWED:
         with pytest.raises(SystemExit, match="2"):
             main([*command, "--engine", "ctranslate2"])
         assert "positions up to which CTranslate2" in capsys.readouterr().err

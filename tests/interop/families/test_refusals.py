@@ -40,6 +40,23 @@ def tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -
 QUERY = "transformer.h.1.attn.c_attn.weight"
 CASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown family": (lambda f: changed(f, model_type="mamba"), "type 'mamba'; known here: gpt2, llama"),
+    "experts": (
+        lambda f: changed(f, model_type="qwen3_next", num_hidden_layers=2, mlp_only_layers=[0]),
+        "layer 1 in .*config.json' is a mixture of 512 experts, which no network has here; expected dense",
+    ),
+    "bounds of steps": (
+        lambda f: changed(f, model_type="mamba2", time_step_limit=[0.0, 0.5]),
+        r"time_step_limit=\[0.0, 0.5\] in .* is not known here",
+    ),
+    "unknown layers": (
+        lambda f: changed(f, model_type="recurrent_gemma", hidden_size=8, num_hidden_layers=2, block_types=["lstm"]),
+        r"block_types=\['lstm'\] in .* is not known; expected recurrent, attention",
+    ),
+    "other layers": (
+        lambda f: changed(f, model_type="qwen3_5_text", num_hidden_layers=2, layer_types=["full_attention"]),
+        "layer_types=.* is not known; expected linear_attention, full_attention",
+    ),
+    "biases of an xLSTM": (lambda f: changed(f, model_type="xlstm", use_bias=True), "use_bias=True in .* is not known"),
     "no type at all": (lambda f: changed(f, model_type=7), "type 7; known here"),
     "fewer layers": (
         lambda f: changed(f, n_layer=1),
