@@ -52,10 +52,14 @@ class FeedForward(nn.Module):
 
     def inside(self, x: Tensor) -> Tensor:
         """The hidden features, input of the second layer."""
+        return self.activated(self.up(x))
+
+    def activated(self, h: Tensor) -> Tensor:
+        """The hidden features from the outputs of the first layer."""
         if self.gated:
-            gate, value = self.up(x).chunk(2, -1)
-            return cast(Tensor, self.activation(gate) * value)
-        return self.activation(self.up(x))
+            gate, value = h.chunk(2, -1)
+            return self.activation(gate) * value
+        return self.activation(h)
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.out(self.inside(x)))

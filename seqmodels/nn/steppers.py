@@ -20,6 +20,7 @@ from seqmodels.nn.cell import Cell, CellState
 from seqmodels.nn.chunkwise import recurrent_
 from seqmodels.nn.key_cache import KeyCache, RecordableKeyCache
 from seqmodels.nn.mixer_stack import CellMixer, MixerStack
+from seqmodels.nn.packing import Product, packed, packs
 from seqmodels.nn.recurrent import RecurrentStack
 from seqmodels.nn.transformer import ResidualStack
 from seqmodels.state import State, select
@@ -104,10 +105,19 @@ class _Layer:
 
     def __init__(self, block: Block) -> None:
         mixer, feed_forward = cast(SelfAttention, block.mixer), cast(FeedForward, block.feed_forward)
+        self._mixer, self._feed_forward = mixer, feed_forward
         self.order = block.order
         self.norms = block.norm_mixer.forward, cast(nn.Module, block.norm_feed_forward).forward
-        self.project, self.normed, self.add_out = mixer.project.forward, mixer.normed, _adding(mixer.out)
-        self._inside, self._add_down = feed_forward.inside, _adding(feed_forward.out)
+        self.normed, self.add_out, self._add_down = mixer.normed, _adding(mixer.out), _adding(feed_forward.out)
+        self.project: Callable[[Tensor], Tensor] = mixer.project.forward
+        self._inside: Callable[[Tensor], Tensor] = feed_forward.inside
+
+    def pack(self, rows: int) -> None:
+        """Copy weights into the order in which products of several rows are fastest."""
+        mixer, layers = self._mixer, self._feed_forward
+        self.project, self.add_out = _packed(mixer.project, rows), _adding_packed(mixer.out, rows)
+        up, activate, self._add_down = _packed(layers.up, rows), layers.activated, _adding_packed(layers.out, rows)
+        self._inside = lambda h: activate(up(h))
 
     def feed(self, x: Tensor, h: Tensor) -> Tensor:
         """The branch of the feed-forward layers."""
@@ -137,6 +147,30 @@ def _inside(layers: FeedForward) -> Callable[[Tensor], Tensor]:
     return lambda x: activation(torch.mm(x, weight))
 
 
+def _packed(layer: nn.Linear, rows: int) -> Product:
+    return packed(layer.weight, cast(Tensor | None, layer.bias), rows)
+
+
+def _adding_packed(layer: nn.Linear, rows: int) -> Callable[[Tensor, Tensor], Tensor]:
+    multiply = _packed(layer, rows)
+    return lambda x, y: multiply(y).add_(x)
+
+
+PAYS = 6
+"""Steps of several rows that take as much longer with plain weights as it takes to copy them; a text may end before."""
+MOST = 2**28
+"""Weights of a network that are copied, at most: 1 GiB."""
+
+
+def _can_pack(stack: ResidualStack, rows: int) -> bool:
+    """Whether all products of attention layers are plain, and faster with weights in another order."""
+    blocks = cast(list[Block], list(stack.blocks))
+    parts = [(cast(SelfAttention, block.mixer), cast(FeedForward, block.feed_forward)) for block in blocks]
+    layers = [layer for mixer, feed in parts for layer in (mixer.project, mixer.out, feed.up, feed.out)]
+    few = sum(layer.weight.numel() for layer in layers) <= MOST
+    return few and all(type(layer) is nn.Linear and packs(layer.weight, rows) for layer in layers)
+
+
 class CachedStepper(Stepper):
     """A stack of attention layers without a memory, whose rows have all read the same number of positions, unpadded.
 
@@ -152,6 +186,9 @@ class CachedStepper(Stepper):
         mixer = cast(SelfAttention, stack.blocks[0].mixer)
         self._queries, self._turned = mixer.heads[0], mixer.heads[0] + mixer.heads[1]
         self._head_size, self._scale, self._norms_heads = mixer.head_size, mixer.scale, mixer.norm_query is not None
+        self._rows = len(seen)
+        pays = not recordable and _can_pack(stack, self._rows)
+        self._steps_to_pay = PAYS if pays else 0  # counted by `prepare`
         layers = [torch.cat(cache, 1) for cache in caches]
         self._cache = (RecordableKeyCache if recordable else KeyCache)(layers, stack.window)
         self._seen = int(seen[0])  # counted by `prepare`
@@ -171,6 +208,10 @@ class CachedStepper(Stepper):
             rotation = self._stack.position.rotation(positions[None])
             self._rotation = None if rotation is None else torch.stack(rotation)[:, 0, 0].to(dtype)
         self._seen += 1
+        self._steps_to_pay -= 1
+        if self._steps_to_pay == 0:
+            for block in self._layers:
+                block.pack(self._rows)
         return moved
 
     def step(self, tokens: Tensor) -> Tensor:

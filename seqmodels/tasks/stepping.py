@@ -7,14 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.batch import NEVER
-from seqmodels.nn.steppers import Stepper
+from seqmodels.nn.packing import packed, packs
+from seqmodels.nn.steppers import MOST, PAYS, Stepper
 
 
 class Predictor:
     """The `Steps` of a language model, a stepper and a softmax layer: a token per row in, logits of the next out."""
 
     def __init__(self, stepper: Stepper, head: nn.Module) -> None:
-        self._stepper, self._head = stepper, _without(NEVER, head)
+        self._stepper, self._head, self._made = stepper, _without(NEVER, head), 0
         self.recordable, self.prepare = stepper.recordable, stepper.prepare
 
     def __call__(self, tokens: Tensor) -> Tensor:
@@ -23,11 +24,24 @@ class Predictor:
         return self.step(tokens)
 
     def step(self, tokens: Tensor) -> Tensor:
+        self._made += 1
+        if self._made == PAYS:
+            self._head = _faster(self._head, len(tokens))
         return self._head(self._stepper.step(tokens))
 
     def select(self, rows: Tensor) -> None:
         """Continue with the given rows, (N,), in their order."""
         self._stepper.select(rows)
+
+
+class _Plain:
+    """A linear softmax layer."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self.weight, self.bias, self._columns = weight, bias, weight.mT
+
+    def __call__(self, y: Tensor) -> Tensor:
+        return torch.addmm(self.bias, y, self._columns)
 
 
 def _without(tokens: tuple[int, ...], head: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -36,8 +50,14 @@ def _without(tokens: tuple[int, ...], head: nn.Module) -> Callable[[Tensor], Ten
         ids = torch.tensor(tokens, device=cast(Tensor, head.weight).device)
         return lambda y: cast(Tensor, head(y)).index_fill_(1, ids, -torch.inf)
     bias = head.bias.index_fill(0, torch.tensor(tokens, device=head.bias.device), -torch.inf)
-    weight = head.weight.mT
-    return lambda y: torch.addmm(bias, y, weight)
+    return _Plain(head.weight, bias)
+
+
+def _faster(head: Callable[[Tensor], Tensor], rows: int) -> Callable[[Tensor], Tensor]:
+    """The same softmax layer, with a copy of its weights in the order in which products of several rows are fastest."""
+    if isinstance(head, _Plain) and packs(head.weight, rows) and head.weight.numel() <= MOST:
+        return packed(head.weight, head.bias, rows)
+    return head
 
 
 EAGER_STEPS = 3

@@ -5,10 +5,11 @@ import torch
 from networks import NETWORKS
 from torch.testing import assert_close
 
+from seqmodels.batch import NEVER
 from seqmodels.data import Tokenizer
-from seqmodels.nn import LSTM, Backbone, Transformer
+from seqmodels.nn import LSTM, Backbone, Transformer, packing
 from seqmodels.nn.key_cache import CACHE_GROWTH
-from seqmodels.nn.steppers import CachedStepper, RecurrentStepper, Stepper, make_stepper
+from seqmodels.nn.steppers import PAYS, CachedStepper, RecurrentStepper, Stepper, make_stepper
 from seqmodels.state import map_state, select
 from seqmodels.tasks import LanguageModel
 
@@ -138,3 +139,29 @@ def test_of_a_language_model() -> None:
         never = found.isneginf().all(0)
         assert never.sum() == 3
         assert_close(found[:, ~never], logits[:, ~never])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("activation", ["gelu", "swiglu"])
+def test_weights_are_laid_out_after_some_steps(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For several rows in single precision, of the network and of the softmax layer."""
+    monkeypatch.setattr(packing, "PACKED", 1)
+    torch.manual_seed(0)
+    network = Transformer(16, 2, 4, activation=activation, bias="all")  # type: ignore[arg-type]
+    model = LanguageModel(network, Tokenizer.char(["abcdef"])).eval()
+    tokens = torch.randint(4, 10, (3, PAYS + 6))
+    stepping, state, products = model.steps(None, 3), None, []
+    for t in range(tokens.shape[1]):
+        logits, state = model.step(tokens[:, t], state)
+        logits = logits.index_fill(1, torch.tensor(NEVER), -torch.inf)
+        assert_close(stepping(tokens[:, t]), logits, rtol=1e-4, atol=1e-5)
+        products.append(stepping._stepper._layers[0].project)  # type: ignore[union-attr]
+        if t == PAYS + 2:
+            places = torch.tensor([2, 0])
+            stepping.select(places)
+            tokens, state = tokens[places], select(state, places)
+    assert products[0] != products[-1]
+    alone = model.steps(None, 1)
+    for _ in range(PAYS + 2):
+        alone(tokens[:1, 0])
+    assert alone._stepper._layers[0].project == network.blocks[0].mixer.project.forward  # type: ignore
