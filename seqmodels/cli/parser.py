@@ -159,8 +159,6 @@ def unknown(name: str, options: Options, prefix: str = "", dashes: str = "--") -
         if _find(name, options):
             return InputError(f"{dashes}{name} was given; options have two dashes: {flag(name)}")
         given = f"the option {dashes}{name} is not known"
-    if options.keys() == {"run"}:
-        return InputError(f"{given}; the command takes a RUN alone: seqmodels test has options")
     if name.endswith(("epoch", "epochs")) and "max_steps" in options:
         return InputError(f"{given}; a training ends after --max-minutes, --max-steps or --max-tokens")
     inner = [f"{one}.{own}" for one, option in options.items() for own in _inner(option)]

@@ -127,13 +127,23 @@ def test(
     return test_text(run, model, arguments | given_of({"length": length}), wanted, reading, json, told)
 
 
-def validate(run: str) -> dict[str, Any]:
-    """Score the validation text of a run; see `test`.
+def validate(
+    run: str,
+    data: tuple[str, ...] | None = None,
+    subset: str | None = None,
+    column: str | None = None,
+    json: bool = False,
+) -> dict[str, Any]:
+    """Score the validation text of a run; see `test`, which scores other parts and has more options.
 
     Args:
         run: a run folder, whose best checkpoint is used, or a checkpoint.
+        data: another text, as for `test`; a run on data given in Python has none of its own.
+        subset: configuration of a hub dataset.
+        column: text column of a table or hub dataset (default: text).
+        json: print one line of JSON.
     """
-    return test(run, split="validation")
+    return test(run, data, subset, column, split="validation", json=json)
 
 
 UNIT_NAMES = {"char": "characters", "byte": "bytes", "bpe": "subwords", "word": "words"}

@@ -19,7 +19,7 @@ from seqmodels.data.folders import SPLITS, TABLES, TEXT, files_told, in_splits, 
 from seqmodels.data.given import Given, is_saved, saved, tables
 from seqmodels.data.hub import reachable
 from seqmodels.data.tables import is_table, marked, read_tables, select_texts
-from seqmodels.data.text_files import FEATURES, cut, file_rows, notes_on, standard_library
+from seqmodels.data.text_files import FEATURES, cut, file_rows, is_binary, notes_on, standard_library
 from seqmodels.errors import InputError
 from seqmodels.files import check_regular
 
@@ -229,7 +229,10 @@ def local_files(source: str) -> tuple[str, dict[str, list[Path]]] | None:
         matches = sorted(file for name in glob.glob(str(path), recursive=True) if (file := Path(name)).is_file())
         if not matches:
             raise InputError(f"no file matches {source!r}; expected text files or tables, such as 'data/*.parquet'")
-        return _named(source, path.parent, matches, [])
+        others = [file for file in matches if suffix(file) not in (*TEXT, *TABLES) and is_binary(file)]
+        if len(others) == len(matches):
+            others = []  # the first of which is refused by what it is
+        return _named(source, path.parent, [file for file in matches if file not in others], others)
     if looks_like_a_path(source):
         raise InputError(
             f"there is no file {source!r} (looked in {str(path.parent.absolute())!r}); expected a text file, a "

@@ -22,7 +22,7 @@ SPLITS = {
 CODE = (".py", ".c", ".h", ".cc", ".cpp", ".hpp", ".java", ".js", ".ts", ".go", ".rs", ".sh")
 """Suffixes of source code, where the name `train.py` or `test_io.c` says nothing about splits."""
 
-TEXT = (".txt", ".text", ".md", ".rst", ".tex", ".html", ".tokens", ".raw", *CODE)
+TEXT = (".txt", ".text", ".md", ".rst", ".tex", ".html", ".htm", ".tokens", ".raw", *CODE)
 """Suffixes of text files in a directory, also with `.gz` behind. A file that is given itself may have any suffix."""
 
 TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")

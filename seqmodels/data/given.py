@@ -173,7 +173,8 @@ def refuse_description(data: Mapping[str, Any]) -> None:
     known = f", fingerprint {next(iter(prints.values()))}" if isinstance(prints, dict) and prints else ""
     raise InputError(
         f"the data were given in Python ({data['given']}{rows}{known}), and no file has them; give --data a folder "
-        "that their save_to_disk wrote, or go on in Python with the same data: fit(task, data, resume=...)"
+        "that their save_to_disk wrote, or take the same data in Python: fit(task, data, resume=...) goes on, and "
+        "Trainer().validate(task, datamodule=...) scores"
     )
 
 

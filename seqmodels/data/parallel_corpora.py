@@ -1,5 +1,6 @@
 """Parallel corpora: sentences with their translations from local files, the Hugging Face hub or built-in phrases."""
 
+import contextlib
 import hashlib
 import itertools
 import re
@@ -23,13 +24,19 @@ from seqmodels.data.corpora import (
 )
 from seqmodels.data.folders import TABLES, in_splits, is_empty, told, walk
 from seqmodels.data.given import SIDES, Given, is_saved, saved, tables
-from seqmodels.data.tables import TRANSLATION, is_table, read_tables
+from seqmodels.data.tables import TRANSLATION, is_table, read_tables, table_rows
 from seqmodels.data.text_files import MARKUP, lines
 from seqmodels.errors import InputError
 from seqmodels.files import check_regular
 
 PHRASES = "phrases"
 """The name of the corpus that works offline: phrases of the Unicode CLDR."""
+
+HEADERS = frozenset({
+    "source", "target", "src", "tgt", "trg", "source_text", "target_text", "text", "translation", "original",
+    "translated", "sentence", "sentence1", "sentence2", "input", "output", "front", "back",
+})  # fmt: skip
+"""Names of columns of pairs, in lower case, beside those of languages."""
 
 PAIR_FEATURES = datasets.Features({side: datasets.Value("string") for side in SIDES})
 
@@ -90,8 +97,10 @@ def load_parallel(
             expected = f"two, a table ending in {', '.join(TABLES)} {table}, or with --columns 1 2 one without a header"
             kind = f"{path.suffix[1:].upper()}, whose sentences are in markup" if path.suffix in MARKUP else "text"
             raise InputError(f"{data!r} is one file of {kind}; expected {expected}")
-        read = {"train": read_tables([path], list(named.values()), header=columns is None)}
-        return _split(*text_splits(f"the file {path.name}", read, named), held_out)
+        header = None if columns is None else header_of(path, columns, source, target)
+        rows = read_tables([path], list(named.values()), header=columns is None, skipped=int(header is not None))
+        told_header = f", its header left out ({header})" if header else ""
+        return _split(*text_splits(f"the file {path.name}{told_header}", {"train": rows}, named), held_out)
     if looks_like_a_path(data):
         raise InputError(
             f"there is no {data!r} (looked in {str(path.parent.absolute())!r}); expected two files, a directory, a "
@@ -107,6 +116,31 @@ def _of_given(origin: str, given: Given, named: Mapping[str, str]) -> tuple[str,
 
 def _lines_of(files: Sequence[Path]) -> Rows:
     return partial(generated, aligned_lines, files, PAIR_FEATURES)
+
+
+def header_of(path: Path, columns: Sequence[int], source: str, target: str) -> str | None:
+    """The first fields of two columns of a table if they are names of columns, such as those of the languages."""
+    names = [str(number) for number in columns]
+    first = [
+        (text or "").strip() for text in next(table_rows(path, names, header=False), dict.fromkeys(names)).values()
+    ]
+    known = [HEADERS | names_of(code) for code in (source, target)]
+    words = [text.lower() for text in first]
+    if words[0] == words[1] or not all(word in there for word, there in zip(words, known, strict=True)):
+        return None
+    return ", ".join(first)
+
+
+def names_of(code: str) -> set[str]:
+    """Names of a language in lower case: its code, also without its region, in English and in the language itself."""
+    import babel  # here, since few need it
+
+    short = re.split("[-_]", code)[0]
+    found = [code, short]
+    with contextlib.suppress(ValueError, babel.UnknownLocaleError):  # a code of one's own
+        locale = babel.Locale.parse(short)
+        found += [locale.get_language_name("en") or "", locale.get_language_name() or ""]
+    return {name.lower() for name in found}
 
 
 def _directory(path: Path, source: str, target: str) -> tuple[str, Splits]:

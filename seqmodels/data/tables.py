@@ -44,8 +44,10 @@ def is_table(path: Path) -> bool:
     return suffix(path) in READERS
 
 
-def read_tables(files: Sequence[Path], columns: Sequence[str], *, header: bool = True) -> datasets.Dataset:
-    """Some columns of all rows of tables of one kind.
+def read_tables(
+    files: Sequence[Path], columns: Sequence[str], *, header: bool = True, skipped: int = 0
+) -> datasets.Dataset:
+    """Some columns of all rows of tables of one kind, without the first rows that are to be `skipped`.
 
     Raises:
         InputError: they are of several kinds; or see `table_rows`.
@@ -56,14 +58,14 @@ def read_tables(files: Sequence[Path], columns: Sequence[str], *, header: bool =
             f"tables of different kinds cannot be read as one ({', '.join(kinds)}); give one, such as {str(files[0])!r}"
         )
     features = datasets.Features({column: datasets.Value("string") for column in columns})
-    return generated(_table_rows, files, features, columns=tuple(columns), header=header)
+    return generated(_table_rows, files, features, columns=tuple(columns), header=header, skipped=skipped)
 
 
 def _table_rows(
-    files: tuple[str, ...], stamps: tuple[str, ...], columns: tuple[str, ...], header: bool
+    files: tuple[str, ...], stamps: tuple[str, ...], columns: tuple[str, ...], header: bool, skipped: int
 ) -> Iterator[dict[str, Any]]:
     for file in files:
-        yield from table_rows(Path(file), columns, header=header)
+        yield from itertools.islice(table_rows(Path(file), columns, header=header), skipped, None)
 
 
 def table_rows(path: Path, columns: Sequence[str], *, header: bool = True) -> Iterator[dict[str, str | None]]:
@@ -102,10 +104,12 @@ def table_rows(path: Path, columns: Sequence[str], *, header: bool = True) -> It
 
 
 def _json(path: Path, columns: Sequence[str]) -> Records:
-    """Objects, one a line, or in one list."""
+    """Objects, one a line, or in one list, also one under a key of an object."""
     numbered: Iterable[tuple[int, Any]]
     if next(chunks(path)).lstrip().startswith("["):
         numbered = enumerate(json.loads("".join(chunks(path))), 1)
+    elif suffix(path) == ".json" and _is_one_object(path):
+        numbered = enumerate(_under_a_key(json.loads("".join(chunks(path))), columns), 1)
     else:
         numbered = ((number, _parsed(number, line)) for number, line in enumerate(lines(path), 1) if line.strip())
     for number, row in numbered:
@@ -113,6 +117,27 @@ def _json(path: Path, columns: Sequence[str]) -> Records:
             expected = f"an object with {columns[0]!r}"
             raise ValueError(f"a {type(row).__name__} in place of {expected} (line {number:,})")
         yield number, row
+
+
+def _is_one_object(path: Path) -> bool:
+    """Whether a file that begins with an object has no other: its first line is none, or there is no second."""
+    texts = (line for line in lines(path) if line.strip())
+    try:
+        json.loads(next(texts))
+    except (ValueError, RecursionError):
+        return True
+    return next(texts, None) is None
+
+
+def _under_a_key(found: dict[str, Any], columns: Sequence[str]) -> list[Any]:
+    """The rows of an object: those of the one list of objects in it, or the object itself."""
+    tables = [name for name, rows in found.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)]
+    if not tables or {TRANSLATION, *columns} & found.keys():
+        return [found]
+    if len(tables) > 1:
+        raise ValueError(f"it has several tables, {', '.join(tables[:NAMED])}; write each to a file of its own")
+    rows: list[Any] = found[tables[0]]
+    return rows
 
 
 def _parsed(number: int, line: str) -> Any:

@@ -63,6 +63,10 @@ MARKUP = {
 }  # fmt: skip
 """By the suffix of a text, what stands in it beside what people read, and how that is taken out."""
 
+FORTUNES = ("lines of % between texts", "sed '/^%$/d' {0} > {0}.txt")
+LOOKED_INTO, SEVERAL = 100, 3
+"""Plain files whose beginning is looked into for such lines, and how many of these there are at least."""
+
 FEATURES = datasets.Features(
     {"text": datasets.Value("string"), "starts": datasets.Value("bool"), "ends": datasets.Value("bool")}
 )
@@ -75,10 +79,15 @@ EXCLUDED_FOLDERS = {"test", "tests", "idle_test", "encodings", "pydoc_data", "li
 def notes_on(files: Iterable[Path]) -> list[str]:
     """What should be known of texts of files that are learned with their markup: a line for each kind."""
     kinds: dict[tuple[str, str | None], list[Path]] = {}
+    plain = LOOKED_INTO
     for file in files:
         ending = (file.with_suffix("") if file.suffix.lower() == ".gz" else file).suffix.lower()
         if ending in MARKUP:
             kinds.setdefault(MARKUP[ending], []).append(file)
+        elif ending in ("", ".txt") and plain:
+            plain -= 1
+            if start_of(file).splitlines().count(b"%") >= SEVERAL:
+                kinds.setdefault(FORTUNES, []).append(file)
     return [
         f"{found[0].name}{f' and {len(found) - 1:,} more' if found[1:] else ''}: {what} are learned, too; for the text "
         f"alone, convert first{f', with: {by.format(found[0].name)}' if by else ''}"
@@ -160,6 +169,29 @@ def _decoded(path: Path) -> Iterator[str]:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
     except (EOFError, zlib.error) as error:
         raise InputError(f"{str(path)!r} is a damaged gzip file ({error}); make or fetch it again") from error
+
+
+def start_of(path: Path) -> bytes:
+    """The first bytes of a file, plain or gzipped; none where it cannot be read."""
+    try:
+        with path.open("rb") as raw:
+            start = raw.read(PIECE_CHARACTERS)
+        if start.startswith(b"\x1f\x8b"):
+            with gzip.open(path) as file:
+                return file.read(PIECE_CHARACTERS)
+        return start
+    except (OSError, EOFError, zlib.error):
+        return b""  # whoever reads it will say so
+
+
+def is_binary(path: Path) -> bool:
+    """Whether a file begins as no text does, in whatever encoding."""
+    start = start_of(path)
+    try:
+        _check_kind(path, start)
+    except InputError as error:
+        return "iconv" not in str(error)
+    return b"\0" in start
 
 
 def _check_kind(path: Path, start: bytes) -> None:

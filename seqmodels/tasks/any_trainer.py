@@ -10,7 +10,7 @@ from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, SingleD
 from seqmodels.config import Recorded, class_path
 from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.data.sampler import BatchNumbers
-from seqmodels.errors import InputError
+from seqmodels.errors import InputError, one_line
 from seqmodels.tasks.fsdp import FSDPMixin, FSDPStrategy, check_fsdp
 
 
@@ -71,6 +71,14 @@ class AnyTrainer(FSDPMixin):
         calls = {name: plain_call(part.constructor_call) for name, part in parts.items() if isinstance(part, Recorded)}
         for logger in self.trainer.loggers:
             logger.log_hyperparams(calls)
+
+    def on_predict_start(self) -> None:
+        """Refuse a single text, which a Trainer would take for a list of its letters."""
+        given = self.trainer.predict_dataloaders
+        if isinstance(given, str | bytes):
+            raise InputError(
+                f"predict was given the text {one_line(repr(given)):.40}; expected several: put it in a list"
+            )
 
     def on_train_start(self) -> None:
         """Refuse batches in another order, once the loaders are there; begin the next epoch where one was complete."""

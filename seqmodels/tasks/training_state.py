@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seqmodels.config import Call
 from seqmodels.data import SequenceDataModule
+from seqmodels.errors import InputError, one_line
 from seqmodels.state import State, map_state
 
 RECORD = "seqmodels"
@@ -69,14 +70,22 @@ def random_states(device: torch.device) -> dict[str, Any]:
 
 
 def restore_rank(ranks: list[dict[str, Any]], rank: int, device: torch.device) -> None:
-    """Restore the random states of a rank; an additional rank gets those of another, reseeded."""
+    """Restore the random states of a rank; an additional rank gets those of another, reseeded.
+
+    Raises:
+        InputError: they are no states of these generators.
+    """
     states = ranks[rank % len(ranks)]
-    version, numbers, gauss = states["python"]
-    random.setstate((version, tuple(numbers.tolist()), gauss))
-    kind, keys, *rest = states["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(states["torch"])
-    if states["cuda"] is not None and device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
+    try:
+        version, numbers, gauss = states["python"]
+        random.setstate((version, tuple(numbers.tolist()), gauss))
+        kind, keys, *rest = states["numpy"]
+        np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+        torch.set_rng_state(states["torch"])
+        if states["cuda"] is not None and device.type == "cuda":
+            torch.cuda.set_rng_state(states["cuda"], device)
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+        why = f"its random states fit no generator ({one_line(str(error)):.80})"
+        raise InputError(f"the checkpoint cannot be resumed: {why}; take another checkpoint") from error
     if rank >= len(ranks):
         torch.manual_seed(int(torch.randint(1 << 62, ())) + rank)

@@ -214,10 +214,7 @@ MISTAKES = [
     (["fit", "--continue", "runs/x"], "did you mean --resume?"),
     (["fit", "book.txt"], "'book.txt' was not expected; did you mean --data book.txt?"),
     (["generate", "missing", "Once upon"], "'Once upon' was not expected; did you mean --prompt 'Once upon'?"),
-    (
-        ["validate", "missing", "--data", "a.txt"],
-        "--data is not known; the command takes a RUN alone: seqmodels test has",
-    ),
+    (["validate", "missing", "--date", "a.txt"], "the option --date is not known; did you mean --data?"),
     (["fit", "--task", "Translator", "--columns", "en", "de"], "expected int, several separated by spaces"),
     (["generate", "missing", "--num-samples", "3"], "did you mean --samples?"),
     (["fit", "--backbone", "LSTM", "--backbone.no-hidden-size"], "did you mean --backbone.hidden-size"),

@@ -101,6 +101,21 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
         load_corpus(str(write(tmp_path / "nothing", ["a.txt"], "")))
 
 
+def test_a_pattern_leaves_out_what_is_no_text(tmp_path: Path) -> None:
+    write(tmp_path, ["fortunes", "page.htm"])
+    (tmp_path / "fortunes.dat").write_bytes(b"\0\0\0\2ab")
+    (tmp_path / "picture").write_bytes(b"\x89PNG\r\n")
+    assert load_corpus(str(tmp_path)).origin.startswith("1 file in")  # .htm as .html
+    corpus = load_corpus(str(tmp_path / "*"))
+    assert corpus.origin.endswith("; left out: fortunes.dat, picture")
+    assert corpus.origin.startswith("2 files in")
+    with pytest.raises(InputError, match=r"picture' is a picture \(PNG\)"):
+        load_corpus(str(tmp_path / "pic*")).rows("whole")
+    (tmp_path / "wide").write_bytes("text".encode("utf-16"))  # text, which the user wants
+    with pytest.raises(InputError, match="wide' is UTF-16"):
+        load_corpus(str(tmp_path / "*")).rows("whole")
+
+
 def test_what_systems_and_editors_leave_is_no_data(tmp_path: Path) -> None:
     left = [
         ".DS_Store", "._a.txt", ".ipynb_checkpoints/a.txt", "__MACOSX/a.txt", "Thumbs.db", "a.txt~", "~$a.txt",

@@ -225,6 +225,7 @@ def test_a_run_resumes_exactly_or_says_why_not(tmp_path: Path, capsys: pytest.Ca
     for command in (
         ["fit", "--resume", str(half)],
         ["test", str(half)],
+        ["validate", str(half)],
         ["fit", "--config", str(half / "config.yaml")],
     ):
         with pytest.raises(SystemExit) as ended:
@@ -239,8 +240,12 @@ def test_a_run_resumes_exactly_or_says_why_not(tmp_path: Path, capsys: pytest.Ca
     started((text for text in TEXTS), max_steps=6, resume=half)  # and from a generator
     for name, tensor in weights(whole).items():
         assert torch.equal(weights(half)[name], tensor)
-    main(["test", str(half), "--data", str(place)])
-    assert "nats per token" in capsys.readouterr().out
+    capsys.readouterr()
+    for words in (["test", str(half), "--split", "validation"], ["validate", str(half)]):
+        main([*words, "--data", str(place)])
+    scored = capsys.readouterr().out.splitlines()
+    assert scored[: len(scored) // 2] == scored[len(scored) // 2 :]
+    assert "nats per token" in scored[1]
 
 
 def test_fit_takes_data_itself(tmp_path: Path) -> None:

@@ -205,6 +205,26 @@ def test_an_export_of_anki(tmp_path: Path) -> None:
     assert pairs(load_parallel(str(path), "en", "fr", columns=[1, 2]), "whole") == [("#1 a", "b"), ("c", "d")]
 
 
+@pytest.mark.parametrize(
+    ("header", "languages", "found"),
+    [
+        ("en\tfr", ("en", "fr"), True), ("English\tFrench\tAttribution", ("en", "fr"), True),
+        ("source\tTarget", ("en", "de"), True), ("English\tfrançais", ("en", "fr_CA"), True),
+        ("Go.\tVa !", ("en", "fr"), False), ("Source\tSource", ("en", "fr"), False), ("en\tfr", ("it", "es"), False),
+    ],
+)  # fmt: skip
+def test_a_header_is_no_pair(header: str, languages: tuple[str, str], found: bool, tmp_path: Path) -> None:
+    """Where columns are given by numbers, and their names can be told from text."""
+    path = tmp_path / "a.txt"
+    path.write_text(f"{header}\nHello\tBonjour\tx\nYes\tOui\ty\n")
+    corpus = load_parallel(str(path), *languages, columns=[1, 2])
+    first = ", ".join(header.split("\t")[:2])
+    told = f", its header left out ({first})"
+    assert corpus.origin == f"the file a.txt{told if found else ''}"
+    assert pairs(corpus, "whole")[-2:] == [("Hello", "Bonjour"), ("Yes", "Oui")]
+    assert len(pairs(corpus, "whole")) == 3 - found
+
+
 def test_one_file_that_is_no_pair(tmp_path: Path) -> None:
     one = write(tmp_path / "a.tmx", ["<tmx/>"])
     refused("'.*a.tmx' is one file of TMX, whose sentences are in markup; expected two, a table", str(one), "en", "fr")

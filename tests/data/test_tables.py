@@ -218,6 +218,8 @@ def test_the_columns_of_a_missing_one_are_told_apart(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "a"\n', r"cannot be read as jsonl: .*\(line 1\)"),
         ("a.jsonl", b'\n"a"\n"b"\n', r"cannot be read as jsonl: a str in place of an object with 'text' \(line 2\)"),
         ("a.json", b'[{"text": "a"},', "cannot be read as json: ."),
+        ("a.json", b'{"train": [{"text": "a"}], "dev": [{"text": "b"}]}', ".*several tables, train, dev; write each"),
+        ("a.json", b'{\n"text": "a"\n}\n{\n"text": "b"\n}\n', "cannot be read as json: Extra data"),
         ("a.csv", b'text,n\n"a,1\n', r"cannot be read as csv: unexpected end of data \(line 2\)"),
         ("a.csv", b"text,text\na,b\n", "cannot be read as csv: two columns are called 'text'"),
         ("a.csv", b"text,n\na,1\nb\n", r"cannot be read as csv: 1 fields in place of 2 \(line 3\)"),
@@ -272,6 +274,9 @@ def test_one_row_cannot_be_split(tmp_path: Path) -> None:
         ("a.jsonl", '{"id":1,"text":"a"}\n{"id":"x","text":"b"}\n', ["a", "b"]),
         ("a.jsonl", '{"text":"3 May 1979"}\n' + '{"text":"1979-05-03"}\n' * 9, ["3 May 1979", *["1979-05-03"] * 9]),
         ("a.jsonl", '\ufeff{"text":"a\u2028b"}\n\n{"text":"c"}', ["a\u2028b", "c"]),
+        ("a.json", '{"version": 2, "data": [{"text":"a"}, {"text":"b"}]}\n', ["a", "b"]),
+        ("a.json", '{\n  "rows": [\n    {"text":"a"},\n    {"text":"b"}\n  ]\n}\n', ["a", "b"]),
+        ("a.json", '{"text":"a", "more": [{}]}\n{"text":"b"}\n', ["a", "b"]),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])

@@ -3,8 +3,10 @@
 import random
 
 import numpy as np
+import pytest
 import torch
 
+from seqmodels import InputError
 from seqmodels.tasks.training_state import random_states, restore_rank
 
 CPU = torch.device("cpu")
@@ -38,3 +40,14 @@ def test_more_ranks_than_before() -> None:
     assert len(set(found)) == 4
     restore_rank(states, 3, CPU)
     assert float(torch.rand(())) == found[3]
+
+
+@pytest.mark.parametrize(("name", "place"), [("python", 0), ("numpy", 2), ("numpy", 3), ("torch", None)])
+def test_states_of_no_generator_are_refused(name: str, place: int | None) -> None:
+    states = random_states(CPU)
+    if place is None:
+        states[name] = states[name][:5]
+    else:
+        states[name][place] = 1 << 40
+    with pytest.raises(InputError, match="cannot be resumed: its random states fit no generator"):
+        restore_rank([states], 0, CPU)

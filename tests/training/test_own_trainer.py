@@ -209,6 +209,9 @@ def test_log_probabilities(text_file: Path, tmp_path: Path) -> None:
         apart = runner.predict(model, texts) or ()
     assert [*scores, *more] == model.score(texts)
     assert [score for (score,) in apart] == model.score(texts)  # type: ignore[misc]
+    says = "predict was given the text 'The state'; expected several: put it in a list"
+    with quiet(), pytest.raises(InputError, match=says):
+        runner.predict(model, texts[0])
 
 
 BITS = ("bits_per_character", "bits_per_byte")
