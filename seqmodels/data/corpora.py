@@ -229,10 +229,10 @@ def local_files(source: str) -> tuple[str, dict[str, list[Path]]] | None:
         matches = sorted(file for name in glob.glob(str(path), recursive=True) if (file := Path(name)).is_file())
         if not matches:
             raise InputError(f"no file matches {source!r}; expected text files or tables, such as 'data/*.parquet'")
-        others = [file for file in matches if suffix(file) not in (*TEXT, *TABLES) and is_binary(file)]
-        if len(others) == len(matches):
-            others = []  # the first of which is refused by what it is
-        return _named(source, path.parent, [file for file in matches if file not in others], others)
+        binary = [file for file in matches if suffix(file) not in (*TEXT, *TABLES) and is_binary(file)]
+        if len(binary) == len(matches):
+            binary = []  # the first of which is refused by what it is
+        return _named(source, path.parent, [file for file in matches if file not in binary], binary)
     if looks_like_a_path(source):
         raise InputError(
             f"there is no file {source!r} (looked in {str(path.parent.absolute())!r}); expected a text file, a "
