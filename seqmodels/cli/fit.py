@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Callback
+
 from seqmodels.checkpoints.load import load, load_with_origin
 from seqmodels.cli.parser import Option, converted, flag, flat, named, options_of, over, read_flags, seed_all, unknown
 from seqmodels.config import Recorded, class_path, construct, read_run
@@ -33,6 +35,7 @@ def fit(
     task: type[SequenceTask] | None = None,
     module: type[SequenceDataModule] | None = None,
     defaults: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Path:
     """Train with the settings of a command line, over those of a file, over the defaults of a recipe.
 
@@ -41,6 +44,7 @@ def fit(
         task: by default LanguageModel.
         module: by default that of the task.
         defaults: of a recipe, by the name of the option; networks as objects.
+        callbacks: further ones of Lightning.
 
     Returns:
         The run folder.
@@ -52,9 +56,9 @@ def fit(
     for name in ("config", "task", "data_module", "init"):
         chosen[name], rest = taken(rest, flag(name))
     if chosen["init"] is not None:
-        return _begun_with(chosen["init"], rest, chosen, defaults or {})
+        return _begun_with(chosen["init"], rest, chosen, defaults or {}, tuple(callbacks))
     if chosen["config"] is None and taken(rest, "--resume")[0] is not None:
-        return _resume(rest, chosen)
+        return _resume(rest, chosen, tuple(callbacks))
     config = read_run(chosen["config"]) if chosen["config"] else {}
     if chosen["config"] and "data" in config:
         config["data"] = beside(local(chosen["config"]), config["data"])
@@ -81,7 +85,7 @@ def fit(
     made, data = _built(task, module, by_section)
     if by_section["fit"].get("init") is not None:  # its weights take the place of those that were drawn
         seed_all(data.seed)
-    return training.fit(made, data, **by_section["fit"])
+    return training.fit(made, data, callbacks=tuple(callbacks), **by_section["fit"])
 
 
 def taken(words: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
@@ -141,7 +145,10 @@ def _built(
         raise InputError(why) from error
 
 
-def _begun_with(init: str, words: Sequence[str], chosen: Mapping[str, str | None], defaults: Mapping[str, Any]) -> Path:
+def _begun_with(
+    init: str, words: Sequence[str], chosen: Mapping[str, str | None], defaults: Mapping[str, Any],
+    callbacks: tuple[Callback, ...],
+) -> Path:  # fmt: skip
     """Train a model further: task, tokenizers and ways of reading are its own, but for the settings that are given."""
     if taken(words, "--resume")[0] is not None or chosen["config"] is not None:
         other = "--config" if chosen["config"] is not None else "--resume"
@@ -175,10 +182,11 @@ def _begun_with(init: str, words: Sequence[str], chosen: Mapping[str, str | None
     changes = {name: found[name] for name in own if name in given}
     model = load(init, **changes) if changes else loaded.task
     seed_all(data.seed)
-    return training.fit(model, data, **{name: found[name] for name in sections["fit"] if name in found})
+    own_fit = {name: found[name] for name in sections["fit"] if name in found}
+    return training.fit(model, data, callbacks=callbacks, **own_fit)
 
 
-def _resume(words: Sequence[str], chosen: Mapping[str, str | None]) -> Path:
+def _resume(words: Sequence[str], chosen: Mapping[str, str | None], callbacks: tuple[Callback, ...]) -> Path:
     """Continue a run: task and data come from its checkpoint, settings that are not given from its folder."""
     options = options_of(training.fit, PYTHON_ONLY)
     known = options | {"data": options_of(TranslationDataModule)["data"]}
@@ -201,4 +209,4 @@ def _resume(words: Sequence[str], chosen: Mapping[str, str | None]) -> Path:
     accelerator, devices, nodes = (arguments.get(n, options[n].default) for n in ("accelerator", "devices", "nodes"))
     count = len(choose_devices(choose_accelerator(accelerator), devices)) * nodes
     task, data = rebuild_run(origin, count, [moved] if isinstance(moved, str) else moved)
-    return training.fit(task, data, **arguments)
+    return training.fit(task, data, callbacks=callbacks, **arguments)

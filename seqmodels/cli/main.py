@@ -12,6 +12,7 @@ from seqmodels.imports import VERSION, other_package, quick_imports
 COMMANDS = {
     "fit": "train a model and leave a run folder",
     "recipe": "run a recipe, such as char_python, or list them",
+    "sweep": "search settings within a budget, with a table and a picture",
     "validate": "score the validation text of a run",
     "test": "score the test text of a run, or any text",
     "generate": "write text with a trained model",
@@ -51,6 +52,7 @@ examples:
   seqmodels fit --data book.txt --tokenizer bpe --backbone Transformer --length 256
   seqmodels fit --task Translator --data pairs --source en --target fr
   seqmodels generate runs/language_model/RUN --prompt "def "
+  seqmodels sweep sweep.yaml
   seqmodels test runs/language_model/RUN --data other.txt
   seqmodels score runs/language_model/RUN < lines.txt
   seqmodels compress runs/language_model/RUN book.txt
