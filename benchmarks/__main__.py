@@ -17,6 +17,7 @@ from benchmarks import (
     diagnostics,
     engines,
     gpu,
+    loading,
     memories,
     safety,
     sampling,
@@ -29,7 +30,7 @@ from benchmarks.measure import Topic
 from benchmarks.page import write_page
 from seqmodels.environment import describe_environment
 
-ON_CPU = (trainer, batches, cells, memories, sampling, engines, translation, beam, diagnostics, safety, scale)
+ON_CPU = (trainer, batches, cells, memories, sampling, engines, translation, beam, diagnostics, safety, loading, scale)
 TOPICS: dict[str, Topic] = {topic.__name__.rpartition(".")[2]: topic.run for topic in (*ON_CPU, gpu)}
 
 

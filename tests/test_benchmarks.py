@@ -18,6 +18,7 @@ from benchmarks import (
     diagnostics,
     engines,
     gpu,
+    loading,
     memories,
     safety,
     sampling,
@@ -53,6 +54,7 @@ TOPICS = {
     "translation": (translation.run, 1, 1),
     "diagnostics": (diagnostics.run, 6, 0),
     "safety": (safety.run, 2, 2),
+    "loading": (loading.run, 2, 2),
     "engines": (engines.run, 12, 12),
     "beam": (beam.run, 2 + multiplies_bf16("cpu"), 2 + multiplies_bf16("cpu")),
     "scale": (scale.run, 2 * 5 * 2 + 1, 1),
@@ -60,7 +62,7 @@ TOPICS = {
 }
 
 
-SLOW = ("scale", "trainer", "memories", "engines", "gpu", "sampling", "cells", "batches", "beam")
+SLOW = ("scale", "loading", "trainer", "memories", "engines", "gpu", "sampling", "cells", "batches", "beam")
 
 
 @pytest.mark.parametrize(

@@ -170,3 +170,70 @@ def as_tokenizer(
         "model": {"type": "Unigram", "unk_id": unknown, "vocab": vocab, "byte_fallback": False},
     }  # fmt: skip
     return json.dumps(whole, ensure_ascii=False), len(ids)
+
+
+def vocabulary(json_text: str, size: int) -> dict[str, int]:
+    """The `ids` that `as_tokenizer` was given, of its results."""
+    whole = json.loads(json_text)
+    added = {token["id"] for token in whole["added_tokens"]}
+    names = [name if number in added else name.removesuffix(" ") for number, (name, _) in _numbered(whole, size)]
+    return {name: number for number, name in enumerate(names)}
+
+
+def as_model(json_text: str, size: int, pieces: int | None = None) -> bytes:
+    """The SentencePiece model of the results of `as_tokenizer`: it segments as the tokenizer does.
+
+    Args:
+        json_text: the JSON.
+        size: the number of ids.
+        pieces: number of pieces, which have the ids of the tokenizer, its special ones among them; None for a model
+            with ids of its own.
+    """
+    whole = json.loads(json_text)
+    unknown, added = whole["model"]["unk_id"], {token["id"] for token in whole["added_tokens"]}
+    vocab = whole["model"]["vocab"]
+    if pieces is None:
+        kept = [one for number, one in enumerate(vocab) if number not in added and not one[0].endswith(" ")]
+        found = [_piece("<unk>", 0.0, UNKNOWN), _piece("<s>", 0.0, CONTROL), _piece("</s>", 0.0, CONTROL)]
+        found += [_piece(name, score, NORMAL) for name, score in kept]
+        special = (0, 1, 2, -1)
+    else:
+        kinds = {number: CONTROL for number, (name, _) in _numbered(whole, pieces) if name.endswith(" ")}
+        kinds |= dict.fromkeys(added, CONTROL) | {unknown: UNKNOWN}
+        found = [
+            _piece(name.removesuffix(" "), score, kinds.get(number, NORMAL))
+            for number, (name, score) in _numbered(whole, pieces)
+        ]
+        named = {name: number for number, (name, _) in _numbered(whole, pieces)}
+        special = (unknown, -1, named.get("</s>", -1), named.get("<pad>", -1))
+    steps = (whole["normalizer"] or {}).get("normalizers", [])
+    charsmap = next((one["precompiled_charsmap"] for one in steps if one["type"] == "Precompiled"), "")
+    prefix = whole["pre_tokenizer"]["prepend_scheme"] == "always"
+    spaces = any(one["type"] == "Replace" for one in steps)
+    trainer = _number(3, UNIGRAM) + b"".join(_number(field, i) for field, i in zip(range(40, 44), special, strict=True))
+    normalizer = _text(2, base64.b64decode(charsmap)) + _number(3, prefix) + _number(4, spaces) + _number(5, 1)
+    return b"".join(found) + _text(2, trainer) + _text(3, normalizer)
+
+
+def _numbered(whole: Mapping[str, Any], count: int) -> Iterator[tuple[int, tuple[str, float]]]:
+    return enumerate(whole["model"]["vocab"][:count])
+
+
+def _piece(name: str, score: float, kind: int) -> bytes:
+    return _text(1, _text(1, name.encode()) + b"\x15" + struct.pack("<f", score) + _number(3, kind))
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3) + _varint(value % (1 << 64))
+
+
+def _text(field: int, value: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(value)) + value
+
+
+def _varint(value: int) -> bytes:
+    found = bytearray()
+    while value >= 0x80:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*found, value])

@@ -23,6 +23,7 @@ from seqmodels.interop.families.read import CONFIG, theirs
 from seqmodels.interop.families.settings import Settings
 from seqmodels.interop.families.shards import WEIGHTS
 from seqmodels.interop.families.t5 import ENDLESS
+from seqmodels.interop.families.translator_tokenizers import has_own_ids, original_files
 from seqmodels.interop.families.vocabulary import GENERATION, TOKENIZER, Vocabulary
 from seqmodels.interop.tokenizer_files import for_transformers
 from seqmodels.nn import Transformer
@@ -53,7 +54,7 @@ def export_translator(task: Translator, folder: str | Path) -> str:
     family, config = choose_translator(task)
     ids = _special_ids(task.tokenizer)
     weights = _weights(task, family, config)
-    sizes = [one.vocab_size - one.shift for one in (task.source_tokenizer, task.tokenizer)]
+    sizes = [one.vocab_size - one.shift * has_own_ids(one) for one in (task.source_tokenizer, task.tokenizer)]
     config |= {
         "model_type": family.model_type, "architectures": [family.architecture], "is_encoder_decoder": True,
         "vocab_size": sizes[0], "dtype": str(task.head.weight.dtype).removeprefix("torch."), **ids,
@@ -66,8 +67,8 @@ def export_translator(task: Translator, folder: str | Path) -> str:
         limits.append(f"the window of {task.encoder.window:,} positions in longer texts")
     if task.beam.normalization != "length" or task.beam.coverage_penalty:
         limits.append("the normalization and the coverage of its search")
-    if task.tokenizer.shift:
-        limits.append("its tokenizer, whose files are those of the folder that it was loaded from")
+    if has_own_ids(task.tokenizer):
+        files |= original_files(task, family)
     else:
         files |= _tokenizer_files(task.source_tokenizer)
         if task.source_tokenizer.json != task.tokenizer.json:
@@ -143,20 +144,20 @@ def _weights(task: Translator, family: EncoderDecoder, config: Mapping[str, Any]
 def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:
     """Ids of tokens that begin, end and fill a text, as the folder's tokenizer has them."""
     start, end = (tokenizer.origins.get(role, role) for role in (BOS, EOS))
-    pad = start if tokenizer.shift else PAD
+    pad = start if has_own_ids(tokenizer) else PAD
     return {"decoder_start_token_id": start, "bos_token_id": start, "eos_token_id": end, "pad_token_id": pad}
 
 
 def _generation(task: Translator, ids: Mapping[str, int]) -> dict[str, Any]:
     """The model's search as transformers has it."""
     beam, tokenizer = task.beam, task.tokenizer
-    never = [tokenizer.origins.get(role) for role in (BOS, UNK)] if tokenizer.shift else [PAD, BOS, UNK]
+    roles = [tokenizer.origins.get(role) for role in (BOS, UNK)] if has_own_ids(tokenizer) else [PAD, BOS, UNK]
     end = {"forced_eos_token_id": ids["eos_token_id"]} if beam.forced_end else {}
     return {
         **ids, **end, "num_beams": beam.size, "length_penalty": beam.length_penalty,
         "max_length": (beam.max_length or USUAL_LENGTH) + 1,
         "early_stopping": True if beam.early_stopping else "never" if beam.exhaustive else False,
-        "renormalize_logits": beam.renormalize, "bad_words_ids": [[i] for i in never if i is not None],
+        "renormalize_logits": beam.renormalize, "bad_words_ids": [[i] for i in roles if i is not None],
     }  # fmt: skip
 
 
@@ -182,8 +183,9 @@ def _write(folder: Path, files: Mapping[str, Any], weights: dict[str, Tensor]) -
         shutil.rmtree(beside, ignore_errors=True)
         for name, content in files.items():
             (beside / name).parent.mkdir(parents=True, exist_ok=True)
-            text = content if isinstance(content, str) else json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-            (beside / name).write_bytes(text.encode())
+            if not isinstance(content, bytes | str):
+                content = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            (beside / name).write_bytes(content.encode() if isinstance(content, str) else content)
         save_file(weights, beside / WEIGHTS, {"format": "pt"})
         beside.rename(folder)
     except OSError as error:

@@ -78,18 +78,27 @@ def test_trained_here(name: str, tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["marian", "t5", "t5-untied"])
+@pytest.mark.parametrize("name", ["marian", "marian-separate", "t5", "t5-untied"])
 def test_loaded_and_written(name: str, tmp_path: Path) -> None:
-    """A model of transformers comes back as it was."""
+    """A model of transformers comes back as it was, with tokenizers that give the same ids and texts."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         MODELS[name](tmp_path / "in")
         theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "in").eval()
-    assert "its tokenizer" in export_translator(load(tmp_path / "in"), tmp_path / "out")  # type: ignore[arg-type]
+        export_translator(ours := load(tmp_path / "in"), tmp_path / "out")  # type: ignore[arg-type]
+        before, after = (transformers.AutoTokenizer.from_pretrained(tmp_path / one) for one in ("in", "out"))
+    texts = [*ENGLISH, *FRENCH, "two  spaces", "½ ﬁne ①", "漢字 q", ">>fra<< the dog", ""]
+    assert after(texts).input_ids == before(texts).input_ids
+    assert after(text_target=texts).input_ids == before(text_target=texts).input_ids
+    assert load(tmp_path / "out").source_tokenizer.encode_batch(texts) == ours.source_tokenizer.encode_batch(texts)  # type: ignore[union-attr,operator]
     again = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out").eval()
     count = min(len(again.get_input_embeddings().weight), theirs.config.vocab_size)
+    count = min(count, theirs.config.to_dict().get("decoder_vocab_size") or count)
     ids = torch.randint(3, count, (2, 7))
     wanted, found = (one(ids, decoder_input_ids=ids).logits for one in (theirs, again))
+    encoded = before(texts[:3], padding=True, return_tensors="pt")
+    written = [after.batch_decode(one.generate(**encoded), skip_special_tokens=True) for one in (theirs, again)]
+    assert written[0] == written[1] == [best[0].text for best in ours.translate(texts[:3])]  # type: ignore[union-attr,operator]
     assert_close(found, wanted[..., : found.shape[-1]], rtol=0, atol=5e-5)
     for field in ("num_beams", "max_length", "length_penalty", "renormalize_logits", "forced_eos_token_id"):
         assert getattr(again.generation_config, field) == getattr(theirs.generation_config, field), field

@@ -1,0 +1,92 @@
+"""Seconds and memory of loading a public model of 124 million parameters, beside `from_pretrained` of `transformers`.
+
+Model and tokenizer of a folder of GPT-2's form with random weights, which the system has in memory already. Each load
+is in a fresh process, after its libraries are imported.
+"""
+
+import json
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
+
+from benchmarks.measure import Comparison, Side, compare
+from benchmarks.peak import in_process
+from benchmarks.sampling import GPT2
+
+VOCABULARY = 50_257
+END = "<|endoftext|>"
+
+
+def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
+    """All comparisons of this topic; see `Topic`."""
+    with tempfile.TemporaryDirectory() as name:
+        weights = write(Path(name), 600 if small else VOCABULARY, (16, 2, 2, 32) if small else GPT2)
+        size = f"{weights / 1e6:.0f} M weights"
+        for unit, what, target in (
+            ("s", "seconds", "ratio <= 1"),
+            ("MiB", "peak memory over that of libraries", f"at most {1.2 * 4 * weights / 2**20:,.0f}"),
+        ):
+            sides: list[Side] = [partial(side, name, unit) for side in (ours, rival)]
+            yield compare(
+                f"Load a folder of transformers, {size}, {what}", *sides, unit=unit, rounds=rounds, warm_up=False,
+                target=target, run=in_process,
+            )  # fmt: skip
+
+
+def write(folder: Path, vocabulary: int, shape: tuple[int, int, int, int]) -> int:
+    """Write a model and a byte-level BPE of pairs of letters; returns the number of weights."""
+    from benchmarks import hugging_face
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [(a, b) for a in letters for b in letters][: vocabulary - len(letters) - 1]
+    tokens = [END, *letters, *(a + b for a, b in merges)]
+    made = tokenizers.Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    made.add_special_tokens([END])
+    made.save(str(folder / "tokenizer.json"))
+    names = {"bos_token": END, "eos_token": END, "tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(names))
+    model = hugging_face.gpt2(len(tokens), *shape)
+    model.generation_config.eos_token_id = 0
+    model.save_pretrained(folder)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def ours(folder: str, unit: str) -> float:
+    """Load by this package."""
+    from seqmodels import load
+
+    before, began = memory("VmRSS"), time.perf_counter()
+    model = load(folder)
+    return figure(unit, before, began, model)
+
+
+def rival(folder: str, unit: str) -> float:
+    """Load by transformers."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    assert GPT2LMHeadModel is not None  # imported when it is named
+    assert PreTrainedTokenizerFast is not None
+    before, began = memory("VmRSS"), time.perf_counter()
+    model = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    return figure(unit, before, began, model)
+
+
+def figure(unit: str, before: float, began: float, loaded: object) -> float:
+    """Seconds since the beginning, or MiB by which memory has grown at most."""
+    assert loaded is not None
+    return time.perf_counter() - began if unit == "s" else memory("VmHWM") - before
+
+
+def memory(name: str) -> float:
+    """A figure of this process, in MiB."""
+    found = re.search(rf"{name}:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
