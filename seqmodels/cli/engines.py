@@ -13,12 +13,14 @@ from seqmodels.imports import VERSION
 from seqmodels.interop.ctranslate2 import convert
 from seqmodels.interop.ctranslate2.engine import GeneratorEngine, TranslatorEngine
 from seqmodels.interop.onnx.engine import OnnxEngine, write_engine
+from seqmodels.interop.onnx.translator_engine import OnnxTranslator
+from seqmodels.interop.onnx.writing import write_decoder
 from seqmodels.interop.optional import optional
 from seqmodels.nn.quantization import for_use
 from seqmodels.tasks import LanguageModel, Translator
 
 Engine = Literal["torch", "onnx", "ctranslate2"]
-TranslationEngine = Literal["torch", "ctranslate2"]
+TranslationEngine = Literal["torch", "onnx", "ctranslate2"]
 LIBRARIES = {"onnx": "onnxruntime", "ctranslate2": "ctranslate2"}
 
 
@@ -49,8 +51,14 @@ def use(task: LanguageModel, run: str, engine: Engine = "torch", *, bf16: bool =
         task.engine = GeneratorEngine(task, _ctranslate2(task, run), int8=int8)
 
 
-def translator_engine(task: Translator, run: str, int8: bool = False) -> TranslatorEngine:
-    """Translation by CTranslate2; errors as of `use`."""
+def translator_engine(
+    task: Translator, run: str, engine: TranslationEngine, int8: bool = False
+) -> TranslatorEngine | OnnxTranslator:
+    """Translation by another engine; errors as of `use`."""
+    if engine == "onnx":
+        optional(LIBRARIES[engine], engine, f"--engine {engine}")
+        path = converted(run, engine, lambda file: write_decoder(task, file, int8=int8), "8" if int8 else "")
+        return OnnxTranslator(task, path)
     optional("ctranslate2", "ctranslate2", "--engine ctranslate2")
     convert.check_form(task)
     return TranslatorEngine(task, _ctranslate2(task, run), int8=int8)

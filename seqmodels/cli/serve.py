@@ -49,11 +49,11 @@ def serve(
         use(task, run, engine, bf16=bf16, int8=int8)
         writer = writer_of(task, longest)
     else:
-        if engine == "onnx" or (engine != "torch" and joined):
-            raise InputError(f"--engine {engine} was given with a translator; expected torch or ctranslate2")
-        if engine == "ctranslate2" and isinstance(task, Translator):
-            ours = translator_engine(task, run, int8)
-            writer = writer_of(task, longest, lambda models, texts, how, number: ours.translations(texts, how))
+        if engine != "torch" and joined:
+            raise InputError(f"--engine {engine} was given with a language model that translates; expected torch")
+        if engine != "torch" and isinstance(task, Translator):
+            ours = translator_engine(task, run, engine, int8)
+            writer = writer_of(task, longest, lambda models, texts, how, number: ours.translations(texts, how, number))
         else:
             for_use(task, bf16=bf16, int8=int8)
             writer = writer_of(as_translator(run, loaded), longest, by)

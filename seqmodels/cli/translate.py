@@ -77,7 +77,8 @@ def translate(
         target: language to translate to, likewise.
         attention_map: an HTML file with the attention of each sentence.
         exhaustive: search until no unfinished translation can become better.
-        engine: what computes: torch, or ctranslate2, for Transformers, on the CPU; the model is converted once.
+        engine: what computes, on the CPU: torch; onnx, for the decoder; or ctranslate2, for Transformers. The model is
+            converted once.
         json: print a line of JSON for each line, with all translations and their scores.
     """
     search = {
@@ -89,12 +90,12 @@ def translate(
     given = given_of(search), samples, given_of(sampling), given_of({"seed": seed}), max_length
     how = search_or_draws(*given)  # refused before anything is loaded
     if engine != "torch":
-        check_engine(how, ensemble, attention_map, bf16)
+        check_engine(how, engine, ensemble, attention_map, bf16)
     models = load_translators([run, *(ensemble or [])], source, target, bf16, int8 and engine == "torch")
     how = search_or_draws(*given, own=search_of(models[0]))
-    if engine != "torch":
+    if engine == "ctranslate2":
         check_search(how)
-    by = translations if engine == "torch" else engine_of(models[0], run, int8)
+    by = translations if engine == "torch" else engine_of(models[0], run, engine, int8)
     if attention_map is not None:
         check_attention_map(models[0], attention_map)
     shown: list[tuple[str, str]] = []
@@ -182,23 +183,26 @@ MAX_ALIGNMENTS = 100
 By = Callable[[Sequence[Translates], Sequence[str], Beam | Draws, int], list[list[Translation]]]
 
 
-def check_engine(how: Beam | Draws, ensemble: list[str] | None, attention_map: str | None, bf16: bool) -> None:
-    """Refuse what CTranslate2 cannot do, before anything is loaded."""
+def check_engine(
+    how: Beam | Draws, engine: TranslationEngine, ensemble: list[str] | None, attention_map: str | None, bf16: bool
+) -> None:
+    """Refuse what an engine cannot do, before anything is loaded."""
     given = {"ensemble": ensemble, "attention-map": attention_map, "bf16": bf16}
     for name, value in given.items():
         if value:
-            raise InputError(f"--{name} and --engine ctranslate2 were both given; leave out one of them")
-    check_search(how)
+            raise InputError(f"--{name} and --engine {engine} were both given; leave out one of them")
+    if engine == "ctranslate2":
+        check_search(how)
 
 
-def engine_of(model: Translates, run: str, int8: bool) -> By:
-    """Translation by CTranslate2."""
+def engine_of(model: Translates, run: str, engine: TranslationEngine, int8: bool) -> By:
+    """Translation by another engine."""
     if not isinstance(model, Translator):
         raise InputError(
-            f"{run!r} is a language model that translates, and --engine ctranslate2 is for a Translator; leave it out"
+            f"{run!r} is a language model that translates, and --engine {engine} is for a Translator; leave it out"
         )
-    engine = translator_engine(model, run, int8)
-    return lambda models, texts, how, number: engine.translations(texts, how)
+    by = translator_engine(model, run, engine, int8)
+    return lambda models, texts, how, number: by.translations(texts, how, number)
 
 
 def translated(

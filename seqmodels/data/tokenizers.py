@@ -87,8 +87,8 @@ class Tokenizer(Recorded):
 
     def _set_ends(self, start: str | None, end: str | list[str] | None) -> None:
         ends = [end] if isinstance(end, str) else end or []
-        named = [("start", start), *(("end", token) for token in ends[:1])]
-        self._ends = {name: self._id(token) for name, token in named if token is not None}
+        self._ends = {"start": self._id(start)} if start is not None else {}
+        self._ends |= {"end": self._id(ends[0])} if ends else {}
         self.ends = frozenset({EOS, *(self.shift + self._id(token) for token in ends[1:])})
         with library_errors("use its template"):
             before = self._tokenizer.encode("", add_special_tokens=True).ids[:1]
@@ -101,9 +101,9 @@ class Tokenizer(Recorded):
             InputError: it has no such token.
         """
         found = copy.copy(self)
-        found._set_ends(start, end)
-        found.__dict__ = {name: value for name, value in vars(found).items() if name not in ("origins", "roles")}
         found.constructor_call = copy.deepcopy(self.constructor_call)
+        found.__dict__ = {name: value for name, value in vars(found).items() if name not in ("origins", "roles")}
+        found._set_ends(start, end)
         found.constructor_call["init_args"] |= {"start": start, "end": end}
         return found
 
@@ -363,7 +363,7 @@ class Tokenizer(Recorded):
         UNK is U+FFFD, or among words ` <unk>`. Words have the space before them.
         """
         count = self.vocab_size - self.shift
-        pieces = [self._tokenizer.id_to_token(i) or "" for i in range(count)]
+        pieces = list(map({i: name for name, i in self._tokenizer.get_vocab().items()}.get, range(count), [""] * count))
         if self._by_bytes:
             content = [spelled_bytes(piece) for piece in pieces]
         elif self._plain:
@@ -394,7 +394,7 @@ class Tokenizer(Recorded):
         WikiText, is not counted: bits per byte are too high again, and `TextFacts.bits_per_byte` is exact. Text that
         another tokenizer adds or removes, such as a space before the first word, is miscounted in the same way.
         """
-        characters = [sum(byte & 0xC0 != 0x80 for byte in token) for token in self.token_bytes]
+        characters = [len(token.translate(None, vocabularies.CONTINUING)) for token in self.token_bytes]
         sizes = torch.tensor([characters, list(map(len, self.token_bytes))], device="cpu")
         sizes[:, NEWLINE if self._words else UNK] = 0 if self._words else 1
         return sizes

@@ -25,6 +25,8 @@ TOKENIZER_SETTING_CHARACTERS = 10_000
 """Most characters of a string that is neither a token nor in one of `VOCABULARY_FIELDS`."""
 TEXT_GROWTH = 1000
 """Most times that all rules of a tokenizer together may lengthen a text."""
+CONTINUING = bytes(range(0x80, 0xC0))
+"""Bytes of UTF-8 that begin no character."""
 VOCABULARY_FIELDS = ("vocab", "merges", "precompiled_charsmap", "added_tokens")
 
 

@@ -194,7 +194,7 @@ class ResidualStack(Backbone):
         own = [module for module in self.blocks.modules() if isinstance(module, Backbone | Cell)]
         cells = {parameter for module in own for parameter in module.parameters()}
         for name, parameter in self.named_parameters():
-            if parameter in cells:
+            if parameter in cells or parameter.is_meta:  # without memory there is nothing to draw
                 continue
             if parameter.ndim > 1:
                 std = 0.02 / (2 * len(self.blocks)) ** 0.5 if name.endswith("out.weight") else 0.02

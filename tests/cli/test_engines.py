@@ -57,12 +57,15 @@ def test_engines_write_the_same(run: Path, capsys: pytest.CaptureFixture[str]) -
     assert len(list(cache_folder().glob("engine-*.json"))) >= 2
 
 
-def test_a_translator_by_ctranslate2(translator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("engine", ["ctranslate2", pytest.param("onnx", marks=pytest.mark.slow)])
+def test_a_translator_by_engines(
+    engine: str, translator: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "in").write_text("a cat sees a dog\n\nbig bird\n")
     found = []
-    for engine in ("torch", "ctranslate2"):
+    for by in ("torch", engine):
         capsys.readouterr()
-        main(["translate", str(translator), str(tmp_path / "in"), "--engine", engine, "--beam", "1"])
+        main(["translate", str(translator), str(tmp_path / "in"), "--engine", by, "--beam", "1"])
         found.append(capsys.readouterr().out)
     assert found[0] == found[1]
     assert found[0].count("\n") == 3
@@ -90,7 +93,9 @@ def test_what_an_engine_cannot_do_is_one_line(
     theirs = ("translate", str(translator), "--engine", "ctranslate2")
     assert "samples were asked for" in refused(capsys, *theirs, "--samples", "2")
     assert "--ensemble" in refused(capsys, *theirs, "--ensemble", str(translator))
-    assert "expected torch or ctranslate2" in refused(capsys, "serve", str(translator), "--engine", "onnx")
+    assert "--ensemble and --engine onnx" in refused(
+        capsys, "translate", str(translator), "--engine", "onnx", "--ensemble", str(translator)
+    )
     assert "at least 1" in refused(capsys, "serve", str(run), "--at-once", "0")
 
     def missing(name: str) -> None:

@@ -71,6 +71,15 @@ def test_it_learns_and_leaves_what_a_run_leaves(run: Path) -> None:
     assert (run / "translations.md").read_text().count("## step") == 2
 
 
+def test_its_decoder_by_onnx(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a recurrent encoder, which torch runs; beams of several sentences, coverage, samples."""
+    pytest.importorskip("onnxruntime")
+    given = b"a dog and a bird\nbig bird and cat\ncat\n"
+    for words in (["--n-best", "3"], ["--samples", "2", "--seed", "1"], ["--beam", "1", "--coverage-penalty", "0.1"]):
+        expected = translated(run, given, capsys, *words)
+        assert translated(run, given, capsys, *words, "--engine", "onnx") == expected
+
+
 def test_units_of_its_encoder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """On held-out sources, a layer of 24 units in each direction."""
     main(["neurons", str(run), "--label", "boundary"])

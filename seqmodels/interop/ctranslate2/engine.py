@@ -118,7 +118,7 @@ class TranslatorEngine:
         self._model = model
         self._longest = min(positions(model.encoder), positions(model.decoder))
 
-    def translations(self, texts: Sequence[str], how: Beam | Draws) -> list[list[Translation]]:
+    def translations(self, texts: Sequence[str], how: Beam | Draws, first_number: int = 0) -> list[list[Translation]]:
         """See `batch_translation.translations`; a source is cut at the positions of the network, and so is its target.
 
         Raises:

@@ -82,10 +82,30 @@ def write_translator(model: Translator, folder: Path, *, int8: bool = False) -> 
     if any(isinstance(part, RecurrentStack) for part in model.encoder.modules()):
         raise InputError(
             "the encoder of this translator has recurrent layers, and no exporter writes a whole source of any length "
-            "through these; translate with this package, or train an encoder of Transformer"
+            "through these; translate with this package, whose --engine onnx runs the decoder, or train an encoder of "
+            "Transformer"
         )
+    source, mask = _example(model)
+    with torch.no_grad():
+        names = [f"memory_{number}" for number in range(len(flattened(model.encode(source, mask))))]
+    told = write_graph(
+        folder / ENCODER, EncoderGraph(model), {"source": source, "mask": mask}, names,
+        [{0: ROWS, 1: SOURCE}, {0: ROWS, 1: SOURCE}], int8=int8,
+    )  # fmt: skip
+    write_decoder(model, folder / DECODER, int8=int8)
+    return told
+
+
+def _example(model: Translator) -> tuple[Tensor, Tensor]:
+    """Sources of three rows, and their mask."""
     source = torch.full((3, 5), model.source_tokenizer.vocab_size - 1)
-    mask = torch.arange(5) < torch.tensor([5, 4, 3])[:, None]
+    return source, torch.arange(5) < torch.tensor([5, 4, 3])[:, None]
+
+
+def write_decoder(model: Translator, path: Path, *, int8: bool = False) -> None:
+    """Write a step of the decoder, from the state after at least one; errors as of `write_graph`."""
+    model = model.eval()
+    source, mask = _example(model)
     with torch.no_grad():
         memory = model.encode(source, mask)
         ids = torch.full((3,), model.tokenizer.vocab_size - 1)
@@ -95,19 +115,14 @@ def write_translator(model: Translator, folder: Path, *, int8: bool = False) -> 
     remembered, states = flattened(memory), flattened(state)
     memories = {f"memory_{number}": tensor for number, tensor in enumerate(remembered)}
     of_memory = [_axes(one, other, SOURCE) for one, other in zip(shorter, remembered, strict=True)]
-    told = write_graph(
-        folder / ENCODER, EncoderGraph(model), {"source": source, "mask": mask}, list(memories),
-        [{0: ROWS, 1: SOURCE}, {0: ROWS, 1: SOURCE}], int8=int8,
-    )  # fmt: skip
     names = [f"state_{number}" for number in range(len(states))]
     of_state = [_axes(one, other) for one, other in zip(flattened(first), states, strict=True)]
     write_graph(
-        folder / DECODER, DecoderGraph(model, memory, state),
+        path, DecoderGraph(model, memory, state),
         {"ids": ids} | memories | dict(zip(names, states, strict=True)),
         ["logits", *(f"next_{name}" for name in names)],
         [{0: ROWS}, *of_memory, *of_state], int8=int8,
     )  # fmt: skip
-    return told
 
 
 def _axes(first: Tensor, then: Tensor, name: str = CACHE) -> dict[int, str]:

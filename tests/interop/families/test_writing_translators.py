@@ -78,7 +78,9 @@ def test_trained_here(name: str, tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["marian", "marian-separate", "t5", "t5-untied"])
+@pytest.mark.parametrize(
+    "name", ["marian-separate", "t5", *(pytest.param(one, marks=pytest.mark.slow) for one in ("marian", "t5-untied"))]
+)
 def test_loaded_and_written(name: str, tmp_path: Path) -> None:
     """A model of transformers comes back as it was, with tokenizers that give the same ids and texts."""
     with warnings.catch_warnings():
