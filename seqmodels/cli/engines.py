@@ -40,6 +40,8 @@ def use(task: LanguageModel, run: str, engine: Engine = "torch", *, bf16: bool =
     if engine == "torch":
         for_use(task, bf16=bf16, int8=int8)
         return
+    if not task.learns:
+        raise InputError(f"--engine {engine} was given, and {task.name} counts, which torch alone computes here")
     if bf16:
         raise InputError(f"--bf16 and --engine {engine} were both given; leave out one of them")
     optional(LIBRARIES[engine], engine, f"--engine {engine}")

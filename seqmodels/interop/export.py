@@ -75,6 +75,8 @@ def export(model: SequenceTask, folder: str | Path, to: Form = "onnx", *, int8: 
         raise InputError(f"to={to!r} was given; choose one of {', '.join(get_args(Form))}")
     if not isinstance(model, LanguageModel | Translator):
         raise InputError(f"a {type(model).__name__} was given; expected a language model or a translator")
+    if not model.learns:
+        raise InputError(f"{model.name} counts, and other programs have no form for its counts; give it away by share")
     if int8 and to != "onnx":
         raise InputError(f"int8 was given with {to}; it is for onnx. CTranslate2 rounds weights when it loads them")
     target = local(folder)

@@ -1,7 +1,6 @@
 """Single steps of a language model, network and softmax layer, for generation; on a GPU as a CUDA graph."""
 
 from collections.abc import Callable
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +46,15 @@ class _Plain:
 def _without(tokens: tuple[int, ...], head: nn.Module) -> Callable[[Tensor], Tensor]:
     """The softmax layer with logits of minus infinity for some tokens."""
     if type(head) is not nn.Linear:
-        ids = torch.tensor(tokens, device=cast(Tensor, head.weight).device)
-        return lambda y: cast(Tensor, head(y)).index_fill_(1, ids, -torch.inf)
+        ids = dict[torch.device, Tensor]()  # made in the first step, before one is recorded
+
+        def filled(y: Tensor) -> Tensor:
+            logits: Tensor = head(y)
+            if logits.device not in ids:
+                ids[logits.device] = torch.tensor(tokens, device=logits.device)
+            return logits.index_fill_(1, ids[logits.device], -torch.inf)
+
+        return filled
     bias = head.bias.index_fill(0, torch.tensor(tokens, device=head.bias.device), -torch.inf)
     return _Plain(head.weight, bias)
 

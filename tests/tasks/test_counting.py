@@ -6,11 +6,12 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from seqmodels import GRU, InputError, LanguageModel, NGram, TextDataModule, fit, load
+from seqmodels import GRU, InputError, LanguageModel, NGram, TextDataModule, export, fit, load, share
 from seqmodels.analysis.gradient_horizon import gradient_norms
 from seqmodels.analysis.ppmd import bits_after
 from seqmodels.batch import BOS
 from seqmodels.checkpoints.load import load_weights
+from seqmodels.cli.engines import use
 from seqmodels.cli.test import test as evaluated
 from seqmodels.files import read_json
 from seqmodels.interop.word_vectors.vectors import WordVectors
@@ -100,7 +101,23 @@ def test_what_does_not_apply(run: Path, text: str, tmp_path: Path) -> None:
         fit(LanguageModel(NGram(), data.tokenizer), TextDataModule(text, stream=True, tokenizer=data.tokenizer))
     with pytest.raises(InputError, match="of other networks"):
         load_weights(LanguageModel(GRU(8, 8), data.tokenizer), run)
+    for form in ("onnx", "hf", "torch", "ctranslate2", "word2vec"):
+        with pytest.raises(InputError, match="no form for its counts"):
+            export(task, tmp_path / form, form)
+    assert isinstance(task, LanguageModel)
+    with pytest.raises(InputError, match="which torch alone computes here"):
+        use(task, str(run), "onnx")
     assert "NGram" not in networks()
+
+
+def test_shared_and_in_half_precision(run: Path, tmp_path: Path) -> None:
+    """Counts stay whole numbers whatever happens to weights."""
+    shared, half = load(share(run, tmp_path / "shared")), load(run)
+    assert isinstance(shared, LanguageModel)
+    assert isinstance(half, LanguageModel)
+    use(half, str(run), bf16=True)
+    wanted = list(shared.generate("the ", max_tokens=20, seed=3))
+    assert wanted == list(half.generate("the ", max_tokens=20, seed=3))
 
 
 def test_ppmd_learns_from_what_it_has_read() -> None:
