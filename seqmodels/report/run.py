@@ -12,14 +12,15 @@ from seqmodels.analysis.csv_table import MAX_BYTES
 from seqmodels.analysis.learning_curves import read_metrics
 from seqmodels.batch import BOS, Batch
 from seqmodels.checkpoints.load import load_with_origin, located, runs_below
-from seqmodels.config import by_flag, construct, read_settings
+from seqmodels.config import Call, by_flag, class_path, construct, read_settings
 from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
 from seqmodels.data.windows import shifted
 from seqmodels.errors import InputError
 from seqmodels.files import read_json, read_small
+from seqmodels.interop.families.shards import INDEX
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 
-FILES = ("config.yaml", "metrics.csv", "result.json", "env.json", "checkpoints", "model.safetensors")
+FILES = ("config.yaml", "metrics.csv", "result.json", "env.json", "checkpoints", "model.safetensors", INDEX)
 """A folder with one of these is a run or an exported model."""
 
 Content = TypeVar("Content")
@@ -170,11 +171,25 @@ def _read(run: Run, name: str, read: Callable[[Path], Content], default: Content
         return default
 
 
+def _call_of(task: SequenceTask, files: Sequence[str] | None) -> Call:
+    """The constructor call of data for a model that comes without any, such as a public one."""
+    if not files:
+        raise InputError("its checkpoint does not say what it was trained on")
+    arguments: dict[str, Any] = {"data": files[0] if len(files) == 1 else list(files), "tokenizer": "byte"}
+    if not isinstance(task, Translator):
+        return {"class_path": class_path(TextDataModule), "init_args": arguments}
+    source, target = (Path(files[0]).suffix[1:], Path(files[-1]).suffix[1:])
+    if len(files) != 2 or not source or not target or source == target:
+        raise InputError("--data of a translator takes two files that end in their languages, such as a.en a.fr")
+    arguments |= {"source": source, "target": target}
+    return {"class_path": class_path(TranslationDataModule), "init_args": arguments}
+
+
 def _open_data(call: Any, task: SequenceTask, moved: Sequence[str] | None, cache: DataCache) -> SequenceDataModule:
     """The data module with the tokenizers of the model, which are then not trained again."""
     if not isinstance(call, dict):
-        raise InputError("its checkpoint does not say what it was trained on")
-    if moved:
+        call = _call_of(task, moved)
+    elif moved:
         call = {**call, "init_args": {**call["init_args"], "data": moved[0] if len(moved) == 1 else list(moved)}}
     source = task.source_tokenizer if isinstance(task, Translator) else task.tokenizer
     key = json.dumps([call, task.tokenizer.json, source.json], sort_keys=True)

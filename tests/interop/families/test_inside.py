@@ -59,8 +59,14 @@ def test_neurons_and_report(folder: Path, tmp_path: Path, capsys: pytest.Capture
     main(["neurons", str(folder / "model"), *words, "--characters", "600", "--label", "boundary"])
     assert "boundary" in capsys.readouterr().out
     main(["report", str(folder / "model"), *words, "--to", str(tmp_path / "page.html")])
-    page = (tmp_path / "page.html").read_text()
-    assert "Attention" in page
+    told = capsys.readouterr().err
+    shown = {line.split("  ")[1].strip(): "(" not in line for line in told.splitlines() if line.startswith("  ")}
+    assert {name for name, there in shown.items() if there} >= {
+        "Gradient horizon",
+        "Neurons",
+        "Attention",
+        "Embeddings",
+    }
 
 
 def test_fine_tuning_and_the_way_out(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -232,8 +232,16 @@ def test_inside(pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert_close(read.values[:count, :size].double(), hidden[1][0, :count], rtol=0, atol=1e-5)
     (occurrence,) = contextual(ours, text, "cat", layer="1")
     assert any(torch.equal(occurrence.vector, row) for row in read.values[:count, :size])
-    main(["report", str(folder), "--to", str(tmp_path / "r.html")])
-    assert (tmp_path / "r.html").stat().st_size > 1000
+    for side, lines in (("en", ENGLISH[:3]), ("fr", FRENCH[:3])):
+        (tmp_path / f"pairs.{side}").write_text("\n".join(lines * 8) + "\n", encoding="utf-8")
+    files = [str(tmp_path / f"pairs.{side}") for side in ("en", "fr")]
+    capsys.readouterr()
+    main(["report", str(folder), "--data", *files, "--to", str(tmp_path / "r.html")])
+    told = capsys.readouterr().err
+    shown = {line.split("  ")[1].strip(): "(" not in line for line in told.splitlines() if line.startswith("  ")}
+    assert {name for name, there in shown.items() if there} >= {"Gradient horizon", "Attention"}, told
+    main(["report", str(folder), "--data", files[0], "--to", str(tmp_path / "r.html")])
+    assert "two files that end in their languages" in capsys.readouterr().err
     (tmp_path / "lines.txt").write_text(text + "\n")
     main(["translate", str(folder), str(tmp_path / "lines.txt"), "--attention-map", str(tmp_path / "a.html")])
     assert (tmp_path / "a.html").stat().st_size > 1000
