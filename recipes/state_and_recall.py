@@ -26,7 +26,7 @@ def main(
         task: parity, modular-arithmetic, nested-arithmetic, words-s3, words-a5, words-s5, words-s5-swaps, mqar,
             mad-compression, mad-fuzzy-recall, mad-recall, mad-memorization, mad-noisy-recall or mad-selective-copying.
         networks: names from `NETWORKS`, separated by commas; all by default.
-        lr: peak learning rates, separated by commas; by default that of the task.
+        lr: peak learning rates, separated by commas; by default those of the task.
         seeds: networks of each kind.
         max_steps: steps of each training; by default those of the task.
         max_minutes: maximum duration of a training.

@@ -77,13 +77,15 @@ class Setting:
     """Lengths of tests, of which the first is that of training."""
     steps: int = 2000
     batch_size: int = 64
-    lr: float = 3e-3
+    lrs: tuple[float, ...] = (3e-3,)
+    """Peak learning rates that are tried."""
     scaled: bool = True
     """Accuracies are scaled, so that 0 is chance and 1 is all right."""
     published: Mapping[str, float] | None = None
     """Figures of others, by their network."""
 
 
+_TRIED = (1e-3, 3e-3, 1e-2)
 _FAR, _WORDS = (40, 64, 128, 192, 256), (32, 64, 128)
 _GRAZZI = (
     "Transformer", "mLSTM", "sLSTM", "Mamba [0, 1]", "Mamba [-1, 1]", "DeltaNet [0, 1]", "DeltaNet [-1, 1]",
@@ -106,13 +108,13 @@ SETTINGS = {
     "words-a5": Setting((32, 32), _WORDS),
     "words-s5": Setting((32, 32), _WORDS),
     "words-s5-swaps": Setting((32, 32), _WORDS),
-    "mqar": Setting((64, 64), (64, 128, 256), 2000, 64, scaled=False),
-    "mad-compression": Setting((32, 32), (32,), 2000, scaled=False),
-    "mad-fuzzy-recall": Setting((128, 128), (128,), 1000, 64, scaled=False),
-    "mad-recall": Setting((128, 128), (128,), 1000, 64, scaled=False),
-    "mad-memorization": Setting((32, 32), (32,), 2000, scaled=False),
-    "mad-noisy-recall": Setting((128, 128), (128,), 1000, 64, scaled=False),
-    "mad-selective-copying": Setting((256, 256), (256,), 1000, 32, scaled=False),
+    "mqar": Setting((64, 64), (64, 128, 256), 2000, 64, lrs=_TRIED, scaled=False),
+    "mad-compression": Setting((32, 32), (32,), 2000, lrs=_TRIED, scaled=False),
+    "mad-fuzzy-recall": Setting((128, 128), (128,), 1000, 64, lrs=_TRIED, scaled=False),
+    "mad-recall": Setting((128, 128), (128,), 1000, 64, lrs=_TRIED, scaled=False),
+    "mad-memorization": Setting((32, 32), (32,), 2000, lrs=_TRIED, scaled=False),
+    "mad-noisy-recall": Setting((128, 128), (128,), 1000, 64, lrs=_TRIED, scaled=False),
+    "mad-selective-copying": Setting((256, 256), (256,), 1000, 32, lrs=_TRIED, scaled=False),
 }
 """Problems by name. Lengths are as published, but MAD's and MQAR's examples and widths are fewer. Published figures are
 those of Grazzi et al. (2025), scaled accuracies over lengths of 40 to 256, the best of three seeds."""
@@ -153,7 +155,7 @@ def train_and_test(
         name: of a network in `NETWORKS`.
         task: of a problem.
         seed: random seed of weights and examples.
-        lr: peak learning rate; default: the problem's.
+        lr: peak learning rate; default: the first of the problem's.
         steps: of training; default: the problem's.
         width: features of the network.
         layers: layers of the network.
@@ -176,7 +178,7 @@ def train_and_test(
         task, length, setting.batch_size, [seed], 1000, varied_from=least if least < length else None
     )
     networks = seeded(lambda: make_network(name, width, layers, heads), [seed])
-    lr, steps = setting.lr if lr is None else lr, setting.steps if steps is None else steps
+    lr, steps = setting.lrs[0] if lr is None else lr, setting.steps if steps is None else steps
     model = MemoryModel(
         networks, data.task.outputs, lr=lr, seeds=[seed], symbols=data.task.inputs,
         from_last=length if data.task.from_last else None, steps=steps,
@@ -206,7 +208,7 @@ def accuracy(model: MemoryModel, task: str, length: int, examples: int = 1000) -
 
 
 def learning_rates(text: str | None, task: str) -> list[float]:
-    """Peak learning rates from comma-separated numbers, or that of the problem.
+    """Peak learning rates from comma-separated numbers, or those of the problem.
 
     Raises:
         InputError: the task is not known, or one is no number above 0.
@@ -214,7 +216,7 @@ def learning_rates(text: str | None, task: str) -> list[float]:
     if task not in SETTINGS:
         raise InputError(f"the task {task!r} is not known; choose one of {', '.join(SETTINGS)}")
     try:
-        rates = [float(rate) for rate in text.split(",")] if text else [SETTINGS[task].lr]
+        rates = [float(rate) for rate in text.split(",")] if text else [*SETTINGS[task].lrs]
     except ValueError as error:
         raise InputError(f"lr={text!r} was given; expected comma-separated numbers") from error
     if not all(0 < rate < math.inf for rate in rates):

@@ -160,7 +160,8 @@ def test_nothing_is_drawn_of_no_results(tmp_path: Path) -> None:
 
 
 def test_bad_learning_rates_and_tasks() -> None:
-    assert learning_rates(None, "parity") == [SETTINGS["parity"].lr]
+    assert learning_rates(None, "parity") == [0.003]
+    assert len(learning_rates(None, "mqar")) == 3  # recall depends on it
     assert learning_rates("0.1,1e-3", "mqar") == [0.1, 0.001]
     assert_refused("the task 'party' is not known; choose one of parity, ", learning_rates, None, "party")
     assert_refused("lr='fast' was given; expected comma-separated numbers", learning_rates, "fast", "parity")
