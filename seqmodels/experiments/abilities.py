@@ -238,6 +238,7 @@ def write_abilities(results: Results, task: str, folder: Path) -> str:
             for name, (_, runs) in chosen.items()
         }
         figure = draw_lines(lines, markers=lines, xlabel="length", ylabel=_measure(task) + ", best seed", title=task)
+        figure.axes[0].set_xticks(lengths)
         save_figure(figure, folder / "abilities.png")
     if chosen and len({rate for _, rate in map(_split, results)}) > 1:
         page += "\n" + rates_table(results, task)
