@@ -11,7 +11,7 @@ from seqmodels.decoding import Beam, Draws, RowGenerators, Sampling, Steps
 from seqmodels.errors import InputError
 from seqmodels.serving.requests import MAX_TOKENS, Completion, RequestError
 from seqmodels.state import State
-from seqmodels.tasks import LanguageModel
+from seqmodels.tasks import LanguageModel, Translator
 from seqmodels.tasks.batch_translation import Translates, Translation, translations
 
 
@@ -145,7 +145,8 @@ ONLY_TEXT = ("stop", "logprobs", "echo", "logit_bias", "repetition_penalty")
 
 
 class TranslationWriter:
-    """Translations of prompts: by beam search, or drawn at random where a temperature above 0 is given.
+    """Translations of prompts: by the search that the model came with, or by beam search; drawn at random where a
+    temperature above 0 is given.
 
     Args:
         model: translates.
@@ -172,7 +173,9 @@ class TranslationWriter:
         if "temperature" in request.given and request.sampling.temperature > 0:
             how = Draws(request.n, request.sampling, request.seed, request.max_tokens)
         else:
-            how = Beam(size=max(5, request.n), n_best=request.n, max_length=request.max_tokens)
+            own = (self._model.search or {}) if isinstance(self._model, Translator) else {}
+            size = max(own.get("size", Beam.size), request.n)
+            how = Beam(**own | {"size": size, "n_best": request.n, "max_length": request.max_tokens})
         return sum(tokens), lambda: self._written(request, how)
 
     def _written(self, request: Completion, how: Beam | Draws) -> Iterator[Part]:

@@ -226,13 +226,14 @@ def test_too_many_at_a_time_are_told_so_and_a_client_that_leaves_stops_its_text(
 
 def test_a_translator_translates_the_prompt() -> None:
     torch.manual_seed(0)
-    model = Translator(GRU(8, 8), GRU(8, 8), TOKENS).eval()
+    model = Translator(GRU(8, 8), GRU(8, 8), TOKENS, search={"size": 2, "length_penalty": 0.0}).eval()
     with served(model) as address:
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
         answer = client.completions.create(model="tiny", prompt=["ab cd", "ef"], max_tokens=9)
         from seqmodels import Beam
 
-        expected = model.translate(["ab cd", "ef"], Beam(max_length=9))
+        expected = model.translate(["ab cd", "ef"], Beam(size=2, length_penalty=0.0, max_length=9))
+        assert expected != model.translate(["ab cd", "ef"], Beam(max_length=9))
         assert [choice.text for choice in answer.choices] == [found[0].text for found in expected]
         drawn = client.completions.create(model="tiny", prompt="ab", n=3, temperature=1.0, seed=4, max_tokens=9)
         assert len({choice.text for choice in drawn.choices}) > 1
