@@ -21,7 +21,7 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
         "MinGRU": (MinGRU(size, size, num_layers=1), ">= 1.0"),
         "MinLSTM": (MinLSTM(size, size, num_layers=1), ">= 1.0"),
         "MultiplicativeRNN": (MultiplicativeRNN(size, size), ">= 0.4"),
-        "MultiplicativeLSTM": (MultiplicativeLSTM(size, size), ""),
+        "MultiplicativeLSTM": (MultiplicativeLSTM(size, size), ">= 0.6"),
     }
     for name, (network, target) in networks.items():
         what, ours = f"Layer of {name}, {size} wide, {rows}x{length}", partial(tokens_per_second, network, x)
