@@ -98,6 +98,8 @@ def _mean(figures: list[float]) -> str:
 
 def _draw(path: Path, recipe: Recipe, trials: list[Trial]) -> None:
     """The figure over the validations of each trial, and over the values of each setting that was searched."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     figure, panels = new_panels(1 + len(recipe.search), 3, (4, 3))
     for trial in trials:
         whole = trial.state == "complete"
@@ -114,6 +116,9 @@ def _draw(path: Path, recipe: Recipe, trials: list[Trial]) -> None:
             axes.plot([value], [trial.figure], "o", color="C0" if trial.state == "complete" else "C7")
         if isinstance(space, dict) and space.get("log"):
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(xlabel=name, ylabel=recipe.monitor)
     for axes in panels:
         axes.grid(alpha=0.25)

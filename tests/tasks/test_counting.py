@@ -5,6 +5,7 @@ from pathlib import Path
 import lightning.pytorch as pl
 import pytest
 import torch
+from trainers import trainer
 
 from seqmodels import GRU, InputError, LanguageModel, NGram, TextDataModule, export, fit, load, share
 from seqmodels.analysis.gradient_horizon import gradient_norms
@@ -13,6 +14,7 @@ from seqmodels.batch import BOS
 from seqmodels.checkpoints.load import load_weights
 from seqmodels.cli.engines import use
 from seqmodels.cli.test import test as evaluated
+from seqmodels.environment import quiet
 from seqmodels.files import read_json
 from seqmodels.interop.word_vectors.vectors import WordVectors
 from seqmodels.report import report
@@ -108,6 +110,17 @@ def test_what_does_not_apply(run: Path, text: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="which torch alone computes here"):
         use(task, str(run), "onnx")
     assert "NGram" not in networks()
+
+
+def test_under_any_trainer(run: Path, text: str) -> None:
+    """Counts are taken there, too, and refused from loaders without a text."""
+    data = TextDataModule(text, length=16, batch_size=4)
+    task, wanted = LanguageModel(NGram(4), data.tokenizer), load(run)
+    with quiet():
+        trainer(2).fit(task, datamodule=data)
+    assert all(torch.equal(own, kept) for own, kept in zip(task.buffers(), wanted.buffers(), strict=True))
+    with quiet(), pytest.raises(InputError, match="give the Trainer a TextDataModule"):
+        trainer(2).fit(LanguageModel(NGram(4), data.tokenizer), data.train_dataloader(), data.val_dataloader())
 
 
 def test_shared_and_in_half_precision(run: Path, tmp_path: Path) -> None:
