@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.measure import Comparison, made_up_text
 from seqmodels import LSTM, LanguageModel, TextDataModule, fit
-from seqmodels.checkpoints.load import checkpoint_path
+from seqmodels.checkpoints.saved import checkpoint_path
 from seqmodels.training.checkpoint_callback import Checkpoints
 from seqmodels.training.nonfinite_steps import NonfiniteSteps
 

@@ -1,10 +1,8 @@
 """Train, understand and use sequence models, from the vanilla RNN to GPT, on one contract."""
 
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from seqmodels.imports import VERSION, exports, other_package, quick_imports
+from seqmodels.imports import VERSION, on_demand
 
 if TYPE_CHECKING:  # read from this source when a name is first used: `seqmodels --help` must not wait for torch
     from seqmodels.analysis import GradientHorizon as GradientHorizon
@@ -12,9 +10,9 @@ if TYPE_CHECKING:  # read from this source when a name is first used: `seqmodels
     from seqmodels.analysis import Spectra as Spectra
     from seqmodels.analysis import Translations as Translations
     from seqmodels.batch import Batch as Batch
+    from seqmodels.checkpoints.checkpoint_io import SafetensorsCheckpointIO as SafetensorsCheckpointIO
     from seqmodels.checkpoints.export import share as share
     from seqmodels.checkpoints.load import load as load
-    from seqmodels.checkpoints.safetensors_io import SafetensorsCheckpointIO as SafetensorsCheckpointIO
     from seqmodels.data import TextDataModule as TextDataModule
     from seqmodels.data import Tokenizer as Tokenizer
     from seqmodels.data import TranslationDataModule as TranslationDataModule
@@ -36,19 +34,4 @@ if TYPE_CHECKING:  # read from this source when a name is first used: `seqmodels
     from seqmodels.training.trackio_logger import TrackioLogger as TrackioLogger
 
 __version__ = VERSION
-
-
-def __getattr__(name: str) -> Any:
-    names = exports(Path(__file__))
-    if name == "__all__":
-        return sorted(names)
-    if name in names:
-        if why := other_package():
-            raise ImportError(why)
-        with quick_imports():
-            return getattr(import_module(names[name]), name)
-    raise AttributeError(f"module 'seqmodels' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *exports(Path(__file__))})
+__getattr__, __dir__ = on_demand(__name__, __file__)

@@ -62,3 +62,10 @@ def check_batch(batch: Any) -> None:
     if not isinstance(batch, Batch):
         given = f"a {type(batch).__name__}"
         raise InputError(f"a loader gave {given}; expected a seqmodels.Batch(inputs, targets) of token ids (B, T)")
+
+
+def padded(rows: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Rows padded on the right, (B, T), and the mask of real positions, or None if all are real."""
+    tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
+    real = tokens != PAD
+    return tokens, None if real.all() else real

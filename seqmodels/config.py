@@ -21,6 +21,11 @@ from seqmodels.files import DEPTH, local, read_small
 
 Call = dict[str, Any]
 
+RECORD = "seqmodels"
+"""Key of the record of this package in a checkpoint."""
+FORMAT = 1
+"""Of the record; a later one may give the same fields another meaning."""
+
 
 class Described(ABC):
     """An argument that is no plain value: a record describes it, and cannot bring it back."""
@@ -163,9 +168,11 @@ def _check_object(cls: type, name: str, value: Any) -> None:
 def class_path(cls: type) -> str:
     """The name by which a file names a class: `seqmodels.GRU` for those of this package, wherever they are defined, so
     that files survive when code moves; the import path for all others.
+
+    A class with `recorded_as` is a part of the class of that name, and stands for it where that is not imported.
     """
     if cls.__module__.startswith("seqmodels."):
-        return f"seqmodels.{cls.__qualname__}"
+        return f"seqmodels.{vars(cls).get('recorded_as', cls.__qualname__)}"
     return f"{cls.__module__}.{cls.__qualname__}"
 
 

@@ -4,11 +4,12 @@ import contextlib
 import gc
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 DISTRIBUTION, VERSION = "seqmodels-lightning", "0.1.0"
 """This package for pip, where `seqmodels` is a genomics package of another author, and its version."""
@@ -57,6 +58,34 @@ def _import_tqdm() -> None:
         with contextlib.suppress(ImportError), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="IProgress not found")
             import_module("tqdm.auto")
+
+
+def on_demand(
+    package: str, file: str, *, together: bool = False
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a package whose names are imported when they are first used.
+
+    Its `__init__.py` lists them as imports for type checkers. Who imports one module of it does not wait for all. Names
+    that come `together` are those of classes that are found by their names: who uses one knows them all.
+    """
+
+    def found(name: str) -> Any:
+        names = exports(Path(file))
+        if name == "__all__":
+            return sorted(names)
+        if name in names:
+            if why := other_package():
+                raise ImportError(why)
+            with quick_imports():
+                for module in dict.fromkeys(names.values()) if together else ():
+                    import_module(module)
+                return getattr(import_module(names[name]), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    def listed() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *exports(Path(file))})
+
+    return found, listed
 
 
 @cache

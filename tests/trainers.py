@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seqmodels import LSTM, LanguageModel, TextDataModule
 from seqmodels.batch import Batch
-from seqmodels.checkpoints.safetensors_io import SafetensorsCheckpointIO
+from seqmodels.checkpoints.checkpoint_io import SafetensorsCheckpointIO
 from seqmodels.data import Batches
 from seqmodels.data.sampler import loader
 from seqmodels.environment import quiet

@@ -11,12 +11,12 @@ import torch
 from seqmodels.analysis.figures import fonts, new_figure, save_figure
 from seqmodels.analysis.html_page import html_page
 from seqmodels.batch import BOS, EOS
-from seqmodels.data import Tokenizer
+from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.files import printable
 from seqmodels.nn.attention_decoder import aligned
 from seqmodels.nn.dropout import evaluating
-from seqmodels.tasks import Translator
+from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 
 
 class AlignmentMap(NamedTuple):
@@ -30,7 +30,7 @@ class AlignmentMap(NamedTuple):
 
 
 @torch.inference_mode()
-def alignment(task: Translator, source: str, target: str) -> AlignmentMap:
+def alignment(task: EncoderDecoderModel, source: str, target: str) -> AlignmentMap:
     """Attention weights of a translator for a given translation.
 
     Args:

@@ -8,18 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seqmodels.checkpoints.load import CONFIG, ORIGINAL, TOKENIZERS, WEIGHTS, read_checkpoint
 from seqmodels.checkpoints.model_card import card, check_about
 from seqmodels.checkpoints.rebuild import rebuild
 from seqmodels.checkpoints.safetensors_io import write
-from seqmodels.config import class_path
-from seqmodels.data import Tokenizer
+from seqmodels.checkpoints.saved import CONFIG, ORIGINAL, TOKENIZERS, WEIGHTS, read_checkpoint
+from seqmodels.config import FORMAT, RECORD, class_path
 from seqmodels.data.hub import check_can_upload, upload
+from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.files import local
 from seqmodels.interop.tokenizer_files import for_transformers
-from seqmodels.tasks import SequenceTask
-from seqmodels.tasks.training_state import FORMAT, RECORD
+from seqmodels.tasks.sequence_model import SequenceModel
 
 READ_BY = ("layout", "source", "target", "documents", "targets", "scored_targets")
 """Arguments of the data that say how a model reads text; other strings may be names of files."""
@@ -27,7 +26,7 @@ UNITS = ("char", "byte", "bpe", "word")
 
 
 def share(
-    path: str | Path | SequenceTask,
+    path: str | Path | SequenceModel,
     folder: str | Path | None = None,
     *,
     push: str | None = None,
@@ -54,7 +53,7 @@ def share(
     Raises:
         InputError: there is no such model, the folder is there already or cannot be made, or the hub refuses.
     """
-    if not isinstance(path, str | os.PathLike | SequenceTask):
+    if not isinstance(path, str | os.PathLike | SequenceModel):
         raise InputError(f"a {type(path).__name__} was given; expected the folder of a run, a checkpoint, or a model")
     if folder is None and push is None:
         raise InputError("neither a folder nor push was given; expected one of them, to say where the model goes")
@@ -76,11 +75,11 @@ def share(
 
 
 def _export(
-    path: str | Path | SequenceTask, folder: Path, push: str | None, license: str | None, language: str | None
+    path: str | Path | SequenceModel, folder: Path, push: str | None, license: str | None, language: str | None
 ) -> Path:
     """Write the files of a shared model into a new folder."""
     record: dict[str, Any]
-    if isinstance(path, SequenceTask):
+    if isinstance(path, SequenceModel):
         record, weights = {"format": FORMAT, "task": path.constructor_call}, dict(path.state_dict())
         path = folder  # there is no run
     else:
@@ -104,7 +103,7 @@ def _export(
     return folder
 
 
-def _files(record: Mapping[str, Any], task: SequenceTask) -> dict[str, str]:
+def _files(record: Mapping[str, Any], task: SequenceModel) -> dict[str, str]:
     """Everything that `load` reads beside the weights, and what transformers reads of the tokenizer."""
     files, arguments = dict[str, str](), dict(record["task"]["init_args"])
     theirs = for_transformers(task.tokenizer, getattr(getattr(task, "backbone", None), "max_length", None))

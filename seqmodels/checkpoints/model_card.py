@@ -12,7 +12,7 @@ from seqmodels.config import Call
 from seqmodels.data.corpora import BUILT_IN
 from seqmodels.errors import InputError
 from seqmodels.files import read_json
-from seqmodels.tasks import SequenceTask
+from seqmodels.tasks.sequence_model import SequenceModel
 
 METRICS = {"perplexity": "Perplexity", "bleu": "BLEU", "chrf": "chrF", "ter": "TER", "exact_match": "Exact match"}
 """The hub's names of metrics, which are ours in `result.json`, and those for people."""
@@ -30,7 +30,7 @@ def check_about(license: str | None, language: str | None) -> None:
 
 
 def card(
-    task: SequenceTask,
+    task: SequenceModel,
     data: Call | None,
     run: Path,
     *,

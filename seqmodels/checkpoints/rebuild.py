@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from seqmodels.config import Call, class_path, construct
-from seqmodels.data import Tokenizer
+from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.nn import Backbone
-from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.outline import at_most
+from seqmodels.tasks.sequence_model import SequenceModel
 
 INTEGER = 1 << 40
 """No setting of a model is a larger whole number."""
@@ -24,7 +24,7 @@ CHARACTERS = 10_000
 """No setting is a longer string."""
 
 
-def rebuild(call: Call, weights: dict[str, Tensor], tokenizers: Mapping[str, Tokenizer] | None = None) -> SequenceTask:
+def rebuild(call: Call, weights: dict[str, Tensor], tokenizers: Mapping[str, Tokenizer] | None = None) -> SequenceModel:
     """Make the model that a constructor call describes, on the CPU, with weights by name as in `Module.state_dict`.
 
     The weights of a model of this package are the given tensors, not copies. Tokenizers that are made already are
@@ -45,12 +45,12 @@ def rebuild(call: Call, weights: dict[str, Tensor], tokenizers: Mapping[str, Tok
     try:
         try:
             with at_most(most), torch.device("meta"):
-                check_fit(construct(call, SequenceTask), weights)
+                check_fit(construct(call, SequenceModel), weights)
         except RuntimeError:  # a network from elsewhere whose constructor reads its initial weights
             if own:
                 raise
         with at_most(most, on_meta=own):
-            task: SequenceTask = construct(call, SequenceTask)
+            task: SequenceModel = construct(call, SequenceModel)
         if own:
             _assign(task, weights)
         else:
@@ -83,7 +83,7 @@ def _settings(value: Any, name: Any = "") -> Iterator[tuple[Any, Any]]:
         yield name, value
 
 
-def check_fit(outline: SequenceTask, weights: dict[str, Tensor]) -> None:
+def check_fit(outline: SequenceModel, weights: dict[str, Tensor]) -> None:
     """Refuse (InputError) weights by name that are not those of a model, which may be without memory."""
     for path, network in outline.named_modules():
         if isinstance(network, Backbone):  # counts are as many as the file has
@@ -103,7 +103,7 @@ def check_fit(outline: SequenceTask, weights: dict[str, Tensor]) -> None:
         raise InputError(f"the network needs {needed:,} weights, and the file holds {held:,}: some are given twice")
 
 
-def _assign(task: SequenceTask, weights: dict[str, Tensor]) -> None:
+def _assign(task: SequenceModel, weights: dict[str, Tensor]) -> None:
     """Put weights into a model whose parameters have no memory yet; tied parameters stay tied."""
     first = dict[int, str]()
     tied = [(name, first.setdefault(id(old), name)) for name, old in task.named_parameters(remove_duplicate=False)]

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from seqmodels.config import FORMAT, RECORD
 from seqmodels.errors import InputError
 from seqmodels.files import check_depth
-from seqmodels.tasks.training_state import FORMAT, RECORD
 
 
 def fits(value: Any, form: Any) -> bool:

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from functools import partial
 
 from seqmodels.batch import Batch
-from seqmodels.checkpoints.load import Loaded, load_with_origin
+from seqmodels.checkpoints.load import check_text, load_with_origin
+from seqmodels.checkpoints.saved import Loaded
 from seqmodels.cli.mixing import mix_of
 from seqmodels.cli.parser import given_of
 from seqmodels.cli.text_io import check_output, progress
@@ -13,7 +14,7 @@ from seqmodels.data import Replica, TextDataModule
 from seqmodels.data.sampler import loader
 from seqmodels.errors import InputError
 from seqmodels.files import atomic_writer, local
-from seqmodels.tasks import LanguageModel
+from seqmodels.tasks import LanguageModel, SequenceTask
 from seqmodels.tasks import compression as files
 from seqmodels.tasks.dynamic_evaluation import Dynamic
 from seqmodels.tasks.mixing import Mix, mixed
@@ -118,18 +119,18 @@ def decompress(
     print(f"{len(content):,} bytes in {target}")
 
 
-def _language_model(run: str, model: Loaded, mix: Mix | None) -> LanguageModel:
+def _language_model(run: str, model: Loaded[SequenceTask], mix: Mix | None) -> LanguageModel:
     if not isinstance(model.task, LanguageModel):
         raise InputError(f"{run!r} is a {type(model.task).__name__}; expected a language model to compress with")
     return model.task if mix is None else mixed(model.task, mix)
 
 
-def _statistics(run: str, model: Loaded) -> Iterable[Batch]:
+def _statistics(run: str, model: Loaded[SequenceTask]) -> Iterable[Batch]:
     """Batches of the training text, as of `training.evaluate`."""
     if "data" not in (arguments := model.data_arguments):
         raise InputError(f"{run!r} does not say what it was trained on; dynamic evaluation needs it")
     data = TextDataModule(**arguments | {"tokenizer": model.task.tokenizer})
-    model.check_text(data)
+    check_text(model, data)
     return itertools.islice(loader(data.training_batches(Replica())), STATISTICS)
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from seqmodels.analysis.figures import save_figure
 from seqmodels.analysis.projection import Method, draw_map, map_of
 from seqmodels.analysis.word_senses import compare_senses, draw_senses
-from seqmodels.checkpoints.load import load, located
+from seqmodels.checkpoints.load import load
+from seqmodels.checkpoints.saved import located
 from seqmodels.cli.text_io import check_output
 from seqmodels.errors import InputError
 from seqmodels.files import local, read_small

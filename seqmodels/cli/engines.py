@@ -6,8 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from seqmodels.checkpoints.load import located
-from seqmodels.data.cache import cache_folder, once
+from seqmodels.checkpoints.saved import located
 from seqmodels.errors import InputError
 from seqmodels.imports import VERSION
 from seqmodels.interop.ctranslate2 import convert
@@ -17,14 +16,17 @@ from seqmodels.interop.onnx.translator_engine import OnnxTranslator
 from seqmodels.interop.onnx.writing import write_decoder
 from seqmodels.interop.optional import optional
 from seqmodels.nn.quantization import for_use
-from seqmodels.tasks import LanguageModel, Translator
+from seqmodels.tasks.autoregressive_model import AutoregressiveModel
+from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 
 Engine = Literal["torch", "onnx", "ctranslate2"]
 TranslationEngine = Literal["torch", "onnx", "ctranslate2"]
 LIBRARIES = {"onnx": "onnxruntime", "ctranslate2": "ctranslate2"}
 
 
-def use(task: LanguageModel, run: str, engine: Engine = "torch", *, bf16: bool = False, int8: bool = False) -> None:
+def use(
+    task: AutoregressiveModel, run: str, engine: Engine = "torch", *, bf16: bool = False, int8: bool = False
+) -> None:
     """Prepare a language model for generation, in place, by torch as `for_use` does, or by another engine.
 
     Args:
@@ -54,7 +56,7 @@ def use(task: LanguageModel, run: str, engine: Engine = "torch", *, bf16: bool =
 
 
 def translator_engine(
-    task: Translator, run: str, engine: TranslationEngine, int8: bool = False
+    task: EncoderDecoderModel, run: str, engine: TranslationEngine, int8: bool = False
 ) -> TranslatorEngine | OnnxTranslator:
     """Translation by another engine; errors as of `use`."""
     if engine == "onnx":
@@ -66,7 +68,7 @@ def translator_engine(
     return TranslatorEngine(task, _ctranslate2(task, run), int8=int8)
 
 
-def _ctranslate2(task: LanguageModel | Translator, run: str) -> Path:
+def _ctranslate2(task: AutoregressiveModel | EncoderDecoderModel, run: str) -> Path:
     def make(folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         convert.write(task, folder)
@@ -76,6 +78,8 @@ def _ctranslate2(task: LanguageModel | Translator, run: str) -> Path:
 
 def converted(run: str, engine: str, make: Any, kind: str = "") -> Path:
     """The file or folder of a converted model, made by `make` once for each state of the files of a run."""
+    from seqmodels.data.cache import cache_folder, once  # with `datasets`, which takes a second
+
     place = located(run)
     files = sorted(place.rglob("*.safetensors")) if place.is_dir() else [place]
     found = [f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]

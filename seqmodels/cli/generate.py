@@ -3,14 +3,14 @@
 import sys
 from dataclasses import replace
 
-from seqmodels.checkpoints.load import load
+from seqmodels.checkpoints.saved import load_model
 from seqmodels.cli.engines import Engine, use
 from seqmodels.cli.mixing import mix_of
 from seqmodels.cli.text_io import parsed_bias, read_lines
 from seqmodels.decoding import Sampling
 from seqmodels.errors import InputError
 from seqmodels.files import to_json
-from seqmodels.tasks import LanguageModel
+from seqmodels.tasks.autoregressive_model import AutoregressiveModel
 from seqmodels.tasks.generation import token_bias
 from seqmodels.tasks.mixing import mixed
 
@@ -99,9 +99,9 @@ def generate(
         sys.stdout.flush()
 
 
-def load_language_model(run: str) -> LanguageModel:
+def load_language_model(run: str) -> AutoregressiveModel:
     """A trained language model; an InputError for another task."""
-    task = load(run)
-    if not isinstance(task, LanguageModel):
-        raise InputError(f"{run!r} is a {type(task).__name__}, not a language model; use seqmodels {task.command}")
+    task = load_model(run).task
+    if not isinstance(task, AutoregressiveModel):
+        raise InputError(f"{run!r} is a {task.kind}, not a language model; use seqmodels {task.command}")
     return task

@@ -150,7 +150,8 @@ def _source(node: ast.expr | None) -> str:
 
 def _chain(file: Path, name: str) -> list[tuple[Definition, Path]]:
     """A function or class that a file defines or imports, then the bases of the class in this package, with files."""
-    for node in _tree(file).body:
+    top = _tree(file).body
+    for node in [*top, *(inner for block in top if isinstance(block, ast.If) for inner in block.body)]:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
             bases = [base.id for base in getattr(node, "bases", ()) if isinstance(base, ast.Name)]
             return [(node, file), *(link for base in bases for link in _chain(file, base))]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from seqmodels.checkpoints.load import load
+from seqmodels.checkpoints.saved import load_model
 from seqmodels.cli.parser import flag, given_of
 from seqmodels.errors import InputError
 from seqmodels.tasks.mixing import Mix
@@ -21,4 +21,4 @@ def mix_of(counts: str | None, cache: int | None, **further: float | None) -> Mi
         raise InputError(f"{flag(wrong[0])} was given without {flag(part)}; give that, too")
     if not any(parts.values()):
         return None
-    return Mix(None if counts is None else load(counts), cache=cache or 0, **given)
+    return Mix(None if counts is None else load_model(counts).task, cache=cache or 0, **given)

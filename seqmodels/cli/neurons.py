@@ -13,14 +13,15 @@ from seqmodels.analysis.activations import Activations, activations, untrained
 from seqmodels.analysis.character_labels import Label, Labels, chosen, labels, labels_of
 from seqmodels.analysis.coloured_text import Passage, coloured_page, coloured_text, passage
 from seqmodels.analysis.unit_probes import Neuron, first_characters, halves, rank, typical
-from seqmodels.checkpoints.load import Loaded, load_with_origin
+from seqmodels.checkpoints.load import check_text, load_with_origin
+from seqmodels.checkpoints.saved import Loaded
 from seqmodels.cli.text_io import check_output, progress, write_output
 from seqmodels.config import class_path
 from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
 from seqmodels.environment import choose_accelerator
 from seqmodels.errors import InputError
 from seqmodels.files import bare
-from seqmodels.tasks import LanguageModel, Translator
+from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 
 
 def neurons(
@@ -78,7 +79,9 @@ def neurons(
         print(f"coloured text: {html}", file=sys.stderr)
 
 
-def _held_out(run: str, model: Loaded, data: str | None, split: str | None, characters: int) -> tuple[list[str], str]:
+def _held_out(
+    run: str, model: Loaded[SequenceTask], data: str | None, split: str | None, characters: int
+) -> tuple[list[str], str]:
     """Documents, by default held-out ones, and their origin."""
     reads = isinstance(model.task, Translator)
     usual_data: type[SequenceDataModule] = TranslationDataModule if reads and data is None else TextDataModule
@@ -92,7 +95,7 @@ def _held_out(run: str, model: Loaded, data: str | None, split: str | None, char
         return _sources(model, arguments, split, characters)
     own = model.task.source_tokenizer if isinstance(model.task, Translator) else model.task.tokenizer
     text = TextDataModule(**arguments | {"tokenizer": own})
-    model.check_text(text)
+    check_text(model, text)
     corpus = text.corpus
     usual = ("whole", "validation", "test", "train") if data else ("validation", "test", "train")
     part = split or next(name for name in usual if name in corpus.splits)
@@ -109,12 +112,14 @@ def _held_out(run: str, model: Loaded, data: str | None, split: str | None, char
     return texts, f"{corpus.origin}, {part}"
 
 
-def _sources(model: Loaded, arguments: Mapping[str, Any], split: str | None, characters: int) -> tuple[list[str], str]:
+def _sources(
+    model: Loaded[SequenceTask], arguments: Mapping[str, Any], split: str | None, characters: int
+) -> tuple[list[str], str]:
     """Sources of the sentences that a translator comes from, and their origin."""
     assert isinstance(model.task, Translator)
     tokenizers = {"tokenizer": model.task.tokenizer, "source_tokenizer": model.task.source_tokenizer}
     data = TranslationDataModule(**{**arguments, **tokenizers})
-    model.check_text(data)
+    check_text(model, data)
     part = split or next(name for name in ("validation", "test", "train") if name in data.corpus.splits)
     texts = list[str]()
     for text in data.corpus.rows(part)["source"]:

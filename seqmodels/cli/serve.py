@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from seqmodels.checkpoints.load import load_with_origin
+from seqmodels.checkpoints.saved import load_model
 from seqmodels.cli.engines import Engine, translator_engine, use
 from seqmodels.cli.translate import as_translator
 from seqmodels.errors import InputError
 from seqmodels.nn.quantization import for_use
 from seqmodels.serving.server import run as listen
 from seqmodels.serving.writers import writer_of
-from seqmodels.tasks import LanguageModel, Translator
+from seqmodels.tasks.autoregressive_model import AutoregressiveModel
 from seqmodels.tasks.batch_translation import translations
+from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 
 
 def serve(
@@ -42,16 +43,16 @@ def serve(
     """
     if at_once < 1 or longest < 1:
         raise InputError(f"--at-once {at_once} and --longest {longest} were given; expected at least 1")
-    loaded = load_with_origin(run)
+    loaded = load_model(run)
     task, by = loaded.task, translations
     joined = loaded.data_arguments.get("layout") == "joined"
-    if isinstance(task, LanguageModel) and not joined:
+    if isinstance(task, AutoregressiveModel) and not joined:
         use(task, run, engine, bf16=bf16, int8=int8)
         writer = writer_of(task, longest)
     else:
         if engine != "torch" and joined:
             raise InputError(f"--engine {engine} was given with a language model that translates; expected torch")
-        if engine != "torch" and isinstance(task, Translator):
+        if engine != "torch" and isinstance(task, EncoderDecoderModel):
             ours = translator_engine(task, run, engine, int8)
             writer = writer_of(task, longest, lambda models, texts, how, number: ours.translations(texts, how, number))
         else:

@@ -8,7 +8,8 @@ from typing import Any
 
 from seqmodels.analysis.ppmd import ppmd_bits_per_byte
 from seqmodels.analysis.translation_scores import draw_bleu_by_length
-from seqmodels.checkpoints.load import Loaded, load_with_origin
+from seqmodels.checkpoints.load import check_text, load_with_origin
+from seqmodels.checkpoints.saved import Loaded
 from seqmodels.cli.mixing import mix_of
 from seqmodels.cli.parser import given_of
 from seqmodels.cli.text_io import progress, read_lines
@@ -19,6 +20,7 @@ from seqmodels.errors import InputError
 from seqmodels.files import read_json, to_json, write_text
 from seqmodels.metrics import bleu_by_length, corpus_scores, length_label
 from seqmodels.nn.quantization import for_use
+from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.batch_translation import Translation, translations
 from seqmodels.tasks.dynamic_evaluation import Dynamic
 from seqmodels.tasks.mixing import mixed
@@ -151,8 +153,8 @@ UNIT_NAMES = {"char": "characters", "byte": "bytes", "bpe": "subwords", "word": 
 
 
 def test_text(
-    run: str, model: Loaded, arguments: dict[str, Any], wanted: Sequence[str], reading: Reading, json: bool,
-    told: str = "",
+    run: str, model: Loaded[SequenceTask], arguments: dict[str, Any], wanted: Sequence[str], reading: Reading,
+    json: bool, told: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Score the first of the wanted splits that a text has, and print the figures; `arguments` are of its data module,
     the others as of `test`. What is told of the reading ends with `told`.
@@ -161,7 +163,7 @@ def test_text(
     if "data" not in trained_on and reading.dynamic is not None:
         raise InputError(f"{run!r} does not say what it was trained on; --dynamic needs it, and is for runs")
     text = TextDataModule(**arguments | {"tokenizer": task.tokenizer})
-    model.check_text(text)
+    check_text(model, text)
     trained_with = functools.cache(lambda: TextDataModule(**trained_on | {"tokenizer": task.tokenizer}))
     source = trained_with() if reading.dynamic is not None else None
     unit, found = UNIT_NAMES.get(str(trained_on.get("tokenizer")), "tokens"), dict[str, Any]()
@@ -196,7 +198,7 @@ def parts_of(corpus: Corpus, wanted: Sequence[str]) -> list[str]:
 
 def test_translations(
     run: str,
-    model: Loaded,
+    model: Loaded[SequenceTask],
     arguments: dict[str, Any],
     wanted: Sequence[str],
     beam: Beam,
@@ -207,7 +209,7 @@ def test_translations(
     """Translate the first of the wanted splits that a text has, print and keep its scores; see `test_text`."""
     task = as_translator(run, model)
     module = TranslationDataModule(**arguments | {"tokenizer": task.tokenizer})  # only its text is read
-    model.check_text(module)
+    check_text(model, module)
     settings, every = {"language": module.languages[1], "tokenizer": tokenizer}, dict[str, Any]()
     for part in parts_of(module.corpus, wanted):
         rows = module.corpus.rows(part)

@@ -4,10 +4,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from seqmodels.analysis import alignment
-from seqmodels.analysis.attention import attention_page
+from seqmodels.analysis.attention import alignment, attention_page
 from seqmodels.batch import UNK
-from seqmodels.checkpoints.load import Loaded, load_with_origin
+from seqmodels.checkpoints.saved import Loaded, load_model
 from seqmodels.cli.engines import TranslationEngine, translator_engine
 from seqmodels.cli.parser import given_of
 from seqmodels.cli.text_io import check_output, parts_of, write_output
@@ -17,9 +16,11 @@ from seqmodels.errors import InputError, one_line
 from seqmodels.files import to_json
 from seqmodels.interop.ctranslate2.engine import check_search
 from seqmodels.nn.quantization import for_use
-from seqmodels.tasks import LanguageModel, Translator
+from seqmodels.tasks.autoregressive_model import AutoregressiveModel
 from seqmodels.tasks.batch_translation import Translates, Translation, positions, translations
+from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 from seqmodels.tasks.prefix_lm import PrefixLM
+from seqmodels.tasks.sequence_model import SequenceModel
 
 
 def translate(
@@ -136,7 +137,7 @@ def search_or_draws(
 
 def search_of(model: Translates) -> Mapping[str, Any]:
     """The settings of a search that a translator came with."""
-    return (model.search or {}) if isinstance(model, Translator) else {}
+    return (model.search or {}) if isinstance(model, EncoderDecoderModel) else {}
 
 
 def load_translators(
@@ -147,13 +148,15 @@ def load_translators(
     Raises:
         InputError: a run is no translator, or one of other languages.
     """
-    models = [load_with_origin(run) for run in runs]
+    models = [load_model(run) for run in runs]
     for model in models:
         for_use(model.task, bf16=bf16, int8=int8)
     return [as_translator(run, model, source, target) for run, model in zip(runs, models, strict=True)]
 
 
-def as_translator(run: str, model: Loaded, source: str | None = None, target: str | None = None) -> Translates:
+def as_translator(
+    run: str, model: Loaded[SequenceModel], source: str | None = None, target: str | None = None
+) -> Translates:
     """A loaded model as a translator; see `load_translators`."""
     task, trained = model.task, model.data_arguments
     for side, wanted in (("source", source), ("target", target)):
@@ -162,12 +165,12 @@ def as_translator(run: str, model: Loaded, source: str | None = None, target: st
                 f"{run!r} translates from {trained['source']!r} to {trained['target']!r}, and {side}={wanted!r} "
                 "was asked for; take another run, or leave the language out"
             )
-    if isinstance(task, Translator):
+    if isinstance(task, EncoderDecoderModel):
         return task
-    if isinstance(task, LanguageModel) and trained.get("layout") == "joined":
+    if isinstance(task, AutoregressiveModel) and trained.get("layout") == "joined":
         return PrefixLM(task)
     raise InputError(
-        f"{run!r} is a {type(task).__name__} that was not trained to translate; expected a run of a Translator, or of "
+        f"{run!r} is a {task.kind} that was not trained to translate; expected a run of a Translator, or of "
         "a LanguageModel with layout='joined'"
     )
 
@@ -197,7 +200,7 @@ def check_engine(
 
 def engine_of(model: Translates, run: str, engine: TranslationEngine, int8: bool) -> By:
     """Translation by another engine."""
-    if not isinstance(model, Translator):
+    if not isinstance(model, EncoderDecoderModel):
         raise InputError(
             f"{run!r} is a language model that translates, and --engine {engine} is for a Translator; leave it out"
         )
@@ -233,7 +236,7 @@ def translated(
 def check_attention_map(model: Translates, path: str) -> None:
     """Refuse a page of attention that could not be written, or made of this model, before any translation."""
     check_output("--attention-map", path)
-    if not isinstance(model, Translator):
+    if not isinstance(model, EncoderDecoderModel):
         raise InputError("--attention-map is for translators with an encoder; this one is a language model")
     if not model.attends:
         raise InputError("--attention-map was given, and this translator's decoder sees one vector for the source")
@@ -241,7 +244,7 @@ def check_attention_map(model: Translates, path: str) -> None:
 
 def write_attention_map(model: Translates, pairs: Sequence[tuple[str, str]], path: str) -> None:
     """A page with the attention of the first sentences and their translations."""
-    assert isinstance(model, Translator)
+    assert isinstance(model, EncoderDecoderModel)
     page = attention_page(alignment(model, source, target) for source, target in pairs[:MAX_ALIGNMENTS])
     write_output("--attention-map", path, page)
     more = f", the first of {len(pairs):,}" if len(pairs) > MAX_ALIGNMENTS else ""

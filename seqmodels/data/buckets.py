@@ -8,7 +8,7 @@ import datasets
 import torch
 from torch import Tensor
 
-from seqmodels.batch import BOS, EOS, IGNORE, PAD, Batch
+from seqmodels.batch import BOS, EOS, IGNORE, Batch, padded
 from seqmodels.data.bpe_dropout import BpeDropout
 from seqmodels.data.sampler import Batches, Replica, generator
 from seqmodels.data.windows import shifted
@@ -60,13 +60,6 @@ class Sentences:
                 tokens = torch.tensor([BOS, *ids, EOS]) if len(ids) <= longest else tokens
             found.append(tokens[int(not bos) : len(tokens) - int(not eos)])
         return found
-
-
-def padded(rows: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Rows padded on the right, (B, T), and the mask of real positions, or None if all are real."""
-    tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=PAD)
-    real = tokens != PAD
-    return tokens, None if real.all() else real
 
 
 def pair_batch(

@@ -11,7 +11,8 @@ import torch
 from seqmodels.analysis.csv_table import MAX_BYTES
 from seqmodels.analysis.learning_curves import read_metrics
 from seqmodels.batch import BOS, Batch
-from seqmodels.checkpoints.load import load_with_origin, located, runs_below
+from seqmodels.checkpoints.load import check_text, load_with_origin
+from seqmodels.checkpoints.saved import located, runs_below
 from seqmodels.config import Call, by_flag, class_path, construct, read_settings
 from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
 from seqmodels.data.windows import shifted
@@ -153,7 +154,7 @@ def open_run(path: str | Path, data: Sequence[str] | None = None, cache: DataCac
         return run
     try:
         opened = _open_data(loaded.data, run.model, data, {} if cache is None else cache)
-        loaded.check_text(opened)
+        check_text(loaded, opened)
         run._data = opened
     except InputError as error:
         advice = "" if "--data" in str(error) else "; give its path with --data"

@@ -11,7 +11,8 @@ from seqmodels.decoding import Beam, Draws, RowGenerators, Sampling, Steps
 from seqmodels.errors import InputError
 from seqmodels.serving.requests import MAX_TOKENS, Completion, RequestError
 from seqmodels.state import State
-from seqmodels.tasks import LanguageModel, Translator
+from seqmodels.tasks.autoregressive_model import AutoregressiveModel
+from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 from seqmodels.tasks.batch_translation import Translates, Translation, translations
 
 
@@ -45,7 +46,7 @@ class TextWriter:
         longest: most tokens of a prompt and its completion.
     """
 
-    def __init__(self, model: LanguageModel, longest: int) -> None:
+    def __init__(self, model: AutoregressiveModel, longest: int) -> None:
         self._model = model
         self._longest = min(longest, model.backbone.max_length or longest)
 
@@ -96,7 +97,7 @@ class TextWriter:
 class _Watching:
     """An engine that keeps the log-probabilities of the last step."""
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: AutoregressiveModel) -> None:
         self._model, self._place = model, 0
         self._found = torch.empty(0)
 
@@ -194,7 +195,7 @@ def writer_of(model: object, longest: int, by: Callable[..., Any] = translations
     Raises:
         InputError: it is no model that writes.
     """
-    if isinstance(model, LanguageModel):
+    if isinstance(model, AutoregressiveModel):
         return TextWriter(model, longest)
     if hasattr(model, "encode") and hasattr(model, "source_tokenizer"):
         return TranslationWriter(model, longest, by)  # type: ignore[arg-type]

@@ -1,7 +1,13 @@
 """What a network is trained to do."""
 
-from seqmodels.tasks.base import SequenceTask
-from seqmodels.tasks.language_model import LanguageModel
-from seqmodels.tasks.translator import Translator
+from typing import TYPE_CHECKING
 
-__all__ = ["LanguageModel", "SequenceTask", "Translator"]
+from seqmodels.imports import on_demand
+
+if TYPE_CHECKING:  # imported when a name is first used: who uses a tokenizer or a model waits for neither
+    # `datasets` nor Lightning
+    from seqmodels.tasks.base import SequenceTask as SequenceTask
+    from seqmodels.tasks.language_model import LanguageModel as LanguageModel
+    from seqmodels.tasks.translator import Translator as Translator
+
+__getattr__, __dir__ = on_demand(__name__, __file__, together=True)

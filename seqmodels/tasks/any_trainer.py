@@ -17,9 +17,6 @@ from seqmodels.tasks.fsdp import FSDPMixin, FSDPStrategy, check_fsdp
 class AnyTrainer(FSDPMixin):
     """A LightningModule that refuses settings of its Trainer which break what is promised about a training."""
 
-    command: str
-    """The subcommand that uses a trained model."""
-
     @classmethod
     def load_from_checkpoint(
         cls, checkpoint_path: Any, map_location: Any = None, hparams_file: Any = None, strict: bool | None = None,

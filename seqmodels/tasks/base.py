@@ -2,18 +2,18 @@
 
 import math
 import time
-from abc import ABC, abstractmethod
-from typing import Any, get_args
+from abc import abstractmethod
+from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Timer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
 from seqmodels.batch import IGNORE, Batch, check_batch
-from seqmodels.config import Recorded
+from seqmodels.config import RECORD
 from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.environment import SINGLE_ONLY, wide, widest
 from seqmodels.errors import InputError
@@ -23,24 +23,11 @@ from seqmodels.tasks.any_trainer import AnyTrainer
 from seqmodels.tasks.fsdp import whole_tensor
 from seqmodels.tasks.losses import Losses
 from seqmodels.tasks.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer, with_gradients
-from seqmodels.tasks.training_state import RECORD, make_record, restore_rank
+from seqmodels.tasks.sequence_model import SequenceModel
+from seqmodels.tasks.training_state import make_record, restore_rank
 
 
-def check_fractions(**given: float) -> None:
-    """Refuse probabilities and other fractions outside [0, 1)."""
-    for name, value in given.items():
-        if not 0 <= value < 1:
-            raise InputError(f"{name}={value} was given; expected a fraction in [0, 1)")
-
-
-def check_weights(**given: float) -> None:
-    """Refuse weights of penalties that are below 0 or infinite."""
-    for name, value in given.items():
-        if not 0 <= value < math.inf:
-            raise InputError(f"{name}={value} was given; expected a weight of at least 0")
-
-
-class SequenceTask(Recorded, AnyTrainer, ABC):
+class SequenceTask(SequenceModel, AnyTrainer):
     """A model that scores targets, trained by summed cross-entropy under Lightning's automatic optimisation.
 
     The state is carried from batch to batch, detached, where the batch says that it continues: truncated BPTT with one
@@ -60,8 +47,8 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
             `*.bias`.
     """
 
-    __repr__ = nn.Module.__repr__
-    """The tree of modules, as of any model of torch, each network in a line."""
+    device = AnyTrainer.device
+    """Of the trainer, which moves the weights there."""
 
     def __init__(
         self,
@@ -74,24 +61,10 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
         schedule: Schedule,
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__()
-        if not 0 < lr < math.inf:
-            raise InputError(f"lr={lr} was given; expected lr above 0")
-        check_fractions(beta2=beta2, warmup=warmup, label_smoothing=label_smoothing)
-        check_weights(weight_decay=weight_decay)
-        for kind, name, known in (("optimizer", optimizer, OptimizerName), ("schedule", schedule, Schedule)):
-            if name not in get_args(known):
-                raise InputError(f"the {kind} {name!r} is not known; choose one of {', '.join(get_args(known))}")
-        if schedule == "inverse-sqrt" and warmup == 0:
-            raise InputError("the schedule inverse-sqrt falls from the end of the warmup on; give a warmup above 0")
-        self.tokenizer, self.optimizer, self.schedule = tokenizer, optimizer, schedule
-        self.lr, self.weight_decay, self.beta2, self.warmup = lr, weight_decay, beta2, warmup
-        self.label_smoothing = label_smoothing
-        self.scores = TextMetrics(tokenizer.sizes)
+        super().__init__(tokenizer, optimizer, lr, weight_decay, beta2, warmup, schedule, label_smoothing)
+        self.make_metrics()
         self.budget: tuple[float, float, float] | None = None
         """Fraction of the time spent, and steps and tokens allowed, where a budget (`training.budget`) sets them."""
-        self.longest_target = 0
-        """Most tokens of the targets that it was trained on, where the data say so: a translation may be as long."""
         self.tokens_seen = 0
         """Tokens trained on so far, over all ranks."""
         self._carried: State | None = None
@@ -107,38 +80,10 @@ class SequenceTask(Recorded, AnyTrainer, ABC):
         """Consecutive steps skipped up to now, for a loss or gradient that was not finite."""
         self._clock: tuple[float, int] | None = None  # time and tokens at the last logged step
         self.figures: dict[str, Tensor | float] = {}  # logged last in training
-        self.frozen: list[str] = []
-        """Names of the parameters that are not trained."""
-        self.loaded_from: str | None = None
-        """The run, folder or checkpoint that it was loaded from, if it was."""
 
-    identity: tuple[str, ...]
-    """Arguments that must not change when a run resumes."""
-
-    @property
-    def lr(self) -> float:
-        """Peak learning rate; one that is set later, as by Lightning's learning rate finder, is recorded, too."""
-        return self._lr
-
-    @lr.setter
-    def lr(self, lr: float) -> None:
-        self._lr = lr
-        if "lr" in self.constructor_call["init_args"]:
-            self.constructor_call["init_args"]["lr"] = lr
-
-    @abstractmethod
-    def forward(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
-        """Logits (B, T, V) for the targets of a batch, and the state after it."""
-
-    @property
-    @abstractmethod
-    def network(self) -> nn.Module:
-        """The part whose matrices Muon updates: neither embedding nor output layer."""
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """Name of the network: its class, or several."""
+    def make_metrics(self) -> None:
+        """Make the metrics of evaluations."""
+        self.scores = TextMetrics(self.tokenizer.sizes)
 
     def check(self, data: SequenceDataModule, prompt: str = "") -> None:
         """Refuse data, or the prompt for samples during training, before a run begins, under any trainer.

@@ -7,9 +7,8 @@ from typing import Any, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from seqmodels.batch import EOS
-from seqmodels.data import Tokenizer
-from seqmodels.data.buckets import padded
+from seqmodels.batch import EOS, padded
+from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.decoding import Beam, Draws, RowGenerators, beam_search, draw
 from seqmodels.decoding.beam_search import Hypothesis, MemoryStep
 from seqmodels.errors import InputError

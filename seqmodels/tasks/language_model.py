@@ -5,25 +5,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqmodels.batch import IGNORE, Batch
-from seqmodels.data import SequenceDataModule, TextDataModule, Tokenizer, TranslationDataModule
+from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
 from seqmodels.errors import InputError
-from seqmodels.nn import Backbone, Cell, RecurrentStack, Trace
-from seqmodels.nn.dropout import embedding_dropout, variational_dropout
+from seqmodels.nn.dropout import variational_dropout
 from seqmodels.nn.unrolling import Unrolled, unroll
 from seqmodels.state import State
-from seqmodels.tasks.base import SequenceTask, check_fractions, check_weights
-from seqmodels.tasks.freezing import frozen
-from seqmodels.tasks.generation import Generation
-from seqmodels.tasks.losses import CappedLinear, Losses, scored
-from seqmodels.tasks.optim import OptimizerName, Schedule
+from seqmodels.tasks.autoregressive_model import AutoregressiveModel
+from seqmodels.tasks.base import SequenceTask
+from seqmodels.tasks.losses import Losses, scored
 from seqmodels.tasks.regularizers import activation_penalty, gradient_change, temporal_penalty
-from seqmodels.tasks.scoring import Scoring
 
 
-class LanguageModel(SequenceTask, Generation, Scoring):
+class LanguageModel(AutoregressiveModel, SequenceTask):
     """Any network as a model of the next token. Further arguments: see `SequenceTask`.
 
     Args:
@@ -41,95 +37,7 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         logit_cap: a soft bound of the logits, as in Gemma 2 and xLSTM 7B, `c tanh(x / c)`; None for none.
     """
 
-    identity = (
-        "backbone",
-        "tokenizer",
-        "tie_embeddings",
-        "head_bias",
-        "logit_cap",
-        "optimizer",
-        "lr",
-        "weight_decay",
-        "beta2",
-        "freeze",
-    )
-    command = "generate"
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        tokenizer: Tokenizer,
-        dropout: float = 0.0,
-        input_dropout: float = 0.0,
-        embedding_dropout: float = 0.0,
-        activation_penalty: float = 0.0,
-        temporal_penalty: float = 0.0,
-        omega: float = 0.0,
-        tie_embeddings: bool = False,
-        head_bias: bool = True,
-        logit_cap: float | None = None,
-        optimizer: OptimizerName = "adamw",
-        lr: float = 3e-3,
-        weight_decay: float = 0.01,
-        beta2: float = 0.99,
-        warmup: float = 0.03,
-        schedule: Schedule = "cosine",
-        freeze: list[str] | None = None,
-    ) -> None:
-        super().__init__(tokenizer, optimizer, lr, weight_decay, beta2, warmup, schedule)
-        check_fractions(dropout=dropout, input_dropout=input_dropout, embedding_dropout=embedding_dropout)
-        check_weights(activation_penalty=activation_penalty, temporal_penalty=temporal_penalty, omega=omega)
-        if not backbone.causal or backbone.memory_size is not None:
-            raise InputError(
-                f"a language model needs a causal network without a memory, and {type(backbone).__name__} "
-                f"{'attends to a memory' if backbone.causal else 'reads a text as a whole'}; leave out "
-                f"{'memory_size' if backbone.causal else 'causal=False'}, or take another network"
-            )
-        if omega and not isinstance(backbone, RecurrentStack):
-            raise InputError(
-                f"omega={omega} was given with {type(backbone).__name__}; it is for stacks of recurrent layers, whose "
-                "gradients go back step by step; leave it out"
-            )
-        if omega and any(part.weight_dropout for part in backbone.modules() if isinstance(part, Cell)):
-            raise InputError("omega goes through the recurrent weights as they are; leave out weight_dropout or omega")
-        self.backbone, self.dropout = backbone, dropout
-        self.input_dropout, self.embedding_dropout = input_dropout, embedding_dropout
-        self.activation_penalty, self.temporal_penalty, self.omega = activation_penalty, temporal_penalty, omega
-        ends: tuple[Any, Any] = backbone.ends(tokenizer.vocab_size)
-        self.embedding, self.head = ends
-        if logit_cap is not None:
-            if not isinstance(ends[1], nn.Linear) or not 0 < logit_cap < math.inf:
-                raise InputError(
-                    f"logit_cap={logit_cap} was given with {type(backbone).__name__}; expected a positive number, for "
-                    "a network with a softmax layer, or None for no bound"
-                )
-            self.head = CappedLinear(ends[1].in_features, ends[1].out_features, logit_cap)
-        if isinstance(ends[1], nn.Linear):
-            nn.init.zeros_(self.head.bias).requires_grad_(head_bias)
-        else:
-            self._check_plain(tie_embeddings)
-        if tie_embeddings:
-            if backbone.input_size != backbone.output_size:
-                raise InputError(
-                    f"tie_embeddings needs a network as wide at its input as at its output, got "
-                    f"{backbone.input_size} and {backbone.output_size}"
-                )
-            nn.init.normal_(self.embedding.weight, std=backbone.output_size**-0.5)
-            self.head.weight = self.embedding.weight
-        self._counted: str | None = None  # hash of the text
-        self.frozen = frozen(self, freeze)
-        if omega and not any(part.requires_grad for part in (*backbone.parameters(), self.embedding.weight)):
-            raise InputError(f"omega={omega} was given, and embedding and network are frozen; leave out one of the two")
-
-    def _check_plain(self, tie_embeddings: bool) -> None:
-        """Refuse settings of embedding and softmax layer for a network that has neither."""
-        names = ("dropout", "input_dropout", "embedding_dropout", "activation_penalty", "temporal_penalty")
-        given = {"tie_embeddings": tie_embeddings} | {name: getattr(self, name) for name in names}
-        if name := next((name for name, value in given.items() if value), None):
-            raise InputError(
-                f"{name}={given[name]} was given with {type(self.backbone).__name__}, which reads token ids and gives "
-                "probabilities, with neither embedding nor softmax layer; leave it out"
-            )
+    _counted: str | None = None  # hash of the text of its counts
 
     @property
     def learns(self) -> bool:
@@ -154,16 +62,6 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         entries = getattr(self.backbone, "entries", 0)
         return f"counts   {entries:,} different n-grams"
 
-    @property
-    def network(self) -> Backbone:
-        """The network between embedding and softmax layer."""
-        return self.backbone
-
-    @property
-    def name(self) -> str:
-        """The class of the network."""
-        return type(self.backbone).__name__
-
     def check(self, data: SequenceDataModule, prompt: str = "") -> None:
         """See `SequenceTask.check`: the vocabulary must have the prompt, and the network the positions of a batch."""
         if isinstance(data, TranslationDataModule) and data.layout != "joined":
@@ -183,40 +81,6 @@ class LanguageModel(SequenceTask, Generation, Scoring):
                 f"the positions of this network end at {longest}; give --length of at most that, without --carry, or "
                 "positions that do not end"
             )
-
-    def forward(self, batch: Batch | Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Logits (B, T, V) of the token after each input, and the state after the last, from which a next call goes on.
-
-        Args:
-            batch: token ids, int64 (B, T), or a batch, of which inputs and mask are read.
-            state: as an earlier call returned it for the same rows; None at the start.
-
-        Raises:
-            InputError: these are no ids of the vocabulary.
-        """
-        if not isinstance(batch, Batch):
-            batch = Batch(self._checked(batch), batch)
-        y, state = self.backbone(self._embedded(batch.inputs), state, mask=batch.mask)
-        return self.head(variational_dropout(y, self.dropout, self.training)), state
-
-    def _checked(self, ids: Tensor) -> Tensor:
-        """Refuse what is no token ids, before an embedding fails on them, which on a GPU ends the process."""
-        if not isinstance(ids, Tensor):
-            raise InputError(f"the model was given a {type(ids).__name__}; expected token ids (B, T), or a Batch")
-        if ids.ndim != 2 or ids.dtype not in (torch.int64, torch.int32) or 0 in ids.shape:
-            given = f"a tensor {tuple(ids.shape)} of {str(ids.dtype).removeprefix('torch.')}"
-            raise InputError(f"the model was given {given}; expected token ids (B, T), int64")
-        least, most = int(ids.min()), int(ids.max())
-        if least < 0 or most >= self.tokenizer.vocab_size:
-            last = self.tokenizer.vocab_size - 1
-            raise InputError(f"the model was given ids from {least} to {most}; expected ids from 0 to {last}")
-        return ids
-
-    def _embedded(self, tokens: Tensor) -> Tensor:
-        """Embedded inputs, with dropout in training."""
-        x = self.embedding(tokens)
-        x = embedding_dropout(x, tokens, len(self.embedding.weight), self.embedding_dropout, self.training)
-        return variational_dropout(x, self.input_dropout, self.training)
 
     def losses(self, batch: Batch, state: State | None) -> Losses:
         """See `SequenceTask.losses`: with penalties on outputs, and on vanishing or exploding gradients."""
@@ -249,13 +113,3 @@ class LanguageModel(SequenceTask, Generation, Scoring):
         found = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
         targets, ignored = batch.targets, batch.targets == IGNORE
         return found.gather(2, targets.masked_fill(ignored, 0).unsqueeze(2)).squeeze(2).masked_fill(ignored, math.nan)
-
-    def traced(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State, Trace]:
-        """`forward` without dropout, and the trace of the network."""
-        y, state, trace = self.backbone.traced(self.embedding(batch.inputs), state, mask=batch.mask)
-        return self.head(y), state, trace
-
-    def step(self, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """One token per row, (B,), to logits of the next, (B, V), and the state: one step of a search."""
-        y, state = self.backbone(self.embedding(tokens).unsqueeze(1), state)
-        return self.head(y.squeeze(1)), state

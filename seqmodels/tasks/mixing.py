@@ -1,11 +1,15 @@
 """A trained language model mixed with n-grams and with a cache of what it has read, without further training."""
 
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
+from seqmodels.config import class_path, construct
 from seqmodels.errors import InputError
 from seqmodels.nn import Mixture, NGram
-from seqmodels.tasks.base import SequenceTask
-from seqmodels.tasks.language_model import LanguageModel
+from seqmodels.tasks.autoregressive_model import AutoregressiveModel
+from seqmodels.tasks.sequence_model import SequenceModel
+
+T = TypeVar("T", bound=SequenceModel)
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Mix:
         cache_sharpness: how much more alike positions count.
     """
 
-    counts: SequenceTask | None = None
+    counts: SequenceModel | None = None
     counts_weight: float = 0.2
     cache: int = 0
     cache_weight: float = 0.1
@@ -33,7 +37,7 @@ class Mix:
         return f"mixed with {' and '.join(parts)}"
 
 
-def mixed(task: SequenceTask, mix: Mix) -> LanguageModel:
+def mixed(task: T, mix: Mix) -> T:
     """A language model that shares the weights of another, mixed with counts, a cache, or both.
 
     It can do what any language model can, dynamic evaluation included.
@@ -41,11 +45,11 @@ def mixed(task: SequenceTask, mix: Mix) -> LanguageModel:
     Raises:
         InputError: one of the two is of another kind, their vocabularies differ, or a weight is no share.
     """
-    if not isinstance(task, LanguageModel):
-        raise InputError(f"a {type(task).__name__} was given to be mixed; expected a LanguageModel")
+    if not isinstance(task, AutoregressiveModel):
+        raise InputError(f"a {task.kind} was given to be mixed; expected a LanguageModel")
     network = None
     if mix.counts is not None:
-        if not (isinstance(mix.counts, LanguageModel) and isinstance(mix.counts.backbone, NGram)):
+        if not (isinstance(mix.counts, AutoregressiveModel) and isinstance(mix.counts.backbone, NGram)):
             raise InputError(f"counts were given of {mix.counts.name}; expected a run of NGram")
         if mix.counts.tokenizer.json != task.tokenizer.json:
             raise InputError(
@@ -58,6 +62,8 @@ def mixed(task: SequenceTask, mix: Mix) -> LanguageModel:
         mix.cache_sharpness,
     )  # fmt: skip
     mixture.embedding, mixture.head = task.embedding, task.head
-    made = LanguageModel(mixture, task.tokenizer).to(task.embedding.weight.device).train(task.training)
+    arguments = {"backbone": mixture, "tokenizer": task.tokenizer}
+    call = {"class_path": class_path(AutoregressiveModel), "init_args": arguments}
+    made = construct(call, AutoregressiveModel).to(task.embedding.weight.device).train(task.training)
     made.loaded_from, made.longest_target = task.loaded_from, task.longest_target
-    return made
+    return cast(T, made)  # of the same part of the package as the task

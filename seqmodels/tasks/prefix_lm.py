@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from seqmodels.batch import BOS, EOS, PAD, Batch
 from seqmodels.errors import InputError
 from seqmodels.state import State
-from seqmodels.tasks.language_model import LanguageModel
+from seqmodels.tasks.autoregressive_model import AutoregressiveModel
 
 
 class PrefixLM(nn.Module):
@@ -18,7 +18,7 @@ class PrefixLM(nn.Module):
         model: the language model.
     """
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: AutoregressiveModel) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = self.source_tokenizer = model.tokenizer

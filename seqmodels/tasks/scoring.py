@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from seqmodels.batch import BOS, EOS, IGNORE, PAD, UNK, Batch
-from seqmodels.data import Tokenizer
+from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.environment import wide, widest
 from seqmodels.errors import InputError
 from seqmodels.files import to_json

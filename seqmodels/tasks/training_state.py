@@ -8,15 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqmodels.config import Call
+from seqmodels.config import FORMAT, Call
 from seqmodels.data import SequenceDataModule
 from seqmodels.errors import InputError, one_line
 from seqmodels.state import State, map_state
-
-RECORD = "seqmodels"
-"""Key of the record in a checkpoint."""
-FORMAT = 1
-"""Of the record; a later one may give the same fields another meaning."""
 
 
 def make_record(task: pl.LightningModule, carried: State | None, recent: Tensor, **counts: int) -> dict[str, Any]:

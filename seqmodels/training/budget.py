@@ -8,9 +8,9 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from seqmodels.config import RECORD
 from seqmodels.errors import InputError
 from seqmodels.tasks.base import SequenceTask
-from seqmodels.tasks.training_state import RECORD
 
 
 def between_steps(trainer: pl.Trainer) -> bool:

@@ -12,8 +12,9 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
-from seqmodels.checkpoints.load import read_checkpoint
-from seqmodels.checkpoints.safetensors_io import SafetensorsCheckpointIO, write
+from seqmodels.checkpoints.checkpoint_io import SafetensorsCheckpointIO
+from seqmodels.checkpoints.safetensors_io import write
+from seqmodels.checkpoints.saved import read_checkpoint
 from seqmodels.checkpoints.schema import check_restored
 from seqmodels.files import atomic_writer, sync_folder
 from seqmodels.tasks import SequenceTask

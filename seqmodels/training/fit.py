@@ -18,7 +18,8 @@ from lightning.pytorch.strategies import Strategy
 
 from seqmodels.analysis import GradientHorizon, Samples, Spectra, Translations
 from seqmodels.analysis.notebook import RunFolder
-from seqmodels.checkpoints.load import TOKENIZERS, load_weights
+from seqmodels.checkpoints.load import load_weights
+from seqmodels.checkpoints.saved import TOKENIZERS
 from seqmodels.data import Replica, SequenceDataModule, TranslationDataModule
 from seqmodels.data.given import is_data
 from seqmodels.environment import (

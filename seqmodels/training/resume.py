@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels.analysis.csv_table import filter_rows
-from seqmodels.checkpoints.load import checkpoint_path, read_checkpoint
+from seqmodels.checkpoints.saved import checkpoint_path, read_checkpoint
 from seqmodels.checkpoints.schema import check_progress
-from seqmodels.config import construct, read_run
+from seqmodels.config import RECORD, construct, read_run
 from seqmodels.data import SequenceDataModule
 from seqmodels.environment import is_other_rank
 from seqmodels.errors import InputError
 from seqmodels.files import filter_parts, local, read_json
 from seqmodels.tasks import SequenceTask
-from seqmodels.tasks.training_state import RECORD
 from seqmodels.training.weight_averaging import Average
 
 NEWEST_FIRST = ("next.safetensors", "last.safetensors", "previous.safetensors")

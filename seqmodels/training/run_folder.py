@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from seqmodels.checkpoints.load import TOKENIZERS
+from seqmodels.checkpoints.saved import TOKENIZERS
 from seqmodels.config import Call, is_call
 from seqmodels.environment import RUN_VARIABLE, is_other_rank
 from seqmodels.errors import InputError

@@ -12,8 +12,8 @@ from tasks.test_translator import TRANSLATORS
 from trainers import small_module
 
 from seqmodels import InputError, LanguageModel, Tokenizer, Transformer, Translator, fit, load, share
-from seqmodels.checkpoints.load import checkpoint_path
 from seqmodels.checkpoints.safetensors_io import read, write
+from seqmodels.checkpoints.saved import checkpoint_path
 from seqmodels.cli.main import main
 from seqmodels.errors import DamagedError
 from seqmodels.tasks import SequenceTask

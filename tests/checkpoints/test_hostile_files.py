@@ -19,8 +19,8 @@ from trainers import small_model, small_module, train
 from seqmodels import InputError, Tokenizer, load
 from seqmodels.batch import UNK
 from seqmodels.checkpoints.export import share
-from seqmodels.checkpoints.load import read_checkpoint
 from seqmodels.checkpoints.safetensors_io import read
+from seqmodels.checkpoints.saved import read_checkpoint
 from seqmodels.cli.main import main
 from seqmodels.data.vocabularies import library_errors
 from seqmodels.errors import DamagedError

@@ -20,7 +20,8 @@ from torch.testing import assert_close
 from trainers import small_model, small_module, train, trainer
 
 from seqmodels import InputError, load
-from seqmodels.checkpoints.safetensors_io import ALIGNMENT, DTYPES, SafetensorsCheckpointIO, read, write
+from seqmodels.checkpoints.checkpoint_io import SafetensorsCheckpointIO
+from seqmodels.checkpoints.safetensors_io import ALIGNMENT, DTYPES, read, write
 
 
 def same(one: Any, other: Any) -> bool:

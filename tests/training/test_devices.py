@@ -18,7 +18,7 @@ from shared_work import CASES, USUAL, figures
 from torch.testing import assert_close
 
 from seqmodels import InputError, fit, load
-from seqmodels.checkpoints.load import read_checkpoint
+from seqmodels.checkpoints.saved import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 TRIED = [pytest.param(name, marks=[] if name in USUAL else pytest.mark.slow) for name in CASES]

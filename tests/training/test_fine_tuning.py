@@ -10,7 +10,7 @@ import yaml
 from trainers import train
 
 from seqmodels import GRU, LSTM, LanguageModel, TextDataModule, TranslationDataModule, Translator, fit, load, share
-from seqmodels.checkpoints.load import read_checkpoint
+from seqmodels.checkpoints.saved import read_checkpoint
 from seqmodels.cli.main import main
 from seqmodels.errors import InputError
 

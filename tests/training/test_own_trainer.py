@@ -38,7 +38,7 @@ from seqmodels import (
     load,
 )  # fmt: skip
 from seqmodels.batch import IGNORE, Batch
-from seqmodels.checkpoints.load import read_checkpoint
+from seqmodels.checkpoints.saved import read_checkpoint
 from seqmodels.environment import quiet
 from seqmodels.tasks.any_trainer import check_strategy
 

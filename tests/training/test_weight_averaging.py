@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from trainers import small_model, small_module
 
 from seqmodels import InputError, fit, load
-from seqmodels.checkpoints.load import read_checkpoint
+from seqmodels.checkpoints.saved import read_checkpoint
 from seqmodels.training.weight_averaging import StalledAverage, make_average
 
 

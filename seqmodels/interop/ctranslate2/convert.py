@@ -17,7 +17,8 @@ from seqmodels.interop.optional import optional
 from seqmodels.nn import Transformer
 from seqmodels.nn.block import Block
 from seqmodels.nn.positions import LLAMA3, Learned, Relative, Rotary, Sinusoidal
-from seqmodels.tasks import LanguageModel, Translator
+from seqmodels.tasks.autoregressive_model import AutoregressiveModel
+from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 
 FAR_BELOW = -1e9
 """Bias of tokens that are never generated: finite, so that no sum is undefined."""
@@ -28,9 +29,9 @@ ACTIVATIONS = {
 """Names of CTranslate2, and whether the layer is gated."""
 
 
-def check_form(model: LanguageModel | Translator) -> None:
+def check_form(model: AutoregressiveModel | EncoderDecoderModel) -> None:
     """Refuse (InputError) a model that CTranslate2 has no form for."""
-    networks = [model.backbone] if isinstance(model, LanguageModel) else [model.encoder, model.decoder]
+    networks = [model.backbone] if isinstance(model, AutoregressiveModel) else [model.encoder, model.decoder]
     for network in networks:
         if type(network) is not Transformer:
             raise InputError(
@@ -41,7 +42,7 @@ def check_form(model: LanguageModel | Translator) -> None:
             raise InputError(f"CTranslate2 has no Transformer with {why}; export it to onnx or torch")
     if type(model.head) is not nn.Linear:
         raise InputError("CTranslate2 has no softmax layer with a logit_cap; export it to onnx")
-    if isinstance(model, Translator) and model.reverse:
+    if isinstance(model, EncoderDecoderModel) and model.reverse:
         raise InputError(
             "CTranslate2 has no reversed source, with which this translator was trained; export it to onnx"
         )
@@ -67,7 +68,7 @@ def positions(network: Transformer) -> int:
     return network.window
 
 
-def write(model: LanguageModel | Translator, folder: Path) -> None:
+def write(model: AutoregressiveModel | EncoderDecoderModel, folder: Path) -> None:
     """Write a model into a folder that is there already.
 
     Raises:
@@ -76,7 +77,7 @@ def write(model: LanguageModel | Translator, folder: Path) -> None:
     check_form(model)
     specs = optional("ctranslate2.specs.transformer_spec", "ctranslate2", "a model of CTranslate2")
     names = [str(number) for number in range(model.tokenizer.vocab_size)]
-    if isinstance(model, LanguageModel):
+    if isinstance(model, AutoregressiveModel):
         network = cast(Transformer, model.backbone)
         decoder = specs.TransformerDecoderSpec(len(network.blocks), network.heads[0], **_shape(network, decoder=True))
         spec = specs.TransformerDecoderModelSpec(decoder)

@@ -12,8 +12,9 @@ from seqmodels.errors import InputError
 from seqmodels.interop.ctranslate2.convert import positions
 from seqmodels.interop.optional import optional
 from seqmodels.nn import Transformer
-from seqmodels.tasks import LanguageModel, Translator
+from seqmodels.tasks.autoregressive_model import AutoregressiveModel
 from seqmodels.tasks.batch_translation import Translation
+from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 
 ROWS = 32
 """Sentences that are translated side by side."""
@@ -42,7 +43,7 @@ class GeneratorEngine:
         InputError: CTranslate2 is not installed.
     """
 
-    def __init__(self, model: LanguageModel, folder: Path, *, int8: bool = False) -> None:
+    def __init__(self, model: AutoregressiveModel, folder: Path, *, int8: bool = False) -> None:
         self._library = optional("ctranslate2", "ctranslate2", "--engine ctranslate2")
         self._generator = self._library.Generator(str(folder), **_device(int8))
         assert isinstance(model.backbone, Transformer)
@@ -110,7 +111,7 @@ class TranslatorEngine:
         InputError: CTranslate2 is not installed.
     """
 
-    def __init__(self, model: Translator, folder: Path, *, int8: bool = False) -> None:
+    def __init__(self, model: EncoderDecoderModel, folder: Path, *, int8: bool = False) -> None:
         library = optional("ctranslate2", "ctranslate2", "--engine ctranslate2")
         self._translator = library.Translator(str(folder), **_device(int8, batches=torch.get_num_threads()))
         assert isinstance(model.encoder, Transformer)

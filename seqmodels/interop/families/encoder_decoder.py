@@ -7,7 +7,7 @@ from typing import Any
 
 from seqmodels.batch import BOS, PAD, UNK
 from seqmodels.config import Call, class_path
-from seqmodels.data import Tokenizer
+from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS
 from seqmodels.errors import InputError
 from seqmodels.files import parse_json, read_json, read_small
@@ -16,7 +16,7 @@ from seqmodels.interop.families.settings import Settings
 from seqmodels.interop.families.vocabulary import GENERATION, read_tokenizer
 from seqmodels.interop.sentencepiece import as_tokenizer, read_pieces
 from seqmodels.nn import Transformer
-from seqmodels.tasks import Translator
+from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 
 START, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 """Special tokens of these families; a decoder begins with the padding."""
@@ -39,11 +39,11 @@ class EncoderDecoder(Family):
         """The reverse of `networks`, of all arguments."""
 
     @abstractmethod
-    def tying(self, task: Translator) -> dict[str, Any]:
+    def tying(self, task: EncoderDecoderModel) -> dict[str, Any]:
         """Settings that say which matrices of a translator are one."""
 
     @abstractmethod
-    def lacks(self, task: Translator) -> list[str]:
+    def lacks(self, task: EncoderDecoderModel) -> list[str]:
         """What a translator has, beside its networks, that the family cannot say."""
 
     def task(self, settings: Settings, tokenizer: Tokenizer, **others: Tokenizer) -> Call:
@@ -55,9 +55,9 @@ class EncoderDecoder(Family):
             "encoder": calls[0], "decoder": calls[1], "tokenizer": tokenizer, **others, "bidirectional": False,
             "tie_embeddings": self.tied, "head_bias": False, "search": search(settings, tokenizer),
         }  # fmt: skip
-        return {"class_path": class_path(Translator), "init_args": arguments}
+        return {"class_path": class_path(EncoderDecoderModel), "init_args": arguments}
 
-    def heads(self, task: Translator) -> Heads:
+    def heads(self, task: EncoderDecoderModel) -> Heads:
         assert isinstance(task.decoder, Transformer)
         return task.decoder.heads
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from seqmodels.config import Call, class_path
-from seqmodels.data import Tokenizer
+from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.interop.families.settings import Settings
 from seqmodels.interop.families.vocabulary import read_tokenizer
 from seqmodels.nn import Transformer
 from seqmodels.nn.transformer import ResidualStack
-from seqmodels.tasks import LanguageModel
+from seqmodels.tasks.autoregressive_model import AutoregressiveModel
 
 FAR = 1e9
 """A bound that no logit comes near, where a family has no other way to say that there is none."""
@@ -240,9 +240,9 @@ class Decoder(Family):
         arguments = {"backbone": backbone, "tokenizer": tokenizer, "tie_embeddings": tied, "head_bias": False}
         if self.cap is not None and (cap := settings.get(self.cap, 30.0)) < FAR:
             arguments["logit_cap"] = cap
-        return {"class_path": class_path(LanguageModel), "init_args": arguments}
+        return {"class_path": class_path(AutoregressiveModel), "init_args": arguments}
 
-    def heads(self, task: LanguageModel) -> Heads:
+    def heads(self, task: AutoregressiveModel) -> Heads:
         network = task.backbone
         assert isinstance(network, ResidualStack)
         return network.heads

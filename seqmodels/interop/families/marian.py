@@ -4,12 +4,12 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from seqmodels.data import Tokenizer
+from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.interop.families.encoder_decoder import EncoderDecoder, exported_tokenizers, with_ids_of
 from seqmodels.interop.families.family import Rows, Weight, stacked
 from seqmodels.interop.families.settings import PLAIN, THEIRS, Settings
 from seqmodels.interop.families.vocabulary import TOKENIZER
-from seqmodels.tasks import Translator
+from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 
 
 def _block(side: str) -> dict[str, Weight]:
@@ -88,10 +88,10 @@ class Marian(EncoderDecoder):
         ]
         return sides[0], sides[1]
 
-    def tying(self, task: Translator) -> dict[str, Any]:
+    def tying(self, task: EncoderDecoderModel) -> dict[str, Any]:
         return {"share_encoder_decoder_embeddings": task.source_embedding.weight is task.embedding.weight}
 
-    def lacks(self, task: Translator) -> list[str]:
+    def lacks(self, task: EncoderDecoderModel) -> list[str]:
         own = task.head.weight is not task.embedding.weight
         return ["a softmax layer apart from the target embedding"] * own
 

@@ -17,8 +17,8 @@ from seqmodels.interop.families.family import Family, Projected, Rows, Weight
 from seqmodels.interop.families.settings import Settings
 from seqmodels.interop.families.shards import Shards
 from seqmodels.interop.families.vocabulary import Vocabulary
-from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.outline import at_most
+from seqmodels.tasks.sequence_model import SequenceModel
 
 CONFIG = "config.json"
 GROWTH = 8
@@ -61,14 +61,14 @@ def read_family(folder: Path) -> tuple[Call, dict[str, Tensor], dict[str, Tokeni
     tokenizers = family.tokenizers(folder, settings)
     call = family.task(settings, **tokenizers)
     with at_most(2 * len(shards) + 16), torch.device("meta"):
-        outline: SequenceTask = construct(call, SequenceTask)
+        outline: SequenceModel = construct(call, SequenceModel)
     weights = _weights(family, outline, shards, {name: Vocabulary(one) for name, one in tokenizers.items()})
     calls = {name: one.constructor_call for name, one in tokenizers.items()}
     return {**call, "init_args": {**call["init_args"], **calls}}, weights, tokenizers
 
 
 def _weights(
-    family: Family, outline: SequenceTask, shards: Shards, vocabularies: dict[str, Vocabulary]
+    family: Family, outline: SequenceModel, shards: Shards, vocabularies: dict[str, Vocabulary]
 ) -> dict[str, Tensor]:
     """The weights of a model by its names. A table that is tied is read once."""
     expected = outline.state_dict(keep_vars=True)

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import torch
 
-from seqmodels.data import Tokenizer
+from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.interop.families.encoder_decoder import END, START, EncoderDecoder, with_extra_ids
 from seqmodels.interop.families.family import Rows, Scaled, Weight, stacked
 from seqmodels.interop.families.settings import GATED, PLAIN, THEIRS, Settings
 from seqmodels.interop.families.vocabulary import TOKENIZER, read_tokenizer
-from seqmodels.tasks import Translator
+from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 
 ENDLESS = 1 << 30  # as relative positions are
 
@@ -94,10 +94,10 @@ class T5(EncoderDecoder):
         layers, more = settings.size("num_layers"), settings.size_or_none("num_decoder_layers")
         return both | {"num_layers": layers}, both | {"num_layers": more or layers}
 
-    def tying(self, task: Translator) -> dict[str, Any]:
+    def tying(self, task: EncoderDecoderModel) -> dict[str, Any]:
         return {"tie_word_embeddings": task.head.weight is task.embedding.weight}
 
-    def lacks(self, task: Translator) -> list[str]:
+    def lacks(self, task: EncoderDecoderModel) -> list[str]:
         source, bias = task.source_embedding.weight, task.head.bias
         own = source.shape != task.embedding.weight.shape or not torch.equal(source, task.embedding.weight)
         biased = bool((bias[bias.isfinite()] != 0).any())

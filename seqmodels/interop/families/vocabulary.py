@@ -16,7 +16,7 @@ from tokenizers import decoders, models, pre_tokenizers, processors
 from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, PAD, UNK
-from seqmodels.data import Tokenizer
+from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS, library_errors
 from seqmodels.errors import InputError
 from seqmodels.files import parse_json, read_json, read_small

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqmodels.batch import BOS, EOS, PAD, UNK
 from seqmodels.config import construct
-from seqmodels.data import Tokenizer
+from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.files import local
 from seqmodels.interop.families import families

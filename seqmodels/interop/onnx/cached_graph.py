@@ -13,13 +13,13 @@ from seqmodels.batch import NEVER
 from seqmodels.nn import Transformer
 from seqmodels.nn.attention import SelfAttention, rotate
 from seqmodels.nn.block import Block
-from seqmodels.tasks import LanguageModel
+from seqmodels.tasks.autoregressive_model import AutoregressiveModel
 
 MULTIPLE = 8
 """Features of a head come in multiples of it for this op."""
 
 
-def fits(model: LanguageModel) -> bool:
+def fits(model: AutoregressiveModel) -> bool:
     """Whether steps of a model can be written so."""
     network = model.backbone
     if type(model.head) is not nn.Linear:
@@ -40,7 +40,7 @@ class CachedGraph(nn.Module):
         model: one that `fits`.
     """
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: AutoregressiveModel) -> None:
         super().__init__()
         self.embedding, self.stack, self.head = model.embedding, cast(Transformer, model.backbone), model.head
         bias = model.head.bias.detach()
@@ -91,7 +91,7 @@ class CachedGraph(nn.Module):
         return nn.functional.linear(stack.norm(x), self.head.weight, cast(Tensor, self.bias)), *written
 
 
-def example(model: LanguageModel) -> tuple[dict[str, Tensor], list[str], list[dict[int, str]]]:
+def example(model: AutoregressiveModel) -> tuple[dict[str, Tensor], list[str], list[dict[int, str]]]:
     """Inputs of `CachedGraph` by name, names of its outputs, and the dimensions of each input that vary."""
     stack = cast(Transformer, model.backbone)
     rows, slots = 2, 5

@@ -21,13 +21,13 @@ from seqmodels.nn import Transformer
 from seqmodels.nn.attention import KeysValues
 from seqmodels.nn.transformer import ResidualStack
 from seqmodels.state import State, map_state
-from seqmodels.tasks import LanguageModel
+from seqmodels.tasks.autoregressive_model import AutoregressiveModel
 
 GROWTH = 128
 """Least number of slots by which a cache grows."""
 
 
-def write_engine(model: LanguageModel, path: Path, *, int8: bool = False) -> None:
+def write_engine(model: AutoregressiveModel, path: Path, *, int8: bool = False) -> None:
     """Write the graph of a step that `OnnxEngine` runs.
 
     Raises:
@@ -44,7 +44,7 @@ def write_engine(model: LanguageModel, path: Path, *, int8: bool = False) -> Non
         write_graph(_graph(path, padded), StepGraph(model, after), inputs, outputs, axes, int8=int8)
 
 
-def _attends(model: LanguageModel) -> bool:
+def _attends(model: AutoregressiveModel) -> bool:
     """Whether rows that have read different numbers of tokens have another form of state."""
     return isinstance(model.backbone, ResidualStack)
 
@@ -65,7 +65,7 @@ class OnnxEngine:
         InputError: onnxruntime is not installed.
     """
 
-    def __init__(self, model: LanguageModel, path: Path) -> None:
+    def __init__(self, model: AutoregressiveModel, path: Path) -> None:
         self._runtime = optional("onnxruntime", "onnx", "--engine onnx")
         self._model, self._path = model, path
         self._sessions: dict[bool, Any] = {}
@@ -118,7 +118,7 @@ class CachedSteps:
         rows: number of rows.
     """
 
-    def __init__(self, session: Any, model: LanguageModel, state: State | None, rows: int) -> None:
+    def __init__(self, session: Any, model: AutoregressiveModel, state: State | None, rows: int) -> None:
         self._session, self._stack = session, cast(Transformer, model.backbone)
         self._vocabulary = model.tokenizer.vocab_size
         seen, key_positions, layers = cast(

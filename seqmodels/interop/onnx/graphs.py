@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from seqmodels.errors import InputError
 from seqmodels.state import State
-from seqmodels.tasks import LanguageModel, Translator
+from seqmodels.tasks.autoregressive_model import AutoregressiveModel
+from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 
 
 def flattened(state: State) -> list[Tensor]:
@@ -33,7 +34,7 @@ class StepGraph(nn.Module):
         like: a state of it.
     """
 
-    def __init__(self, model: LanguageModel, like: State) -> None:
+    def __init__(self, model: AutoregressiveModel, like: State) -> None:
         super().__init__()
         self.model, self.like = model, like
 
@@ -53,7 +54,7 @@ class WindowGraph(StepGraph):
 class EncoderGraph(nn.Module):
     """A source, (B, S), and its mask, bool (B, S), to the memory that the decoder attends to."""
 
-    def __init__(self, model: Translator) -> None:
+    def __init__(self, model: EncoderDecoderModel) -> None:
         super().__init__()
         self.model = model
 
@@ -70,7 +71,7 @@ class DecoderGraph(nn.Module):
         state: of it.
     """
 
-    def __init__(self, model: Translator, memory: State, state: State) -> None:
+    def __init__(self, model: EncoderDecoderModel, memory: State, state: State) -> None:
         super().__init__()
         self.model, self.memory, self.state = model, memory, state
         self.count = len(flattened(memory))
@@ -86,7 +87,7 @@ ROWS = 3
 
 
 @torch.no_grad()
-def example_states(model: LanguageModel, padded: bool = False) -> tuple[State, State]:
+def example_states(model: AutoregressiveModel, padded: bool = False) -> tuple[State, State]:
     """States of some rows before the first token and after two, which differ in shape where a cache grows; `padded`
     ones are of rows with different numbers of tokens, after one position and after two.
 

@@ -25,7 +25,8 @@ from seqmodels.interop.onnx.graphs import (
 from seqmodels.interop.optional import optional
 from seqmodels.nn import RecurrentStack, Transformer
 from seqmodels.state import State
-from seqmodels.tasks import LanguageModel, Translator
+from seqmodels.tasks.autoregressive_model import AutoregressiveModel
+from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 
 STEP, WINDOW, ENCODER, DECODER = "step.onnx", "window.onnx", "encoder.onnx", "decoder.onnx"
 START = "state.safetensors"
@@ -34,7 +35,7 @@ ROWS, CACHE, LENGTH, SOURCE = "rows", "cache", "length", "source"
 """Names of dimensions."""
 
 
-def write_language_model(model: LanguageModel, folder: Path, *, int8: bool = False) -> list[str]:
+def write_language_model(model: AutoregressiveModel, folder: Path, *, int8: bool = False) -> list[str]:
     """Write `step.onnx`, for Transformers `window.onnx`, and `state.safetensors` into a folder.
 
     Args:
@@ -63,7 +64,7 @@ def write_language_model(model: LanguageModel, folder: Path, *, int8: bool = Fal
 
 
 def step_inputs(
-    model: LanguageModel, before: State, after: State
+    model: AutoregressiveModel, before: State, after: State
 ) -> tuple[dict[str, Tensor], list[str], list[dict[int, str]]]:
     """Inputs of `StepGraph` by name, names of its outputs, and the dimensions of each input that vary.
 
@@ -76,7 +77,7 @@ def step_inputs(
     return inputs, ["logits", *(f"next_{name}" for name in list(inputs)[1:])], [{0: ROWS}, *axes]
 
 
-def write_translator(model: Translator, folder: Path, *, int8: bool = False) -> list[str]:
+def write_translator(model: EncoderDecoderModel, folder: Path, *, int8: bool = False) -> list[str]:
     """Write `encoder.onnx` and `decoder.onnx`, a step of the decoder, into a folder; see `write_language_model`."""
     model = model.eval()
     if any(isinstance(part, RecurrentStack) for part in model.encoder.modules()):
