@@ -4,10 +4,11 @@ import contextlib
 import gc
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,35 @@ def _import_tqdm() -> None:
         with contextlib.suppress(ImportError), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="IProgress not found")
             import_module("tqdm.auto")
+
+
+def delay(package: str, parts: Mapping[str, Callable[[], Any]]) -> None:
+    """Have a package run its `__init__` only where more than some names of it is used, for a program of our own.
+
+    Its modules are imported as ever. A package that is imported already, or not installed, stays as it is.
+
+    Args:
+        package: such as torchmetrics, whose `__init__` imports all metrics there are, and with them scipy and
+            transformers, where Lightning asks for the base class alone.
+        parts: names that do not need `__init__`, each with a function that returns what it stands for.
+    """
+    spec = None if package in sys.modules else find_spec(package)
+    if spec is None or spec.loader is None:
+        return
+    module, loader = module_from_spec(spec), spec.loader
+
+    def found(name: str) -> Any:
+        if name in parts:
+            with contextlib.suppress(ImportError, AttributeError):  # another version, in which it is elsewhere
+                return parts[name]()
+        elif name.startswith("__"):  # a question of the import system, or of who looks at all modules
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if vars(module).pop("__getattr__", None) is not None:
+            loader.exec_module(module)
+        return getattr(module, name)
+
+    module.__getattr__ = found  # type: ignore[method-assign]
+    sys.modules[package] = module
 
 
 def on_demand(

@@ -86,6 +86,27 @@ class TextMetrics(Sums):
         return named | {"bits_per_character": per_character, "bits_per_byte": per_byte}
 
 
+class TokenAccuracy(Sums):
+    """Fraction of targets that are the likeliest tokens under teacher forcing."""
+
+    right: Tensor
+    tokens: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("right", "tokens"):
+            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        """Add a batch: logits (B, T, V), and targets (B, T), IGNORE where nothing is scored."""
+        self.right += (logits.argmax(-1) == targets).sum()  # never where nothing is scored
+        self.tokens += (targets != IGNORE).sum()
+
+    def compute(self) -> Tensor:
+        """The fraction, 0 where there was no target."""
+        return self.right / self.tokens.clamp(min=1)
+
+
 LENGTH_CLASSES = (0, 5, 10, 15, 20, 30, 40, 50)
 """Lower bounds of the classes of source lengths, in words."""
 

@@ -1,5 +1,6 @@
 """The program `seqmodels`: an overview, and a command from its file."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -7,7 +8,7 @@ from importlib import import_module
 from seqmodels.cli import help as pages
 from seqmodels.cli.program import HELP, guarded, imported
 from seqmodels.errors import InputError
-from seqmodels.imports import VERSION, other_package, quick_imports
+from seqmodels.imports import VERSION, delay, other_package, quick_imports
 
 COMMANDS = {
     "fit": "train a model and leave a run folder",
@@ -39,6 +40,14 @@ SYNONYMS = {
 
 HOMES = {"validate": "test", "decompress": "compress"}
 """Files of commands that have none of their own name."""
+
+BASE_OF_METRICS = {
+    "Metric": lambda: import_module("torchmetrics.utilities.checks").Metric,
+    "MetricCollection": lambda: import_module("torchmetrics.collections").MetricCollection,
+    "__version__": lambda: import_module("torchmetrics.__about__").__version__,
+    "_logger": lambda: logging.getLogger("torchmetrics"),
+}
+"""What Lightning and the base class ask of torchmetrics when they are imported."""
 
 OVERVIEW = """usage: seqmodels COMMAND [options]
 
@@ -106,6 +115,7 @@ def _run(name: str, words: list[str]) -> None:
     if HELP & set(words):
         print(page(name, words))
         return
+    delay("torchmetrics", BASE_OF_METRICS)
     with quick_imports(keep=True):
         from seqmodels.cli.parser import called
 

@@ -102,6 +102,7 @@ def generated(
     found = [file.stat() for file in files if file.exists()]
     stamps = tuple(f"{ROWS_VERSION} {one.st_size} {one.st_mtime_ns} {one.st_ctime_ns} {one.st_ino}" for one in found)
     arguments = {"gen_kwargs": {"files": paths, "stamps": stamps, **others}, "cache_dir": str(cache_folder() / "rows")}
+    began = time.time()
     with no_bars():
         try:
             # `datasets` takes longer to compare a sentence with its feature than to read it: found, not given.
@@ -112,9 +113,11 @@ def generated(
             if not isinstance(error.__cause__, SchemaInferenceError):
                 raise
             rows = datasets.Dataset.from_generator(generator, features=features, **arguments)  # it has no row
-    for place in {Path(file["filename"]).parents[1] for file in rows.cache_files}:
+    places = {Path(file["filename"]).parents[1] for file in rows.cache_files}
+    if any(place.stat().st_mtime >= began for place in places):  # else there is nothing new in it
+        trim_cache()
+    for place in places:
         _use(place)
-    trim_cache()
     return rows
 
 

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchmetrics.classification import MulticlassAccuracy
 
-from seqmodels.batch import EOS, IGNORE, Batch
+from seqmodels.batch import EOS, Batch
 from seqmodels.data import SequenceDataModule, TranslationDataModule
 from seqmodels.decoding import Beam
 from seqmodels.errors import InputError
-from seqmodels.metrics import Sums, TranslationMetrics
+from seqmodels.metrics import TokenAccuracy, TranslationMetrics
 from seqmodels.state import State
 from seqmodels.tasks.base import SequenceTask
 from seqmodels.tasks.batch_translation import Translation, hypotheses
@@ -20,10 +19,6 @@ from seqmodels.tasks.regularizers import divergence
 
 TRANSLATED = 500
 """Sentences, about, that a validation before the last one translates."""
-
-
-class _Accuracy(Sums, MulticlassAccuracy):
-    """Fraction of tokens that are the likeliest under teacher forcing."""
 
 
 def _sources(batch: Batch) -> list[list[int]]:
@@ -62,7 +57,7 @@ class Translator(EncoderDecoderModel, SequenceTask):
 
     def make_metrics(self) -> None:
         super().make_metrics()
-        self.accuracy = _Accuracy(self.tokenizer.vocab_size, average="micro", ignore_index=IGNORE, validate_args=False)
+        self.accuracy = TokenAccuracy()
         self.translated = TranslationMetrics()
 
     def check(self, data: SequenceDataModule, prompt: str = "") -> None:
@@ -93,7 +88,7 @@ class Translator(EncoderDecoderModel, SequenceTask):
 
         Before the last validation, only every so many batches are translated, which have some hundred sentences.
         """
-        self.accuracy.update(self.evaluated(batch).flatten(0, 1), batch.targets.flatten())
+        self.accuracy.update(self.evaluated(batch), batch.targets)
         if batch_idx % self._translates_every:
             return
         if batch.references is None:
