@@ -22,6 +22,7 @@ from benchmarks import (
     safety,
     sampling,
     scale,
+    start,
     trainer,
     translation,
 )  # fmt: skip
@@ -30,7 +31,9 @@ from benchmarks.measure import Topic
 from benchmarks.page import write_page
 from seqmodels.environment import describe_environment
 
-ON_CPU = (trainer, batches, cells, memories, sampling, engines, translation, beam, diagnostics, safety, loading, scale)
+ON_CPU = (
+    trainer, batches, cells, memories, sampling, engines, translation, beam, diagnostics, safety, loading, scale, start,
+)  # fmt: skip
 TOPICS: dict[str, Topic] = {topic.__name__.rpartition(".")[2]: topic.run for topic in (*ON_CPU, gpu)}
 
 

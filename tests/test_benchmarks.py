@@ -23,6 +23,7 @@ from benchmarks import (
     safety,
     sampling,
     scale,
+    start,
     trainer,
     translation,
 )
@@ -58,11 +59,12 @@ TOPICS = {
     "engines": (engines.run, 12, 12),
     "beam": (beam.run, 2 + multiplies_bf16("cpu"), 2 + multiplies_bf16("cpu")),
     "scale": (scale.run, 2 * 5 * 2 + 1, 1),
+    "start": (start.run, 3, 3),
     "gpu": (gpu.run, 8, 8),
 }
 
 
-SLOW = ("scale", "loading", "trainer", "memories", "engines", "gpu", "sampling", "cells", "batches", "beam")
+SLOW = ("scale", "start", "loading", "trainer", "memories", "engines", "gpu", "sampling", "cells", "batches", "beam")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from seqmodels.errors import InputError
 from seqmodels.serving.requests import MAX_TOKENS, Completion, RequestError
 from seqmodels.state import State
 from seqmodels.tasks.autoregressive_model import AutoregressiveModel
-from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 from seqmodels.tasks.batch_translation import Translates, Translation, translations
 
 
@@ -174,7 +173,7 @@ class TranslationWriter:
         if "temperature" in request.given and request.sampling.temperature > 0:
             how = Draws(request.n, request.sampling, request.seed, request.max_tokens)
         else:
-            own = (self._model.search or {}) if isinstance(self._model, Translator) else {}
+            own = (self._model.search or {}) if isinstance(self._model, EncoderDecoderModel) else {}
             size = max(own.get("size", Beam.size), request.n)
             how = Beam(**own | {"size": size, "n_best": request.n, "max_length": request.max_tokens})
         return sum(tokens), lambda: self._written(request, how)

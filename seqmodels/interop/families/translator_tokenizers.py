@@ -3,12 +3,12 @@
 from typing import Any
 
 from seqmodels.batch import EOS
-from seqmodels.data import Tokenizer
+from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.interop.families.encoder_decoder import END, START, TARGET, UNKNOWN, EncoderDecoder
 from seqmodels.interop.families.vocabulary import TOKENIZER, TOKENIZER_CONFIG
 from seqmodels.interop.sentencepiece import as_model, vocabulary
-from seqmodels.tasks import Translator
+from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 
 EXTRA = 100
 """Tokens of T5 that its SentencePiece model lacks."""
@@ -19,7 +19,7 @@ def has_own_ids(tokenizer: Tokenizer) -> bool:
     return EOS in tokenizer.origins
 
 
-def original_files(task: Translator, family: EncoderDecoder) -> dict[str, Any]:
+def original_files(task: EncoderDecoderModel, family: EncoderDecoder) -> dict[str, Any]:
     """The files of tokenizers with ids of their own, by name: SentencePiece models where they came from such.
 
     Raises:

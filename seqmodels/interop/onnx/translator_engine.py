@@ -11,7 +11,7 @@ from seqmodels.decoding import Beam, Draws
 from seqmodels.interop.onnx.graphs import flattened, nested
 from seqmodels.interop.optional import optional
 from seqmodels.state import State, first_tensor, repeat
-from seqmodels.tasks import Translator
+from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 from seqmodels.tasks.batch_translation import Translation, translations
 
 
@@ -27,7 +27,7 @@ class OnnxTranslator(nn.Module):
         InputError: onnxruntime is not installed.
     """
 
-    def __init__(self, model: Translator, path: Path) -> None:
+    def __init__(self, model: EncoderDecoderModel, path: Path) -> None:
         super().__init__()
         runtime = optional("onnxruntime", "onnx", "--engine onnx")
         options = runtime.SessionOptions()

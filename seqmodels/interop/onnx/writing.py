@@ -97,13 +97,13 @@ def write_translator(model: EncoderDecoderModel, folder: Path, *, int8: bool = F
     return told
 
 
-def _example(model: Translator) -> tuple[Tensor, Tensor]:
+def _example(model: EncoderDecoderModel) -> tuple[Tensor, Tensor]:
     """Sources of three rows, and their mask."""
     source = torch.full((3, 5), model.source_tokenizer.vocab_size - 1)
     return source, torch.arange(5) < torch.tensor([5, 4, 3])[:, None]
 
 
-def write_decoder(model: Translator, path: Path, *, int8: bool = False) -> None:
+def write_decoder(model: EncoderDecoderModel, path: Path, *, int8: bool = False) -> None:
     """Write a step of the decoder, from the state after at least one; errors as of `write_graph`."""
     model = model.eval()
     source, mask = _example(model)
