@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from seqmodels.batch import SPECIAL_TOKENS, UNK
-from seqmodels.data import Tokenizer
+from seqmodels.data.tokenizers import Tokenizer
 
 ROLES = ("pad_token", "bos_token", "eos_token", "unk_token")
 """Names of the special tokens in transformers, in the order of their ids here."""

@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping
 from typing import Any, ClassVar
 
 from seqmodels.config import Call
-from seqmodels.data import Tokenizer
+from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.interop.families.family import Decoder, Projected, Rows, Weight, stacked
 from seqmodels.interop.families.settings import PLAIN, THEIRS, Settings
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqmodels.config import Call, construct
-from seqmodels.data import Tokenizer
+from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.errors import InputError
 from seqmodels.files import read_json
 from seqmodels.interop.families import families
