@@ -13,6 +13,7 @@ from seqmodels.serving.requests import MAX_TOKENS, Completion, RequestError
 from seqmodels.state import State
 from seqmodels.tasks.autoregressive_model import AutoregressiveModel
 from seqmodels.tasks.batch_translation import Translates, Translation, translations
+from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 
 
 class Part(NamedTuple):

@@ -11,8 +11,8 @@ from seqmodels.decoding import Beam, Draws
 from seqmodels.interop.onnx.graphs import flattened, nested
 from seqmodels.interop.optional import optional
 from seqmodels.state import State, first_tensor, repeat
-from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 from seqmodels.tasks.batch_translation import Translation, translations
+from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 
 
 class OnnxTranslator(nn.Module):
