@@ -170,3 +170,39 @@ for _ in range(25):
 def test_threads_of_a_group_end_before_the_process() -> None:
     """Without `leave_group`, about every second such process aborts; without its own reference, none ends."""
     subprocess.run([sys.executable, "-c", ENDING], check=True, timeout=100)
+
+
+FIFTY = """
+import os, socket, sys
+from pathlib import Path
+import shared_work
+
+folder = Path(sys.argv[1])
+for number in range(2):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ranks = []
+    for rank in "01":
+        if not (process := os.fork()):
+            os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": "0", "WORLD_SIZE": "2"}
+            os.environ |= {"LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1"}
+            os.environ["MASTER_PORT"] = str(port)
+            shared_work.run(("windows", "fsdp-lstm")[number % 2], folder / str(number), 2)
+            sys.exit()
+        ranks.append(process)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in ranks]
+    assert codes == [0, 0], (number, codes)
+"""
+
+
+@pytest.mark.slow
+def test_fifty_ends(folder: Path) -> None:
+    """Two processes end without an abort, forked from one that has imported everything; put load beside it."""
+    for number in range(2):
+        (folder / str(number)).mkdir()
+        (folder / str(number) / "text.txt").write_bytes((folder / "text.txt").read_bytes())
+    places = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-c", FIFTY, str(folder)]
+    done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ | places)
+    assert (done.returncode, done.stderr) == (0, "")
