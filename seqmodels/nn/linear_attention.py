@@ -2,15 +2,19 @@
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import InputError
 from seqmodels.nn.associative import AssociativeCell, Plan, Rest, Terms, by_head, gated_unit, rms
+from seqmodels.nn.attention import rotate
 from seqmodels.nn.block import Activation
-from seqmodels.nn.cell import Cell
+from seqmodels.nn.cell import Cell, CellState
+from seqmodels.nn.chunkwise import Kernel
 from seqmodels.nn.mixer_stack import MixerStack, head_size, own_eps
 from seqmodels.nn.norms import Norm, RMSNorm
+from seqmodels.nn.positions import rotary_angles
 
 TEMPERATURE = 16.0
 """Root of the gates of GLA, which keeps them near 1 (Yang et al. 2024)."""
@@ -62,7 +66,9 @@ class LinearAttentionCell(AssociativeCell):
 
 
 class RetentionCell(LinearAttentionCell):
-    """The same with a constant decay for each head (Sun et al. 2023), without rotary positions.
+    """The same with a constant decay for each head, and rotary positions (Sun et al. 2023).
+
+    With these the state has the number of positions that were read, (B, 1), behind the memory.
 
     Args:
         input_size: features D of the inputs.
@@ -71,19 +77,36 @@ class RetentionCell(LinearAttentionCell):
         size: features of keys and of values.
         shortest: steps of memory, `1 / (1 - a)`, of the first head.
         longest: of the last one; those between are spaced evenly in their logarithm.
+        rotary: turn pairs of features of queries and keys with the position.
         eps: added to the mean square of what is normalised.
     """
 
     def __init__(
         self, input_size: int, hidden_size: int, num_heads: int, size: int, shortest: float, longest: float,
-        eps: float = 1e-6,
+        rotary: bool = True, eps: float = 1e-6,
     ) -> None:  # fmt: skip
         super().__init__(input_size, hidden_size, num_heads, size, more=0, eps=eps)
         ratio = (longest / shortest) ** (1 / max(1, num_heads - 1))
+        self.turned = size // 2 * 2 if rotary else 0
         self.decays = [math.log1p(-1 / (shortest * ratio**head)) for head in range(num_heads)]
 
     def decay(self, x: Tensor) -> Tensor:
         return x.new_tensor(self.decays).expand(*x.shape[:2], -1)
+
+    @property
+    def memory_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return (*super().memory_shapes, (1,)) if self.turned else super().memory_shapes
+
+    def recall(self, terms: Terms, memory: CellState, kernel: Kernel) -> tuple[Tensor, CellState]:
+        if not self.turned:
+            return super().recall(terms, memory, kernel)
+        S, seen = memory
+        positions = seen + torch.arange(terms.q.shape[1], dtype=seen.dtype, device=seen.device)
+        angles = rotary_angles(positions, self.turned)
+        cos, sin = angles.cos().to(terms.q.dtype), angles.sin().to(terms.q.dtype)
+        q, k = (rotate(t.transpose(1, 2), cos, sin).transpose(1, 2) for t in (terms.q, terms.k))
+        o, S = kernel(q, k, *terms[2:], S)
+        return o, (S, seen + terms.beta[:, :, 0].sum(1, keepdim=True))  # a strength is 1, and 0 at padding
 
 
 class GatedLinearAttentionCell(LinearAttentionCell):
@@ -188,6 +211,7 @@ class RetNet(MixerStack):
         head_size: features of a key and of a value; default: input_size / num_heads.
         shortest: steps of memory of the head that forgets first.
         longest: of the one that forgets last.
+        rotary: turn pairs of features of queries and keys with the position.
     """
 
     def __init__(
@@ -198,6 +222,7 @@ class RetNet(MixerStack):
         head_size: int | None = None,
         shortest: float = 32.0,
         longest: float = 512.0,
+        rotary: bool = True,
         norm: Norm = "layer",
         activation: Activation = "gelu",
         dropout: float = 0.0,
@@ -210,15 +235,15 @@ class RetNet(MixerStack):
                 f"RetNet(shortest={shortest}, longest={longest}) was given; expected more than one step, since the "
                 "decay is 1 - 1 / steps, and the longest not below the shortest"
             )
-        self.settings = head_size, shortest, longest
+        self.settings = head_size, shortest, longest, rotary
         super().__init__(
             input_size, num_layers, num_heads, norm, activation, dropout, memory_size, feed_forward_size, eps
         )
 
     def _cell(self) -> Cell:
-        size, shortest, longest = self.settings
+        size, shortest, longest, rotary = self.settings
         size, eps = head_size(self, size), own_eps(self)
-        return RetentionCell(self.input_size, self.input_size, self.heads[0], size, shortest, longest, eps)
+        return RetentionCell(self.input_size, self.input_size, self.heads[0], size, shortest, longest, rotary, eps)
 
 
 class GLA(MixerStack):

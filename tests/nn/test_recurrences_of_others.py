@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from seqmodels.nn import Cell
 from seqmodels.nn.gated_delta_net import GatedDeltaCell
+from seqmodels.nn.linear_attention import RetentionCell
 from seqmodels.nn.mamba2 import Mamba2Cell
 from seqmodels.nn.rg_lru import RGLRUCell
 from seqmodels.nn.rwkv7 import RWKV7Cell
@@ -151,6 +152,28 @@ def test_slstm_without_its_stabiliser(heads: int) -> None:
         n = f * n + i
         h = (o + h @ o_map.mT).sigmoid() * c / n
         assert_close(found[:, t], h)
+
+
+def test_retnet_in_its_parallel_form() -> None:
+    """`(Q K^T * D) V` with queries and keys as complex numbers that turn, and the decays of its paper."""
+    H, K = 2, 8
+    cell = RetentionCell(D, D, H, K, 32.0, 512.0).double()
+    lively(cell)
+    x = torch.randn(B, T, D, dtype=torch.float64)
+    found, (_, _, seen) = cell.sequence(x, cell.initial_state(B, x))
+    q, k, v, gate = cell.project(x).split([H * K] * 4, -1)
+    turn = torch.arange(T)[:, None] * 10_000.0 ** -(torch.arange(0, K, 2, dtype=torch.float64) / K)
+    q, k = (torch.complex(*part.view(B, T, H, 2, K // 2).unbind(3)) for part in (q, k))
+    theta = torch.polar(torch.ones_like(turn), turn).unsqueeze(1)
+    q, k = q * theta, k * theta
+    decay = 1 - torch.linspace(math.log(1 / 32), math.log(1 / 512), H, dtype=torch.float64).exp()
+    distance = torch.arange(T)[:, None] - torch.arange(T)
+    scores = torch.einsum("bthk,bshk->bhts", q, k.conj()).real * K**-0.5
+    scores = scores * decay[:, None, None] ** distance * (distance >= 0)
+    o = torch.einsum("bhts,bshv->bthv", scores, v.view(B, T, H, K))
+    o = nn.functional.rms_norm(o, (K,), cell.norm.weight, 1e-6).flatten(2) * nn.functional.silu(gate)
+    assert_close(found, cell.out(o))
+    assert (seen == T).all()
 
 
 def test_gates_that_overflow() -> None:
