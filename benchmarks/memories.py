@@ -38,7 +38,7 @@ class Layer(nn.Module):
 
     def __init__(self, network: MixerStack) -> None:
         super().__init__()
-        (self.cell,) = network.cells
+        self.cell = network.cells[0]
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         return self.cell.sequence(x, self.cell.initial_state(len(x), x))

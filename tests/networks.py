@@ -10,6 +10,7 @@ from seqmodels.nn import (
     LSTM,
     RGLRU,
     RNN,
+    RWKV7,
     SLSTM,
     Backbone,
     GatedDeltaNet,
@@ -47,6 +48,7 @@ NETWORKS: dict[str, Callable[[], Backbone]] = {
     "RGLRU-unscaled-first": lambda: RGLRU(6, 2, 2, 8, 3, scale_first=False),
     "SLSTM-2-heads": lambda: SLSTM(6, 8, num_heads=2),
     "SLSTM-2-learned-start": lambda: SLSTM(6, 8, num_layers=2, learn_initial_state=True),
+    "RWKV7-feed-forward": lambda: RWKV7(8, 3, 2, channel_mixing=False, feed_forward_size=6),
     "HGRN2-bounded": lambda: HGRN2(8, 1, 2, lowest=0.5),
     "Hybrid-of-memories": lambda: Hybrid(
         8,
@@ -73,7 +75,7 @@ def _small(network: type[Backbone]) -> Backbone:
 
 def _others() -> list[type[Backbone]]:
     """Concrete networks of the package that are built from sizes, and have no line above."""
-    above = {name.partition("-")[0] for name in NETWORKS} - {"RGLRU"}
+    above = {name.partition("-")[0] for name in NETWORKS} - {"RGLRU", "RWKV7"}
     concrete = [cls for cls in subclasses(Backbone) if not inspect.isabstract(cls) and cls.__name__ not in above]
     # Networks that count read tokens, not vectors: the laws of theirs stand in files of their own.
     ours = [cls for cls in concrete if cls.learns and cls.__module__.startswith("seqmodels.nn.")]
@@ -85,7 +87,7 @@ NETWORKS |= {cls.__name__: lambda cls=cls: _small(cls) for cls in _others()}  # 
 
 RARE = {
     "RNN-relu", "LSTM-2-learned-start", "GatedDeltaNet-negative-without-convolution", "Mamba2-one-group",
-    "RGLRU-unscaled-first",
+    "RGLRU-unscaled-first", "RWKV7-feed-forward",
     "SLSTM-2-learned-start", "HGRN2-bounded", "HGRN2", "Hybrid-without-attention", "Sequential", "RetNet", "SimpleGLA",
     "GLA", "KimiDeltaNet", "RWKV7", "MLSTM", "RGLRU", "MinLSTM-3-learned-start", "Transformer-learned",
 }  # fmt: skip

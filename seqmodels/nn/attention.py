@@ -102,6 +102,8 @@ class Span(NamedTuple):
     hide_later: bool = False
     """Whether later keys are hidden, where `visible` is None. A plain bool rather than a test in each layer, so that
     layers compiled for many lengths need no recompilation."""
+    passed: list[Tensor] | None = None
+    """What layers of this call pass to those above them, in a stack that has such layers."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class MixerStack(ResidualStack):
         feed_forward_size: features between the feed-forward layers; default: 4 D, or 8 D / 3 if gated; 0 for blocks
             without such layers.
         eps: added to the variance in all norms; by default that of torch in norms of the stack, and 1e-6, or in Mamba-2
-            1e-5, in norms of cells.
+            and RWKV-7 1e-5, in norms of cells.
     """
 
     def __init__(
@@ -77,6 +77,9 @@ class MixerStack(ResidualStack):
             input_size, num_layers, num_heads, norm=norm, activation=activation, dropout=dropout,
             memory_size=memory_size, feed_forward_size=feed_forward_size, eps=eps,
         )  # fmt: skip
+
+    in_place = True
+    """Whether a layer reads nothing but the residual stream, so that steps can be in place."""
 
     @abstractmethod
     def _cell(self) -> Cell:

@@ -353,6 +353,6 @@ def _(network: MixerStack, inputs: Tensor, state: State | None, rows: int) -> St
     mixed = torch.is_autocast_enabled(inputs.device.type)
     return (
         Stepper(network, inputs, state)
-        if network.memory_size or mixed
+        if network.memory_size or mixed or not network.in_place
         else MixerStepper(network, inputs, start, inputs.is_cuda)
     )

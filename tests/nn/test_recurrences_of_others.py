@@ -12,7 +12,7 @@ from seqmodels.nn.gated_delta_net import GatedDeltaCell
 from seqmodels.nn.linear_attention import RetentionCell
 from seqmodels.nn.mamba2 import Mamba2Cell
 from seqmodels.nn.rg_lru import RGLRUCell
-from seqmodels.nn.rwkv7 import RWKV7Cell
+from seqmodels.nn.rwkv7 import RWKV7, ChannelMixingCell, RWKV7Cell
 from seqmodels.nn.xlstm import MLSTMCell, SLSTMCell
 
 B, T, D = 2, 37, 16
@@ -201,6 +201,45 @@ def test_rows_start_their_stabiliser_by_themselves() -> None:
     _, first = cell.sequence(x[:1], cell.initial_state(1, x))
     state = tuple(torch.cat(pair) for pair in zip(first, cell.initial_state(1, x), strict=True))
     assert_close(cell.sequence(x, state)[0][1:], alone)
+
+
+def test_rwkv7_of_two_layers_as_published() -> None:
+    """The first layer's values in the second, channel mixing, and the norm of the inputs, position by position."""
+    network = RWKV7(D, 2, 2, rank=3, eps=1e-5).double()
+    lively(network)
+    x = torch.randn(1, 7, D, dtype=torch.float64)
+    found, _ = network(x)
+    cells = network.cells
+    states = [cell.initial_state(1, x) for cell in cells]
+    with torch.no_grad():
+        for t in range(7):
+            s, first = network.norm_inputs(x[:, t]), torch.zeros(0)
+            for number, (block, cell) in enumerate(zip(network.blocks, cells, strict=True)):
+                h, last = block.norm_mixer(s), states[number][-1]  # type: ignore[operator]
+                if isinstance(cell, ChannelMixingCell):
+                    k = cell.key(h + cell.share * (last - h)).relu() ** 2
+                    s, states[number] = s + cell.out(k), (h, h)
+                    continue
+                assert isinstance(cell, RWKV7Cell)
+                shifted = h + cell.shares[3] * (last - h)
+                value = cell.value(shifted)
+                if number == 0:
+                    first = value
+                else:
+                    share = cell.value_up(cell.value_down(shifted)).sigmoid()
+                    value = value + (first - value) * share
+                plain = RWKV7Cell(D, D, 2, cell.size, 3).double()  # whose equations are below, with other values
+                plain.load_state_dict(cell.state_dict(), strict=False)
+                states[number] = with_values(plain, value).advance(h, (h, *states[number][1:]), ())
+                s = s + states[number][0]
+            assert_close(found[:, t], network.norm(s))
+
+
+def with_values(cell: RWKV7Cell, value: Tensor) -> RWKV7Cell:
+    """A cell whose values are these, whatever its input is."""
+    del cell.value
+    cell.value = lambda _: value.unsqueeze(1)  # type: ignore[assignment]
+    return cell
 
 
 def test_rwkv7_as_published() -> None:
