@@ -178,7 +178,7 @@ from pathlib import Path
 import shared_work
 
 folder = Path(sys.argv[1])
-for number in range(2):
+for number in range(50):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -199,7 +199,7 @@ for number in range(2):
 @pytest.mark.slow
 def test_fifty_ends(folder: Path) -> None:
     """Two processes end without an abort, forked from one that has imported everything; put load beside it."""
-    for number in range(2):
+    for number in range(50):
         (folder / str(number)).mkdir()
         (folder / str(number) / "text.txt").write_bytes((folder / "text.txt").read_bytes())
     places = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
