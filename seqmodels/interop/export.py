@@ -186,7 +186,8 @@ def _readme(name: str, to: str, model: Model, told: list[str]) -> str:
     if to == "onnx" and isinstance(model, Translator):
         files = (
             "`encoder.onnx` gives the memory of a source (ids with 2 at the end, and a mask that is false at padding); "
-            "`decoder.onnx` one step from a token (1 at first), memory and state. Output `next_X` is the next `X`."
+            "`first.onnx` the first step, from token 1 and the memory, and `decoder.onnx` one from a token, memory and "
+            "state. Output `next_X` is the next `X`."
         )
     text = f"# {name}\n\nA {type(model).__name__} of {model.name}, exported by seqmodels.\n\n{about}\n"
     text += "".join(f"\n{sentence}\n" for sentence in told) + f"\n{files}\n"

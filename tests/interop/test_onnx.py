@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,6 +145,10 @@ def test_translators(name: str, tmp_path: Path) -> None:
             np.testing.assert_allclose(found, expected, atol=1e-5)
         token = torch.tensor([1, 1])
         logits, state = model.step(token, None, memory)
+        first = session(tmp_path / "out" / "first.onnx")
+        given = dict(zip([one.name for one in first.get_inputs()], [token.numpy(), *tensors], strict=True))
+        for found, expected in zip(first.run(None, given), [logits, *flattened(state)], strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-5)
         names = [one.name for one in decoder.get_inputs()][1:]
         for step in range(3):
             token = logits.argmax(1)
@@ -151,6 +156,44 @@ def test_translators(name: str, tmp_path: Path) -> None:
             found, *_ = decoder.run(None, {"ids": token.numpy(), **dict(zip(names, given, strict=True))})
             logits, state = model.step(token, state, memory)
             np.testing.assert_allclose(found, logits, atol=1e-5, err_msg=str(step))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("copies", [False, True])
+def test_translators_with_recurrent_encoders(copies: bool, tmp_path: Path) -> None:
+    """Steps in each direction, with padding, the memory of their outputs, and a text from it."""
+    torch.manual_seed(0)
+    networks = (LSTM(8, 8, 2), LSTM(8, 8, 2)) if copies else (GRU(8, 8, 2), GRU(8, 8))
+    more: dict[str, Any] = {"attention": "none", "bidirectional": False, "bridge": "copy"} if copies else {}
+    model = Translator(*networks, TOKENS, **more).eval()
+    export(model, tmp_path / "out", "onnx")
+    assert "encoder_step_backward.onnx" in (tmp_path / "out" / "README.md").read_text()
+    source, mask = torch.randint(4, 12, (2, 7)), torch.arange(7) < torch.tensor([[7], [4]])
+    starts, outputs, ends = load_file(tmp_path / "out" / "state.safetensors"), [], list[Any]()
+    for name, order in {"encoder_step": range(7), "encoder_step_backward": range(6, -1, -1)}.items():
+        if not (tmp_path / "out" / f"{name}.onnx").exists():
+            continue
+        step = session(tmp_path / "out" / f"{name}.onnx")
+        names = [one.name for one in step.get_inputs()][2:]
+        state = [np.repeat(starts[f"{name}.{one}"], 2, 0) for one in names]
+        found: list[Any] = [None] * 7
+        for t in order:
+            given = {"ids": source[:, t].numpy(), "real": mask[:, t].numpy()}
+            found[t], *state = step.run(None, given | dict(zip(names, state, strict=True)))
+        outputs.append(np.stack(found, 1))
+        ends = ends or state
+    remembering = session(tmp_path / "out" / "memory.onnx")
+    names = [one.name for one in remembering.get_inputs()][2:]
+    given = {"outputs": np.concatenate(outputs, -1), "mask": mask.numpy()} | dict(zip(names, ends, strict=False))
+    memory = remembering.run(None, given)
+    with torch.no_grad():
+        for array, tensor in zip(memory, flattened(model.encode(source, mask)), strict=True):
+            np.testing.assert_allclose(array, tensor, atol=1e-5)
+        wanted, _ = model.step(torch.tensor([1, 1]), None, model.encode(source, mask))
+    first = session(tmp_path / "out" / "first.onnx")
+    inputs = [one.name for one in first.get_inputs()]
+    given = dict(zip(inputs, [np.array([1, 1]), *memory], strict=True))
+    np.testing.assert_allclose(first.run(None, given)[0], wanted, atol=1e-5)
 
 
 ENGINES = {
@@ -209,7 +252,7 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path: Path) -
         ("choose one of", made(LSTM(4, 4)), "tflite", {}),
         ("CTranslate2 has Transformers only", made(LSTM(4, 4)), "ctranslate2", {}),
         ("no plain form of Relative|positions", made(Transformer(8, 1, 2, positions="relative")), "torch", {}),
-        ("recurrent layers", Translator(GRU(8, 8), GRU(8, 8), TOKENS), "onnx", {}),
+        ("recurrent layers", Translator(GRU(8, 8), GRU(8, 8), TOKENS, reverse=True), "onnx", {}),
         ("language models only", Translator(GRU(8, 8), GRU(8, 8), TOKENS), "torch", {}),
         ("single precision on the CPU", made(LSTM(4, 4)).double(), "onnx", {}),
     ]

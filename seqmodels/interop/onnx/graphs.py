@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.errors import InputError
+from seqmodels.nn import Backbone
 from seqmodels.state import State
 from seqmodels.tasks.autoregressive_model import AutoregressiveModel
 from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
@@ -80,6 +81,52 @@ class DecoderGraph(nn.Module):
         memory, state = nested(tensors[: self.count], self.memory), nested(tensors[self.count :], self.state)
         logits, following = self.model.step(ids, state, memory)
         return logits, *flattened(following)
+
+
+class FirstGraph(DecoderGraph):
+    """The first token of each row, (B,), and the memory to logits of the next, (B, V), and the state."""
+
+    def forward(self, ids: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        logits, following = self.model.step(ids, None, nested(tensors, self.memory))
+        return logits, *flattened(following)
+
+
+class EncoderStepGraph(nn.Module):
+    """One token of each source, (B,), whether it is real, bool (B,), and the state to an output, (B, D), and the state.
+
+    Args:
+        model: a translator in evaluation mode.
+        network: its encoder, or one direction of it.
+        like: a state of that.
+    """
+
+    def __init__(self, model: EncoderDecoderModel, network: Backbone, like: State) -> None:
+        super().__init__()
+        self.model, self.network, self.like = model, network, like
+
+    def forward(self, ids: Tensor, real: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        x, before = self.model.source_embedding(ids)[:, None], nested(state, self.like)
+        y, after = self.network(x, before)
+        kept = [
+            torch.where(real.view(-1, *[1] * (new.ndim - 1)), new, old)
+            for new, old in zip(flattened(after), flattened(before), strict=True)
+        ]
+        return torch.where(real[:, None], y[:, 0], torch.zeros_like(y[:, 0])), *kept
+
+
+class MemoryGraph(nn.Module):
+    """Outputs of the encoder, (B, S, D), and the mask, bool (B, S), to the memory of the decoder; with the last state
+    of the encoder, if the decoder starts from that.
+    """
+
+    def __init__(self, model: EncoderDecoderModel, like: State) -> None:
+        super().__init__()
+        self.model, self.like = model, like
+
+    def forward(self, outputs: Tensor, mask: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        summary = self.model.encoder.summary(outputs, mask)
+        more = [nested(state, self.like)] if state else []
+        return tuple(flattened(self.model.decoder.remember(outputs, mask, summary, *more)))
 
 
 ROWS = 3

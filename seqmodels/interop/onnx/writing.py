@@ -13,17 +13,21 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from seqmodels.batch import BOS
 from seqmodels.errors import InputError, one_line
 from seqmodels.interop.onnx.graphs import (
     DecoderGraph,
     EncoderGraph,
+    EncoderStepGraph,
+    FirstGraph,
+    MemoryGraph,
     StepGraph,
     WindowGraph,
     example_states,
     flattened,
 )
 from seqmodels.interop.optional import optional
-from seqmodels.nn import RecurrentStack, Transformer
+from seqmodels.nn import Attentive, Bidirectional, RecurrentStack, Transformer
 from seqmodels.state import State
 from seqmodels.tasks.autoregressive_model import AutoregressiveModel
 from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
@@ -31,6 +35,14 @@ from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 STEP, WINDOW, ENCODER, DECODER = "step.onnx", "window.onnx", "encoder.onnx", "decoder.onnx"
 START = "state.safetensors"
 """The state of one row before the first token, by the names of the inputs."""
+STEPS, MEMORY, FIRST = ("encoder_step", "encoder_step_backward"), "memory.onnx", "first.onnx"
+OF_STEPS = (
+    "The encoder is recurrent, so in place of `encoder.onnx` there are `encoder_step.onnx`, which reads one token of "
+    "each source (`real` is false at padding) from the state in `state.safetensors` on; `encoder_step_backward.onnx`, "
+    "if it is there, which reads from the last to the first; and `memory.onnx`, which makes the memory of all outputs "
+    "in the order of the text, those of the first beside those of the second."
+)
+"""What a folder with a recurrent encoder says."""
 ROWS, CACHE, LENGTH, SOURCE = "rows", "cache", "length", "source"
 """Names of dimensions."""
 
@@ -81,11 +93,7 @@ def write_translator(model: EncoderDecoderModel, folder: Path, *, int8: bool = F
     """Write `encoder.onnx` and `decoder.onnx`, a step of the decoder, into a folder; see `write_language_model`."""
     model = model.eval()
     if any(isinstance(part, RecurrentStack) for part in model.encoder.modules()):
-        raise InputError(
-            "the encoder of this translator has recurrent layers, and no exporter writes a whole source of any length "
-            "through these; translate with this package, whose --engine onnx runs the decoder, or train an encoder of "
-            "Transformer"
-        )
+        return _write_recurrent(model, folder, int8=int8)
     source, mask = _example(model)
     with torch.no_grad():
         names = [f"memory_{number}" for number in range(len(flattened(model.encode(source, mask))))]
@@ -94,7 +102,61 @@ def write_translator(model: EncoderDecoderModel, folder: Path, *, int8: bool = F
         [{0: ROWS, 1: SOURCE}, {0: ROWS, 1: SOURCE}], int8=int8,
     )  # fmt: skip
     write_decoder(model, folder / DECODER, int8=int8)
+    _write_first(model, folder / FIRST, int8=int8)
     return told
+
+
+def _write_recurrent(model: EncoderDecoderModel, folder: Path, *, int8: bool) -> list[str]:
+    """The same for an encoder of recurrent layers, of which exporters write steps only."""
+    encoder = model.encoder
+    ways = dict(zip(STEPS, encoder.directions if isinstance(encoder, Bidirectional) else [encoder], strict=False))
+    if not all(isinstance(network, RecurrentStack) for network in ways.values()) or model.reverse:
+        raise InputError(
+            "the encoder of this translator has recurrent layers beside others, or reads from the end, and exporters "
+            "write no whole source of any length through recurrent layers; translate with this package, whose --engine "
+            "onnx runs the decoder"
+        )
+    source, mask = _example(model)
+    copies = isinstance(model.decoder, Attentive) and model.decoder.bridge == "copy"
+    told, starts = list[str](), dict[str, Tensor]()
+    for name, network in ways.items():
+        assert isinstance(network, RecurrentStack)
+        before = network.initial_state(len(source))
+        states = {f"state_{number}": one for number, one in enumerate(flattened(before))}
+        starts |= {f"{name}.{number}": one[:1].clone() for number, one in states.items()}
+        told = write_graph(
+            folder / f"{name}.onnx", EncoderStepGraph(model, network, before),
+            {"ids": source[:, 0], "real": mask[:, 4]} | states, ["output", *(f"next_{one}" for one in states)],
+            [{0: ROWS}] * (2 + len(states)), int8=int8,
+        )  # fmt: skip
+    with torch.no_grad():
+        outputs, last = encoder(model.source_embedding(source), mask=mask)
+        last = last if copies else ()
+        ends = {f"state_{number}": one for number, one in enumerate(flattened(last))}
+        names = [f"memory_{number}" for number in range(len(flattened(model.encode(source, mask))))]
+    write_graph(
+        folder / MEMORY, MemoryGraph(model, last), {"outputs": outputs, "mask": mask} | ends, names,
+        [{0: ROWS, 1: SOURCE}] * 2 + [{0: ROWS}] * len(ends),
+    )  # fmt: skip
+    save_file(starts, folder / START)
+    write_decoder(model, folder / DECODER, int8=int8)
+    _write_first(model, folder / FIRST, int8=int8)
+    return [*told, OF_STEPS]
+
+
+def _write_first(model: EncoderDecoderModel, path: Path, *, int8: bool) -> None:
+    """Write the first step of the decoder, before which there is no state."""
+    source, mask = _example(model)
+    with torch.no_grad():
+        memory = model.encode(source, mask)
+        shorter = flattened(model.encode(source[:, :4], mask[:, :4]))
+        ids = torch.full((3,), BOS)
+        _, state = model.step(ids, None, memory)
+    memories = {f"memory_{number}": tensor for number, tensor in enumerate(flattened(memory))}
+    axes = [_axes(one, other, SOURCE) for one, other in zip(shorter, memories.values(), strict=True)]
+    names = [f"next_state_{number}" for number in range(len(flattened(state)))]
+    graph = FirstGraph(model, memory, state)
+    write_graph(path, graph, {"ids": ids} | memories, ["logits", *names], [{0: ROWS}, *axes], int8=int8)
 
 
 def _example(model: EncoderDecoderModel) -> tuple[Tensor, Tensor]:
@@ -156,12 +218,13 @@ def write_graph(
     dynamic: list[Any] = [dict.fromkeys(each, torch.export.Dim.DYNAMIC) for each in axes]
     named = inspect.signature(module.forward).parameters.values()
     before = sum(one.kind != one.VAR_POSITIONAL for one in named)
+    rest = [tuple(dynamic[before:])] if before < min(len(named), len(examples)) else []
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 module.eval(), examples, dynamo=True, verbose=False, input_names=list(inputs),
                 output_names=list(outputs),
-                dynamic_shapes=(*dynamic[:before], *[tuple(dynamic[before:])] * (before < len(named))),
+                dynamic_shapes=(*dynamic[:before], *rest),
             )  # fmt: skip
     except Exception as error:  # of many kinds, from deep inside
         why = one_line(str(error.__cause__ or error))
