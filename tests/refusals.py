@@ -23,6 +23,6 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         main(words)
     assert stop.value.code == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ")
+    assert error.startswith("error: "), error
     assert error.count("\n") == 1
     return error

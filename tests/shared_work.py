@@ -19,6 +19,7 @@ from trainers import Record
 from seqmodels import (
     GRU,
     LSTM,
+    RWKV7,
     Hybrid,
     LanguageModel,
     TextDataModule,
@@ -58,6 +59,8 @@ def model(folder: Path, processes: int, network: str, carry: bool = False, **set
         "GRU": lambda: GRU(8, 16),
         "Hybrid": lambda: Hybrid(16, "LSTM,attention,MinGRU", num_heads=2, norm="rms", activation="swiglu"),
         "Transformer": lambda: Transformer(16, num_layers=2, num_heads=2),
+        "RWKV7": lambda: RWKV7(16, num_layers=2, num_heads=2, rank=4),
+        "memories": lambda: Hybrid(16, "GatedDeltaNet,attention,RetNet,MLSTM,Mamba2,RGLRU,SLSTM", num_heads=2),
     }
     return LanguageModel(networks[network](), data.tokenizer, lr=1e-2, **settings), data
 
@@ -81,6 +84,10 @@ CASES = {
     "muon": Case(lambda *at: model(*at, "Transformer", optimizer="muon"), {"precision": "64-true"}, 1e-3),
     "bf16": Case(lambda *at: model(*at, "LSTM"), {"precision": "bf16-mixed"}, 1e-2),
     "pairs": Case(lambda *at: translator(*at, False, joint=False), {"precision": "64-true", "accumulate": 2}, 1e-7),
+    "rwkv7": Case(lambda *at: model(*at, "RWKV7", carry=True), {"precision": "64-true"}, 1e-7),
+    "memories": Case(lambda *at: model(*at, "memories", carry=True), {"precision": "64-true"}, 1e-7),
+    "fsdp-rwkv7": Case(lambda *at: model(*at, "RWKV7", carry=True), {}, 1e-3),
+    "fsdp-memories": Case(lambda *at: model(*at, "memories", carry=True), {}, 1e-3),
     "fsdp-lstm": Case(lambda *at: model(*at, "LSTM", carry=True), {"clip": 0.1}, 1e-4),
     "fsdp-transformer": Case(
         lambda *at: model(*at, "Transformer", tie_embeddings=True), {"clip": 1e-3, "clip_by": "value"}, 1e-4

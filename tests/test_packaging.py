@@ -91,7 +91,7 @@ def test_another_package_in_the_same_place(
     assert why is not None
     assert "`pip uninstall seqmodels`" in why
     assert "`pip install --force-reinstall --no-deps seqmodels-lightning`" in why
-    monkeypatch.setattr("seqmodels.other_package", lambda: why)
+    monkeypatch.setattr("seqmodels.imports.other_package", lambda: why)
     monkeypatch.setattr("seqmodels.cli.main.other_package", lambda: why)
     with pytest.raises(ImportError, match="two packages are installed as seqmodels"):
         exec("from seqmodels import LSTM", {})

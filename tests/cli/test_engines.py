@@ -87,6 +87,7 @@ def test_what_an_engine_cannot_do_is_one_line(
     run: Path, translator: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = ("generate", str(run), "--engine", "ctranslate2")
+    main([*ours, "--max-tokens", "1"])  # which says that the model is converted, once
     assert "exceed the 48 positions" in refused(capsys, *ours, "--max-tokens", "60")
     assert "min_p was given" in refused(capsys, *ours, "--max-tokens", "5", "--min-p", "0.1")
     assert "--bf16 and --engine" in refused(capsys, *ours, "--bf16")

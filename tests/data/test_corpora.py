@@ -297,7 +297,7 @@ def test_markup_that_is_learned_too_is_told(tmp_path: Path, stream: bool) -> Non
         note.partition("with: ")[2].partition(" >")[0], shell=True, cwd=tmp_path, capture_output=True
     )
     assert shown.stdout == b"<i>Hello</i>\n" * 3000  # the command does what it is for
-    (tmp_path / "wise").write_text("one\n%\ntwo 3%\n%\nthree\n%\n")
+    (tmp_path / "wise").write_text("one\n%\ntwo 3%\n%\nthree\n%\n" * 3000)
     assert notes("wise") == [
         "wise: lines of % between texts are learned, too; for the text alone, convert first, with: "
         "sed '/^%$/d' wise > wise.txt"
