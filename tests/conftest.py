@@ -12,7 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from hypothesis import settings
 
-settings.register_profile("tests", deadline=None, max_examples=60)  # a busy machine is no failure
+settings.register_profile("tests", deadline=None, max_examples=40)  # a busy machine is no failure
+settings.register_profile("slow", deadline=None, max_examples=200)
 settings.load_profile("tests")
 
 DATA = Path(os.environ.get("SEQMODELS_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -46,7 +47,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--slow"):
+    if config.getoption("--slow"):
+        settings.load_profile("slow")
+    else:
         for item in items:
             if item.get_closest_marker("slow") or of_a_rare_network(item):
                 item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))

@@ -186,6 +186,7 @@ def test_ctranslate2_has_the_same_probabilities(tmp_path: Path) -> None:
     assert found == ctranslate.translated(translator, sources, 1, max_length=20)
 
 
+@pytest.mark.slow
 def test_beam_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantization, "MIN_WEIGHTS", 1)
     tokenizer = Tokenizer.char(["abcdefgh "])

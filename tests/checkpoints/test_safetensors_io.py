@@ -76,7 +76,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=6), VALUES, max_size=5))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_content_survives(tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any]) -> None:
     path = tmp_path_factory.mktemp("any") / "content"
     write(path, content)

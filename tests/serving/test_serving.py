@@ -260,7 +260,7 @@ def test_addresses() -> None:
             bound("127.0.0.1", place.getsockname()[1])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_signals_end_the_command_cleanly(number: int, tmp_path: Path, model: LanguageModel) -> None:
     """Even while a text is written."""
     code = """

@@ -153,8 +153,17 @@ def test_validation_figure_is_that_of_the_whole_text(text_file: Path, carry: boo
     assert figures["val/perplexity"] == pytest.approx(math.exp(nats / count))
 
 
+LEARNERS = (
+    "RNN-tanh", "LSTM", "GRU-2", "MinGRU-2", "MultiplicativeLSTM-2", "Transformer", "GatedDeltaNet-2", "SLSTM-2-heads",
+    "Hybrid-narrow-context",
+)  # fmt: skip
+"""One of each kind; the others are tried by a slow test."""
+
+
 @pytest.mark.parametrize("precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in LEARNERS else pytest.mark.slow) for name in NETWORKS]
+)
 def test_every_network_learns(text_file: Path, name: str, precision: str) -> None:
     """Better than the frequencies of characters, which need no context, after a few steps."""
     carry = "learned" not in name

@@ -352,7 +352,7 @@ def test_training_goes_on_whatever_the_server_does(
 
 
 @pytest.mark.parametrize("server", [200], indirect=True)
-@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("at_once", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_offline_pieces_of_a_resumed_run_are_sent_one_behind_the_other(
     server: Asked, at_once: bool, text_file: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
