@@ -35,7 +35,7 @@ def parity(length: int, rows: int, generator: Generator, training: bool = True) 
 
 
 def modular_arithmetic(length: int, rows: int, generator: Generator, training: bool = True) -> tuple[Tensor, Tensor]:
-    """The value modulo 5 of digits joined by plus, minus and times, where products come first; asked at the equals sign.
+    """The value modulo 5 of digits joined by plus, minus and times, products first; asked at the equals sign.
 
     T is even: T / 2 digits, and an operator or the equals sign behind each. In training the value of what was read is
     asked for at every digit too.

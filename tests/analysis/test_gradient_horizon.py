@@ -31,8 +31,8 @@ from seqmodels.analysis.learning_curves import read_metrics
 from seqmodels.analysis.spectra import read_radii
 from seqmodels.batch import IGNORE, Batch
 from seqmodels.nn import Backbone
-from seqmodels.tasks.training_state import random_states
 from seqmodels.tasks.encoder_decoder_model import Tied
+from seqmodels.tasks.training_state import random_states
 from seqmodels.training.resume import rewind
 
 B, T = 3, 9
