@@ -90,6 +90,7 @@ def test_revisions(run: Path, hub: Hub, tmp_path: Path) -> None:
         load("me/model@v7")
 
 
+@pytest.mark.slow
 def test_every_command_takes_a_name(
     run: Path, hub: Hub, text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,7 @@ def test_steps_are_those_of_torch(name: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(found, wanted, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_windows_of_transformers(tmp_path: Path) -> None:
     """Of any length, from an empty cache or a filled one, beyond the context, too; and the files beside them."""
     network = Transformer(16, 1, 4, 2, context=6, bias="qkv")
@@ -129,7 +130,8 @@ TRANSLATORS = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param("Transformer", marks=pytest.mark.slow), "Transformer and GRU"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRANSLATORS)
 def test_translators(name: str, tmp_path: Path) -> None:
     """Encoder and decoder step, with other rows and lengths than the exporter saw, and padding."""
     torch.manual_seed(0)

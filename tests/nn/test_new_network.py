@@ -106,6 +106,7 @@ def test_the_laws_are_tried(copy: Path) -> None:
     assert int(found.split(" passed")[0].split()[-1]) >= 8
 
 
+@pytest.mark.slow
 def test_it_is_trained_from_the_command_line(copy: Path) -> None:
     (copy / "tale.txt").write_text("The fox ran after the hare, and the hare got away.\n" * 50)
     sizes = ["--backbone.input-size", "8", "--backbone.decay", "0.25"]

@@ -12,6 +12,7 @@ pytest.importorskip("jsonargparse", reason="jsonargparse is not installed: pip i
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "own-trainer.md"
 
 
+@pytest.mark.slow
 def test_the_example_of_the_guide(text_file: Path, tmp_path: Path) -> None:
     from seqmodels import LanguageModel, load
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from torch.testing import assert_close
 
 from seqmodels.cli.main import main
@@ -31,6 +32,7 @@ def losses(folder: Path) -> list[list[float]]:
     return [[float(row[name] or "nan") for name in columns] for row in rows]
 
 
+@pytest.mark.slow
 def test_two_processes_are_one(text_file: Path, tmp_path: Path) -> None:
     main(command(tmp_path / "one", text_file, "--batch-size", "4"))
     words = command(tmp_path / "two", text_file, "--batch-size", "2", "--devices", "2")

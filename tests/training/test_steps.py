@@ -98,6 +98,7 @@ if model.global_rank == 0:
 """
 
 
+@pytest.mark.slow
 def test_ranks_and_accumulation_together(tmp_path: Path) -> None:
     """Two ranks of two batches each beside one rank of one batch."""
     (tmp_path / "script.py").write_text(SCRIPT)

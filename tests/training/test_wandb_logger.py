@@ -47,6 +47,7 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "settings"))
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.delitem(sys.modules, "openai", raising=False)  # of which W&B would speak, if another test imported it
     wandb.teardown()
     yield
     wandb.teardown()
@@ -474,6 +475,7 @@ def test_words_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert without_secrets(words) == shown
 
 
+@pytest.mark.slow
 def test_only_rank_0_tracks(text_file: Path, tmp_path: Path) -> None:
     words = f"--data {text_file} --length 16 --batch-size 2 --max-steps 2 --val-fraction 0.4 --backbone RNN "
     words += "--backbone.hidden-size 4 --devices 2 --accelerator cpu --validations 1 --logger wandb"
@@ -502,7 +504,6 @@ def test_sweep_runs_the_recipe(
     with monkeypatch.context() as patch:
         for name, value in given.items():
             patch.setenv(name, value)
-        patch.delitem(sys.modules, "openai", raising=False)  # W&B would speak of it
         patch.chdir(tmp_path)
         patch.setattr(sys, "argv", [*words[1:], *small])
         runpy.run_path(words[1], run_name="__main__")
