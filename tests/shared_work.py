@@ -100,7 +100,7 @@ CASES = {
 }
 
 
-USUAL = ("windows", "lanes", "muon", "pairs", "fsdp-lstm", "fsdp-bf16", "fsdp-attends")
+USUAL = ("windows", "lanes", "muon", "pairs", "fsdp-lstm", "fsdp-attends")
 """What is tried by a test that is not slow."""
 
 

@@ -27,7 +27,7 @@ def _name(case: Any) -> str:
     return "-".join(map(str, case)) if isinstance(case, tuple) else str(case).replace(" ", "-")
 
 
-@pytest.mark.parametrize("kind", fast([Kind("GRU"), Kind(precision="64-true")], resume.KINDS))
+@pytest.mark.parametrize("kind", fast([Kind("GRU")], resume.KINDS))
 def test_resume(tmp_path: Path, check: Check, slow: bool, kind: Kind) -> None:
     points = POINTS if slow else POINTS[:1]
     results = apart(resume.killed, tmp_path, kind, points)

@@ -167,6 +167,7 @@ for _ in range(25):
 """
 
 
+@pytest.mark.slow
 def test_threads_of_a_group_end_before_the_process() -> None:
     """Without `leave_group`, about every second such process aborts; without its own reference, none ends."""
     subprocess.run([sys.executable, "-c", ENDING], check=True, timeout=100)
