@@ -136,8 +136,9 @@ def of_x_transformers() -> Iterator[Subject]:
 
 
 OURS = (
-    "RNN", "LSTM", "GRU", "MinGRU", "MinLSTM", "MultiplicativeRNN", "MultiplicativeLSTM", "GatedDeltaNet",
-    "KimiDeltaNet", "Mamba2", "SimpleGLA", "RetNet", "GLA", "HGRN2", "MLSTM", "SLSTM", "RGLRU", "Transformer",
+    "RNN", "LSTM", "GRU", "MinGRU", "MinLSTM", "MultiplicativeRNN", "MultiplicativeLSTM", "DeltaNet",
+    "GatedDeltaNet", "KimiDeltaNet", "Mamba2", "SimpleGLA", "RetNet", "GLA", "HGRN2", "MLSTM", "SLSTM", "RGLRU",
+    "Transformer",
 )  # fmt: skip
 
 

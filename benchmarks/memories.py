@@ -19,6 +19,7 @@ from seqmodels.nn import (
     RGLRU,
     RWKV7,
     SLSTM,
+    DeltaNet,
     GatedDeltaNet,
     KimiDeltaNet,
     Mamba2,
@@ -29,7 +30,7 @@ from seqmodels.nn.mixer_stack import MixerStack
 
 TARGETS: dict[type[MixerStack], str] = {
     GatedDeltaNet: ">= 1.0", Mamba2: ">= 1.3", MLSTM: "", SimpleGLA: "", RetNet: "", RGLRU: "", GLA: "", HGRN2: "",
-    KimiDeltaNet: "", RWKV7: "",
+    DeltaNet: "", KimiDeltaNet: "", RWKV7: "",
 }  # fmt: skip
 
 

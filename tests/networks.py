@@ -89,6 +89,6 @@ RARE = {
     "RNN-relu", "LSTM-2-learned-start", "GatedDeltaNet-negative-without-convolution", "Mamba2-one-group",
     "RGLRU-unscaled-first", "RWKV7-feed-forward",
     "SLSTM-2-learned-start", "HGRN2-bounded", "HGRN2", "Hybrid-without-attention", "Sequential", "RetNet", "SimpleGLA",
-    "GLA", "KimiDeltaNet", "RWKV7", "MLSTM", "RGLRU", "MinLSTM-3-learned-start", "Transformer-learned",
+    "GLA", "KimiDeltaNet", "RWKV7", "MLSTM", "RGLRU", "DeltaNet", "MinLSTM-3-learned-start", "Transformer-learned",
 }  # fmt: skip
 """Networks that have a near relative among the others: beyond laws and steps, tests of them are marked slow."""

@@ -28,6 +28,7 @@ from seqmodels.nn import (
     RWKV7,
     SLSTM,
     Backbone,
+    DeltaNet,
     GatedDeltaNet,
     Hybrid,
     KimiDeltaNet,
@@ -44,6 +45,8 @@ from seqmodels.nn import (
 NETWORKS: dict[str, tuple[type[Backbone], dict[str, Any]]] = {
     "GatedDeltaNet negative": (GatedDeltaNet, {"negative": True}),
     "GatedDeltaNet": (GatedDeltaNet, {}),
+    "DeltaNet negative": (DeltaNet, {"negative": True}),
+    "DeltaNet": (DeltaNet, {}),
     "LSTM": (LSTM, {}),
     "SLSTM": (SLSTM, {}),
     "MLSTM": (MLSTM, {}),

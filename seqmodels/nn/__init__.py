@@ -6,6 +6,7 @@ from seqmodels.nn.attention_decoder import Attentive as Attentive
 from seqmodels.nn.backbone import Backbone as Backbone
 from seqmodels.nn.bidirectional import Bidirectional as Bidirectional
 from seqmodels.nn.cell import Cell as Cell
+from seqmodels.nn.delta_net import DeltaNet as DeltaNet
 from seqmodels.nn.gated_delta_net import GatedDeltaCell as GatedDeltaCell
 from seqmodels.nn.gated_delta_net import GatedDeltaNet as GatedDeltaNet
 from seqmodels.nn.hybrid import Hybrid as Hybrid

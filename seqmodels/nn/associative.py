@@ -77,7 +77,7 @@ class AssociativeCell(Cell):
     normalized = False
     """Whether queries and keys are scaled to length 1."""
     convolution_bias = False
-    highway = "a"
+    highway: str | None = "a"
     state_names = ("h",)
 
     def __init__(

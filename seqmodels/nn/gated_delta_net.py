@@ -16,7 +16,7 @@ class GatedDeltaCell(AssociativeCell):
     """`S_t = a_t (I - beta_t k_t k_t^T) S_{t-1} + beta_t k_t v_t^T` (Yang, Kautz and Hatamizadeh 2024).
 
     Keys have length 1, so `I - beta k k^T` has the eigenvalue `1 - beta` along the key: with beta up to 1 a value is
-    replaced, with beta up to 2 it may also be reflected, which is what counting modulo two needs (Grazzi et al. 2024).
+    replaced, with beta up to 2 it may also be reflected, which is what counting modulo two needs (Grazzi et al. 2025).
     The decay is `a_t = exp(-A softplus(x_t + b))` for each head, as in Mamba-2. The outputs of each head are
     normalised, and gated by SiLU.
 
