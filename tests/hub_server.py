@@ -1,22 +1,27 @@
-"""A small server on this machine that plays the HTTP interface of the Hugging Face hub: models, revisions, uploads."""
+"""A small server on this machine that plays the HTTP interface of the Hugging Face hub: models, datasets, uploads."""
 
 import base64
 import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import datasets
+import huggingface_hub
+import pytest
 
 WRITER, READER = "hf_writer", "hf_reader"
 """Tokens: one that may write, and one that may not."""
 
 
 class Hub(ThreadingHTTPServer):
-    """Models by name, each a list of revisions, which are files by name; the last is `main`."""
+    """Models, and datasets as `datasets/user/name`, each a list of revisions, which are files by name."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
@@ -90,7 +95,7 @@ class Answers(BaseHTTPRequestHandler):
         self.send(status, {"error": code}, X_Error_Code=code, X_Error_Message=code)
 
     def answer(self, body: bytes) -> None:
-        path = urlsplit(self.path).path
+        path = unquote(urlsplit(self.path).path)
         self.server.asked.append(f"{self.command} {path}")
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
         if self.server.failing is not None:
@@ -112,13 +117,16 @@ class Answers(BaseHTTPRequestHandler):
                 if given.get("visibility") == "private" or given.get("private"):
                     self.server.private.add(name)
                 self.send(200, {"url": f"{self.server.address}/{name}"})
-        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree|preupload|commit)/([^/]+))?", path):
-            self.about(found[1], found[2], found[3] or "main", token, body)
+        elif found := re.fullmatch(
+            r"/api/(?:models/)?((?:datasets/)?[^/]+/[^/]+)(?:/(revision|tree|preupload|commit|paths-info)/([^/]+)(/.+)?)?",
+            path,
+        ):
+            self.about(found[1], found[2], found[3] or "main", token, body, (found[4] or "").strip("/"))
         elif re.fullmatch(r"/[^/]+/[^/]+\.git/info/lfs/objects/batch", path):
             asked = json.loads(body)["objects"]
             where = {one["oid"]: {"upload": {"href": f"{self.server.address}/large/{one['oid']}"}} for one in asked}
             self.send(200, {"transfer": "basic", "objects": [{**one, "actions": where[one["oid"]]} for one in asked]})
-        elif found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        elif found := re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self.file(found[1], found[2], found[3], token)
         else:
             self.refuse(404, "RepoNotFound")
@@ -135,7 +143,7 @@ class Answers(BaseHTTPRequestHandler):
             return None
         return named[wanted]
 
-    def about(self, name: str, what: str | None, wanted: str, token: str, body: bytes) -> None:
+    def about(self, name: str, what: str | None, wanted: str, token: str, body: bytes, below: str) -> None:
         if what in ("preupload", "commit") and token != WRITER:
             self.send(403, {"error": "this token may not write"})
             return
@@ -158,10 +166,19 @@ class Answers(BaseHTTPRequestHandler):
             return
         files = self.server.models[name][number] if self.server.models[name] else {}
         sizes = {file: self.server.sizes.get(file, len(content)) for file, content in files.items()}
+        entries = [{"type": "file", "path": file, "size": sizes[file], "oid": etag(files[file])} for file in files] + [
+            {"type": "directory", "path": str(folder), "oid": etag(str(folder).encode())} for folder in folders(files)
+        ]
+        if what == "paths-info":
+            paths = parse_qs(body.decode())["paths"]
+            self.send(200, [entry for entry in entries if entry["path"] in paths])
+            return
         if what == "tree":
-            self.send(
-                200, [{"type": "file", "path": file, "size": sizes[file], "oid": etag(files[file])} for file in files]
-            )
+            recursive = parse_qs(urlsplit(self.path).query).get("recursive") == ["true"]
+            above = [(entry, PurePosixPath(str(entry["path"])).parents) for entry in entries]
+            inside = [(entry, parents) for entry, parents in above if PurePosixPath(below) in parents]
+            found = [entry for entry, parents in inside if recursive or parents[0] == PurePosixPath(below)]
+            self.send(200, found) if inside else self.refuse(404, "EntryNotFound")
             return
         siblings = [{"rfilename": file, "size": sizes[file], "blobId": etag(files[file])} for file in files]
         about = {"id": name, "modelId": name, "sha": sha(name, number), "private": name in self.server.private}
@@ -183,8 +200,28 @@ class Answers(BaseHTTPRequestHandler):
             self.send(200, content, **headers)
 
 
+def folders(files: Iterable[str]) -> set[PurePosixPath]:
+    """The folders that files lie in."""
+    return {folder for file in files for folder in PurePosixPath(file).parents} - {PurePosixPath(".")}
+
+
 def etag(content: bytes) -> str:
     return hashlib.sha1(content).hexdigest()
+
+
+def ask(server: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the clients ask this server in place of the hub, with an empty cache in a folder."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)  # the server plays LFS
+    for name in ("http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.address)
+    template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", server.address)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    huggingface_hub.HfFileSystem.clear_instance_cache()  # which remembers files of other servers
 
 
 @contextmanager

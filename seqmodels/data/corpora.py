@@ -1,23 +1,20 @@
 """Corpora: text in splits from the built-in corpus, local files or the Hugging Face hub, cached on disk."""
 
-import contextlib
 import glob
 import hashlib
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import datasets
-import huggingface_hub
 
 from seqmodels.data.cache import generated, no_bars
 from seqmodels.data.folders import SPLITS, TABLES, TEXT, files_told, in_splits, is_empty, split_of, suffix, told, walk
 from seqmodels.data.given import Given, is_saved, saved, tables
-from seqmodels.data.hub import reachable
+from seqmodels.data.hub_tables import from_hub
 from seqmodels.data.tables import is_table, marked, read_tables, select_texts
 from seqmodels.data.text_files import FEATURES, cut, file_rows, is_binary, notes_on, standard_library
 from seqmodels.errors import InputError
@@ -130,7 +127,7 @@ def load_corpus(
         return _of_given(origin, given, column, held_out)
     if found := local_files(source):
         return of_files(*found, column, held_out)
-    return _of_tables(f"{source} from the hub", from_hub(source, subset), column, held_out)
+    return _of_tables(f"{source} from the hub", from_hub(source, subset, [column], BUILT_IN), column, held_out)
 
 
 def of_files(origin: str, named: Mapping[str, list[Path]], column: str, held_out: HeldOut | None) -> Corpus:
@@ -270,50 +267,6 @@ def _named(name: str, root: Path, files: list[Path], others: list[Path]) -> tupl
         raise InputError(f"{name!r} holds {both}; name one file, {pattern}")
     left_out = told(left_out=[*unnamed, *others], empty=empty)
     return f"{len(used)} file{'s' if len(used) > 1 else ''} in {name}{left_out}", splits
-
-
-def from_hub(name: str, subset: str | None, built_in: str = BUILT_IN) -> dict[str, datasets.Dataset]:
-    """Load a dataset from the hub: its tables by our names of splits. `built_in` is recommended without network.
-
-    Raises:
-        InputError: it cannot be loaded, or has no training split.
-    """
-    with hub(name, built_in):
-        loaded = datasets.load_dataset(name, subset)
-    return by_split(name, loaded)
-
-
-@contextlib.contextmanager
-def hub(name: str, built_in: str = BUILT_IN) -> Iterator[None]:
-    """A context for requests to the hub: no retries without network, and advice if they fail.
-
-    Raises:
-        InputError: a request failed.
-    """
-    if not reachable():  # without this, minutes of retries; cached datasets still load
-        datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
-    try:
-        with no_bars():
-            yield
-    except Exception as error:  # the hub client raises errors of four libraries
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"{name!r} is no file here, and could not be had from the Hugging Face hub ({type(error).__name__}: "
-            f"{reason[:160]}); check the name and the network, or use text that works offline: --data PATH for your "
-            f"own file, --data {built_in} for the built-in corpus"
-        ) from error
-
-
-def by_split(name: str, loaded: Mapping[str, Any]) -> dict[str, Any]:
-    """The splits of the hub by our names.
-
-    Raises:
-        InputError: there is no training split.
-    """
-    splits = {SPLITS[key]: rows for key, rows in loaded.items() if key in SPLITS}
-    if "train" not in splits:
-        raise InputError(f"{name!r} has splits {list(loaded)}; expected a split 'train'")
-    return splits
 
 
 def looks_like_a_path(source: str) -> bool:

@@ -12,18 +12,10 @@ import datasets
 import numpy as np
 
 from seqmodels.data.cache import generated
-from seqmodels.data.corpora import (
-    TENTH,
-    Corpus,
-    HeldOut,
-    Rows,
-    Splits,
-    from_hub,
-    looks_like_a_path,
-    text_splits,
-)
+from seqmodels.data.corpora import TENTH, Corpus, HeldOut, Rows, Splits, looks_like_a_path, text_splits
 from seqmodels.data.folders import TABLES, in_splits, is_empty, told, walk
 from seqmodels.data.given import SIDES, Given, is_saved, saved, tables
+from seqmodels.data.hub_tables import from_hub
 from seqmodels.data.tables import TRANSLATION, is_table, read_tables, table_rows
 from seqmodels.data.text_files import MARKUP, lines
 from seqmodels.errors import InputError
@@ -106,7 +98,12 @@ def load_parallel(
             f"there is no {data!r} (looked in {str(path.parent.absolute())!r}); expected two files, a directory, a "
             f"table, a hub name, or {PHRASES!r} for the built-in corpus"
         )
-    return _split(*text_splits(f"{data} from the hub", from_hub(data, subset, PHRASES), named), held_out)
+    if columns is not None:
+        raise InputError(
+            f"columns={list(columns)} was given with {data!r} from the hub; its columns have names: source, target"
+        )
+    rows_by_split = from_hub(data, subset, [source, target], PHRASES)
+    return _split(*text_splits(f"{data} from the hub", rows_by_split, named), held_out)
 
 
 def _of_given(origin: str, given: Given, named: Mapping[str, str]) -> tuple[str, Splits]:

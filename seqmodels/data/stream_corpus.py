@@ -8,12 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import datasets
 
-from seqmodels.data.corpora import Corpus, Splits, by_split, hub, local_files, of_files
+from seqmodels.data.corpora import BUILT_IN, Corpus, Splits, local_files, of_files
 from seqmodels.data.given import Given, is_saved, saved
+from seqmodels.data.hub_tables import SCHEME, HubFile, by_split, hub, plain_files
 from seqmodels.data.tables import ROWS_PER_READ, check_columns, is_table, table_rows
 from seqmodels.data.text_files import FEATURES, document, notes_on
 from seqmodels.errors import InputError
@@ -64,8 +65,22 @@ class FileShards(Shards):
             yield text, opens, closes and len(self.files) > 1
 
 
+class HubFileShards(Shards):
+    """Files of a split on the hub, streamed: of tables each row is a document, of text each line."""
+
+    def __init__(self, urls: Sequence[str], column: str) -> None:
+        self.column, self.stamps = column, list(urls)  # which contain the revision
+        self.files = [cast(Path, HubFile(url.removeprefix(SCHEME))) for url in urls]  # all of a path that readers use
+        self.names = [file.name for file in self.files]
+
+    def rows(self, shard: int, first: int = 0) -> Iterator[TextRow]:
+        file = self.files[shard]
+        texts = (row[self.column] for row in table_rows(file, [self.column]))
+        yield from _documents(str(file), self.column, texts, first)
+
+
 class HubShards(Shards):
-    """The shards of a split on the hub, streamed."""
+    """The shards of a split on the hub, streamed as `datasets` reads them."""
 
     def __init__(self, name: str, dataset: datasets.IterableDataset, urls: Sequence[str], column: str) -> None:
         self.name, self.dataset, self.column = name, dataset, column
@@ -111,9 +126,12 @@ def hub_shards(name: str, subset: str | None, column: str) -> dict[str, Shards]:
     Raises:
         InputError: it cannot be loaded, or has no training split.
     """
-    with hub(name):
+    with hub(name, BUILT_IN):
         builder = datasets.load_dataset_builder(name, subset)
-        loaded = builder.as_streaming_dataset()
+        plain = plain_files(builder)
+        loaded = builder.as_streaming_dataset() if plain is None else {}
+    if plain is not None:
+        return {split: HubFileShards(urls, column) for split, urls in by_split(name, plain).items()}
     urls = builder.config.data_files or {}
     found = {split: HubShards(name, rows, list(urls.get(split, [])), column) for split, rows in loaded.items()}
     return dict(by_split(name, found))

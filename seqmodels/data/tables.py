@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from seqmodels.data.cache import cache_folder, generated, no_bars
-from seqmodels.data.folders import suffix
+from seqmodels.data.folders import TABLES, suffix
 from seqmodels.data.text_files import chunks, lines
 from seqmodels.data.vocabularies import is_unicode
 from seqmodels.errors import InputError
@@ -41,7 +41,7 @@ Records = Iterator[tuple[int, dict[str, Any]]]
 
 def is_table(path: Path) -> bool:
     """Whether a file is a table, by its suffix."""
-    return suffix(path) in READERS
+    return suffix(path) in TABLES
 
 
 def read_tables(
@@ -53,7 +53,7 @@ def read_tables(
         InputError: they are of several kinds; or see `table_rows`.
     """
     kinds = sorted({suffix(path) for path in files})
-    if len(kinds) > 1:
+    if len({READERS[kind] for kind in kinds}) > 1:
         raise InputError(
             f"tables of different kinds cannot be read as one ({', '.join(kinds)}); give one, such as {str(files[0])!r}"
         )
@@ -194,7 +194,7 @@ def _by_name(path: Path, columns: Sequence[str], rows: Iterable[tuple[int, list[
 def _parquet(path: Path, columns: Sequence[str]) -> Records:
     if path.suffix.lower() == ".gz":
         raise InputError(f"{str(path)!r} is zipped, which Parquet files are within; unzip it with: gunzip {path.name}")
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path if isinstance(path, Path) else path.open("rb")) as file:
         names = file.schema_arrow.names
         wanted = columns if TRANSLATION not in names or set(columns) <= set(names) else [TRANSLATION, *columns]
         check_columns(str(path), wanted[:1], names)
@@ -202,10 +202,17 @@ def _parquet(path: Path, columns: Sequence[str]) -> Records:
         yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
 
 
+def _lines(path: Path, columns: Sequence[str]) -> Records:
+    """Plain text as the hub shows it: a table of its lines, called `text`."""
+    check_columns(str(path), columns, ["text"])
+    yield from ((number, {"text": line}) for number, line in enumerate(lines(path), 1))
+
+
 READERS: dict[str, Callable[[Path, Sequence[str]], Records]] = {
     ".jsonl": _json, ".ndjson": _json, ".json": _json, ".csv": _csv, ".tsv": _tsv, ".parquet": _parquet,
+    ".txt": _lines,
 }  # fmt: skip
-"""Readers by the suffix of a table."""
+"""Readers by the suffix of a table; text is one on the hub alone."""
 
 
 def check_columns(name: str, wanted: Sequence[str], columns: Sequence[str]) -> None:

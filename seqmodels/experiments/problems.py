@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from seqmodels.batch import IGNORE
-from seqmodels.data.corpora import from_hub
+from seqmodels.data.hub_tables import from_hub
 from seqmodels.errors import InputError
 from seqmodels.experiments import recall
 from seqmodels.experiments.state_tracking import (
@@ -48,7 +48,7 @@ def digits(mnist: bool, training: bool) -> tuple[Tensor, Tensor]:
         found = load_digits()
         part = slice(None, -TEST_DIGITS) if training else slice(-TEST_DIGITS, None)
         return torch.from_numpy(found.data[part]).float() / 16, torch.from_numpy(found.target[part]).long()
-    rows = from_hub("ylecun/mnist", None, built_in="sequential-digits")["train" if training else "test"]
+    rows = from_hub("ylecun/mnist", None, None, built_in="sequential-digits")["train" if training else "test"]
     found = rows.with_format("numpy")[:]
     return torch.from_numpy(found["image"]).float().flatten(1) / 255, torch.from_numpy(found["label"]).long()
 

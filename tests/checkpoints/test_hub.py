@@ -15,7 +15,7 @@ import huggingface_hub
 import pytest
 import torch
 from checkpoints.test_export import saved
-from hub_server import READER, WRITER, Hub, serving
+from hub_server import READER, WRITER, Hub, ask, serving
 from networks import NETWORKS
 from refusals import refused
 from trainers import small_module
@@ -33,17 +33,10 @@ FILES = ["config.json", "model.safetensors", "tokenizer.json"]
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub on this machine, an empty cache, a token that may write, and a current folder of its own."""
     monkeypatch.setenv("HF_TOKEN", WRITER)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)  # the server plays LFS
-    for name in ("http_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     with serving() as server:
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.address)
-        template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        ask(server, tmp_path, monkeypatch)
         yield server
 
 
