@@ -15,7 +15,7 @@ def export(run: str, to: Form = "onnx", out: str | None = None, int8: bool = Fal
         run: a run folder, whose best checkpoint is used, or a checkpoint.
         to: hf is a folder of transformers, for language models in the form of a public family; onnx holds steps, their
             state going in and coming out, but no sampling; ctranslate2 Transformers only, up to their context; torch
-            plain modules of language models, no Hybrid; word2vec the input embedding alone.
+            plain modules that need this package no longer; word2vec the input embedding alone.
         out: the new folder (default: the name of the run, a hyphen and the form, here); nothing is overwritten.
         int8: with onnx, weights of matrix products in 8 bits; embeddings and attention stay as they are.
     """

@@ -47,7 +47,8 @@ ABOUT = {
     "ctranslate2": "A model for `ctranslate2.Generator` or `ctranslate2.Translator`, whose tokens are named by their "
     "ids. It holds no tokenizer of its own, and computes what the model does {where}.",
     "torch": "Plain modules of torch and their weights, which need nothing of seqmodels. They hold no dropout, no "
-    "optimizer and no training; a mask for padding is left out as well.",
+    "optimizer and no search; texts are read without padding, sources of translators with padding behind their end. "
+    "Recurrent layers that torch does not have are loops over the equation of one step: slow, and obviously right.",
     "word2vec": "The input embedding as word vectors, one line a token. It holds no network.",
 }  # fmt: skip
 """What a form is, and what it cannot hold."""
@@ -62,7 +63,7 @@ def export(model: SequenceTask, folder: str | Path, to: Form = "onnx", *, int8: 
         to: hf, a folder of transformers, for language models in the form of a public family. onnx, graphs of a step,
             `(ids, state) -> (logits, state)`, and for Transformers of a window; of a translator the encoder and a step
             of the decoder. ctranslate2, for Transformers. torch, plain modules without this
-            package. word2vec, the input embedding as word vectors.
+            package, of every network that it comes with. word2vec, the input embedding as word vectors.
         int8: with onnx, weights of matrix products in 8 bits.
 
     Returns:
@@ -131,8 +132,6 @@ def _ctranslate2(model: Model, folder: Path, int8: bool) -> list[str]:
 
 
 def _torch(model: Model, folder: Path, int8: bool) -> list[str]:
-    if not isinstance(model, LanguageModel):
-        raise InputError("a Translator was given, and there are plain modules of language models only; take onnx")
     torch_writing.write(model, folder)
     _write_tokenizers(model, folder)
     return []
@@ -180,7 +179,8 @@ def _readme(name: str, to: str, model: Model, told: list[str]) -> str:
         "state of one row before the first token, by the names of the inputs. Output `next_X` is the next input `X`.",
         "ctranslate2": "Ids 0 to 3 are padding, beginning, end and unknown; prompts begin with 1, and sources end by "
         "themselves.",
-        "torch": "`from model import load; logits, state = load()(ids)`; prompts begin with id 1; 2 ends a text.",
+        "torch": "`model.py` has the modules, `config.json` their sizes, `model.safetensors` their weights. This "
+        "program, run in the folder, writes the likeliest text:",
         "word2vec": "`vectors.txt`, in the text format of word2vec, which gensim reads.",
     }[to]  # fmt: skip
     if to == "onnx" and isinstance(model, Translator):
@@ -198,4 +198,4 @@ def _readme(name: str, to: str, model: Model, told: list[str]) -> str:
             else LOOP.replace("[1, *", "[*").replace("1 stands in front of every text, ", "")
         )
         text += f"\n```python\n{loop}```\n"
-    return text
+    return text + (f"\n```python\n{torch_writing.example(model)}```\n" if to == "torch" else "")

@@ -20,10 +20,10 @@ def _gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
-_PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
+PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu, "gelu-tanh": _gelu_tanh, "relu": F.relu, "silu": F.silu,
 }  # fmt: skip
-_GATED: dict[str, Callable[[Tensor], Tensor]] = {
+GATED: dict[str, Callable[[Tensor], Tensor]] = {
     "geglu": F.gelu, "geglu-tanh": _gelu_tanh, "reglu": F.relu, "swiglu": F.silu,
 }  # fmt: skip
 
@@ -40,13 +40,13 @@ class FeedForward(nn.Module):
 
     def __init__(self, size: int, activation: Activation, width: int | None = None, bias: bool = False) -> None:
         super().__init__()
-        if activation not in _PLAIN | _GATED:
-            names = ", ".join(_PLAIN | _GATED)
+        if activation not in PLAIN | GATED:
+            names = ", ".join(PLAIN | GATED)
             raise InputError(f"the activation {activation!r} is not known; choose one of {names}")
-        self.gated = activation in _GATED
+        self.gated = activation in GATED
         if width is None:
             width = 8 * size // 3 if self.gated else 4 * size
-        self.activation: Callable[[Tensor], Tensor] = (_PLAIN | _GATED)[activation]
+        self.activation: Callable[[Tensor], Tensor] = (PLAIN | GATED)[activation]
         self.up = nn.Linear(size, 2 * width if self.gated else width, bias)
         self.out = nn.Linear(width, size, bias)
 

@@ -254,7 +254,7 @@ class ResidualStack(Backbone):
     ) -> tuple[Tensor, State, Span]:
         """Inputs, with learned positions added; the positions of all keys; the arguments of attention layers."""
         if self._attends is None:
-            return x, (), Span(mask, None, None, 0)
+            return x if self.input_scale == 1 else self.input_scale * x, (), Span(mask, None, None, 0)
         T, S = x.shape[1], cached
         if self.max_length is not None and S + T > self.max_length:
             raise InputError(

@@ -253,14 +253,7 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path: Path) -
         ("int8 was given with torch", made(LSTM(4, 4)), "torch", {"int8": True}),
         ("choose one of", made(LSTM(4, 4)), "tflite", {}),
         ("CTranslate2 has Transformers only", made(LSTM(4, 4)), "ctranslate2", {}),
-        (
-            "no plain form of Transformer, or of its settings",
-            made(Transformer(8, 1, 2, positions="relative")),
-            "torch",
-            {},
-        ),
         ("recurrent layers", Translator(GRU(8, 8), GRU(8, 8), TOKENS, reverse=True), "onnx", {}),
-        ("language models only", Translator(GRU(8, 8), GRU(8, 8), TOKENS), "torch", {}),
         ("single precision on the CPU", made(LSTM(4, 4)).double(), "onnx", {}),
     ]
     for message, model, form, how in refused:

@@ -1,1 +1,1 @@
-"""Files that are copied into exported folders as `model.py`; each stands alone."""
+"""Pieces of plain torch, of which exported folders get the ones that their network needs, as one file `model.py`."""
