@@ -26,6 +26,11 @@ def first_tensor(state: State) -> Tensor:
     return state if isinstance(state, Tensor) else next(first_tensor(part) for part in state if part != ())
 
 
+def tensors_of(state: State) -> list[Tensor]:
+    """All tensors of the state, in the order of its nesting."""
+    return [state] if isinstance(state, Tensor) else [tensor for part in state for tensor in tensors_of(part)]
+
+
 def detach(state: State) -> State:
     """The same state, cut from the graph: truncated BPTT stops gradients here."""
     return map_state(Tensor.detach, state)

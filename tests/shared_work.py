@@ -79,7 +79,9 @@ def translator(folder: Path, processes: int, attends: bool, joint: bool = True) 
 CASES = {
     "windows": Case(lambda *at: model(*at, "LSTM"), {"precision": "64-true", "accumulate": 2, "clip": 0.1}, 1e-9),
     "lanes": Case(
-        lambda *at: model(*at, "GRU", carry=True), {"precision": "64-true", "clip": 1e-3, "clip_by": "value"}, 1e-9
+        lambda *at: model(*at, "GRU", carry=True),
+        {"precision": "64-true", "clip": 1e-3, "clip_by": "value", "recompute": 5},
+        1e-9,
     ),
     "muon": Case(lambda *at: model(*at, "Transformer", optimizer="muon"), {"precision": "64-true"}, 1e-3),
     "bf16": Case(lambda *at: model(*at, "LSTM"), {"precision": "bf16-mixed"}, 1e-2),
@@ -96,7 +98,7 @@ CASES = {
     "fsdp-bf16-lstm": Case(lambda *at: model(*at, "LSTM", carry=True), {"precision": "bf16-mixed"}, 1e-2),
     "fsdp-bf16-additive": Case(lambda *at: translator(*at, False), {"precision": "bf16-mixed"}, 5e-2),
     "fsdp-additive": Case(lambda *at: translator(*at, False), {}, 1e-4),
-    "fsdp-attends": Case(lambda *at: translator(*at, True), {"accumulate": 2}, 1e-4),
+    "fsdp-attends": Case(lambda *at: translator(*at, True), {"accumulate": 2, "recompute": "blocks"}, 1e-4),
 }
 
 

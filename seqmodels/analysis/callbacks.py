@@ -31,6 +31,7 @@ from seqmodels.batch import Batch
 from seqmodels.errors import InputError
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.fsdp import whole_weights
+from seqmodels.tasks.recompute import pieces
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -138,6 +139,8 @@ def save_picture(trainer: pl.Trainer, task: SequenceTask, path: Path, figure: "F
 class GradientHorizon(ScheduledCallback):
     """Measures the gradient horizon on rows of the last training batch; see `gradient_norms`.
 
+    Where windows are read in pieces (`recompute`), a piece of the batch is measured, since a whole would not fit.
+
     Writes `gradient_horizon.csv`, draws `gradient_horizon.png` after training, and logs `gradient/horizon`, the horizon
     of the inputs.
 
@@ -156,7 +159,8 @@ class GradientHorizon(ScheduledCallback):
     def measure(self, trainer: pl.Trainer, task: SequenceTask, batch: Batch | None) -> dict[str, float]:
         if batch is None:
             return {}
-        step, few = trainer.global_step, batch.mapped(lambda tensor: tensor[: self.rows].to(task.device))
+        step, (few, *_) = trainer.global_step, pieces(batch, task.recompute)
+        few = few.mapped(lambda tensor: tensor[: self.rows].to(task.device))
         generator = torch.Generator().manual_seed(step)
         try:
             norms = gradient_norms(task, few, passes=self.passes, generator=generator, states=has_states(task))

@@ -4,7 +4,8 @@
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ def variational_dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """
     if not training or p == 0:
         return x
-    return x * F.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), p)
+    return x * _lasting(lambda: F.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), p))
 
 
 def embedding_dropout(x: Tensor, tokens: Tensor, vocab_size: int, p: float, training: bool) -> Tensor:
@@ -47,7 +48,7 @@ def embedding_dropout(x: Tensor, tokens: Tensor, vocab_size: int, p: float, trai
     """
     if not training or p == 0:
         return x
-    return x * F.dropout(x.new_ones(vocab_size, 1), p)[tokens]
+    return x * _lasting(lambda: F.dropout(x.new_ones(vocab_size, 1), p))[tokens]
 
 
 def weight_dropout(weight: Tensor, p: float, training: bool) -> Tensor:
@@ -59,7 +60,44 @@ def weight_dropout(weight: Tensor, p: float, training: bool) -> Tensor:
     dropped = min(255, round(256 * p))
     if not training or dropped == 0:
         return weight
-    return weight * _kept(weight, dropped, torch.uint8) * (256 / (256 - dropped))
+    return weight * _lasting(lambda: _kept(weight, dropped, torch.uint8)) * (256 / (256 - dropped))
+
+
+class LastingMasks:
+    """The masks that hold for all positions, for a text that is read in pieces: drawn with the first, kept for all."""
+
+    def __init__(self) -> None:
+        self._masks: list[Tensor] = []
+        self._place: int | None = None
+
+    @contextlib.contextmanager
+    def of(self, first: bool) -> Iterator[None]:
+        """Meanwhile a piece is read; the first one draws, also if it is read again, and others find its masks."""
+        self._place = None if first else 0
+        if first:
+            self._masks = []
+        token = _MASKS.set(self)
+        try:
+            yield
+        finally:
+            _MASKS.reset(token)
+
+    def next(self, draw: Callable[[], Tensor]) -> Tensor:
+        """The next mask of the piece."""
+        if self._place is None:
+            self._masks.append(draw().detach())
+            return self._masks[-1]
+        self._place += 1
+        return self._masks[self._place - 1]
+
+
+_MASKS: ContextVar[LastingMasks | None] = ContextVar("masks of the text that is read in pieces", default=None)
+
+
+def _lasting(draw: Callable[[], Tensor]) -> Tensor:
+    """A mask for all positions."""
+    masks = _MASKS.get()
+    return draw() if masks is None else masks.next(draw)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from seqmodels.errors import InputError
 from seqmodels.nn.attention import CrossAttention, Heads, KeysValues, SelfAttention, Span
@@ -153,6 +154,8 @@ class ResidualStack(Backbone):
         self.norm = nn.Identity() if residual == "post-norm" else make()
         self.compiled = False
         """Whether blocks are compiled in training."""
+        self.recomputed = False
+        """Whether activations within a block are computed again in the backward pass rather than kept."""
         self._attends = next((number for number, block in enumerate(self.blocks) if block.mixer.attends), None)  # type: ignore[union-attr]
         self._initialize()
 
@@ -235,10 +238,8 @@ class ResidualStack(Backbone):
         following = []
         for number, (block, layer, remembered) in enumerate(zip(self.blocks, layers, memories, strict=True), 1):
             inside = None if trace is None else Trace()
-            if self.compiled and self.training and inside is None:
-                x, layer = _compiled_block()(block, x, layer, span, remembered, visible, None)
-            else:
-                x, layer = block(x, layer, span, remembered, visible, inside)
+            run = block if trace is not None else self._runner(block)
+            x, layer = run(x, layer, span, remembered, visible, inside)
             following.append(layer)
             if trace is not None and inside is not None:
                 trace.take(inside, partial(_of_layer, number))
@@ -248,6 +249,20 @@ class ResidualStack(Backbone):
         if not self.causal:
             return y, ()
         return y, (seen + (x.shape[1] if mask is None else mask.sum(1)), key_positions, tuple(following))
+
+    def _runner(self, block: nn.Module) -> Callable[..., tuple[Tensor, State]]:
+        """The block as it is called where nothing is traced."""
+        run: Callable[..., tuple[Tensor, State]] = block
+        if self.compiled and self.training:
+            run = partial(_compiled_block(), block)
+        if self.recomputed and torch.is_grad_enabled():
+            run = partial(checkpoint, run, use_reentrant=False)
+        return run
+
+    @property
+    def attends(self) -> bool:
+        """Whether any layer is one of attention."""
+        return self._attends is not None
 
     def _read(
         self, x: Tensor, mask: Tensor | None, seen: Tensor, key_positions: State, cached: int

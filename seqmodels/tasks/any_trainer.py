@@ -11,7 +11,7 @@ from seqmodels.config import Recorded, class_path
 from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.data.sampler import BatchNumbers
 from seqmodels.errors import InputError, one_line
-from seqmodels.tasks.fsdp import FSDPMixin, FSDPStrategy, check_fsdp
+from seqmodels.tasks.fsdp import PIECES, FSDPMixin, FSDPStrategy, check_fsdp
 
 
 class AnyTrainer(FSDPMixin):
@@ -94,6 +94,7 @@ def check_strategy(task: FSDPMixin, trainer: pl.Trainer) -> None:
             "a WeightAveraging callback; leave it out": averages,
             "inference_mode=True, in which gathered weights could not be trained again; give the Trainer "
             "inference_mode=False": inferring,
+            PIECES: getattr(task, "recompute", None) is not None,
         }
         check_fsdp(task, trainer.precision, trainer.world_size, others)
     elif not isinstance(strategy, SingleDeviceStrategy | DDPStrategy) or isinstance(strategy, DeepSpeedStrategy):

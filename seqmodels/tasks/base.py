@@ -23,6 +23,7 @@ from seqmodels.tasks.any_trainer import AnyTrainer
 from seqmodels.tasks.fsdp import whole_tensor
 from seqmodels.tasks.losses import Losses
 from seqmodels.tasks.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer, with_gradients
+from seqmodels.tasks.recompute import pieces
 from seqmodels.tasks.sequence_model import SequenceModel
 from seqmodels.tasks.training_state import make_record, restore_rank
 
@@ -76,6 +77,8 @@ class SequenceTask(SequenceModel, AnyTrainer):
         self._norm = self.gradient_norm = torch.zeros(())
         """Norm of the last step's gradient, before clipping."""
         self.compiled = False  # whether the loss over many logits is
+        self.recompute: int | None = None
+        """Positions of the pieces in which windows are read, see `set_recompute`; None for windows as they are."""
         self.skipped_in_a_row = 0
         """Consecutive steps skipped up to now, for a loss or gradient that was not finite."""
         self._clock: tuple[float, int] | None = None  # time and tokens at the last logged step
@@ -293,7 +296,9 @@ class SequenceTask(SequenceModel, AnyTrainer):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the batch to the sums."""
-        self.evaluated(batch)
+        check_batch(batch)
+        for part in pieces(batch, self.recompute):
+            self.evaluated(part)
 
     test_step = validation_step
 

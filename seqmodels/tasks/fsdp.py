@@ -193,6 +193,10 @@ def _renamed(kept: dict[str, Any], names: dict[Any, Any]) -> dict[str, Any]:
     }
 
 
+PIECES = "recompute by positions, whose gradients are those of whole weights; give blocks, or leave it out"
+"""What does not go together with weights in parts, and the remedy."""
+
+
 def check_fsdp(task: "FSDPMixin", precision: str, devices: int, others: Mapping[str, bool]) -> None:
     """Refuse (InputError) what does not go together with weights in parts.
 

@@ -16,6 +16,7 @@ from seqmodels.state import State
 from seqmodels.tasks.autoregressive_model import AutoregressiveModel
 from seqmodels.tasks.base import SequenceTask
 from seqmodels.tasks.losses import Losses, scored
+from seqmodels.tasks.recompute import pieces, read_in_pieces
 from seqmodels.tasks.regularizers import activation_penalty, gradient_change, temporal_penalty
 
 
@@ -84,23 +85,48 @@ class LanguageModel(AutoregressiveModel, SequenceTask):
 
     def losses(self, batch: Batch, state: State | None) -> Losses:
         """See `SequenceTask.losses`: with penalties on outputs, and on vanishing or exploding gradients."""
+        parts = pieces(batch, self.recompute)
+        if len(parts) == 1:
+            return self._losses(batch, state)
+        window = torch.ones_like(batch.inputs, dtype=torch.bool) if batch.mask is None else batch.mask
+
+        def read(part: Batch, before: State | None) -> Losses:
+            start, last = (state, None) if before is None else before
+            return self._losses(part, start, last or None, window)
+
+        found = read_in_pieces(read, parts, list(self.parameters()))
+        return found._replace(state=found.state[0])
+
+    def _losses(
+        self, batch: Batch, state: State | None, last: State | None = None, window: Tensor | None = None
+    ) -> Losses:
+        """The losses of a window; or of a piece of one, whose mask is given, with the `last` output and mask before it.
+
+        After a piece, the state is that of the network, and last output and mask where they are needed.
+        """
         x = self._embedded(batch.inputs)
         layers: list[Unrolled] = []
         if self.omega:
             y, layers = unroll(self.backbone, x, state, batch.mask, fused=True)
-            state = tuple(layer.states[-1] for layer in layers)
+            end: State = tuple(layer.states[-1] for layer in layers)
         else:
-            y, state = self.backbone(x, state, mask=batch.mask)
+            y, end = self.backbone(x, state, mask=batch.mask)
         dropped = variational_dropout(y, self.dropout, self.training)
         objective, nats = scored(dropped, self.head, batch.targets, self.label_smoothing, self.compiled)
         penalty: Tensor | float = 0.0
         if self.activation_penalty:
-            penalty = penalty + self.activation_penalty * activation_penalty(dropped, batch.mask)
+            penalty = penalty + self.activation_penalty * activation_penalty(dropped, batch.mask, window)
+        following: State = ()
         if self.temporal_penalty:
-            penalty = penalty + self.temporal_penalty * temporal_penalty(y, batch.mask)
+            mask = batch.mask
+            if last is not None:
+                y = torch.cat([last[0], y], 1)
+                mask = None if mask is None else torch.cat([last[1], mask], 1)
+            penalty = penalty + self.temporal_penalty * temporal_penalty(y, mask, window)
+            following = (y[:, -1:], *([] if mask is None else [mask[:, -1:]]))
         if self.omega:
             penalty = penalty + self.omega * gradient_change(objective, layers, batch.mask).sum()
-        return Losses(objective, nats, penalty, state)
+        return Losses(objective, nats, penalty, end if window is None else (end, following))
 
     def predict_step(self, batch: Batch | Sequence[str] | str, batch_idx: int) -> Any:
         """Log-probabilities of the targets of a batch in nats, (B, T), with NaN where a target is not scored; of a list

@@ -86,7 +86,7 @@ def linear_nats(
     pieces = -(-targets.numel() // max(1, logits // len(weight)))
     rows = -(-targets.numel() // pieces)  # pieces of equal size
     objective, nats = _LinearNats.apply(  # type: ignore[no-untyped-call]
-        y.flatten(0, -2), weight, bias, targets.flatten(), smoothing, rows, dtype, compiled
+        y.flatten(0, -2), weight, bias, targets.flatten(), smoothing, rows, dtype, compiled, torch.is_grad_enabled()
     )
     return objective, nats
 
@@ -103,15 +103,17 @@ class _LinearNats(torch.autograd.Function):
         rows: int,
         dtype: torch.dtype,
         compiled: bool,
+        learning: bool,
     ) -> tuple[Tensor, Tensor]:
-        learning, exact = any(ctx.needs_input_grad), torch.promote_types(dtype, torch.float32)
+        learning, exact = learning and any(ctx.needs_input_grad), torch.promote_types(dtype, torch.float32)
         piece = _compiled_piece() if compiled else _piece
         with torch.autocast(y.device.type, enabled=False):
             y, w, b = y.to(dtype), weight.to(dtype), bias.to(dtype)
             more = -len(w) % EVEN if y.is_cuda else 0
             if more:  # tokens of probability 0
                 w, b = F.pad(w, (0, 0, 0, more)), F.pad(b, (0, more), value=-torch.inf)
-            dy, dw, db = torch.empty_like(y), weight.new_zeros(w.shape), bias.new_zeros(b.shape)
+            dy = torch.empty_like(y) if learning else y
+            dw, db = (one.new_zeros(of.shape if learning else 0) for one, of in ((weight, w), (bias, b)))
             nats = spread = torch.zeros((), dtype=exact, device=y.device)
             parts = (torch.split(tensor, rows) for tensor in (y, dy, targets))
             for part, down, target in zip(*parts, strict=True):
@@ -133,7 +135,7 @@ class _LinearNats(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_objective: Tensor, _: Tensor) -> Any:
         dy, dw, db = ctx.saved_tensors
-        return dy * d_objective.to(dy.dtype), dw * d_objective, db * d_objective, *[None] * 5
+        return dy * d_objective.to(dy.dtype), dw * d_objective, db * d_objective, *[None] * 6
 
 
 def _piece(

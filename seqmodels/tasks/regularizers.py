@@ -13,26 +13,33 @@ from seqmodels.nn.cell import CellState
 from seqmodels.nn.unrolling import Unrolled, step_vjp
 
 
-def activation_penalty(y: Tensor, mask: Tensor | None = None) -> Tensor:
+def activation_penalty(y: Tensor, mask: Tensor | None = None, window: Tensor | None = None) -> Tensor:
     """Mean square of the inputs of the softmax layer, (B, T, D) (Merity, McCann and Socher 2017), keeps them small.
 
-    The mask, bool (B, T), is False at padding.
+    The mask, bool (B, T), is False at padding. If these are a piece of a window, whose mask is given, it is the piece's
+    part of the mean.
     """
-    return _mean(y.square(), mask)
+    return _mean(y.square(), mask, window)
 
 
-def temporal_penalty(y: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean square of the change of the outputs, before dropout, from step to step (ibid.) keeps them slow."""
-    pairs = None if mask is None else mask[:, 1:] & mask[:, :-1]
-    return _mean((y[:, 1:] - y[:, :-1]).square(), pairs)
+def temporal_penalty(y: Tensor, mask: Tensor | None = None, window: Tensor | None = None) -> Tensor:
+    """Mean square of the change of the outputs, before dropout, from step to step (ibid.) keeps them slow.
+
+    Of a piece its part, as of `activation_penalty`, if it begins with the last output before it.
+    """
+    pairs, of_window = (None if real is None else real[:, 1:] & real[:, :-1] for real in (mask, window))
+    return _mean((y[:, 1:] - y[:, :-1]).square(), pairs, of_window)
 
 
-def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Over features and real positions; zero without any."""
+def _mean(values: Tensor, mask: Tensor | None, window: Tensor | None) -> Tensor:
+    """Over features and real positions, those of the window if there is one; zero without any."""
     values = values.float() if values.element_size() < 4 else values
-    if mask is None:
+    if mask is not None:
+        values = values * mask.unsqueeze(-1)
+    among = mask if window is None else window
+    if among is None:
         return values.sum() / max(1, values.numel())
-    return (values * mask.unsqueeze(-1)).sum() / (mask.sum() * values.shape[-1]).clamp(min=1)
+    return values.sum() / (among.sum() * values.shape[-1]).clamp(min=1)
 
 
 def divergence(logits: Tensor, targets: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ from seqmodels.errors import InputError, hinted, one_line
 from seqmodels.files import any_console, local, write_text
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.own_data import data_of
+from seqmodels.tasks.recompute import set_recompute
 from seqmodels.tasks.training_state import random_states, restore_rank
 from seqmodels.training.budget import Budget
 from seqmodels.training.checkpoint_callback import Checkpoints
@@ -75,6 +76,7 @@ def fit(
     accumulate: int = 1,
     precision: Precision = "32-true",
     compile: bool = False,
+    recompute: int | str | None = None,
     devices: int | str = 1,
     nodes: int = 1,
     strategy: StrategyName = "auto",
@@ -112,6 +114,9 @@ def fit(
         precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the hardware has it and, on a CPU, where
             it is faster in a short measurement.
         compile: compile attention layers and the loss; it takes half a minute and pays on GPUs.
+        recompute: for long windows in little memory: keep only the states between pieces of so many positions, such as
+            256, and compute the activations of a piece again in the backward pass; blocks to do so with each block of a
+            Transformer. It takes about a third more time.
         devices: number of GPUs, or of processes on the CPU; each reads batches of its own. auto or -1 for all GPUs, or
             their numbers, such as 0,1.
         nodes: number of machines with so many devices each; torchrun or SLURM starts their processes.
@@ -213,6 +218,7 @@ def _prepare(
     strategy = make_strategy(task, settings, len(devices))
     if settings["compile"]:
         compile_steps(task)
+    again = set_recompute(task, settings["recompute"], data.length)
     restarted = run_of_this_job(Path(settings["runs"]), recorded)
     origin = None
     if resume := restarted or resume:
@@ -255,6 +261,7 @@ def _prepare(
         else:
             precision, why = choose_precision(task, batches[0, 0], accelerator, before, ranks)
             why = f"computes in {precision}, {why}"
+    why = "\n".join(line for line in (why, again) if line)
     settings = {**settings, "accelerator": accelerator, "devices": devices, "precision": precision}
     return _Run(task, data, settings, recorded, budget, averages, strategy, origin, tokenizers, folder, plan, why)
 

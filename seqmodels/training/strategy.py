@@ -13,7 +13,7 @@ from torch import distributed
 from seqmodels.errors import InputError
 from seqmodels.nn.transformer import ResidualStack
 from seqmodels.tasks import SequenceTask
-from seqmodels.tasks.fsdp import FSDPStrategy, check_fsdp
+from seqmodels.tasks.fsdp import PIECES, FSDPStrategy, check_fsdp
 
 StrategyName = Literal["auto", "ddp", "fsdp"]
 
@@ -57,7 +57,7 @@ def make_strategy(task: SequenceTask, settings: Mapping[str, Any], devices: int)
     averaged = {f"average={settings['average']!r}; give none": settings["average"] != "none"}
     check_fsdp(
         task, "32-true" if precision == "auto" else precision, devices * nodes,
-        averaged | {"compile; leave it out": settings["compile"]},
+        averaged | {"compile; leave it out": settings["compile"], PIECES: settings["recompute"] not in (None, "blocks")},
     )  # fmt: skip
     return FSDPStrategy()
 

@@ -1,0 +1,238 @@
+"""Recomputation: of a long window, only the states between its pieces are kept, and activations are computed twice.
+
+The backward pass goes through the pieces from the last to the first and reads each once more (Chen et al. 2016, through
+time: Gruslys et al. 2016). The network is a function of inputs and state, so a piece needs no more than the state
+before it, the random state, and the dropout masks that hold for all positions.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from seqmodels.batch import Batch
+from seqmodels.errors import InputError
+from seqmodels.nn.dropout import LastingMasks
+from seqmodels.nn.transformer import ResidualStack
+from seqmodels.state import State, map_state, tensors_of
+from seqmodels.tasks.losses import Losses
+
+Recompute = int | Literal["blocks"] | None
+"""Positions of a piece; "blocks" for each block of a Transformer; None for nothing."""
+
+Read = Callable[[Batch, State | None], Losses]
+"""The losses of a piece, which are summed, from the state after the piece before; None for the first."""
+
+
+def pieces(batch: Batch, length: int | None) -> list[Batch]:
+    """A batch as batches of at most `length` positions, each of which continues the one before; None for one."""
+    T = batch.inputs.shape[1]
+    if length is None or length >= T:
+        return [batch]
+    found = []
+    for first in range(0, T, length):
+        part = batch._replace(
+            inputs=batch.inputs[:, first : first + length],
+            targets=batch.targets[:, first : first + length],
+            mask=None if batch.mask is None else batch.mask[:, first : first + length],
+            continues=batch.continues or first > 0,
+            continued=batch.continued or first + length < T,
+        )
+        found.append(part)
+    return found
+
+
+def read_in_pieces(read: Read, parts: Sequence[Batch], parameters: Sequence[nn.Parameter]) -> Losses:
+    """The sum of the losses of pieces, of which the last one alone is kept for the backward pass.
+
+    Gradients are those of one graph through all pieces, to rounding, if `read` depends on nothing but these parameters,
+    random numbers and its arguments. There are no second derivatives. The state after the last piece is detached.
+
+    Args:
+        read: the losses of a piece; all random numbers come from torch's own generators.
+        parts: the pieces, in their order.
+        parameters: that may get a gradient.
+    """
+    work = _Work(read, parts, [one for one in parameters if one.requires_grad])
+    objective, nats, penalty = _InPieces.apply(work, *work.parameters)  # type: ignore[no-untyped-call]
+    assert work.end is not None
+    return Losses(objective, nats, penalty, work.end)
+
+
+class _Work:
+    """The pieces of a window with all that reading one of them again takes."""
+
+    def __init__(self, read: Read, parts: Sequence[Batch], parameters: Sequence[nn.Parameter]) -> None:
+        self.read, self.parts, self.parameters = read, parts, parameters
+        self.end: State | None = None
+        self._starts: list[State | None] = []
+        self._random: list[tuple[Tensor, Tensor | None]] = []
+        self._masks = LastingMasks()
+        self._device = parts[0].inputs.device
+        kinds = dict.fromkeys(("cpu", self._device.type))
+        self._autocast = [(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)) for kind in kinds]
+        self._last: _Piece | None = None
+
+    def forward(self) -> list[Tensor]:
+        """Objective, nats and penalty of all pieces."""
+        state: State | None = None
+        sums: list[Tensor] = []
+        for number, part in enumerate(self.parts):
+            self._starts.append(state)
+            on_gpu = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
+            self._random.append((torch.get_rng_state(), on_gpu))
+            if number == len(self.parts) - 1:
+                self._last = self._graph(number)
+                losses = self._last.losses
+            else:
+                with torch.no_grad(), self._masks.of(first=number == 0):
+                    losses = self.read(part, state)
+            state = map_state(_alone, losses.state)
+            own = [torch.as_tensor(one).detach() for one in losses[:3]]
+            sums = [a + b for a, b in zip(sums, own, strict=True)] if sums else own
+        self.end = state
+        return sums
+
+    def backward(self, objective: Tensor, penalty: Tensor | None) -> list[Tensor | None]:
+        """Gradients of the parameters from those of objective and penalty; None of a parameter without a part in it."""
+        total = [torch.zeros_like(parameter) for parameter in self.parameters]
+        used = [False] * len(total)
+        of_end: list[Tensor | None] = []
+        for number in reversed(range(len(self.parts))):
+            piece, self._last = self._last or self._again(number), None
+            roots = [piece.losses.objective, piece.losses.penalty, *tensors_of(piece.losses.state)]
+            given = [objective, penalty, *(of_end or [None] * (len(roots) - 2))]
+            pairs = [(root, one) for root, one in zip(roots, given, strict=True) if _differs(root) and one is not None]
+            if not pairs:  # no position is scored here or later
+                of_end = [None] * len(piece.leaves)
+                continue
+            wanted = [leaf for leaf in piece.leaves if leaf.requires_grad]
+            of_leaves, of_parameters = _gradients(pairs, wanted, self.parameters)
+            following = iter(of_leaves)
+            of_end = [next(following) if leaf.requires_grad else None for leaf in piece.leaves]
+            for place, one in enumerate(of_parameters):
+                if one is not None:
+                    total[place] += one
+                    used[place] = True
+            del piece, roots, pairs, wanted  # before the next one is read
+        return [one if is_used else None for one, is_used in zip(total, used, strict=True)]
+
+    def _again(self, number: int) -> "_Piece":
+        """A piece with its graph, read with the same random numbers and in the same precision as before."""
+        numbers, on_gpu = self._random[number]
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.random.fork_rng([] if on_gpu is None else [self._device]))
+            torch.set_rng_state(numbers)
+            if on_gpu is not None:
+                torch.cuda.set_rng_state(on_gpu, self._device)
+            for kind, dtype, enabled in self._autocast:
+                stack.enter_context(torch.autocast(kind, dtype, enabled))
+            return self._graph(number)
+
+    def _graph(self, number: int) -> "_Piece":
+        start = self._starts[number]
+        with _fresh_casts(), torch.enable_grad(), self._masks.of(first=number == 0):
+            if start is not None:
+                start = map_state(lambda one: one.detach().requires_grad_(one.is_floating_point()), start)
+            return _Piece(self.read(self.parts[number], start), [] if start is None else tensors_of(start))
+
+
+class _Piece:
+    """The losses of a piece, and the tensors of the state before it."""
+
+    def __init__(self, losses: Losses, leaves: list[Tensor]) -> None:
+        self.losses, self.leaves = losses, leaves
+
+
+class _InPieces(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, work: _Work, *parameters: Tensor) -> tuple[Tensor, ...]:
+        ctx.work = work
+        ctx.set_materialize_grads(False)
+        objective, nats, penalty = work.forward()
+        ctx.mark_non_differentiable(nats)
+        return objective, nats, penalty
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, objective: Tensor, _: Tensor | None, penalty: Tensor | None) -> Any:
+        return None, *ctx.work.backward(objective, penalty)
+
+
+def _gradients(
+    pairs: Sequence[tuple[Tensor, Tensor]], leaves: Sequence[Tensor], parameters: Sequence[Tensor]
+) -> tuple[Sequence[Tensor | None], Sequence[Tensor | None]]:
+    """Gradients of leaves and parameters, None where a tensor has no part in the roots."""
+    roots, given = zip(*pairs, strict=True)
+    found = torch.autograd.grad(roots, [*leaves, *parameters], given, allow_unused=True)
+    return found[: len(leaves)], found[len(leaves) :]
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """A tensor without its graph, and without the larger one that it is a part of."""
+    part = tensor.untyped_storage().nbytes() > tensor.nbytes
+    return tensor.detach().clone() if part else tensor.detach()
+
+
+def _differs(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+@contextlib.contextmanager
+def _fresh_casts() -> Iterator[None]:
+    """Forget the copies of weights that autocast keeps: those made without gradients would be used with them."""
+    torch.clear_autocast_cache()
+    try:
+        yield
+    finally:
+        torch.clear_autocast_cache()
+
+
+def set_recompute(task: nn.Module, given: Recompute | str, length: int | None = None) -> str:
+    """Have a task compute activations twice and keep fewer; tells in a line what is done, or nothing if nothing is.
+
+    Args:
+        task: a LanguageModel for a number, or one with Transformers for blocks.
+        given: the positions of a piece; blocks; None for neither.
+        length: positions of the windows to come, if they are known.
+
+    Raises:
+        InputError: it does not fit the task.
+    """
+    stacks = [part for part in task.modules() if isinstance(part, ResidualStack)]
+    for stack in stacks:
+        stack.recomputed = False
+    task.recompute = None  # type: ignore[assignment]
+    if given is None:
+        return ""
+    name, said = getattr(task, "name", type(task).__name__), f"recompute={given!r} was given"
+    if not getattr(task, "learns", True):
+        raise InputError(f"{said}, and {name} counts: there is no backward pass; leave it out")
+    if given == "blocks":
+        if not stacks:
+            raise InputError(f"{said}, and {name} has no residual blocks; give a number of positions, such as 256")
+        for stack in stacks:
+            stack.recomputed = True
+        return f"recompute {sum(len(stack.blocks) for stack in stacks)} blocks, each by itself"
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise InputError(f"{said}; expected a number of positions of at least 1, or blocks")
+    if not hasattr(task, "backbone"):
+        raise InputError(f"{said}, and pieces are those of a text, for language models; give blocks or leave it out")
+    if getattr(task, "omega", 0.0):
+        raise InputError(f"{said}, and omega needs second derivatives through all steps; leave out one of the two")
+    if length is not None and given >= length:
+        return f"recompute nothing: a window of {length:,} is no longer than a piece of {given:,}"
+    farthest = max((stack.window for stack in stacks if stack.attends), default=0)
+    if given < farthest:
+        raise InputError(
+            f"{said}, and attention reaches back {farthest:,} positions, which the state before each piece would hold; "
+            f"give at least {farthest}, or blocks"
+        )
+    task.recompute = given  # type: ignore[assignment]
+    if length is None:
+        return f"recompute pieces of {given:,} positions"
+    count, rest = -(-length // given), length % given
+    return f"recompute {count:,} pieces of {given:,} positions" + (f", the last of {rest:,}" if rest else "")
