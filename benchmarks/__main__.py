@@ -19,6 +19,7 @@ from benchmarks import (
     gpu,
     loading,
     memories,
+    recompute,
     safety,
     sampling,
     scale,
@@ -32,7 +33,8 @@ from benchmarks.page import write_page
 from seqmodels.environment import describe_environment
 
 ON_CPU = (
-    trainer, batches, cells, memories, sampling, engines, translation, beam, diagnostics, safety, loading, scale, start,
+    trainer, recompute, batches, cells, memories, sampling, engines, translation, beam, diagnostics, safety, loading,
+    scale, start,
 )  # fmt: skip
 TOPICS: dict[str, Topic] = {topic.__name__.rpartition(".")[2]: topic.run for topic in (*ON_CPU, gpu)}
 

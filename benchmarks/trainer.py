@@ -60,6 +60,8 @@ class Work:
         device: cpu or cuda.
         compiled: both use `torch.compile`.
         tied: ours has tied embeddings.
+        recompute: positions of the pieces in which ours reads a window.
+        diagnostics: ours measures gradients and spectra, after the timed steps.
     """
 
     name: str
@@ -76,6 +78,8 @@ class Work:
     device: str = "cpu"
     compiled: bool = False
     tied: bool = False
+    recompute: int | None = None
+    diagnostics: bool = True
 
     def __str__(self) -> str:
         kind = "bf16" if self.precision == "bf16-mixed" else "fp32"
@@ -164,7 +168,8 @@ def ours(work: Work, text: Path) -> float:
     with tempfile.TemporaryDirectory() as runs, contextlib.redirect_stdout(Screen()):
         fit(
             task, data, max_steps=work.warm_up + work.steps, validations=1, precision=work.precision, runs=runs,
-            compile=work.compiled, accelerator="cpu" if work.device == "cpu" else "gpu", callbacks=(clock,),
+            compile=work.compiled, recompute=work.recompute, diagnostics=work.diagnostics,
+            accelerator="cpu" if work.device == "cpu" else "gpu", callbacks=(clock,),
         )  # fmt: skip
     return seconds_per_step(clock.ends, work)
 

@@ -20,6 +20,7 @@ from benchmarks import (
     gpu,
     loading,
     memories,
+    recompute,
     safety,
     sampling,
     scale,
@@ -48,6 +49,7 @@ def _one_thread() -> Iterator[None]:
 
 TOPICS = {
     "trainer": (partial(trainer.run, steps=1), 5 + has_bf16_lstm(), 5 + has_bf16_lstm()),
+    "recompute": (recompute.run, 2, 1),
     "batches": (batches.run, 4, 4),
     "cells": (cells.run, 5, 5),
     "memories": (memories.run, 21, 21),
@@ -64,7 +66,10 @@ TOPICS = {
 }
 
 
-SLOW = ("scale", "start", "loading", "trainer", "memories", "engines", "gpu", "sampling", "cells", "batches", "beam")
+SLOW = (
+    "scale", "start", "loading", "trainer", "memories", "engines", "gpu", "sampling", "cells", "batches", "beam",
+    "recompute",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(

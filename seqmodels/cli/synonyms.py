@@ -9,6 +9,7 @@ OF_RUNS = {
     "accumulate": "gradient_accumulation_steps update_freq batch_multiplier accumulate_grad_batches",
     "precision": "fp16 bf16 dtype",
     "compile": "torch_compile",
+    "recompute": "gradient_checkpointing activation_checkpointing checkpoint_activations",
     "devices": "gpus distributed_world_size",
     "accelerator": "gpu device gpuid use_cuda",
     "strategy": "fsdp ddp_backend",

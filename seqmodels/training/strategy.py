@@ -54,11 +54,12 @@ def make_strategy(task: SequenceTask, settings: Mapping[str, Any], devices: int)
             )
     if settings["strategy"] != "fsdp":
         return str(settings["strategy"])
-    averaged = {f"average={settings['average']!r}; give none": settings["average"] != "none"}
-    check_fsdp(
-        task, "32-true" if precision == "auto" else precision, devices * nodes,
-        averaged | {"compile; leave it out": settings["compile"], PIECES: settings["recompute"] not in (None, "blocks")},
-    )  # fmt: skip
+    others = {
+        f"average={settings['average']!r}; give none": settings["average"] != "none",
+        "compile; leave it out": settings["compile"],
+        PIECES: settings["recompute"] not in (None, "blocks"),
+    }
+    check_fsdp(task, "32-true" if precision == "auto" else precision, devices * nodes, others)
     return FSDPStrategy()
 
 

@@ -224,24 +224,34 @@ def test_less_is_kept(given: int | str) -> None:
     assert peaks[0] < (0.15 if given == 32 else 0.35) * peaks[1]
 
 
-@pytest.mark.parametrize("carry", [False, True], ids=["windows", "lanes"])
-def test_training_is_the_same(text_file: Path, tmp_path: Path, carry: bool) -> None:
-    """With accumulation and dropout, and in its figures; stopped and resumed to the bit."""
-    data, path = small_module(text_file, carry), tmp_path / "part.safetensors"
-    found: list[list[Tensor]] = []
-    for given in (None, 5):
-        model = small_model(data, dropout=0.2)
+def test_training_is_the_same(text_file: Path, tmp_path: Path) -> None:
+    """In lanes with dropout, in its figures too; stopped and resumed, to the bit."""
+    data, path = small_module(text_file, True), tmp_path / "part.safetensors"
+    models = [small_model(data, dropout=0.2) for _ in range(3)]
+    for model, given in zip(models, (None, 5, 5), strict=True):
         model.recompute = given
-        train(model, data, 6, Record(4, path), accumulate_grad_batches=2, precision="64-true")
-        figures = validate(model.float(), data.scored_batches("validation"))
-        found.append([torch.tensor(figures["val/nats_per_token"]), *model.parameters()])
-    for one, wanted in zip(found[1], found[0], strict=True):
-        assert_close(one, wanted, rtol=0, atol=1e-6)
-    resumed = small_model(data, dropout=0.2)
-    resumed.recompute = 5
-    train(resumed, data, 6, resume=path, accumulate_grad_batches=2, precision="64-true")
-    for one, wanted in zip(resumed.parameters(), model.parameters(), strict=True):
-        assert torch.equal(one.float(), wanted)
+    for model in models[:2]:
+        torch.manual_seed(1)
+        train(model, data, 6, Record(4, path), precision="64-true")
+    train(models[2], data, 6, resume=path, precision="64-true")
+    for one, other, wanted in zip(*(model.parameters() for model in reversed(models)), strict=True):
+        assert torch.equal(one, other)
+        assert_close(other, wanted, rtol=0, atol=1e-9)
+    figures = [validate(model, data.scored_batches("validation")) for model in models[:2]]
+    assert figures[1] == pytest.approx(figures[0], abs=1e-9)
+
+
+def test_accumulation_and_padding(tmp_path: Path) -> None:
+    """A step of two batches of documents that are shorter than a window, or than a piece."""
+    (tmp_path / "texts.jsonl").write_text("".join(f'{{"text": "{"abcab" * n}"}}\n' for n in (1, 4, 2, 7, 3, 5)))
+    data = TextDataModule(str(tmp_path / "texts.jsonl"), length=32, batch_size=2, documents="apart", val_fraction=0.2)
+    models = [small_model(data, dropout=0.2) for _ in range(2)]
+    models[1].recompute = 6
+    for model in models:
+        torch.manual_seed(1)
+        train(model, data, 4, accumulate_grad_batches=2, precision="64-true")
+    for one, wanted in zip(*(model.parameters() for model in models), strict=True):
+        assert_close(one, wanted, rtol=0, atol=1e-9)
 
 
 def test_what_is_done_is_told() -> None:
@@ -296,4 +306,4 @@ def test_fit_takes_it(text_file: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "\nrecompute 3 pieces of 16 positions\n" in capsys.readouterr().out
     assert "recompute: 16" in (run / "config.yaml").read_text()
     horizon = read_horizon(run / "gradient_horizon.csv")
-    assert int(horizon[1]["x"].distances.max()) == 15
+    assert horizon[1]["x"].distances.max() < 16
