@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -91,14 +91,14 @@ class LanguageModel(AutoregressiveModel, SequenceTask):
         window = torch.ones_like(batch.inputs, dtype=torch.bool) if batch.mask is None else batch.mask
 
         def read(part: Batch, before: State | None) -> Losses:
-            start, last = (state, None) if before is None else before
-            return self._losses(part, start, last or None, window)
+            start, last = (state, ()) if before is None else cast(tuple[State, tuple[Tensor, ...]], before)
+            return self._losses(part, start, last, window)
 
         found = read_in_pieces(read, parts, list(self.parameters()))
         return found._replace(state=found.state[0])
 
     def _losses(
-        self, batch: Batch, state: State | None, last: State | None = None, window: Tensor | None = None
+        self, batch: Batch, state: State | None, last: tuple[Tensor, ...] = (), window: Tensor | None = None
     ) -> Losses:
         """The losses of a window; or of a piece of one, whose mask is given, with the `last` output and mask before it.
 
@@ -119,7 +119,7 @@ class LanguageModel(AutoregressiveModel, SequenceTask):
         following: State = ()
         if self.temporal_penalty:
             mask = batch.mask
-            if last is not None:
+            if last:
                 y = torch.cat([last[0], y], 1)
                 mask = None if mask is None else torch.cat([last[1], mask], 1)
             penalty = penalty + self.temporal_penalty * temporal_penalty(y, mask, window)

@@ -105,7 +105,11 @@ class _Work:
             piece, self._last = self._last or self._again(number), None
             roots = [piece.losses.objective, piece.losses.penalty, *tensors_of(piece.losses.state)]
             given = [objective, penalty, *(of_end or [None] * (len(roots) - 2))]
-            pairs = [(root, one) for root, one in zip(roots, given, strict=True) if _differs(root) and one is not None]
+            pairs = [
+                (root, one)
+                for root, one in zip(roots, given, strict=True)
+                if isinstance(root, Tensor) and root.requires_grad and one is not None
+            ]
             if not pairs:  # no position is scored here or later
                 of_end = [None] * len(piece.leaves)
                 continue
@@ -175,10 +179,6 @@ def _alone(tensor: Tensor) -> Tensor:
     """A tensor without its graph, and without the larger one that it is a part of."""
     part = tensor.untyped_storage().nbytes() > tensor.nbytes
     return tensor.detach().clone() if part else tensor.detach()
-
-
-def _differs(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.requires_grad
 
 
 @contextlib.contextmanager

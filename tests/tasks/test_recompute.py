@@ -96,7 +96,7 @@ def test_single_values_are_dropped_alike_both_times(padded: bool) -> None:
     state, total, following = None, torch.zeros(()), pieces(batch, 5)
     for part in following:
         with masks.of(first=part is following[0]):
-            found = model._losses(part, state, None, window)
+            found = model._losses(part, state, (), window)
         state, total = found.state[0], total + found.objective / 7 + found.penalty
     needed = list(model.parameters())
     wanted = torch.autograd.grad(total, needed, materialize_grads=True, allow_unused=True)
