@@ -39,7 +39,7 @@ class AnyTrainer(FSDPMixin):
         if wrong := [*kwargs, *["hparams_file"] * (hparams_file is not None), *["strict"] * (strict is False)]:
             raise InputError(
                 f"load_from_checkpoint was given {wrong[0]}; a checkpoint holds the arguments of its model, and all of "
-                "its weights, so leave that out"
+                "its weights: leave that out, or change what may change by seqmodels.load(path, lr=...)"
             )
         model = sys.modules["seqmodels"].load(checkpoint_path)  # which is public, and stands on a floor above
         if not isinstance(model, cls):
@@ -71,6 +71,7 @@ class AnyTrainer(FSDPMixin):
 
     def on_predict_start(self) -> None:
         """Refuse a single text, which a Trainer would take for a list of its letters."""
+        super().on_predict_start()
         given = self.trainer.predict_dataloaders
         if isinstance(given, str | bytes):
             raise InputError(

@@ -243,6 +243,14 @@ class SequenceTask(SequenceModel, AnyTrainer):
         self._schedule = LambdaLR(optimizer, lambda step: self._factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._schedule, "interval": "step"}}
 
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """Have groups of parameters that a callback has added follow the schedule, from the rate that they have."""
+        if scheduler is self._schedule:
+            for group in self._schedule.optimizer.param_groups[len(self._schedule.base_lrs) :]:
+                self._schedule.base_lrs.append(group["lr"] / (self._factor or 1.0))
+                self._schedule.lr_lambdas.append(self._schedule.lr_lambdas[0])
+        super().lr_scheduler_step(scheduler, metric)
+
     def on_train_start(self) -> None:
         """Set the learning rate of the next step: the budget may differ from that of the run that is resumed."""
         super().on_train_start()

@@ -195,8 +195,8 @@ def test_log_probabilities(text_file: Path, tmp_path: Path) -> None:
         data = small_module(text_file, carry)
         model, runner = small_model(data).double(), owned(tmp_path, precision="64-true")
         with quiet():
+            found = runner.predict(model, datamodule=data)  # first: nothing was evaluated before
             (figures,) = runner.validate(model, datamodule=data, verbose=False)
-            found = runner.predict(model, datamodule=data)
         assert found is not None
         scored = torch.cat([part.flatten() for part in found])  # type: ignore[union-attr]
         assert -float(scored.nanmean()) == pytest.approx(figures["val/nats_per_token"])
@@ -268,6 +268,20 @@ def test_settings_of_lightning(text_file: Path, tmp_path: Path, settings: dict[s
     with quiet():
         fitted(owned(tmp_path, **settings), model, data)
     assert model.tokens_seen > 0
+
+
+def test_parts_that_a_callback_unfreezes_follow_the_schedule(text_file: Path, tmp_path: Path) -> None:
+    data = small_module(text_file, True)
+    model, later = small_model(data), callbacks.BackboneFinetuning(unfreeze_backbone_at_epoch=1, backbone_initial_lr=2e-3)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    runner = fitted(owned(tmp_path, later, max_epochs=3), model, data)
+    assert all(not weight.equal(before[name]) for name, weight in model.named_parameters())
+    groups = runner.optimizers[0].param_groups
+    rates = [group["lr"] for group in groups]
+    assert len(groups) > 2
+    assert rates[-1] < 1e-4
+    runner.save_checkpoint(tmp_path / "later.ckpt")
+    assert_same_weights(LanguageModel.load_from_checkpoint(tmp_path / "later.ckpt"), model)
 
 
 def test_stopped_by_a_signal_and_resumed(text_file: Path, tmp_path: Path) -> None:
