@@ -272,7 +272,8 @@ def test_settings_of_lightning(text_file: Path, tmp_path: Path, settings: dict[s
 
 def test_parts_that_a_callback_unfreezes_follow_the_schedule(text_file: Path, tmp_path: Path) -> None:
     data = small_module(text_file, True)
-    model, later = small_model(data), callbacks.BackboneFinetuning(unfreeze_backbone_at_epoch=1, backbone_initial_lr=2e-3)
+    model = small_model(data)
+    later = callbacks.BackboneFinetuning(unfreeze_backbone_at_epoch=1, backbone_initial_lr=2e-3)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     runner = fitted(owned(tmp_path, later, max_epochs=3), model, data)
     assert all(not weight.equal(before[name]) for name, weight in model.named_parameters())
