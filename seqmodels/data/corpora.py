@@ -4,10 +4,12 @@ import glob
 import hashlib
 import os
 import platform
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 import datasets
 
@@ -16,12 +18,16 @@ from seqmodels.data.folders import SPLITS, TABLES, TEXT, files_told, in_splits, 
 from seqmodels.data.given import Given, is_saved, saved, tables
 from seqmodels.data.hub_tables import from_hub
 from seqmodels.data.tables import is_table, marked, read_tables, select_texts
-from seqmodels.data.text_files import FEATURES, cut, file_rows, is_binary, notes_on, standard_library
+from seqmodels.data.text_files import FEATURES, cut, file_rows, standard_library
+from seqmodels.data.text_kinds import is_binary, notes_on
 from seqmodels.errors import InputError
 from seqmodels.files import check_regular
 
 BUILT_IN = "python"
 """The name of the corpus that works offline: the source of the standard library of the running Python."""
+
+STANDARD_INPUT = "-"
+"""The name that other programs have for it."""
 
 Rows = Callable[[], datasets.Dataset]
 Splits = Mapping[str, Rows | datasets.Dataset]
@@ -126,6 +132,7 @@ def load_corpus(
         origin = given.origin if isinstance(source, Given) else f"{folder.name}, {given.origin}"
         return _of_given(origin, given, column, held_out)
     if found := local_files(source):
+        check_settings(*found, subset, column)
         return of_files(*found, column, held_out)
     return _of_tables(f"{source} from the hub", from_hub(source, subset, [column], BUILT_IN), column, held_out)
 
@@ -150,6 +157,18 @@ def of_files(origin: str, named: Mapping[str, list[Path]], column: str, held_out
     corpus = Corpus(origin, splits)
     corpus.notes = notes_on(file for files in named.values() for file in files)
     return corpus
+
+
+def check_settings(origin: str, named: Mapping[str, list[Path]], subset: str | None, column: str) -> None:
+    """Refuse (InputError) settings that local files do not have: a subset, or a column of what is no table."""
+    if subset is not None:
+        raise InputError(f"subset={subset!r} was given with {origin}; it is of datasets on the hub")
+    other = next((file for files in named.values() for file in files if not is_table(file)), None)
+    if column != "text" and other:
+        raise InputError(
+            f"column={column!r} was given with {other.name}, which is no table; expected a file ending in "
+            f"{', '.join(TABLES)}"
+        )
 
 
 def _of_given(origin: str, given: Given, column: str, held_out: HeldOut) -> Corpus:
@@ -231,10 +250,8 @@ def local_files(source: str) -> tuple[str, dict[str, list[Path]]] | None:
             binary = []  # the first of which is refused by what it is
         return _named(source, path.parent, [file for file in matches if file not in binary], binary)
     if looks_like_a_path(source):
-        raise InputError(
-            f"there is no file {source!r} (looked in {str(path.parent.absolute())!r}); expected a text file, a "
-            f"directory of them, a hub name, or {BUILT_IN!r} for the built-in corpus"
-        )
+        expected = f"a text file, a directory of them, a hub name, or {BUILT_IN!r} for the built-in corpus"
+        raise InputError(not_there(source, path, expected))
     return None
 
 
@@ -270,5 +287,28 @@ def _named(name: str, root: Path, files: list[Path], others: list[Path]) -> tupl
 
 
 def looks_like_a_path(source: str) -> bool:
-    """Whether a name is a local path rather than a dataset on the hub."""
-    return source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).suffix not in ("", ".0")
+    """Whether a name is a local path, or an address, rather than a dataset on the hub."""
+    path = source.startswith((".", "/", "~")) or source.count("/") > 1 or Path(source).suffix not in ("", ".0")
+    return path or source == STANDARD_INPUT
+
+
+def not_there(source: str, path: Path, expected: str) -> str:
+    """What to say of a path that is not there, or of an address in its place."""
+    if source == STANDARD_INPUT:
+        return f"data={source!r} was given; text is read more than once, so write it to a file first, and give that"
+    scheme, _, rest = source.partition("://")
+    if not rest:
+        return f"there is no file {source!r} (looked in {str(path.parent.absolute())!r}); expected {expected}"
+    name = re.search("(?:^hf://|huggingface.co/)datasets/([^/]+/[^/@]+)", source)
+    advice = (
+        f"give its name, {name[1]}"
+        if name
+        else f"give its path, {rest}"
+        if scheme == "file"
+        else (
+            f"download it first, with: curl -LO {quote(source)}"
+            if scheme in ("http", "https", "ftp")
+            else "download it first"
+        )
+    )
+    return f"data={source!r} is an address; {advice}"

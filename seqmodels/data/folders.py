@@ -49,9 +49,12 @@ def suffix(path: Path) -> str:
 def walk(directory: Path) -> list[Path]:
     """The regular files below a directory, sorted by path, each once, however many links lead to it.
 
-    Hidden files, and what systems and editors leave, are no data.
+    Hidden files, and what systems and editors leave, are no data, nor is what lies above: links there are not followed.
     """
     seen, starts = dict[tuple[int, int], Path](), [directory]
+    for above in directory.resolve().parents:
+        status = above.stat()
+        seen[status.st_dev, status.st_ino] = above
     for start in starts:  # which links join: what lies in the directory itself comes first
         waiting = [start]
         while waiting:

@@ -12,12 +12,13 @@ import datasets
 import numpy as np
 
 from seqmodels.data.cache import generated
-from seqmodels.data.corpora import TENTH, Corpus, HeldOut, Rows, Splits, looks_like_a_path, text_splits
+from seqmodels.data.corpora import TENTH, Corpus, HeldOut, Rows, Splits, looks_like_a_path, not_there, text_splits
 from seqmodels.data.folders import TABLES, in_splits, is_empty, told, walk
 from seqmodels.data.given import SIDES, Given, is_saved, saved, tables
 from seqmodels.data.hub_tables import from_hub
 from seqmodels.data.tables import TRANSLATION, is_table, read_tables, table_rows
-from seqmodels.data.text_files import MARKUP, lines
+from seqmodels.data.text_files import lines
+from seqmodels.data.text_kinds import MARKUP, notes_on
 from seqmodels.errors import InputError
 from seqmodels.files import check_regular
 
@@ -55,6 +56,9 @@ def load_parallel(
         )
     if columns is not None and (len(columns) != 2 or min(columns) < 1 or not isinstance(data, str)):
         raise InputError(f"columns={list(columns)} was given; expected two from 1, such as 1 2, for one file of data")
+    if subset is not None and (not isinstance(data, str) or data == PHRASES or Path(data).expanduser().exists()):
+        told_of = data.origin if isinstance(data, Given) else data if isinstance(data, str) else "two files"
+        raise InputError(f"subset={subset!r} was given with {told_of}; it is of datasets on the hub")
     if isinstance(data, Given):
         named = dict(zip(SIDES, SIDES, strict=True)) if data.ours else named
         return _split(*_of_given(data.origin, data, named), held_out)
@@ -67,7 +71,8 @@ def load_parallel(
                 check_regular(file)
         if tables := [file.name for file in files if is_table(file)]:
             raise InputError(f"{tables[0]!r} is a table, and was given as one of two files; give it alone, {table}")
-        return _split(f"the files {files[0].name} and {files[1].name}", {"train": _lines_of(files)}, held_out)
+        origin = f"the files {files[0].name} and {files[1].name}"
+        return _split(origin, {"train": _lines_of(files)}, held_out, notes_on(files))
     if data == PHRASES:
         from seqmodels.data.phrases import phrases
 
@@ -79,7 +84,8 @@ def load_parallel(
         given = saved(path)
         return _split(*_of_given(f"{path.name}, {given.origin}", given, named), held_out)
     if path.is_dir() and columns is None:
-        return _split(*_directory(path, source, target), held_out)
+        origin, found, notes = _directory(path, source, target)
+        return _split(origin, found, held_out, notes)
     if path.exists():
         check_regular(path)
         if columns is not None:
@@ -94,10 +100,8 @@ def load_parallel(
         told_header = f", its header left out ({header})" if header else ""
         return _split(*text_splits(f"the file {path.name}{told_header}", {"train": rows}, named), held_out)
     if looks_like_a_path(data):
-        raise InputError(
-            f"there is no {data!r} (looked in {str(path.parent.absolute())!r}); expected two files, a directory, a "
-            f"table, a hub name, or {PHRASES!r} for the built-in corpus"
-        )
+        expected = f"two files, a directory, a table, a hub name, or {PHRASES!r} for the built-in corpus"
+        raise InputError(not_there(data, path, expected))
     if columns is not None:
         raise InputError(
             f"columns={list(columns)} was given with {data!r} from the hub; its columns have names: source, target"
@@ -140,8 +144,8 @@ def names_of(code: str) -> set[str]:
     return {name.lower() for name in found}
 
 
-def _directory(path: Path, source: str, target: str) -> tuple[str, Splits]:
-    """The origin and the splits of a directory: pairs of files, or tables if there are none."""
+def _directory(path: Path, source: str, target: str) -> tuple[str, Splits, list[str]]:
+    """The origin, the splits and the notes of a directory: pairs of files, or tables if there are none."""
     every = walk(path)
     empty = [file for file in every if is_empty(file)]
     sides, tables = dict[Path, dict[str, Path]](), dict[Path, Path]()
@@ -167,9 +171,12 @@ def _directory(path: Path, source: str, target: str) -> tuple[str, Splits]:
                 without_the_other_side=alone, empty=empty)  # fmt: skip
     origin = f"{path.name}, {source} to {target}{left}"
     if splits:
-        return origin, {split: _lines_of(list(itertools.chain(*files))) for split, files in splits.items()}
+        files = {split: list(itertools.chain(*found)) for split, found in splits.items()}
+        read_later = {split: _lines_of(both) for split, both in files.items()}
+        return origin, read_later, notes_on(dict.fromkeys(itertools.chain(*files.values())))
     read = {split: read_tables(files, [source, target]) for split, files in of_tables.splits.items()}
-    return text_splits(origin + told(left_out=of_tables.left_out), read, {"source": source, "target": target})
+    both = {"source": source, "target": target}
+    return *text_splits(origin + told(left_out=of_tables.left_out), read, both), []
 
 
 def _same_language(one: str, other: str) -> bool:
@@ -177,13 +184,15 @@ def _same_language(one: str, other: str) -> bool:
     return one.lower().replace("_", "-") == other.lower().replace("_", "-")
 
 
-def _split(origin: str, splits: Splits, held_out: HeldOut) -> Corpus:
+def _split(origin: str, splits: Splits, held_out: HeldOut, notes: Sequence[str] = ()) -> Corpus:
     """A corpus; some sources of the training text validate, or test, if there is no such split."""
     found = dict(splits)
     if parts := held_out.parts(origin, splits):
         corpus = Corpus(origin, {"whole": found["train"]})
         found |= corpus.splits | {split: partial(_part, corpus, split, *ends) for split, ends in parts.items()}
-    return Corpus(origin, found)
+    corpus = Corpus(origin, found)
+    corpus.notes = notes
+    return corpus
 
 
 def _part(corpus: Corpus, split: str, first: float, last: float) -> datasets.Dataset:

@@ -12,11 +12,12 @@ from typing import Any, cast
 
 import datasets
 
-from seqmodels.data.corpora import BUILT_IN, Corpus, Splits, local_files, of_files
+from seqmodels.data.corpora import BUILT_IN, Corpus, Splits, check_settings, local_files, of_files
 from seqmodels.data.given import Given, is_saved, saved
 from seqmodels.data.hub_tables import SCHEME, HubFile, by_split, hub, plain_files
 from seqmodels.data.tables import ROWS_PER_READ, check_columns, is_table, table_rows
-from seqmodels.data.text_files import FEATURES, document, notes_on
+from seqmodels.data.text_files import FEATURES, document
+from seqmodels.data.text_kinds import notes_on
 from seqmodels.errors import InputError
 
 SAMPLE_CHARACTERS = 1 << 24
@@ -237,6 +238,7 @@ def load_stream(source: str | Given, *, subset: str | None, column: str, held_ou
         others: Splits = {split: partial(_whole, part) for split, part in splits.items()}
     else:
         origin, named = found
+        check_settings(origin, named, subset, column)
         if "train" not in named:
             raise InputError(f"{origin} has nothing to train on, only {', '.join(named)}")
         notes = [] if any(map(is_table, named["train"])) else notes_on(named["train"])

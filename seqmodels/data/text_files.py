@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 
 import datasets
 
+from seqmodels.data.text_kinds import check_kind, not_unicode
 from seqmodels.errors import InputError
 
 PIECE_CHARACTERS = 1 << 16
@@ -24,49 +25,6 @@ MOST_PIECE_CHARACTERS = 1 << 20
 READ_BYTES = 1 << 20
 """Bytes that are read at a time."""
 
-KINDS = {
-    b"\xff\xfe": "UTF-16; convert it first, with: iconv -f UTF-16 -t UTF-8 {}",
-    b"\xfe\xff": "UTF-16; convert it first, with: iconv -f UTF-16 -t UTF-8 {}",
-    b"BZh": "compressed by bzip2; unpack it first, with: bunzip2 {}",
-    b"\xfd7zXZ": "compressed by xz; unpack it first, with: unxz {}",
-    b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it first, with: unzstd {}",
-    b"7z\xbc\xaf": "a 7z archive; unpack it, and give the text that is in it",
-    b"Rar!": "a RAR archive; unpack it, and give the text that is in it",
-    b"PK\x03\x04": "a zip archive, as .docx, .xlsx and .epub are; unpack it, or save it as plain text",
-    b"PAR1": "Parquet; call it .parquet, and give the column of its text",
-    b"ARROW1": "Arrow; give the folder that save_to_disk wrote, or make it Parquet or JSON Lines",
-    b"\xff\xff\xff\xff": "Arrow; give the folder that save_to_disk wrote, or make it Parquet or JSON Lines",
-    b"%PDF": "a PDF; extract its text first, for example with: pdftotext {}",
-    b"\xd0\xcf\x11\xe0": "an old file of an office program; save it as plain text",
-    b"{\\rtf": "rich text (RTF); save it as plain text",
-    b"SQLite format 3": "a database (SQLite); export a table of it as CSV",
-    b"\x89PNG": "a picture (PNG); expected UTF-8 text",
-    b"\xff\xd8\xff": "a picture (JPEG); expected UTF-8 text",
-    b"GIF8": "a picture (GIF); expected UTF-8 text",
-    b"\x7fELF": "a program; expected UTF-8 text",
-    b"\x1f\x8b": "gzipped twice; unpack it first, with: gunzip {}",
-}
-"""Other files than text, by their first bytes."""
-
-TAR = slice(257, 262)
-"""Where a tar archive says `ustar`."""
-
-PLAIN = "pandoc -t plain {0} > {0}.txt"
-TIMES = ("numbers and times", "sed -E '/^[0-9]+.?$|-->|^WEBVTT/d' {0} > {0}.txt")
-MARKUP = {
-    ".html": ("tags", PLAIN), ".htm": ("tags", PLAIN), ".xhtml": ("tags", PLAIN), ".fb2": ("tags", PLAIN),
-    ".xml": ("tags", None), ".svg": ("tags", None), ".tmx": ("tags", None), ".xlf": ("tags", None),
-    ".xliff": ("tags", None), ".srt": TIMES, ".vtt": TIMES,
-    ".ipynb": ("format and outputs", "jupyter nbconvert --to markdown {0}"),
-    ".eml": ("headers and coding", None), ".mbox": ("headers and coding", None), ".po": ("comments and keys", None),
-    ".conllu": ("annotations", None), ".mrg": ("annotations", None), ".cha": ("annotations", None),
-}  # fmt: skip
-"""By the suffix of a text, what stands in it beside what people read, and how that is taken out."""
-
-FORTUNES = ("lines of % between texts", "sed '/^%$/d' {0} > {0}.txt")
-LOOKED_INTO, SEVERAL = 100, 3
-"""Plain files whose beginning is looked into for such lines, and how many of these there are at least."""
-
 FEATURES = datasets.Features(
     {"text": datasets.Value("string"), "starts": datasets.Value("bool"), "ends": datasets.Value("bool")}
 )
@@ -74,25 +32,6 @@ FEATURES = datasets.Features(
 
 EXCLUDED_FOLDERS = {"test", "tests", "idle_test", "encodings", "pydoc_data", "lib2to3", "site-packages", "__pycache__"}
 """Folders of the standard library that are left out: tests, tables and generated text."""
-
-
-def notes_on(files: Iterable[Path]) -> list[str]:
-    """What should be known of texts of files that are learned with their markup: a line for each kind."""
-    kinds: dict[tuple[str, str | None], list[Path]] = {}
-    plain = LOOKED_INTO
-    for file in files:
-        ending = (file.with_suffix("") if file.suffix.lower() == ".gz" else file).suffix.lower()
-        if ending in MARKUP:
-            kinds.setdefault(MARKUP[ending], []).append(file)
-        elif ending in ("", ".txt") and plain:
-            plain -= 1
-            if start_of(file).splitlines().count(b"%") >= SEVERAL:
-                kinds.setdefault(FORTUNES, []).append(file)
-    return [
-        f"{found[0].name}{f' and {len(found) - 1:,} more' if found[1:] else ''}: {what} are learned, too; for the text "
-        f"alone, convert first{f', with: {by.format(found[0].name)}' if by else ''}"
-        for (what, by), found in kinds.items()
-    ]
 
 
 def standard_library() -> list[Path]:
@@ -153,60 +92,17 @@ def _decoded(path: Path) -> Iterator[str]:
             while content := file.read(READ_BYTES):
                 if not start:
                     start = content
-                    _check_kind(path, start)
+                    check_kind(path, start)
                 yield decoder.decode(content)
                 lines += content.count(b"\n")
             decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:  # of this chunk and bytes kept from the one before
-        if b"\0" in error.object:
-            raise InputError(f"{str(path)!r} is binary, no text; expected UTF-8 text") from error
         line = lines + error.object.count(b"\n", 0, error.start)
-        raise InputError(
-            f"{str(path)!r} is not UTF-8: line {line:,} has byte {error.object[error.start]:#04x}; "
-            f"convert it first, for example with: iconv -f CP1252 -t UTF-8 {path.name}"
-        ) from error
+        raise not_unicode(path, error.object, line, error.object[error.start]) from error
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
     except (EOFError, zlib.error) as error:
         raise InputError(f"{str(path)!r} is a damaged gzip file ({error}); make or fetch it again") from error
-
-
-def start_of(path: Path) -> bytes:
-    """The first bytes of a file, plain or gzipped; none where it cannot be read."""
-    try:
-        with path.open("rb") as raw:
-            start = raw.read(PIECE_CHARACTERS)
-        if start.startswith(b"\x1f\x8b"):
-            with gzip.open(path) as file:
-                return file.read(PIECE_CHARACTERS)
-        return start
-    except (OSError, EOFError, zlib.error):
-        return b""  # whoever reads it will say so
-
-
-def is_binary(path: Path) -> bool:
-    """Whether a file begins as no text does, in whatever encoding."""
-    start = start_of(path)
-    try:
-        _check_kind(path, start)
-    except InputError as error:
-        return "iconv" not in str(error)
-    return b"\0" in start
-
-
-def _check_kind(path: Path, start: bytes) -> None:
-    """Raise an InputError that says what a file is, if it begins as none of UTF-8 text does."""
-    zeros = [start[offset:1000:2].count(0) for offset in (0, 1)]
-    for beginning, kind in KINDS.items():
-        if start.startswith(beginning):
-            raise InputError(f"{str(path)!r} is {kind.format(path.name)}")
-    if start[TAR] == b"ustar":
-        raise InputError(
-            f"{str(path)!r} is a tar archive; unpack it, with: tar xf {path.name}, and give the text in it"
-        )
-    if max(zeros) > 3 * min(zeros) + len(start[:1000]) // 8:
-        coding = "UTF-16BE" if zeros[0] > zeros[1] else "UTF-16LE"
-        raise InputError(f"{str(path)!r} is {coding}; convert it first, with: iconv -f {coding} -t UTF-8 {path.name}")
 
 
 def _with_line_feeds(texts: Iterable[str]) -> Iterator[str]:

@@ -5,6 +5,8 @@ import gzip
 import io
 import lzma
 import math
+import pickle
+import re
 import subprocess
 import tarfile
 import tracemalloc
@@ -29,6 +31,8 @@ from seqmodels.data import (
     tokenize_column,
 )  # fmt: skip
 from seqmodels.data.corpora import HeldOut
+from seqmodels.data.parallel_corpora import load_parallel
+from seqmodels.data.text_kinds import notes_on
 from seqmodels.errors import InputError
 
 
@@ -265,7 +269,8 @@ def tarred() -> bytes:
         ("text\n".encode("utf-16"), "UTF-16; convert it first, with: iconv -f UTF-16 -t UTF-8 a.txt"),
         ("text\n".encode("utf-16-le"), "UTF-16LE; .* iconv -f UTF-16LE"),
         ("ein Text mit ä\n".encode("utf-16-be"), "UTF-16BE; .* iconv -f UTF-16BE"),
-        ("text\n".encode("utf-32"), "UTF-16"),
+        ("text\n".encode("utf-32"), "UTF-32; .* iconv -f UTF-32"),
+        ("text\n".encode("utf-32-be").join([b"\0\0\xfe\xff", b""]), "UTF-32"),
         (bz2.compress(b"text"), "compressed by bzip2; .* bunzip2 a.txt"),
         (lzma.compress(b"text"), "compressed by xz; .* unxz a.txt"),
         (b"PK\x03\x04...", "a zip archive, as .docx"),
@@ -277,6 +282,17 @@ def tarred() -> bytes:
         (gzip.compress(tarred(), mtime=0), "a tar archive; unpack it, with: tar xf a.txt,"),
         (b"\xcb\r\r\n" + bytes(8) + b"code" * 9, "binary, no text"),
         ("“So”, sagt er …".encode("cp1252"), "not UTF-8: .* iconv -f CP1252"),
+        ("Прощай, лето".encode("koi8-r"), "not UTF-8: .* from its own encoding, .* KOI8-R"),
+        ("こんにちは、世界".encode("shift-jis"), "not UTF-8: .* from its own encoding, .* SHIFT_JIS"),
+        ("日本 and 中国\n".encode("iso2022_jp"), "ISO-2022-JP; .* iconv -f ISO-2022-JP"),
+        ("한국 and more\n".encode("iso2022_kr"), "ISO-2022-KR; .* iconv -f ISO-2022-KR"),
+        ("élève à l'école ".encode() * 9 + b"\xe9l", "not UTF-8: .* most of it is, .* iconv -c -f UTF-8"),
+        (b"a\0\0\0text" * 9, "binary, no text"),
+        (b"RIFF\x04\xff\x13\xe9", "binary, no text"),
+        (pickle.dumps({"text": ["a"] * 9}), "a pickle of Python, which is never loaded"),
+        (pickle.dumps({"text": ["a"] * 9}, 0), "a pickle of Python, which is never loaded"),
+        (b"ORC\x0a\x0b", "ORC; make it Parquet"),
+        (b"%!PS-Adobe-3.0", "PostScript; .* ps2ascii a.txt"),
     ],
 )
 def test_files_of_other_kinds_are_called_by_name(content: bytes, kind: str, tmp_path: Path) -> None:
@@ -285,16 +301,84 @@ def test_files_of_other_kinds_are_called_by_name(content: bytes, kind: str, tmp_
         load_corpus(str(tmp_path / "a.txt")).rows("whole")
 
 
+def test_advice_is_a_command_for_the_file(tmp_path: Path) -> None:
+    for name, advice in {
+        "a b's.pdf": """pdftotext 'a b'"'"'s.pdf'""", "book.epub": "pandoc -t plain book.epub", "sheet.xlsx": "as CSV",
+    }.items():  # fmt: skip
+        (tmp_path / name).write_bytes(b"%PDF" if name.endswith("pdf") else b"PK\x03\x04")
+        with pytest.raises(InputError, match=re.escape(advice)):
+            load_corpus(str(tmp_path / name)).rows("whole")
+    (tmp_path / "a.srt.gz").write_bytes(gzip.compress(b"x"))
+    (note,) = notes_on([tmp_path / "a.srt.gz"])
+    assert "gunzip -k a.srt.gz; sed" in note
+    assert note.endswith(" a.srt > a.srt.txt")
+
+
+LOOKS = {
+    "tags": ["<?xml version='1.0'?><a/>", "<!DOCTYPE html>\n<p>", "<s>\nThe\tDT\n</s>\n", '<seg id="1">a</seg>\n' * 3],
+    "numbers and times": ["1\n00:00:01,000 --> 00:00:02,000\nHello\n\n" * 3],
+    "commands of roff": ['.\\" A page\n.TH LS 1\n', "'\\\" t\n"],
+    "headers and coding": ["From a@b Mon Jan  1 00:00:00 2024\nSubject: x\n", "Return-Path: <a@b>\n"],
+    "@@ of subwords": ["the c@@ at\n" * 3],
+    "spaces of SentencePiece": ["▁the ▁c at\n" * 3],
+    "the header and the licence": ["By A\n*** START OF THE PROJECT GUTENBERG EBOOK 1 ***\nText\n"],
+    "columns between tabs": ["Hello\tBonjour\n" * 9, "id\ttext\r\n" + "1\ta b c\r\n" * 9],
+    "lines of %": ["one\n%\ntwo\n%\nthree\n%\n"],
+    "": [
+        "", "Hello.\n", "<unk> is a word\n" * 9, "From Paris to Rome\n", "1.5,2.5\n" * 9, "def f():\n\treturn 1\n" * 9,
+        "mail a@@b or c@d\n" * 9, "a < b > c\n" * 9, ".. note:: text\n", "\tindented\n" * 9,
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LOOKS)
+def test_markup_is_known_by_how_a_text_looks(what: str, tmp_path: Path) -> None:
+    for text in LOOKS[what]:
+        (tmp_path / "a.txt").write_bytes(text.encode())
+        notes = notes_on([tmp_path / "a.txt"])
+        assert [note.startswith(f"a.txt: {what}") for note in notes] == [True] * bool(what), (text, notes)
+
+
+def test_settings_that_local_files_do_not_have(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a text\n" * 20)
+    (tmp_path / "a.jsonl").write_text('{"body": "a"}\n' * 20)
+    with pytest.raises(InputError, match=r"column='body' was given with a\.txt, which is no table"):
+        load_corpus(str(tmp_path / "a.txt"), column="body")
+    with pytest.raises(InputError, match=r"column='body' was given with a\.txt, which is no table"):
+        TextDataModule(str(tmp_path / "a.txt"), column="body", stream=True).corpus  # noqa: B018
+    with pytest.raises(InputError, match=r"subset='de' was given with the file a\.jsonl"):
+        load_corpus(str(tmp_path / "a.jsonl"), subset="de", column="body")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("https://a.org/b c.txt", "is an address; download it first, with: curl -LO 'https://a.org/b c.txt'"),
+        ("https://huggingface.co/datasets/me/some/tree/main", "is an address; give its name, me/some"),
+        ("hf://datasets/me/some@main/a.txt", "is an address; give its name, me/some"),
+        ("s3://bucket/a.txt", "is an address; download it first"),
+        ("file:///a/b.txt", "is an address; give its path, /a/b.txt"),
+        ("-", "text is read more than once, so write it to a file first"),
+    ],
+)
+def test_addresses(data: str, message: str) -> None:
+    for load in (load_corpus, lambda name: load_parallel(name, "en", "fr")):
+        with pytest.raises(InputError, match=re.escape(message)):
+            load(data)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_markup_that_is_learned_too_is_told(tmp_path: Path, stream: bool) -> None:
     for name in ("a.txt", "page.html", "other.html", "train/b.srt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("1\n00:00:01,000 --> 00:00:02,000\n<i>Hello</i>\n" * 3000)
+    (tmp_path / "plain.txt").write_text("Hello\n" * 30_000)
 
     def notes(name: str) -> list[str]:
         return list(TextDataModule(str(tmp_path / name), stream=stream, held_out=1).notes)
 
-    assert notes("a.txt") == []
+    assert notes("plain.txt") == []
+    assert notes("a.txt")[0].startswith("a.txt: numbers and times are learned, too")
     assert notes("*.html") == [
         "other.html and 1 more: tags are learned, too; for the text alone, convert first, with: "
         "pandoc -t plain other.html > other.html.txt"

@@ -140,6 +140,17 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     assert "b/a.txt" in found
 
 
+@pytest.mark.parametrize("link", ["up", "../there/up", "deep/er/up"])
+def test_links_upward_are_not_followed(link: str, tmp_path: Path) -> None:
+    """As in folders of emulators, in which a drive is the whole disk."""
+    (tmp_path / "other.txt").write_text("not of the folder")
+    here = tmp_path / "there"
+    (here / link).parent.mkdir(parents=True, exist_ok=True)
+    (here / "a.txt").write_text("of the folder")
+    (here / link).symlink_to(tmp_path if link == "up" else "/")
+    assert walk(here) == [here / "a.txt"]
+
+
 def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     pipe = str(tmp_path / "pipe.txt")
