@@ -23,7 +23,7 @@ ZIPPED = {
 }
 """What a zip archive is, by its suffix."""
 
-PICKLE = "a pickle of Python, which is never loaded, since it may run any program; write its text to a file"
+PICKLE = "stored objects of Python (.pkl), never loaded, since they may run any program; write their text to a file"
 KINDS = {
     b"\xff\xfe\0\0": "UTF-32; convert it first, with: iconv -f UTF-32 -t UTF-8 {}",
     b"\0\0\xfe\xff": "UTF-32; convert it first, with: iconv -f UTF-32 -t UTF-8 {}",
