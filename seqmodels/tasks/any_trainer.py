@@ -49,11 +49,6 @@ class AnyTrainer(FSDPMixin):
             )
         return model if map_location is None else model.to(map_location)
 
-    @property
-    def learns(self) -> bool:
-        """Whether it learns by gradients; else it counts the training text, all at once."""
-        return True
-
     def count(self, data: SequenceDataModule) -> str:
         """Take counts of the training text where the network has any; returns what was counted, in words."""
         return ""

@@ -120,6 +120,11 @@ class AutoregressiveModel(SequenceModel, Generation, Scoring):
         return self.backbone
 
     @property
+    def learns(self) -> bool:
+        """See `SequenceModel.learns`."""
+        return self.backbone.learns
+
+    @property
     def name(self) -> str:
         """The class of the network."""
         return type(self.backbone).__name__

@@ -40,11 +40,6 @@ class LanguageModel(AutoregressiveModel, SequenceTask):
 
     _counted: str | None = None  # hash of the text of its counts
 
-    @property
-    def learns(self) -> bool:
-        """See `SequenceTask.learns`."""
-        return self.backbone.learns
-
     def count(self, data: SequenceDataModule) -> str:
         """See `SequenceTask.count`."""
         if self.backbone.learns:

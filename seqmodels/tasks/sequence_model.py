@@ -76,6 +76,11 @@ class SequenceModel(Recorded, nn.Module, ABC):
     """The subcommand that uses a trained model."""
 
     @property
+    def learns(self) -> bool:
+        """Whether it learns by gradients; else it counts the training text, all at once."""
+        return True
+
+    @property
     def lr(self) -> float:
         """Peak learning rate; one that is set later, as by Lightning's learning rate finder, is recorded, too."""
         return self._lr
