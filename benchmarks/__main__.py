@@ -2,7 +2,9 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -10,33 +12,19 @@ from typing import Any
 
 import torch
 
-from benchmarks import (
-    batches,
-    beam,
-    cells,
-    diagnostics,
-    engines,
-    gpu,
-    loading,
-    memories,
-    recompute,
-    safety,
-    sampling,
-    scale,
-    start,
-    trainer,
-    translation,
-)  # fmt: skip
+from benchmarks import trainer
+from benchmarks.against import checked_out, compare_commits
 from benchmarks.ceiling import ceiling
-from benchmarks.measure import Topic
+from benchmarks.measure import Comparison, Topic
+from benchmarks.pace import PACE
 from benchmarks.page import write_page
+from benchmarks.seen import SEEN, Seen, record
+from benchmarks.topics import TOPICS
 from seqmodels.environment import describe_environment
+from seqmodels.errors import InputError
 
-ON_CPU = (
-    trainer, recompute, batches, cells, memories, sampling, engines, translation, beam, diagnostics, safety, loading,
-    scale, start,
-)  # fmt: skip
-TOPICS: dict[str, Topic] = {topic.__name__.rpartition(".")[2]: topic.run for topic in (*ON_CPU, gpu)}
+MINUTES = 30
+"""Of a run of all topics on a CPU."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,13 +34,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("topics", nargs="*", metavar="topic", help=which)
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the results to this file")
     parser.add_argument("--page", type=Path, metavar="FOLDER", help="write speed.md and speed.png to this folder")
-    parser.add_argument("--rounds", type=_positive, default=5, help="number of runs of each program (default: 5)")
+    parser.add_argument(
+        "--rounds", type=_positive, default=5,
+        help="most runs of each program (default: 5); two, or more while there is time: a topic takes about five "
+        f"minutes, all of them {MINUTES}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--against", metavar="REF",
+        help="compare with another commit of this package, in turns, in the place of other programs",
+    )  # fmt: skip
+    parser.add_argument("--record", action="store_true", help=f"add the ratios to {SEEN.name}, for the table")
     parser.add_argument("--steps", type=_positive, default=6, help="steps per round of the large trainer (default: 6)")
     parser.add_argument("--small", action="store_true", help="tiny sizes: shows that it works, measures nothing")
     given = parser.parse_args(arguments)
+    if given.record and (given.against or given.small):
+        parser.error("--record was given, and these are no figures beside other programs; leave it out")
     if unknown := [topic for topic in given.topics if topic not in TOPICS]:
         parser.error(f"there is no topic {unknown[0]!r}; choose from {', '.join(TOPICS)}")
-    programs = TOPICS | {"trainer": partial(trainer.run, steps=given.steps)}
+    programs: dict[str, Topic] = TOPICS | {"trainer": partial(trainer.run, steps=given.steps)}
     device = "cuda" if given.topics == ["gpu"] and torch.cuda.is_available() else "cpu"
     surroundings = describe_environment(torch.device(device))
     about = (
@@ -68,16 +67,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "environment": surroundings, "ceiling": asdict(most), "rounds": given.rounds, "small": given.small,
         "topics": results,
     }  # fmt: skip
-    for topic in given.topics or [topic for topic in TOPICS if topic != "gpu"]:
-        print(f"\n{topic}")
-        results[topic] = []
-        for comparison in programs[topic](rounds=given.rounds, small=given.small):
-            print(comparison.line(most), flush=True)
-            results[topic].append(comparison.record(most))
-            if given.json is not None:  # each time: a run takes long
-                given.json.write_text(json.dumps(content, indent=2) + "\n")
+    topics, began = given.topics or [topic for topic in TOPICS if topic != "gpu"], time.monotonic()
+    with ExitStack() as stack:
+        if given.against is not None:
+            try:
+                tree, content["against"] = stack.enter_context(checked_out(given.against))
+            except InputError as error:
+                parser.error(f"--against {error}")
+            print(f"ours: this folder; rival: commit {content['against']}, both by the benchmarks of this folder")
+            small = ["--small"] * given.small
+            programs = {name: partial(_of_commits, name, tree, [str(given.rounds), *small]) for name in topics}
+        for number, topic in enumerate(topics, 1):
+            print(f"\n{topic}")
+            results[topic] = []
+            PACE.begin(len(topics) - number, 60 * MINUTES - (time.monotonic() - began))
+            since = time.monotonic()
+            for comparison in programs[topic](rounds=given.rounds, small=given.small):
+                print(comparison.line(most), flush=True)
+                results[topic].append(comparison.record(most))
+                if given.json is not None:  # each time: a run takes long
+                    given.json.write_text(json.dumps(content, indent=2) + "\n")
+            print(f"{topic} took {(time.monotonic() - since) / 60:.1f} minutes")
+    if given.record:
+        record(SEEN, results, surroundings)
     if given.page is not None:
-        print(f"\n{write_page(given.page, results, f'{about}; {most.line()}')}")
+        print(f"\n{write_page(given.page, results, f'{about}; {most.line()}', Seen.read(SEEN))}")
+
+
+def _of_commits(topic: str, tree: Path, arguments: Sequence[str], *, rounds: int, small: bool) -> Iterator[Comparison]:
+    """A `Topic` of two commits."""
+    return compare_commits(topic, tree, arguments)
 
 
 def _positive(text: str) -> int:

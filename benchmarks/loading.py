@@ -16,7 +16,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from benchmarks.measure import Comparison, Side, compare
-from benchmarks.peak import in_process
+from benchmarks.peak import in_fresh_processes
 from benchmarks.sampling import GPT2
 
 VOCABULARY = 50_257
@@ -35,7 +35,7 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
             sides: list[Side] = [partial(side, name, unit) for side in (ours, rival)]
             yield compare(
                 f"Load a folder of transformers, {size}, {what}", *sides, unit=unit, rounds=rounds, warm_up=False,
-                target=target, run=in_process,
+                target=target, run=in_fresh_processes,
             )  # fmt: skip
 
 

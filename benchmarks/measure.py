@@ -9,6 +9,7 @@ import string
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,22 @@ from unittest import mock
 import datasets
 
 from benchmarks.ceiling import Ceiling, Cost
+from benchmarks.pace import PACE
 
 Side = Callable[[], float]
 """One program: does its work once and returns its figure."""
 
-Run = Callable[[Side], tuple[float, float | None]]
-"""Runs a program; returns its figure and, if measured, its peak memory in MiB."""
+Measured = tuple[float, float | None]
+"""A figure and, if measured, the peak memory in MiB."""
+
+Run = Callable[[Side], AbstractContextManager[Callable[[], Measured]]]
+"""Prepares a program, meanwhile returns what runs it once, and ends it."""
 
 
-def plainly(side: Side) -> tuple[float, None]:
+@contextlib.contextmanager
+def plainly(side: Side) -> Iterator[Callable[[], Measured]]:
     """In this process, without measuring memory."""
-    return side(), None
+    yield lambda: (side(), None)
 
 
 KINDS = {"flops": "fp32", "flops_bf16": "bf16", "bytes": "the bandwidth"}
@@ -140,36 +146,41 @@ def compare(
 ) -> Comparison:
     """Let two programs take turns.
 
-    The order alternates from round to round, so that a machine that becomes slower or faster favours neither.
+    The order alternates from round to round, so that a machine that becomes slower or faster favours neither. There are
+    at least two rounds, and more as long as `PACE` has time for them.
 
     Args:
         what: see `Comparison`, also for unit, target and cost.
         ours: this package.
         rival: the other program, if there is one.
         unit: see there.
-        rounds: number of runs of each.
+        rounds: number of runs of each, at most.
         warm_up: run both once before the first round; False if they do so themselves.
         target: see there.
         cost: see there.
         run: runs a program: `plainly`, or a function of `benchmarks.peak`, which measures memory, too.
         weigh: a function of `benchmarks.peak`, by which each runs once more for its memory.
     """
-    sides = [ours] if rival is None else [ours, rival]
+    sides = [ours] if rival is None or PACE.alone else [ours, rival]
     figures: list[list[float]] = [[] for _ in sides]
     peaks: list[list[float]] = [[] for _ in sides]
-    if warm_up:
-        for side in sides:
-            side()
-    for number in range(rounds):
-        for place in range(len(sides)) if number % 2 == 0 else reversed(range(len(sides))):
-            gc.collect()  # neither pays for garbage of the other
-            figure, peak = run(sides[place])
-            figures[place].append(figure)
-            peaks[place] += [] if peak is None else [peak]
-    if weigh is not None:
-        peaks = [[peak for _, peak in [weigh(side)] if peak is not None] for side in sides]
+    with contextlib.ExitStack() as stack:
+        runs = [stack.enter_context(run(side)) for side in sides]
+        if warm_up:
+            for side in sides:
+                side()
+        for number in PACE.rounds(rounds):
+            for place in range(len(sides)) if number % 2 == 0 else reversed(range(len(sides))):
+                gc.collect()  # neither pays for garbage of the other
+                figure, peak = runs[place]()
+                figures[place].append(figure)
+                peaks[place] += [] if peak is None else [peak]
+    if weigh is not None and not PACE.alone:
+        for place, side in enumerate(sides):
+            with weigh(side) as weighed:
+                peaks[place] = [peak for peak in weighed()[1:] if peak is not None]
     ours_by_round, rival_by_round = (*map(tuple, figures), ())[:2]
-    memory = tuple(statistics.median(of_side) for of_side in peaks) if all(peaks) else ()
+    memory = tuple(of_side[0] for of_side in peaks) if all(peaks) else ()
     return Comparison(what, unit, target, ours_by_round, rival_by_round, cost, memory)
 
 

@@ -5,18 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import scale
+from benchmarks.seen import Seen, is_less_better
 
 Results = Mapping[str, Sequence[Mapping[str, Any]]]
 """Results of `Comparison.record`, by topic."""
 
 
-def write_page(folder: Path, results: Results, about: str) -> str:
+def write_page(folder: Path, results: Results, about: str, seen: Seen) -> str:
     """Write `speed.md`, `speed.png` and, if sizes were tried, `scale.png` into a folder; returns the table.
 
-    `about` tells of the machine, versions and commit.
+    `about` tells of the machine, versions and commit; `seen` are ratios of other runs.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    page = f"{about}\n\n{table(results)}"
+    page = f"{about}\n\n{table(results, seen)}"
     (folder / "speed.md").write_text(page)
     draw(results, folder / "speed.png")
     if sizes := results.get("scale"):
@@ -24,9 +25,10 @@ def write_page(folder: Path, results: Results, about: str) -> str:
     return page
 
 
-def table(results: Results) -> str:
+def table(results: Results, seen: Seen) -> str:
     """One row for each comparison, except those that the picture of `scale` shows."""
-    lines = ["| Work | Ours | Rival | | Ratio | Of the limit | MiB, ours and rival's | Aim |", "|---" * 8 + "|"]
+    names = "Work | Ours | Rival | | Ratio | Of the limit | MiB, ours and rival's | Aim | Best and worst seen"
+    lines = [f"| {names} |", "|---" * 9 + "|"]
     for topic, comparisons in results.items():
         for found in comparisons:
             if topic == "scale" and found["rival"] is None:
@@ -35,6 +37,7 @@ def table(results: Results) -> str:
             sides = (_short(found[side]) for side in ("ours", "rival"))
             cells = [found["what"], *sides, found["unit"], _ratio(found), of_limit]
             cells += [" and ".join(f"{one:,.0f}" for one in found["memory"]), found["target"]]
+            cells.append(seen.best_and_worst(found["what"], found["unit"]))
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -57,7 +60,7 @@ def draw(results: Results, path: Path) -> None:
     axes = figure.subplots()
     for place, found in enumerate(reversed(rows)):
         low, high = found["spread"]
-        better = found["ratio"] <= 1 if found["unit"].startswith("ms/") else found["ratio"] >= 1
+        better = found["ratio"] <= 1 if is_less_better(found["unit"]) else found["ratio"] >= 1
         axes.barh(place, found["ratio"] - 1, left=1, color="#3b7dd8" if better else "#c9744a", height=0.6)
         axes.plot([low, high], [place, place], color="#222222", linewidth=1)
     axes.set_yticks(range(len(rows)), [found["what"] for found in reversed(rows)], fontsize=8)

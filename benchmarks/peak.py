@@ -1,29 +1,46 @@
 """Run programs and measure their peak memory."""
 
+import contextlib
 import gc
 import multiprocessing
 import re
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
 
-from benchmarks.measure import Side
+from benchmarks.measure import Measured, Side
 
 
-def in_process(side: Side) -> tuple[float, float]:
-    """Run a program in a fresh process, so that neither changes the allocator or the threads of the other.
+@contextlib.contextmanager
+def in_process(side: Side) -> Iterator[Callable[[], Measured]]:
+    """Run a program in a process of its own, so that neither changes the allocator or the threads of the other.
 
-    Memory is that of the whole process, libraries included. The program can be pickled.
+    It starts once. Memory is that of the whole process at its peak, libraries included. The program can be pickled.
     """
     # No garbage collection while libraries are imported, see `seqmodels.imports`.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), gc.disable) as pool:
-        return pool.submit(_run_here, side).result()
+        yield lambda: pool.submit(_run_here, side).result()
+
+
+@contextlib.contextmanager
+def in_fresh_processes(side: Side) -> Iterator[Callable[[], Measured]]:
+    """The same with a process for each run: where what is read or imported the first time counts."""
+
+    def run() -> Measured:
+        with in_process(side) as once:
+            return once()
+
+    yield run
 
 
 def _run_here(side: Side) -> tuple[float, float]:
-    gc.freeze()
-    gc.enable()
+    if gc.isenabled():
+        gc.collect()
+    else:  # the first run, after the imports
+        gc.freeze()
+        gc.enable()
     figure = side()
     # Not `getrusage`, which includes the parent process.
     found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
@@ -31,8 +48,13 @@ def _run_here(side: Side) -> tuple[float, float]:
     return figure, int(found[1]) / 1024
 
 
-def on_gpu(side: Side) -> tuple[float, float]:
+@contextlib.contextmanager
+def on_gpu(side: Side) -> Iterator[Callable[[], Measured]]:
     """Run a program in this process; memory is all that is allocated on the GPU, earlier tensors included."""
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    return side(), torch.cuda.max_memory_allocated() / 2**20
+
+    def run() -> Measured:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        return side(), torch.cuda.max_memory_allocated() / 2**20
+
+    yield run

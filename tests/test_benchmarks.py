@@ -1,9 +1,11 @@
 import itertools
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ctranslate2
 import pytest
@@ -11,6 +13,7 @@ import torch
 from torch.testing import assert_close
 
 from benchmarks import (
+    against,
     batches,
     beam,
     cells,
@@ -20,6 +23,7 @@ from benchmarks import (
     gpu,
     loading,
     memories,
+    pace,
     recompute,
     safety,
     sampling,
@@ -30,10 +34,15 @@ from benchmarks import (
 )
 from benchmarks.__main__ import main
 from benchmarks.measure import Comparison, compare, made_up_text, per_second
+from benchmarks.pace import COMPARISON, TOPIC, Pace
+from benchmarks.page import table
+from benchmarks.peak import in_fresh_processes, in_process
+from benchmarks.seen import SEEN, Seen, record
 from seqmodels.batch import BOS, EOS, IGNORE, NEVER, Batch
 from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.decoding import Beam
 from seqmodels.environment import has_bf16_lstm, multiplies_bf16
+from seqmodels.errors import InputError
 from seqmodels.nn import Transformer, quantization
 from seqmodels.tasks import Translator
 from seqmodels.tasks.batch_translation import hypotheses
@@ -108,6 +117,81 @@ def test_rounds_are_interleaved_and_medians_taken() -> None:
     assert "ratio   3.00 (1.00..4.00)" in line
     assert "+3.00 ms" in line
     assert comparison.record()["spread"] == [1.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "later", "left", "rounds"),
+    [
+        (1.0, 0, 1e9, 5),
+        (COMPARISON / 3.5, 0, 1e9, 3),
+        (COMPARISON, 0, 1e9, 2),
+        (TOPIC, 0, 1e9, 1),
+        (40.0, 3, 200.0, 1),  # the later topics need the rest
+    ],
+)
+def test_there_are_as_many_rounds_as_there_is_time(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, later: int, left: float, rounds: int
+) -> None:
+    now, turns = [100.0], list[float]()
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: now[0])
+    paced = Pace()
+    paced.turn = lambda: turns.append(now[0])
+    paced.begin(later, left)
+    for _ in paced.rounds(5):
+        now[0] += seconds
+    assert len(turns) == rounds
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_starts_once() -> None:
+    """Its memory is that of its first run; each run of a fresh one is the first."""
+    for how, different in ((in_process, 1), (in_fresh_processes, 2)):
+        with how(_process_number) as run:
+            found = [run() for _ in range(2)]
+        assert len({figure for figure, _ in found}) == different
+        assert all(peak > 10 for _, peak in found)
+
+
+def _process_number() -> float:
+    return os.getpid()
+
+
+def test_best_and_worst_machine(tmp_path: Path) -> None:
+    def found(what: str, unit: str, ours: float) -> dict[str, Any]:
+        return Comparison(what, unit, "", (ours,), (2.0,)).record()
+
+    path = tmp_path / "seen.json"
+    for machine, ours in (("A", 1.0), ("B", 3.0), ("C", 2.0)):
+        results = {"topic": [found("rate", "tokens/s", ours), found("time", "s", ours), found("step", "ms/step", ours)]}
+        record(path, results, {"device": machine, "commit": "abc"})
+    seen = Seen.read(path)
+    assert seen.best_and_worst("rate", "tokens/s") == "1.50, B; 0.50, A"
+    assert seen.best_and_worst("time", "s") == "0.50, A; 1.50, B"
+    assert seen.best_and_worst("step", "ms/step") == "-1.00, A; 1.00, B"
+    assert seen.best_and_worst("new", "s") == ""
+    assert "| 1.50, B; 0.50, A |" in table(results, seen)
+
+
+def test_the_page_tells_what_was_seen() -> None:
+    seen, page = Seen.read(SEEN), Path(__file__).parents[1] / "docs" / "laboratory" / "performance.md"
+    lines = [line.strip("|").split("|") for line in page.read_text(encoding="utf-8").splitlines()]
+    rows = [[cell.strip() for cell in cells] for cells in lines if len(cells) == 9 and not cells[0].startswith("-")]
+    assert len(rows) > 20
+    for what, *_, told in rows[1:]:
+        unit = next(row[3] for row in rows if row[0] == what)
+        assert told == seen.best_and_worst(what, unit)
+
+
+@pytest.mark.slow
+def test_another_commit_in_turn(capsys: pytest.CaptureFixture[str]) -> None:
+    """Here the same one, by a stand-in for its folder; a topic that fails there is told."""
+    with pytest.raises(InputError, match="expected a commit"), against.checked_out("no such commit"):
+        pass
+    found = list(against.compare_commits("cells", against.ROOT, ["2", "--small"]))
+    assert len(found) == 5
+    assert all(len(one.ours_by_round) == len(one.rival_by_round) == 2 for one in found)
+    assert list(against.compare_commits("nothing", against.ROOT, ["1", "--small"])) == []
+    assert "nothing ended early at this commit: KeyError" in capsys.readouterr().out
 
 
 def test_a_rate_counts_all_of_the_work() -> None:
