@@ -43,7 +43,8 @@ class Cell(nn.Module, ABC):
 
     def initial_state(self, rows: int, like: Tensor) -> CellState:
         """The state before the first step, for a batch of `rows` rows, with the type and the device of `like`."""
-        return tuple(like.new_zeros(rows, *shape) for shape in self.state_shapes)
+        # Not `like.new_zeros`: zeros that are like a part of a sharded weight are a part of a state.
+        return tuple(torch.zeros(rows, *shape, dtype=like.dtype, device=like.device) for shape in self.state_shapes)
 
     @property
     def vector_size(self) -> int | None:
