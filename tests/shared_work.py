@@ -122,17 +122,17 @@ class Held(pl.Callback):
         (self.folder / f"{trainer.global_rank} of {trainer.world_size}.json").write_text(json.dumps(counts))
 
 
-def run(name: str, folder: Path, processes: int, resume: Path | None = None) -> Path:
-    """Train a case; returns the run folder."""
+def run(name: str, folder: Path, processes: int, resume: Path | None = None, nodes: int = 1) -> Path:
+    """Train a case, by so many processes on so many machines; returns the run folder."""
     case = CASES[name]
     task, data = case.build(folder, processes)
     settings = {"strategy": "fsdp"} if name.startswith("fsdp") and processes > 1 else {}
     runs = folder / f"{processes}{'-resumed' if resume else ''}"
     half = Record(STEPS // 2, runs / f"{name}.safetensors")
     return fit(
-        task, data, max_steps=STEPS, validations=1, devices=processes, accelerator="cpu", runs=str(runs / name),
-        diagnostics=name in WITH_DIAGNOSTICS, callbacks=(half, Held(folder / "held" / name)), resume=resume, **settings,
-        **case.settings,
+        task, data, max_steps=STEPS, validations=1, devices=processes // nodes, nodes=nodes, accelerator="cpu",
+        runs=str(runs / name), diagnostics=name in WITH_DIAGNOSTICS, resume=resume,
+        callbacks=(half, Held(folder / "held" / name)), **settings, **case.settings,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from seqmodels.config import read_settings
 from seqmodels.environment import STOP_SIGNALS
 from seqmodels.errors import DivergedError, InputError, one_line
 from seqmodels.files import read_json
-from seqmodels.training.resume import NEWEST_FIRST
+from seqmodels.training.resume import NEWEST_FIRST, has_ended
 
 ANNOUNCES_THE_END = getattr(signal, "SIGUSR1", None)
 """Sent by schedulers some time before the end of a job; Windows has no such signal."""
@@ -94,15 +94,26 @@ def early_end(train: Callable[[], None], origin: Path | None, began: Callable[[]
 
 
 def job() -> str | None:
-    """The SLURM job of this process; None outside SLURM."""
+    """The job that started this process: SLURM's number, or the name that torchrun was given (`--rdzv-id`)."""
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    return os.environ.get("SLURM_JOB_ID")
+    return os.environ.get("SLURM_JOB_ID") or elastic_job()
+
+
+def elastic_job() -> str | None:
+    """The name of a job of torchrun that may lose machines and go on; torchrun says "none" where it has no name."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    return None if name == "none" or not int(os.environ.get("TORCHELASTIC_MAX_RESTARTS") or 0) else f"torchrun {name}"
 
 
 def run_of_this_job(runs: Path, recorded: dict[str, Any]) -> Path | None:
-    """The run with this configuration that the job had begun before SLURM restarted it, if any."""
-    if not int(os.environ.get("SLURM_RESTART_COUNT") or 0):
+    """The run with this configuration that the job had begun before SLURM or torchrun restarted it, if any.
+
+    A machine that joins a job of torchrun for the first time does not know that others were restarted, so that all
+    processes look for a run that has not ended.
+    """
+    requeued = int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0
+    if not requeued and elastic_job() is None:
         return None
     for path in sorted(runs.glob("*/*/env.json"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
@@ -110,7 +121,8 @@ def run_of_this_job(runs: Path, recorded: dict[str, Any]) -> Path | None:
         except InputError:  # not a run of this package
             continue
         checkpoints = [path.parent / "checkpoints" / name for name in NEWEST_FIRST]
-        if begun == job() and settings == recorded and any(map(Path.is_file, checkpoints)):
+        over = not requeued and has_ended(path.parent)
+        if begun == job() and settings == recorded and any(map(Path.is_file, checkpoints)) and not over:
             return path.parent
     return None
 

@@ -46,6 +46,12 @@ class Origin:
         return bool(result.get("ended") == "budget" and result.get("steps") == self.content["global_step"])
 
 
+def has_ended(folder: Path) -> bool:
+    """Whether a run came to its end by itself, rather than by a signal or by diverging."""
+    path = folder / "result.json"
+    return path.is_file() and read_json(path).get("ended") in ("budget", "callback", "early stopping")
+
+
 def find_origin(path: str | Path, quietly: bool = False) -> Origin:
     """The newest checkpoint of a run folder that can be read, or a given one.
 

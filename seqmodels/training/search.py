@@ -14,6 +14,7 @@ from seqmodels.errors import DivergedError, InputError
 from seqmodels.files import read_json, to_json, write_text
 from seqmodels.interop.optional import optional
 from seqmodels.training.budget import Budget
+from seqmodels.training.resume import has_ended
 from seqmodels.training.run_folder import held
 from seqmodels.training.search_recipe import Recipe
 from seqmodels.training.search_results import Trial, best_settings, write_results
@@ -208,9 +209,7 @@ def _begun(trial: Any) -> Path | None:
 def _ended(trial: Any) -> Path | None:
     """The run folder of a trial that ended before the study was told."""
     run = _begun(trial)
-    if run is None or not (run / "result.json").exists():
-        return None
-    return run if read_json(run / "result.json").get("ended") in ("budget", "callback") else None
+    return run if run is not None and has_ended(run) else None
 
 
 def _short(value: Any) -> str:

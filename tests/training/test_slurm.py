@@ -1,5 +1,6 @@
 """Jobs of SLURM that are started again: `scontrol` and its variables are played by the test."""
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from trainers import hooked
 from training.test_resume_runs import begun, kill
 
+from seqmodels.config import read_settings
 from seqmodels.training.interruption import Stopped, job, run_of_this_job
 from seqmodels.training.resume import find_origin
 
@@ -48,6 +50,26 @@ def test_requeued_and_found_again(
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "8")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     assert job() == "8_3"
+
+
+def test_a_job_of_torchrun_is_found_by_its_name(
+    text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a process that is new in it, too; a run that has ended is not begun again."""
+    runs = tmp_path / "runs"
+    with pytest.raises(Stopped):
+        begun(text_file, runs, callbacks=(kill(4, signal.SIGTERM),))
+    (path,) = runs.glob("*/*/env.json")
+    recorded = read_settings(path.parent / "config.yaml")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"job": "torchrun book"}))
+    assert run_of_this_job(runs, recorded) is None
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    for name, found in {"none": None, "other": None, "book": path.parent}.items():
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", name)
+        assert run_of_this_job(runs, recorded) == found
+    result = path.parent / "result.json"
+    result.write_text(json.dumps(json.loads(result.read_text()) | {"ended": "budget"}))
+    assert run_of_this_job(runs, recorded) is None
 
 
 def test_sigterm_is_not_requeued(text_file: Path, tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
