@@ -21,7 +21,8 @@ from seqmodels.files import read_json, read_small
 from seqmodels.interop.families.shards import INDEX
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
 
-FILES = ("config.yaml", "metrics.csv", "result.json", "env.json", "checkpoints", "model.safetensors", INDEX)
+OF_A_RUN = ("config.yaml", "metrics.csv", "result.json", "env.json", "checkpoints")
+FILES = (*OF_A_RUN, "model.safetensors", INDEX)
 """A folder with one of these is a run or an exported model."""
 
 Content = TypeVar("Content")
@@ -150,6 +151,8 @@ def open_run(path: str | Path, data: Sequence[str] | None = None, cache: DataCac
         loaded = load_with_origin(checkpoint or folder)
         run.model = loaded.task
     except InputError as error:
+        if not any((folder / name).exists() for name in OF_A_RUN):
+            raise  # without its model there is nothing to show of it
         run.missing["model"] = run.missing["data"] = f"the run has no model that can be loaded: {error}"
         return run
     try:

@@ -223,9 +223,10 @@ class Generation(nn.Module):
         if max_tokens < 0:
             raise InputError(f"max_tokens={max_tokens} was given; expected at least 0")
         if limit is not None and longest + max_tokens > limit:
+            left = limit - longest
             raise InputError(
                 f"{longest} tokens of prompt and {max_tokens} more exceed the {limit} positions of this network; "
-                f"ask for at most max_tokens={max(0, limit - longest)}"
+                + (f"ask for at most max_tokens={left}" if left > 0 else "give a shorter prompt")
             )
         return ids, max_tokens
 

@@ -146,7 +146,7 @@ def test_all_known_families_are_listed(folder: Path) -> None:
         load(folder)
 
 
-@pytest.mark.parametrize("command", ["generate", "score"])
+@pytest.mark.parametrize("command", ["generate", "score", "report"])
 def test_from_the_command_line(folder: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
     changed(folder, model_type="mamba")
     with pytest.raises(SystemExit) as ended:
@@ -158,5 +158,5 @@ def test_from_the_command_line(folder: Path, command: str, capsys: pytest.Captur
 
 def test_a_text_longer_than_the_positions(folder: Path) -> None:
     model = load(folder)
-    with pytest.raises(InputError, match="exceed the 256 positions"):
+    with pytest.raises(InputError, match="exceed the 256 positions of this network; give a shorter prompt"):
         list(model.generate("the " * 300, max_tokens=1))  # type: ignore[operator]
