@@ -180,6 +180,8 @@ def _begun_with(
     found = converted(reading | usual | given, options)
     data = module(**{name: found[name] for name in read if name in found}, **vocabularies(loaded.task))
     changes = {name: found[name] for name in own if name in given}
+    if loaded.task.frozen:  # parts are frozen for one training, and no flag says that none are
+        changes.setdefault("freeze", None)
     model = load(init, **changes) if changes else loaded.task
     seed_all(data.seed)
     own_fit = {name: found[name] for name in sections["fit"] if name in found}

@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,7 +107,7 @@ def test_a_run_made_so_resumes_exactly_without_its_beginning(base: Path, tmp_pat
     shutil.copytree(base, moved)
     common = ["fit", "--init", str(moved), "--data", str(base.parents[1] / "new.txt"), "--lr", "1e-2", "--freeze",
               "embedding*", "--schedule", "constant", "--warmup", "0", "--validations", "1", "--save-minutes", "10",
-              "--no-diagnostics"]  # fmt: skip
+              "--no-diagnostics", "--optimizer", "muon", "--average", "ema"]  # fmt: skip
     main([*common, "--max-steps", "6", "--runs", str(tmp_path / "whole")])
     main([*common, "--max-steps", "3", "--runs", str(tmp_path / "half")])
     main(["fit", "--config", str(only(tmp_path / "half") / "config.yaml"), "--runs", str(tmp_path / "again")])
@@ -119,6 +121,42 @@ def test_a_run_made_so_resumes_exactly_without_its_beginning(base: Path, tmp_pat
     assert written["fit"]["init"] == str(moved)
     assert written["task"]["init_args"]["freeze"] == ["embedding*"]
     assert written["data"]["init_args"]["carry"]  # how the model reads is that of its first run
+
+
+def test_a_fine_tuned_run_is_a_beginning_without_its_frozen_parts(base: Path, tmp_path: Path) -> None:
+    """Of Muon, in float64, with averages, which begin with the weights that were loaded."""
+    common = ["fit", "--data", str(base.parents[1] / "new.txt"), "--max-steps", "3", "--validations", "1", "--average",
+              "ema", "--optimizer", "muon", "--no-diagnostics"]  # fmt: skip
+    main(
+        [*common, "--init", str(base), "--freeze", "backbone", "--precision", "64-true", "--runs", str(tmp_path / "1")]
+    )
+    first = only(tmp_path / "1")
+    frozen = {
+        name for name, tensor in weights(base, "best").items() if torch.equal(weights(first)[name], tensor.double())
+    }
+    assert frozen == {name for name in weights(first) if name.startswith("backbone.")}
+    main([*common, "--init", str(first), "--runs", str(tmp_path / "2")])
+    second = only(tmp_path / "2")
+    assert not any(torch.equal(weights(second)[name], tensor) for name, tensor in weights(first, "best").items())
+    assert (load(first).frozen != [], load(second).frozen, load(first, freeze=[]).frozen) == (True, [], [])
+    still = ["--lr", "1e-30", "--weight-decay", "0", "--runs", str(tmp_path / "3")]
+    main([*common, "--init", str(second), *still])
+    for name, tensor in weights(second, "best").items():
+        assert torch.equal(weights(only(tmp_path / "3"))[name], tensor), name
+
+
+@pytest.mark.slow
+def test_two_processes_begin_with_the_same_weights(base: Path, tmp_path: Path) -> None:
+    common = [sys.executable, "-m", "seqmodels", "fit", "--init", str(base), "--data", str(base.parents[1] / "new.txt"),
+              "--freeze", "embedding", "--optimizer", "muon", "--average", "ema", "--max-steps", "4", "--dropout", "0",
+              "--validations", "1", "--no-diagnostics"]  # fmt: skip
+    for settings in ("--devices 1 --batch-size 4", "--devices 2 --batch-size 2"):
+        words = [*common, *settings.split(), "--runs", str(tmp_path / settings[10])]
+        subprocess.run(words, check=True, capture_output=True, timeout=240)
+    one, two = weights(only(tmp_path / "1")), weights(only(tmp_path / "2"))
+    for name, tensor in weights(base, "best").items():
+        torch.testing.assert_close(one[name], two[name])
+        assert torch.equal(two[name], tensor) == (name == "embedding.weight")
 
 
 def test_translators_keep_both_vocabularies(pairs: Path, tmp_path: Path) -> None:
