@@ -81,6 +81,8 @@ def fit(
             raise unknown(others[0], own)
         settings = over(settings, arguments)
     found = converted(over(settings, read_flags(rest, options)), options)
+    if defaults is not None and "data" in options and "data" not in found:
+        raise InputError("this recipe has no text of its own; give --data, --help says which")
     by_section = {section: {name: found[name] for name in own if name in found} for section, own in sections.items()}
     made, data = _built(task, module, by_section)
     if by_section["fit"].get("init") is not None:  # its weights take the place of those that were drawn

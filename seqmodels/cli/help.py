@@ -79,7 +79,7 @@ def of_function(file: Path, name: str, program: str, *, positional: bool = False
     parts = [
         " ".join([f"usage: {program}", *shown, *["[options]"] * bool(rest)]),
         about,
-        "\n".join(f"  {name:<32}{option.meaning}" for name, option in zip(shown, first, strict=True)),
+        "\n".join(_beside(f"  {name}", option.meaning) for name, option in zip(shown, first, strict=True)),
         f"options:\n{render(rest)}" if rest else "",
         networks() if len(first + rest) < len(found) else "",
     ]
@@ -194,10 +194,15 @@ def render(found: list[OptionHelp], prefix: str = "") -> str:
         head = f"  --{prefix}{switch}{option.name.replace('_', '-')} {'|'.join(choices) or _kind(option)}".rstrip()
         default = option.default.strip("'\"")
         tail = f" (default: {default})" if default not in ("", "None", "False", "True") else ""
-        body = textwrap.wrap("do not " * bool(switch) + option.meaning + tail, 84)
-        beside = body.pop(0) if body and len(head) <= 32 else ""
-        lines += [f"{head:<34}{beside}".rstrip(), *(" " * 34 + line for line in body)]
+        lines.append(_beside(head, "do not " * bool(switch) + option.meaning + tail))
     return "\n".join(lines)
+
+
+def _beside(head: str, meaning: str) -> str:
+    """A name and, beside it or below, what it means."""
+    body = textwrap.wrap(meaning, 84)
+    first = body.pop(0) if body and len(head) <= 32 else ""
+    return "\n".join([f"{head:<34}{first}".rstrip(), *(" " * 34 + line for line in body)])
 
 
 def _kind(option: OptionHelp) -> str:

@@ -59,7 +59,7 @@ examples:
   seqmodels recipe char_python                           two minutes of training and a report
   seqmodels fit --max-minutes 3                          an LSTM learns the source of the standard library
   seqmodels fit --data book.txt --tokenizer bpe --backbone Transformer --length 256
-  seqmodels fit --task Translator --data pairs --source en --target fr
+  seqmodels fit --task Translator --data phrases --source en --target fr
   seqmodels generate runs/language_model/RUN --prompt "def "
   seqmodels sweep sweep.yaml
   seqmodels test runs/language_model/RUN --data other.txt

@@ -19,8 +19,9 @@ def sweep(file: str, to: str | None = None) -> None:
     stopped. Each trial has a run folder; the results are a table and a picture.
 
     Args:
-        file: a recipe in YAML: `settings` of all trials, `search` with lists of values or low and high, `minutes`
-            of cores, `seeds`, `finalists`, `trials`, `monitor`, `halving`.
+        file: a recipe in YAML, such as `{settings: {data: book.txt, max-steps: 1000}, search: {lr: [0.001, 0.003],
+            dropout: {low: 0.0, high: 0.5}}, minutes: 60}`: settings of all trials, lists of values or low and high,
+            minutes of cores; also `seeds`, `finalists`, `trials`, `monitor`, `halving`.
         to: folder of the sweep; by default runs/sweeps/NAME, by the name of the file.
     """
     recipe = read_recipe(file)

@@ -70,22 +70,26 @@ def from_hub(
     Raises:
         InputError: it cannot be loaded, or has no training split; or see `read_tables`.
     """
-    record = cache_folder() / f"{hashlib.sha256(json.dumps([name, subset]).encode()).hexdigest()[:32]}.hub.json"
     with hub(name, built_in):
-        files = stored(record) if columns is not None and datasets.config.HF_HUB_OFFLINE else None
-        if files is None:
-            builder = datasets.load_dataset_builder(name, subset)
-            found = plain_files(builder) if columns is not None else None
-            if found is None:
-                builder.download_and_prepare()
-                loaded = builder.as_dataset()
-            else:
-                files = datasets.DownloadManager().download(found)
-                record.write_text(json.dumps(files))
-    if files is None or columns is None:
-        return by_split(name, loaded)
-    named = by_split(name, files)
-    return {split: read_tables(list(map(Path, paths)), columns) for split, paths in named.items()}
+        found = datasets.load_dataset(name, subset) if columns is None else _files_or_tables(name, subset)
+    splits = by_split(name, found)
+    if columns is None or isinstance(found, datasets.DatasetDict):
+        return splits
+    return {split: read_tables(list(map(Path, paths)), columns) for split, paths in splits.items()}
+
+
+def _files_or_tables(name: str, subset: str | None) -> dict[str, list[str]] | datasets.DatasetDict:
+    """The files of each split, downloaded; those of before if the hub is out of reach; or what `datasets` reads."""
+    record = cache_folder() / f"{hashlib.sha256(json.dumps([name, subset]).encode()).hexdigest()[:32]}.hub.json"
+    if datasets.config.HF_HUB_OFFLINE and (files := stored(record)):
+        return files
+    builder = datasets.load_dataset_builder(name, subset)
+    if (found := plain_files(builder)) is None:
+        builder.download_and_prepare()
+        return builder.as_dataset()
+    files = datasets.DownloadManager().download(found)
+    record.write_text(json.dumps(files))
+    return files
 
 
 def stored(record: Path) -> dict[str, list[str]] | None:

@@ -189,21 +189,21 @@ def _split(origin: str, splits: Splits, held_out: HeldOut, notes: Sequence[str] 
     found = dict(splits)
     if parts := held_out.parts(origin, splits):
         corpus = Corpus(origin, {"whole": found["train"]})
-        found |= corpus.splits | {split: partial(_part, corpus, split, *ends) for split, ends in parts.items()}
+        found |= corpus.splits | {split: partial(_part, corpus, split, parts) for split in parts}
     corpus = Corpus(origin, found)
     corpus.notes = notes
     return corpus
 
 
-def _part(corpus: Corpus, split: str, first: float, last: float) -> datasets.Dataset:
-    """The rows whose sources have a hash in a part of all hashes."""
+def _part(corpus: Corpus, split: str, parts: Mapping[str, tuple[float, float]]) -> datasets.Dataset:
+    """The rows whose sources have a hash in a part of all hashes; refused where another part would have none."""
     rows = corpus.rows("whole")
     numbers = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") for text in rows["source"]]
     hashes = 1 - np.array(numbers, dtype=np.float64) / 2.0**48  # in (0, 1]
-    chosen = (hashes > first) & (hashes <= last)
-    if not chosen.any():
-        raise InputError(f"{len(rows)} pairs are too few to hold out some for each split: none is left for {split}")
-    return rows.select(np.flatnonzero(chosen))
+    chosen = {part: (hashes > first) & (hashes <= last) for part, (first, last) in parts.items()}
+    if few := next((part for part, there in chosen.items() if not there.any()), None):
+        raise InputError(f"{len(rows)} pairs are too few to hold out some for each split: none is left for {few}")
+    return rows.select(np.flatnonzero(chosen[split]))
 
 
 def aligned_lines(files: tuple[str, ...], stamps: tuple[str, ...]) -> Iterator[dict[str, str]]:

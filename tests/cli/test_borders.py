@@ -4,10 +4,12 @@ import inspect
 import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from refusals import refused
 
 from seqmodels import LSTM, LanguageModel, TextDataModule, fit
 from seqmodels.cli.main import main
@@ -15,6 +17,7 @@ from seqmodels.cli.text_io import parts, read_lines
 from seqmodels.errors import InputError
 from seqmodels.interop.word_vectors.analogies import read_questions
 from seqmodels.interop.word_vectors.vector_files import read_vectors
+from seqmodels.training.search_recipe import read_recipe
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
@@ -87,3 +90,21 @@ def test_arguments_of_other_programs_have_a_hint_in_python(tmp_path: Path) -> No
     with pytest.raises(TypeError, match="qwertz"):
         model.generate("the", qwertz=1)
     assert "max_steps" in inspect.signature(fit).parameters
+
+
+def test_help_of_a_sweep_has_a_recipe_that_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["sweep", "--help"])
+    page = capsys.readouterr().out
+    assert max(map(len, page.splitlines())) <= 120
+    (tmp_path / "sweep.yaml").write_text(" ".join(page.split("`")[3].split()))
+    assert read_recipe(tmp_path / "sweep.yaml").search == {"lr": [0.001, 0.003], "dropout": {"low": 0.0, "high": 0.5}}
+
+
+@pytest.mark.parametrize("name", ["char_shakespeare", "multi30k_attention"])
+def test_a_recipe_without_its_text_trains_on_no_other(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", sys.argv)  # which the command sets
+    assert "this recipe has no text of its own; give --data" in refused(capsys, "recipe", name, "--max-steps", "1")

@@ -334,7 +334,7 @@ def test_network_of_ones_own_is_named_in_the_next_command(
 
 
 def test_hub_name_without_network(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqmodels.data.corpora.reachable", lambda: False)
+    monkeypatch.setattr("seqmodels.data.hub_tables.reachable", lambda: False)
     error = refused(capsys, "fit", "--data", "nobody/nothing")
     assert {"--data python", "--data PATH"} <= set(re.findall("--data [a-zA-Z]+", error))
 

@@ -8,7 +8,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from seqmodels.data import Corpus
+from seqmodels.data import Corpus, TranslationDataModule
 from seqmodels.data.corpora import HeldOut
 from seqmodels.data.parallel_corpora import load_parallel
 from seqmodels.errors import InputError
@@ -247,3 +247,10 @@ def test_byte_order_marks_and_line_ends_of_pairs(tmp_path: Path) -> None:
     files[1].write_bytes("\ufeffun\r\ndeux\r\ntrois\r\n".encode())
     corpus = load_parallel(list(map(str, files)), "en", "fr")
     assert pairs(corpus, "whole") == [("one", "un"), ("two", "deux"), ("three", "trois")]
+
+
+@pytest.mark.parametrize("pairs", [[("a", "b")], [("a", "b")] * 9, [("a", "b"), ("c", "d")]])
+def test_too_few_pairs_are_refused_by_the_first_split(pairs: list[tuple[str, str]]) -> None:
+    """So before a run folder is made."""
+    with pytest.raises(InputError, match=f"{len(pairs)} pairs are too few to hold out some"):
+        TranslationDataModule(pairs, "en", "fr").corpus.rows("train")
