@@ -36,8 +36,9 @@ class SequenceTask(SequenceModel, AnyTrainer):
 
     Args:
         tokenizer: tokenizer of the targets.
-        optimizer: adamw; muon for the weight matrices of the network and adamw for the rest; or plain sgd.
-        lr: peak learning rate.
+        optimizer: adamw; muon for the weight matrices of the network and adamw for the rest; adafactor, whose moments
+            take next to no memory; or plain sgd.
+        lr: peak learning rate; of adafactor relative to the size of the weights, and 0.01 is usual.
         weight_decay: weight decay of matrices; vectors do not decay.
         beta2: decay of AdamW's second moments; beta1 is 0.9.
         warmup: fraction of the run in which the learning rate rises.

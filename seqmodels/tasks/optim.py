@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adafactor, AdamW, Optimizer
 
 from seqmodels.environment import multiplies_bf16
 
-OptimizerName = Literal["adamw", "muon", "sgd"]
+OptimizerName = Literal["adamw", "muon", "adafactor", "sgd"]
 Schedule = Literal["cosine", "linear", "constant", "inverse-sqrt"]
 
 
@@ -24,10 +24,11 @@ def make_optimizer(
     beta2: float,
     fused: bool,
 ) -> Optimizer:
-    """AdamW for all parameters, Muon for the matrices of the network and AdamW for the rest, or plain SGD.
+    """AdamW for all parameters, Muon for the matrices of the network and AdamW for the rest, Adafactor, or plain SGD.
 
     AdamW decays matrices and leaves vectors (biases, norms, initial states) as they are (Loshchilov and Hutter 2019).
-    Muon is for the weight matrices between layers, not for embeddings and softmax layers.
+    Muon is for the weight matrices between layers, not for embeddings and softmax layers. Adafactor (Shazeer and Stern
+    2018) keeps of second moments their means over rows and columns, and no first moments: next to no memory.
 
     The `network` is the part of the module that holds the matrices for Muon; see `SequenceTask` for the settings.
     `fused` is one kernel for all of AdamW, which cannot be combined with gradient scaling.
@@ -42,6 +43,8 @@ def make_optimizer(
     rest = [group for group in rest if group["params"]]
     if name == "sgd":
         return SGD(rest, lr=lr)
+    if name == "adafactor":
+        return Adafactor(rest, lr=lr)
     adamw = AdamW(rest, lr=lr, betas=(0.9, beta2), fused=fused)
     return Together(Muon(inner, lr=lr, weight_decay=weight_decay), adamw) if inner else adamw
 

@@ -7,21 +7,16 @@ before it, the random state, and the dropout masks that hold for all positions.
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from seqmodels.batch import Batch
-from seqmodels.errors import InputError
 from seqmodels.nn.dropout import LastingMasks
-from seqmodels.nn.transformer import ResidualStack
 from seqmodels.state import State, map_state, tensors_of
 from seqmodels.tasks.losses import Losses
-
-Recompute = int | Literal["blocks"] | None
-"""Positions of a piece; "blocks" for each block of a Transformer; None for nothing."""
 
 Read = Callable[[Batch, State | None], Losses]
 """The losses of a piece, which are summed, from the state after the piece before; None for the first."""
@@ -189,50 +184,3 @@ def _fresh_casts() -> Iterator[None]:
         yield
     finally:
         torch.clear_autocast_cache()
-
-
-def set_recompute(task: nn.Module, given: Recompute | str, length: int | None = None) -> str:
-    """Have a task compute activations twice and keep fewer; tells in a line what is done, or nothing if nothing is.
-
-    Args:
-        task: a LanguageModel for a number, or one with Transformers for blocks.
-        given: the positions of a piece; blocks; None for neither.
-        length: positions of the windows to come, if they are known.
-
-    Raises:
-        InputError: it does not fit the task.
-    """
-    stacks = [part for part in task.modules() if isinstance(part, ResidualStack)]
-    for stack in stacks:
-        stack.recomputed = False
-    task.recompute = None  # type: ignore[assignment]
-    if given is None:
-        return ""
-    name, said = getattr(task, "name", type(task).__name__), f"recompute={given!r} was given"
-    if not getattr(task, "learns", True):
-        raise InputError(f"{said}, and {name} counts: there is no backward pass; leave it out")
-    if given == "blocks":
-        if not stacks:
-            raise InputError(f"{said}, and {name} has no residual blocks; give a number of positions, such as 256")
-        for stack in stacks:
-            stack.recomputed = True
-        return f"recompute {sum(len(stack.blocks) for stack in stacks)} blocks, each by itself"
-    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-        raise InputError(f"{said}; expected a number of positions of at least 1, or blocks")
-    if not hasattr(task, "backbone"):
-        raise InputError(f"{said}, and pieces are those of a text, for language models; give blocks or leave it out")
-    if getattr(task, "omega", 0.0):
-        raise InputError(f"{said}, and omega needs second derivatives through all steps; leave out one of the two")
-    if length is not None and given >= length:
-        return f"recompute nothing: a window of {length:,} is no longer than a piece of {given:,}"
-    farthest = max((stack.window for stack in stacks if stack.attends), default=0)
-    if given < farthest:
-        raise InputError(
-            f"{said}, and attention reaches back {farthest:,} positions, which the state before each piece would hold; "
-            f"give at least {farthest}, or blocks"
-        )
-    task.recompute = given  # type: ignore[assignment]
-    if length is None:
-        return f"recompute pieces of {given:,} positions"
-    count, rest = -(-length // given), length % given
-    return f"recompute {count:,} pieces of {given:,} positions" + (f", the last of {rest:,}" if rest else "")

@@ -34,7 +34,6 @@ from seqmodels.errors import InputError, hinted, one_line
 from seqmodels.files import any_console, local, write_text
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.own_data import data_of
-from seqmodels.tasks.recompute import set_recompute
 from seqmodels.tasks.training_state import random_states, restore_rank
 from seqmodels.training.budget import Budget
 from seqmodels.training.checkpoint_callback import Checkpoints
@@ -46,7 +45,7 @@ from seqmodels.training.progress import ProgressLine
 from seqmodels.training.resume import Origin, check_batches, check_same, find_origin, rewind, settings_of
 from seqmodels.training.run_folder import held, known_to_all, make_folder, with_files
 from seqmodels.training.run_summary import announce, describe, finish, size
-from seqmodels.training.strategy import StrategyName, compile_steps, leave_group, make_strategy
+from seqmodels.training.strategy import StrategyName, compile_steps, leave_group, make_strategy, set_recompute
 from seqmodels.training.wandb_logger import TrackingPlan, plan_tracking
 from seqmodels.training.weight_averaging import Average, make_average
 

@@ -1,4 +1,4 @@
-"""Strategies for several devices (DDP, FSDP), and the parts of a training step that are compiled."""
+"""Strategies for several devices (DDP, FSDP), and the parts of a step that are compiled, or computed twice."""
 
 import gc
 import sys
@@ -12,7 +12,7 @@ from torch import distributed
 
 from seqmodels.errors import InputError
 from seqmodels.nn.transformer import ResidualStack
-from seqmodels.tasks import SequenceTask
+from seqmodels.tasks import LanguageModel, SequenceTask
 from seqmodels.tasks.fsdp import PIECES, FSDPStrategy, check_fsdp
 
 StrategyName = Literal["auto", "ddp", "fsdp"]
@@ -82,3 +82,48 @@ def compile_steps(task: SequenceTask) -> None:
     for stack in stacks:
         stack.compiled = True
     task.compiled = True
+
+
+def set_recompute(task: SequenceTask, given: int | str | None, length: int | None = None) -> str:
+    """Have a task keep fewer activations and compute them twice; a line that tells what is done, empty for nothing.
+
+    Args:
+        task: a LanguageModel for a number; one with Transformers or other residual stacks for blocks.
+        given: the positions of a piece; blocks; None for neither.
+        length: positions of the windows to come, if they are known.
+
+    Raises:
+        InputError: it does not fit the task.
+    """
+    stacks = [part for part in task.modules() if isinstance(part, ResidualStack)]
+    for stack in stacks:
+        stack.recomputed = given == "blocks"
+    task.recompute = None
+    if given is None:
+        return ""
+    said = f"recompute={given!r} was given"
+    if not task.learns:
+        raise InputError(f"{said}, and {task.name} counts: there is no backward pass; leave it out")
+    if given == "blocks":
+        if not stacks:
+            raise InputError(f"{said}, and {task.name} has no residual blocks; give a number of positions, such as 256")
+        return f"recompute {sum(len(stack.blocks) for stack in stacks)} blocks, each by itself"
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise InputError(f"{said}; expected a number of positions of at least 1, or blocks")
+    if not isinstance(task, LanguageModel):
+        raise InputError(f"{said}, and pieces are those of a text, for language models; give blocks or leave it out")
+    if task.omega:
+        raise InputError(f"{said}, and omega needs second derivatives through all steps; leave out one of the two")
+    if length is not None and given >= length:
+        return f"recompute nothing: a window of {length:,} is no longer than a piece of {given:,}"
+    farthest = max((stack.window for stack in stacks if stack.attends), default=0)
+    if given < farthest:
+        raise InputError(
+            f"{said}, and attention reaches back {farthest:,} positions, which the state before each piece would hold; "
+            f"give at least {farthest}, or blocks"
+        )
+    task.recompute = given
+    if length is None:
+        return f"recompute pieces of {given:,} positions"
+    count, rest = -(-length // given), length % given
+    return f"recompute {count:,} pieces of {given:,} positions" + (f", the last of {rest:,}" if rest else "")

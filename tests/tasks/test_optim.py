@@ -87,3 +87,24 @@ def test_sgd_is_plain() -> None:
     optimizer.step()
     for name, p in net.named_parameters():
         assert_close(p, before[name] - 0.5 * p.grad)
+
+
+def test_adafactor_keeps_next_to_nothing() -> None:
+    """Of matrices, a number for each row and column; the first step is that of the paper, of unit root mean square."""
+    torch.manual_seed(0)
+    net = LSTM(40, 40, learn_initial_state=True)
+    optimizer = make_optimizer(net, net, name="adafactor", lr=0.01, weight_decay=0.0, beta2=0.99, fused=True)
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    net(torch.randn(2, 3, 40))[0].square().sum().backward()
+    optimizer.step()
+    kept = sum(value.numel() for state in optimizer.state.values() for value in state.values() if value.numel() > 1)
+    matrices = [p for p in net.parameters() if p.ndim == 2]
+    assert kept == sum(p.numel() if p.ndim == 1 else sum(p.shape) for p in net.parameters())
+    assert kept < 0.1 * sum(p.numel() for p in net.parameters())
+    for name, p in net.named_parameters():
+        if any(p is one for one in matrices):
+            squares = p.grad.square()
+            factored = squares.mean(1, keepdim=True) * squares.mean(0, keepdim=True) / squares.mean()
+            update = p.grad / factored.sqrt()
+            update /= max(1.0, update.square().mean().sqrt())
+            assert_close(p, before[name] - 0.01 * before[name].square().mean().sqrt() * update)

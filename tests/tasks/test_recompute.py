@@ -21,7 +21,8 @@ from seqmodels.nn.dropout import LastingMasks
 from seqmodels.state import detach, tensors_of
 from seqmodels.tasks import losses
 from seqmodels.tasks.losses import Losses
-from seqmodels.tasks.recompute import pieces, set_recompute
+from seqmodels.tasks.recompute import pieces
+from seqmodels.training.strategy import set_recompute
 
 LETTERS = Tokenizer.char(["abcdefgh"])
 T = 23

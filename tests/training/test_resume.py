@@ -15,7 +15,7 @@ from seqmodels import LanguageModel, fit
 
 
 @pytest.mark.parametrize("carry", [False, True], ids=["windows", "lanes"])
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", pytest.param("adafactor", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("stop", [5, "last of an epoch", "first of an epoch"])
 def test_resume(text_file: Path, tmp_path: Path, carry: bool, optimizer: str, stop: int | str) -> None:
     data = small_module(text_file, carry)
