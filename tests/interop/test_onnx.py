@@ -1,6 +1,7 @@
 """ONNX graphs, run by onnxruntime, give what torch gives: every network, every way of reading."""
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from networks import NETWORKS
 from refusals import assert_refused
 from safetensors.numpy import load_file
 
-from seqmodels import GRU, LSTM, LanguageModel, Sampling, Tokenizer, Transformer, Translator
+from seqmodels import GRU, LSTM, Hybrid, LanguageModel, Sampling, Tokenizer, Transformer, Translator
 from seqmodels.interop.export import export
 from seqmodels.interop.onnx.engine import OnnxEngine, write_engine
 from seqmodels.interop.onnx.graphs import StepGraph, example_states, flattened
 from seqmodels.interop.onnx.writing import step_inputs, write_graph
-from seqmodels.nn import Backbone, as_backbone
+from seqmodels.nn import Backbone, Bidirectional, GatedDeltaNet, Sequential, as_backbone
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
@@ -160,16 +161,29 @@ def test_translators(name: str, tmp_path: Path) -> None:
             np.testing.assert_allclose(found, logits, atol=1e-5, err_msg=str(step))
 
 
+RECURRENT: dict[str, Callable[[], Translator]] = {
+    "both ways": lambda: Translator(GRU(8, 8, 2), GRU(8, 8), TOKENS),
+    "copied state": lambda: Translator(
+        LSTM(8, 8, 2), LSTM(8, 8, 2), TOKENS, attention="none", bidirectional=False, bridge="copy"
+    ),
+    "associative memory": lambda: Translator(GatedDeltaNet(8, 1, 2), GRU(8, 8), TOKENS),
+    "hybrid": lambda: Translator(
+        Hybrid(8, "RGLRU,MinGRU", num_heads=2), Hybrid(8, "Mamba2,attention", num_heads=2, memory_size=8), TOKENS,
+        bidirectional=False,
+    ),
+}  # fmt: skip
+"""Translators whose encoders have a state of one size."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("copies", [False, True])
-def test_translators_with_recurrent_encoders(copies: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", RECURRENT)
+def test_translators_with_recurrent_encoders(name: str, tmp_path: Path) -> None:
     """Steps in each direction, with padding, the memory of their outputs, and a text from it."""
     torch.manual_seed(0)
-    networks = (LSTM(8, 8, 2), LSTM(8, 8, 2)) if copies else (GRU(8, 8, 2), GRU(8, 8))
-    more: dict[str, Any] = {"attention": "none", "bidirectional": False, "bridge": "copy"} if copies else {}
-    model = Translator(*networks, TOKENS, **more).eval()
+    model = RECURRENT[name]().eval()
     export(model, tmp_path / "out", "onnx")
     assert "encoder_step_backward.onnx" in (tmp_path / "out" / "README.md").read_text()
+    assert not (tmp_path / "out" / "encoder.onnx").exists()
     source, mask = torch.randint(4, 12, (2, 7)), torch.arange(7) < torch.tensor([[7], [4]])
     starts, outputs, ends = load_file(tmp_path / "out" / "state.safetensors"), [], list[Any]()
     for name, order in {"encoder_step": range(7), "encoder_step_backward": range(6, -1, -1)}.items():
@@ -254,6 +268,8 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path: Path) -
         ("choose one of", made(LSTM(4, 4)), "tflite", {}),
         ("CTranslate2 has Transformers only", made(LSTM(4, 4)), "ctranslate2", {}),
         ("recurrent layers", Translator(GRU(8, 8), GRU(8, 8), TOKENS, reverse=True), "onnx", {}),
+        ("recurrent layers", Translator(Hybrid(8, "Mamba2,attention", 2), GRU(8, 8), TOKENS), "onnx", {}),
+        ("recurrent layers", Translator(Sequential([Bidirectional(GRU(8, 8))]), GRU(8, 8), TOKENS), "onnx", {}),
         ("single precision on the CPU", made(LSTM(4, 4)).double(), "onnx", {}),
     ]
     for message, model, form, how in refused:

@@ -27,7 +27,8 @@ from seqmodels.interop.onnx.graphs import (
     flattened,
 )
 from seqmodels.interop.optional import optional
-from seqmodels.nn import Attentive, Bidirectional, RecurrentStack, Transformer
+from seqmodels.nn import Attentive, Backbone, Bidirectional, Cell, Transformer
+from seqmodels.nn.attention import SelfAttention
 from seqmodels.state import State
 from seqmodels.tasks.autoregressive_model import AutoregressiveModel
 from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
@@ -92,7 +93,7 @@ def step_inputs(
 def write_translator(model: EncoderDecoderModel, folder: Path, *, int8: bool = False) -> list[str]:
     """Write `encoder.onnx` and `decoder.onnx`, a step of the decoder, into a folder; see `write_language_model`."""
     model = model.eval()
-    if any(isinstance(part, RecurrentStack) for part in model.encoder.modules()):
+    if any(isinstance(part, Cell) for part in model.encoder.modules()):
         return _write_recurrent(model, folder, int8=int8)
     source, mask = _example(model)
     with torch.no_grad():
@@ -110,18 +111,17 @@ def _write_recurrent(model: EncoderDecoderModel, folder: Path, *, int8: bool) ->
     """The same for an encoder of recurrent layers, of which exporters write steps only."""
     encoder = model.encoder
     ways = dict(zip(STEPS, encoder.directions if isinstance(encoder, Bidirectional) else [encoder], strict=False))
-    if not all(isinstance(network, RecurrentStack) for network in ways.values()) or model.reverse:
+    if not all(_is_recurrent(network) for network in ways.values()) or model.reverse:
         raise InputError(
-            "the encoder of this translator has recurrent layers beside others, or reads from the end, and exporters "
-            "write no whole source of any length through recurrent layers; translate with this package, whose --engine "
-            "onnx runs the decoder"
+            "the encoder of this translator has attention beside recurrent layers, or layers that read from the end, "
+            "and exporters write no whole source of any length through recurrent layers; translate with this package, "
+            "whose --engine onnx runs the decoder"
         )
     source, mask = _example(model)
     copies = isinstance(model.decoder, Attentive) and model.decoder.bridge == "copy"
     told, starts = list[str](), dict[str, Tensor]()
     for name, network in ways.items():
-        assert isinstance(network, RecurrentStack)
-        before = network.initial_state(len(source))
+        before: State = network.initial_state(len(source))  # type: ignore[operator]
         states = {f"state_{number}": one for number, one in enumerate(flattened(before))}
         starts |= {f"{name}.{number}": one[:1].clone() for number, one in states.items()}
         told = write_graph(
@@ -142,6 +142,12 @@ def _write_recurrent(model: EncoderDecoderModel, folder: Path, *, int8: bool) ->
     write_decoder(model, folder / DECODER, int8=int8)
     _write_first(model, folder / FIRST, int8=int8)
     return [*told, OF_STEPS]
+
+
+def _is_recurrent(network: Backbone) -> bool:
+    """Whether it reads step by step, with a state of one size."""
+    attends = any(isinstance(part, SelfAttention) for part in network.modules())
+    return network.causal and hasattr(network, "initial_state") and not attends
 
 
 def _write_first(model: EncoderDecoderModel, path: Path, *, int8: bool) -> None:
