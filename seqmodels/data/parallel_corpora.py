@@ -13,7 +13,7 @@ import numpy as np
 
 from seqmodels.data.cache import generated
 from seqmodels.data.corpora import TENTH, Corpus, HeldOut, Rows, Splits, looks_like_a_path, not_there, text_splits
-from seqmodels.data.folders import TABLES, in_splits, is_empty, told, walk
+from seqmodels.data.folders import SPLITS, TABLES, in_splits, is_empty, suffix, told, walk
 from seqmodels.data.given import SIDES, Given, is_saved, saved, tables
 from seqmodels.data.hub_tables import from_hub
 from seqmodels.data.tables import TRANSLATION, is_table, read_tables, table_rows
@@ -151,37 +151,51 @@ def _directory(path: Path, source: str, target: str) -> tuple[str, Splits, list[
     sides, tables = dict[Path, dict[str, Path]](), dict[Path, Path]()
     for file in (file for file in every if file not in empty):
         name = file.relative_to(path)
-        stem, _, language = re.sub(r"(\.txt)?(\.gz)?$", "", str(name)).rpartition(".")
-        if side := next((side for side in (source, target) if _same_language(language, side)), None):
-            sides.setdefault(Path(stem), {}).setdefault(side, file)
+        if one := _side(name, source, target):
+            sides.setdefault(one[0], {}).setdefault(one[1], file)
         elif is_table(file):
             tables[name] = file
-    pairs = {stem: [both[source], both[target]] for stem, both in sides.items() if len(both) == 2}
+    pairs = {stem: [both[side] for side in SIDES] for stem, both in sides.items() if len(both) == 2}
     alone = [file for both in sides.values() if len(both) == 1 for file in both.values()]
-    splits, unnamed = in_splits(pairs)
-    of_tables = in_splits(tables)
+    splits, of_tables = in_splits(pairs).splits, in_splits(tables)
     if "train" not in (splits or of_tables.splits):
         found = ", ".join(sorted(file.name for file in path.iterdir())[:8])
         raise InputError(
             f"the directory {str(path)!r} has no pairs to train on; expected files such as train.{source} and "
-            f"train.{target}, plain or gzipped, or tables such as train.jsonl; found {found}; a file of two columns is "
-            "given itself, with --columns 1 2"
+            f"train.{target}, plain or gzipped, or tables such as train.jsonl; found {found}; two files of other names "
+            "are given themselves, sources first, and a file of two columns with --columns 1 2"
         )
-    left = told(left_out=[Path(f"{stem}.{side}") for stem in unnamed for side in (source, target)],
-                without_the_other_side=alone, empty=empty)  # fmt: skip
-    origin = f"{path.name}, {source} to {target}{left}"
+    origin = f"{path.name}, {source} to {target}"
+    files = {split: list(itertools.chain(*found)) for split, found in splits.items()} or of_tables.splits
+    used = list(dict.fromkeys(itertools.chain(*files.values())))
+    unused = [file for file in every if file not in {*used, *alone, *empty}]
+    origin += told(left_out=unused, without_the_other_side=alone, empty=empty)
     if splits:
-        files = {split: list(itertools.chain(*found)) for split, found in splits.items()}
-        read_later = {split: _lines_of(both) for split, both in files.items()}
-        return origin, read_later, notes_on(dict.fromkeys(itertools.chain(*files.values())))
-    read = {split: read_tables(files, [source, target]) for split, files in of_tables.splits.items()}
-    both = {"source": source, "target": target}
-    return *text_splits(origin + told(left_out=of_tables.left_out), read, both), []
+        return origin, {split: _lines_of(both) for split, both in files.items()}, notes_on(used)
+    read = {split: read_tables(those, [source, target]) for split, those in files.items()}
+    return *text_splits(origin, read, {"source": source, "target": target}), []
 
 
-def _same_language(one: str, other: str) -> bool:
-    """Whether two codes are of one language: `zh-CN`, `zh_CN` and `zh-cn` are."""
-    return one.lower().replace("_", "-") == other.lower().replace("_", "-")
+def _side(name: Path, source: str, target: str) -> tuple[Path, str] | None:
+    """The name that a file shares with its other side, and which side it is, by a code at the end of its name, or in
+    names of plain text by the last one anywhere: `train.en`, `train_en.txt`, `en/train.txt`, `src-train.txt`.
+    """
+    text = re.sub(r"(\.txt)?(\.gz)?$", "", str(name))
+    codes = {"source": (source, "src", "source"), "target": (target, "tgt", "trg", "target")}
+    forms = [r"(?P<before>.+)\.({})(?P<after>)"]
+    if suffix(name) in ("", ".txt") or suffix(name)[1:] in SPLITS:
+        forms.append(r"(?P<before>(.*[._/-])?)({})(?P<after>([._/-].*)?)")
+    for form in forms:
+        found = list[tuple[int, str, str]]()
+        for side, own in codes.items():
+            either = "|".join("[-_]".join(map(re.escape, re.split("[-_]", code))) for code in own)  # zh-CN or zh_CN
+            if match := re.fullmatch(form.format(either), text, re.IGNORECASE):
+                before, after = match["before"], match["after"]
+                shared = before if form is forms[0] else before[:-1] + after if before else after[1:]
+                found.append((len(before), shared, side))
+        if found:
+            return Path(max(found)[1]), max(found)[2]
+    return None
 
 
 def _split(origin: str, splits: Splits, held_out: HeldOut, notes: Sequence[str] = ()) -> Corpus:

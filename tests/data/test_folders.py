@@ -193,6 +193,25 @@ def test_languages_as_people_write_them(code: str, written: str, tmp_path: Path)
     assert corpus.rows("validation")["source"][:] == ["dev.en.gz dev.en.gz"]
 
 
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("train_en.txt", "train_fr.txt"), ("en.train.txt", "fr.train.txt"), ("en/train.txt", "fr/train.txt"),
+        ("src-train.txt", "tgt-train.txt"), ("train.src", "train.trg"), ("train.source", "train.target"),
+        ("en.txt.gz", "fr.txt.gz"), ("EN_train.txt", "FR_train.txt"), ("corpus.en-fr.en", "corpus.en-fr.fr"),
+        ("en-fr/en.txt", "en-fr/fr.txt"), ("text-en-1.txt", "text-fr-1.txt"), ("en.train", "fr.train"),
+    ],
+)  # fmt: skip
+def test_sides_by_any_part_of_a_name(source: str, target: str, tmp_path: Path) -> None:
+    write(tmp_path, [source], "a\nb\n" * 50)
+    write(tmp_path, [target], "c\nd\n" * 50)
+    write(tmp_path, ["notes.xml", "test.en.xml"])
+    corpus = load_parallel(str(tmp_path), "en", "fr", held_out=HeldOut(0.5))
+    assert corpus.origin.endswith("en to fr; left out: notes.xml, test.en.xml")
+    rows = corpus.rows("whole")
+    assert (rows[0], len(rows)) == ({"source": "a", "target": "c"}, 100)
+
+
 def test_a_lone_half_is_named(tmp_path: Path) -> None:
     write(tmp_path, ["train.en", "train.fr", "val.en", "valid.fr", "other.en", "other.fr"], "a\nb\nc\nd\n" * 9)
     corpus = load_parallel(str(tmp_path), "en", "fr")

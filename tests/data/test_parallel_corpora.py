@@ -230,7 +230,7 @@ def test_one_file_that_is_no_pair(tmp_path: Path) -> None:
     refused("'.*a.tmx' is one file of TMX, whose sentences are in markup; expected two, a table", str(one), "en", "fr")
     (tmp_path / "b.zip").write_bytes(b"PK\x03\x04...")
     refused("b.zip' is a zip archive", str(tmp_path / "b.zip"), "en", "fr")
-    refused("found a.tmx, b.zip; a file of two columns is given itself, with --columns 1 2", str(tmp_path), "en", "fr")
+    refused("found a.tmx, b.zip; two files of other names .* with --columns 1 2", str(tmp_path), "en", "fr")
 
 
 def test_not_all_of_many_columns_are_named(tmp_path: Path) -> None:
