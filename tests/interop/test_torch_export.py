@@ -28,6 +28,7 @@ from seqmodels import (
 from seqmodels.errors import InputError
 from seqmodels.interop.export import export
 from seqmodels.nn import MLSTM, RGLRU, RWKV7, SLSTM, Bidirectional, GatedDeltaNet, KimiDeltaNet, Sequential, as_backbone
+from seqmodels.nn.mixture import Mixture
 
 TOKENS = Tokenizer.char(["abcdefgh"])
 OTHERS = Tokenizer.char(["abcdefghijk"])
@@ -246,9 +247,11 @@ class Own(torch.nn.Module):
         return x, (x[:, -1],)
 
 
-def test_a_network_of_ones_own_is_refused(tmp_path: Path) -> None:
+def test_what_has_no_plain_form_is_refused(tmp_path: Path) -> None:
     model = LanguageModel(as_backbone(Own)(), TOKENS)
     assert_refused("Own is a class of your own", export, model, tmp_path / "out", "torch")
+    mixture = LanguageModel(Mixture(LSTM(4, 4), TOKENS.vocab_size, cache=3), TOKENS)
+    assert_refused("no plain form of Mixture, which mixes probabilities", export, mixture, tmp_path / "out", "torch")
     assert list(tmp_path.iterdir()) == []
 
 
