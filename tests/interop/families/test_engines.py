@@ -10,6 +10,8 @@ from refusals import refused
 from seqmodels.cli.main import main
 
 OTHERS = ("mistral", "qwen2", "qwen3", "gpt_neox", "opt", *RECURRENT)
+PROMPTS = {"qwen3_next": "the cat"}
+"""Where two tokens are as likely as one another, to a millionth, in the text of the usual prompt."""
 WINDOWED = ("mistral",)
 """Attention of bounded reach, beyond which CTranslate2 would see more."""
 
@@ -20,7 +22,8 @@ def test_greedy_texts(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     pytest.importorskip("onnxruntime")
     pytest.importorskip("ctranslate2")
     written(name, tmp_path / name)
-    command = ["generate", str(tmp_path / name), "--prompt", "the fox", "--temperature", "0", "--max-tokens", "24"]
+    prompt = PROMPTS.get(name, "the fox")
+    command = ["generate", str(tmp_path / name), "--prompt", prompt, "--temperature", "0", "--max-tokens", "24"]
     main(command)
     expected = capsys.readouterr().out
     main([*command, "--engine", "onnx"])
