@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
@@ -134,6 +135,9 @@ def hub(name: str, built_in: str) -> Iterator[None]:
         with no_bars():
             yield
     except Exception as error:  # the hub client raises errors of four libraries
+        if isinstance(error, ValueError) and (subsets := re.search(r"(?:configs|Available): \[(.+?)\]", str(error))):
+            names = subsets[1].replace("'", "")
+            raise InputError(f"{name!r} on the hub has subsets; choose one with --subset: {names:.200}") from error
         reason = str(error).partition("\n")[0]
         raise InputError(
             f"{name!r} is no file here, and could not be had from the Hugging Face hub ({type(error).__name__}: "

@@ -112,6 +112,15 @@ def test_pairs(hub: Hub) -> None:
         TranslationDataModule("me/pairs", "en", "fr", columns=[1, 2]).origin  # noqa: B018
 
 
+@pytest.mark.parametrize("subset", [None, "it"])
+def test_subsets_are_named(subset: str | None, hub: Hub) -> None:
+    names = "".join(f"- config_name: {name}\n  data_files: {name}/*.jsonl\n" for name in ("de", "fr"))
+    files = {f"{name}/a.jsonl": lines({"text": name}, {"text": "b"}) for name in ("de", "fr")}
+    hub.commit("datasets/me/some", {"README.md": f"---\nconfigs:\n{names}---\n".encode(), **files})
+    with pytest.raises(InputError, match="'me/some' on the hub has subsets; choose one with --subset: de, fr"):
+        TextDataModule("me/some", subset=subset).corpus  # noqa: B018
+
+
 def test_downloaded_once_and_without_network_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {name: lines({"text": name[:1]}, {"text": "b"}) for name in ("train.jsonl", "test.jsonl")}
     hub.commit("datasets/me/some", {**files, "notes.pdf": b"%PDF"})
