@@ -6,6 +6,7 @@ import gc
 import itertools
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType
@@ -62,11 +63,14 @@ NUMBERS = itertools.count()
 def run(page: Path) -> Iterator[dict[str, Any]]:
     """Run the blocks of a page in order, as one script; gives its names."""
     names: dict[str, Any] = {"__name__": f"page{next(NUMBERS)}"}
+    places = [*sys.path]
     for block in blocks(page):
         if block.info == "python":
             exec(compiled(page, block), names)
     yield names
     names.clear()
+    sys.path[:] = places
+    sys.modules.pop("model", None)  # an exported one
     gc.collect()  # networks that a page defines are found by name as long as they live
 
 

@@ -91,7 +91,8 @@ def test_it_never_overruns_length_or_budget(tmp_path: Path) -> None:
     """Sentences that dropout would make longer than that stay as they were."""
     texts = ["the cat sees the other cat there", "where is the weather then", "the cat"] * 30
     for language in ("en", "fr"):
-        (tmp_path / f"train.{language}").write_text("\n".join(texts))
+        for split in ("train", "valid"):
+            (tmp_path / f"{split}.{language}").write_text("\n".join(texts))
     for layout in ("pair", "joined"):
         data = TranslationDataModule(
             str(tmp_path), "en", "fr", vocab_size=320, bpe_dropout=0.5, batch_tokens=40, max_length=12, layout=layout

@@ -65,5 +65,5 @@ def plain_of(model: object, folder: Path, monkeypatch: pytest.MonkeyPatch) -> to
     monkeypatch.delitem(sys.modules, "model", raising=False)
     from model import load as load_plain  # type: ignore[import-not-found]
 
-    monkeypatch.delitem(sys.modules, "model")
+    del sys.modules["model"]  # not by monkeypatch, which would put it back
     return load_plain()  # type: ignore[no-any-return]
