@@ -7,8 +7,8 @@ Data as for `word_wikitext2.py`. Perplexities of subwords and words cannot be co
 context.
 """
 
-from seqmodels import LanguageModel, TextDataModule, Transformer
 from seqmodels.cli import recipe
+from seqmodels import LanguageModel, TextDataModule, Transformer
 
 if __name__ == "__main__":
     recipe(

@@ -6,8 +6,8 @@ Two minutes of training on two cores, without download: the text is on every mac
 other text, `--backbone GRU` another network, `--max-minutes` more time. Figures are in `docs/laboratory/results.md`.
 """
 
-from seqmodels import LSTM, LanguageModel, TextDataModule
 from seqmodels.cli import recipe
+from seqmodels import LSTM, LanguageModel, TextDataModule
 
 if __name__ == "__main__":
     recipe(

@@ -8,8 +8,8 @@ nats, the mean of three seeds; `docs/laboratory/results.md` has machine and comm
 1.395.
 """
 
-from seqmodels import LSTM, LanguageModel, TextDataModule
 from seqmodels.cli import recipe
+from seqmodels import LSTM, LanguageModel, TextDataModule
 
 if __name__ == "__main__":
     recipe(

@@ -6,8 +6,8 @@
 `--backbone LSTM` puts another network on the same windows. Figures are in `docs/laboratory/results.md`.
 """
 
-from seqmodels import LanguageModel, TextDataModule, Transformer
 from seqmodels.cli import recipe
+from seqmodels import LanguageModel, TextDataModule, Transformer
 
 if __name__ == "__main__":
     recipe(

@@ -13,9 +13,9 @@ from typing import Any
 
 from lightning import seed_everything
 
+from seqmodels.cli import command
 from seqmodels import GRU, LSTM, RNN, LanguageModel, TextDataModule, Transformer, fit, load
 from seqmodels.analysis.gradient_horizon import draw_horizons, gradient_horizon, gradient_norms, thinned
-from seqmodels.cli import command
 from seqmodels.experiments.sweep import sweep
 from seqmodels.nn import Backbone
 from seqmodels.report import compare

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from seqmodels import RNN, LanguageModel, TextDataModule, fit, load
 from seqmodels.cli import command
+from seqmodels import RNN, LanguageModel, TextDataModule, fit, load
 from seqmodels.nn import Backbone
 
 

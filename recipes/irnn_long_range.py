@@ -11,8 +11,8 @@ import json
 import random
 from pathlib import Path
 
-from seqmodels import RNN, LanguageModel, TextDataModule, fit
 from seqmodels.cli import command
+from seqmodels import RNN, LanguageModel, TextDataModule, fit
 from seqmodels.nn import Backbone
 
 

@@ -8,8 +8,8 @@ Each is trained with several random seeds. Finished results are kept; `success.m
 from pathlib import Path
 from typing import Any
 
-from seqmodels import GRU, LSTM, RNN
 from seqmodels.cli import command
+from seqmodels import GRU, LSTM, RNN
 from seqmodels.experiments.data import MemoryDataModule
 from seqmodels.experiments.model import MemoryModel, small_start
 from seqmodels.experiments.results import grid, parse_lengths, seeded, train, write_success

@@ -8,8 +8,8 @@ test_2016_flickr.en and .fr for `seqmodels test RUN`; from the hub: `--data bent
 minutes on one core (Intel Xeon, Sapphire Rapids, bf16, seed 1) its BLEU on test 2016 is 57.8, English to French.
 """
 
-from seqmodels import GRU, TranslationDataModule, Translator
 from seqmodels.cli import recipe
+from seqmodels import GRU, TranslationDataModule, Translator
 
 if __name__ == "__main__":
     recipe(

@@ -8,8 +8,8 @@ as for `multi30k_attention.py`. In `translation_story.py` the last state of a GR
 steps, 12.7 in reverse, and attention 42.5.
 """
 
-from seqmodels import LSTM, TranslationDataModule, Translator
 from seqmodels.cli import recipe
+from seqmodels import LSTM, TranslationDataModule, Translator
 
 if __name__ == "__main__":
     recipe(

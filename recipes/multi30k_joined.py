@@ -7,8 +7,8 @@ RUN` then treat it as a translator. Data as for `multi30k_attention.py`. After e
 Sapphire Rapids, bf16, seed 1, other work beside it) its BLEU on test 2016 is 45.6, English to French.
 """
 
-from seqmodels import LanguageModel, Transformer, TranslationDataModule
 from seqmodels.cli import recipe
+from seqmodels import LanguageModel, Transformer, TranslationDataModule
 
 if __name__ == "__main__":
     recipe(

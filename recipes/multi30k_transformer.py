@@ -6,8 +6,8 @@ Data as for `multi30k_attention.py`. After 45 minutes on one core (Intel Xeon, S
 on test 2016 is 60.0, English to French.
 """
 
-from seqmodels import Transformer, TranslationDataModule, Translator
 from seqmodels.cli import recipe
+from seqmodels import Transformer, TranslationDataModule, Translator
 
 if __name__ == "__main__":
     recipe(

@@ -8,8 +8,8 @@ Babel writes the phrases from the Unicode CLDR, in any two of its languages: a c
 on one core (Intel Xeon, Sapphire Rapids) 1.000 for English to German and for English to Japanese; seed 1.
 """
 
-from seqmodels import GRU, TranslationDataModule, Translator
 from seqmodels.cli import recipe
+from seqmodels import GRU, TranslationDataModule, Translator
 
 if __name__ == "__main__":
     recipe(

@@ -11,8 +11,8 @@ from typing import Any
 
 from lightning import seed_everything
 
-from seqmodels import GRU, Transformer, TranslationDataModule, Translator, fit
 from seqmodels.cli import command
+from seqmodels import GRU, Transformer, TranslationDataModule, Translator, fit
 from seqmodels.cli.test import test
 from seqmodels.experiments.sweep import compare_translators, sweep
 from seqmodels.training.fit import Precision

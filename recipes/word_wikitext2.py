@@ -9,8 +9,8 @@ from the hub it is `--data Salesforce/wikitext --subset wikitext-2-v1`. After an
 `--average stalled --optimizer sgd --schedule constant --validations 30` averages weights as AWD-LSTM does.
 """
 
-from seqmodels import LSTM, LanguageModel, TextDataModule
 from seqmodels.cli import recipe
+from seqmodels import LSTM, LanguageModel, TextDataModule
 
 if __name__ == "__main__":
     recipe(

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -59,6 +60,16 @@ def _import_tqdm() -> None:
         with contextlib.suppress(ImportError), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="IProgress not found")
             import_module("tqdm.auto")
+
+
+def short_waits() -> None:
+    """Have torch's threads sleep soon while they wait for one another, for a program of our own.
+
+    By default they spin for milliseconds (libgomp). Beside another program that needs the cores, a thread then spins
+    where the one that it waits for should run. No effect where torch is imported already, or the user has chosen.
+    """
+    if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
 def delay(package: str, parts: Mapping[str, Callable[[], Any]]) -> None:

@@ -1,12 +1,14 @@
 """While much is imported, nobody looks for garbage, and afterwards somebody does."""
 
 import gc
+import os
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
-from seqmodels.imports import quick_imports
+from seqmodels.imports import quick_imports, short_waits
 
 
 @pytest.fixture
@@ -52,3 +54,32 @@ def test_nothing_changes_where_all_is_there(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "lightning", gc)
     with quick_imports(keep=True):
         assert gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    ("imported", "chosen", "found"),
+    [
+        (False, {}, "3000"),
+        (True, {}, None),
+        (False, {"OMP_WAIT_POLICY": "active"}, None),
+        (False, {"GOMP_SPINCOUNT": "7"}, "7"),
+    ],
+)
+def test_threads_that_wait_sleep_soon_unless_told_otherwise(
+    imported: bool, chosen: dict[str, str], found: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    if not imported:
+        monkeypatch.delitem(sys.modules, "torch")
+    short_waits()
+    assert os.environ.get("GOMP_SPINCOUNT") == found
+
+
+def test_recipes_import_the_program_before_torch() -> None:
+    for path in (Path(__file__).parents[1] / "recipes").glob("*.py"):
+        ours = [line for line in path.read_text().splitlines() if line.startswith(("from seqmodels", "import torch"))]
+        assert not ours or ours[0].startswith("from seqmodels.cli "), path.name

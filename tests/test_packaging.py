@@ -11,8 +11,8 @@ import pytest
 from refusals import refused
 
 import seqmodels
-from seqmodels import imports
 from seqmodels.cli import recipes
+from seqmodels import imports
 from seqmodels.cli.main import main
 
 ROOT = Path(__file__).parents[1]

@@ -7,8 +7,8 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 
-from seqmodels import InputError
 from seqmodels.cli import sweep as command
+from seqmodels import InputError
 from seqmodels.cli.main import main
 from seqmodels.cli.sweep import sweep
 from seqmodels.files import read_json, to_json, write_text
