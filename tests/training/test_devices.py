@@ -198,12 +198,12 @@ for number in range(50):
 
 
 @pytest.mark.slow
-def test_fifty_ends(folder: Path) -> None:
+def test_fifty_ends(folder: Path, tmp_path: Path) -> None:
     """Two processes end without an abort, forked from one that has imported everything; put load beside it."""
     for number in range(50):
-        (folder / str(number)).mkdir()
-        (folder / str(number) / "text.txt").write_bytes((folder / "text.txt").read_bytes())
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "text.txt").write_bytes((folder / "text.txt").read_bytes())
     places = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-c", FIFTY, str(folder)]
+    words = [sys.executable, "-c", FIFTY, str(tmp_path)]
     done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ | places)
     assert (done.returncode, done.stderr) == (0, "")
