@@ -82,9 +82,13 @@ def draw_lines(
 
 
 def ticks(steps: Iterable[int]) -> tuple[list[int], list[str]]:
-    """At most eight of some steps, for a logarithmic axis, and their labels."""
+    """At most eight of some steps, for a logarithmic axis, and their labels, none of which covers another."""
     known = sorted({max(1, step) for step in steps})
-    shown = known[:: -(-len(known) // 8)]
+    shown: list[int] = []
+    for step in reversed(known[:: -(-len(known) // 8)]):  # the last one is shown, whatever is close to it
+        if not shown or (shown[-1] / step) ** 20 >= known[-1] / known[0]:
+            shown.append(step)
+    shown.reverse()
     return shown, [f"{step:,}" for step in shown]
 
 
