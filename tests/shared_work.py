@@ -59,7 +59,7 @@ def model(folder: Path, processes: int, network: str, carry: bool = False, **set
         "GRU": lambda: GRU(8, 16),
         "Hybrid": lambda: Hybrid(16, "LSTM,attention,MinGRU", num_heads=2, norm="rms", activation="swiglu"),
         "Transformer": lambda: Transformer(16, num_layers=2, num_heads=2),
-        "RWKV7": lambda: RWKV7(16, num_layers=2, num_heads=2, rank=4),
+        "RWKV7": lambda: RWKV7(16, num_layers=2, num_heads=2, decay_rank=4, rate_rank=4, gate_rank=4),
         "memories": lambda: Hybrid(16, "GatedDeltaNet,attention,RetNet,MLSTM,Mamba2,RGLRU,SLSTM", num_heads=2),
     }
     return LanguageModel(networks[network](), data.tokenizer, lr=1e-2, **settings), data

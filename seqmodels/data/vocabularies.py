@@ -53,6 +53,16 @@ def spelled_bytes(piece: str) -> bytes:
     return piece.encode()
 
 
+def spelled(data: bytes) -> str:
+    """Bytes in the byte-level alphabet."""
+    return data.decode("latin-1").translate(_letters_of_bytes())
+
+
+@functools.cache
+def _letters_of_bytes() -> dict[int, str]:
+    return {byte: letter for letter, byte in _byte_of().items()}
+
+
 @functools.cache
 def _letters() -> frozenset[str]:
     return frozenset(_byte_of())

@@ -132,7 +132,7 @@ class Hybrid(ResidualStack):
 
 
 OF_THE_WHOLE = {"input_size", "hidden_size", "num_layers", "norm", "activation", "dropout", "memory_size",
-                "feed_forward_size", "value_residual", "channel_mixing"}  # fmt: skip
+                "feed_forward_size", "value_residual", "channel_mixing", "norm_first", "value_rank"}  # fmt: skip
 """Arguments of networks that a layer has from the stack."""
 
 

@@ -25,6 +25,9 @@ FASTEST = math.exp(-0.5)
 SHIFTS = ("r", "w", "k", "v", "a", "g")
 """What is computed from a mixture of an input and the one before it, each with shares of its own."""
 
+Ranks = tuple[int, int, int, int]
+"""Features that decays, rates, the gate of the outputs and shares of values are computed from."""
+
 
 class RWKV7Cell(Cell):
     """`S_t = (diag(w_t) - (a_t * u_t) u_t^T) S_{t-1} + k_t v_t^T` (Peng et al. 2025), the time mixing of RWKV-7.
@@ -41,7 +44,7 @@ class RWKV7Cell(Cell):
         hidden_size: features of the outputs.
         num_heads: heads H.
         size: features of keys and of values.
-        rank: features that decays, rates and the gate of the outputs are each computed from.
+        ranks: features that decays, rates, the gate of the outputs and shares of values are each computed from.
         eps: added to the variance of what is normalised, for each feature of a head.
         gives: whether its values stand behind its output.
         takes: whether values of the first layer stand behind its input.
@@ -51,25 +54,27 @@ class RWKV7Cell(Cell):
     state_names = ("h",)
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_heads: int, size: int, rank: int, eps: float = 1e-5,
+        self, input_size: int, hidden_size: int, num_heads: int, size: int, ranks: Ranks, eps: float = 1e-5,
         gives: bool = False, takes: bool = False,
     ) -> None:  # fmt: skip
         inner = num_heads * size
         super().__init__(input_size + takes * inner, hidden_size + gives * inner)
         self.heads, self.size, self.width, self.eps = num_heads, size, input_size, eps * size
-        self.gives, self.takes = gives, takes
+        self.ranks, self.gives, self.takes = ranks, gives, takes
         self.shares = nn.ParameterList([nn.Parameter(torch.rand(input_size)) for _ in SHIFTS])
         self.query, self.key, self.value = (nn.Linear(input_size, inner, bias=False) for _ in range(3))
-        self.down = nn.ModuleList([nn.Linear(input_size, rank, bias=False) for _ in "wag"])
-        self.up = nn.ModuleList([nn.Linear(rank, inner, bias=name != "g") for name in "wag"])
+        self.down = nn.ModuleList([nn.Linear(input_size, rank, bias=False) for rank in ranks[:3]])
+        self.up = nn.ModuleList(
+            [nn.Linear(rank, inner, bias=name != "g") for rank, name in zip(ranks[:3], "wag", strict=True)]
+        )
         self.removed = nn.Parameter(torch.full((inner,), 0.85))  # shares of a key that is removed
         self.learned = nn.Parameter(torch.ones(inner))  # to which the rate scales what is written
         self.bonus = nn.Parameter(torch.zeros(inner))  # weights of the current value
         self.norm_weight, self.norm_bias = nn.Parameter(torch.ones(inner)), nn.Parameter(torch.zeros(inner))
         self.out = nn.Linear(inner, hidden_size, bias=False)
         if takes:
-            self.value_down = nn.Linear(input_size, rank, bias=False)
-            self.value_up = nn.Linear(rank, inner)
+            self.value_down = nn.Linear(input_size, ranks[3], bias=False)
+            self.value_up = nn.Linear(ranks[3], inner)
 
     @property
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -193,10 +198,13 @@ class RWKV7(MixerStack):
 
     Args:
         head_size: features of a key and of a value; default: input_size / num_heads.
-        rank: features that decays, rates and the gate of the outputs are each computed from.
+        decay_rank: features that the decays of a layer are computed from.
+        rate_rank: likewise the rates of learning.
+        gate_rank: likewise the gate of the outputs.
+        value_rank: likewise the shares of the first layer's values.
         value_residual: mix the values of later layers with those of the first.
-        channel_mixing: use layers that see two inputs, and norm the inputs of the first block; feed-forward layers
-            without it.
+        channel_mixing: use layers that see two inputs; feed-forward layers without it.
+        norm_first: norm the inputs of the first block, too.
     """
 
     def __init__(
@@ -205,9 +213,13 @@ class RWKV7(MixerStack):
         num_layers: int = 4,
         num_heads: int = 4,
         head_size: int | None = None,
-        rank: int = 16,
+        decay_rank: int = 16,
+        rate_rank: int = 16,
+        gate_rank: int = 16,
+        value_rank: int = 16,
         value_residual: bool = True,
         channel_mixing: bool = True,
+        norm_first: bool = True,
         norm: Norm = "layer",
         activation: Activation = "gelu",
         dropout: float = 0.0,
@@ -215,23 +227,25 @@ class RWKV7(MixerStack):
         feed_forward_size: int | None = None,
         eps: float | None = None,
     ) -> None:
-        if rank < 1:
-            raise InputError(f"RWKV7(rank={rank}) was given; expected at least 1")
+        ranks = {"decay_rank": decay_rank, "rate_rank": rate_rank, "gate_rank": gate_rank, "value_rank": value_rank}
+        if few := [f"{name}={rank}" for name, rank in ranks.items() if rank < 1]:
+            raise InputError(f"RWKV7({few[0]}) was given; expected at least 1")
         if channel_mixing and feed_forward_size == 0:
             raise InputError("feed_forward_size=0 was given; expected a width, or channel_mixing=False")
-        self.settings = head_size, rank
+        self.settings = head_size, (decay_rank, rate_rank, gate_rank, value_rank)
         self.value_residual, self.channel_mixing = value_residual and num_layers > 1, channel_mixing
+        self.norm_first = norm_first
         self.mixed_size = 4 * input_size if feed_forward_size is None else feed_forward_size
-        self.in_place = not (self.value_residual or channel_mixing)
+        self.in_place = not (self.value_residual or channel_mixing or norm_first)
         blocks, width = (2 * num_layers, 0) if channel_mixing else (num_layers, feed_forward_size)
         super().__init__(input_size, blocks, num_heads, norm, activation, dropout, memory_size, width, eps)
-        self.norm_inputs = make_norm(norm, input_size, eps) if channel_mixing else nn.Identity()
+        self.norm_inputs = make_norm(norm, input_size, eps) if norm_first else nn.Identity()
 
     def _mixer(self, number: int) -> nn.Module:
         if self.channel_mixing and number % 2:
             return CellMixer(ChannelMixingCell(self.input_size, self.mixed_size))
-        (size, rank), shares = self.settings, self.value_residual
-        sizes = self.input_size, self.input_size, self.heads[0], head_size(self, size), rank, own_eps(self, 1e-5)
+        (size, ranks), shares = self.settings, self.value_residual
+        sizes = self.input_size, self.input_size, self.heads[0], head_size(self, size), ranks, own_eps(self, 1e-5)
         return TimeMixer(RWKV7Cell(*sizes, shares and number == 0, shares and number > 0))
 
     def _cell(self) -> Cell:

@@ -264,7 +264,7 @@ def test_a_piece_without_a_real_position_changes_nothing(name: str) -> None:
         (lambda: RGLRU(8, 1, 3), "RGLRU expects a width divisible by num_heads"),
         (lambda: SLSTM(8, 9, num_heads=2), "SLSTM expects hidden_size divisible by num_heads, got 9 and 2"),
         (lambda: KimiDeltaNet(8, 1, 2, rank=0), r"KimiDeltaNet\(rank=0\)"),
-        (lambda: RWKV7(8, 1, 2, rank=0), r"RWKV7\(rank=0\)"),
+        (lambda: RWKV7(8, 1, 2, gate_rank=0), r"RWKV7\(gate_rank=0\)"),
         (lambda: RWKV7(8, 1, 2, feed_forward_size=0), "expected a width, or channel_mixing=False"),
         (lambda: Attentive(GatedDeltaNet(8, 1, 2), 8, "none"), "GatedDeltaNet cannot start from a vector"),
         (lambda: Hybrid(8, "GatedDelta"), "expected names of attention, .*GatedDeltaNet"),

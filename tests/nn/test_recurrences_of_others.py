@@ -205,7 +205,7 @@ def test_rows_start_their_stabiliser_by_themselves() -> None:
 
 def test_rwkv7_of_two_layers_as_published() -> None:
     """The first layer's values in the second, channel mixing, and the norm of the inputs, position by position."""
-    network = RWKV7(D, 2, 2, rank=3, eps=1e-5).double()
+    network = RWKV7(D, 2, 2, None, 3, 4, 5, 2, eps=1e-5).double()
     lively(network)
     x = torch.randn(1, 7, D, dtype=torch.float64)
     found, _ = network(x)
@@ -228,7 +228,7 @@ def test_rwkv7_of_two_layers_as_published() -> None:
                 else:
                     share = cell.value_up(cell.value_down(shifted)).sigmoid()
                     value = value + (first - value) * share
-                plain = RWKV7Cell(D, D, 2, cell.size, 3).double()  # whose equations are below, with other values
+                plain = RWKV7Cell(D, D, 2, cell.size, cell.ranks).double()  # its equations are below
                 plain.load_state_dict(cell.state_dict(), strict=False)
                 states[number] = with_values(plain, value).advance(h, (h, *states[number][1:]), ())
                 s = s + states[number][0]
@@ -245,7 +245,7 @@ def with_values(cell: RWKV7Cell, value: Tensor) -> RWKV7Cell:
 def test_rwkv7_as_published() -> None:
     """One row and position after the other, by the equations of the time mixing (Peng et al. 2025, first layer)."""
     H, K = 2, 4
-    cell = RWKV7Cell(D, D, H, K, 3).double()
+    cell = RWKV7Cell(D, D, H, K, (3, 4, 5, 2)).double()
     lively(cell, 0.5)
     x = torch.randn(B, T, D, dtype=torch.float64)
     found, (_, end, _) = cell.sequence(x, cell.initial_state(B, x))

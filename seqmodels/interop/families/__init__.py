@@ -15,6 +15,7 @@ KNOWN = (
     "mamba2",
     "xlstm",
     "recurrent_gemma",
+    "rwkv7",
     "qwen3_5_text",
     "qwen3_next",
     "marian",

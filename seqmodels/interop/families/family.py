@@ -47,6 +47,10 @@ class Weight:
         """Their tensors, of ours."""
         return [ours]
 
+    def taken(self, held: int) -> int:
+        """How many of all numbers in their tensors are ours."""
+        return held
+
 
 class Transposed(Weight):
     """A matrix (in, out), as GPT-2 has them."""
@@ -183,6 +187,8 @@ class Family(ABC):
     model_type: str
     architecture: str
     """The class in transformers."""
+    library: str = "transformers"
+    """What has it, if not that."""
     prefix: str = ""
     """In front of the names of all tensors; some files leave it out, or its first part."""
     outside: tuple[str, ...] = ("lm_head.weight",)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from seqmodels.interop.families.settings import GATED
-from seqmodels.nn import Hybrid, Transformer
+from seqmodels.nn import RWKV7, Hybrid, Transformer
 from seqmodels.nn.hybrid import ATTENTION, OF_THE_WHOLE, layer_networks
 
 BIASES = ("none", "qkv", "attention", "all")
@@ -31,6 +31,11 @@ def complete(arguments: Mapping[str, Any], network: type = Transformer) -> dict[
     """All arguments of a network, each with a value; the usual one where it is not used."""
     usual = {name: one.default for name, one in inspect.signature(network).parameters.items()}
     found = usual | dict(arguments)
+    if network is RWKV7:
+        if found["eps"] is None and found["norm"] == "layer":
+            found["eps"] = 1e-5
+        if found["channel_mixing"]:
+            found["activation"] = usual["activation"]
     for name, value in USUAL.items():
         if name in found and found[name] is None:
             found[name] = value(found)

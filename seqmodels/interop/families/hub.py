@@ -10,8 +10,8 @@ from seqmodels.interop.families.read import CONFIG, family_of
 from seqmodels.interop.families.shards import INDEX, INDEX_BYTES, WEIGHTS, named_shards
 from seqmodels.interop.families.vocabulary import GENERATION, MERGES, TOKENIZER, TOKENIZER_CONFIG, VOCAB
 
-PIECES = ("source.spm", "target.spm", "target_vocab.json", "spiece.model")
-"""Files of SentencePiece."""
+PIECES = ("source.spm", "target.spm", "target_vocab.json", "spiece.model", "rwkv_vocab_v20230424.txt")
+"""Files of SentencePiece, and of RWKV."""
 
 
 def download_family(name: HubName, folder: Path, most: int) -> Path:

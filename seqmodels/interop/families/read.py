@@ -124,7 +124,7 @@ def theirs(family: Family, name: str) -> tuple[Weight | None, list[str]]:
     that the family lacks.
     """
     number = re.search(r"\.blocks\.(\d+)\.", name)
-    weight = family.weights.get(re.sub(r"\.blocks\.\d+\.", ".blocks.{}.", name))
+    weight = family.weights.get(name, family.weights.get(re.sub(r"\.blocks\.\d+\.", ".blocks.{}.", name)))
     if weight is None and name != "head.bias":
         raise InputError(f"{family.model_type} has no weights for {name!r}; leave out what the network has more")
     return weight, [one.format(number and number[1]) for one in weight.names] if weight else []
@@ -134,7 +134,7 @@ def _joined(weight: Weight, names: list[str], shards: Shards, parameter: Tensor,
     """One of our weights; refused, before it is read, where theirs are of another size."""
     if not names:
         return torch.zeros(parameter.shape)
-    held = sum(math.prod(shards.shape(one)) for one in names)
+    held = weight.taken(sum(math.prod(shards.shape(one)) for one in names))
     if held != parameter.numel():
         shapes = ", ".join(f"{one!r} {shards.shape(one)}" for one in names)
         raise InputError(

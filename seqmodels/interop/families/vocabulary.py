@@ -20,6 +20,7 @@ from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.data.vocabularies import TOKENIZER_CHARACTERS, library_errors
 from seqmodels.errors import InputError
 from seqmodels.files import parse_json, read_json, read_small
+from seqmodels.interop.families.rwkv_vocabulary import FILES, greedy_tokenizer, read_pieces
 from seqmodels.interop.families.settings import Settings
 from seqmodels.interop.families.shards import Shards
 
@@ -38,6 +39,8 @@ def read_tokenizer(folder: Path, settings: Settings) -> Tokenizer:
         text = read_small(folder / TOKENIZER, TOKENIZER_CHARACTERS)
     elif (folder / VOCAB).is_file() and (folder / MERGES).is_file():
         text = _byte_level(folder, settings, own)
+    elif files := sorted(folder.glob(FILES)):
+        text = greedy_tokenizer(read_pieces(files[0]))
     else:
         raise InputError(f"{str(folder)!r} has no {TOKENIZER}, and not {VOCAB} with {MERGES}; expected its tokenizer")
     found = Tokenizer(text)

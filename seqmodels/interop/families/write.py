@@ -84,7 +84,8 @@ def export_hf(task: SequenceTask, folder: str | Path) -> str:
     limits = ["the settings of its training"]
     if task.backbone.max_length is None and "max_position_embeddings" in config and "sliding_window" not in config:
         limits.append(f"the window of {config.get('max_position_embeddings')} positions in longer texts")
-    return f"a {family.architecture}; it does not hold {', nor '.join(limits)}"
+    of = f" of {family.library}" if family.library != Decoder.library else ""
+    return f"a {family.architecture}{of}; it does not hold {', nor '.join(limits)}"
 
 
 def choose(task: SequenceTask) -> tuple[Decoder, dict[str, Any]]:

@@ -92,7 +92,7 @@ def _normed(cell: Any) -> Settings:
 def _time_mixing(cell: Any) -> Settings:
     return {
         "input_size": cell.width, "hidden_size": cell.out.out_features, "heads": cell.heads, "size": cell.size,
-        "rank": cell.down[0].out_features, "eps": cell.eps, "gives": cell.gives, "takes": cell.takes,
+        "ranks": cell.ranks, "eps": cell.eps, "gives": cell.gives, "takes": cell.takes,
     }  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def _residual(network: ResidualStack) -> Settings:
         "norm": {"name": NORMS[type(first.norm_mixer)], "size": network.input_size, "eps": first.norm_mixer.eps},
         "residual": network.constructor_call["init_args"].get("residual", "pre-norm"),
         "positions": _positions(network), "window": network.window, "causal": network.causal,
-        "input_scale": network.input_scale, "norm_inputs": getattr(network, "channel_mixing", False),
+        "input_scale": network.input_scale, "norm_inputs": getattr(network, "norm_first", False),
     }  # fmt: skip
 
 

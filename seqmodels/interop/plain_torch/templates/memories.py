@@ -245,19 +245,21 @@ class RWKV7(Cell):
     their inputs.
     """
 
-    def __init__(self, input_size, hidden_size, heads, size, rank, eps, gives, takes):
+    def __init__(self, input_size, hidden_size, heads, size, ranks, eps, gives, takes):
         super().__init__()
         self.heads, self.size, self.width, self.eps, self.gives, self.takes = heads, size, input_size, eps, gives, takes
         inner = heads * size
         self.shares = nn.ParameterList([nn.Parameter(torch.zeros(input_size)) for _ in "rwkvag"])
         self.query, self.key, self.value = (nn.Linear(input_size, inner, bias=False) for _ in range(3))
-        self.down = nn.ModuleList([nn.Linear(input_size, rank, bias=False) for _ in "wag"])
-        self.up = nn.ModuleList([nn.Linear(rank, inner, bias=name != "g") for name in "wag"])
+        self.down = nn.ModuleList([nn.Linear(input_size, rank, bias=False) for rank in ranks[:3]])
+        self.up = nn.ModuleList(
+            [nn.Linear(rank, inner, bias=name != "g") for rank, name in zip(ranks[:3], "wag", strict=True)]
+        )
         for name in ("removed", "learned", "bonus", "norm_weight", "norm_bias"):
             setattr(self, name, nn.Parameter(torch.zeros(inner)))
         self.out = nn.Linear(inner, hidden_size, bias=False)
         if takes:
-            self.value_down, self.value_up = nn.Linear(input_size, rank, bias=False), nn.Linear(rank, inner)
+            self.value_down, self.value_up = nn.Linear(input_size, ranks[3], bias=False), nn.Linear(ranks[3], inner)
         self.shapes = [(heads, size, size), (input_size,)]
 
     def step(self, x, state):
