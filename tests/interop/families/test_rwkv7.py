@@ -203,6 +203,7 @@ def wanted(tensors: dict[str, torch.Tensor], row: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def test_whole_and_in_pieces(pair: Pair) -> None:
     tensors, model = pair
+    torch.manual_seed(0)  # where a norm divides by next to nothing, single precision loses digits, in numpy, too
     ids = torch.randint(5, 4 + COUNT, (2, 21))
     expected = torch.stack([wanted(tensors, row) for row in ids])
     assert float(expected.std()) > 0.5
