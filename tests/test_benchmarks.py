@@ -288,5 +288,6 @@ def test_beam_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
         "ours by its engine",
         *["ours in bf16"] * multiplies_bf16("cpu"),
         "ours in int8",
+        "CTranslate2 in int8",
         "CTranslate2",
     ]

@@ -13,6 +13,7 @@ from seqmodels.files import to_json
 from seqmodels.tasks.autoregressive_model import AutoregressiveModel
 from seqmodels.tasks.generation import token_bias
 from seqmodels.tasks.mixing import mixed
+from seqmodels.tasks.workers import Workers
 
 
 def generate(
@@ -37,6 +38,7 @@ def generate(
     bf16: bool = False,
     int8: bool = False,
     engine: Engine = "torch",
+    workers: int | None = None,
     json: bool = False,
 ) -> None:
     """Generate text with a trained model, token by token.
@@ -65,6 +67,8 @@ def generate(
         int8: weights of large linear layers in 8 bits, on a CPU.
         engine: what computes: torch, onnx (onnxruntime, on the CPU) or ctranslate2 (Transformers; with a temperature
             above 0 it draws other random texts); the model is converted once.
+        workers: processes, each with a batch of 64 texts on a core of its own; 1 for one batch by all threads. By
+            default what is faster, which the first of at least six batches tell.
         json: print a line of JSON for each text, with its prompt and its number among the samples.
     """
     if prompts is not None and prompt:
@@ -74,6 +78,8 @@ def generate(
     mix = mix_of(counts, cache, counts_weight=counts_weight, cache_weight=cache_weight, cache_sharpness=cache_sharpness)
     if mix is not None and (bf16 or int8 or engine != "torch"):
         raise InputError("--counts and --cache are computed by torch in full precision; leave out the other engine")
+    if workers is not None and engine != "torch":
+        raise InputError(f"--workers and --engine {engine} were both given; leave out one of them")
     given = [prompt] if prompts is None else read_lines(prompts)
     task = load_language_model(run)
     if mix is not None:
@@ -88,7 +94,8 @@ def generate(
             sys.stdout.flush()
         sys.stdout.write("\n")
         return
-    written = task.continuations(given, samples, max_tokens, sampling, seed, stop or ())
+    by = Workers(workers if engine == "torch" else 1, task.embedding.weight.device)
+    written = task.continuations(given, samples, max_tokens, sampling, seed, stop or (), by)
     for place, (start, texts) in enumerate(zip(given, written, strict=True), 1):
         for number, text in enumerate(texts, 1):
             if json:

@@ -12,8 +12,8 @@ from seqmodels.checkpoints.load import check_text, load_with_origin
 from seqmodels.checkpoints.saved import Loaded
 from seqmodels.cli.mixing import mix_of
 from seqmodels.cli.parser import given_of
-from seqmodels.cli.text_io import progress, read_lines
-from seqmodels.cli.translate import PART, as_translator
+from seqmodels.cli.text_io import PART, WORKERS_PART, progress, read_lines
+from seqmodels.cli.translate import as_translator
 from seqmodels.data import Corpus, TextDataModule, TranslationDataModule
 from seqmodels.decoding import Beam
 from seqmodels.errors import InputError
@@ -24,6 +24,7 @@ from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.batch_translation import Translation, translations
 from seqmodels.tasks.dynamic_evaluation import Dynamic
 from seqmodels.tasks.mixing import mixed
+from seqmodels.tasks.workers import Workers
 from seqmodels.training.evaluate import Reading, evaluate
 
 
@@ -51,6 +52,7 @@ def test(
     int8: bool = False,
     references: tuple[str, ...] | None = None,
     bleu_tokenizer: str | None = None,
+    workers: int | None = None,
     json: bool = False,
 ) -> dict[str, Any]:
     """Score text with a trained language model (nats per token, perplexity per token and per word, bits per character
@@ -84,6 +86,8 @@ def test(
         references: for a translator, text files with further reference translations, a line for each sentence.
         bleu_tokenizer: for a translator, 13a, intl, zh, ja-mecab, ko-mecab, char, flores200 or none; by default the one
             that is usual for the language.
+        workers: for a translator, processes, each with a batch on a core of its own; 1 for one batch by all threads. By
+            default what is faster, which the first batches tell.
         json: print one line of JSON.
     """
     speed = given_of({"lr": dynamic_lr, "decay": dynamic_decay})
@@ -97,7 +101,7 @@ def test(
     of_text = {"column": column, "carry": carry, "lanes": lanes, "length": length, "stride": stride}
     of_pairs = {
         "beam": beam, "bf16": bf16 or None, "int8": int8 or None, "references": references,
-        "bleu-tokenizer": bleu_tokenizer,
+        "bleu-tokenizer": bleu_tokenizer, "workers": workers,
     }  # fmt: skip
     if given := given_of(
         of_text | {"dynamic": dynamic or None, "counts": counts, "cache": cache} if translator else of_pairs
@@ -114,7 +118,7 @@ def test(
     if translator:
         for_use(model.task, bf16=bf16, int8=int8)
         search, further = Beam(**given_of({"size": beam})), references or ()
-        return test_translations(run, model, arguments, wanted, search, json, further, bleu_tokenizer)
+        return test_translations(run, model, arguments, wanted, search, json, further, bleu_tokenizer, workers)
     if data is not None and len(data) > 1:
         raise InputError(f"--data was given {len(data)} names, and {run!r} is a language model; expected one")
     if data is not None:
@@ -205,11 +209,13 @@ def test_translations(
     json: bool,
     further: Sequence[str] = (),
     tokenizer: str | None = None,
+    workers: int | None = None,
 ) -> dict[str, Any]:
     """Translate the first of the wanted splits that a text has, print and keep its scores; see `test_text`."""
     task = as_translator(run, model)
     module = TranslationDataModule(**arguments | {"tokenizer": task.tokenizer})  # only its text is read
     check_text(model, module)
+    by = Workers(workers, task.device)
     settings, every = {"language": module.languages[1], "tokenizer": tokenizer}, dict[str, Any]()
     for part in parts_of(module.corpus, wanted):
         rows = module.corpus.rows(part)
@@ -217,8 +223,9 @@ def test_translations(
         references += [read_lines(path, "a reference translation") for path in further]
         corpus_scores(references[0], *references, **settings)  # what cannot be scored is not translated
         best: list[Translation] = []
-        for first in progress(range(0, len(sources), PART), "translating"):
-            found = translations([task], sources[first : first + PART], beam)
+        size = PART if by.count == 1 else WORKERS_PART
+        for first in progress(range(0, len(sources), size), "translating"):
+            found = translations([task], sources[first : first + size], beam, first, by)
             best += [one[0] if one else Translation("", 0.0, 0.0) for one in found]
         outputs = [one.text for one in best]
         every[part] = scores = corpus_scores(outputs, *references, **settings)

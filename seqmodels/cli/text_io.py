@@ -15,6 +15,11 @@ from seqmodels.files import bare, local, parse_json, write_text
 
 Item = TypeVar("Item")
 
+PART = 256
+"""Lines that are read, sorted by length and computed in batches."""
+WORKERS_PART = 1024
+"""The same for workers, each of which has a batch at a time."""
+
 
 def read_lines(path: str, content: str = "a prompt") -> list[str]:
     """The lines of a file, without their ends; an InputError where it is missing, empty or not UTF-8."""
@@ -24,7 +29,7 @@ def read_lines(path: str, content: str = "a prompt") -> list[str]:
     return lines
 
 
-def parts_of(path: str | None, size: int = 256, content: str = "text") -> Iterator[list[str]]:
+def parts_of(path: str | None, size: int = PART, content: str = "text") -> Iterator[list[str]]:
     """`parts` of a file, or of standard input; what is typed there is read line by line."""
     if path is None:
         by_hand = sys.stdin.buffer.isatty()
@@ -40,7 +45,7 @@ def parts_of(path: str | None, size: int = 256, content: str = "text") -> Iterat
         yield from parts(stream, repr(path), size)
 
 
-def parts(stream: Iterable[bytes], name: str, size: int = 256) -> Iterator[list[str]]:
+def parts(stream: Iterable[bytes], name: str, size: int = PART) -> Iterator[list[str]]:
     r"""The lines of a binary stream, at most `size` at a time, without a byte order mark before the first.
 
     Lines end in `\n` or `\r\n`, or in `\r` where there is no other line end.

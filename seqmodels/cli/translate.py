@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from seqmodels.analysis.attention import alignment, attention_page
@@ -9,7 +10,7 @@ from seqmodels.batch import UNK
 from seqmodels.checkpoints.saved import Loaded, load_model
 from seqmodels.cli.engines import TranslationEngine, translator_engine
 from seqmodels.cli.parser import given_of
-from seqmodels.cli.text_io import check_output, parts_of, write_output
+from seqmodels.cli.text_io import PART, WORKERS_PART, check_output, parts_of, write_output
 from seqmodels.decoding import Beam, Draws, Sampling
 from seqmodels.decoding.beam_search import Normalization
 from seqmodels.errors import InputError, one_line
@@ -21,6 +22,7 @@ from seqmodels.tasks.batch_translation import Translates, Translation, positions
 from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 from seqmodels.tasks.prefix_lm import PrefixLM
 from seqmodels.tasks.sequence_model import SequenceModel
+from seqmodels.tasks.workers import Workers
 
 
 def translate(
@@ -47,6 +49,7 @@ def translate(
     attention_map: str | None = None,
     exhaustive: bool = False,
     engine: TranslationEngine = "torch",
+    workers: int | None = None,
     json: bool = False,
 ) -> None:
     """Translate each line of a file or of standard input, and print a line for each, in order; empty lines stay empty.
@@ -80,6 +83,8 @@ def translate(
         exhaustive: search until no unfinished translation can become better.
         engine: what computes, on the CPU: torch; onnx, for the decoder; or ctranslate2, for Transformers. The model is
             converted once.
+        workers: processes, each with a batch on a core of its own; 1 for one batch by all threads. By default what is
+            faster, which the first batches tell.
         json: print a line of JSON for each line, with all translations and their scores.
     """
     search = {
@@ -91,16 +96,21 @@ def translate(
     given = given_of(search), samples, given_of(sampling), given_of({"seed": seed}), max_length
     how = search_or_draws(*given)  # refused before anything is loaded
     if engine != "torch":
-        check_engine(how, engine, ensemble, attention_map, bf16)
+        check_engine(how, engine, ensemble, attention_map, bf16, workers)
     models = load_translators([run, *(ensemble or [])], source, target, bf16, int8 and engine == "torch")
     how = search_or_draws(*given, own=search_of(models[0]))
     if engine == "ctranslate2":
         check_search(how)
-    by = translations if engine == "torch" else engine_of(models[0], run, engine, int8)
+    if engine == "torch":
+        cores = Workers(workers, models[0].device)
+        by: By = partial(translations, workers=cores)
+        part = PART if cores.count == 1 else WORKERS_PART
+    else:
+        by, part = engine_of(models[0], run, engine, int8), LARGE_PART
     if attention_map is not None:
         check_attention_map(models[0], attention_map)
     shown: list[tuple[str, str]] = []
-    for number, (line, found) in enumerate(translated(models, how, file, by), 1):
+    for number, (line, found) in enumerate(translated(models, how, file, by, part), 1):
         if json:
             print(to_json({"source": line, "translations": [one._asdict() for one in found]}))
         elif samples is not None or (n_best or 1) > 1:
@@ -175,10 +185,8 @@ def as_translator(
     )
 
 
-PART = 256
-"""Lines that are read, sorted by length and translated together."""
 LARGE_PART = 2048
-"""The same for an engine, which is given all of them at once."""
+"""Lines that are read, and given to an engine at once."""
 MAX_ALIGNMENTS = 100
 """Maximum number of sentences on a page of attention."""
 
@@ -187,10 +195,11 @@ By = Callable[[Sequence[Translates], Sequence[str], Beam | Draws, int], list[lis
 
 
 def check_engine(
-    how: Beam | Draws, engine: TranslationEngine, ensemble: list[str] | None, attention_map: str | None, bf16: bool
-) -> None:
+    how: Beam | Draws, engine: TranslationEngine, ensemble: list[str] | None, attention_map: str | None, bf16: bool,
+    workers: int | None = None,
+) -> None:  # fmt: skip
     """Refuse what an engine cannot do, before anything is loaded."""
-    given = {"ensemble": ensemble, "attention-map": attention_map, "bf16": bf16}
+    given = {"ensemble": ensemble, "attention-map": attention_map, "bf16": bf16, "workers": workers}
     for name, value in given.items():
         if value:
             raise InputError(f"--{name} and --engine {engine} were both given; leave out one of them")
@@ -209,12 +218,12 @@ def engine_of(model: Translates, run: str, engine: TranslationEngine, int8: bool
 
 
 def translated(
-    models: Sequence[Translates], how: Beam | Draws, file: str | None, by: By = translations
+    models: Sequence[Translates], how: Beam | Draws, file: str | None, by: By = translations, part: int = PART
 ) -> Iterator[tuple[str, list[Translation]]]:
     """Each line of a file, or of standard input, with its translations by one model or an ensemble, in order."""
     unknown = cut = unfinished = number = 0
     longest = positions(models)
-    for lines in parts_of(file, PART if by is translations else LARGE_PART):
+    for lines in parts_of(file, part):
         for ids in models[0].source_tokenizer.encode_batch(lines):
             unknown += ids.count(UNK)
             cut += longest is not None and len(ids) >= longest

@@ -14,6 +14,7 @@ from seqmodels.decoding.beam_search import Hypothesis, MemoryStep
 from seqmodels.errors import InputError
 from seqmodels.nn.dropout import evaluating
 from seqmodels.state import State
+from seqmodels.tasks.workers import Workers
 
 TOKENS = 4096
 """Maximum number of source tokens of a batch times the rows per sentence, padding included."""
@@ -58,11 +59,16 @@ class Translation(NamedTuple):
 
 
 def translations(
-    models: Sequence[Translates], texts: Sequence[str], how: Beam | Draws, first_number: int = 0
+    models: Sequence[Translates],
+    texts: Sequence[str],
+    how: Beam | Draws,
+    first_number: int = 0,
+    workers: Workers | None = None,
 ) -> list[list[Translation]]:
     """Translate texts by one model, or by an ensemble whose probabilities are averaged at each token.
 
-    See `Translator.translate`. Random samples follow from the number of a text, counted over several calls.
+    See `Translator.translate`. Random samples follow from the number of a text, counted over several calls. Without
+    `workers`, one batch is computed after another.
 
     Raises:
         InputError: the vocabularies of the models differ, the texts are no list of strings, or `how` is another object.
@@ -82,8 +88,12 @@ def translations(
     texts = [text if text.strip() else "" for text in texts]  # white space is an empty text
     sources = [ids if longest is None else ids[: longest - 1] for ids in first.source_tokenizer.encode_batch(texts)]
     results = [[Translation("", 0.0, 0.0)] for _ in texts]
-    for rows in _batches([len(ids) for ids in sources], TOKENS // how.rows):
-        found = hypotheses(models, [sources[row] for row in rows], how, [first_number + row for row in rows])
+    batches = list(_batches([len(ids) for ids in sources], TOKENS // how.rows))
+
+    def translated(rows: list[int]) -> list[list[Hypothesis]]:
+        return hypotheses(models, [sources[row] for row in rows], how, [first_number + row for row in rows])
+
+    for rows, found in zip(batches, (workers or Workers()).map(translated, batches), strict=True):
         for row, best in zip(rows, found, strict=True):
             results[row] = [Translation(first.tokenizer.decode(one.tokens), *one[1:]) for one in best]
     return results

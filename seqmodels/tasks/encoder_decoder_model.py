@@ -18,6 +18,7 @@ from seqmodels.tasks.batch_translation import Translation, translations
 from seqmodels.tasks.freezing import frozen
 from seqmodels.tasks.optim import OptimizerName, Schedule
 from seqmodels.tasks.sequence_model import SequenceModel, check_fractions, check_weights
+from seqmodels.tasks.workers import Workers
 
 Tied = Literal["none", "target", "all"]
 
@@ -218,6 +219,7 @@ class EncoderDecoderModel(SequenceModel):
         self,
         texts: Sequence[str],
         how: Beam | Draws | None = None,
+        workers: int | None = 1,
     ) -> list[list[Translation]]:
         """Translate sentences; an empty one stays empty.
 
@@ -225,13 +227,16 @@ class EncoderDecoderModel(SequenceModel):
             texts: any number, of any lengths.
             how: beam search, or ancestral sampling, whose score is the mean log-probability; by default the `search`
                 that the model came with, or `Beam()`.
+            workers: processes, each with a batch on a core of its own; None for as many as threads, if that is faster
+                than all threads for one batch; see `Workers`.
 
         Returns:
             For each text its `n_best` hypotheses, the best first, or its `samples` as they were drawn. In single
             precision they do not depend on the other texts, up to rounding; in bf16 and int8 rounding may decide about
             a word. Samples follow from the random seed and the place of the text.
         """
-        return translations([self], texts, self.beam if how is None else how)
+        by = Workers(workers, self.device)
+        return translations([self], texts, self.beam if how is None else how, workers=by)
 
     @property
     def beam(self) -> Beam:

@@ -16,6 +16,7 @@ from seqmodels.files import to_json
 from seqmodels.nn import Backbone
 from seqmodels.nn.dropout import evaluating
 from seqmodels.state import State
+from seqmodels.tasks.workers import Workers
 
 MAX_LOGITS = 2**25
 """Logits held at a time, about, which bounds the size of a batch."""
@@ -66,13 +67,17 @@ class Scoring(nn.Module):
     embedding: nn.Embedding
 
     @torch.inference_mode()
-    def score(self, texts: Sequence[str], *, eos: bool = False, first_number: int = 1) -> list[Score]:
+    def score(
+        self, texts: Sequence[str], *, eos: bool = False, first_number: int = 1, workers: int | Workers | None = 1
+    ) -> list[Score]:
         """The likelihood of texts, each a document of its own: behind BOS, from an empty state.
 
         Args:
             texts: any number, of any lengths; the score of an empty one is 0.
             eos: score the end of the document, too.
             first_number: number of the first text in error messages.
+            workers: processes, each with a batch on a core of its own; None for as many as threads, if that is faster:
+                see `Workers`, which several calls may share.
 
         Returns:
             A score for each text, in their order, independent of the other texts.
@@ -88,18 +93,21 @@ class Scoring(nn.Module):
                     f"text {number} has {len(tokens)} tokens, and this network has {limit} positions; "
                     "split it, or train with positions='rotary'"
                 )
-        scores = self.score_ids([([BOS], tokens) for tokens in ids])
+        scores = self.score_ids([([BOS], tokens) for tokens in ids], workers)
         return [
             Score(nats, len(tokens), len(text.encode()), tokens.count(UNK))
             for (nats, _), tokens, text in zip(scores, ids, texts, strict=True)
         ]
 
     @torch.inference_mode()
-    def score_ids(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
+    def score_ids(
+        self, pairs: Sequence[tuple[list[int], list[int]]], workers: int | Workers | None = 1
+    ) -> list[tuple[float, bool]]:
         """The likelihood of token ids after others, which are not scored, each pair from an empty state.
 
         Args:
             pairs: ids that come before, at least one (such as BOS), and the ids that are scored.
+            workers: see `score`.
 
         Returns:
             For each pair, in their order: its nats, and whether each id that is scored is the most probable one.
@@ -112,12 +120,16 @@ class Scoring(nn.Module):
         found = [(0.0, True)] * len(pairs)
         lengths = [len(before) + len(ids) - 1 if ids else 0 for before, ids in pairs]
         with evaluating(self):
-            for rows in _batches(lengths, self.tokenizer.vocab_size):
-                for row, score in zip(rows, self._scores([pairs[row] for row in rows]), strict=True):
+            batches = list(_batches(lengths, self.tokenizer.vocab_size))
+            by = workers if isinstance(workers, Workers) else Workers(workers, self.embedding.weight.device)
+            scores = by.map(lambda rows: self._scores([pairs[row] for row in rows]), batches)
+            for rows, some in zip(batches, scores, strict=True):
+                for row, score in zip(rows, some, strict=True):
                     found[row] = score
         return found
 
-    def _scores(self, pairs: list[tuple[list[int], list[int]]]) -> Iterator[tuple[float, bool]]:
+    @torch.inference_mode()
+    def _scores(self, pairs: list[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
         """The sum of each row in double precision, with the state carried along long rows.
 
         Padding is on the right, where a causal network needs no mask, and its targets are ignored.
@@ -140,7 +152,7 @@ class Scoring(nn.Module):
             lost = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORE, reduction="none")
             sums += wide(lost.view(len(pairs), -1)).sum(1)
             greedy &= ((logits.argmax(-1) == wanted) | (wanted == IGNORE)).all(1)
-        return zip(sums.tolist(), greedy.tolist(), strict=True)
+        return list(zip(sums.tolist(), greedy.tolist(), strict=True))
 
 
 def _batches(lengths: list[int], vocab_size: int) -> Iterator[list[int]]:
