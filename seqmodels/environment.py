@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 from torch import Tensor
 
-from seqmodels.errors import InputError
+from seqmodels.errors import InputError, NoCompilerError
 from seqmodels.imports import VERSION
 
 PACKAGES = ("torch", "lightning", "torchmetrics", "datasets", "tokenizers")
@@ -248,6 +249,17 @@ def kept_kernels() -> Iterator[None]:
         yield
     finally:
         os.environ.pop(name, None)
+
+
+def check_compiler() -> None:
+    """Refuse to compile for the CPU without the C++ compiler that torch would call: that of the variable CXX, or g++.
+
+    Raises:
+        NoCompilerError: it is not installed.
+    """
+    wanted = os.environ.get("CXX", "g++")
+    if shutil.which(wanted) is None:
+        raise NoCompilerError(f"compile was given, and the C++ compiler {wanted} is not installed; install g++")
 
 
 def is_other_rank() -> bool:

@@ -32,6 +32,10 @@ class DamagedError(InputError):
     """
 
 
+class NoCompilerError(InputError):
+    """A C++ compiler is needed, and there is none; what was to be compiled can also be computed without."""
+
+
 def hinted(**advice: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """A decorator for a function that has no such arguments, though other programs do: they are refused (InputError)
     with what to do instead.

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seqmodels.checkpoints.saved import located
-from seqmodels.errors import InputError
+from seqmodels.errors import InputError, NoCompilerError
 from seqmodels.imports import VERSION
+from seqmodels.interop.compiled.engine import CompiledEngine
 from seqmodels.interop.ctranslate2 import convert
 from seqmodels.interop.ctranslate2.engine import GeneratorEngine, TranslatorEngine
 from seqmodels.interop.onnx.engine import OnnxEngine, write_engine
@@ -25,8 +26,9 @@ LIBRARIES = {"onnx": "onnxruntime", "ctranslate2": "ctranslate2"}
 
 
 def use(
-    task: AutoregressiveModel, run: str, engine: Engine = "torch", *, bf16: bool = False, int8: bool = False
-) -> None:
+    task: AutoregressiveModel, run: str, engine: Engine = "torch", *, bf16: bool = False, int8: bool = False,
+    compile: bool = False,
+) -> None:  # fmt: skip
     """Prepare a language model for generation, in place, by torch as `for_use` does, or by another engine.
 
     Args:
@@ -35,10 +37,20 @@ def use(
         engine: what computes.
         bf16: bfloat16 weights, with torch.
         int8: 8-bit weights.
+        compile: compile the steps of torch, unless there is no compiler, which is told.
 
     Raises:
         InputError: the engine is not installed, or cannot hold this model.
     """
+    if compile:
+        others = {f"--engine {engine}": engine != "torch", "--bf16": bf16, "--int8": int8}
+        if given := next((flag for flag, is_given in others.items() if is_given), None):
+            raise InputError(f"--compile and {given} were both given; leave out one of them")
+        try:
+            task.engine = CompiledEngine(task)
+        except NoCompilerError as error:
+            print(f"{error}; torch computes the steps one operation at a time", file=sys.stderr)
+        return
     if engine == "torch":
         for_use(task, bf16=bf16, int8=int8)
         return

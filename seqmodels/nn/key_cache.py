@@ -15,23 +15,25 @@ class KeyCache:
     """
 
     def __init__(self, layers: list[Tensor], context: int) -> None:
-        self._layers, self._context, self._taken = layers, context, layers[0].shape[2]
+        self.layers, self._context = layers, context
+        self.taken = layers[0].shape[2]
+        """Number of slots that are taken, the current position's included."""
         self.room = 0
         """Number of free slots after the last reallocation."""
 
     def reserve(self) -> bool:
         """Reserve a slot for the next position; returns whether the cache was reallocated."""
-        moved = self._taken == self._layers[0].shape[2]
+        moved = self.taken == self.layers[0].shape[2]
         if moved:
-            kept = min(self._taken, self._context - 1)  # others are out of sight
+            kept = min(self.taken, self._context - 1)  # others are out of sight
             self.room = self._more(kept)
-            for number, layer in enumerate(self._layers):
+            for number, layer in enumerate(self.layers):
                 B, heads, _, size = layer.shape
                 larger = layer.new_zeros(B, heads, kept + self.room, size)
-                larger[:, :, :kept] = layer[:, :, self._taken - kept : self._taken]
-                self._layers[number] = larger
-            self._taken = kept
-        self._taken += 1
+                larger[:, :, :kept] = layer[:, :, self.taken - kept : self.taken]
+                self.layers[number] = larger
+            self.taken = kept
+        self.taken += 1
         return moved
 
     def _more(self, kept: int) -> int:
@@ -42,21 +44,21 @@ class KeyCache:
 
     def write(self, layer: int, heads: Tensor) -> None:
         """Keys and values of the next position, (B, 2 kv heads, D / H)."""
-        self._layers[layer][:, :, self._taken - 1] = heads
+        self.layers[layer][:, :, self.taken - 1] = heads
 
     def visible(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Keys and values (B, kv heads, S, D / H), and the mask of visible ones; None for all."""
-        slots = slice(max(0, self._taken - self._context), self._taken)
-        k, v = self._layers[layer][:, :, slots].chunk(2, 1)
+        slots = slice(max(0, self.taken - self._context), self.taken)
+        k, v = self.layers[layer][:, :, slots].chunk(2, 1)
         return k, v, None
 
     def distance(self) -> Tensor:
         """Number of positions from the keys of `visible` to the current one, (1, S)."""
-        return torch.arange(min(self._taken, self._context) - 1, -1, -1, device=self._layers[0].device)[None]
+        return torch.arange(min(self.taken, self._context) - 1, -1, -1, device=self.layers[0].device)[None]
 
     def select(self, rows: Tensor) -> None:
         """Continue with the given rows, (N,), in their order."""
-        self._layers = [layer.index_select(0, rows) for layer in self._layers]
+        self.layers = [layer.index_select(0, rows) for layer in self.layers]
 
 
 class RecordableKeyCache(KeyCache):
@@ -68,8 +70,8 @@ class RecordableKeyCache(KeyCache):
     def reserve(self) -> bool:
         moved = super().reserve()
         if moved:
-            self._slots = torch.arange(self._layers[0].shape[2], device=self._layers[0].device)
-            self._next = self._slots.new_tensor([self._taken - 2])
+            self._slots = torch.arange(self.layers[0].shape[2], device=self.layers[0].device)
+            self._next = self._slots.new_tensor([self.taken - 2])
         return moved
 
     def _more(self, kept: int) -> int:
@@ -81,10 +83,10 @@ class RecordableKeyCache(KeyCache):
         self._seen = (slots <= self._next) & (slots > self._next - self._context)
 
     def write(self, layer: int, heads: Tensor) -> None:
-        self._layers[layer].index_copy_(2, self._next, heads.unsqueeze(2))
+        self.layers[layer].index_copy_(2, self._next, heads.unsqueeze(2))
 
     def visible(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        k, v = self._layers[layer].chunk(2, 1)
+        k, v = self.layers[layer].chunk(2, 1)
         return k, v, self._seen
 
     def distance(self) -> Tensor:

@@ -103,7 +103,7 @@ def test_what_is_out_of_sight_is_forgotten() -> None:
     stepper = make_stepper(network, inputs, None, 1)
     for _ in range(3 * CACHE_GROWTH):
         stepper(torch.tensor([1]))
-    assert stepper._cache._layers[0].shape[2] < CACHE_GROWTH + 5  # type: ignore[attr-defined]
+    assert stepper._cache.layers[0].shape[2] < CACHE_GROWTH + 5  # type: ignore[attr-defined]
 
 
 def test_padding_and_mixed_precision_take_the_long_way() -> None:

@@ -1,0 +1,1 @@
+"""Steps of generation by torch's compiler, as machine code kept between processes."""
