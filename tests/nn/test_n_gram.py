@@ -68,8 +68,8 @@ def text_of(count: int, seed: int = 0) -> list[int]:
     return text
 
 
-def network_of(text: list[int], order: int) -> NGram:
-    network = NGram(order).double()
+def network_of(text: list[int], order: int, memory: int = 0) -> NGram:
+    network = NGram(order, memory).double()
     network.ends(V)
     network.count(torch.tensor(text, dtype=torch.int16))
     return network
@@ -105,10 +105,11 @@ def tokens_in(network: NGram) -> Callable[..., tuple[Tensor, State]]:
     return read
 
 
-@pytest.mark.parametrize("order", [1, 3, 5])
-def test_laws(order: int) -> None:
+@pytest.mark.parametrize(("order", "memory"), [(1, 0), (3, 0), (5, 0), (1, 1), (3, 4), (5, 500)])
+def test_laws(order: int, memory: int) -> None:
     torch.manual_seed(0)
-    network, x = tokens_in(network_of(text_of(900), order)), torch.randn(laws.ROWS, laws.POSITIONS, 1).double()
+    network = tokens_in(network_of(text_of(900), order, memory))
+    x = torch.randn(laws.ROWS, laws.POSITIONS, 1).double()
     for law in (laws.chunk, laws.step, laws.causal, laws.reorder, laws.pad_then_go_on):
         assert law(network, x) == 0
     if order > 1:
@@ -134,3 +135,35 @@ def test_laws(order: int) -> None:
 def test_orders() -> None:
     with pytest.raises(InputError, match="order=0 was given"):
         NGram(0)
+    with pytest.raises(InputError, match="memory=3 was given; expected 0, or at least the 4 tokens"):
+        NGram(4, memory=3)
+
+
+class SlowMemory(Slow):
+    """A dictionary of the training text to which every token that is read is added, without a memory's end."""
+
+    def __init__(self, text: list[int], order: int) -> None:
+        super().__init__(text, order)
+        padded = [None, *text]
+        self.grams = {tuple(padded[i : i + n]) for n in range(1, order + 2) for i in range(len(padded) - n + 1)}
+
+    def read(self, text: list[int]) -> None:
+        """Count the last token of a text."""
+        for n in range(1, min(self.order, len(text)) + 1):
+            gram = tuple(text[-n:])
+            longer = ("start", *gram) if n == len(text) else tuple(text[-n - 1 :])
+            if (n == self.order or longer not in self.grams) and gram[-1] > BOS:
+                self.of[n - 1][gram[:-1]][gram[-1]] += 1
+        self.grams |= {tuple(text[-n:]) for n in range(1, min(self.order, len(text)) + 1)}
+
+
+@pytest.mark.parametrize("order", [1, 2, 4])
+def test_memory_counts_what_is_read(order: int) -> None:
+    text, other = text_of(300), [*text_of(200, 1), 11, 11, 11, 11, 4, BOS, 4, *text_of(50, 1)]
+    slow, network = SlowMemory(text, order), network_of(text, order, 400)
+    logs, _ = network(torch.tensor(other)[None, :, None])
+    for i in range(len(other)):
+        slow.read(other[: i + 1])
+        wanted = torch.tensor([slow.p(tuple(other[: i + 1]), w) for w in range(V)])
+        torch.testing.assert_close(logs[0, i].exp(), wanted.double(), atol=1e-12, rtol=1e-6)
+    assert (network_of(text, order)(torch.tensor(other)[None, :, None])[0] - logs).abs().max() > 0.01
