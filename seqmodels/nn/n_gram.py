@@ -1,7 +1,7 @@
 """N-grams as a network: interpolated modified Kneser-Ney probabilities, whose state is the context."""
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -142,7 +142,7 @@ class NGram(Backbone):
         before = tokens.new_full((len(tokens), width), NOTHING)
         known = before.new_zeros(before.shape, dtype=torch.uint8)
         if state is not None:
-            before, known = state if self.memory else (state, known)
+            before, known = cast(tuple[Tensor, Tensor], state if self.memory else (state, known))
         order = None if mask is None else (~mask).long().argsort(dim=1, stable=True)  # real positions first
         read = torch.cat([before, tokens if order is None else tokens.gather(1, order)], 1)
         if self.memory:

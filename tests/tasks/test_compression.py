@@ -31,7 +31,7 @@ def nothing() -> list[object]:
 
 @pytest.fixture(scope="module")
 def tasks() -> dict[str, LanguageModel]:
-    counting = model(NGram(3))
+    counting = model(NGram(3, memory=60))
     counting.backbone.count(torch.tensor(counting.tokenizer.encode(TEXT)))
     return {
         "LSTM": model(LSTM(8, 12, num_layers=2)),
