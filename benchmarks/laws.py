@@ -138,16 +138,21 @@ def of_x_transformers() -> Iterator[Subject]:
 OURS = (
     "RNN", "LSTM", "GRU", "MinGRU", "MinLSTM", "MultiplicativeRNN", "MultiplicativeLSTM", "DeltaNet",
     "GatedDeltaNet", "KimiDeltaNet", "Mamba2", "SimpleGLA", "RetNet", "GLA", "HGRN2", "MLSTM", "SLSTM", "RGLRU",
-    "Transformer",
+    "RWKV7", "Hybrid", "Transformer",
 )  # fmt: skip
 
 
 def of_seqmodels() -> Iterator[Subject]:
     for name in OURS:
         kind = getattr(seqmodels, name)
-        sizes = {"num_layers": 2} | ({"hidden_size": WIDTH} if issubclass(kind, seqmodels.RecurrentStack) else {})
+        sizes: dict[str, Any] = {"num_layers": 2} | (
+            {"hidden_size": WIDTH} if issubclass(kind, seqmodels.RecurrentStack) else {}
+        )
         if not issubclass(kind, seqmodels.RecurrentStack):
             sizes["num_heads"] = 2
+        if kind is seqmodels.Hybrid:
+            del sizes["num_layers"]
+            sizes["layers"] = "GatedDeltaNet,Mamba2,SLSTM,attention"
         network: Backbone = kind(WIDTH, **sizes)
         lively(network)
         embedding = nn.Embedding(VOCABULARY, WIDTH)

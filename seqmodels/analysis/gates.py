@@ -56,11 +56,16 @@ def gates(task: LanguageModel, batch: Batch, state: State | None = None) -> dict
     Raises:
         InputError: the network has no gates, or all is padding.
     """
+    return of_trace(gated_trace(task, batch, state), batch.mask)
+
+
+def gated_trace(task: LanguageModel, batch: Batch, state: State | None = None) -> Trace:
+    """The trace of a network with gates, see `gates`."""
     with evaluating(task), torch.no_grad():
         _, _, trace = task.traced(batch, state)
     if not trace.gates:
         raise InputError(f"{task.name} has no gates; take a network with gates, such as an LSTM or a GRU")
-    return of_trace(trace, batch.mask)
+    return trace
 
 
 def of_trace(trace: Trace, mask: Tensor | None = None) -> dict[str, Gate]:

@@ -135,9 +135,9 @@ class RWKV7Cell(Cell):
         return self._run(x, state, lengths, chunkwise)
 
     def gates(self, projected: Tensor, state: CellState, weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """The decays `w` and the rates `a` of each feature of a key."""
+        """The decays `w` and the rates of learning of each feature of a key."""
         _, log_w, _, _, a, *_ = self._features(projected.unsqueeze(1), state[2].unsqueeze(1))
-        return {"w": log_w.exp().flatten(1), "a": a.flatten(1)}
+        return {"w": log_w.exp().flatten(1), "rate": a.flatten(1)}
 
     def norms(self, projected: Tensor, state: CellState, following: CellState) -> dict[str, Tensor]:
         """Lengths of the keys that are written, and norms of the memory, of each head."""

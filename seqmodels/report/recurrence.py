@@ -3,7 +3,7 @@
 from markupsafe import Markup
 from torch import Tensor
 
-from seqmodels.analysis.gates import Gate, draw_gates, gates
+from seqmodels.analysis.gates import Gate, draw_gates, gated_trace, of_trace
 from seqmodels.analysis.gradient_horizon import (
     FRACTION,
     draw_horizon,
@@ -13,6 +13,7 @@ from seqmodels.analysis.gradient_horizon import (
     read_horizon,
     thinned,
 )
+from seqmodels.analysis.memory_norms import Norms, draw_norms, norms
 from seqmodels.analysis.spectra import Spectrum, draw_radii, draw_spectra, read_radii, recurrent_maps, spectrum
 from seqmodels.errors import InputError
 from seqmodels.report.figures import inline
@@ -29,8 +30,9 @@ MAX_CUBES = 16 * 512**3
 """Limit for the sum of the cubes of the sizes of matrices, which the time for eigenvalues grows with."""
 WORDS = {
     "h": "hidden state", "c": "cell state", "g": "candidate", "n": "candidate", "m": "factors", "i": "input gate",
-    "f": "forget gate", "o": "output gate", "r": "reset gate", "z": "update gate", "a": "gate", "x": "embedded inputs",
-    "source": "embedded source",
+    "f": "forget gate", "o": "output gate", "r": "reset gate", "z": "update gate", "a": "decay", "x": "embedded inputs",
+    "source": "embedded source", "w": "decay", "rate": "rate of learning", "beta": "writing strength", "k": "key",
+    "S": "memory",
 }  # fmt: skip
 """By the names of traces and recurrent matrices."""
 HORIZON = (
@@ -131,7 +133,9 @@ def _some_spectra(maps: dict[str, Tensor]) -> dict[str, Spectrum]:
 
 def gates_section(run: Run) -> Section:
     """Values, saturation and memory of all gates on held-out text."""
-    found = gates(run.language_model, run.batch(*GATES_BATCH))
+    batch = run.batch(*GATES_BATCH)
+    trace = gated_trace(run.language_model, batch)
+    found = of_trace(trace, batch.mask)
     drawn = dict(list(found.items())[:MAX_GATES])
     label = f"Values, saturation and memory of {len(drawn)} gates: " + ", ".join(map(in_words, drawn))
     rows = []
@@ -144,13 +148,37 @@ def gates_section(run: Run) -> Section:
         "Closed and open: fractions of all units and tokens. The memory of a unit is the number of steps after which a "
         "value has decayed to 1/e if nothing is added, from the geometric mean of its gate."
     )
-    body += macro("note", remark)
+    body += macro("note", remark) + _memory_norms(norms(trace, batch.mask))
     lead = (
         "A gate is a number between 0 (closed) and 1 (open) for each unit and token. First, the distribution of its "
         "values; then a point for each unit, by the fractions of tokens at which it is closed and open; then, for "
         "gates that scale the state from step to step, the number of units by their memory."
     )
     return Section(lead, body)
+
+
+def _memory_norms(found: dict[str, Norms]) -> Markup:
+    """Norms of keys and of matrices as states, where a network has them."""
+    if not found:
+        return Markup()
+    rows = []
+    for name, of_kind in found.items():
+        known = of_kind.by_position[of_kind.by_position.isfinite()]
+        figures = of_kind.by_head.mean(), of_kind.by_head.min(), of_kind.by_head.max(), known[0], known[-1]
+        rows.append([in_words(name), *(f"{float(figure):.3g}" for figure in figures)])
+    head = ("norm", "mean", "least head", "largest head", "first position", f"position {len(known)}")
+    label = "Norms by position: " + "; ".join(f"{row[0]} {row[1]} on average" for row in rows)
+    remark = (
+        "The length of the keys that are written, and the Frobenius norm of the memory of a head, which begins empty: "
+        "where it goes on growing, little is forgotten; where it levels off, what is old is removed."
+    )
+    table = macro("table", head, rows, numeric=True)
+    return (
+        macro("heading", "Keys and memories")
+        + inline(draw_norms(found), label, "norms")
+        + table
+        + macro("note", remark)
+    )
 
 
 def _memory(gate: Gate) -> str:

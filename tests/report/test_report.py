@@ -44,7 +44,7 @@ NETWORKS: dict[str, Callable[[], Backbone]] = {
     "RNN": lambda: RNN(8, 12),
     "MinGRU": lambda: MinGRU(8, 12),
     "Transformer": lambda: Transformer(8, num_layers=2, num_heads=2, context=32),
-    "Hybrid": lambda: Hybrid(8, "GRU,attention", num_heads=2, context=32),
+    "Hybrid": lambda: Hybrid(8, "GRU,GatedDeltaNet,attention", num_heads=2, context=32),
 }
 VOID = ("meta", "br", "img")
 
@@ -170,6 +170,8 @@ def test_page_of_each_network(runs: dict[str, Path], pages: Callable[[str], Path
     assert "learning" not in page.texts["configuration"]
     assert "batch_size" in page.texts["configuration"]
     assert "torch" in page.texts["environment"]
+    for word in ("decay of layer 2", "writing strength of layer 2", "key of layer 2", "memory of layer 2"):
+        assert (word in page.texts["gates"]) == (kind == "Hybrid")
     attends = kind in ("Transformer", "Hybrid")
     assert ("head 1" in page.texts["attention"]) == attends
     assert (f"{kind} has no attention" in page.texts["attention"]) == (not attends)

@@ -363,7 +363,7 @@ def test_inside_and_as_plain_torch(folder: Path, tmp_path: Path, monkeypatch: py
     assert isinstance(model, LanguageModel)
     ids = torch.tensor([model.tokenizer.encode("the fox ran after the hare")])
     trace = model.traced(shifted(ids))[2]
-    assert {"1.w", "1.a", "5.w"} <= trace.gates.keys()
+    assert {"1.w", "1.rate", "5.w"} <= trace.gates.keys()
     plain = plain_of(model, tmp_path / "plain", monkeypatch)
     first, state = plain(ids[:, :7])
     second, _ = plain(ids[:, 7:], state)
