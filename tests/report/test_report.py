@@ -170,7 +170,7 @@ def test_page_of_each_network(runs: dict[str, Path], pages: Callable[[str], Path
     assert "learning" not in page.texts["configuration"]
     assert "batch_size" in page.texts["configuration"]
     assert "torch" in page.texts["environment"]
-    for word in ("decay of layer 2", "writing strength of layer 2", "key of layer 2", "memory of layer 2"):
+    for word in ("writing strength of layer 2", "key of layer 2", "memory of layer 2"):
         assert (word in page.texts["gates"]) == (kind == "Hybrid")
     attends = kind in ("Transformer", "Hybrid")
     assert ("head 1" in page.texts["attention"]) == attends
