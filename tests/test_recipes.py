@@ -30,7 +30,7 @@ PAIRS = {
     "multi30k_joined": SMALL[2:],
 }
 """Recipes that translate, and flags that keep them small."""
-SWEEPS = ("translation_story", "memory_sweep", "gradient_horizons", "state_and_recall")
+SWEEPS = ("translation_story", "memory_sweep", "gradient_horizons", "horizons_of_all", "state_and_recall")
 """Recipes of several runs."""
 
 
@@ -108,6 +108,16 @@ def test_what_networks_can_do(tmp_path: Path) -> None:
     assert (folder / "abilities.md").read_text() in page
     assert len(re.findall(r"^\| (?:MinGRU|LSTM) \|.*\| 0.003 \| 2 \|$", page, re.M)) == 2
     assert (folder / "abilities.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_gradients_of_all_networks(text_file: Path, tmp_path: Path) -> None:
+    (recipe,) = (path for path in RECIPES if path.stem == "horizons_of_all")
+    words = ["--data", str(text_file), "--size", "8", "--length", "16", "--networks", "LSTM,RWKV7"]
+    for more, cells in ([], 1), (["--max-steps", "2"], 2):
+        page = run(recipe, [*words, *more], tmp_path)
+        assert len(re.findall(rf"^\| `(?:LSTM|RWKV7)` \|(?: [1-9][0-9]* \|){{{cells}}}$", page, re.M)) == 2
+        assert "RWKV7" in (tmp_path / "runs" / "horizons_of_all" / "horizons.md").read_text()
 
 
 @pytest.mark.slow
