@@ -148,7 +148,7 @@ def gates_section(run: Run) -> Section:
         "Closed and open: fractions of all units and tokens. The memory of a unit is the number of steps after which a "
         "value has decayed to 1/e if nothing is added, from the geometric mean of its gate."
     )
-    body += macro("note", remark) + _memory_norms(norms(trace, batch.mask))
+    body += macro("note", remark) + memory_norms(norms(trace, batch.mask))
     lead = (
         "A gate is a number between 0 (closed) and 1 (open) for each unit and token. First, the distribution of its "
         "values; then a point for each unit, by the fractions of tokens at which it is closed and open; then, for "
@@ -157,7 +157,7 @@ def gates_section(run: Run) -> Section:
     return Section(lead, body)
 
 
-def _memory_norms(found: dict[str, Norms]) -> Markup:
+def memory_norms(found: dict[str, Norms]) -> Markup:
     """Norms of keys and of matrices as states, where a network has them."""
     if not found:
         return Markup()

@@ -22,6 +22,7 @@ from seqmodels.analysis.attention import AlignmentMap, attention_page, draw_alig
 from seqmodels.analysis.coloured_text import coloured_page, passage
 from seqmodels.analysis.figures import draw_lines, new_figure
 from seqmodels.analysis.html_page import POLICY
+from seqmodels.analysis.memory_norms import norms
 from seqmodels.analysis.projection import draw_map
 from seqmodels.batch import Batch
 from seqmodels.cli.main import main
@@ -29,7 +30,7 @@ from seqmodels.cli.report import report as report_command
 from seqmodels.errors import InputError
 from seqmodels.files import CONTROL
 from seqmodels.nn import GRU, LSTM, RNN, Backbone, Hybrid, MinGRU, Transformer
-from seqmodels.report import compare, report, training
+from seqmodels.report import compare, recurrence, report, training
 from seqmodels.report.comparison import distinct_names
 from seqmodels.report.figures import inline
 from seqmodels.report.page import SCRIPT, SCRIPT_POLICY, Section, build, evenly_spaced, macro, number, write_page
@@ -44,7 +45,7 @@ NETWORKS: dict[str, Callable[[], Backbone]] = {
     "RNN": lambda: RNN(8, 12),
     "MinGRU": lambda: MinGRU(8, 12),
     "Transformer": lambda: Transformer(8, num_layers=2, num_heads=2, context=32),
-    "Hybrid": lambda: Hybrid(8, "GRU,GatedDeltaNet,attention", num_heads=2, context=32),
+    "Hybrid": lambda: Hybrid(8, "GRU,attention", num_heads=2, context=32),
 }
 VOID = ("meta", "br", "img")
 
@@ -170,12 +171,21 @@ def test_page_of_each_network(runs: dict[str, Path], pages: Callable[[str], Path
     assert "learning" not in page.texts["configuration"]
     assert "batch_size" in page.texts["configuration"]
     assert "torch" in page.texts["environment"]
-    for word in ("writing strength of layer 2", "key of layer 2", "memory of layer 2"):
-        assert (word in page.texts["gates"]) == (kind == "Hybrid")
+    assert "Keys and memories" not in page.texts["gates"]
     attends = kind in ("Transformer", "Hybrid")
     assert ("head 1" in page.texts["attention"]) == attends
     assert (f"{kind} has no attention" in page.texts["attention"]) == (not attends)
     assert (f"{kind} has no gates" in page.texts["gates"]) == (kind in ("RNN", "Transformer"))
+
+
+def test_keys_and_memories_of_layers() -> None:
+    trace = Hybrid(8, "GatedDeltaNet,attention,Mamba2", num_heads=2).traced(torch.randn(2, 5, 8))[2]
+    page = str(recurrence.memory_norms(norms(trace)))
+    for words in ("Keys and memories", "key of layer 1", "memory of layer 1", "memory of layer 3", "position 5"):
+        assert words in page
+    assert {recurrence.in_words(name) for name in trace.gates} == {
+        "decay of layer 1", "writing strength of layer 1", "decay of layer 3",
+    }  # fmt: skip
 
 
 def test_the_same_run_gives_the_same_page(runs: dict[str, Path], pages: Callable[[str], Path], tmp_path: Path) -> None:
