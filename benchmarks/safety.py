@@ -75,7 +75,8 @@ class _Turns(pl.Callback):
             if self.watched:
                 before_step(optimizer)
                 return
-            self.model._recent, self.model._step = self.model._recent + self.model._step[:2], torch.zeros(3).double()
+            self.model._recent, self.model._step = self.model._recent + self.model._step, torch.zeros(2).double()
+            self.model._everywhere = []
             if self.model.logs_now:
                 self.model._log_training(optimizer.param_groups[0]["lr"])
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.distributed.tensor import DTensor
 from trainers import Record
 
@@ -122,6 +123,25 @@ class Held(pl.Callback):
         (self.folder / f"{trainer.global_rank} of {trainer.world_size}.json").write_text(json.dumps(counts))
 
 
+class Sent(pl.Callback):
+    """Writes down how often a process sends gradients to the others under DDP: small ones, all at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.times = path, 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if isinstance(trainer.model, torch.nn.parallel.DistributedDataParallel):
+            trainer.model.register_comm_hook(None, self.send)
+
+    def send(self, group: Any, bucket: torch.distributed.GradBucket) -> torch.futures.Future[torch.Tensor]:
+        self.times += 1
+        return allreduce_hook(torch.distributed.group.WORLD, bucket)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(str(self.times))
+
+
 def run(name: str, folder: Path, processes: int, resume: Path | None = None, nodes: int = 1) -> Path:
     """Train a case, by so many processes on so many machines; returns the run folder."""
     case = CASES[name]
@@ -129,10 +149,11 @@ def run(name: str, folder: Path, processes: int, resume: Path | None = None, nod
     settings = {"strategy": "fsdp"} if name.startswith("fsdp") and processes > 1 else {}
     runs = folder / f"{processes}{'-resumed' if resume else ''}"
     half = Record(STEPS // 2, runs / f"{name}.safetensors")
+    looks = half, Held(folder / "held" / name), Sent(folder / "sent" / f"{name} of {processes}")
     return fit(
         task, data, max_steps=STEPS, validations=1, devices=processes // nodes, nodes=nodes, accelerator="cpu",
         runs=str(runs / name), diagnostics=name in WITH_DIAGNOSTICS, resume=resume,
-        callbacks=(half, Held(folder / "held" / name)), **settings, **case.settings,
+        callbacks=looks, **settings, **case.settings,
     )  # fmt: skip
 
 

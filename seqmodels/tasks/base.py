@@ -15,11 +15,12 @@ from torchmetrics import Metric
 from seqmodels.batch import IGNORE, Batch, check_batch
 from seqmodels.config import RECORD
 from seqmodels.data import SequenceDataModule, Tokenizer
-from seqmodels.environment import SINGLE_ONLY, wide, widest
+from seqmodels.environment import SINGLE_ONLY, wide
 from seqmodels.errors import InputError
 from seqmodels.metrics import TextMetrics, summed_nats
 from seqmodels.state import State, detach, map_state
 from seqmodels.tasks.any_trainer import AnyTrainer
+from seqmodels.tasks.exchange import Exchanged, exchanged
 from seqmodels.tasks.fsdp import whole_tensor
 from seqmodels.tasks.losses import Losses
 from seqmodels.tasks.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer, with_gradients
@@ -73,7 +74,8 @@ class SequenceTask(SequenceModel, AnyTrainer):
         self._carried_in_evaluation: State | None = None
         self._random: list[dict[str, Any]] | None = None  # restored where a run resumes
         self._recent = torch.zeros(2, dtype=torch.float64)  # nats and targets since the last logged step
-        self._step = torch.zeros(3, dtype=torch.float64)  # of the current step: nats and targets, and nats of all ranks
+        self._step = torch.zeros(2, dtype=torch.float64)  # nats and targets of the current step
+        self._everywhere: list[Exchanged] = []  # nats of its batches, over all ranks
         self._divisor: Tensor | None = None  # of the losses of the current step
         self._norm = self.gradient_norm = torch.zeros(())
         """Norm of the last step's gradient, before clipping."""
@@ -124,7 +126,7 @@ class SequenceTask(SequenceModel, AnyTrainer):
     def on_fit_start(self) -> None:
         """Train in training mode, whatever mode the model was in, from the beginning of a step."""
         self.train()
-        self._step, self._divisor = torch.zeros_like(self._step), None
+        self._step, self._everywhere, self._divisor = torch.zeros_like(self._step), [], None
         super().on_fit_start()
 
     @abstractmethod
@@ -149,22 +151,23 @@ class SequenceTask(SequenceModel, AnyTrainer):
         DDP averages gradients over ranks, so the gradient is that of all nats divided by all targets, however unequally
         they are spread over ranks. With gradient accumulation, all batches of a step are divided by the count of the
         first, and `on_before_optimizer_step` sets that right when the count of all is known.
+
+        Counts are on their way to the other ranks during the forward pass, nats during the backward pass.
         """
         check_batch(batch)
+        ranks = self.trainer.world_size
         # Neither padding nor rows that a task repeats count as tokens trained on.
-        real = torch.tensor(batch.inputs.numel()) if batch.mask is None else batch.mask.sum()
+        real = batch.inputs.numel() if batch.mask is None else batch.mask.sum()
         batch = self.prepared(batch)
+        counts = exchanged(ranks, (batch.targets != IGNORE).sum(), real)
         losses = self.losses(batch, self._carried if batch.continues else None)
         self._carried = detach(losses.state) if batch.continued else None
-        count = (batch.targets != IGNORE).sum()
-        own = everywhere = losses.nats.detach()
-        if self.trainer.world_size > 1:
-            sums = wide(torch.stack([count, real.to(count.device), own]))
-            count, real, everywhere = self.trainer.strategy.reduce(sums, reduce_op="mean")
-        self._step = self._step.to(own.device, widest(own.device))
-        self._step += torch.stack([wide(own), wide(count), wide(everywhere)])
-        self.tokens_seen += round(float(real) * self.trainer.world_size)
-        count = count.clamp(min=1 / self.trainer.world_size)  # a mean: it is less than 1 where ranks have no target
+        own = wide(losses.nats.detach())
+        count, real = counts()
+        self._everywhere.append(exchanged(ranks, own))
+        self._step = self._step.to(own) + torch.stack([own, count.to(own)])
+        self.tokens_seen += round(float(real) * ranks)
+        count = count.clamp(min=1 / ranks)  # a mean: it is less than 1 where ranks have no target
         self._divisor = count if self._divisor is None else self._divisor
         return losses.objective / self._divisor + losses.penalty * (count / self._divisor)
 
@@ -188,16 +191,16 @@ class SequenceTask(SequenceModel, AnyTrainer):
             )
         self._norm = get_total_norm(gradients)
         self.gradient_norm = whole_tensor(self._norm)
-        everywhere = self._step[2]
+        everywhere = sum(float(mean) for nats in self._everywhere for mean in nats())
         scaled = self.trainer.precision == "16-mixed"  # its scaler skips by itself
-        if torch.isfinite(everywhere) and (scaled or torch.isfinite(self.gradient_norm)):
+        if math.isfinite(everywhere) and (scaled or torch.isfinite(self.gradient_norm)):
             self.skipped_in_a_row = 0
-            self._recent = self._recent.to(self._step) + self._step[:2]
+            self._recent = self._recent.to(self._step) + self._step
         else:
             self.skipped_in_a_row += 1
             self._carried = None
             optimizer.zero_grad()
-        self._step, self._divisor = torch.zeros_like(self._step), None
+        self._step, self._everywhere, self._divisor = torch.zeros_like(self._step), [], None
         if self.logs_now:
             self._log_training(optimizer.param_groups[0]["lr"])
 

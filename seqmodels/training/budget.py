@@ -68,15 +68,15 @@ class Budget(pl.Callback):
             _validate(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        trainer.val_check_batch = self.NEVER
+        if not between_steps(trainer):
+            return
         self.spent = time.monotonic() - self._began
         if trainer.world_size > 1 and self.seconds < math.inf:
             seconds = torch.tensor(self.spent, device=trainer.strategy.root_device)
             torch.distributed.broadcast(seconds, src=0)
             self.spent = float(seconds)
         fraction = self._update(pl_module)
-        trainer.val_check_batch = self.NEVER
-        if not between_steps(trainer):
-            return
         if fraction >= 1:
             trainer.should_stop = True  # Lightning validates once more before it stops
         if fraction * self.validations >= self.validated + 1:

@@ -32,7 +32,7 @@ class RunCheckpointIO(SafetensorsCheckpointIO):
     """Checkpoint files of a run. A failed save is no exception, since all other ranks wait for the one that writes."""
 
     def __init__(self, origin: Origin | None) -> None:
-        self.origin = origin
+        self.origin, self.has_read = origin, False
         self.failed = ""
         """Why the last checkpoint could not be written; empty where it was."""
 
@@ -44,6 +44,7 @@ class RunCheckpointIO(SafetensorsCheckpointIO):
             self.failed = error.strerror or str(error)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        self.has_read = True
         return read_checkpoint(path) if self.origin is None else dict(self.origin.content)
 
 

@@ -350,7 +350,7 @@ def _train(run: _Run, trainer: pl.Trainer) -> Path:
     path = origin.path if origin else None
     with known_to_all(folder):
         train = partial(trainer.fit, task, datamodule=data, ckpt_path=path, weights_only=True)
-        ending = early_end(train, path, lambda: run.checkpoints.began)
+        ending = early_end(train, path, lambda: run.checkpoints.files.has_read and not run.checkpoints.began)
     if trainer.is_global_zero:
         finish(folder, trainer, run.budget, run.checkpoints.best, ending)
     if isinstance(ending, Stopped):

@@ -14,6 +14,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.distributed import DistNetworkError
 
 from seqmodels.config import read_settings
 from seqmodels.environment import STOP_SIGNALS
@@ -64,16 +65,16 @@ class Signals:
             os.write(2, f"\n{name}: ending after this step; once more ends at once\n".encode())
 
 
-def early_end(train: Callable[[], None], origin: Path | None, began: Callable[[], bool]) -> BaseException | None:
+def early_end(train: Callable[[], None], origin: Path | None, restores: Callable[[], bool]) -> BaseException | None:
     """Train, and return the exception that ended it early, to be raised once the files of the run are complete.
 
     Args:
         train: the training.
         origin: the checkpoint that it resumes.
-        began: whether all of that has been restored.
+        restores: whether some of it has been restored, and not yet all.
 
     Raises:
-        InputError: the checkpoint does not fit the model.
+        InputError: the checkpoint does not fit the model, or several processes do not find one another.
     """
     try:
         train()
@@ -83,8 +84,14 @@ def early_end(train: Callable[[], None], origin: Path | None, began: Callable[[]
         return Stopped(signal.SIGINT) if isinstance(error.__context__, KeyboardInterrupt) else error
     except DivergedError as error:
         return error
+    except DistNetworkError as error:
+        place = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+        raise InputError(
+            f"the processes do not find one another at {place} ({one_line(str(error)).partition(' port:')[0]:.160}); "
+            "set MASTER_ADDR to the first machine, and MASTER_PORT to a port that no other job uses"
+        ) from error
     except Exception as error:
-        if origin is None or began() or isinstance(error, InputError):
+        if origin is None or not restores() or isinstance(error, InputError):
             raise
         raise InputError(  # the file is intact, but only Lightning and torch know whether its content fits
             f"{str(origin)!r} cannot be resumed: its optimizer, schedule or position does not fit this model "

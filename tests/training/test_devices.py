@@ -72,6 +72,13 @@ def content(run: Path) -> dict[str, Any]:
     return read_checkpoint(run / "checkpoints" / "last.safetensors")
 
 
+def test_gradients_are_sent_once_a_step(runs: Runs, folder: Path) -> None:
+    """Not for each of the batches that are accumulated."""
+    for name, batches in (("windows", 2), ("lanes", 1)):
+        assert CASES[name].settings.get("accumulate", 1) == batches
+        assert int((folder / "sent" / f"{name} of 2").read_text()) == shared_work.STEPS
+
+
 @pytest.mark.parametrize("name", [case for case in TRIED if str(case.values[0]).startswith("fsdp")])
 def test_a_checkpoint_of_parts_is_one_file_like_any_other(runs: Runs, name: str) -> None:
     alone, together = (one[name] for one in runs)

@@ -1,10 +1,8 @@
 """Two machines with a wire between them: network namespaces of this one, whose own network is not touched."""
 
-import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +15,7 @@ import torch
 from pairs import write_pairs
 from shared_work import CASES, figures
 
+from benchmarks.machines import ADDRESSES, start, start_both, switch_off, wired
 from seqmodels import load
 
 pytestmark = [
@@ -27,52 +26,16 @@ pytestmark = [
     ),
 ]
 ROOT = Path(__file__).parents[2]
-ADDRESSES = "10.77.0.1", "10.77.0.2"
 
 
 @pytest.fixture(scope="module")
 def machines() -> Iterator[tuple[str, str]]:
     """Names of two namespaces with one end of a wire each."""
-    names = f"left-{os.getpid()}", f"right-{os.getpid()}"
-
-    def ip(*words: str) -> None:
-        subprocess.run(["ip", *words], check=True, capture_output=True)
-
     try:
-        for name in names:
-            ip("netns", "add", name)
-        ip("-n", names[0], "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", names[1])
-        for name, address in zip(names, ADDRESSES, strict=True):
-            ip("-n", name, "addr", "add", f"{address}/24", "dev", "wire")
-            ip("-n", name, "link", "set", "wire", "up")
-            ip("-n", name, "link", "set", "lo", "up")
-        yield names
+        with wired() as names:
+            yield names
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no network namespaces here: {error}")
-    finally:
-        for name in names:
-            switch_off(name)
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
-
-
-def switch_off(machine: str) -> None:
-    """End all its processes at once; those of `torchrun` are in sessions of their own."""
-    pids = subprocess.run(["ip", "netns", "pids", machine], capture_output=True, text=True, check=False).stdout.split()
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(pid), signal.SIGKILL)
-
-
-def start(machine: str, number: int, words: list[str], more: list[str]) -> subprocess.Popen[str]:
-    """`torchrun` on a machine; `more` are its own arguments, `words` the program and its arguments."""
-    places = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "wire"}
-    # Shared stores are told of to a machine that joins at the beginning only (torch 2.13).
-    places |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
-    return subprocess.Popen(
-        ["ip", "netns", "exec", machine, *torchrun, "--local-addr", ADDRESSES[number], *more, *words],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | places, start_new_session=True,
-    )  # fmt: skip
 
 
 def test_two_machines_are_one(machines: tuple[str, str], text_file: Path, tmp_path: Path) -> None:
@@ -82,12 +45,7 @@ def test_two_machines_are_one(machines: tuple[str, str], text_file: Path, tmp_pa
     names = ["windows", "lanes", "pairs"]
     alone = {name: shared_work.run(name, tmp_path, 1) for name in names}
     words = [str(ROOT / "tests/machines.py"), str(tmp_path), *names]
-    running = [
-        start(
-            name, number, words, ["--node-rank", str(number), "--master-addr", ADDRESSES[0], "--master-port", "29500"]
-        )
-        for number, name in enumerate(machines)
-    ]
+    running = start_both(machines, words)
     said = [one.communicate(timeout=300)[0] for one in running]
     assert [one.returncode for one in running] == [0, 0], said
     first, second = (json.loads((tmp_path / f"runs-{rank}.json").read_text()) for rank in (0, 1))

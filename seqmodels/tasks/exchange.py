@@ -1,0 +1,34 @@
+"""Means over all ranks that are on their way while a rank computes."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, distributed
+
+from seqmodels.environment import wide
+
+Exchanged = Callable[[], Sequence[Tensor | float]]
+"""Waits for the means."""
+
+
+def exchanged(ranks: int, *numbers: Tensor | float) -> Exchanged:
+    """Send numbers of this rank to all others; what is returned waits for the means over all ranks.
+
+    Lightning's `reduce` waits twice, for a barrier and for the sum. All ranks call this in the same order.
+
+    Args:
+        ranks: their number; for 1 the numbers are returned as they are.
+        numbers: the first one a tensor, whose device holds the means, in its widest precision.
+    """
+    if ranks == 1:
+        return lambda: numbers
+    first = numbers[0]
+    assert isinstance(first, Tensor)
+    sums = torch.stack([wide(torch.as_tensor(number, device=first.device)) for number in numbers])
+    work = distributed.all_reduce(sums, async_op=True)
+
+    def means() -> Sequence[Tensor]:
+        work.wait()
+        return (sums / ranks).unbind()
+
+    return means
