@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ LEAST = 0.3
 
 
 def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
-    """Tokens per second by size, and of two processes by twice one."""
+    """Tokens per second by size, and of two processes by twice one and by two runs side by side."""
     for network in ("LSTM", "Transformer"):
         for factor, values in FACTORS.items():
             for value in values[:2] if small else values:
@@ -48,6 +49,10 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
         yield compare(
             "Train LSTM 2x256 on two processes, by twice one", two, lambda: 2 * one(), unit="tokens/s",
             rounds=1 if small else rounds, warm_up=False, target="ratio >= 0.9",
+        )  # fmt: skip
+        yield compare(
+            "Train LSTM 2x256 on two processes, by two unrelated runs", two, partial(_of_two_runs, text, steps),
+            unit="tokens/s", rounds=1 if small else rounds, warm_up=False, target="ratio >= 0.95",
         )  # fmt: skip
 
 
@@ -81,6 +86,12 @@ def _rate(step: Callable[[], None], tokens: int, least: float) -> float:
         step()
         steps += 1
     return steps * tokens / (time.perf_counter() - began)
+
+
+def _of_two_runs(text: Path, steps: int) -> float:
+    """Tokens per second of two runs of one process each, at the same time, which know nothing of one another."""
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(partial(_of_processes, text, 1), [steps] * 2))
 
 
 def _of_processes(text: Path, processes: int, steps: int) -> float:

@@ -69,7 +69,7 @@ TOPICS = {
     "loading": (loading.run, 2, 2),
     "engines": (engines.run, 12, 12),
     "beam": (beam.run, 2 + multiplies_bf16("cpu"), 2 + multiplies_bf16("cpu")),
-    "scale": (scale.run, 2 * 5 * 2 + 1, 1),
+    "scale": (scale.run, 2 * 5 * 2 + 2, 2),
     "start": (start.run, 3, 3),
     "gpu": (gpu.run, 8, 8),
 }

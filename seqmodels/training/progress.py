@@ -64,9 +64,8 @@ class ProgressLine(pl.Callback):
             self._bar = TerminalBar(console)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        if self._bar is None or (now := time.monotonic()) < self._due:
+        if self._bar is None or time.monotonic() < self._due:
             return
-        self._due = now + 0.3
         assert isinstance(pl_module, SequenceTask)
         figures = pl_module.figures
         parts = [f"step {trainer.global_step:,}"]
@@ -78,7 +77,14 @@ class ProgressLine(pl.Callback):
             parts.append(f"{float(figures['train/tokens_per_second']):,.0f} tokens/s")
         if "val/nats_per_token" in trainer.callback_metrics:
             parts.append(f"val {trainer.callback_metrics['val/nats_per_token']:.3f}")
-        self._bar.show(" · ".join(parts), pl_module.run_fraction)
+        self._show(" · ".join(parts), pl_module.run_fraction)
+
+    def _show(self, figures: str, completed: float | None = None) -> None:
+        """Draw the bar, and again when that takes a hundredth of the time."""
+        assert self._bar is not None
+        began = time.thread_time()
+        self._bar.show(figures, completed)
+        self._due = time.monotonic() + max(0.3, 100 * (time.thread_time() - began))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._bar is not None:
@@ -87,9 +93,8 @@ class ProgressLine(pl.Callback):
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
     ) -> None:
-        if self._bar is not None and (now := time.monotonic()) >= self._due:
-            self._due = now + 0.3
-            self._bar.show(f"validating, batch {batch_idx + 1:,} of {trainer.num_val_batches[0]:,}")
+        if self._bar is not None and time.monotonic() >= self._due:
+            self._show(f"validating, batch {batch_idx + 1:,} of {trainer.num_val_batches[0]:,}")
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.state.fn != "fit" or not trainer.is_global_zero:  # Lightning prints once for each machine
