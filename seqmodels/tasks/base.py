@@ -157,7 +157,7 @@ class SequenceTask(SequenceModel, AnyTrainer):
         check_batch(batch)
         ranks = self.trainer.world_size
         # Neither padding nor rows that a task repeats count as tokens trained on.
-        real = batch.inputs.numel() if batch.mask is None else batch.mask.sum()
+        real = torch.tensor(batch.inputs.numel()) if batch.mask is None else batch.mask.sum()
         batch = self.prepared(batch)
         counts = exchanged(ranks, (batch.targets != IGNORE).sum(), real)
         losses = self.losses(batch, self._carried if batch.continues else None)

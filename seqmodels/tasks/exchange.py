@@ -7,24 +7,22 @@ from torch import Tensor, distributed
 
 from seqmodels.environment import wide
 
-Exchanged = Callable[[], Sequence[Tensor | float]]
+Exchanged = Callable[[], Sequence[Tensor]]
 """Waits for the means."""
 
 
-def exchanged(ranks: int, *numbers: Tensor | float) -> Exchanged:
+def exchanged(ranks: int, *numbers: Tensor) -> Exchanged:
     """Send numbers of this rank to all others; what is returned waits for the means over all ranks.
 
     Lightning's `reduce` waits twice, for a barrier and for the sum. All ranks call this in the same order.
 
     Args:
         ranks: their number; for 1 the numbers are returned as they are.
-        numbers: the first one a tensor, whose device holds the means, in its widest precision.
+        numbers: single ones; the means are on the device of the first, in its widest precision.
     """
     if ranks == 1:
         return lambda: numbers
-    first = numbers[0]
-    assert isinstance(first, Tensor)
-    sums = torch.stack([wide(torch.as_tensor(number, device=first.device)) for number in numbers])
+    sums = torch.stack([wide(number.to(numbers[0].device)) for number in numbers])
     work = distributed.all_reduce(sums, async_op=True)
 
     def means() -> Sequence[Tensor]:
