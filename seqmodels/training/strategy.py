@@ -64,7 +64,7 @@ def make_strategy(task: SequenceTask, settings: Mapping[str, Any], devices: int)
 
 
 MANY = 4096
-"""Smallest vocabulary for which compiling the loss is worth its time."""
+"""Smallest vocabulary whose logits are large: compiling their loss is worth its time, keeping their memory its size."""
 
 
 def compile_steps(task: SequenceTask) -> None:
