@@ -203,7 +203,8 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     program.wait()
     for name in names:
         for _ in range(100):
-            if not Path("/proc", name.read_text()).exists():
+            state = Path("/proc", name.read_text(), "stat")
+            if not state.exists() or ") Z" in state.read_text():
                 break
             time.sleep(0.05)
         else:
