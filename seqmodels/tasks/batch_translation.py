@@ -16,8 +16,11 @@ from seqmodels.nn.dropout import evaluating
 from seqmodels.state import State
 from seqmodels.tasks.workers import Workers
 
-TOKENS = 4096
-"""Maximum number of source tokens of a batch times the rows per sentence, padding included."""
+TOKENS = 8192
+"""Maximum number of source tokens of a batch times the rows per sentence, padding included: the more, the fewer steps
+in which all but a few sentences are finished."""
+LARGE = 2**14
+"""Vocabulary from which batches are half as large, for the memory of its scores."""
 
 
 class Translates(Protocol):
@@ -88,7 +91,8 @@ def translations(
     texts = [text if text.strip() else "" for text in texts]  # white space is an empty text
     sources = [ids if longest is None else ids[: longest - 1] for ids in first.source_tokenizer.encode_batch(texts)]
     results = [[Translation("", 0.0, 0.0)] for _ in texts]
-    batches = list(_batches([len(ids) for ids in sources], TOKENS // how.rows))
+    tokens = TOKENS // 2 if first.tokenizer.vocab_size > LARGE else TOKENS
+    batches = list(_batches([len(ids) for ids in sources], tokens // how.rows))
 
     def translated(rows: list[int]) -> list[list[Hypothesis]]:
         return hypotheses(models, [sources[row] for row in rows], how, [first_number + row for row in rows])
