@@ -53,5 +53,5 @@ def draw_norms(found: Mapping[str, Norms]) -> "Figure":
                 axes.plot(range(1, len(of_layer.by_position) + 1), of_layer.by_position.numpy(), label=f"layer {layer}")
         axes.set(xlabel="position", ylim=(0, None))
         axes.set_title(title, fontsize="medium")
-        axes.legend(fontsize="small")
+    figure.axes[0].legend(fontsize="small")
     return figure
