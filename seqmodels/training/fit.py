@@ -112,7 +112,7 @@ def fit(
         accumulate: batches per optimizer step.
         precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the hardware has it and, on a CPU, where
             it is faster in a short measurement.
-        compile: compile attention layers and the loss; it takes half a minute and pays on GPUs.
+        compile: compile attention layers and the loss; it takes half a minute, once for several runs, and pays on GPUs.
         recompute: for long windows in little memory: keep only the states between pieces of so many positions, such as
             256, and compute the activations of a piece again in the backward pass; blocks to do so with each block of a
             Transformer. It takes about a third more time.
@@ -215,8 +215,7 @@ def _prepare(
         )
     ranks = len(devices) * settings["nodes"]
     strategy = make_strategy(task, settings, len(devices))
-    if settings["compile"]:
-        compile_steps(task)
+    compiling = compile_steps(task, accelerator) if settings["compile"] else ""
     again = set_recompute(task, settings["recompute"], data.length)
     restarted = run_of_this_job(Path(settings["runs"]), recorded)
     origin = None
@@ -261,7 +260,7 @@ def _prepare(
         else:
             precision, why = choose_precision(task, batches[0, 0], accelerator, before, ranks)
             why = f"computes in {precision}, {why}"
-    why = "\n".join(line for line in (why, again) if line)
+    why = "\n".join(line for line in (why, compiling, again) if line)
     settings = {**settings, "accelerator": accelerator, "devices": devices, "precision": precision}
     return _Run(task, data, settings, recorded, budget, averages, strategy, origin, tokenizers, folder, plan, why)
 

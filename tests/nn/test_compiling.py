@@ -109,7 +109,7 @@ def test_fit_asks_for_it(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_there_is_to_compile() -> None:
+def test_what_there_is_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     letters = "".join(chr(0x10000 + number) for number in range(MANY))
     few, many = Tokenizer.char(["abc"]), Tokenizer.char([letters])
     task = LanguageModel(Transformer(8, 1, 2), few)
@@ -117,5 +117,10 @@ def test_what_there_is_to_compile() -> None:
     assert task.backbone.compiled  # type: ignore[attr-defined]
     assert task.compiled
     compile_steps(LanguageModel(GRU(4, 4), many))
+    task = LanguageModel(Transformer(8, 1, 2), few)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    told = compile_steps(task, "cpu")
+    assert told.startswith("compile nothing: compile was given, and the C++ compiler no-such-compiler is not installed")
+    assert not task.backbone.compiled  # type: ignore[attr-defined]
     with pytest.raises(InputError, match=r"compile was given, and GRU has neither layers of attention nor 4,096"):
         compile_steps(LanguageModel(GRU(4, 4), few))
