@@ -124,7 +124,7 @@ def main(words: list[str]) -> None:
         PAGE.write_text(page(), encoding="utf-8")
     elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page():
         sys.exit(
-            "docs/laboratory/results.md is stale; change docs/templates/results.md, and run: python docs/results.py"
+            "docs/laboratory/results.md is stale; change docs/laboratory/results.template, and run: python docs/results.py"
         )
 
 
