@@ -20,11 +20,8 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
-TEMPLATE, PAGE, FIGURES = (
-    DOCS / "templates" / "results.md",
-    DOCS / "laboratory" / "results.md",
-    DOCS / "laboratory" / "figures",
-)
+LABORATORY = DOCS / "laboratory"
+TEMPLATE, PAGE, FIGURES = LABORATORY / "results.template", LABORATORY / "results.md", LABORATORY / "figures"
 TABLE = re.compile(r"<!-- figures: ([\w-]+)\n(.*?)-->\n", re.DOTALL)
 ENVIRONMENT = ("command", "commit", "device", "cores", "threads", "precision", "began")
 LEFT_OUT = {"--runs", "--seed", "--name"}
@@ -124,7 +121,7 @@ def main(words: list[str]) -> None:
         PAGE.write_text(page(), encoding="utf-8")
     elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page():
         sys.exit(
-            "docs/laboratory/results.md is stale; change docs/laboratory/results.template, and run: python docs/results.py"
+            "docs/laboratory/results.md is stale; change results.template beside it, and run: python docs/results.py"
         )
 
 
