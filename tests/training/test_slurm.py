@@ -6,11 +6,13 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 from trainers import hooked
 from training.test_resume_runs import begun, kill
 
+from seqmodels import InputError
 from seqmodels.config import read_settings
-from seqmodels.training.interruption import Stopped, job, run_of_this_job
+from seqmodels.training.interruption import Stopped, early_end, job, run_of_this_job
 from seqmodels.training.resume import find_origin
 
 
@@ -102,3 +104,22 @@ def test_scontrol_fails(
     with pytest.raises(Stopped):
         begun(text_file, tmp_path / "runs", callbacks=(kill(4, signal.SIGUSR1),))
     assert "could not be requeued" in capsys.readouterr().err
+
+
+def test_processes_that_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that another job has; the checkpoint that was to be resumed is not blamed, nor for any other failure
+    before it is read.
+    """
+
+    def fails(error: Exception) -> None:
+        raise error
+
+    monkeypatch.setenv("MASTER_ADDR", "10.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    taken = torch.distributed.DistNetworkError("The server socket has failed to listen. port: 29500, code: -98")
+    with pytest.raises(InputError, match=r"do not find one another at 10\.0\.0\.1:29500 \(The server socket"):
+        early_end(lambda: fails(taken), Path("last"), lambda: False)
+    with pytest.raises(RuntimeError, match=r"^reset by peer$"):
+        early_end(lambda: fails(RuntimeError("reset by peer")), Path("last"), lambda: False)
+    with pytest.raises(InputError, match="'last' cannot be resumed: its optimizer"):
+        early_end(lambda: fails(RuntimeError("sizes differ")), Path("last"), lambda: True)
