@@ -138,11 +138,11 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
 
 def compile_step(model: AutoregressiveModel, kind: Kind, path: Path) -> None:
     """Write the code of a model's steps to a file; its name ends in pt2."""
-    from torch._inductor import aoti_compile_and_package  # takes seconds
-
     part = path.with_name(f"{path.stem}.part.pt2")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # torch's own use of torch
+        warnings.simplefilter("ignore")  # all of torch's own use of torch
+        from torch._inductor import aoti_compile_and_package  # takes seconds
+
         aoti_compile_and_package(exported(model, kind), package_path=str(part), inductor_configs=SETTINGS)
     part.replace(path)
 
