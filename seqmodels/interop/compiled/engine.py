@@ -48,7 +48,7 @@ class CompiledEngine:
         if model.device.type != "cpu":
             raise InputError("compile was given on a GPU, where steps are recorded as a CUDA graph; leave it out")
         self._model = model
-        self._code, self._weights = _loaded(model, self._kind)  # which the code does not keep alive
+        self.code, self._weights = _loaded(model, self._kind)  # which the code does not keep alive
 
     def drawing(
         self, ids: list[list[int]], samples: int, sampling: Sampling, max_tokens: int, rng: RowGenerators
@@ -61,21 +61,22 @@ class CompiledEngine:
         network = cast(ResidualStack, self._model.backbone)
         start = network.initial_state(rows) if state is None else state
         if self._kind == "state":
-            return StateSteps(self._code, start)
+            return StateSteps(self, start)
         if isinstance(cast(tuple[State, ...], start)[1], Tensor):  # rows of different lengths
             return self._model.steps(state, rows)
-        return CachedSteps(self._code, network, start)
+        return CachedSteps(self, network, start)
 
 
 class StateSteps:
     """Steps with a state of fixed size."""
 
-    def __init__(self, code: Any, state: State) -> None:
-        self._run, self._state = code.run, [tensor.detach().contiguous() for tensor in flattened(state)]
+    def __init__(self, engine: CompiledEngine, state: State) -> None:
+        self._engine, self._run = engine, engine.code.run  # the code does not keep its weights alive
+        self._state = [tensor.detach().contiguous() for tensor in flattened(state)]
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Read tokens (B,); returns logits (B, V)."""
-        logits, *self._state = self._run([tokens, *self._state])
+        logits, *self._state = self._run([tokens.contiguous(), *self._state])
         return cast(Tensor, logits)
 
     def select(self, rows: Tensor) -> None:
@@ -86,9 +87,9 @@ class StateSteps:
 class CachedSteps:
     """Steps of a Transformer whose rows have all read the same number of positions, unpadded."""
 
-    def __init__(self, code: Any, stack: ResidualStack, state: State) -> None:
+    def __init__(self, engine: CompiledEngine, stack: ResidualStack, state: State) -> None:
         seen, _, caches = cast(tuple[Tensor, State, tuple[KeysValues, ...]], state)
-        self._run, self._window = code.run, stack.window
+        self._engine, self._run, self._window = engine, engine.code.run, stack.window
         self._cache = KeyCache([torch.cat(cache, 1) for cache in caches], stack.window)
         self._position = seen[:1] - 1
 
@@ -99,7 +100,7 @@ class CachedSteps:
         self._position += 1
         count = min(self._cache.taken, self._window)
         seen, skipped = self._sizes[:count], self._sizes[: self._cache.taken - count + 2]
-        (logits,) = self._run([tokens, self._position, seen, skipped, *self._cache.layers])
+        (logits,) = self._run([tokens.contiguous(), self._position, seen, skipped, *self._cache.layers])
         return cast(Tensor, logits)
 
     def select(self, rows: Tensor) -> None:
