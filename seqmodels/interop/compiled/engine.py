@@ -144,7 +144,9 @@ def compile_step(model: AutoregressiveModel, kind: Kind, path: Path) -> None:
         warnings.simplefilter("ignore")  # all of torch's own use of torch
         from torch._inductor import aoti_compile_and_package  # takes seconds
 
-        aoti_compile_and_package(exported(model, kind), package_path=str(part), inductor_configs=SETTINGS)
+        aoti_compile_and_package(
+            exported(model, kind), package_path=str(part), inductor_configs=dict(SETTINGS)
+        )  # torch writes to it
     part.replace(path)
 
 
