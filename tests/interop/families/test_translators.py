@@ -169,7 +169,7 @@ def test_the_command_searches_as_the_folder_says(
     found = batch_translation.translations
     monkeypatch.setattr(
         "seqmodels.cli.translate.translations",
-        lambda models, texts, how, number: asked.append(how) or found(models, texts, how),
+        lambda models, texts, how, number, **more: asked.append(how) or found(models, texts, how, **more),
     )
     own = load(folder).beam  # type: ignore[union-attr]
     main(["translate", str(folder), str(lines)])
