@@ -123,9 +123,9 @@ def _speeds(
     """Each of ours beside CTranslate2."""
     sides = {name: per_second(work, count) for name, work in programs.items()}
     rivals = {name: sides.pop(name) for name in list(sides) if name.startswith("CTranslate2")}
-    targets = {"fp32": 0.75, "bf16": 1.0, "int8": 0.7, " by its engine": 0.95}
+    targets = {"fp32": 0.75, "bf16": 1.0, "int8": 0.7, "by its engine": 0.95}
     for name, side in sides.items():
-        kind = name.removeprefix("ours").removeprefix(" in ") or "fp32"
+        kind = name.removeprefix("ours").strip().removeprefix("in ") or "fp32"
         beside = " by CTranslate2's fp32" if kind == "bf16" else ""
         yield compare(
             f"{what.format(count)}, {kind}{beside}", side, rivals.get(f"CTranslate2 in {kind}", rivals["CTranslate2"]),
