@@ -11,6 +11,7 @@ brackets, the lowest and the highest; rows are in the order of the last column.
 """
 
 import argparse
+import itertools
 import json
 import re
 import shlex
@@ -24,8 +25,8 @@ LABORATORY = DOCS / "laboratory"
 TEMPLATE, PAGE, FIGURES = LABORATORY / "results.template", LABORATORY / "results.md", LABORATORY / "figures"
 TABLE = re.compile(r"<!-- figures: ([\w-]+)\n(.*?)-->\n", re.DOTALL)
 ENVIRONMENT = ("command", "commit", "device", "cores", "threads", "precision", "began")
-LEFT_OUT = {"--runs", "--seed", "--name"}
-"""Options that are not part of what a row is."""
+PLACES = ("--runs", "--name")
+"""Options that say where a run is kept."""
 
 
 def keep(table: str, runs: list[Path]) -> None:
@@ -39,36 +40,46 @@ def keep(table: str, runs: list[Path]) -> None:
             result, environment = (json.loads((run / name).read_text("utf-8")) for name in ("result.json", "env.json"))
         except OSError as error:
             raise SystemExit(f"{error.filename} is not there; expected the folder of a run that has ended") from error
-        if environment["commit"].endswith("+"):
-            raise SystemExit(f"{run} ran with changes on commit {environment['commit']}; commit them, and run it again")
+        if environment["commit"] is None or environment["commit"].endswith("+"):
+            raise SystemExit(f"{run} ran with changes that no commit has; commit them, and run it again")
         kept = {name: environment[name] for name in ENVIRONMENT} | {"torch": environment["versions"]["torch"]}
+        kept["command"] = shown(kept["command"])
         folder = FIGURES / table
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"environment": kept, "result": result}, indent=1, ensure_ascii=False)
         (folder / f"{run.name}.json").write_text(text + "\n", encoding="utf-8")
 
 
-def options(command: str) -> dict[str, str]:
-    """The options of a command and their values, without those that say where things are."""
-    words = shlex.split(command)[1:]
-    pairs = [(word, words[i + 1]) for i, word in enumerate(words[:-1]) if word.startswith("--")]
-    return {name: Path(value).name if name == "--data" else value for name, value in pairs if name not in LEFT_OUT}
+def options(words: list[str]) -> list[tuple[str, str | None]]:
+    """The options among the words of a command with their values; None for those that have none."""
+    follows = [*words[1:], "--"]
+    return [
+        (word, None if following.startswith("--") else following)
+        for word, following in zip(words, follows, strict=True)
+        if word.startswith("--")
+    ]
 
 
-def shown(command: str) -> str:
-    """A command as a reader would give it, without seed and folders."""
-    program = shlex.split(command)[0]
-    start = f"python recipes/{Path(program).name}" if program.endswith(".py") else "seqmodels fit"
-    return " ".join([start, *(f"{name} {shlex.quote(value)}" for name, value in options(command).items())])
+def shown(command: str, left_out: tuple[str, ...] = ()) -> str:
+    """A command as a reader would give it: without folders of the machine, and without some options."""
+    program, *words = shlex.split(command.removeprefix("python "))
+    begin = ["python", f"recipes/{Path(program).name}"] if program.endswith(".py") else [Path(program).name]
+    begin += itertools.takewhile(lambda word: not word.startswith("--"), words)
+    for name, value in options(words):
+        if name not in PLACES + left_out:
+            begin += [name] if value is None else [name, Path(value).name if name == "--data" else value]
+    return shlex.join(begin)
 
 
 def cell(runs: list[dict[str, Any]], what: str) -> str:
     """A cell of the row of runs."""
     key, _, form = what.partition(" ")
+    command = runs[0]["environment"]["command"]
     if key == "command":
-        return f"`{shown(runs[0]['environment']['command'])}`"
+        return f"`{shown(command, ('--seed',))}`"
     if key.startswith("--"):
-        return f"`{options(runs[0]['environment']['command']).get(key, '')}`".replace("``", "")
+        value = dict(options(shlex.split(command))).get(key)
+        return "" if value is None else f"`{value}`"
     values = [{**run["environment"], **run["result"]}[key] for run in runs]
     if len(set(values)) == 1:
         return format(values[0], form)
@@ -80,7 +91,7 @@ def table(name: str, columns: list[tuple[str, str]], folder: Path = FIGURES) -> 
     kept = [json.loads(file.read_text("utf-8")) for file in sorted((folder / name).glob("*.json"))]
     rows: dict[str, list[dict[str, Any]]] = {}
     for run in kept:
-        rows.setdefault(shown(run["environment"]["command"]), []).append(run)
+        rows.setdefault(shown(run["environment"]["command"], ("--seed",)), []).append(run)
     last = columns[-1][1].partition(" ")[0]
     ordered = sorted(rows.values(), key=lambda runs: statistics.fmean(run["result"][last] for run in runs))
     lines = ["| " + " | ".join(heading for heading, _ in columns) + " | Seeds |", "|---" * (len(columns) + 1) + "|"]

@@ -46,9 +46,17 @@ def test_seeds_are_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ]
 
 
+def test_commands_as_a_reader_would_give_them() -> None:
+    given = "/a/venv/bin/seqmodels fit --carry --data /a/b.txt --no-shuffle --seed 3 --runs /a --prompt 'a b'"
+    assert results.shown(given) == "seqmodels fit --carry --data b.txt --no-shuffle --seed 3 --prompt 'a b'"
+    assert results.shown(given, ("--seed",)) == "seqmodels fit --carry --data b.txt --no-shuffle --prompt 'a b'"
+    recipe = results.shown("/a/char.py --data python --runs /a")
+    assert recipe == results.shown(recipe) == "python recipes/char.py --data python"
+
+
 def test_what_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "FIGURES", tmp_path / "figures")
-    with pytest.raises(SystemExit, match="changes on commit"):
+    with pytest.raises(SystemExit, match="changes that no commit has"):
         results.keep("table", [run(tmp_path, "a", 1.0, "", commit="0123456789ab+")])
     with pytest.raises(SystemExit, match="expected the folder of a run that has ended"):
         results.keep("table", [tmp_path])

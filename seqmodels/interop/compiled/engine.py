@@ -141,12 +141,11 @@ def compile_step(model: AutoregressiveModel, kind: Kind, path: Path) -> None:
     """Write the code of a model's steps to a file; its name ends in pt2."""
     part = path.with_name(f"{path.stem}.part.pt2")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # all of torch's own use of torch
+        warnings.simplefilter("ignore")  # of torch about its own code, which a user cannot mend
         from torch._inductor import aoti_compile_and_package  # takes seconds
 
-        aoti_compile_and_package(
-            exported(model, kind), package_path=str(part), inductor_configs=dict(SETTINGS)
-        )  # torch writes to it
+        settings = dict(SETTINGS)  # torch writes to it
+        aoti_compile_and_package(exported(model, kind), package_path=str(part), inductor_configs=settings)
     part.replace(path)
 
 
