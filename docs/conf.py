@@ -21,7 +21,7 @@ templates_path = ["templates"]
 shutil.rmtree(Path(__file__).parent / "reference", ignore_errors=True)  # autosummary writes it anew, of present modules
 default_role = "literal"  # docstrings put code between single backticks, as Markdown does
 
-myst_heading_anchors = 3
+myst_heading_anchors = 4
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

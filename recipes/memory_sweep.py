@@ -67,7 +67,7 @@ def main(
 
     settings = {"seeds": seeds, "hidden_size": hidden_size, "max_steps": max_steps, "shortest": shortest}
     table = lambda results: print(write_success(results, columns, folder))  # noqa: E731
-    sweep(experiment, list(experiments), range(1, seeds + 1, together), folder, part, settings, table)
+    sweep(experiment, list(experiments), range(1, seeds + 1, together), folder, part, settings, table, accelerator)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def main(
 
     settings = {"width": width, "layers": layers, "heads": heads, "max_steps": max_steps, "max_minutes": max_minutes}
     table = lambda results: print(write_abilities(results, task, folder))  # noqa: E731
-    sweep(experiment, list(experiments), range(1, seeds + 1), folder, part, settings, table)
+    sweep(experiment, list(experiments), range(1, seeds + 1), folder, part, settings, table, accelerator)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,9 @@ def main(
         run = str(fit(model, pairs, validations=2, diagnostics=False, runs=runs, **steps))
         return test(run) | {"run": run}
 
-    results = sweep(experiment, list(STORY), range(1, seeds + 1), runs, part, {"data": data, **steps})
+    results = sweep(
+        experiment, list(STORY), range(1, seeds + 1), runs, part, {"data": data, **steps}, accelerator="auto"
+    )
     print(compare_translators(results, runs, "story"))
 
 

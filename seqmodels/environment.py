@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -61,7 +62,7 @@ NOISE = (
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
-    """Versions, commit, command and device of this process, as plain data."""
+    """Versions, commit, command and device of this process, and the time, as plain data."""
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *without_secrets(sys.argv[1:])]),
         "commit": _commit(),
@@ -71,6 +72,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "began": time.strftime("%F %T%z"),
     }
 
 

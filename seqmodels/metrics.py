@@ -8,7 +8,8 @@ the corpus, with the tokenizer of BLEU that is usual for the language.
 import importlib.util
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -163,7 +164,8 @@ def corpus_scores(
         hypotheses: translations, detokenised.
         references: one or several lists of reference translations, each with one for every hypothesis.
         language: code of their language; by default, languages without spaces are known by their script.
-        tokenizer: of BLEU, see `bleu_tokenizer`; also intl, flores200 and others of sacrebleu.
+        tokenizer: of BLEU, see `bleu_tokenizer`; also intl, flores200 and others of sacrebleu, or moses, the tokens of
+            the Moses decoder by sacremoses, in whose `bleu_lowercase` papers on Multi30k are commonly reported.
 
     Returns:
         The scores, from 0 to 100; TER is an error rate, the lower the better, and left out for languages like Thai, of
@@ -177,8 +179,8 @@ def corpus_scores(
     kind = writing(language, references[0])
     try:
         scorers: dict[str, Any] = {
-            "bleu": BLEU(tokenize=tokenizer or bleu_tokenizer(kind)),
-            "bleu_lowercase": BLEU(lowercase=True, tokenize=tokenizer or bleu_tokenizer(kind)),
+            "bleu": bleu_scorer(kind, tokenizer),
+            "bleu_lowercase": bleu_scorer(kind, tokenizer, lowercase=True),
         }
     except (AssertionError, ImportError, KeyError, RuntimeError, OSError) as error:
         raise InputError(
@@ -190,11 +192,41 @@ def corpus_scores(
         east = kind in ("zh", "ja")
         scorers["ter"] = TER(normalized=east, asian_support=east)
     found: dict[str, Any] = {}
+    split, how = _split(tokenizer, language)
     for name, metric in scorers.items():
-        found[name] = metric.corpus_score(list(hypotheses), [list(each) for each in references]).score
-        found[f"{name}_signature"] = str(metric.get_signature())
+        before = split if name.startswith("bleu") else list[str]
+        found[name] = metric.corpus_score(before(hypotheses), [before(each) for each in references]).score
+        found[f"{name}_signature"] = f"{metric.get_signature()}{how * name.startswith('bleu')}"
     matches = sum(one in others for one, *others in zip(hypotheses, *references, strict=True))
     return found | {"exact_match": matches / len(hypotheses), "sentences": len(hypotheses)}
+
+
+def bleu_scorer(kind: str, tokenizer: str | None, lowercase: bool = False) -> BLEU:
+    """BLEU of a result of `writing`, with its usual tokenizer or another one; texts are split by `_split` before."""
+    if tokenizer == "moses":
+        return BLEU(lowercase=lowercase, tokenize="none", force=True)
+    return BLEU(lowercase=lowercase, tokenize=tokenizer or bleu_tokenizer(kind))
+
+
+def _split(tokenizer: str | None, language: str | None) -> tuple[Callable[[Sequence[str]], list[str]], str]:
+    """What splits texts before BLEU sees them, and what its signature says of that: for moses alone.
+
+    Raises:
+        InputError: sacremoses is not installed.
+    """
+    if tokenizer != "moses":
+        return list, ""
+    try:
+        from sacremoses import MosesPunctNormalizer, MosesTokenizer
+    except ImportError as error:
+        raise InputError('the tokenizer moses needs sacremoses: pip install "seqmodels-lightning[moses]"') from error
+    code = re.split("[-_]", (language or "en").lower())[0]
+    normal, tokens = MosesPunctNormalizer(code), MosesTokenizer(code)
+
+    def split(texts: Sequence[str]) -> list[str]:
+        return [tokens.tokenize(normal.normalize(text), escape=False, return_str=True) for text in texts]
+
+    return split, f"|moses:sacremoses-{version('sacremoses')}"
 
 
 def check_sentences(hypotheses: Sequence[str], *others: Sequence[str]) -> None:
@@ -227,7 +259,8 @@ def bleu_by_length(
         below (None for the last class), `sentences` and `bleu`.
     """
     check_sentences(hypotheses, sources, *references)
-    metric = BLEU(tokenize=tokenizer or bleu_tokenizer(writing(language, references[0])))
+    metric, (split, _) = bleu_scorer(writing(language, references[0]), tokenizer), _split(tokenizer, language)
+    hypotheses, references = split(hypotheses), tuple(split(each) for each in references)
     classes: list[list[tuple[str, ...]]] = [[] for _ in LENGTH_CLASSES]
     for source, *texts in zip(sources, hypotheses, *references, strict=True):
         count = count_words(source)

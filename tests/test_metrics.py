@@ -258,6 +258,18 @@ def test_several_references_are_sacrebleus() -> None:
     assert row["bleu"] == scores["bleu"]
 
 
+def test_tokens_of_moses() -> None:
+    """Punctuation that is split off counts as tokens, as in texts that Moses has split already."""
+    scores = corpus_scores(
+        ["Zwei Hunde spielen , hier ."], ["Zwei Hunde spielen, hier."], language="de", tokenizer="moses"
+    )
+    assert scores["bleu"] == pytest.approx(100)
+    assert scores["bleu_signature"].partition("|moses:sacremoses-")[1]
+    assert "moses" not in scores["chrf_signature"]
+    (row,) = bleu_by_length(["a b"], ["c d , e f"], ["c d, e f"], tokenizer="moses")
+    assert row["bleu"] == pytest.approx(100)
+
+
 def test_sentences_that_cannot_be_scored() -> None:
     for scored in (corpus_scores, functools.partial(bleu_by_length, [])):
         assert_refused("0 translations .* at least one", scored, [], [])

@@ -15,10 +15,11 @@ from seqmodels.analysis.coloured_text import Passage, coloured_page, coloured_te
 from seqmodels.analysis.unit_probes import Neuron, first_characters, halves, rank, typical
 from seqmodels.checkpoints.load import check_text, load_with_origin
 from seqmodels.checkpoints.saved import Loaded
+from seqmodels.cli.kept_scores import keep_scores
 from seqmodels.cli.text_io import check_output, progress, write_output
 from seqmodels.config import class_path
 from seqmodels.data import SequenceDataModule, TextDataModule, TranslationDataModule
-from seqmodels.environment import choose_accelerator
+from seqmodels.environment import choose_accelerator, describe_environment
 from seqmodels.errors import InputError
 from seqmodels.files import bare
 from seqmodels.tasks import LanguageModel, SequenceTask, Translator
@@ -37,7 +38,8 @@ def neurons(
     comments, the position in a line or the boundaries of words. Each is chosen on one half of the held-out text and
     scored on the other, by AUC for yes or no (0.5 is chance, 1 perfect), by R² for numbers (0 is chance, 1 perfect),
     and compared with an untrained network. In a terminal, text is coloured by the units, from blue (low) to red (high).
-    Of a translator, the units are those of its encoder, which reads one line after the other as a source.
+    Of a translator, the units are those of its encoder, which reads one line after the other as a source. The table is
+    kept in `result.json` of the run.
 
     Args:
         run: a run folder, whose best checkpoint is used, or a checkpoint.
@@ -62,13 +64,24 @@ def neurons(
         raise InputError(f"{run!r} is a {type(task).__name__}; expected a language model or a translator")
     texts, origin = _held_out(run, model, data, split, characters)
     task.to("cuda" if choose_accelerator() == "gpu" else "cpu")
+    here = describe_environment(task.device)
     known = labels(texts, _chosen(label, labels_of(texts)))
     found = activations(task, texts, unit, progress=partial(progress, title="reading"))
     ranking = rank(found, known)
     fresh = activations(untrained(task), texts, unit, progress=partial(progress, title="reading, untrained"))
     console = Console(file=bare(sys.stdout), highlight=False)
-    console.print(f"{origin}, {sum(map(len, texts)):,} characters, {len(found.units):,} units")
-    console.print(_table(ranking, rank(fresh, known)))
+    extent = f"{origin}, {sum(map(len, texts)):,} characters"
+    console.print(f"{extent}, {len(found.units):,} units")
+    without = rank(fresh, known)
+    console.print(_table(ranking, without))
+    figures = {
+        name: {
+            "unit": best.unit, "measure": best.measure, "score": best.score, "chosen_by": best.chosen_by,
+            "untrained": without[name][0].score,
+        }
+        for name, (best, *_) in ((name, found) for name, found in ranking.items() if found)
+    }  # fmt: skip
+    keep_scores(run, "neurons", extent + ", " * bool(unit) + " ".join(unit or ()), figures, here)
     coloured = list(_passages(task, texts, found, known, _shown(ranking, unit)))
     if console.is_terminal:
         for shown in coloured:

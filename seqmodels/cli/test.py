@@ -3,25 +3,25 @@
 import contextlib
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from seqmodels.analysis.ppmd import ppmd_bits_per_byte
-from seqmodels.analysis.translation_scores import draw_bleu_by_length
 from seqmodels.checkpoints.load import check_text, load_with_origin
 from seqmodels.checkpoints.saved import Loaded
+from seqmodels.cli.kept_scores import keep_scores
 from seqmodels.cli.mixing import mix_of
 from seqmodels.cli.parser import given_of
 from seqmodels.cli.text_io import PART, WORKERS_PART, progress, read_lines
-from seqmodels.cli.translate import as_translator
+from seqmodels.cli.translate import as_translator, load_translators
 from seqmodels.data import Corpus, TextDataModule, TranslationDataModule
 from seqmodels.decoding import Beam
+from seqmodels.environment import describe_environment
 from seqmodels.errors import InputError
-from seqmodels.files import read_json, to_json, write_text
+from seqmodels.files import to_json
 from seqmodels.metrics import bleu_by_length, corpus_scores, length_label
 from seqmodels.nn.quantization import for_use
 from seqmodels.tasks import SequenceTask
-from seqmodels.tasks.batch_translation import Translation, translations
+from seqmodels.tasks.batch_translation import Translates, Translation, translations
 from seqmodels.tasks.dynamic_evaluation import Dynamic
 from seqmodels.tasks.mixing import mixed
 from seqmodels.tasks.workers import Workers
@@ -50,6 +50,7 @@ def test(
     beam: int | None = None,
     bf16: bool = False,
     int8: bool = False,
+    ensemble: list[str] | None = None,
     references: tuple[str, ...] | None = None,
     bleu_tokenizer: str | None = None,
     workers: int | None = None,
@@ -57,7 +58,7 @@ def test(
 ) -> dict[str, Any]:
     """Score text with a trained language model (nats per token, perplexity per token and per word, bits per character
     and byte), or a translator on sentences with translations (BLEU, chrF, chrF++ and TER by sacrebleu, and BLEU by
-    length).
+    length). Figures are kept in `result.json` of a run, each with its command.
 
     Args:
         run: a run folder, whose best checkpoint is used, or a checkpoint.
@@ -83,9 +84,11 @@ def test(
         beam: for a translator, beam size (default: 5).
         bf16: for a translator, weights in bfloat16.
         int8: for a translator, weights of large linear layers in 8 bits, on a CPU.
+        ensemble: for a translator, another run, whose probabilities are averaged with those of the first; may be given
+            several times.
         references: for a translator, text files with further reference translations, a line for each sentence.
-        bleu_tokenizer: for a translator, 13a, intl, zh, ja-mecab, ko-mecab, char, flores200 or none; by default the one
-            that is usual for the language.
+        bleu_tokenizer: for a translator, 13a, intl, zh, ja-mecab, ko-mecab, char, flores200, moses or none; by default
+            the one that is usual for the language.
         workers: for a translator, processes, each with a batch on a core of its own; 1 for one batch by all threads. By
             default what is faster, which the first batches tell.
         json: print one line of JSON.
@@ -100,8 +103,8 @@ def test(
     translator = "layout" in arguments
     of_text = {"column": column, "carry": carry, "lanes": lanes, "length": length, "stride": stride}
     of_pairs = {
-        "beam": beam, "bf16": bf16 or None, "int8": int8 or None, "references": references,
-        "bleu-tokenizer": bleu_tokenizer, "workers": workers,
+        "beam": beam, "bf16": bf16 or None, "int8": int8 or None, "ensemble": ensemble,
+        "references": references, "bleu-tokenizer": bleu_tokenizer, "workers": workers,
     }  # fmt: skip
     if given := given_of(
         of_text | {"dynamic": dynamic or None, "counts": counts, "cache": cache} if translator else of_pairs
@@ -117,8 +120,12 @@ def test(
     wanted = [split] if split else ["test", "whole", "validation"] if data is not None else ["test", "validation"]
     if translator:
         for_use(model.task, bf16=bf16, int8=int8)
+        others = load_translators(ensemble or [], arguments.get("source"), arguments.get("target"), bf16, int8)
         search, further = Beam(**given_of({"size": beam})), references or ()
-        return test_translations(run, model, arguments, wanted, search, json, further, bleu_tokenizer, workers)
+        return test_translations(
+            run, model, arguments, wanted, search, json, further, bleu_tokenizer, workers, others,
+            "".join(f", {way}" for way, so in _ways(beam, bf16, int8, others, further, bleu_tokenizer).items() if so),
+        )  # fmt: skip
     if data is not None and len(data) > 1:
         raise InputError(f"--data was given {len(data)} names, and {run!r} is a language model; expected one")
     if data is not None:
@@ -131,6 +138,17 @@ def test(
     if mix is not None:
         model, told = model._replace(task=mixed(model.task, mix)), f", {mix.describe()}"
     return test_text(run, model, arguments | given_of({"length": length}), wanted, reading, json, told)
+
+
+def _ways(
+    beam: int | None, bf16: bool, int8: bool, others: Sequence[Translates], further: Sequence[str],
+    tokenizer: str | None,
+) -> dict[str, bool]:  # fmt: skip
+    """Ways to test a translator, in words, and whether each is taken."""
+    return {
+        f"beam of {beam}": beam not in (None, Beam().size), "bf16": bf16, "int8": int8, f"ensemble of {1 + len(others)}": bool(others),
+        f"{1 + len(further)} references": bool(further), f"tokens of {tokenizer}": tokenizer is not None,
+    }  # fmt: skip
 
 
 def validate(
@@ -171,12 +189,14 @@ def test_text(
     trained_with = functools.cache(lambda: TextDataModule(**trained_on | {"tokenizer": task.tokenizer}))
     source = trained_with() if reading.dynamic is not None else None
     unit, found = UNIT_NAMES.get(str(trained_on.get("tokenizer")), "tokens"), dict[str, Any]()
+    here = describe_environment(task.device)
     for part in parts_of(text.corpus, wanted):
         figures = evaluate(task, text, part, reading, source)
         with contextlib.suppress(InputError):  # the training text is elsewhere now
             figures |= ppmd_bits_per_byte(text if "train" in text.corpus.splits else trained_with(), text, part)
         found[part] = figures
         name, unknown = f"{text.corpus.origin}, {part}", text.facts(part).unknown
+        keep_scores(run, "tests", f"{name}, {reading.describe(text)}{told}", figures, here)
         if json:
             about = {"text": name, "unit": unit, "reading": reading.describe(text) + told, "unknown": unknown}
             print(to_json({**about, **figures}))
@@ -210,12 +230,16 @@ def test_translations(
     further: Sequence[str] = (),
     tokenizer: str | None = None,
     workers: int | None = None,
+    others: Sequence[Translates] = (),
+    told: str = "",
 ) -> dict[str, Any]:
-    """Translate the first of the wanted splits that a text has, print and keep its scores; see `test_text`."""
+    """Translate the first of the wanted splits that a text has, print and keep its scores; see `test_text`. The
+    `others` are an ensemble with the model.
+    """
     task = as_translator(run, model)
     module = TranslationDataModule(**arguments | {"tokenizer": task.tokenizer})  # only its text is read
     check_text(model, module)
-    by = Workers(workers, task.device)
+    by, here = Workers(workers, task.device), describe_environment(model.task.device)
     settings, every = {"language": module.languages[1], "tokenizer": tokenizer}, dict[str, Any]()
     for part in parts_of(module.corpus, wanted):
         rows = module.corpus.rows(part)
@@ -225,39 +249,20 @@ def test_translations(
         best: list[Translation] = []
         size = PART if by.count == 1 else WORKERS_PART
         for first in progress(range(0, len(sources), size), "translating"):
-            found = translations([task], sources[first : first + size], beam, first, by)
+            found = translations([task, *others], sources[first : first + size], beam, first, by)
             best += [one[0] if one else Translation("", 0.0, 0.0) for one in found]
         outputs = [one.text for one in best]
         every[part] = scores = corpus_scores(outputs, *references, **settings)
         scores |= {"beam": beam.size, "cut": sum(not one.complete for one in best)}
         scores["by_length"] = bleu_by_length(sources, outputs, *references, **settings)
-        print_scores(run, f"{module.origin}, {part}", scores, json)
+        name = f"{module.origin}, {part}"
+        keep_scores(run, "tests", name + told, scores, here)
+        print_scores(name, scores, json)
     return every if len(every) > 1 else scores
 
 
-def _are_tests(tests: Any) -> bool:
-    """Whether a value holds scores by text, each with BLEU by length."""
-    return isinstance(tests, dict) and all(
-        isinstance(scores, dict)
-        and isinstance(rows := scores.get("by_length"), list)
-        and all(isinstance(row, dict) and type(row.get("from")) is int for row in rows)
-        and all(type(row.get("bleu")) in (int, float) and type(row.get("to")) in (int, type(None)) for row in rows)
-        for scores in tests.values()
-    )
-
-
-def print_scores(run: str, name: str, scores: dict[str, Any], json: bool) -> None:
-    """Print the scores of a text, and keep them in the run folder, with a picture of BLEU by length for all texts."""
-    folder = Path(run).expanduser()
-    if (folder / "checkpoints").is_dir():
-        path = folder / "result.json"
-        result = read_json(path) if path.exists() else {}
-        if not _are_tests(tests := result.get("tests", {})):
-            raise InputError(f"{str(path)!r} holds tests of another kind; move it away, and test again")
-        tests |= {name: scores}
-        write_text(path, to_json({**result, "tests": tests}, 2) + "\n")
-        tables = {text: [found["by_length"]] for text, found in tests.items()}
-        draw_bleu_by_length(tables, folder / "bleu_by_length.png")
+def print_scores(name: str, scores: dict[str, Any], json: bool) -> None:
+    """Print the scores of a text."""
     if json:
         print(to_json({"text": name, **scores}))
         return

@@ -232,7 +232,7 @@ def write_abilities(results: Results, task: str, folder: Path) -> str:
 
     Results are those of `train_and_test` by "network, learning rate".
     """
-    chosen = _best_rates(results)
+    chosen = best_rates(results)
     page = abilities_table(chosen, task)
     lengths = SETTINGS[task].test
     if len(lengths) > 1 and chosen:
@@ -292,7 +292,7 @@ def draw_rates(results: Results, task: str, path: Path) -> None:
     save_figure(figure, path)
 
 
-def _best_rates(results: Results) -> dict[str, tuple[str, list[dict[str, Any]]]]:
+def best_rates(results: Results) -> dict[str, tuple[str, list[dict[str, Any]]]]:
     """For each network the learning rate with the best mean at the length of training, and its runs."""
     found: dict[str, tuple[str, list[dict[str, Any]]]] = {}
     for key, runs in results.items():

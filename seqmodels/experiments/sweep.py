@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from seqmodels.analysis.translation_scores import LEAST, ByLength, draw_bleu_by_length
+from seqmodels.environment import choose_accelerator, describe_environment
 from seqmodels.errors import InputError
 from seqmodels.files import read_json, to_json, write_text
 from seqmodels.metrics import length_label
@@ -24,11 +27,13 @@ def sweep(
     part: str = "1/1",
     settings: dict[str, Any] | None = None,
     show: Callable[[Results], object] | None = None,
+    accelerator: str = "cpu",
 ) -> Results:
     """Run an experiment for every name and seed that has no result yet.
 
     It can be stopped at any time: results are files in the folder, written when an experiment is finished. All names
-    are run with the first seed before the second, so that the table is soon complete.
+    are run with the first seed before the second, so that the table is soon complete. Each result says by which
+    command and commit it was made, and where.
 
     Args:
         experiment: takes a name and a seed, and returns figures that JSON can represent.
@@ -38,6 +43,7 @@ def sweep(
         part: the experiments to run, such as 1/2 and 2/2 for two processes that share them.
         settings: settings of all experiments; stored with the results, which are not mixed with those of others.
         show: called with all results in the folder, at the end and where a signal ends the sweep before.
+        accelerator: of the experiments, cpu, gpu or auto.
 
     Returns:
         All results in the folder, those of other processes included.
@@ -56,6 +62,7 @@ def sweep(
     _check_settings(folder / "settings.json", settings or {})
     mine = every[int(number) - 1 :: int(parts)]
     shown = show or (lambda results: None)
+    device = torch.device("cuda" if choose_accelerator(accelerator) == "gpu" else "cpu")
 
     def found() -> Results:
         there = [(name, path) for name, _, path in every if path.exists()]
@@ -66,9 +73,10 @@ def sweep(
             if path.exists():
                 continue
             print(f"\n{index} of {len(mine)}: {name}, seed {seed}", flush=True)
-            began = time.perf_counter()
+            here, began = describe_environment(device), time.perf_counter()
             figures = experiment(name, seed)
-            facts = {"name": name, "seed": seed, **figures, "seconds": round(time.perf_counter() - began, 1)}
+            seconds = round(time.perf_counter() - began, 1)
+            facts = {"name": name, "seed": seed, **figures, "seconds": seconds, "environment": here}
             write_text(path, to_json(facts, 2) + "\n")
     except (SystemExit, KeyboardInterrupt):
         print(f"\nstopped  finished experiments are in {folder}; the same command goes on with the others")

@@ -1,6 +1,5 @@
 """The lines that a run prints at its beginning and end, `env.json` and `result.json`."""
 
-import time
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -48,7 +47,7 @@ def describe(folder: Path, trainer: pl.Trainer, data: SequenceDataModule, step: 
     """Write software, hardware and data to `env.json`; of a resumed run, also the step at which it was resumed."""
     path = folder / "env.json"
     surroundings = describe_environment(trainer.strategy.root_device)
-    surroundings |= {"job": job(), "began": time.strftime("%F %T%z")}
+    surroundings |= {"job": job()}
     if path.exists():
         record = read_json(path) | {"job": job()}
         record["resumed"] = [*record.get("resumed", ()), {"step": step, **surroundings}]

@@ -1,6 +1,7 @@
 """Units that can be read: how they are scored, chosen and shown."""
 
 import html
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,9 @@ def test_the_command(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert re.search(r"^brackets +1\.[hc]\.\d+ +R² +-?\d", told, re.MULTILINE)
     assert re.search(r"^quotation +1\.[hc]\.\d+ +AUC +\d", told, re.MULTILINE)
     assert "position" not in told
+    (kept,) = json.loads((run / "result.json").read_text())["neurons"].values()
+    assert kept.keys() == {"brackets", "quotation", "environment"}
+    assert f"{kept['quotation']['unit']} " in told
     assert page.read_text().count("<figure") == 2
 
 

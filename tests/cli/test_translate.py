@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -225,7 +226,9 @@ def test_scores_of_two_files(run: Path, files: Path, capsys: pytest.CaptureFixtu
     assert "30 sentences" in out
     assert "nrefs:1|case:mixed|eff:no|tok:13a" in out
     kept = json.loads((run / "result.json").read_text())
-    scores = kept["tests"]["the files test.en and test.fr, whole"]
+    name = "the files test.en and test.fr, whole, beam of 2"
+    scores = kept["tests"][name]
+    assert scores["environment"]["cores"] == os.cpu_count()
     assert scores["bleu"] > 80
     assert sum(row["sentences"] for row in scores["by_length"]) == 30
     assert kept["val/exact_match"] > 0.9  # what was there stays
@@ -234,11 +237,16 @@ def test_scores_of_two_files(run: Path, files: Path, capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out)["exact_match"] > 0.8
     main(["validate", str(run)])
     kept = json.loads((run / "result.json").read_text())["tests"]
-    assert {name.rpartition(", ")[2] for name in kept} == {"whole", "test", "validation"}  # none replaces another
-    assert kept["the files test.en and test.fr, whole"] == scores
+    assert {"beam of 2", "test", "validation"} <= {name.split(", ")[-1] for name in kept}  # none replaces another
+    assert kept[name] == scores
     main(["test", str(run), "--json", "--references", str(files / "test.fr"), "--bleu-tokenizer", "intl"])
     signature = json.loads(capsys.readouterr().out.splitlines()[-1])["bleu_signature"]
     assert signature.startswith("nrefs:2|case:mixed|eff:no|tok:intl")
+    main(["test", str(run), "--ensemble", str(run)])  # with itself, it is as good as alone
+    kept = json.loads((run / "result.json").read_text())["tests"]
+    (whole,) = (scores for name, scores in kept.items() if name.endswith("test, ensemble of 2"))
+    (alone,) = (scores for name, scores in kept.items() if name.endswith(", test"))
+    assert whole["bleu"] == pytest.approx(alone["bleu"])
     assert "beside 30 and 40 sentences" in refused(capsys, "test", str(run), "--references", str(files / "valid.fr"))
 
 

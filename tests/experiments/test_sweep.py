@@ -33,6 +33,7 @@ def test_each_experiment_once(tmp_path: Path) -> None:
     results = sweep(experiment, names, (1, 2), tmp_path)
     assert done[5:] == [("b", 2), ("c, d", 2)]
     assert {name: [run["seed"] for run in runs] for name, runs in results.items()} == {key: [1, 2] for key in names}
+    assert {"command", "commit", "device", "threads", "began"} <= results["a"][0]["environment"].keys()
     assert "| c, d | 15.0 (7.1) | 2 |" in table_of_means(results, {"bleu": "BLEU"}).splitlines()
 
 

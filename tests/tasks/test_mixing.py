@@ -1,5 +1,6 @@
 """Runs mixed with counts and a cache, in every command that takes them."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,11 @@ def test_figures(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> N
     assert nearly["nats_per_token"] == pytest.approx(counted["nats_per_token"], rel=1e-3)
     learned = evaluated(run, counts=counts, cache=50, dynamic=True, dynamic_lr=1e-3)
     assert learned["nats_per_token"] < evaluated(run, counts=counts, cache=50, lanes=1)["nats_per_token"]
+    kept = json.loads((Path(run) / "result.json").read_text())["tests"]
+    name = "the file text.txt, validation, state carried through 8 lanes"
+    assert kept[name].items() >= alone.items()
+    assert kept[f"{name}, mixed with counts at 0.5 and a cache of 50 positions at 0.1"].items() >= both.items()
+    assert {"command", "commit", "device", "threads", "began"} <= kept[name]["environment"].keys()
 
 
 def test_commands(runs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
