@@ -146,7 +146,8 @@ def _ways(
 ) -> dict[str, bool]:  # fmt: skip
     """Ways to test a translator, in words, and whether each is taken."""
     return {
-        f"beam of {beam}": beam not in (None, Beam().size), "bf16": bf16, "int8": int8, f"ensemble of {1 + len(others)}": bool(others),
+        f"beam of {beam}": beam not in (None, Beam().size), "bf16": bf16, "int8": int8,
+        f"ensemble of {1 + len(others)}": bool(others),
         f"{1 + len(further)} references": bool(further), f"tokens of {tokenizer}": tokenizer is not None,
     }  # fmt: skip
 
