@@ -88,7 +88,10 @@ def _of_run(run: Path) -> tuple[str, dict[str, Any]]:
             if "environment" not in scores:
                 raise SystemExit(f"{run} has {kind} that do not say how they were made; repeat them")
             scores["environment"] = _environment(scores["environment"], run)
-    return run.name, {"environment": _environment(environment, run), "result": result}
+    kept = _environment(environment, run)
+    if later := [_environment({**environment, **one}, run)["commit"] for one in environment.get("resumed", ())]:
+        kept["resumed"] = list(dict.fromkeys(later))
+    return run.name, {"environment": kept, "result": result}
 
 
 def _of_sweep(run: Path) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -259,6 +262,7 @@ def table(name: str, columns: list[tuple[str, str]], figures: Path = FIGURES) ->
     where = [f"{letters[place]}: {place}" if len(places) > 1 else place for place in places]
     notes = [
         *rivals(rows),
+        *sweeps(rows),
         f"Measured on {'; '.join(where)}; {dates(one for row in rows for one in row.environments)}.",
     ]
     if any("†" in line for line in lines):
@@ -278,6 +282,13 @@ def rivals(rows: Iterable[Row]) -> list[str]:
     return [f"PPMd, after reading the training text: {' and '.join(bits)}."] if bits else []
 
 
+def sweeps(rows: Iterable[Row]) -> list[str]:
+    """The commands of sweeps, whose rows have names rather than commands."""
+    made = (run["environment"]["command"] for row in rows for run in row.runs if "name" in run["result"])
+    commands = dict.fromkeys(f"`{shown(command, CHOICES)}`" for command in made)
+    return [f"Made by {', '.join(commands)}."] if commands else []
+
+
 def machine(run: dict[str, Any]) -> str:
     """Where a run was made."""
     threads = f"{run['threads']} thread{'s' * (run['threads'] != 1)}"
@@ -286,8 +297,9 @@ def machine(run: dict[str, Any]) -> str:
 
 
 def commits(environments: Iterable[dict[str, Any]]) -> str:
-    """The commits of runs."""
-    return ", ".join(dict.fromkeys(f"`{run['commit'][:7]}`" for run in environments))
+    """The commits of runs, and of those with which they were resumed."""
+    every = (commit for run in environments for commit in (run["commit"], *run.get("resumed", ())))
+    return ", ".join(dict.fromkeys(f"`{commit[:7]}`" for commit in every))
 
 
 def dates(environments: Iterable[dict[str, Any]]) -> str:

@@ -139,6 +139,20 @@ def sweep(folder: Path, found: list[dict[str, Any]]) -> Path:
     return folder
 
 
+def test_a_sweep_as_rows(tmp_path: Path) -> None:
+    found = [{"name": "dot attention", "seed": seed, "bleu": 30.0 + seed} for seed in (1, 2, 3)]
+    results.keep("story", [sweep(tmp_path / "story", found)], tmp_path / "figures")
+    text = results.table("story", [("", "name"), ("BLEU", "bleu .1f")], tmp_path / "figures")
+    assert cells(text)[1][:3] == ["dot attention", "32.0 ± 1.0", "3"]
+    assert "Made by `python recipes/sweep.py --max-steps 0`, `python recipes/sweep.py --max-steps 1`." in text
+
+
+def test_commits_of_a_resumed_run(tmp_path: Path) -> None:
+    made = run(tmp_path, "a", 1.0, resumed=[{"commit": "0123456789ab"}, {"commit": "ba9876543210"}])
+    results.keep("table", [made], tmp_path / "figures")
+    assert cells(results.table("table", COLUMNS[3:], tmp_path / "figures"))[1][2] == "`0123456`, `ba98765`"
+
+
 def test_a_table_of_success(tmp_path: Path) -> None:
     steps = {"GRU, 20": [500, 500, 1000], "GRU, 100": [None, 700, None], "RNN, 20": [None, 500]}
     found = [{"name": name, "seed": 1, "solved": solved, "steps": 2000} for name, solved in steps.items()]
