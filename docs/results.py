@@ -42,14 +42,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "laboratory" / "figures"
 BLOCK = re.compile(
-    r"(?P<begin><!-- (?P<kind>figures|success|abilities): (?P<name>[\w-]+)(?: (?P<task>[\w-]+))?\s*\n?(?P<columns>.*?)"
-    r"-->\n)(?P<made>.*?)(?P<end><!-- end of figures -->)",
+    r"(?P<begin><!-- (?P<kind>figures|success|abilities): (?P<name>\w[\w-]*)(?: (?P<task>\w[\w-]*))?\s*\n?"
+    r"(?P<columns>.*?)-->\n)(?P<made>.*?)(?P<end><!-- end of figures -->)",
     re.DOTALL,
 )
 INLINE = re.compile(r"(<!-- figure: ([\w-]+) ([^;>]+?)(?:; ([^>]*?))? -->).*?(<!-- end -->)", re.DOTALL)
 ENVIRONMENT = ("command", "commit", "device", "cores", "threads", "precision", "began")
-PLACES = ("--runs", "--name")
-"""Options that say where a run is kept."""
+PLACES = ("--runs", "--json", "--html", "--workers")
+"""Options that change no figure: where a run is kept, what is printed."""
 CHOICES = ("--part", "--networks", "--methods", "--lengths", "--seeds")
 """Options of sweeps that choose among the experiments of a table."""
 STANDS_FOR = {"--counts": "COUNTS", "--ensemble": "RUN_OF_ANOTHER_SEED"}

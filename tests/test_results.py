@@ -167,6 +167,8 @@ def test_a_table_of_success(tmp_path: Path) -> None:
         "Made by `python recipes/sweep.py --max-steps 0`, `python recipes/sweep.py --max-steps 1` at `0123456`" in text
     )
     assert results.made(text, tmp_path / "figures") == text
+    two = results.made(f"{text}\n\nB\n\n<!-- success: none -->\n<!-- end of figures -->\n", tmp_path / "figures")
+    assert two.startswith(f"{text}\n\nB\n\n<!-- success: none -->\n\nNo run is kept yet.\n\n<!-- end of figures -->")
 
 
 def test_a_table_of_abilities(tmp_path: Path) -> None:
