@@ -30,6 +30,7 @@ than for each run, `only = WORDS` for rows in whose commands these words stand, 
 import argparse
 import itertools
 import json
+import math
 import re
 import shlex
 import statistics
@@ -168,18 +169,20 @@ class Row:
         return list(found.values())
 
     def value(self, run: dict[str, Any], key: str) -> Any:
-        """What a run says of a key."""
+        """What a run says of a key; None if nothing."""
         known = {**run["environment"], **run["result"], **run.get("scores", {})}
         if key in known:
             return known[key]
         outer, _, inner = key.rpartition("/")
-        if isinstance(known.get(outer), dict) and inner in known[outer]:
-            return known[outer][inner]
-        raise SystemExit(f"there is no {key!r} in the figures of: {self.command} {self.test}".strip())
+        return known[outer].get(inner) if isinstance(known.get(outer), dict) else None
+
+    def values(self, key: str) -> list[Any]:
+        """What those runs say of a key that say something."""
+        return [value for run in self.runs if (value := self.value(run, key)) is not None]
 
     def mean(self, what: str) -> float:
-        """The mean of a number, by which rows are put in order."""
-        return statistics.fmean(self.value(run, what.partition(" ")[0]) for run in self.runs)
+        """The mean of a number, by which rows are put in order; those without it come first."""
+        return statistics.fmean(self.values(what.partition(" ")[0]) or [-math.inf])
 
     def cell(self, what: str) -> str:
         """The cell of a column."""
@@ -190,7 +193,8 @@ class Row:
             given = dict(options(shlex.split(self.command))).get(key)
             return "" if given is None else f"`{' '.join(given)}`"
         form, _, best = form.strip().partition(" ")
-        values = [self.value(run, key) for run in self.runs]
+        if not (values := self.values(key)):
+            return "-"
         if len(set(map(str, values))) == 1:
             return format(values[0], form)
         if not all(isinstance(value, int | float) for value in values):
@@ -248,6 +252,10 @@ def table(name: str, columns: list[tuple[str, str]], figures: Path = FIGURES) ->
     rows = rows_of(name, said.get("rows", "runs"), said.get("only", ""), figures)
     if not rows:
         return "No run is kept yet.\n"
+    for _, what in columns:
+        key = what.partition(" ")[0]
+        if not (key in ("command", "test") or key.startswith("--") or any(row.values(key) for row in rows)):
+            raise SystemExit(f"no run that is kept for {name} says anything of {key!r}")
     order = said.get("order", columns[-1][1])
     rows.sort(key=lambda row: row.mean(order), reverse=order.endswith(" descending"))
     places = list(dict.fromkeys(place for row in rows for place in row.places))
@@ -278,7 +286,7 @@ def rivals(rows: Iterable[Row]) -> list[str]:
         for run in row.runs
         for key in (["ppmd_bits_per_byte"] if "scores" in run else ["val/ppmd_bits_per_byte"])
     )
-    bits = [f"{bits:.3f} bits per byte ({bits * 0.6931471805599453:.3f} nats)" for bits in found if bits is not None]
+    bits = [f"{bits:.3f} bits per byte ({bits * math.log(2):.3f} nats)" for bits in found if bits is not None]
     return [f"PPMd, after reading the training text: {' and '.join(bits)}."] if bits else []
 
 

@@ -111,17 +111,21 @@ def test_tests_of_runs_are_rows(tmp_path: Path) -> None:
     assert results.made(page, tmp_path / "figures").endswith("--dynamic -->1.00 ± 0.50<!-- end --> nats.")
     with pytest.raises(SystemExit, match="fits 2 rows; expected one"):
         results.made(page.replace(" --dynamic", ""), tmp_path / "figures")
-    with pytest.raises(SystemExit, match="there is no 'bits' in the figures of"):
+    with pytest.raises(SystemExit, match="no run that is kept for table says anything of 'bits'"):
         results.table("table", [("Bits", "bits .1f")], tmp_path / "figures")
 
 
 def test_units_by_label(tmp_path: Path) -> None:
     found = {"the file a, 9 characters": scored("", comment={"score": 0.75, "unit": "1.c.3"})}
     made = run(tmp_path, "a", 1.0, "", {"neurons": found})
-    results.keep("table", [made], tmp_path / "figures")
+    other = run(tmp_path, "b", 1.0, "", {"neurons": {"the file b, 9 characters": scored("", brackets={"score": 0.5})}})
+    results.keep("table", [made, other], tmp_path / "figures")
     columns = [("rows", "neurons"), ("Text", "text"), ("Unit", "comment/unit"), ("AUC", "comment/score .2f highest")]
     text = results.table("table", columns, tmp_path / "figures")
-    assert cells(text)[1][:3] == ["the file a, 9 characters", "1.c.3", "0.75"]
+    assert [row[:3] for row in cells(text)[1:]] == [
+        ["the file b, 9 characters", "-", "-"],  # where the label was the same everywhere
+        ["the file a, 9 characters", "1.c.3", "0.75"],
+    ]
 
 
 def test_counts_have_no_seeds(tmp_path: Path) -> None:
