@@ -5,7 +5,8 @@
     python docs/results.py --check                                         # exits with 1 if a page is stale
 
 What is kept is a run folder of `seqmodels fit` or of a recipe, with what `seqmodels test RUN` and `seqmodels neurons
-RUN` have put into its `result.json`; or the folder of a sweep, of `recipes/memory_sweep.py` and its like.
+RUN` have put into its `result.json`; or the folder of `recipes/memory_sweep.py` and its like. Of a trial of
+`seqmodels sweep` the command is shown that would train the same.
 
 A table is written between a comment that says what is in it and the comment `end of figures`:
 
@@ -89,10 +90,31 @@ def _of_run(run: Path) -> tuple[str, dict[str, Any]]:
             if "environment" not in scores:
                 raise SystemExit(f"{run} has {kind} that do not say how they were made; repeat them")
             scores["environment"] = _environment(scores["environment"], run)
+    if shown(environment["command"]).split()[1:2] == ["sweep"]:
+        environment["command"] = _of_trial(run)
     kept = _environment(environment, run)
     if later := [_environment({**environment, **one}, run)["commit"] for one in environment.get("resumed", ())]:
         kept["resumed"] = list(dict.fromkeys(later))
     return run.name, {"environment": kept, "result": result}
+
+
+def _of_trial(run: Path) -> str:
+    """The command that would train what a trial of `seqmodels sweep` trained."""
+    folder = run.resolve().parents[2]
+    recipe, found = (json.loads((folder / name).read_text("utf-8")) for name in ("sweep.json", "results.json"))
+    trial = next(one for one in found["trials"] if Path(str(one["run"])).name == run.name)
+    if trial["state"] != "complete":
+        raise SystemExit(f"{run} is a trial that was stopped early; keep those that are complete")
+    settings = {"validations": recipe["halving"] ** 2, **recipe["settings"], **trial["params"], "seed": trial["seed"]}
+    words = ["seqmodels", "fit"]
+    for name, value in settings.items():
+        if value is not None:
+            values = value if isinstance(value, list) else [value]
+            words += [
+                f"--{name.replace('_', '-')}",
+                *(str(one).lower() if isinstance(one, bool) else str(one) for one in values),
+            ]
+    return shlex.join(words)
 
 
 def _of_sweep(run: Path) -> Iterable[tuple[str, dict[str, Any]]]:

@@ -151,6 +151,21 @@ def test_a_sweep_as_rows(tmp_path: Path) -> None:
     assert "Made by `python recipes/sweep.py --max-steps 0`, `python recipes/sweep.py --max-steps 1`." in text
 
 
+def test_a_trial_of_a_search(tmp_path: Path) -> None:
+    """Its own command is that of the search, and tells nothing of its settings."""
+    trials = tmp_path / "trials" / "language_model"
+    trials.mkdir(parents=True)
+    made = run(trials, "a", 1.0, command="/bin/seqmodels sweep a.yaml")
+    recipe = {"settings": {"data": "/a/b.txt", "max-steps": 9, "carry": True}, "halving": 3}
+    found = {"trials": [{"run": "x/a", "params": {"lr": 0.01}, "seed": 3, "state": "complete"}, {"run": None}]}
+    (tmp_path / "sweep.json").write_text(json.dumps(recipe))
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    results.keep("table", [made], tmp_path / "figures")
+    (row,) = results.rows_of("table", figures=tmp_path / "figures")
+    assert row.command == "seqmodels fit --validations 9 --data b.txt --max-steps 9 --carry true --lr 0.01"
+    assert list(row.by_seed) == ["3"]
+
+
 def test_commits_of_a_resumed_run(tmp_path: Path) -> None:
     made = run(tmp_path, "a", 1.0, resumed=[{"commit": "0123456789ab"}, {"commit": "ba9876543210"}])
     results.keep("table", [made], tmp_path / "figures")
