@@ -1,5 +1,6 @@
 """BPE-dropout: the same text in other pieces, reproducibly."""
 
+import itertools
 import random
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,26 @@ def test_more_dropout_cuts_finer(tokenizer: Tokenizer) -> None:
         lengths.append(sum(len(cut.segment("Ġthere", random.Random(seed))) for seed in range(200)))
     assert lengths == sorted(lengths)
     assert lengths[-1] > 3 * lengths[0]
+
+
+def test_a_merge_left_out_may_come_later(tokenizer: Tokenizer) -> None:
+    """As in the paper, unlike sentencepiece 0.2.3 (findings/dropped_merges_come_back.sh)."""
+    rate, word, draws = 0.3, "Ġthere", 4000
+    cut = BpeDropout(tokenizer, rate, 1)
+
+    def stays_whole(pieces: list[str]) -> float:
+        if len(pieces) == 1:
+            return 1.0
+        pairs = ((cut.ranks.get(pair), place) for place, pair in enumerate(itertools.pairwise(pieces)))
+        places = [place for rank, place in sorted((rank, place) for rank, place in pairs if rank is not None)]
+        after = ([*pieces[:place], pieces[place] + pieces[place + 1], *pieces[place + 2 :]] for place in places)
+        return sum((1 - rate) * rate**number * stays_whole(one) for number, one in enumerate(after))
+
+    wanted, once = stays_whole(list(word)), (1 - rate) ** (len(word) - 1)
+    rng = random.Random(0)
+    found = sum(cut.segment(word, rng) == [word] for _ in range(draws)) / draws
+    assert found == pytest.approx(wanted, abs=0.03)
+    assert wanted > once + 0.06
 
 
 def test_other_vocabularies_are_refused(tokenizer: Tokenizer) -> None:

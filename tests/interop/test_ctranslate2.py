@@ -78,6 +78,9 @@ def test_random_texts_follow_the_settings(tmp_path: Path) -> None:
     }
     assert_refused("exceed the 8 positions", list, _lazily(model, max_tokens=9))
     assert_refused("min_p was given", list, _lazily(model, max_tokens=2, sampling=Sampling(min_p=0.1)))
+    # CTranslate2 4.8.5 counts none of the prompt's tokens (findings/penalties_begin_after_the_shortest_prompt.sh).
+    penalty = Sampling(0.0, repetition_penalty=1.2)
+    assert_refused("repetition_penalty=1.2 was given", list, _lazily(model, max_tokens=2, sampling=penalty))
 
 
 def _lazily(model: LanguageModel, **how: object) -> object:

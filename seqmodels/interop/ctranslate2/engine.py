@@ -56,6 +56,11 @@ class GeneratorEngine:
         if sampling.min_p is not None or sampling.logit_bias:
             flag = "min_p" if sampling.min_p is not None else "logit_bias"
             raise InputError(f"{flag} was given, which CTranslate2 does not have; leave it out, or take another engine")
+        if sampling.repetition_penalty != 1:
+            raise InputError(
+                f"repetition_penalty={sampling.repetition_penalty:g} was given, for which CTranslate2 does not count "
+                "the tokens of the prompt; leave it out, or take another engine"
+            )
         longest = max(map(len, ids)) + max_tokens
         if longest > self._positions:
             raise InputError(
@@ -64,9 +69,8 @@ class GeneratorEngine:
             )
         greedy = sampling.temperature == 0 or sampling.top_k == 1
         how: dict[str, Any] = {
-            "max_length": max_tokens, "min_length": 0, "repetition_penalty": sampling.repetition_penalty,
-            "include_prompt_in_result": False, "sampling_topk": 1 if greedy else sampling.top_k or 0,
-            "end_token": self._ends,
+            "max_length": max_tokens, "min_length": 0, "include_prompt_in_result": False,
+            "sampling_topk": 1 if greedy else sampling.top_k or 0, "end_token": self._ends,
         }  # fmt: skip
         if not greedy:
             how |= {"sampling_temperature": sampling.temperature, "sampling_topp": sampling.top_p or 1.0}
@@ -80,7 +84,7 @@ class GeneratorEngine:
                     return
             return
         texts: list[list[int]] = [[] for _ in prompts]
-        for length in {len(prompt) for prompt in prompts}:  # of others, results would begin with parts of the prompts
+        for length in {len(prompt) for prompt in prompts}:  # beside a prompt of one token, results have their prompts
             alike = [row for row, prompt in enumerate(prompts) if len(prompt) == length]
             found = self._generator.generate_batch([prompts[row] for row in alike], return_end_token=True, **how)
             for row, one in zip(alike, found, strict=True):
