@@ -100,7 +100,7 @@ def chunkwise(
         state: the memory before the first step.
         delta: use the delta rule.
         ask: keys under which the delta rule looks.
-        chunk: positions of a chunk, which changes nothing but the time; None for `CHUNK`.
+        chunk: most positions of a chunk, which changes nothing but the time; None for `CHUNK`.
 
     Raises:
         InputError: shapes do not fit, a chunk has no position, or (found on a CPU only) a decay is larger than 1.
@@ -115,7 +115,8 @@ def chunkwise(
         q, k, ask = (t.repeat_interleave(heads, 2) for t in (q, k, ask))
     B, T, H, V = v.shape
     G, K = q.shape[2:]
-    R, C = H // G, min(chunk, T)
+    # Chunks of equal length, so that the last one is not mostly padding: 40 positions are two of 20.
+    R, C = H // G, -(-T // -(-T // chunk))
     if missing := -T % C:  # steps that neither decay nor write
         q, k, ask, v, decay, beta = (
             F.pad(t, (0, 0) * (t.ndim - 2) + (0, missing)) for t in (q, k, ask, v, decay, beta)
