@@ -17,7 +17,7 @@ from seqmodels.errors import InputError
 from seqmodels.nn.cell import Cell, CellState, last_output
 from seqmodels.nn.chunkwise import Kernel, fastest, recurrent
 from seqmodels.nn.min_gru import precise
-from seqmodels.nn.norms import RMSNorm
+from seqmodels.nn.norms import RMSNorm, unit_length
 from seqmodels.nn.short_convolution import ShortConvolution
 from seqmodels.state import where
 
@@ -195,7 +195,7 @@ class AssociativeCell(Cell):
         qk, v = mixed.split_with_sizes([2 * keys, self.heads * self.value_size], -1)
         qk = by_head(qk, 2 * self.groups)
         if self.normalized:
-            qk = qk * (qk.square().sum(-1, keepdim=True) + 1e-6).rsqrt()
+            qk = unit_length(qk, 1e-6)
         q, k, v = *qk.chunk(2, -2), by_head(v, self.heads)
         with full_precision(q):
             return self.terms(q, k, v, rest), rest, before
@@ -215,11 +215,6 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     """Without autocast, which would round products over many steps."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
-
-
-def rms(x: Tensor, norm: RMSNorm) -> Tensor:
-    """The same as `norm(x)`, whose kernel takes several times as long for few numbers."""
-    return x * (x.square().mean(-1, keepdim=True) + cast(float, norm.eps)).rsqrt() * norm.weight
 
 
 def unit(x: Tensor, least: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from seqmodels.nn.associative import AssociativeCell, Rest, Terms, rms
+from seqmodels.nn.associative import AssociativeCell, Rest, Terms
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.mixer_stack import MixerStack, head_size, own_eps
@@ -45,7 +45,7 @@ class DeltaCell(AssociativeCell):
         return Terms(q, k, v, beta.new_zeros(beta.shape), beta)
 
     def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
-        return rms(o, self.norm).flatten(2)
+        return self.norm(o).flatten(2)
 
     def gates(self, projected: Tensor, state: tuple[Tensor, ...], weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """`beta` as a fraction of its largest value, of each head."""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import InputError
-from seqmodels.nn.associative import AssociativeCell, Plan, Rest, Terms, gated_unit, initial_steps, rms
+from seqmodels.nn.associative import AssociativeCell, Plan, Rest, Terms, gated_unit, initial_steps
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.mixer_stack import MixerStack, head_size, own_eps
@@ -63,7 +63,7 @@ class GatedDeltaCell(AssociativeCell):
         return Terms(q, k, v, decay, beta if self.strongest == 1 else self.strongest * beta)
 
     def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
-        return rms(o, self.norm).flatten(2) * F.silu(rest[0])
+        return self.norm(o).flatten(2) * F.silu(rest[0])
 
     def plan(self) -> Plan:
         """`exp(-A softplus(x))` is `sigmoid(-x)^A`: one sigmoid for decays and writing strengths."""

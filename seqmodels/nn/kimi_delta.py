@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import InputError
-from seqmodels.nn.associative import AssociativeCell, Rest, Terms, by_head, initial_steps, rms
+from seqmodels.nn.associative import AssociativeCell, Rest, Terms, by_head, initial_steps
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.mixer_stack import MixerStack, head_size, own_eps
@@ -50,7 +50,7 @@ class KimiDeltaCell(AssociativeCell):
 
     def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
         gate: Tensor = self.gate_map(rest[1]).sigmoid()
-        return rms(o, self.norm).flatten(2) * gate
+        return self.norm(o).flatten(2) * gate
 
 
 class KimiDeltaNet(MixerStack):

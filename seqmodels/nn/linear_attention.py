@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seqmodels.errors import InputError
-from seqmodels.nn.associative import AssociativeCell, Plan, Rest, Terms, by_head, gated_unit, rms
+from seqmodels.nn.associative import AssociativeCell, Plan, Rest, Terms, by_head, gated_unit
 from seqmodels.nn.attention import rotate
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell, CellState
@@ -54,7 +54,7 @@ class LinearAttentionCell(AssociativeCell):
         return Terms(q, k, v, self.decay(rest[1]), v.new_ones(v.shape[:3]))
 
     def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
-        return rms(o, self.norm).flatten(2) * F.silu(rest[0])
+        return self.norm(o).flatten(2) * F.silu(rest[0])
 
     def plan(self) -> Plan:
         readout, out = gated_unit(self.norm, self.out.weight)

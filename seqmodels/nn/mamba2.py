@@ -9,7 +9,7 @@ from seqmodels.nn.associative import AssociativeCell, Plan, Rest, Terms, by_head
 from seqmodels.nn.block import Activation
 from seqmodels.nn.cell import Cell
 from seqmodels.nn.mixer_stack import MixerStack, own_eps
-from seqmodels.nn.norms import Norm
+from seqmodels.nn.norms import Norm, unit_length
 
 
 class Mamba2Cell(AssociativeCell):
@@ -59,7 +59,8 @@ class Mamba2Cell(AssociativeCell):
     def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
         y = (o + self.skip.unsqueeze(-1) * terms.v).flatten(2)
         by_group = by_head(y * F.silu(rest[0]), self.groups)
-        return F.rms_norm(by_group, by_group.shape[-1:], eps=self.eps).flatten(2) * self.norm
+        size = by_group.shape[-1]
+        return unit_length(by_group, self.eps * size).flatten(2) * (self.norm * size**0.5)
 
     def plan(self) -> Plan:
         inner = self.parts[1]

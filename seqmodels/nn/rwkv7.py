@@ -15,7 +15,7 @@ from seqmodels.nn.cell import Cell, CellState, last_output
 from seqmodels.nn.chunkwise import Kernel, chunkwise, recurrent
 from seqmodels.nn.min_gru import precise
 from seqmodels.nn.mixer_stack import CellMixer, MixerStack, head_size, own_eps
-from seqmodels.nn.norms import Norm, make_norm
+from seqmodels.nn.norms import Norm, make_norm, unit_length
 from seqmodels.nn.trace import Trace
 from seqmodels.state import State
 
@@ -96,7 +96,7 @@ class RWKV7Cell(Cell):
             gate = self.up[2](low[2].sigmoid())
             if self.takes:
                 v = v + (precise(first) - v) * self.value_up(precise(self.value_down(shifted[3]))).sigmoid()
-        u = F.normalize(by_head(k * self.removed, self.heads), dim=-1)
+        u = unit_length(by_head(k * self.removed, self.heads), 1e-24)
         k = k * (1 + (a - 1) * self.learned)
         return *(by_head(t, self.heads) for t in (r, log_w, k, v, a)), u, gate
 
