@@ -5,7 +5,7 @@ chunk; all others are single products for all chunks. Memories at the starts of 
 gradients of gradients are those of any other function.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,4 +102,4 @@ class _Replaced(torch.autograd.Function):
 
 
 def _chunks(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
-    return [cast(tuple[Tensor, ...], tensor.unbind()) for tensor in tensors]
+    return [tensor.unbind() for tensor in tensors]

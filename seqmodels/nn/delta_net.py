@@ -1,5 +1,7 @@
 """DeltaNet: an associative memory that replaces what is stored under a key, and forgets nothing else."""
 
+from typing import cast
+
 from torch import Tensor
 
 from seqmodels.nn.associative import AssociativeCell, Rest, Terms
@@ -45,7 +47,7 @@ class DeltaCell(AssociativeCell):
         return Terms(q, k, v, beta.new_zeros(beta.shape), beta)
 
     def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
-        return self.norm(o).flatten(2)
+        return cast(Tensor, self.norm(o)).flatten(2)
 
     def gates(self, projected: Tensor, state: tuple[Tensor, ...], weights: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """`beta` as a fraction of its largest value, of each head."""

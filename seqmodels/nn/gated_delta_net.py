@@ -1,5 +1,7 @@
 """Gated DeltaNet: an associative memory that forgets all at once by a gate, and one thing by the delta rule."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -63,7 +65,7 @@ class GatedDeltaCell(AssociativeCell):
         return Terms(q, k, v, decay, beta if self.strongest == 1 else self.strongest * beta)
 
     def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
-        return self.norm(o).flatten(2) * F.silu(rest[0])
+        return cast(Tensor, self.norm(o)).flatten(2) * F.silu(rest[0])
 
     def plan(self) -> Plan:
         """`exp(-A softplus(x))` is `sigmoid(-x)^A`: one sigmoid for decays and writing strengths."""

@@ -1,5 +1,7 @@
 """Kimi Delta Attention: Gated DeltaNet with a decay for each feature of a key."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -50,7 +52,7 @@ class KimiDeltaCell(AssociativeCell):
 
     def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
         gate: Tensor = self.gate_map(rest[1]).sigmoid()
-        return self.norm(o).flatten(2) * gate
+        return cast(Tensor, self.norm(o)).flatten(2) * gate
 
 
 class KimiDeltaNet(MixerStack):

@@ -1,6 +1,7 @@
 """Linear attention with decay, by head and by feature of a key: RetNet, GLA, HGRN2."""
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ class LinearAttentionCell(AssociativeCell):
         return Terms(q, k, v, self.decay(rest[1]), v.new_ones(v.shape[:3]))
 
     def readout(self, o: Tensor, terms: Terms, rest: Rest) -> Tensor:
-        return self.norm(o).flatten(2) * F.silu(rest[0])
+        return cast(Tensor, self.norm(o)).flatten(2) * F.silu(rest[0])
 
     def plan(self) -> Plan:
         readout, out = gated_unit(self.norm, self.out.weight)

@@ -1,5 +1,7 @@
 """Mamba-2: a linear recurrence of matrices whose step sizes, keys and queries depend on the input."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -60,7 +62,7 @@ class Mamba2Cell(AssociativeCell):
         y = (o + self.skip.unsqueeze(-1) * terms.v).flatten(2)
         by_group = by_head(y * F.silu(rest[0]), self.groups)
         size = by_group.shape[-1]
-        return unit_length(by_group, self.eps * size).flatten(2) * (self.norm * size**0.5)
+        return unit_length(by_group, self.eps * size).flatten(2) * (self.norm * math.sqrt(size))
 
     def plan(self) -> Plan:
         inner = self.parts[1]

@@ -1,5 +1,6 @@
 """Norms of features: layer norm, RMS norm, and vectors of length 1."""
 
+import math
 from typing import Any, Literal, cast
 
 import torch
@@ -60,7 +61,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float | None = None) -> Tensor:
         return F.rms_norm(x, weight.shape, weight, eps)
     size = x.shape[-1]
     least = size * (torch.finfo(x.dtype).eps if eps is None else eps)
-    return unit_length(x, least) * (weight * size**0.5)
+    return unit_length(x, least) * (weight * math.sqrt(size))
 
 
 def unit_length(x: Tensor, least: float) -> Tensor:
@@ -71,7 +72,8 @@ def unit_length(x: Tensor, least: float) -> Tensor:
 
 
 def _inverse_length(x: Tensor, least: float) -> Tensor:
-    return (torch.linalg.vecdot(x, x).unsqueeze(-1) + least).rsqrt()
+    square: Tensor = torch.linalg.vecdot(x, x)
+    return (square.unsqueeze(-1) + least).rsqrt()
 
 
 class _UnitLength(torch.autograd.Function):

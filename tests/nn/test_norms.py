@@ -13,9 +13,8 @@ def test_rms_norm_is_that_of_torch(eps: float | None) -> None:
     x, weight = torch.randn(4, 3, 6, dtype=torch.float64), torch.randn(6, dtype=torch.float64)
     given = [x.requires_grad_(), weight.requires_grad_()]
     toward = torch.randn_like(x)
-    found, wanted = (
-        [y, *torch.autograd.grad(y, given, toward)] for y in (rms_norm(x, weight, eps), F.rms_norm(x, (6,), weight, eps))
-    )
+    both = rms_norm(x, weight, eps), F.rms_norm(x, (6,), weight, eps)
+    found, wanted = ([y, *torch.autograd.grad(y, given, toward)] for y in both)
     assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 
 
