@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import trainer
+from benchmarks import budget, trainer
 from benchmarks.against import checked_out, compare_commits
 from benchmarks.ceiling import ceiling
 from benchmarks.measure import Comparison, Topic
@@ -22,9 +22,6 @@ from benchmarks.seen import SEEN, Seen, record
 from benchmarks.topics import TOPICS
 from seqmodels.environment import describe_environment
 from seqmodels.errors import InputError
-
-MINUTES = 30
-"""Of a run of all topics on a CPU."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,13 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--rounds", type=_positive, default=5,
         help="most runs of each program (default: 5); two, or more while there is time: a topic takes about five "
-        f"minutes, all of them {MINUTES}",
+        f"minutes, all of them {budget.MINUTES:g}",
     )  # fmt: skip
     parser.add_argument(
         "--against", metavar="REF",
         help="compare with another commit of this package, in turns, in the place of other programs",
     )  # fmt: skip
-    parser.add_argument("--record", action="store_true", help=f"add the ratios to {SEEN.name}, for the table")
+    parser.add_argument("--plan", action="store_true", help="only tell how many minutes it would take")
+    parser.add_argument(
+        "--record", action="store_true",
+        help=f"add the ratios to {SEEN.name}, for the table, and the minutes to {budget.TIMES.name}, for the plan",
+    )  # fmt: skip
     parser.add_argument("--steps", type=_positive, default=6, help="steps per round of the large trainer (default: 6)")
     parser.add_argument("--small", action="store_true", help="tiny sizes: shows that it works, measures nothing")
     given = parser.parse_args(arguments)
@@ -51,6 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--record was given, and these are no figures beside other programs; leave it out")
     if unknown := [topic for topic in given.topics if topic not in TOPICS]:
         parser.error(f"there is no topic {unknown[0]!r}; choose from {', '.join(TOPICS)}")
+    topics, times = given.topics or [topic for topic in TOPICS if topic != "gpu"], budget.read()
+    if given.plan:
+        if given.against:
+            parser.error("--plan was given with --against, which takes as long as its rounds; leave one of them out")
+        print("\n".join(budget.plan(topics, times)))
+        return
     programs: dict[str, Topic] = TOPICS | {"trainer": partial(trainer.run, steps=given.steps)}
     device = "cuda" if given.topics == ["gpu"] and torch.cuda.is_available() else "cpu"
     surroundings = describe_environment(torch.device(device))
@@ -67,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "environment": surroundings, "ceiling": asdict(most), "rounds": given.rounds, "small": given.small,
         "topics": results,
     }  # fmt: skip
-    topics, began = given.topics or [topic for topic in TOPICS if topic != "gpu"], time.monotonic()
+    taken, began = dict[str, tuple[float, float]](), time.monotonic()
     with ExitStack() as stack:
         if given.against is not None:
             try:
@@ -77,19 +84,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"ours: this folder; rival: commit {content['against']}, both by the benchmarks of this folder")
             small = ["--small"] * given.small
             programs = {name: partial(_of_commits, name, tree, [str(given.rounds), *small]) for name in topics}
-        for number, topic in enumerate(topics, 1):
+        for number, topic in enumerate(topics):
             print(f"\n{topic}")
             results[topic] = []
-            PACE.begin(len(topics) - number, 60 * MINUTES - (time.monotonic() - began))
             since = time.monotonic()
+            PACE.begin(budget.share(topics[number:], times, 60 * budget.MINUTES - (since - began))[topic])
             for comparison in programs[topic](rounds=given.rounds, small=given.small):
                 print(comparison.line(most), flush=True)
                 results[topic].append(comparison.record(most))
                 if given.json is not None:  # each time: a run takes long
                     given.json.write_text(json.dumps(content, indent=2) + "\n")
-            print(f"{topic} took {(time.monotonic() - since) / 60:.1f} minutes")
+            took = time.monotonic() - since
+            taken[topic] = took, took - PACE.spared
+            print(f"{topic} took {took / 60:.1f} minutes, {taken[topic][1] / 60:.1f} of them for one round")
+    print(f"\nall took {(time.monotonic() - began) / 60:.1f} minutes")
     if given.record:
         record(SEEN, results, surroundings)
+        budget.record(budget.TIMES, taken, surroundings)
     if given.page is not None:
         print(f"\n{write_page(given.page, results, f'{about}; {most.line()}', Seen.read(SEEN))}")
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
-from benchmarks.measure import Comparison, compare, made_up_text, per_second
+from benchmarks.measure import Comparison, Entry, compare_all, made_up_text, per_second
 from seqmodels.data import Batches, TextDataModule
 
 
@@ -34,12 +34,12 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
                 "gathered": partial(_gather, data.training_batches()),
                 "through the loader": partial(_load, data.train_dataloader()),
             }
-            for way, work in sides.items():
-                yield compare(
-                    f"{'Lanes' if carry else 'Windows'} of {batch_size}x{length}, {way}",
-                    per_second(work, 20 if small else count), rival, unit="batches/s", rounds=rounds,
-                    target=f">= {target:,} batches/s",
-                )  # fmt: skip
+            what = f"{'Lanes' if carry else 'Windows'} of {batch_size}x{length}"
+            entries = [
+                Entry(f"{what}, {way}", per_second(work, 20 if small else count), rival, f">= {target:,} batches/s")
+                for way, work in sides.items()
+            ]
+            yield from compare_all(entries, unit="batches/s", rounds=rounds)
 
 
 def _gather(batches: Batches, count: int) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from benchmarks.measure import Comparison, compare
+from benchmarks.measure import Comparison, Entry, compare_all
 from seqmodels.nn import LSTM, Backbone, MinGRU, MinLSTM, MultiplicativeLSTM, MultiplicativeRNN
 
 
@@ -23,9 +23,11 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
         "MultiplicativeRNN": (MultiplicativeRNN(size, size), ">= 0.4"),
         "MultiplicativeLSTM": (MultiplicativeLSTM(size, size), ">= 0.6"),
     }
-    for name, (network, target) in networks.items():
-        what, ours = f"Layer of {name}, {size} wide, {rows}x{length}", partial(tokens_per_second, network, x)
-        yield compare(what, ours, rival, unit="tokens/s", rounds=rounds, target=target)
+    entries = [
+        Entry(f"Layer of {name}, {size} wide, {rows}x{length}", partial(tokens_per_second, network, x), rival, target)
+        for name, (network, target) in networks.items()
+    ]
+    yield from compare_all(entries, unit="tokens/s", rounds=rounds)
 
 
 def tokens_per_second(network: nn.Module, x: torch.Tensor) -> float:

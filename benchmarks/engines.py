@@ -13,7 +13,7 @@ from typing import Any
 import ctranslate2
 import torch
 
-from benchmarks.measure import Comparison, compare
+from benchmarks.measure import Comparison, Entry, compare_all
 from benchmarks.sampling import GPT2, LETTERS, RANDOM, made, rate, write
 from seqmodels.batch import BOS
 from seqmodels.decoding import RowGenerators
@@ -44,13 +44,15 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
 
                 start = torch.full((rows, 1), BOS)
                 rival = partial(rate, partial(hugging_face.written, theirs, start), rows, tokens)
-                for engine, work in engines.items():
-                    aim = AIMS.get((name, engine))
-                    yield compare(
+                entries = [
+                    Entry(
                         f"Generate {name}, {tokens} tokens, batch {rows}, {engine}",
-                        partial(rate, partial(work, rows), rows, tokens), rival, unit="tokens/s", rounds=rounds,
-                        warm_up=False, target="" if aim is None else f"ratio >= {aim[place]}",
-                    )  # fmt: skip
+                        partial(rate, partial(work, rows), rows, tokens), rival,
+                        f"ratio >= {AIMS[name, engine][place]}" if (name, engine) in AIMS else "",
+                    )
+                    for engine, work in engines.items()
+                ]  # fmt: skip
+                yield from compare_all(entries, unit="tokens/s", rounds=rounds, warm_up=False)
 
 
 def models(vocabulary: int, shape: tuple[int, int, int, int]) -> tuple[LanguageModel, Any]:

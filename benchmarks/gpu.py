@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.measure import Comparison, Run, made_up_words, plainly
+from benchmarks.measure import Comparison, Run, compare_all, made_up_words, plainly
 from benchmarks.peak import on_gpu
 from benchmarks.plain import PlainGPT, PlainLSTM
 from benchmarks.sampling import GPT2, LETTERS, beside_generate, beside_plain, made, plain_twin, transformers_of
@@ -64,10 +64,11 @@ def writing(device: str, rounds: int, small: bool) -> Iterator[Comparison]:
     plain = plain_twin(lstm).to(device, dtype)
     plain.lstm.flatten_parameters()
     how: dict[str, Run] = {"run": on_gpu} if device == "cuda" else {}
-    for rows in (1, 16):
-        yield beside_plain(f"LSTM 2x{units}", lstm, plain, rows, tokens, rounds, how, "")
+    entries = [beside_plain(f"LSTM 2x{units}", lstm, plain, rows, tokens, "") for rows in (1, 16)]
     ours, theirs = transformers_of(65 if small else LETTERS, (16, 2, 2, 8) if small else GPT2)
     ours, theirs = ours.to(device, dtype), theirs.to(device, dtype)
     for cache in ("", "static"):
         for rows in (1, 16):
-            yield beside_generate("GPT-2 124M", ours, theirs, rows, 5 if small else 128, rounds, how, "", cache)
+            entries.append(beside_generate("GPT-2 124M", ours, theirs, rows, 5 if small else 128, "", cache))
+    for entry in entries:
+        yield from compare_all([entry], unit="tokens/s", rounds=rounds, warm_up=False, **how)

@@ -8,7 +8,7 @@ import statistics
 import string
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +26,14 @@ Side = Callable[[], float]
 Measured = tuple[float, float | None]
 """A figure and, if measured, the peak memory in MiB."""
 
-Run = Callable[[Side], AbstractContextManager[Callable[[], Measured]]]
-"""Prepares a program, meanwhile returns what runs it once, and ends it."""
+Run = Callable[[], AbstractContextManager[Callable[[Side], Measured]]]
+"""Prepares a place where a program runs, returns what runs one there once, and ends it."""
 
 
 @contextlib.contextmanager
-def plainly(side: Side) -> Iterator[Callable[[], Measured]]:
+def plainly() -> Iterator[Callable[[Side], Measured]]:
     """In this process, without measuring memory."""
-    yield lambda: (side(), None)
+    yield lambda side: (side(), None)
 
 
 KINDS = {"flops": "fp32", "flops_bf16": "bf16", "bytes": "the bandwidth"}
@@ -88,6 +88,11 @@ class Comparison:
         pairs = zip(self.ours_by_round, self.rival_by_round, strict=False)
         return statistics.median(ours - rival for ours, rival in pairs) if self.rival_by_round else None
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the ratios of several rounds are so close that another one would change nothing."""
+        return len(self.ratios) >= 3 and max(self.ratios) <= 1.03 * min(self.ratios)
+
     def line(self, most: Ceiling | None = None) -> str:
         """One line of text; the limits of the machine tell the fraction reached."""
         text = f"{self.what:<58} ours {_short(self.ours)}"
@@ -131,6 +136,29 @@ small: tiny sizes and few steps, which show that it works and measure nothing.
 """
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A line of the table: two of the programs that take turns; see `Comparison` for `what`, `target` and `cost`.
+
+    Attributes:
+        ours: this package.
+        rival: the other program, if there is one.
+        weighed: both can run in another process for their memory.
+    """
+
+    what: str
+    ours: Side
+    rival: Side | None = None
+    target: str = ""
+    cost: Cost | None = None
+    weighed: bool = True
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The programs that run here."""
+        return (self.ours,) if self.rival is None or PACE.alone else (self.ours, self.rival)
+
+
 def compare(
     what: str,
     ours: Side,
@@ -142,46 +170,70 @@ def compare(
     target: str = "",
     cost: Cost | None = None,
     run: Run = plainly,
-    weigh: Run | None = None,
 ) -> Comparison:
-    """Let two programs take turns.
+    """Let two programs take turns; arguments as of `Entry` and `compare_all`."""
+    entry = Entry(what, ours, rival, target, cost)
+    return compare_all([entry], unit=unit, rounds=rounds, warm_up=warm_up, run=run)[0]
 
-    The order alternates from round to round, so that a machine that becomes slower or faster favours neither. There are
-    at least two rounds, and more as long as `PACE` has time for them.
+
+def compare_all(
+    entries: Sequence[Entry],
+    *,
+    unit: str,
+    rounds: int = 5,
+    warm_up: bool = True,
+    run: Run = plainly,
+    weigh: Run | None = None,
+) -> list[Comparison]:
+    """Let the programs of some lines take turns; one that several lines have runs once a round for all of them.
+
+    The order alternates from round to round, so that a machine that becomes slower or faster favours none. There are
+    at least two rounds, and more as long as `PACE` has time for them and the ratios differ.
 
     Args:
-        what: see `Comparison`, also for unit, target and cost.
-        ours: this package.
-        rival: the other program, if there is one.
-        unit: see there.
-        rounds: number of runs of each, at most.
-        warm_up: run both once before the first round; False if they do so themselves.
-        target: see there.
-        cost: see there.
+        entries: the lines.
+        unit: of all figures.
+        rounds: number of runs of each program, at most.
+        warm_up: run each once before the first round; False if they do so themselves.
         run: runs a program: `plainly`, or a function of `benchmarks.peak`, which measures memory, too.
-        weigh: a function of `benchmarks.peak`, by which each runs once more for its memory.
+        weigh: a function of `benchmarks.peak`, by which all of ours run once more for their memory, one after the
+            other, and all rivals likewise. A peak is that of all lines so far, so those of less memory come first.
     """
-    sides = [ours] if rival is None or PACE.alone else [ours, rival]
-    figures: list[list[float]] = [[] for _ in sides]
-    peaks: list[list[float]] = [[] for _ in sides]
+    sides = list(dict.fromkeys(side for entry in entries for side in entry.sides))
+    figures: dict[Side, list[float]] = {side: [] for side in sides}
+    peaks: dict[Side, float] = {}
+
+    def comparison(entry: Entry) -> Comparison:
+        rival = tuple(figures[side] for side in entry.sides[1:])
+        memory = tuple(peaks[side] for side in entry.sides if side in peaks)
+        return Comparison(
+            entry.what, unit, entry.target, tuple(figures[entry.ours]), *map(tuple, rival or ([],)), entry.cost,
+            memory if len(memory) == len(entry.sides) else (),
+        )  # fmt: skip
+
+    def run_once(side: Side, place: Callable[[Side], Measured]) -> float:
+        figure, peak = place(side)
+        if peak is not None:
+            peaks.setdefault(side, peak)
+        return figure
+
     with contextlib.ExitStack() as stack:
-        runs = [stack.enter_context(run(side)) for side in sides]
-        if warm_up:
-            for side in sides:
-                side()
-        for number in PACE.rounds(rounds):
-            for place in range(len(sides)) if number % 2 == 0 else reversed(range(len(sides))):
-                gc.collect()  # neither pays for garbage of the other
-                figure, peak = runs[place]()
-                figures[place].append(figure)
-                peaks[place] += [] if peak is None else [peak]
-    if weigh is not None and not PACE.alone:
-        for place, side in enumerate(sides):
-            with weigh(side) as weighed:
-                peaks[place] = [peak for peak in weighed()[1:] if peak is not None]
-    ours_by_round, rival_by_round = (*map(tuple, figures), ())[:2]
-    memory = tuple(of_side[0] for of_side in peaks) if all(peaks) else ()
-    return Comparison(what, unit, target, ours_by_round, rival_by_round, cost, memory)
+        places = {side: stack.enter_context(run()) for side in sides}
+        for side in sides if warm_up else ():
+            side()
+        gc.collect()
+        gc.freeze()  # a collection takes half a second where all libraries are looked through
+        stack.callback(gc.unfreeze)
+        settled = lambda: all(comparison(entry).is_settled for entry in entries)  # noqa: E731
+        for number in PACE.rounds(rounds, len(entries), settled):
+            for side in sides if number % 2 == 0 else reversed(sides):
+                gc.collect()  # none pays for garbage of another
+                figures[side].append(run_once(side, places[side]))
+    for number in (0, 1) if weigh is not None and not PACE.alone else ():
+        with weigh() as place:
+            for side in dict.fromkeys(side for entry in entries if entry.weighed for side in entry.sides[number:][:1]):
+                run_once(side, place)
+    return [comparison(entry) for entry in entries]
 
 
 def per_second(work: Callable[[int], object], count: int) -> Side:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks.cells import tokens_per_second
-from benchmarks.measure import Comparison, compare
+from benchmarks.measure import Comparison, Entry, compare_all
 from benchmarks.sampling import RANDOM, made, rate, write
 from seqmodels.nn import (
     GLA,
@@ -54,12 +54,15 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
         kind.__name__: (Layer(kind(size, num_layers=1)), target) for kind, target in TARGETS.items()
     }
     layers["SLSTM"] = SLSTM(size, size), ""
-    for name, (layer, target) in layers.items():
-        what, ours = f"Layer of {name}, {size} wide, {rows}x{length}", partial(tokens_per_second, layer, x)
-        yield compare(what, ours, rival, unit="tokens/s", rounds=rounds, target=target)
+    entries = [
+        Entry(f"Layer of {name}, {size} wide, {rows}x{length}", partial(tokens_per_second, layer, x), rival, target)
+        for name, (layer, target) in layers.items()
+    ]
+    yield from compare_all(entries, unit="tokens/s", rounds=rounds)
     beside = partial(rate, partial(write, made(LSTM(size, size)), 1, RANDOM), 1, written)
+    entries = []
     for kind in TARGETS:
-        model = made(kind(size, num_layers=1))
-        ours = partial(rate, partial(write, model, 1, RANDOM), 1, written)
+        ours = partial(rate, partial(write, made(kind(size, num_layers=1)), 1, RANDOM), 1, written)
         what = f"Sample {kind.__name__} 1x{size} beside our LSTM, batch 1"
-        yield compare(what, ours, beside, unit="tokens/s", rounds=rounds, target=">= 0.5")
+        entries.append(Entry(what, ours, beside, ">= 0.5"))
+    yield from compare_all(entries, unit="tokens/s", rounds=rounds, warm_up=False)

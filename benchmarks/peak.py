@@ -14,23 +14,23 @@ from benchmarks.measure import Measured, Side
 
 
 @contextlib.contextmanager
-def in_process(side: Side) -> Iterator[Callable[[], Measured]]:
-    """Run a program in a process of its own, so that neither changes the allocator or the threads of the other.
+def in_process() -> Iterator[Callable[[Side], Measured]]:
+    """A process of its own, so that no program changes the allocator or the threads of another.
 
-    It starts once. Memory is that of the whole process at its peak, libraries included. The program can be pickled.
+    It starts once. Memory is that of the whole process at its peak, libraries included. Programs can be pickled.
     """
     # No garbage collection while libraries are imported, see `seqmodels.imports`.
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), gc.disable) as pool:
-        yield lambda: pool.submit(_run_here, side).result()
+        yield lambda side: pool.submit(_run_here, side).result()
 
 
 @contextlib.contextmanager
-def in_fresh_processes(side: Side) -> Iterator[Callable[[], Measured]]:
+def in_fresh_processes() -> Iterator[Callable[[Side], Measured]]:
     """The same with a process for each run: where what is read or imported the first time counts."""
 
-    def run() -> Measured:
-        with in_process(side) as once:
-            return once()
+    def run(side: Side) -> Measured:
+        with in_process() as once:
+            return once(side)
 
     yield run
 
@@ -49,10 +49,10 @@ def _run_here(side: Side) -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def on_gpu(side: Side) -> Iterator[Callable[[], Measured]]:
-    """Run a program in this process; memory is all that is allocated on the GPU, earlier tensors included."""
+def on_gpu() -> Iterator[Callable[[Side], Measured]]:
+    """In this process; memory is all that is allocated on the GPU, earlier tensors included."""
 
-    def run() -> Measured:
+    def run(side: Side) -> Measured:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         return side(), torch.cuda.max_memory_allocated() / 2**20

@@ -8,13 +8,14 @@ checked before anything is timed. The Transformers have the same shape and rando
 import copy
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 
 from benchmarks.ceiling import Cost
-from benchmarks.measure import Comparison, Run, compare
+from benchmarks.measure import Comparison, Entry, Run, compare_all
 from benchmarks.peak import in_process
 from benchmarks.plain import PlainLSTM
 from seqmodels.batch import BOS, NEVER
@@ -40,7 +41,8 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
         # In fresh processes: `nn.LSTM` repacks its weights for each token, and the time of that depends on the memory
         # that the process has allocated and freed before.
         apart: dict[str, Run] = {} if small else {"run": in_process}
-        yield beside_plain(f"LSTM 2x{size}", lstm, plain, rows, tokens, rounds, apart, f"ratio >= {target}")
+        entry = beside_plain(f"LSTM 2x{size}", lstm, plain, rows, tokens, f"ratio >= {target}")
+        yield from compare_all([entry], unit="tokens/s", rounds=rounds, warm_up=False, **apart)
     letters, little = 65, (16, 4, 4, 32) if small else (128, 4, 4, 256)
     large = little if small else GPT2
     for name, vocabulary, shape, lengths, targets in (
@@ -48,31 +50,33 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
         ("GPT-2 124M", letters if small else LETTERS, large, (64, 32), (1.5, 2)),
     ):
         ours, theirs = transformers_of(vocabulary, shape)
+        eight = None if shape == little else copy.deepcopy(ours)
+        if small and name.startswith("GPT"):
+            eight, _ = transformers_of(letters, (256, 2, 4, 32))
+        entries = []
         for rows, tokens, target in zip((1, 16), (5, 5) if small else lengths, targets, strict=True):
-            yield beside_generate(name, ours, theirs, rows, tokens, rounds, how, f"ratio >= {target}")
-    wide, _ = transformers_of(letters, (256, 2, 4, 32)) if small else (ours, None)
-    to_int8(wide)  # cannot be pickled for another process
-    for rows, tokens in ((1, 5), (16, 5)) if small else ((1, 64), (16, 32)):
-        yield beside_generate(f"{name}, ours in int8, theirs in fp32", wide, theirs, rows, tokens, rounds, {}, "")
+            entries.append(beside_generate(name, ours, theirs, rows, tokens, f"ratio >= {target}"))
+            if eight is not None:
+                what = f"{name}, ours in int8, theirs in fp32"
+                same = beside_generate(what, eight, theirs, rows, tokens, "")
+                entries.append(replace(same, rival=entries[-1].rival, cost=None, weighed=False))  # cannot be pickled
+        if eight is not None:
+            to_int8(eight)
+        yield from compare_all(entries, unit="tokens/s", rounds=rounds, warm_up=False, **how)
 
 
-def beside_plain(
-    name: str, ours: LanguageModel, plain: PlainLSTM, rows: int, tokens: int, rounds: int, how: dict[str, Run],
-    target: str,
-) -> Comparison:  # fmt: skip
+def beside_plain(name: str, ours: LanguageModel, plain: PlainLSTM, rows: int, tokens: int, target: str) -> Entry:
     """An LSTM and its twin; arguments as of `beside_generate`."""
     theirs = partial(write_plainly, plain, rows, RANDOM)
-    return _compared(f"Sample {name}, batch {rows}", ours, theirs, rows, tokens, rounds, how, target)
+    return _entry(f"Sample {name}, batch {rows}", ours, theirs, rows, tokens, target)
 
 
-def _compared(
-    what: str, ours: LanguageModel, theirs: Callable[[int], object], rows: int, tokens: int, rounds: int,
-    how: dict[str, Run], target: str,
-) -> Comparison:  # fmt: skip
+def _entry(
+    what: str, ours: LanguageModel, theirs: Callable[[int], object], rows: int, tokens: int, target: str
+) -> Entry:
     """Our model beside another program that writes so many tokens."""
-    rates = (partial(rate, work, rows, tokens) for work in (partial(write, ours, rows, RANDOM), theirs))
-    settings: dict[str, Any] = {"rounds": rounds, "warm_up": False, "target": target, "cost": _cost(ours, rows)}
-    return compare(what, *rates, unit="tokens/s", **settings, **how)
+    rates = [partial(rate, work, rows, tokens) for work in (partial(write, ours, rows, RANDOM), theirs)]
+    return Entry(what, *rates, target, _cost(ours, rows))
 
 
 GPT2 = 768, 12, 12, 1024
@@ -91,9 +95,8 @@ def transformers_of(vocabulary: int, shape: tuple[int, int, int, int]) -> tuple[
 
 
 def beside_generate(
-    name: str, ours: LanguageModel, theirs: Any, rows: int, tokens: int, rounds: int, how: dict[str, Run], target: str,
-    cache: str = "",
-) -> Comparison:  # fmt: skip
+    name: str, ours: LanguageModel, theirs: Any, rows: int, tokens: int, target: str, cache: str = ""
+) -> Entry:
     """Our model beside that of `transformers`, on one device.
 
     Args:
@@ -102,8 +105,6 @@ def beside_generate(
         theirs: their model.
         rows: texts at a time.
         tokens: tokens of each.
-        rounds: number of runs of each program.
-        how: how they are run and weighed, see `compare`.
         target: the aim.
         cache: name of their cache implementation; the default if empty.
     """
@@ -111,7 +112,7 @@ def beside_generate(
 
     what = f"Sample {name}, {tokens} tokens, batch {rows}{f', {cache} cache' if cache else ''}"
     write_theirs = partial(hugging_face.written, theirs, torch.full((rows, 1), BOS, device=ours.device), cache=cache)
-    return _compared(what, ours, write_theirs, rows, tokens, rounds, how, target)
+    return _entry(what, ours, write_theirs, rows, tokens, target)
 
 
 @torch.inference_mode()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.measure import Comparison, compare, made_up_text
+from benchmarks.measure import Comparison, Entry, compare, compare_all, made_up_text
 from seqmodels.analysis.learning_curves import read_metrics
 from seqmodels.batch import Batch
 from seqmodels.data import Tokenizer
@@ -42,18 +42,15 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
             for value in values[:2] if small else values:
                 step, tokens = made_step(network, **{**USUAL, factor: value})
                 rate = partial(_rate, step, tokens, 0.0 if small else LEAST)
-                yield compare(f"{network}, {factor} {value}", rate, unit="tokens/s", rounds=rounds)
+                yield compare(f"{network}, {factor} {value}", rate, unit="tokens/s", rounds=min(rounds, 3))
     with made_up_text(20_000 if small else 2_000_000) as text:
-        steps = 40 if small else 400
+        steps, what = 40 if small else 160, "Train LSTM 2x256 on two processes, by"
         two, one = (partial(_of_processes, text, count, steps) for count in (2, 1))
-        yield compare(
-            "Train LSTM 2x256 on two processes, by twice one", two, lambda: 2 * one(), unit="tokens/s",
-            rounds=1 if small else rounds, warm_up=False, target="ratio >= 0.9",
-        )  # fmt: skip
-        yield compare(
-            "Train LSTM 2x256 on two processes, by two unrelated runs", two, partial(_of_two_runs, text, steps),
-            unit="tokens/s", rounds=1 if small else rounds, warm_up=False, target="ratio >= 0.95",
-        )  # fmt: skip
+        entries = [
+            Entry(f"{what} twice one", two, lambda: 2 * one(), "ratio >= 0.9"),
+            Entry(f"{what} two unrelated runs", two, partial(_of_two_runs, text, steps), "ratio >= 0.95"),
+        ]
+        yield from compare_all(entries, unit="tokens/s", rounds=1 if small else rounds, warm_up=False)
 
 
 def made_step(

@@ -10,7 +10,7 @@ import contextlib
 import io
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.ceiling import Cost
-from benchmarks.measure import Comparison, Run, compare, made_up_text, made_up_words, plainly
+from benchmarks.measure import Comparison, Entry, Run, compare, compare_all, made_up_text, made_up_words, plainly
 from benchmarks.peak import in_process
 from benchmarks.plain import Layers, PlainGPT, PlainLSTM
 from seqmodels.batch import IGNORE
@@ -125,8 +125,8 @@ def run(*, rounds: int = 5, steps: int = 6, small: bool = False) -> Iterator[Com
             str(work), *sides, unit="ms/step", rounds=rounds, warm_up=False, target="at most 1.0 ms added", run=how
         )
         work = _transformer(16 if small else 128, rows, length, *((steps, 1) if small else LITTLE))
-        yield rates(work, rival, text, rounds, how, ">= 1.5", "a plain GPT")
-        yield rates(work, hugging_face_trainer, text, rounds, how, ">= 1.8", "transformers' Trainer")
+        others = {"a plain GPT": (rival, ">= 1.5"), "transformers' Trainer": (hugging_face_trainer, ">= 1.8")}
+        yield from rates_beside(work, others, text, rounds, how)
     with made_up_words(200 if small else 33_278, 5_000 if small else 150_000) as text:
         work = _lstm(16 if small else 200, 2, 20, 35, steps, 2)
         work = replace(work, name=f"word {work.name}", tokenizer="word", fused=False)
@@ -146,11 +146,23 @@ def _transformer(size: int, rows: int, length: int, steps: int, warm_up: int) ->
 
 def rates(work: Work, other: Side, text: Path, rounds: int, how: Run, target: str, whom: str = "") -> Comparison:
     """Tokens per second of a training, beside the plain loop or another program; see `compare`."""
-    what, cost = f"{work} beside {whom}" if whom else str(work), work.cost(work.data(text).tokenizer.vocab_size)
-    sides = (partial(_tokens_per_second, side, work, text) for side in (ours, other))
-    return compare(
-        what, *sides, unit="tokens/s", rounds=rounds, warm_up=False, target=f"ratio {target}", cost=cost, run=how
-    )
+    return rates_beside(work, {whom: (other, target)}, text, rounds, how)[0]
+
+
+def rates_beside(
+    work: Work, others: Mapping[str, tuple[Side, str]], text: Path, rounds: int, how: Run
+) -> list[Comparison]:
+    """The same beside several programs, by name with the aim beside each; an only one may have no name."""
+    cost = work.cost(work.data(text).tokenizer.vocab_size)
+    own = partial(_tokens_per_second, ours, work, text)
+    entries = [
+        Entry(
+            f"{work} beside {whom}" if whom else str(work), own, partial(_tokens_per_second, other, work, text),
+            f"ratio {target}", cost,
+        )
+        for whom, (other, target) in others.items()
+    ]  # fmt: skip
+    return compare_all(entries, unit="tokens/s", rounds=rounds, warm_up=False, run=how)
 
 
 def _tokens_per_second(side: Side, work: Work, text: Path) -> float:

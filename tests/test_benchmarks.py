@@ -1,3 +1,4 @@
+import contextlib
 import itertools
 import json
 import os
@@ -16,6 +17,7 @@ from benchmarks import (
     against,
     batches,
     beam,
+    budget,
     cells,
     ctranslate,
     diagnostics,
@@ -33,11 +35,12 @@ from benchmarks import (
     translation,
 )
 from benchmarks.__main__ import main
-from benchmarks.measure import Comparison, compare, made_up_text, per_second
+from benchmarks.measure import Comparison, Entry, Measured, Side, compare, compare_all, made_up_text, per_second
 from benchmarks.pace import COMPARISON, TOPIC, Pace
 from benchmarks.page import table
 from benchmarks.peak import in_fresh_processes, in_process
 from benchmarks.seen import SEEN, Seen, record
+from benchmarks.topics import TOPICS as TOPICS_BY_NAME
 from seqmodels.batch import BOS, EOS, IGNORE, NEVER, Batch
 from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.decoding import Beam
@@ -120,34 +123,100 @@ def test_rounds_are_interleaved_and_medians_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "later", "left", "rounds"),
+    ("seconds", "budget", "lines", "rounds"),
     [
-        (1.0, 0, 1e9, 5),
-        (COMPARISON / 3.5, 0, 1e9, 3),
-        (COMPARISON, 0, 1e9, 2),
-        (TOPIC, 0, 1e9, 1),
-        (40.0, 3, 200.0, 1),  # the later topics need the rest
+        (1.0, TOPIC, 1, 5),
+        (COMPARISON / 3.5, TOPIC, 1, 3),
+        (COMPARISON / 3.5, TOPIC, 2, 5),
+        (COMPARISON, TOPIC, 1, 2),
+        (TOPIC, TOPIC, 1, 1),
+        (40.0, 60.0, 1, 1),  # the later topics need the rest
     ],
 )
 def test_there_are_as_many_rounds_as_there_is_time(
-    monkeypatch: pytest.MonkeyPatch, seconds: float, later: int, left: float, rounds: int
+    monkeypatch: pytest.MonkeyPatch, seconds: float, budget: float, lines: int, rounds: int
 ) -> None:
     now, turns = [100.0], list[float]()
     monkeypatch.setattr(pace.time, "perf_counter", lambda: now[0])
     paced = Pace()
     paced.turn = lambda: turns.append(now[0])
-    paced.begin(later, left)
-    for _ in paced.rounds(5):
+    paced.begin(budget)
+    for _ in paced.rounds(5, lines):
         now[0] += seconds
     assert len(turns) == rounds
+    assert paced.spared == pytest.approx((rounds - 1) * seconds)
+
+
+def test_rounds_end_where_ratios_are_settled() -> None:
+    """A program of two lines runs once a round for both."""
+    calls, steady, noisy = [], itertools.repeat(1.0), itertools.cycle([1.0, 1.1])
+
+    def side(name: str, figures: Iterator[float]) -> float:
+        calls.append(name)
+        return next(figures)
+
+    rival = partial(side, "rival", steady)
+    alike = Entry("a", partial(side, "ours", steady), rival)
+    assert len(compare_all([alike], unit="s", warm_up=False)[0].ratios) == 3
+    calls.clear()
+    both = compare_all([alike, Entry("b", partial(side, "noisy", noisy), rival)], unit="s", warm_up=False)
+    assert [one.what for one in both] == ["a", "b"]
+    assert [len(one.ratios) for one in both] == [5, 5]
+    assert calls[:6] == ["ours", "rival", "noisy", "noisy", "rival", "ours"]
+
+
+def test_memory_is_weighed_in_one_place_for_ours_and_one_for_rivals() -> None:
+    weighed: list[list[str]] = []
+
+    @contextlib.contextmanager
+    def weigh() -> Iterator[Callable[[Side], Measured]]:
+        weighed.append([])
+
+        def run(side: Side) -> Measured:
+            weighed[-1].append(str(side))
+            return side(), 10.0 * len(weighed) + len(weighed[-1])
+
+        yield run
+
+    ours = [lambda: 1.0 for _ in range(3)]
+    rival = lambda: 2.0  # noqa: E731
+    entries = [Entry("a", ours[0], rival), Entry("b", ours[1], rival), Entry("c", ours[2], rival, weighed=False)]
+    found = compare_all(entries, unit="s", warm_up=False, weigh=weigh)
+    assert weighed == [[str(ours[0]), str(ours[1])], [str(rival)]]
+    assert [one.memory for one in found] == [(11.0, 21.0), (12.0, 21.0), ()]
+
+
+def test_minutes_are_shared_by_what_topics_took(tmp_path: Path) -> None:
+    path, surroundings = tmp_path / "minutes.json", {"device": "A", "commit": "abcdefghi"}
+    budget.record(path, {"long": (200.0, 100.0), "short": (20.0, 10.0), "longest": (500.0, 400.0)}, surroundings)
+    times = budget.read(path)
+    assert budget.share(["long", "short"], times, 220.0) == pytest.approx({"long": 200.0, "short": 20.0})
+    # A topic takes five minutes at most, and one round at least; others have the rest.
+    assert budget.share(["long", "short"], times, 330.0) == pytest.approx({"long": 300.0, "short": 30.0})
+    assert budget.share(["longest", "short"], times, 415.0) == pytest.approx({"longest": 400.0, "short": 15.0})
+    assert budget.share(["long", "new"], times, 50.0) == pytest.approx({"long": 100.0, "new": budget.LEAST})
+    lines = list(budget.plan(["long", "new"], times))
+    assert re.search(r"long +1.7 min +3.3 min  A, abcdefg, \d{4}", lines[1])
+    assert lines[2].endswith("never")
+    assert lines[3].split()[:2] == ["all", "8.3"]
+
+
+def test_command_plans(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--plan"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [*(topic for topic in TOPICS_BY_NAME if topic != "gpu"), "all"]
+    assert float(lines[-1].split()[1]) <= 30
+    with pytest.raises(SystemExit):
+        main(["--plan", "--against", "main"])
+    assert "leave one of them out" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_a_process_of_its_own_starts_once() -> None:
     """Its memory is that of its first run; each run of a fresh one is the first."""
     for how, different in ((in_process, 1), (in_fresh_processes, 2)):
-        with how(_process_number) as run:
-            found = [run() for _ in range(2)]
+        with how() as run:
+            found = [run(_process_number) for _ in range(2)]
         assert len({figure for figure, _ in found}) == different
         assert all(peak > 10 for _, peak in found)
 
