@@ -53,17 +53,19 @@ class TextMetrics(Sums):
     """Nats per token, perplexity, bits per character and bits per byte over a whole text.
 
     Args:
-        sizes: characters and bytes of each token, int64 (2, V), as `Tokenizer.sizes`.
+        sizes: characters and bytes of each token, int64 (2, V), as `Tokenizer.sizes`, or a function that is called for
+            them at the first update.
     """
 
     nats: Tensor
     tokens: Tensor
     extent: Tensor
-    sizes: Tensor
+    sizes: Tensor | None
 
-    def __init__(self, sizes: Tensor) -> None:
+    def __init__(self, sizes: Tensor | Callable[[], Tensor]) -> None:
         super().__init__()
-        self.register_buffer("sizes", sizes, persistent=False)
+        self._make_sizes = None if isinstance(sizes, Tensor) else sizes
+        self.register_buffer("sizes", sizes if isinstance(sizes, Tensor) else None, persistent=False)
         self.add_state("nats", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("tokens", torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("extent", torch.zeros(2, dtype=torch.int64), dist_reduce_fx="sum")  # characters, bytes
@@ -76,6 +78,9 @@ class TextMetrics(Sums):
             targets: int64 (B, T), IGNORE where nothing was scored.
         """
         scored = targets[targets != IGNORE]
+        if self.sizes is None:
+            assert self._make_sizes is not None
+            self.sizes = self._make_sizes().to(targets.device)
         self.nats = wide(self.nats) + nats  # also where the whole model was converted to half precision
         self.tokens += scored.numel()
         self.extent += self.sizes[:, scored].sum(1)

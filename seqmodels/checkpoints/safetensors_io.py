@@ -28,9 +28,7 @@ from torch import Tensor
 from seqmodels.errors import DamagedError, InputError, one_line
 from seqmodels.files import DEPTH, atomic_writer, check_depth, check_regular
 from seqmodels.interop.safetensors_table import DTYPES, HEADER, VALUES, check_count, parse, places
-
-ALIGNMENT = 64
-"""Bytes. Matrix kernels may round differently where a tensor begins elsewhere."""
+from seqmodels.nn.packing import ALIGNMENT
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 START = b'{"__metadata__":{"checksum":"'

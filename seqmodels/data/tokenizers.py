@@ -232,7 +232,14 @@ class Tokenizer(Recorded):
     @functools.cached_property
     def vocab_size(self) -> int:
         """Number of tokens V, special ones included."""
-        return self.shift + (self._size or max(self._tokenizer.get_vocab().values(), default=-1) + 1)
+        return self.shift + (self._size or self._extent[0])
+
+    @functools.cached_property
+    def _extent(self) -> tuple[int, list[int]]:
+        """Number of ids of the wrapped tokenizer, and those of them without a token."""
+        taken = set(self._tokenizer.get_vocab().values())
+        count = max(taken, default=-1) + 1
+        return count, [] if len(taken) == count else [i for i in range(count) if i not in taken]
 
     def has_tokens_of(self, other: "Tokenizer") -> bool:
         """Whether all ids stand for the same tokens, however the two cut a text."""
@@ -255,8 +262,9 @@ class Tokenizer(Recorded):
     @property
     def holes(self) -> list[int]:
         """Ids without a token, which no text has."""
-        taken = set(self._tokenizer.get_vocab().values())
-        return [i + self.shift for i in range(self.vocab_size - self.shift) if i not in taken]
+        count, free = self._extent
+        size = self.vocab_size - self.shift
+        return [i + self.shift for i in [*free, *range(count, size)] if i < size]
 
     @functools.cached_property
     def origins(self) -> dict[int, int]:

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Product = Callable[[Tensor], Tensor]
 """`x W^T`, or `x W^T + b`, (B, K), of inputs (B, D)."""
 
+ALIGNMENT = 64
+"""Bytes. Matrix kernels may round differently where a tensor begins elsewhere."""
 PACKED = 2**18
 """Weights from which oneDNN's layout pays: its calls take 20 microseconds more than others."""
 
@@ -25,6 +27,16 @@ def packed(weight: Tensor, bias: Tensor | None, rows: int) -> Product:
     layout = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), rows)
     multiply = torch.ops.mkldnn._linear_pointwise.default
     return lambda x: multiply(x, layout, bias, "none", [], "")
+
+
+def lay_out(module: nn.Module) -> None:
+    """Put weights that another program's file holds otherwise, such as transposed, as torch would have made them.
+
+    Then numbers are to the bit those of a model that is read from a checkpoint.
+    """
+    for weight in module.parameters():
+        if weight.device.type == "cpu" and (not weight.is_contiguous() or weight.data_ptr() % ALIGNMENT):
+            weight.data = weight.data.clone(memory_format=torch.contiguous_format)
 
 
 def product(weight: Tensor, rows: int) -> Product:

@@ -3,6 +3,7 @@
 import math
 import time
 from abc import abstractmethod
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from seqmodels.data import SequenceDataModule, Tokenizer
 from seqmodels.environment import SINGLE_ONLY, wide
 from seqmodels.errors import InputError
 from seqmodels.metrics import TextMetrics, summed_nats
+from seqmodels.nn.packing import lay_out
 from seqmodels.state import State, detach, map_state
 from seqmodels.tasks.any_trainer import AnyTrainer
 from seqmodels.tasks.exchange import Exchanged, exchanged
@@ -89,7 +91,7 @@ class SequenceTask(SequenceModel, AnyTrainer):
 
     def make_metrics(self) -> None:
         """Make the metrics of evaluations."""
-        self.scores = TextMetrics(self.tokenizer.sizes)
+        self.scores = TextMetrics(partial(getattr, self.tokenizer, "sizes"))  # which takes time, and may not be needed
 
     def check(self, data: SequenceDataModule, prompt: str = "") -> None:
         """Refuse data, or the prompt for samples during training, before a run begins, under any trainer.
@@ -111,6 +113,8 @@ class SequenceTask(SequenceModel, AnyTrainer):
     def setup(self, stage: str) -> None:
         """Refuse data that do not fit, and what is wrong with the trainer, before it begins."""
         super().setup(stage)
+        if stage == "fit":
+            lay_out(self)
         if self.trainer.strategy.root_device.type in SINGLE_ONLY:  # before the states of metrics are moved there
             for metric in self.modules():
                 if isinstance(metric, Metric):

@@ -22,6 +22,7 @@ from seqmodels.interop.compiled.graphs import Kind, exported, kind_of, module_of
 from seqmodels.interop.onnx.graphs import flattened
 from seqmodels.nn.attention import KeysValues
 from seqmodels.nn.key_cache import KeyCache
+from seqmodels.nn.packing import lay_out
 from seqmodels.nn.transformer import ResidualStack
 from seqmodels.state import State
 from seqmodels.tasks.autoregressive_model import AutoregressiveModel
@@ -48,6 +49,7 @@ class CompiledEngine:
         if model.device.type != "cpu":
             raise InputError("compile was given on a GPU, where steps are recorded as a CUDA graph; leave it out")
         self._model = model
+        lay_out(model)  # the code reads them as they lie
         self.code, self._weights = _loaded(model, self._kind)  # which the code does not keep alive
 
     def drawing(

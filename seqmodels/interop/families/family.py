@@ -56,7 +56,7 @@ class Transposed(Weight):
     """A matrix (in, out), as GPT-2 has them."""
 
     def joined(self, parts: Sequence[Tensor], heads: Heads) -> Tensor:
-        return parts[0].mT.contiguous()
+        return parts[0].mT  # as it lies in the file: nothing is copied
 
     def split(self, ours: Tensor, heads: Heads) -> list[Tensor]:
         return [ours.mT]

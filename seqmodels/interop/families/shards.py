@@ -1,6 +1,9 @@
 """The weights in a folder of another program: safetensors, in one file or several, read tensor by tensor."""
 
+import math
+import mmap
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,7 @@ class Shards:
     def __init__(self, folder: Path, prefix: str = "", unused: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self._places = dict[str, tuple[Path, Place]]()
+        self._maps = dict[Path, mmap.mmap]()
         for file in shard_files(folder):
             for name, place in read_places(file).items():
                 bare = name.removeprefix(prefix).removeprefix(prefix.partition(".")[2])
@@ -55,30 +59,51 @@ class Shards:
         """Of a tensor, which must be there."""
         return tuple(self._places[name][1].shape)
 
-    def read(self, name: str, into: Tensor | None = None) -> Tensor:
-        """A tensor in single precision, which must be there; its first rows only, where there is room `into` for them.
+    def read(self, name: str) -> Tensor:
+        """A tensor in single precision, which must be there; mapped from its file if it has that there already."""
+        return self.read_rows(name, self._places[name][1].shape)
 
-        Its bytes are read, not mapped: memory is taken once.
+    def read_rows(self, name: str, shape: Sequence[int], below: int = 0) -> Tensor:
+        """The first rows of a tensor, below so many rows of zeros, in all of this shape.
+
+        Mapped rows are copied when they are written to. Rows of zeros lie over what the file has before the tensor,
+        in a mapping of their own. Numbers of another type are read, not mapped: memory is taken once.
         """
         file, place = self._places[name]
         if place.dtype not in READ:
             raise InputError(f"{name!r:.100} is of {place.dtype}; expected weights in F32, F16 or BF16")
-        shape = place.shape if into is None else list(into.shape)
-        found = torch.empty(shape) if into is None else into
-        straight = found.is_contiguous() and place.dtype == found.dtype
-        stored = found if straight else torch.empty(shape, dtype=place.dtype)
-        if stored.numel():
-            try:
-                with file.open("rb", buffering=0) as source:
-                    source.seek(place.start)
-                    room = memoryview(stored.view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
-                    while room and (count := source.readinto(room)):
-                        room = room[count:]
-            except OSError as error:
-                raise InputError(f"cannot read {str(file)!r}: {error.strerror or error}") from error
-            if room:
-                raise InputError(f"{str(file)!r} has become shorter while it was read; try again")
-        return found if straight else found.copy_(stored)
+        row, count = math.prod(shape[1:]), math.prod(shape)
+        first = place.start - 4 * row * below
+        try:
+            if place.dtype == torch.float32 and count and first >= 0 and first % 4 == 0:
+                found = torch.frombuffer(
+                    self._mapped(file, own=below > 0), dtype=place.dtype, count=count, offset=first
+                )
+                found[: row * below] = 0
+                return found.view(*shape)
+            stored = torch.empty([shape[0] - below, *shape[1:]] if below else list(shape), dtype=place.dtype)
+            with file.open("rb", buffering=0) as source:
+                source.seek(place.start)
+                room = memoryview(stored.view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
+                while room and (read := source.readinto(room)):
+                    room = room[read:]
+        except OSError as error:
+            raise InputError(f"cannot read {str(file)!r}: {error.strerror or error}") from error
+        except ValueError:  # of a mapping that ends before
+            room = memoryview(b"?")
+        if room:
+            raise InputError(f"{str(file)!r} has become shorter while it was read; try again")
+        return torch.cat([torch.zeros(below, *shape[1:]), stored.float()]) if below else stored.float()
+
+    def _mapped(self, file: Path, own: bool) -> mmap.mmap:
+        """A file, mapped so that it is never written to; anew where what comes before a tensor is written over."""
+        if own or file not in self._maps:
+            with file.open("rb") as source:
+                made = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_COPY)
+            if own:
+                return made
+            self._maps[file] = made
+        return self._maps[file]
 
 
 def shard_files(folder: Path) -> list[Path]:

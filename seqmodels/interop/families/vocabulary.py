@@ -108,9 +108,8 @@ class Vocabulary:
                 f"the tokenizer has {self.count:,} tokens, and {name!r} {rows:,} rows; expected the tokenizer of this "
                 "model, and as many rows or a few more"
             )
-        found = torch.zeros(self._tokenizer.vocab_size, *others)
         shift = self._tokenizer.shift
-        shards.read(name, found[shift:])
+        found = shards.read_rows(name, [self._tokenizer.vocab_size, *others], shift)
         for role, i in self._tokenizer.origins.items():
             found[role] = found[shift + i]
         return found
