@@ -26,7 +26,7 @@ from seqmodels.tasks.exchange import Exchanged, exchanged
 from seqmodels.tasks.fsdp import whole_tensor
 from seqmodels.tasks.losses import Losses
 from seqmodels.tasks.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer, with_gradients
-from seqmodels.tasks.recompute import pieces
+from seqmodels.tasks.recompute import is_narrow, one_thread, pieces
 from seqmodels.tasks.sequence_model import SequenceModel
 from seqmodels.tasks.training_state import make_record, restore_rank
 
@@ -313,8 +313,9 @@ class SequenceTask(SequenceModel, AnyTrainer):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the batch to the sums."""
         check_batch(batch)
-        for part in pieces(batch, self.recompute):
-            self.evaluated(part)
+        with one_thread(self.recompute is not None and is_narrow(self, batch)):
+            for part in pieces(batch, self.recompute):
+                self.evaluated(part)
 
     test_step = validation_step
 

@@ -16,7 +16,7 @@ from seqmodels.state import State
 from seqmodels.tasks.autoregressive_model import AutoregressiveModel
 from seqmodels.tasks.base import SequenceTask
 from seqmodels.tasks.losses import Losses, scored
-from seqmodels.tasks.recompute import pieces, read_in_pieces
+from seqmodels.tasks.recompute import is_narrow, pieces, read_in_pieces
 from seqmodels.tasks.regularizers import activation_penalty, gradient_change, temporal_penalty
 
 
@@ -89,7 +89,7 @@ class LanguageModel(AutoregressiveModel, SequenceTask):
             start, last = (state, ()) if before is None else cast(tuple[State, tuple[Tensor, ...]], before)
             return self._losses(part, start, last, window)
 
-        found = read_in_pieces(read, parts, list(self.parameters()))
+        found = read_in_pieces(read, parts, list(self.parameters()), is_narrow(self, batch))
         return found._replace(state=found.state[0])
 
     def _losses(

@@ -40,7 +40,36 @@ def pieces(batch: Batch, length: int | None) -> list[Batch]:
     return found
 
 
-def read_in_pieces(read: Read, parts: Sequence[Batch], parameters: Sequence[nn.Parameter]) -> Losses:
+def is_narrow(model: nn.Module, batch: Batch) -> bool:
+    """Whether a batch is a single row for torch's recurrent kernels on a CPU, which do most of the work.
+
+    Each position is then a product of one row, and threads share it: where they need not wait they are up to a tenth
+    faster than one alone, and where another program has a core they are three to fifteen times slower.
+    """
+    kernels = sum(w.numel() for part in model.modules() if isinstance(part, nn.RNNBase) for w in part.parameters())
+    return (
+        len(batch.inputs) == 1
+        and batch.inputs.device.type == "cpu"
+        and 2 * kernels > sum(weight.numel() for weight in model.parameters())
+    )
+
+
+@contextlib.contextmanager
+def one_thread(needed: bool) -> Iterator[None]:
+    """Work in one thread, if that is needed."""
+    before = torch.get_num_threads()
+    if needed:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if needed:
+            torch.set_num_threads(before)
+
+
+def read_in_pieces(
+    read: Read, parts: Sequence[Batch], parameters: Sequence[nn.Parameter], narrow: bool = False
+) -> Losses:
     """The sum of the losses of pieces, of which the last one alone is kept for the backward pass.
 
     Gradients are those of one graph through all pieces, to rounding, if `read` depends on nothing but these parameters,
@@ -50,8 +79,9 @@ def read_in_pieces(read: Read, parts: Sequence[Batch], parameters: Sequence[nn.P
         read: the losses of a piece; all random numbers come from torch's own generators.
         parts: the pieces, in their order.
         parameters: that may get a gradient.
+        narrow: see `is_narrow`.
     """
-    work = _Work(read, parts, [one for one in parameters if one.requires_grad])
+    work = _Work(read, parts, [one for one in parameters if one.requires_grad], narrow)
     objective, nats, penalty = _InPieces.apply(work, *work.parameters)  # type: ignore[no-untyped-call]
     assert work.end is not None
     return Losses(objective, nats, penalty, work.end)
@@ -60,8 +90,8 @@ def read_in_pieces(read: Read, parts: Sequence[Batch], parameters: Sequence[nn.P
 class _Work:
     """The pieces of a window with all that reading one of them again takes."""
 
-    def __init__(self, read: Read, parts: Sequence[Batch], parameters: Sequence[nn.Parameter]) -> None:
-        self.read, self.parts, self.parameters = read, parts, parameters
+    def __init__(self, read: Read, parts: Sequence[Batch], parameters: Sequence[nn.Parameter], narrow: bool) -> None:
+        self.read, self.parts, self.parameters, self.narrow = read, parts, parameters, narrow
         self.end: State | None = None
         self._starts: list[State | None] = []
         self._random: list[tuple[Tensor, Tensor | None]] = []
@@ -151,14 +181,16 @@ class _InPieces(torch.autograd.Function):
     def forward(ctx: Any, work: _Work, *parameters: Tensor) -> tuple[Tensor, ...]:
         ctx.work = work
         ctx.set_materialize_grads(False)
-        objective, nats, penalty = work.forward()
+        with one_thread(work.narrow):
+            objective, nats, penalty = work.forward()
         ctx.mark_non_differentiable(nats)
         return objective, nats, penalty
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, objective: Tensor, _: Tensor | None, penalty: Tensor | None) -> Any:
-        return None, *ctx.work.backward(objective, penalty)
+        with one_thread(ctx.work.narrow):
+            return None, *ctx.work.backward(objective, penalty)
 
 
 def _gradients(

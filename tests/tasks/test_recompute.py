@@ -225,6 +225,31 @@ def test_less_is_kept(given: int | str) -> None:
     assert peaks[0] < (0.15 if given == 32 else 0.35) * peaks[1]
 
 
+@pytest.mark.parametrize(
+    ("network", "rows", "threads"), [(LSTM(8, 16), 1, 1), (LSTM(8, 16), 2, 2), (MinGRU(8, 16), 1, 2)]
+)
+def test_a_single_row_of_a_recurrent_kernel_has_one_thread(
+    network: Backbone, rows: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several wait for one another at each position; beside another program that took most of the time."""
+    model, seen = LanguageModel(network, LETTERS), list[int]()
+    set_recompute(model, 5)
+    model._losses = partial(_noting, model._losses, seen)  # type: ignore[method-assign]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: seen.append(-count))
+    found = model.losses(a_batch(padded=False, rows=rows), None)
+    found.objective.backward()  # type: ignore[no-untyped-call]
+    # Five pieces, then four of them again, each time between a change to one thread and one back.
+    reads = [0] * 5, [0] * 4
+    assert seen == ([-1, *reads[0], -2, -1, *reads[1], -2] if threads == 1 else [*reads[0], *reads[1]])
+
+
+def _noting(losses: Any, seen: list[int], *args: Any) -> Losses:
+    seen.append(0)
+    found: Losses = losses(*args)
+    return found
+
+
 def test_training_is_the_same(text_file: Path, tmp_path: Path) -> None:
     """In lanes with dropout, in its figures too; stopped and resumed, to the bit."""
     data, path = small_module(text_file, True), tmp_path / "part.safetensors"
