@@ -201,12 +201,9 @@ class Tokenizer(Recorded):
         tokenizer = tokenizers.Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size,
-            special_tokens=list(SPECIAL_TOKENS),
-            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-            show_progress=False,
-        )
+        letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+        settings: dict[str, Any] = {"special_tokens": list(SPECIAL_TOKENS), "initial_alphabet": letters}
+        trainer = trainers.BpeTrainer(vocab_size=vocab_size, show_progress=False, **settings)
         tokenizer.train_from_iterator(several(texts), trainer)
         return cls(tokenizer.to_str())
 
@@ -229,17 +226,14 @@ class Tokenizer(Recorded):
         """
         return cls(vocabularies.word_level(texts, vocab_size, min_count))
 
-    @functools.cached_property
+    @property
     def vocab_size(self) -> int:
         """Number of tokens V, special ones included."""
-        return self.shift + (self._size or self._extent[0])
+        return self.shift + self._extent[0]
 
     @functools.cached_property
     def _extent(self) -> tuple[int, list[int]]:
-        """Number of ids of the wrapped tokenizer, and those of them without a token."""
-        taken = set(self._tokenizer.get_vocab().values())
-        count = max(taken, default=-1) + 1
-        return count, [] if len(taken) == count else [i for i in range(count) if i not in taken]
+        return vocabularies.extent(self._tokenizer.get_vocab().values(), self._size)
 
     def has_tokens_of(self, other: "Tokenizer") -> bool:
         """Whether all ids stand for the same tokens, however the two cut a text."""
@@ -262,9 +256,7 @@ class Tokenizer(Recorded):
     @property
     def holes(self) -> list[int]:
         """Ids without a token, which no text has."""
-        count, free = self._extent
-        size = self.vocab_size - self.shift
-        return [i + self.shift for i in [*free, *range(count, size)] if i < size]
+        return [i + self.shift for i in self._extent[1]]
 
     @functools.cached_property
     def origins(self) -> dict[int, int]:

@@ -73,6 +73,13 @@ def _bytes_of_letters() -> dict[int, int]:
     return {ord(letter): byte for letter, byte in _byte_of().items()}
 
 
+def extent(numbers: Iterable[int], size: int | None = None) -> tuple[int, list[int]]:
+    """The number of ids up to the largest of those given, or a size; and those below it that are not among them."""
+    taken = set(numbers)
+    size = size or max(taken, default=-1) + 1
+    return size, [i for i in range(size) if i not in taken]
+
+
 def word_level(texts: Iterable[str], vocab_size: int | None, min_count: int) -> str:
     """The JSON of a word tokenizer, the most frequent words first; see `Tokenizer.word`."""
     least = len(SPECIAL_TOKENS) + 2
