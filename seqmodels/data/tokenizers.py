@@ -201,9 +201,11 @@ class Tokenizer(Recorded):
         tokenizer = tokenizers.Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
-        letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-        settings: dict[str, Any] = {"special_tokens": list(SPECIAL_TOKENS), "initial_alphabet": letters}
-        trainer = trainers.BpeTrainer(vocab_size=vocab_size, show_progress=False, **settings)
+        first = {
+            "special_tokens": list(SPECIAL_TOKENS),
+            "initial_alphabet": sorted(pre_tokenizers.ByteLevel.alphabet()),
+        }
+        trainer = trainers.BpeTrainer(vocab_size=vocab_size, show_progress=False, **first)
         tokenizer.train_from_iterator(several(texts), trainer)
         return cls(tokenizer.to_str())
 
