@@ -201,11 +201,10 @@ class Tokenizer(Recorded):
         tokenizer = tokenizers.Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
-        first = {
-            "special_tokens": list(SPECIAL_TOKENS),
-            "initial_alphabet": sorted(pre_tokenizers.ByteLevel.alphabet()),
-        }
-        trainer = trainers.BpeTrainer(vocab_size=vocab_size, show_progress=False, **first)
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), show_progress=False,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        )  # fmt: skip
         tokenizer.train_from_iterator(several(texts), trainer)
         return cls(tokenizer.to_str())
 
@@ -299,9 +298,8 @@ class Tokenizer(Recorded):
         return [i for i in found if i is not None]
 
     def _encoding(self, text: str) -> tokenizers.Encoding:
-        (text,) = checked([text])
         with library_errors("cut a text into tokens"):
-            return self._tokenizer.encode(text, add_special_tokens=False)
+            return self._tokenizer.encode(next(checked([text])), add_special_tokens=False)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
