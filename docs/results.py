@@ -254,16 +254,16 @@ def rows_of(name: str, kind: str = "runs", only: str = "", figures: Path = FIGUR
             entries = [(run, shown(command, ("--seed",)), "")]
         else:
             entries = [
-                (run | {"scores": scores | {"text": text}, "tested": scores["environment"]},
+                (run | {"scores": {"text": text, **scores}, "way": text, "tested": scores["environment"]},
                  shown(command, ("--seed",)), shown(scores["environment"]["command"]))
                 for text, scores in result.get(kind, {}).items()
             ]  # fmt: skip
         for entry, begin, test in entries:
             place = tuple(entry["environment"].get(key) for key in ("device", "threads"))
-            text = entry.get("scores", {}).get("text")
+            way = entry.get("way")
             words = f"{begin} {test}".split()
             if all((word[1:] not in words) if word[0] == "!" else (word in words) for word in only.split()):
-                rows.setdefault((begin, test, text, place), Row(begin, test)).by_seed[seed] = entry
+                rows.setdefault((begin, test, way, place), Row(begin, test)).by_seed[seed] = entry
     return list(rows.values())
 
 
@@ -301,15 +301,18 @@ def table(name: str, columns: list[tuple[str, str]], figures: Path = FIGURES) ->
 
 
 def rivals(rows: Iterable[Row]) -> list[str]:
-    """What PPMd needs for the same text."""
-    found = dict.fromkeys(
-        {**run["result"], **run.get("scores", {})}.get(key)
-        for row in rows
-        for run in row.runs
-        for key in (["ppmd_bits_per_byte"] if "scores" in run else ["val/ppmd_bits_per_byte"])
-    )
-    bits = [f"{bits:.3f} bits per byte ({bits * math.log(2):.3f} nats)" for bits in found if bits is not None]
-    return [f"PPMd, after reading the training text: {' and '.join(bits)}."] if bits else []
+    """What PPMd needs for the same texts, with their names if there are several."""
+    found: dict[float, str] = {}
+    for run in (run for row in rows for run in row.runs):
+        scores = run.get("scores", {})
+        bits = scores.get("ppmd_bits_per_byte") if scores else run["result"].get("val/ppmd_bits_per_byte")
+        if bits is not None:
+            found[bits] = scores.get("text", "")
+    each = [
+        f"{bits:.3f} bits per byte ({bits * math.log(2):.3f} nats){f' of {text}' * (len(found) > 1)}"
+        for bits, text in found.items()
+    ]
+    return [f"PPMd, after reading the training text: {'; '.join(each)}."] if each else []
 
 
 def sweeps(rows: Iterable[Row]) -> list[str]:

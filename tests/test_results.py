@@ -92,7 +92,7 @@ def test_tests_of_runs_are_rows(tmp_path: Path) -> None:
     for seed in (1, 2, 3):
         kept = {
             f"{text}, one": scored("--dynamic", nats=seed / 2, ppmd_bits_per_byte=2.0),
-            f"{text}, two": scored(counts, nats=seed + 0.0, ppmd_bits_per_byte=2.0),
+            f"{text}, two": scored(counts, nats=seed + 0.0, ppmd_bits_per_byte=2.0, text=text),
         }
         made = run(tmp_path, f"a{seed}", 1.0, f"--seed {seed}", {"tests": kept})
         results.keep("table", [made], tmp_path / "figures")
@@ -103,6 +103,11 @@ def test_tests_of_runs_are_rows(tmp_path: Path) -> None:
         ["`seqmodels test RUN --counts COUNTS --counts-weight 0.3`", "2.0 ± 1.0", "3", "`0123456`"],
     ]
     assert "PPMd, after reading the training text: 2.000 bits per byte (1.386 nats)." in text
+    second = scored("", nats=0.1, ppmd_bits_per_byte=1.0, text="the file a, test")
+    results.keep("two", [made, run(tmp_path, "b", 1.0, "", {"tests": {"test": second}})], tmp_path / "figures")
+    both = results.table("two", [("rows", "tests"), ("Text", "text"), ("Nats", "nats .1f")], tmp_path / "figures")
+    assert cells(both)[1][0] == "the file a, test"
+    assert "(0.693 nats) of the file a, test; 2.000 bits per byte (1.386 nats) of the file a, validation" in both
     only = results.table("table", [("only", "--dynamic"), *columns], tmp_path / "figures")
     assert [row[1] for row in cells(only)] == ["Nats", "1.0 ± 0.5"]
     others = results.table("table", [("only", "test !--dynamic"), *columns], tmp_path / "figures")

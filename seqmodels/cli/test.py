@@ -197,7 +197,7 @@ def test_text(
             figures |= ppmd_bits_per_byte(text if "train" in text.corpus.splits else trained_with(), text, part)
         found[part] = figures
         name, unknown = f"{text.corpus.origin}, {part}", text.facts(part).unknown
-        keep_scores(run, "tests", f"{name}, {reading.describe(text)}{told}", figures, here)
+        keep_scores(run, "tests", f"{name}, {reading.describe(text)}{told}", {"text": name, **figures}, here)
         if json:
             about = {"text": name, "unit": unit, "reading": reading.describe(text) + told, "unknown": unknown}
             print(to_json({**about, **figures}))
@@ -257,7 +257,7 @@ def test_translations(
         scores |= {"beam": beam.size, "cut": sum(not one.complete for one in best)}
         scores["by_length"] = bleu_by_length(sources, outputs, *references, **settings)
         name = f"{module.origin}, {part}"
-        keep_scores(run, "tests", name + told, scores, here)
+        keep_scores(run, "tests", name + told, {"text": name, **scores}, here)
         print_scores(name, scores, json)
     return every if len(every) > 1 else scores
 
