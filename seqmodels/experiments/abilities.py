@@ -123,6 +123,17 @@ SETTINGS = {
 those of Grazzi et al. (2025), scaled accuracies over lengths of 40 to 256, the best of three seeds."""
 
 
+MAD = tuple(task for task in SETTINGS if task.startswith("mad-"))
+"""The six tasks of MAD."""
+
+MAD_PUBLISHED = {
+    "PaTH": 0.808, "Transformer": 0.764, "MesaNet": 0.751, "mLSTM": 0.747, "RWKV-7": 0.746, "Mamba": 0.731,
+    "Gated DeltaProduct": 0.723, "Gated DeltaNet": 0.712, "DeltaNet": 0.697, "GLA": 0.679, "GSA": 0.648,
+}  # fmt: skip
+"""Means over the six tasks by a run of others at full size (HassanJbara/lin-attn-bench, `ac6d5ab`): two layers of 128,
+12,800 examples seen up to 200 times, the best of six settings."""
+
+
 def make_network(name: str, width: int, layers: int, heads: int) -> Backbone:
     """One of `NETWORKS`, with inputs and layers of so many features.
 
@@ -146,6 +157,7 @@ def train_and_test(
     *,
     lr: float | None = None,
     steps: int | None = None,
+    batch_size: int | None = None,
     width: int = 64,
     layers: int = 2,
     heads: int = 4,
@@ -160,6 +172,7 @@ def train_and_test(
         seed: random seed of weights and examples.
         lr: peak learning rate; default: the first of the problem's.
         steps: of training; default: the problem's.
+        batch_size: examples of a step; default: the problem's.
         width: features of the network.
         layers: layers of the network.
         heads: heads of a layer, where it has some.
@@ -174,11 +187,12 @@ def train_and_test(
         InputError: the network is not known, or a number is not possible.
     """
     setting = SETTINGS[task]
-    if steps is not None and steps < 1:
-        raise InputError(f"steps={steps} was given; expected at least 1")
+    for what, number in {"steps": steps, "batch_size": batch_size}.items():
+        if number is not None and number < 1:
+            raise InputError(f"{what}={number} was given; expected at least 1")
     least, length = setting.train
     data = MemoryDataModule(
-        task, length, setting.batch_size, [seed], 1000, varied_from=least if least < length else None
+        task, length, batch_size or setting.batch_size, [seed], 1000, varied_from=least if least < length else None
     )
     networks = seeded(lambda: make_network(name, width, layers, heads), [seed])
     lr, steps = setting.lrs[0] if lr is None else lr, setting.steps if steps is None else steps
@@ -266,6 +280,26 @@ def abilities_table(chosen: Mapping[str, tuple[str, list[dict[str, Any]]]], task
         rows.append([name, *map(_cell, cells), *([_cell(means)] if several else []), rate, str(len(runs))])
     for name, figure in (setting.published or {}).items():
         rows.append([f"{name}, published", *["" for _ in lengths], f"{figure:.3f}", "", "3"])
+    return markdown(rows)
+
+
+def mad_table(found: Mapping[str, Results]) -> str:
+    """A row for each network, a column for each of the six tasks, from the results of each, and their mean.
+
+    Cells are the best seed of the best learning rate, with the mean over seeds in brackets; below are published means.
+    """
+    rows = [["accuracy", *(task.removeprefix("mad-") for task in MAD), "mean", "seeds"]]
+    chosen = {task: best_rates(found[task]) for task in MAD if task in found}
+    for name in dict.fromkeys(name for of_task in chosen.values() for name in of_task):
+        cells = [_at_training(chosen[task][name][1], task) if name in chosen.get(task, {}) else [] for task in MAD]
+        complete = all(cells)
+        best = statistics.fmean(map(max, cells)) if complete else None
+        seeds = sorted({len(cell) for cell in cells if cell})
+        rows.append([
+            name, *map(_cell, cells), "-" if best is None else f"{best:.3f}",
+            str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}",
+        ])  # fmt: skip
+    rows += [[f"{name}, published", *[""] * len(MAD), f"{mean:.3f}", ""] for name, mean in MAD_PUBLISHED.items()]
     return markdown(rows)
 
 

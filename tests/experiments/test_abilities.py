@@ -13,10 +13,12 @@ from torch.testing import assert_close
 from seqmodels.batch import IGNORE, Batch
 from seqmodels.config import subclasses
 from seqmodels.experiments.abilities import (
+    MAD,
     NETWORKS,
     SETTINGS,
     accuracy,
     learning_rates,
+    mad_table,
     make_network,
     train_and_test,
     write_abilities,
@@ -168,3 +170,18 @@ def test_bad_learning_rates_and_tasks() -> None:
     assert_refused("steps=0 was given; expected at least 1", train_and_test, "LSTM", "parity", 1, steps=0)
     assert_refused("parity was given, whose inputs are symbols", parse_lengths, "parity", "40")
     assert_refused("lr='0' was given; expected numbers above 0", learning_rates, "0", "parity")
+
+
+def test_the_table_of_all_tasks_of_mad() -> None:
+    def of(task: str, *figures: float) -> list[dict[str, Any]]:
+        return [{"accuracy": {str(SETTINGS[task].test[0]): figure}} for figure in figures]
+
+    found = {}
+    for place, task in enumerate(MAD):
+        found[task] = {"LSTM, 0.001": of(task, 0.1 * place, 0.1), "LSTM, 0.01": of(task, 0.0, 0.05)}
+    found[MAD[0]]["RNN, 0.01"] = of(MAD[0], 0.5)
+    page = mad_table(found)
+    assert "| LSTM | 0.100 (0.050) | 0.100 (0.100) | 0.200 (0.150) |" in page
+    assert "| 0.500 (0.300) | 0.267 | 2 |" in page  # the mean of 0.1, 0.1, 0.2, 0.3, 0.4 and 0.5
+    assert "| RNN | 0.500 | - | - | - | - | - | - | 1 |" in page
+    assert "| Transformer, published |  |  |  |  |  |  | 0.764 |  |" in page
