@@ -35,6 +35,7 @@ import math
 import re
 import shlex
 import statistics
+import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -132,8 +133,18 @@ def _of_sweep(run: Path) -> Iterable[tuple[str, dict[str, Any]]]:
 def _environment(environment: dict[str, Any], run: Path) -> dict[str, Any]:
     if environment["commit"] is None or environment["commit"].endswith("+"):
         raise SystemExit(f"{run} ran with changes that no commit has; commit them, and run it again")
+    if not in_history(environment["commit"]):
+        raise SystemExit(
+            f"{run} ran at {environment['commit']}, which the history does not have; run it again from a commit of it"
+        )
     kept = {name: environment[name] for name in ENVIRONMENT if name in environment}
     return kept | {"command": shown(kept["command"]), "torch": environment["versions"]["torch"]}
+
+
+def in_history(commit: str) -> bool:
+    """Whether a commit is an ancestor of the present one, or is it."""
+    command = ["git", "-C", str(ROOT), "merge-base", "--is-ancestor", commit, "HEAD"]
+    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def options(words: list[str]) -> list[tuple[str, list[str]]]:

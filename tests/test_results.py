@@ -20,6 +20,11 @@ HERE = {
 MEASURED = "Measured on A processor, 2 cores, 1 thread, 32-true, torch 2.13.0; 2026-11-30."
 
 
+@pytest.fixture(autouse=True)
+def _one_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "in_history", lambda commit: commit != "feedfeedfeed")
+
+
 def run(folder: Path, name: str, nats: float, options: str = "", further: Any = (), **environment: Any) -> Path:
     """A run folder with its two files."""
     where = folder / name
@@ -226,6 +231,7 @@ def test_what_is_not_kept(tmp_path: Path) -> None:
     changed["environment"] |= {"commit": "0123456789ab+"}
     for made, message in (
         (run(tmp_path, "a", 1.0, commit="0123456789ab+"), "changes that no commit has"),
+        (run(tmp_path, "f", 1.0, commit="feedfeedfeed"), "ran at feedfeedfeed, which the history does not have"),
         (run(tmp_path, "b", 1.0, "", {"tests": {"text": changed}}), "changes that no commit has"),
         (run(tmp_path, "c", 1.0, "", {"tests": {"text": {"bleu": 1.0}}}), "do not say how they were made"),
         (run(tmp_path, "d", 1.0, "", {"ended": "SIGTERM"}), "was stopped by SIGTERM; resume it"),
