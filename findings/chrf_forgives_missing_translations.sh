@@ -5,9 +5,9 @@
 # rounding.
 #
 # Seen: (1) A translation that shares no character with its references adds none of them to the counts of the text, so
-# recall does not know of them. A translator that leaves half of its sentences empty has 1.0; sacrebleu says 0.50. Each
-# sentence alone has 0, in both. (2) Orders of n-grams that the text does not have count as 0, where sacrebleu leaves them
-# out: a right translation of two letters has a third.
+# recall does not know of them. A translator that leaves half of its sentences empty has 1.0; sacrebleu says 0.50. Alone,
+# such a sentence has 0 in both. (2) Orders of n-grams that the text does not have count as 0, where sacrebleu leaves
+# them out: a right translation of two letters has a third.
 #
 # Output seen (torchmetrics, sacrebleu):
 #   all translated: 1.000, 1.000

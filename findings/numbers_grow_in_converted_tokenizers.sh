@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # tiktoken 0.14.0, tokenizers 0.23.3, transformers 5.24.0 (Python 3.11)
 #
-# Guess: transformers' `convert_tiktoken_to_fast` takes the pattern and the ranks of a tiktoken encoding, so the tokenizer
-# it writes has the same tokens.
+# Guess: transformers' `convert_tiktoken_to_fast` takes the pattern and the ranks of a tiktoken encoding, so the
+# tokenizer that it writes has the same tokens.
 #
 # Seen: tiktoken's pattern for GPT-4 (`cl100k_base`) cuts numbers into pieces of up to three digits by a possessive
 # repetition, `{1,3}+`. In Oniguruma, whose regular expressions tokenizers uses, a last `+` makes `?+`, `*+` and `++`

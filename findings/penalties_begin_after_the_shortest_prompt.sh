@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # ctranslate2 4.8.5 (Python 3.11), CPU, a decoder of random weights
 #
-# Guess: with `include_prompt_in_result=False` a prompt is read faster, and continued as before: greedily, it has the same
-# text alone as beside others, and `repetition_penalty` counts the tokens of the prompt, as in the paper it is from.
+# Guess: with `include_prompt_in_result=False` a prompt is read faster, and continued as before: greedily, it has the
+# same text alone as beside others, and `repetition_penalty` counts the tokens of the prompt, as it does elsewhere.
 #
 # Seen: (1) Alone, none of the prompt's tokens are counted, only those written. Beside others, those of its tokens are
 # counted that lie beyond the length of the shortest prompt, so a text depends on how long its neighbours are.

@@ -62,6 +62,8 @@ def export_translator(task: Translator, folder: str | Path) -> str:
     if family.model_type == "marian":
         config["decoder_vocab_size"] = sizes[1]
     files: dict[str, Any] = {CONFIG: config, GENERATION: _generation(task, ids)}
+    if family.model_type == "t5" and config["num_decoder_layers"] > config["num_layers"]:
+        files[GENERATION]["use_cache"] = False  # transformers 5.24.0 makes a cache of as many layers as the encoder
     limits = ["the settings of its training"]
     if family.model_type == "t5" and isinstance(task.encoder, Transformer) and task.encoder.window < ENDLESS:
         limits.append(f"the window of {task.encoder.window:,} positions in longer texts")

@@ -22,10 +22,12 @@ T5: dict[str, Any] = {
 SEARCH = {"size": 3, "max_length": 12, "length_penalty": 0.6}
 
 
-def translator(arguments: dict[str, Any], tied: str = "all", separate: bool = False, **others: Any) -> Translator:
+def translator(
+    arguments: dict[str, Any], tied: str = "all", separate: bool = False, deeper: int = 0, **others: Any
+) -> Translator:
     torch.manual_seed(0)
     both = Tokenizer.char(ENGLISH + FRENCH)
-    networks = Transformer(16, 2, causal=False, **arguments), Transformer(16, 2, memory_size=16, **arguments)
+    networks = Transformer(16, 2, causal=False, **arguments), Transformer(16, 2 + deeper, memory_size=16, **arguments)
     task = Translator(
         *networks, both, Tokenizer.char(ENGLISH) if separate else None, bidirectional=False, tie_embeddings=tied,  # type: ignore[arg-type]
         search=SEARCH, **others,
@@ -42,7 +44,10 @@ OWN: dict[str, tuple[str, Any]] = {
     "marian, two vocabularies": ("marian", lambda: translator(MARIAN | {"bias": "all"}, "target", separate=True)),
     "marian, no biases, scaled": ("marian", lambda: translator(MARIAN | {"input_scale": 4.0, "activation": "silu"})),
     "t5": ("t5", lambda: translator(T5 | {"activation": "relu"}, head_bias=False)),
-    "t5, gated": ("t5", lambda: translator(T5 | {"activation": "geglu-tanh", "head_size": 6}, head_bias=False)),
+    "t5, gated, a deeper decoder": (
+        "t5",
+        lambda: translator(T5 | {"activation": "geglu-tanh", "head_size": 6}, deeper=1, head_bias=False),
+    ),
 }
 
 
