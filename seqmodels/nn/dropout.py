@@ -19,7 +19,7 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     Transformer's training step. Here four values share one, 16 bits each, in a quarter of the time; `p` is rounded to a
     multiple of 1 / 65536.
     """
-    if not training or p == 0 or x.device.type != "cpu":
+    if not training or p == 0 or x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(x, p, training)
     return x * _kept(x, round(p * (1 << 16)), torch.int16).to(x.dtype).mul_(1 / (1 - p))
 

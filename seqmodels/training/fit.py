@@ -4,7 +4,7 @@ import atexit
 import math
 import os
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,15 +37,16 @@ from seqmodels.tasks.own_data import data_of
 from seqmodels.tasks.training_state import random_states, restore_rank
 from seqmodels.training.budget import Budget
 from seqmodels.training.checkpoint_callback import Checkpoints
+from seqmodels.training.compiling import MANY, compile_now, compile_steps, kept_code
 from seqmodels.training.interruption import Stopped, early_end, requeue, run_of_this_job
 from seqmodels.training.loggers import check_names, chosen, loggers
 from seqmodels.training.nonfinite_steps import NonfiniteSteps
-from seqmodels.training.precision import choose_precision
+from seqmodels.training.precision import Mixed, choose_precision
 from seqmodels.training.progress import ProgressLine
 from seqmodels.training.resume import Origin, check_batches, check_same, find_origin, rewind, settings_of
 from seqmodels.training.run_folder import held, known_to_all, make_folder, with_files
 from seqmodels.training.run_summary import announce, describe, finish, size
-from seqmodels.training.strategy import MANY, StrategyName, compile_steps, leave_group, make_strategy, set_recompute
+from seqmodels.training.strategy import StrategyName, leave_group, make_strategy, set_recompute
 from seqmodels.training.wandb_logger import TrackingPlan, plan_tracking
 from seqmodels.training.weight_averaging import Average, make_average
 
@@ -112,7 +113,8 @@ def fit(
         accumulate: batches per optimizer step.
         precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the hardware has it and, on a CPU, where
             it is faster in a short measurement.
-        compile: compile attention layers and the loss; it takes half a minute, once for several runs, and pays on GPUs.
+        compile: compile residual blocks and the loss of large vocabularies, once for all later runs; it pays on GPUs
+            and for associative memories.
         recompute: for long windows in little memory: keep only the states between pieces of so many positions, such as
             256, and compute the activations of a piece again in the backward pass; blocks to do so with each block of a
             Transformer. It takes about a third more time.
@@ -216,6 +218,7 @@ def _prepare(
     ranks = len(devices) * settings["nodes"]
     strategy = make_strategy(task, settings, len(devices))
     compiling = compile_steps(task, accelerator) if settings["compile"] else ""
+    code = stack.enter_context(kept_code()) if settings["compile"] else None
     again = set_recompute(task, settings["recompute"], data.length)
     restarted = run_of_this_job(Path(settings["runs"]), recorded)
     origin = None
@@ -258,8 +261,11 @@ def _prepare(
         if counts:
             precision = "32-true"
         else:
-            precision, why = choose_precision(task, batches[0, 0], accelerator, before, ranks)
+            with torch.compiler.set_stance("force_eager") if settings["compile"] else nullcontext():
+                precision, why = choose_precision(task, batches[0, 0], accelerator, before, ranks)
             why = f"computes in {precision}, {why}"
+    if code is not None and task.compiled and accelerator == "cpu" and precision in get_args(Mixed):
+        compile_now(task, batches[0, 0], code, precision == "bf16-mixed", not is_other_rank())
     why = "\n".join(line for line in (why, compiling, again) if line)
     settings = {**settings, "accelerator": accelerator, "devices": devices, "precision": precision}
     return _Run(task, data, settings, recorded, budget, averages, strategy, origin, tokenizers, folder, plan, why)

@@ -1,4 +1,4 @@
-"""Strategies for several devices (DDP, FSDP), and the parts of a step that are compiled, or computed twice."""
+"""Strategies for several devices (DDP, FSDP), and the parts of a step that are computed twice."""
 
 import gc
 import sys
@@ -10,8 +10,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.pytorch.strategies import Strategy
 from torch import distributed
 
-from seqmodels.environment import check_compiler
-from seqmodels.errors import InputError, NoCompilerError
+from seqmodels.errors import InputError
 from seqmodels.nn.transformer import ResidualStack
 from seqmodels.tasks import LanguageModel, SequenceTask
 from seqmodels.tasks.fsdp import PIECES, FSDPStrategy, check_fsdp
@@ -62,35 +61,6 @@ def make_strategy(task: SequenceTask, settings: Mapping[str, Any], devices: int)
     }
     check_fsdp(task, "32-true" if precision == "auto" else precision, devices * nodes, others)
     return FSDPStrategy()
-
-
-MANY = 4096
-"""Smallest vocabulary whose logits are large: compiling their loss is worth its time, keeping their memory its size."""
-
-
-def compile_steps(task: SequenceTask, accelerator: str = "gpu") -> str:
-    """Compile layers of attention and the loss of a large vocabulary; a line that tells what is done.
-
-    On a CPU without a C++ compiler nothing is compiled.
-
-    Raises:
-        InputError: there is neither; compiling does not speed up the kernels of recurrent layers.
-    """
-    stacks = [part for part in task.modules() if isinstance(part, ResidualStack)]
-    if not stacks and task.tokenizer.vocab_size < MANY:
-        raise InputError(
-            f"compile was given, and {task.name} has neither layers of attention nor {MANY:,} tokens to predict: there "
-            "is nothing to gain; leave it out"
-        )
-    if accelerator == "cpu":
-        try:
-            check_compiler()
-        except NoCompilerError as error:
-            return f"compile nothing: {error}"
-    for stack in stacks:
-        stack.compiled = True
-    task.compiled = True
-    return "compile in the first steps, once: torch keeps the code for later runs"
 
 
 def set_recompute(task: SequenceTask, given: int | str | None, length: int | None = None) -> str:

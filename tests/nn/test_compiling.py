@@ -1,21 +1,26 @@
 """Compiled steps are those that are not; what a compiler makes of them is left out where it only takes time."""
 
-from collections.abc import Iterator
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 from torch.testing import assert_close
 
 from seqmodels.batch import IGNORE, Batch
 from seqmodels.data import TextDataModule, Tokenizer
 from seqmodels.errors import InputError
-from seqmodels.nn import GRU, Transformer, transformer
+from seqmodels.nn import GRU, Backbone, GatedDeltaNet, Mamba2, MultiplicativeLSTM, Transformer, transformer
 from seqmodels.tasks import LanguageModel, losses
 from seqmodels.tasks.losses import linear_nats
+from seqmodels.training.compiling import MANY, VARIABLE, compile_now, compile_steps, kept_code
 from seqmodels.training.fit import fit
-from seqmodels.training.strategy import MANY, compile_steps
 
 # Torch itself asks for it, of what it traces.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
@@ -26,6 +31,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Torch reads the code and its graph is run as it is; it must be one graph."""
     called: list[str] = []
     actual = torch.compile
+    torch.compiler.reset()  # of other tests
 
     def compile(function, **settings):  # type: ignore[no-untyped-def]
         called.append(function.__qualname__)
@@ -122,5 +128,96 @@ def test_what_there_is_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     told = compile_steps(task, "cpu")
     assert told.startswith("compile nothing: compile was given, and the C++ compiler no-such-compiler is not installed")
     assert not task.backbone.compiled  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match=r"compile was given, and GRU has neither layers of attention nor 4,096"):
+    task = LanguageModel(MultiplicativeLSTM(4, 4), few)
+    assert compile_steps(task, "cpu").startswith("compile nothing: MultiplicativeLSTM has a backward pass of its own")
+    assert not task.compiled
+    with pytest.raises(InputError, match=r"compile was given, and GRU has neither residual blocks nor 4,096"):
         compile_steps(LanguageModel(GRU(4, 4), few))
+
+
+def test_code_is_kept_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for before in (None, default_cache_dir()):
+        monkeypatch.delenv(VARIABLE, raising=False)
+        if before is not None:  # torch itself has written it
+            monkeypatch.setenv(VARIABLE, before)
+        with kept_code() as folder:
+            assert folder.name == "compiled.torch"
+            assert os.environ[VARIABLE] == str(folder)
+        assert os.environ.get(VARIABLE) == before
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "mine"))
+    with kept_code() as folder:
+        assert folder == tmp_path / "mine"
+    assert os.environ[VARIABLE] == str(tmp_path / "mine")
+
+
+def test_compiling_changes_nothing_else(traced: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights, gradients and random state are as before; both the first use and later ones are told."""
+    task = LanguageModel(Transformer(8, 1, 2, context=6, dropout=0.1), Tokenizer.char(["abc"]))
+    compile_steps(task, "gpu")
+    tokens = torch.randint(4, 7, (2, 7))
+    batch = Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
+    weights = {name: weight.clone() for name, weight in task.state_dict().items()}
+    before = torch.get_rng_state()
+    compile_now(task, batch, tmp_path, mixed=False)
+    assert traced == ["Block.forward"]
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(parameter.grad is None for parameter in task.parameters())
+    assert_close(task.state_dict(), weights)
+    told = capsys.readouterr().err
+    assert told.startswith("compiling the steps of Transformer, once ... ")
+    assert told.endswith(" s\n")
+    (tmp_path / "code.so").touch()
+    compile_now(task, batch, tmp_path, mixed=False)
+    assert capsys.readouterr().err.startswith("compiled steps read in ")
+    compile_now(task, batch, tmp_path, mixed=False, say=False)
+    assert not capsys.readouterr().err
+
+
+SCRIPT = """
+import sys
+from seqmodels import LanguageModel, TextDataModule, fit, nn
+data = TextDataModule(sys.argv[1], length=12, batch_size=4, carry=True)
+task = LanguageModel(getattr(nn, sys.argv[2])(16, 1, 2), data.tokenizer)
+fit(task, data, max_steps=4, validations=1, compile=bool(sys.argv[3]), runs=sys.argv[4], diagnostics=False)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("network", [Transformer, GatedDeltaNet, Mamba2])
+def test_losses_are_equal_and_later_processes_read_the_code(network: type, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("a b cab " * 200)
+    told, losses = [], []
+    for number, compiled in enumerate(("", "yes", "yes")):
+        runs = tmp_path / str(number)
+        words = [sys.executable, "-c", SCRIPT, str(text), network.__name__, compiled, str(runs)]
+        done = subprocess.run(
+            words, env=os.environ | {VARIABLE: str(tmp_path / "code")}, capture_output=True, text=True, check=True
+        )
+        told.append(done.stderr)
+        (folder,) = runs.glob("*/*")
+        losses.append(float(done.stdout.split("best")[1].split()[0]))
+        assert folder.is_dir()
+    assert "compil" not in told[0]
+    assert f"compiling the steps of {network.__name__}, once ... " in told[1]
+    assert "compiled steps read in " in told[2]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)  # as printed
+    assert losses[2] == losses[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("network", [Transformer, GatedDeltaNet, Mamba2])
+def test_compiled_losses_and_gradients(network: Callable[..., Backbone], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the real compiler
+    torch.manual_seed(0)
+    task = LanguageModel(network(16, 1, 2), Tokenizer.char(["abc"]))
+    tokens = torch.randint(4, 7, (2, 13))
+    batch = Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
+    found = []
+    for _ in range(2):
+        objective = task.losses(batch, None).objective
+        found.append([objective, *torch.autograd.grad(objective, list(task.parameters()))])
+        compile_steps(task, "cpu")
+    assert_close(found[1], found[0], rtol=1e-5, atol=1e-5)

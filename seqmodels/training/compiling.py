@@ -1,0 +1,119 @@
+"""Training steps by torch's compiler: what of a task is compiled, when, and where the machine code is kept."""
+
+import contextlib
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+from seqmodels.batch import Batch
+from seqmodels.data.cache import cache_folder
+from seqmodels.environment import check_compiler
+from seqmodels.errors import InputError, NoCompilerError
+from seqmodels.nn.multiplicative import MultiplicativeCell
+from seqmodels.nn.transformer import ResidualStack
+from seqmodels.state import detach
+from seqmodels.tasks import SequenceTask
+
+MANY = 4096
+"""Smallest vocabulary whose logits are large: compiling their loss is worth its time, keeping their memory its size."""
+
+VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+"""Environment variable in which torch looks for the folder of its code."""
+
+
+def compile_steps(task: SequenceTask, accelerator: str = "gpu") -> str:
+    """Compile residual blocks and the loss of a large vocabulary; a line that tells what is done.
+
+    Multiplicative layers have a kernel of their own, which is never compiled. On a CPU without a C++ compiler nothing
+    is compiled.
+
+    Raises:
+        InputError: there is neither; compiling does not speed up the kernels of recurrent layers.
+    """
+    parts = list(task.modules())
+    stacks = [part for part in parts if isinstance(part, ResidualStack)]
+    if not stacks and task.tokenizer.vocab_size < MANY:
+        if any(isinstance(part, MultiplicativeCell) for part in parts):
+            return (
+                f"compile nothing: {task.name} has a backward pass of its own, faster than compiled steps, which are "
+                "for generation"
+            )
+        raise InputError(
+            f"compile was given, and {task.name} has neither residual blocks nor {MANY:,} tokens to predict: there is "
+            "nothing to gain; leave it out"
+        )
+    if accelerator == "cpu":
+        try:
+            check_compiler()
+        except NoCompilerError as error:
+            return f"compile nothing: {error}"
+    for stack in stacks:
+        stack.compiled = True
+    task.compiled = True
+    return "compile before the first step, once" if accelerator == "cpu" else "compile in the first steps, once"
+
+
+@contextlib.contextmanager
+def kept_code() -> Iterator[Path]:
+    """Have torch keep the code that it compiles in the cache of this package, for later processes; yields the folder.
+
+    A folder that the user has chosen for torch stands.
+    """
+    before = os.environ.get(VARIABLE)
+    chosen = None if before == default_cache_dir() else before  # torch writes its own when it is imported
+    folder = Path(chosen) if chosen else cache_folder() / "compiled.torch"
+    folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)  # used now
+    os.environ[VARIABLE] = str(folder)
+    try:
+        yield folder
+    finally:
+        del os.environ[VARIABLE]
+        if before is not None:
+            os.environ[VARIABLE] = before
+
+
+def compile_now(task: SequenceTask, batch: Batch, folder: Path, mixed: bool, say: bool = True) -> None:
+    """Compute the losses and gradients of a batch on the CPU, so that its code is compiled, and tell how long it took.
+
+    Neither weights nor random state change; gradients are set to None.
+
+    Args:
+        task: of which `compile_steps` has compiled something.
+        batch: of its data.
+        folder: of `kept_code`.
+        mixed: compute in bf16-mixed.
+        say: print the lines.
+    """
+    before, began = _codes(folder), time.perf_counter()
+    if say and not before:
+        print(f"compiling the steps of {task.name}, once ... ", end="", file=sys.stderr, flush=True)
+    task.train()
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about its own code, which a user cannot mend
+        state = None
+        for _ in range(2 if batch.continued else 1):  # the second goes on from a state
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                losses = task.losses(task.prepared(batch), state)
+                objective = losses.objective / batch.targets.numel() + losses.penalty
+            objective.backward()  # type: ignore[no-untyped-call]
+            state = detach(losses.state)
+    for parameter in task.parameters():
+        parameter.grad = None
+    if say:
+        seconds = f"{time.perf_counter() - began:.1f} s"
+        made = len(_codes(folder) - before)
+        if before:
+            print(f"compiled steps of {task.name} made" if made else "compiled steps read", end=" in ", file=sys.stderr)
+        print(f"{seconds}, kept in {folder}" if made else seconds, file=sys.stderr)
+
+
+def _codes(folder: Path) -> set[Path]:
+    """Files of machine code."""
+    return set(folder.rglob("*.so"))
