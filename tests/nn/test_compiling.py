@@ -175,7 +175,9 @@ def test_compiling_changes_nothing_else(traced: list[str], tmp_path: Path, capsy
 
 SCRIPT = """
 import sys
+import torch
 from seqmodels import LanguageModel, TextDataModule, fit, nn
+torch.manual_seed(0)
 data = TextDataModule(sys.argv[1], length=12, batch_size=4, carry=True)
 task = LanguageModel(getattr(nn, sys.argv[2])(16, 1, 2), data.tokenizer)
 fit(task, data, max_steps=4, validations=1, compile=bool(sys.argv[3]), runs=sys.argv[4], diagnostics=False)
@@ -206,6 +208,7 @@ def test_losses_are_equal_and_later_processes_read_the_code(network: type, tmp_p
     assert losses[2] == losses[1]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch about its own code
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 @pytest.mark.parametrize("network", [Transformer, GatedDeltaNet, Mamba2])
