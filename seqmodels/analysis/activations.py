@@ -122,7 +122,7 @@ def activations(
         if isinstance(task, Translator):
             batches = _sources(encoded)
         else:
-            batches = _batches(encoded, task.backbone.max_length, span, context)
+            batches = in_pieces(encoded, task.backbone.max_length, span, context)
         for batch in progress(batches):
             for own, states, found in _read(task, batch, device):
                 if not names:
@@ -140,7 +140,7 @@ def activations(
     return Activations(names, values, numbers[kept], characters[kept])
 
 
-def _batches(texts: Sequence[list[int]], max_length: int | None, span: int, context: int) -> list[list[Piece]]:
+def in_pieces(texts: Sequence[list[int]], max_length: int | None, span: int, context: int) -> list[list[Piece]]:
     """The pieces of all texts, in batches of similar lengths."""
     if max_length is not None:
         context = min(context, max_length // 2)
