@@ -195,7 +195,7 @@ def _table(
     """The best unit for each label and the linear probe of all units, each beside that of the untrained network."""
     table = Table(box=None, pad_edge=False)
     for column in ("label", "unit"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)  # in a narrow terminal, headings have two lines
     for column in ("", "held out", "where chosen", "untrained"):
         table.add_column(column, justify="right")
     for column in ("linear probe of all units", "untrained") if probes else ():

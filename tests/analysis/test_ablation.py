@@ -160,6 +160,7 @@ def test_the_unit_that_carries_the_label_loses_it() -> None:
     assert {name: int(here.sum()) for name, here in where.items()} == {
         "inside": 60, "outside": 59, "begins": 30, "ends": 30,
     }  # fmt: skip
+    assert [int(where[name].nonzero()[0]) for name in ("begins", "ends")] == [2, 5]  # the marks themselves
     untouched = nats(task, texts)
     with replaced(task.backbone, "1.h.0", constant(0.0)):
         blind = {loss.where: loss for loss in compare(untouched, nats(task, texts), where)}
