@@ -74,7 +74,7 @@ def show_texts(console: Console, task: LanguageModel, found: Ablation, held: Hel
     console.print(Text(printable(prompt), style="italic"))
     table = Table(padding=(0, 1))
     for heading in ("as it is", f"{found.unit} held at {_at(found, held)}"):
-        table.add_column(heading, ratio=1)
+        table.add_column(heading, ratio=1, overflow="fold")
     table.add_row(*(Text(printable(text)) for text in texts))
     console.print(table)
 
