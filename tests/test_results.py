@@ -126,15 +126,16 @@ def test_tests_of_runs_are_rows(tmp_path: Path) -> None:
 
 
 def test_units_by_label(tmp_path: Path) -> None:
-    found = {"the file a, 9 characters": scored("", comment={"score": 0.75, "unit": "1.c.3"})}
+    found = {"the file a, 9 characters": scored("", comment={"score": 0.75, "unit": "1.c.3", "probe": 0.9})}
     made = run(tmp_path, "a", 1.0, "", {"neurons": found})
     other = run(tmp_path, "b", 1.0, "", {"neurons": {"the file b, 9 characters": scored("", brackets={"score": 0.5})}})
     results.keep("table", [made, other], tmp_path / "figures")
     columns = [("rows", "neurons"), ("Text", "text"), ("Unit", "comment/unit"), ("AUC", "comment/score .2f highest")]
+    columns.append(("Probe", "comment/probe .2f"))
     text = results.table("table", columns, tmp_path / "figures")
-    assert [row[:3] for row in cells(text)[1:]] == [
-        ["the file b, 9 characters", "-", "-"],  # where the label was the same everywhere
-        ["the file a, 9 characters", "1.c.3", "0.75"],
+    assert [row[:4] for row in cells(text)[1:]] == [
+        ["the file b, 9 characters", "-", "-", "-"],  # where the label was the same everywhere
+        ["the file a, 9 characters", "1.c.3", "0.75", "0.90"],
     ]
 
 

@@ -90,7 +90,7 @@ def neurons(
     probes, control = ({}, {}) if unit else (linear_probes(found, known), linear_probes(fresh, known))
     console.print(_table(ranking, without, probes, control))
     if any(len(of_layers) > 1 for of_layers in probes.values()):
-        console.print(_table_of_layers(probes))
+        console.print(table_of_layers(probes))
     figures: dict[str, dict[str, Any]] = {
         name: {
             "unit": best.unit, "measure": best.measure, "score": best.score, "chosen_by": best.chosen_by,
@@ -198,7 +198,7 @@ def _table(
         table.add_column(column, no_wrap=True)  # in a narrow terminal, headings have two lines
     for column in ("", "held out", "where chosen", "untrained"):
         table.add_column(column, justify="right")
-    for column in ("linear probe of all units", "untrained") if probes else ():
+    for column in ("linear probe", "untrained") if probes else ():
         table.add_column(column, justify="right")
     for name, neurons in ranking.items():
         if not neurons:
@@ -211,11 +211,11 @@ def _table(
     return table
 
 
-def _table_of_layers(probes: Mapping[str, Mapping[str, Probe]]) -> Table:
+def table_of_layers(probes: Mapping[str, Mapping[str, Probe]]) -> Table:
     """The linear probe of each layer."""
     layers = next([layer for layer in of_layers if layer != ALL] for of_layers in probes.values() if of_layers)
-    table = Table(title="linear probes of single layers", box=None, pad_edge=False, title_justify="left")
-    table.add_column("label")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("linear probe of layer", no_wrap=True)
     for layer in layers:
         table.add_column(layer, justify="right")
     for name, of_layers in probes.items():

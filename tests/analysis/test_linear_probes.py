@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from seqmodels.analysis.activations import Activations
 from seqmodels.analysis.character_labels import Labels
 from seqmodels.analysis.linear_probes import ALL, layer_of, linear_probes, logistic, ridge
+from seqmodels.cli.neurons import table_of_layers
 
 
 @pytest.mark.parametrize("strength", [1e-2, 1e-1])
@@ -55,6 +56,8 @@ def test_units_tell_together_what_none_tells_alone(binary: bool) -> None:
     assert probes["2"].score > 0.99
     assert abs(probes["1"].score - 0.5 * binary) < 0.1
     assert probes["2"].binary is binary
+    rows = [list(column.cells) for column in table_of_layers({"it": probes, "never": {}}).columns]
+    assert rows == [["it"], *([f"{probes[layer].score:.3f}"] for layer in "12")]
 
 
 def test_what_was_fitted_is_scored_elsewhere() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from pairs import write_pairs
-from refusals import refused
+from refusals import assert_refused, refused
 from trainers import trainer
 
 from seqmodels import GRU, LanguageModel, Transformer, TranslationDataModule, Translator, fit, load, share
@@ -20,6 +20,7 @@ from seqmodels.analysis import alignment
 from seqmodels.analysis.learning_curves import read_metrics
 from seqmodels.batch import EOS, IGNORE
 from seqmodels.cli.main import main
+from seqmodels.cli.neurons import neurons
 from seqmodels.cli.translate import load_translators
 from seqmodels.data.sampler import Replica, loader
 from seqmodels.decoding import Beam
@@ -88,6 +89,7 @@ def test_units_of_its_encoder(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert ", validation, " in told.splitlines()[0]
     assert "48 units" in told
     assert "boundary" in told
+    assert_refused("a Translator; expected a language model", neurons, str(run), ablate="mean")
 
 
 def test_lines_come_out_as_they_went_in(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
