@@ -20,7 +20,7 @@ from seqmodels.analysis.unit_probes import auc, halves, r_squared
 
 ALL = "all"
 """The name of all layers together."""
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Strengths of the penalty that are tried."""
 USUAL = 1e-2
 """The strength where a label is constant on a part of the half, so that none can be chosen."""
