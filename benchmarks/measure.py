@@ -26,12 +26,12 @@ Side = Callable[[], float]
 Measured = tuple[float, float | None]
 """A figure and, if measured, the peak memory in MiB."""
 
-Run = Callable[[], AbstractContextManager[Callable[[Side], Measured]]]
-"""Prepares a place where a program runs, returns what runs one there once, and ends it."""
+Run = Callable[[bool], AbstractContextManager[Callable[[Side], Measured]]]
+"""Prepares a place where a program runs, one of ours if so told, returns what runs it there once, and ends it."""
 
 
 @contextlib.contextmanager
-def plainly() -> Iterator[Callable[[Side], Measured]]:
+def plainly(ours: bool = True) -> Iterator[Callable[[Side], Measured]]:
     """In this process, without measuring memory."""
     yield lambda side: (side(), None)
 
@@ -218,7 +218,8 @@ def compare_all(
         return figure
 
     with contextlib.ExitStack() as stack:
-        places = {side: stack.enter_context(run()) for side in sides}
+        mine = {entry.ours for entry in entries}
+        places = {side: stack.enter_context(run(side in mine)) for side in sides}
         for side in sides if warm_up else ():
             side()
         gc.collect()
@@ -230,7 +231,7 @@ def compare_all(
                 gc.collect()  # none pays for garbage of another
                 figures[side].append(run_once(side, places[side]))
     for number in (0, 1) if weigh is not None and not PACE.alone else ():
-        with weigh() as place:
+        with weigh(number == 0) as place:
             for side in dict.fromkeys(side for entry in entries if entry.weighed for side in entry.sides[number:][:1]):
                 run_once(side, place)
     return [comparison(entry) for entry in entries]

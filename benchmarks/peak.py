@@ -11,25 +11,27 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import Measured, Side
+from benchmarks.program import begin
 
 
 @contextlib.contextmanager
-def in_process() -> Iterator[Callable[[Side], Measured]]:
+def in_process(ours: bool) -> Iterator[Callable[[Side], Measured]]:
     """A process of its own, so that no program changes the allocator or the threads of another.
 
-    It starts once. Memory is that of the whole process at its peak, libraries included. Programs can be pickled.
+    It starts once, and if it is ours with the settings of torch's libraries that `seqmodels` has. Memory is that of the
+    whole process at its peak, libraries included. Programs can be pickled.
     """
     # No garbage collection while libraries are imported, see `seqmodels.imports`.
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), gc.disable) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), begin if ours else gc.disable) as pool:
         yield lambda side: pool.submit(_run_here, side).result()
 
 
 @contextlib.contextmanager
-def in_fresh_processes() -> Iterator[Callable[[Side], Measured]]:
+def in_fresh_processes(ours: bool) -> Iterator[Callable[[Side], Measured]]:
     """The same with a process for each run: where what is read or imported the first time counts."""
 
     def run(side: Side) -> Measured:
-        with in_process() as once:
+        with in_process(ours) as once:
             return once(side)
 
     yield run
@@ -49,7 +51,7 @@ def _run_here(side: Side) -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def on_gpu() -> Iterator[Callable[[Side], Measured]]:
+def on_gpu(ours: bool) -> Iterator[Callable[[Side], Measured]]:
     """In this process; memory is all that is allocated on the GPU, earlier tensors included."""
 
     def run(side: Side) -> Measured:

@@ -169,8 +169,9 @@ def test_memory_is_weighed_in_one_place_for_ours_and_one_for_rivals() -> None:
     weighed: list[list[str]] = []
 
     @contextlib.contextmanager
-    def weigh() -> Iterator[Callable[[Side], Measured]]:
+    def weigh(ours: bool) -> Iterator[Callable[[Side], Measured]]:
         weighed.append([])
+        assert ours == (len(weighed) == 1)
 
         def run(side: Side) -> Measured:
             weighed[-1].append(str(side))
@@ -215,7 +216,7 @@ def test_command_plans(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_process_of_its_own_starts_once() -> None:
     """Its memory is that of its first run; each run of a fresh one is the first."""
     for how, different in ((in_process, 1), (in_fresh_processes, 2)):
-        with how() as run:
+        with how(True) as run:
             found = [run(_process_number) for _ in range(2)]
         assert len({figure for figure, _ in found}) == different
         assert all(peak > 10 for _, peak in found)
@@ -223,6 +224,17 @@ def test_a_process_of_its_own_starts_once() -> None:
 
 def _process_number() -> float:
     return os.getpid()
+
+
+@pytest.mark.slow
+def test_our_processes_have_the_settings_of_our_program() -> None:
+    for ours in (True, False):
+        with in_process(ours) as run:
+            assert run(_waits)[0] == (3000 if ours else 0)
+
+
+def _waits() -> float:
+    return float(os.environ.get("GOMP_SPINCOUNT", 0))
 
 
 def test_best_and_worst_machine(tmp_path: Path) -> None:

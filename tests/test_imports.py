@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seqmodels.imports import quick_imports, short_waits
+from seqmodels.imports import before_torch, quick_imports
 
 
 @pytest.fixture
@@ -68,15 +68,16 @@ def test_nothing_changes_where_all_is_there(monkeypatch: pytest.MonkeyPatch) -> 
 def test_threads_that_wait_sleep_soon_unless_told_otherwise(
     imported: bool, chosen: dict[str, str], found: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE"):
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
     if not imported:
         monkeypatch.delitem(sys.modules, "torch")
-    short_waits()
+    before_torch()
     assert os.environ.get("GOMP_SPINCOUNT") == found
+    assert os.environ.get("THP_MEM_ALLOC_ENABLE") == (None if imported else "1")
 
 
 def test_recipes_import_the_program_before_torch() -> None:

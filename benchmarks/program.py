@@ -1,0 +1,11 @@
+"""How a process begins that is a program of ours: apart, since nothing here imports torch."""
+
+import gc
+
+from seqmodels.imports import before_torch
+
+
+def begin() -> None:
+    """The settings of torch's libraries, and no garbage collection while libraries are imported."""
+    before_torch()
+    gc.disable()
