@@ -11,14 +11,7 @@ from typing import Any
 
 from seqmodels.cli import command
 from seqmodels.errors import InputError
-from seqmodels.experiments.abilities import (
-    MAD,
-    NETWORKS,
-    learning_rates,
-    mad_table,
-    train_and_test,
-    write_abilities,
-)
+from seqmodels.experiments import abilities
 from seqmodels.experiments.sweep import Results, sweep
 from seqmodels.files import write_text
 
@@ -48,28 +41,28 @@ def main(
         part: which of the experiments to do, 1/2 for every second one.
         runs: the folder of the results.
     """
-    chosen = list(NETWORKS) if networks is None else networks.split(",")
-    if unknown := [name for name in chosen if name not in NETWORKS]:
-        raise InputError(f"the network {unknown[0]!r} is not known; choose from {', '.join(NETWORKS)}")
+    chosen = list(abilities.NETWORKS) if networks is None else networks.split(",")
+    if unknown := [name for name in chosen if name not in abilities.NETWORKS]:
+        raise InputError(f"the network {unknown[0]!r} is not known; choose from {', '.join(abilities.NETWORKS)}")
     sizes = {"batch_size": batch_size, "width": width, "layers": layers, "heads": heads}
     settings = {**sizes, "max_steps": max_steps, "max_minutes": max_minutes}
 
     def run(task: str) -> Results:
-        rates, folder = learning_rates(lr, task), Path(runs) / task
+        rates, folder = abilities.learning_rates(lr, task), Path(runs) / task
         experiments = {f"{name}, {rate:g}": (name, rate) for name in chosen for rate in rates}
 
         def experiment(label: str, seed: int) -> dict[str, Any]:
             name, rate = experiments[label]
             limits = {"steps": max_steps, "max_minutes": max_minutes}
-            return train_and_test(name, task, seed, lr=rate, accelerator=accelerator, **limits, **sizes)
+            return abilities.train_and_test(name, task, seed, lr=rate, accelerator=accelerator, **limits, **sizes)
 
-        table = lambda results: print(write_abilities(results, task, folder))  # noqa: E731
+        table = lambda results: print(abilities.write_abilities(results, task, folder))  # noqa: E731
         return sweep(experiment, list(experiments), range(1, seeds + 1), folder, part, settings, table, accelerator)
 
     if task != "mad":
         run(task)
         return
-    page = mad_table({one: run(one) for one in MAD})
+    page = abilities.mad_table({one: run(one) for one in abilities.MAD})
     write_text(Path(runs) / "mad.md", page)
     print(page)
 

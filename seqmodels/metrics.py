@@ -60,12 +60,11 @@ class TextMetrics(Sums):
     nats: Tensor
     tokens: Tensor
     extent: Tensor
-    sizes: Tensor | None
 
     def __init__(self, sizes: Tensor | Callable[[], Tensor]) -> None:
         super().__init__()
-        self._make_sizes = None if isinstance(sizes, Tensor) else sizes
-        self.register_buffer("sizes", sizes if isinstance(sizes, Tensor) else None, persistent=False)
+        # No buffer: those of a model are counted by averages of it, and this one may come later.
+        self._sizes = sizes
         self.add_state("nats", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("tokens", torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("extent", torch.zeros(2, dtype=torch.int64), dist_reduce_fx="sum")  # characters, bytes
@@ -78,12 +77,12 @@ class TextMetrics(Sums):
             targets: int64 (B, T), IGNORE where nothing was scored.
         """
         scored = targets[targets != IGNORE]
-        if self.sizes is None:
-            assert self._make_sizes is not None
-            self.sizes = self._make_sizes().to(targets.device)
+        if not isinstance(self._sizes, Tensor):
+            self._sizes = self._sizes()
+        self._sizes = self._sizes.to(targets.device)
         self.nats = wide(self.nats) + nats  # also where the whole model was converted to half precision
         self.tokens += scored.numel()
-        self.extent += self.sizes[:, scored].sum(1)
+        self.extent += self._sizes[:, scored].sum(1)
 
     def compute(self) -> dict[str, Tensor]:
         """The metrics by name; infinite where there is nothing to divide by."""

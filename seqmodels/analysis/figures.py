@@ -1,5 +1,6 @@
 """Figures of matplotlib: line charts, grids of panels, and fonts for any script."""
 
+import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,8 @@ FONTS = "DejaVu Sans", "Noto Sans CJK JP", "Noto Sans", "Hiragino Sans", "Yu Got
 """Fonts for glyphs, in this order, if installed; matplotlib brings the first."""
 STYLES, MARKERS = ("-", "--", ":"), "osD^vP*X"
 """Line styles and markers, ten colours each."""
-MAX_INSIDE, LEGEND_ROWS = 5, 16
-"""Most lines whose legend is inside the axes, and rows of a legend beside them."""
+MAX_INSIDE, LEGEND_ROWS, LEGEND_COLUMNS = 5, 16, 32
+"""Most lines whose legend is inside the axes; of a legend beside them, rows, and characters of its lines."""
 
 
 def new_figure(width: float = 7, height: float = 4) -> "Figure":
@@ -78,6 +79,8 @@ def draw_lines(
     legend = axes.legend(frameon=False, fontsize="small") if few else figure.legend(fontsize="small", **beside)
     for label in legend.get_texts():
         label.set_parse_math(False)  # a name may have any characters
+        if not few:  # long names would leave no room for the lines
+            label.set_text(textwrap.fill(label.get_text(), LEGEND_COLUMNS))
     return figure
 
 
