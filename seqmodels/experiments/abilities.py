@@ -107,10 +107,10 @@ SETTINGS = {
     "nested-arithmetic": Setting(
         (3, 40), _FAR, 6000, published=_of_grazzi(0.067, 0.114, 0.178, 0.123, 0.116, 0.194, 0.260)
     ),
-    "words-s3": Setting((32, 32), _WORDS),
-    "words-a5": Setting((32, 32), _WORDS),
-    "words-s5": Setting((32, 32), _WORDS),
-    "words-s5-swaps": Setting((32, 32), _WORDS),
+    "words-s3": Setting((2, 32), _WORDS),
+    "words-a5": Setting((2, 32), _WORDS, 8000),
+    "words-s5": Setting((2, 32), _WORDS, 8000),
+    "words-s5-swaps": Setting((2, 32), _WORDS, 8000),
     "mqar": Setting((64, 64), (64, 128, 256), 2000, 64, lrs=_TRIED, scaled=False),
     "mad-compression": Setting((32, 32), (32,), 2000, lrs=_TRIED, scaled=False),
     "mad-fuzzy-recall": Setting((128, 128), (128,), 1000, 64, lrs=_TRIED, scaled=False),
