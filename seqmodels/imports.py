@@ -68,16 +68,10 @@ def before_torch() -> None:
     Threads that wait for one another sleep soon. By default they spin for milliseconds (libgomp): beside another
     program that needs the cores, a thread then spins where the one that it waits for should run.
 
-    Blocks of at least 2 MiB lie in huge pages, where the system gives them on demand. A training step of an LSTM of
-    2x512 frees and maps 650 MiB again, page by page of 4 KiB, which is a seventh of its time.
-
     No effect where torch is imported already, or the user has chosen.
     """
-    if "torch" in sys.modules:
-        return
-    if "OMP_WAIT_POLICY" not in os.environ:
+    if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def delay(package: str, parts: Mapping[str, Callable[[], Any]]) -> None:

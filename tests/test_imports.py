@@ -68,7 +68,7 @@ def test_nothing_changes_where_all_is_there(monkeypatch: pytest.MonkeyPatch) -> 
 def test_threads_that_wait_sleep_soon_unless_told_otherwise(
     imported: bool, chosen: dict[str, str], found: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE"):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
     for name, value in chosen.items():
@@ -77,7 +77,6 @@ def test_threads_that_wait_sleep_soon_unless_told_otherwise(
         monkeypatch.delitem(sys.modules, "torch")
     before_torch()
     assert os.environ.get("GOMP_SPINCOUNT") == found
-    assert os.environ.get("THP_MEM_ALLOC_ENABLE") == (None if imported else "1")
 
 
 def test_recipes_import_the_program_before_torch() -> None:
