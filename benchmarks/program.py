@@ -2,10 +2,10 @@
 
 import gc
 
-from seqmodels.imports import before_torch
+from seqmodels.imports import short_waits
 
 
 def begin() -> None:
     """The settings of torch's libraries, and no garbage collection while libraries are imported."""
-    before_torch()
+    short_waits()
     gc.disable()

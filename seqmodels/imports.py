@@ -62,13 +62,11 @@ def _import_tqdm() -> None:
             import_module("tqdm.auto")
 
 
-def before_torch() -> None:
-    """Settings of torch's libraries, which these read once, for a program of our own.
+def short_waits() -> None:
+    """Have torch's threads sleep soon while they wait for one another, for a program of our own.
 
-    Threads that wait for one another sleep soon. By default they spin for milliseconds (libgomp): beside another
-    program that needs the cores, a thread then spins where the one that it waits for should run.
-
-    No effect where torch is imported already, or the user has chosen.
+    By default they spin for milliseconds (libgomp). Beside another program that needs the cores, a thread then spins
+    where the one that it waits for should run. No effect where torch is imported already, or the user has chosen.
     """
     if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seqmodels.imports import before_torch, quick_imports
+from seqmodels.imports import quick_imports, short_waits
 
 
 @pytest.fixture
@@ -75,11 +75,11 @@ def test_threads_that_wait_sleep_soon_unless_told_otherwise(
         monkeypatch.setenv(name, value)
     if not imported:
         monkeypatch.delitem(sys.modules, "torch")
-    before_torch()
+    short_waits()
     assert os.environ.get("GOMP_SPINCOUNT") == found
 
 
-def test_recipes_import_the_program_before_torch() -> None:
+def test_recipes_import_the_program_short_waits() -> None:
     for path in (Path(__file__).parents[1] / "recipes").glob("*.py"):
         ours = [line for line in path.read_text().splitlines() if line.startswith("from seqmodels")]
         assert ours[0].startswith("from seqmodels.cli "), path.name

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from seqmodels.imports import before_torch
+from seqmodels.imports import short_waits
 
 if TYPE_CHECKING:
     from seqmodels.cli.program import command as command
@@ -15,7 +15,7 @@ def __getattr__(name: str) -> Any:
     """`command` and `recipe`, which a script asks for, first of all, to be a program of its own."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    before_torch()
+    short_waits()
     from seqmodels.cli import program
 
     return getattr(program, name)

@@ -8,7 +8,7 @@ from importlib import import_module
 from seqmodels.cli import help as pages
 from seqmodels.cli.program import HELP, guarded, imported
 from seqmodels.errors import InputError
-from seqmodels.imports import VERSION, before_torch, delay, other_package, quick_imports
+from seqmodels.imports import VERSION, delay, other_package, quick_imports, short_waits
 
 COMMANDS = {
     "fit": "train a model and leave a run folder",
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if words[0] in ("--version", "-V", "version"):
         print(f"seqmodels {VERSION}")
         return
-    before_torch()
+    short_waits()
     if words[0] == "recipe":
         guarded(lambda: _recipe(words[1:]))
         return
