@@ -20,7 +20,6 @@ from torch.nn import functional as F
 
 from seqmodels.environment import widest
 from seqmodels.errors import InputError
-from seqmodels.nn.chunk_chains import added, replaced
 
 CHUNK = {"cpu": 32}
 """Positions of a chunk by type of device; 64 on others."""
@@ -151,8 +150,12 @@ def _add(q: Tensor, k: Tensor, written: Tensor, sums: Tensor, S: Tensor) -> tupl
         reading, moved = q, _folded(k.mT, written * left.unsqueeze(-1))
         inside = (q @ k.mT).unsqueeze(-3) * _ratio(sums.mT, dtype)
         kept = kept.unsqueeze(-1)  # (N, B, G, 1, R, 1)
-    starts, S = added(kept, moved, S)
-    before = _folded(reading, starts)
+    starts = []
+    # Unbound rather than indexed: the gradient of every index is as large as the whole.
+    for keep, move in zip(kept.unbind(), moved.unbind(), strict=True):
+        starts.append(S)
+        S = keep * S + move
+    before = _folded(reading, torch.stack(starts))
     if reading is q:
         before = before * grown.unsqueeze(-1)
     return (inside @ written.transpose(3, 4)).transpose(3, 4) + before, S
@@ -169,26 +172,34 @@ def _replace(
     N, B, H, C, K = k.shape
     dtype = k.dtype
     own = ask is not k
-    q, k = q.flatten(1, 2), k.flatten(1, 2)  # (N, B H, C, K)
-    ask = ask.flatten(1, 2) if own else k
+    both = torch.cat((q, ask), 3).flatten(1, 2)  # (N, B H, 2 C, K): what is read, and what is replaced
+    q, ask = both.split_with_sizes([C, C], 2)
+    k = k.flatten(1, 2) if own else ask
     v, beta, S = v.flatten(1, 2), beta.flatten(1, 2).unsqueeze(-1), S.flatten(0, 1)
     sums = sums.flatten(1, 2)  # (N, B H, C, 1 or K)
     last = sums[:, :, -1:]
     grown, left, kept = (s.to(dtype).exp() for s in (sums, last - sums, last))
     if sums.shape[3] == K:  # by key, or keys of one feature
         of_q, of_k = (_decayed_products(x, k, sums).squeeze(2) for x in (q, ask))
-        q, ask = q * grown, ask * grown
+        both = torch.cat((q * grown, ask * grown), 2)
         scale: Tensor | None = None
     else:
-        ratio = _ratio(sums.mT, dtype).squeeze(2)
-        of_q, of_k = q @ k.mT * ratio, ask @ k.mT * ratio
+        products = (both @ k.mT).view(N, -1, 2, C, C) * _ratio(sums.mT, dtype)
+        of_q, of_k = products.unbind(2)
         scale = grown
     solved = cast(Tensor, _Inverse.apply(of_k * beta))  # type: ignore[no-untyped-call]
     solved = solved * beta.mT
+    known, corrected, read = solved @ v, [], []
     again = -solved if scale is None else solved * -scale.mT
-    starts, written, S = replaced(kept.mT, (k * left).mT, solved @ v, again, ask, S)
-    before = q @ starts
-    o = (before if scale is None else before * scale) + of_q @ written
+    pieces = (both, known, again, (k * left).mT, kept.mT)
+    for asked, new, solve, write, keep in zip(*(piece.unbind() for piece in pieces), strict=True):
+        before, old = (asked @ S).split_with_sizes([C, C], 1)
+        read.append(before)
+        corrected.append(torch.baddbmm(new, solve, old))
+        S = torch.baddbmm(keep * S, write, corrected[-1])
+    before = torch.stack(read)
+    o = before if scale is None else before * scale
+    o = o + of_q @ torch.stack(corrected)
     return o.view(N, B, H, C, -1), S.view(B, H, K, -1)
 
 
