@@ -65,7 +65,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float | None = None) -> Tensor:
 
 
 def unit_length(x: Tensor, least: float) -> Tensor:
-    """`x / sqrt(|x|^2 + least)` over the last dimension; on a CPU several times as fast as torch's to train."""
+    """`x / sqrt(|x|^2 + least)` over the last dimension; to train it takes about half the time of torch's on a CPU."""
     if torch.is_grad_enabled() and x.requires_grad and not torch.compiler.is_compiling():
         return cast(Tensor, _UnitLength.apply(x, least))  # type: ignore[no-untyped-call]
     return x * _inverse_length(x, least)

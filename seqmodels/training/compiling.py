@@ -41,8 +41,7 @@ def compile_steps(task: SequenceTask, accelerator: str = "gpu") -> str:
     if not stacks and task.tokenizer.vocab_size < MANY:
         if any(isinstance(part, MultiplicativeCell) for part in parts):
             return (
-                f"compile nothing: {task.name} has a backward pass of its own, faster than compiled steps, which are "
-                "for generation"
+                f"compile nothing: {task.name} has a backward pass of its own, which cannot be compiled; generation can"
             )
         raise InputError(
             f"compile was given, and {task.name} has neither residual blocks nor {MANY:,} tokens to predict: there is "
