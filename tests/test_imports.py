@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from seqmodels import imports
 from seqmodels.imports import quick_imports, short_waits
 
 
@@ -57,17 +58,19 @@ def test_nothing_changes_where_all_is_there(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("imported", "chosen", "found"),
+    ("imported", "intel", "chosen", "found"),
     [
-        (False, {}, "3000"),
-        (True, {}, None),
-        (False, {"OMP_WAIT_POLICY": "active"}, None),
-        (False, {"GOMP_SPINCOUNT": "7"}, "7"),
+        (False, False, {}, "3000"),
+        (False, True, {}, "30000"),
+        (True, False, {}, None),
+        (False, False, {"OMP_WAIT_POLICY": "active"}, None),
+        (False, True, {"GOMP_SPINCOUNT": "7"}, "7"),
     ],
 )
 def test_threads_that_wait_sleep_soon_unless_told_otherwise(
-    imported: bool, chosen: dict[str, str], found: str | None, monkeypatch: pytest.MonkeyPatch
+    imported: bool, intel: bool, chosen: dict[str, str], found: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(imports, "_is_intel", lambda: intel)
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
