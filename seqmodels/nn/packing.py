@@ -1,5 +1,6 @@
 """Products with one matrix again and again, laid out once in the order in which the processor reads it."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -10,16 +11,18 @@ Product = Callable[[Tensor], Tensor]
 
 ALIGNMENT = 64
 """Bytes. Matrix kernels may round differently where a tensor begins elsewhere."""
-PACKED = 2**18
+PACKED = {torch.float32: 2**18, torch.bfloat16: 2**16}
 """Weights from which oneDNN's layout pays: its calls take 20 microseconds more than others."""
 
 
 def packs(weight: Tensor, rows: int) -> bool:
     """Whether products of so many rows with this matrix are faster in oneDNN's layout, which torch's LSTM uses, too."""
-    plain = weight.device.type == "cpu" and weight.dtype == torch.float32
-    there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    known = there and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    return plain and known and rows > 1 and weight.numel() >= PACKED
+    if rows < 2 or weight.device.type != "cpu" or weight.numel() < PACKED.get(weight.dtype, math.inf):
+        return False
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    multiplies = weight.dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return multiplies and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 
 
 def packed(weight: Tensor, bias: Tensor | None, rows: int) -> Product:

@@ -52,6 +52,7 @@ class AutoregressiveModel(SequenceModel, Generation, Scoring):
         tie_embeddings: bool = False,
         head_bias: bool = True,
         logit_cap: float | None = None,
+        sampled_softmax: int | None = None,
         optimizer: OptimizerName = "adamw",
         lr: float = 3e-3,
         weight_decay: float = 0.01,
@@ -88,6 +89,13 @@ class AutoregressiveModel(SequenceModel, Generation, Scoring):
                     "a network with a softmax layer, or None for no bound"
                 )
             self.head = CappedLinear(ends[1].in_features, ends[1].out_features, logit_cap)
+        self.sampled_softmax = sampled_softmax
+        if sampled_softmax is not None and (sampled_softmax < 2 or type(self.head) is not nn.Linear):
+            raise InputError(
+                f"sampled_softmax={sampled_softmax} was given with {type(backbone).__name__}"
+                f"{'' if logit_cap is None else f' and logit_cap={logit_cap}'}; expected at least 2 tokens, for a "
+                "network with a softmax layer without logit_cap, or None for sums over the whole vocabulary"
+            )
         if isinstance(ends[1], nn.Linear):
             nn.init.zeros_(self.head.bias).requires_grad_(head_bias)
         else:

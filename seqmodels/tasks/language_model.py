@@ -36,6 +36,9 @@ class LanguageModel(AutoregressiveModel, SequenceTask):
         tie_embeddings: share one matrix between embedding and softmax layer; needs equal input and output sizes.
         head_bias: train a bias of the softmax layer; public families, such as GPT-2, have none.
         logit_cap: a soft bound of the logits, as in Gemma 2 and xLSTM 7B, `c tanh(x / c)`; None for none.
+        sampled_softmax: tokens over which the softmax layer sums in training, with a large vocabulary: half of them the
+            first of the vocabulary, the others drawn in each step for all others (Jean et al. 2015), a tenth of the
+            vocabulary, for instance. The loss in training is an estimate then; evaluations sum over all.
     """
 
     _counted: str | None = None  # hash of the text of its counts
@@ -107,7 +110,9 @@ class LanguageModel(AutoregressiveModel, SequenceTask):
         else:
             y, end = self.backbone(x, state, mask=batch.mask)
         dropped = variational_dropout(y, self.dropout, self.training)
-        objective, nats = scored(dropped, self.head, batch.targets, self.label_smoothing, self.compiled)
+        objective, nats = scored(
+            dropped, self.head, batch.targets, self.label_smoothing, self.compiled, self.sampled_softmax
+        )
         penalty: Tensor | float = 0.0
         if self.activation_penalty:
             penalty = penalty + self.activation_penalty * activation_penalty(dropped, batch.mask, window)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from seqmodels.batch import IGNORE
 from seqmodels.metrics import summed_nats
 from seqmodels.state import State
+from seqmodels.tasks.sampled_softmax import sampled_nats
 
 LOGITS = 2**23
 """Logits held at a time on a CPU: 32 MiB in single precision."""
@@ -35,12 +36,20 @@ class Losses(NamedTuple):
 
 
 def scored(
-    y: Tensor, head: nn.Module, targets: Tensor, smoothing: float, compiled: bool = False
+    y: Tensor,
+    head: nn.Module,
+    targets: Tensor,
+    smoothing: float,
+    compiled: bool = False,
+    candidates: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Objective and nats, see `Losses`, of the inputs `y` of the softmax layer `head`; arguments as of `linear_nats`.
 
-    It computes in pieces, compiled where asked for, if logits are many and not capped.
+    It computes in pieces, compiled where asked for, if logits are many and not capped; over some of the tokens, see
+    `sampled_nats`, where `candidates` are given.
     """
+    if candidates is not None and type(head) is nn.Linear and candidates < head.out_features:
+        return sampled_nats(y, head.weight, head.bias, targets, candidates)
     if type(head) is nn.Linear and targets.numel() * head.out_features > LOGITS:
         return linear_nats(y, head.weight, head.bias, targets, smoothing, compiled=compiled)
     return scored_logits(head(y), targets, smoothing)
