@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from benchmarks.cells import tokens_per_second
+from benchmarks.engines import by_steps
 from benchmarks.measure import Comparison, Entry, compare_all
 from benchmarks.sampling import RANDOM, made, rate, write
+from seqmodels.interop.compiled.engine import CompiledEngine
 from seqmodels.nn import (
     GLA,
     HGRN2,
@@ -65,4 +67,9 @@ def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
         ours = partial(rate, partial(write, made(kind(size, num_layers=1)), 1, RANDOM), 1, written)
         what = f"Sample {kind.__name__} 1x{size} beside our LSTM, batch 1"
         entries.append(Entry(what, ours, beside, ">= 0.5"))
+        if kind in (GatedDeltaNet, Mamba2) and not small:  # the code is made once on a machine, in half a minute each
+            engine = CompiledEngine(made(kind(size, num_layers=1)))
+            compiled = partial(rate, partial(by_steps, engine, 1), 1, written)
+            what = f"Sample {kind.__name__} 1x{size}, compiled, beside our LSTM, batch 1"
+            entries.append(Entry(what, compiled, beside, ">= 0.5"))
     yield from compare_all(entries, unit="tokens/s", rounds=rounds, warm_up=False)
