@@ -14,8 +14,8 @@ from seqmodels import LSTM, LanguageModel, TextDataModule
 if __name__ == "__main__":
     recipe(
         __doc__, LanguageModel, TextDataModule,
-        length=64, batch_size=32, carry=True,
+        length=32, batch_size=64, carry=True,
         backbone=LSTM(input_size=64, hidden_size=512), dropout=0.3, optimizer="muon", lr=6e-3, weight_decay=0.1,
         schedule="linear",
-        max_minutes=131 / 60, validations=2, precision="auto",
+        max_minutes=131 / 60, validations=2, precision="auto", keep_memory=True,
     )  # fmt: skip
