@@ -64,7 +64,7 @@ NOISE = (
 def describe_environment(device: torch.device) -> dict[str, Any]:
     """Versions, commit, command and device of this process, and the time, as plain data."""
     return {
-        "command": shlex.join([Path(sys.argv[0]).name, *without_secrets(sys.argv[1:])]),
+        "command": shlex.join([_program(), *without_secrets(sys.argv[1:])]),
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {"seqmodels": VERSION, **{name: version(name) for name in PACKAGES}},
@@ -74,6 +74,11 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "began": time.strftime("%F %T%z"),
     }
+
+
+def _program() -> str:
+    program = Path(sys.argv[0])
+    return program.parent.name if program.name == "__main__.py" else program.name  # the package of `python -m PACKAGE`
 
 
 def without_secrets(words: list[str]) -> list[str]:

@@ -1,12 +1,13 @@
-"""Freed memory and compiled kernels stay with the process, where nobody has said otherwise."""
+"""Freed memory and compiled kernels stay with the process, where nobody has said otherwise; what a run tells of it."""
 
 import os
 import subprocess
 import sys
 
 import pytest
+import torch
 
-from seqmodels.environment import kept_kernels, multiplies_bf16
+from seqmodels.environment import describe_environment, kept_kernels, multiplies_bf16
 
 PAGES_OF_A_BLOCK = 48 * 2**20 // 4096
 
@@ -84,3 +85,12 @@ def test_the_room_for_kernels_that_the_user_gave_stands(monkeypatch: pytest.Monk
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7")
     with kept_kernels():
         assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("program", "shown"),
+    [("/usr/bin/seqmodels", "seqmodels"), ("/a/seqmodels/__main__.py", "seqmodels"), ("recipes/hello.py", "hello.py")],
+)
+def test_the_command_of_a_run(program: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "fit", "--data", "a b"])
+    assert describe_environment(torch.device("cpu"))["command"] == f"{shown} fit --data 'a b'"
