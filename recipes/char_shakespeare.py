@@ -3,8 +3,8 @@
     python recipes/char_shakespeare.py --data input.txt
 
 `input.txt` is the file of that name in the repository karpathy/char-rnn, 1,115,394 characters. The text is read in
-lanes with the state carried, the weight matrices are trained by Muon. `docs/laboratory/results.md` has what it reaches in
-131 seconds on two cores, and what a multiplicative LSTM does in ten minutes.
+lanes with the state carried, the weight matrices are trained by Muon. `docs/laboratory/results.md` has what it reaches
+in 131 seconds on two cores, and what a multiplicative LSTM does in ten minutes.
 """
 
 from seqmodels.cli import recipe

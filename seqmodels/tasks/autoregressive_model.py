@@ -90,12 +90,18 @@ class AutoregressiveModel(SequenceModel, Generation, Scoring):
                 )
             self.head = CappedLinear(ends[1].in_features, ends[1].out_features, logit_cap)
         self.sampled_softmax = sampled_softmax
-        if sampled_softmax is not None and (sampled_softmax < 2 or type(self.head) is not nn.Linear):
-            raise InputError(
-                f"sampled_softmax={sampled_softmax} was given with {type(backbone).__name__}"
-                f"{'' if logit_cap is None else f' and logit_cap={logit_cap}'}; expected at least 2 tokens, for a "
-                "network with a softmax layer without logit_cap, or None for sums over the whole vocabulary"
-            )
+        if sampled_softmax is not None:
+            if type(self.head) is not nn.Linear:
+                kind = type(backbone).__name__ + ("" if logit_cap is None else f" and logit_cap={logit_cap}")
+                raise InputError(
+                    f"sampled_softmax={sampled_softmax} was given with {kind}; it is for networks with a softmax "
+                    "layer, without logit_cap; leave it out"
+                )
+            if not 2 <= sampled_softmax < tokenizer.vocab_size:
+                raise InputError(
+                    f"sampled_softmax={sampled_softmax} was given; expected at least 2 and fewer than the "
+                    f"{tokenizer.vocab_size:,} tokens of the vocabulary, or None for sums over all of them"
+                )
         if isinstance(ends[1], nn.Linear):
             nn.init.zeros_(self.head.bias).requires_grad_(head_bias)
         else:
