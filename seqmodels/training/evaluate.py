@@ -136,5 +136,12 @@ def _of_text(data: TextDataModule, split: str, figures: dict[str, float]) -> dic
     bits_per_byte = facts.bits_per_byte(nats)
     per_character = bits_per_byte * facts.bytes / facts.characters
     words = sum(len(text.split()) for batch in data.corpus.rows(split).iter(64) for text in batch["text"])
-    per_word = {"perplexity_per_word": math.exp(nats / words)} if words else {}
+    per_word = {"perplexity_per_word": _exp(nats / words)} if words else {}
     return {**figures, "bits_per_character": per_character, "bits_per_byte": bits_per_byte, **per_word}
+
+
+def _exp(number: float) -> float:
+    try:
+        return math.exp(number)
+    except OverflowError:  # of a model that has learned nothing, with long words
+        return math.inf

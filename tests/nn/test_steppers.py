@@ -145,7 +145,7 @@ def test_of_a_language_model() -> None:
 @pytest.mark.parametrize("activation", ["gelu", "swiglu"])
 def test_weights_are_laid_out_after_some_steps(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """For several rows in single precision, of the network and of the softmax layer."""
-    monkeypatch.setattr(packing, "PACKED", 1)
+    monkeypatch.setattr(packing, "PACKED", {torch.float32: 1})
     torch.manual_seed(0)
     network = Transformer(16, 2, 4, activation=activation, bias="all")  # type: ignore[arg-type]
     model = LanguageModel(network, Tokenizer.char(["abcdef"])).eval()

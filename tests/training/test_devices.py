@@ -58,8 +58,8 @@ def runs(folder: Path, request: pytest.FixtureRequest) -> Runs:
 def test_two_processes_are_one(runs: Runs, folder: Path, name: str) -> None:
     alone, together = (one[name] for one in runs)
     assert list((folder / "2" / name).glob("*/*")) == [together]
-    tolerance = {"rtol": CASES[name].tolerance, "atol": CASES[name].tolerance / 10}
-    assert_close(figures(together), figures(alone), **tolerance)
+    tolerance = max(CASES[name].tolerance, 2**-22)  # the log is in single precision
+    assert_close(figures(together), figures(alone), rtol=tolerance, atol=tolerance / 10)
     if name == "pairs":
         assert {"val/bleu", "val/chrf", "val/exact_match", "val/token_accuracy"} <= set(figures(together))
     ours, theirs = (content(run)["state_dict"] for run in (together, alone))
