@@ -25,6 +25,14 @@ from seqmodels.environment import wide
 from seqmodels.errors import InputError
 
 
+def perplexity(nats: float) -> float:
+    """`exp(nats)`, infinite beyond all numbers: of a network that has learned nothing, by long words."""
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf
+
+
 def summed_nats(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
     """Cross-entropy summed over the targets that count, in nats, and the number of these targets.
 

@@ -24,6 +24,7 @@ from seqmodels.metrics import (
     bleu_by_length,
     corpus_scores,
     count_words,
+    perplexity,
     summed_nats,
     writing,
 )
@@ -287,3 +288,8 @@ def test_scores_in_training_split_the_language_as_test_does() -> None:
     for part in (slice(0, 1), slice(1, 4)):
         metric.update(CHINESE[part], NEARLY[part])
     assert float(metric.compute()["bleu"]) == pytest.approx(corpus_scores(CHINESE, NEARLY)["bleu"], abs=1e-4)
+
+
+def test_a_perplexity_beyond_all_numbers_is_infinite() -> None:
+    assert perplexity(2.0) == math.exp(2.0)
+    assert perplexity(1e4) == math.inf

@@ -11,6 +11,7 @@ from torch import Tensor
 from seqmodels.analysis.figures import draw_lines, new_figure
 from seqmodels.analysis.learning_curves import best_of
 from seqmodels.errors import InputError
+from seqmodels.metrics import perplexity
 from seqmodels.report.figures import inline
 from seqmodels.report.page import NONE, Section, duration, evenly_spaced, macro, number, short
 from seqmodels.report.run import Run
@@ -76,8 +77,7 @@ def tiles(run: Run) -> list[tuple[str, str, str]]:
     if "nats_per_token" in found:
         nats = found["nats_per_token"]
         tiles.append(("Best validation", f"{nats:.3f}", "nats per token"))
-        perplexity = found.get("perplexity", math.exp(min(nats, 700)))
-        tiles.append(("Perplexity", number(perplexity, 3), "exp of nats per token"))
+        tiles.append(("Perplexity", number(found.get("perplexity", perplexity(nats)), 3), "exp of nats per token"))
     if "bits_per_byte" in found and "bleu" not in found:
         tiles.append(("Bits per byte", f"{found['bits_per_byte']:.3f}", "compares all tokenizers"))
     if "ppmd_bits_per_byte" in found:

@@ -48,8 +48,9 @@ def scored(
     It computes in pieces, compiled where asked for, if logits are many and not capped; over some of the tokens, see
     `sampled_nats`, where `candidates` are given.
     """
-    if candidates is not None and type(head) is nn.Linear and candidates < head.out_features:
-        return sampled_nats(y, head.weight, head.bias, targets, candidates)
+    if candidates is not None and type(head) is nn.Linear:
+        nats = sampled_nats(y, head.weight, head.bias, targets, candidates)
+        return nats, nats.detach()
     if type(head) is nn.Linear and targets.numel() * head.out_features > LOGITS:
         return linear_nats(y, head.weight, head.bias, targets, smoothing, compiled=compiled)
     return scored_logits(head(y), targets, smoothing)

@@ -6,22 +6,18 @@ that it was drawn from, and the token that is scored. This sum has the right mea
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from seqmodels.batch import IGNORE
 
 
-def sampled_nats(
-    y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, candidates: int, rows: int = 1024
-) -> tuple[Tensor, Tensor]:
+def sampled_nats(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, candidates: int) -> Tensor:
     """An estimate of the cross-entropy of `y @ weight.T + bias`, summed over the targets that count, in nats.
 
-    Gradients are computed in the forward pass, products in the precision of autocast, logarithms and sums in single
-    precision at least. There are no second derivatives.
+    Products are in the precision of autocast, logarithms and sums in single precision at least.
 
     Args:
         y: inputs of the softmax layer, (B, T, D).
@@ -30,18 +26,22 @@ def sampled_nats(
         targets: int64 (B, T), IGNORE where nothing is scored.
         candidates: tokens that are counted, at least 2 and less than V: half of them the first of the vocabulary,
             the others drawn.
-        rows: positions whose logits are held at a time.
-
-    Returns:
-        The estimate, twice; the second has no gradient.
     """
-    device = y.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else y.dtype
+    counts = targets != IGNORE
+    y, own = y[counts], targets[counts]
     chosen, stand_for = draw(len(weight), candidates, y.device)
-    objective: Tensor = _SampledNats.apply(  # type: ignore[no-untyped-call]
-        y.flatten(0, -2), weight, bias, targets.flatten(), chosen, stand_for, rows, dtype, torch.is_grad_enabled()
-    )
-    return objective, objective.detach()
+    # Gathered at once, so that a gradient as large as the matrix is made once.
+    weights, biases = (F.embedding(torch.cat((chosen, own)), of) for of in (weight, bias.unsqueeze(-1)))
+    (of_chosen, of_own), (more, more_own) = (part.split((candidates, len(own))) for part in (weights, biases))
+    logits = F.linear(y, of_chosen).to(weight.dtype) + (more.squeeze(-1) + stand_for)
+    column = chosen.new_full((len(weight),), candidates)
+    column[chosen] = torch.arange(candidates, device=y.device)
+    # The token that is scored is not counted once more; a column beyond the last takes those that were not chosen.
+    again = F.pad(torch.zeros_like(logits, dtype=torch.bool), (0, 1)).scatter_(1, column[own].unsqueeze(-1), True)
+    logits = logits.masked_fill(again[:, :-1], -math.inf)
+    logit = (y * of_own).sum(-1) + more_own.squeeze(-1)
+    nats: Tensor = torch.logaddexp(logits.logsumexp(-1), logit) - logit
+    return nats.sum()
 
 
 def draw(tokens: int, candidates: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -51,62 +51,3 @@ def draw(tokens: int, candidates: int, device: torch.device) -> tuple[Tensor, Te
     stand_for = torch.zeros(candidates, device=device)
     stand_for[frequent:] = math.log((tokens - frequent) / len(drawn))
     return torch.cat((torch.arange(frequent, device=device), drawn)), stand_for
-
-
-class _SampledNats(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        y: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        targets: Tensor,
-        chosen: Tensor,
-        stand_for: Tensor,
-        rows: int,
-        dtype: torch.dtype,
-        learning: bool,
-    ) -> Tensor:
-        learning, exact = learning and any(ctx.needs_input_grad), torch.promote_types(dtype, torch.float32)
-        with torch.autocast(y.device.type, enabled=False):
-            column = torch.full_like(bias, -1, dtype=torch.int64)
-            column[chosen] = torch.arange(len(chosen), device=y.device)
-            w, b = weight[chosen].to(dtype), bias[chosen].to(exact) + stand_for.to(exact)
-            y, given = y.to(dtype), y
-            dy, nats = torch.empty_like(given) if learning else given, torch.zeros((), dtype=exact, device=y.device)
-            dw, db = (one.new_zeros(of.shape if learning else 0) for one, of in ((weight, weight), (bias, bias)))
-            of_chosen, of_b = (one.new_zeros(one.shape if learning else 0, dtype=exact) for one in (w, b))
-            parts = (torch.split(tensor, rows) for tensor in (y, dy, targets))
-            for part, down, target in zip(*parts, strict=True):
-                counted = target != IGNORE
-                token = target.clamp(min=0)
-                own_weight = weight[token]
-                own = (part.to(exact) * own_weight.to(exact)).sum(-1) + bias[token].to(exact)
-                logits = (part @ w.T).to(exact).add_(b)
-                place = column[token]  # whose token is scored already
-                here = place >= 0
-                logits[here, place[here]] = -math.inf
-                total = torch.logaddexp(logits.logsumexp(-1), own)
-                nats = nats + ((total - own) * counted).sum()
-                if not learning:
-                    continue
-                p = logits.sub_(total.unsqueeze(-1)).exp_().mul_(counted.unsqueeze(-1))
-                p_own = ((own - total).exp() - 1) * counted
-                of_b += p.sum(0)
-                p = p.to(dtype)
-                of_chosen += p.T @ part
-                down.copy_((p @ w).to(exact) + p_own.unsqueeze(-1) * own_weight)
-                dw.index_add_(0, token, (p_own.unsqueeze(-1) * part).to(dw.dtype))
-                db.index_add_(0, token, p_own.to(db.dtype))
-            if learning:
-                dw.index_add_(0, chosen, of_chosen.to(dw.dtype))
-                db.index_add_(0, chosen, of_b.to(db.dtype))
-        if learning:
-            ctx.save_for_backward(dy, dw, db)
-        return nats
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_nats: Tensor) -> Any:
-        dy, dw, db = ctx.saved_tensors
-        return dy * d_nats.to(dy.dtype), dw * d_nats, db * d_nats, *[None] * 6

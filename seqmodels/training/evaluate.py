@@ -1,7 +1,6 @@
 """Evaluation of language models on a text: in lanes or windows, with or without dynamic evaluation."""
 
 import itertools
-import math
 import sys
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from seqmodels.data.sampler import loader
 from seqmodels.environment import choose_accelerator, kept_memory, quiet
 from seqmodels.errors import InputError
 from seqmodels.files import bare
+from seqmodels.metrics import perplexity
 from seqmodels.tasks import SequenceTask
 from seqmodels.tasks.dynamic_evaluation import Dynamic, dynamic_evaluation
 
@@ -136,12 +136,5 @@ def _of_text(data: TextDataModule, split: str, figures: dict[str, float]) -> dic
     bits_per_byte = facts.bits_per_byte(nats)
     per_character = bits_per_byte * facts.bytes / facts.characters
     words = sum(len(text.split()) for batch in data.corpus.rows(split).iter(64) for text in batch["text"])
-    per_word = {"perplexity_per_word": _exp(nats / words)} if words else {}
+    per_word = {"perplexity_per_word": perplexity(nats / words)} if words else {}
     return {**figures, "bits_per_character": per_character, "bits_per_byte": bits_per_byte, **per_word}
-
-
-def _exp(number: float) -> float:
-    try:
-        return math.exp(number)
-    except OverflowError:  # of a model that has learned nothing, with long words
-        return math.inf

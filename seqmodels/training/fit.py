@@ -119,7 +119,7 @@ def fit(
         recompute: for long windows in little memory: keep only the states between pieces of so many positions, such as
             256, and compute the activations of a piece again in the backward pass; blocks to do so with each block of a
             Transformer. It takes about a third more time.
-        keep_memory: on a CPU with Linux, keep the memory that a step frees for the next one: up to two fifths less
+        keep_memory: on a CPU with Linux, keep the memory that a step frees for the next one: up to a third less
             time for a fifth more memory. With a vocabulary of 4,096 tokens or more it is always kept.
         devices: number of GPUs, or of processes on the CPU; each reads batches of its own. auto or -1 for all GPUs, or
             their numbers, such as 0,1.
