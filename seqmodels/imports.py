@@ -67,11 +67,11 @@ def short_waits() -> None:
 
     By default they spin for milliseconds (libgomp). Beside another program that needs the cores, a thread then spins
     where the one that it waits for should run. Waking up takes longer on processors of Intel, where small networks lose
-    a third to threads that sleep as soon as elsewhere. No effect where torch is imported already, or the user has
-    chosen.
+    a fifth or more to threads that sleep as soon as elsewhere. No effect where torch is imported already, or the user
+    has chosen.
     """
     if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "30000" if _is_intel() else "3000")
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000" if _is_intel() else "3000")
 
 
 def _is_intel() -> bool:

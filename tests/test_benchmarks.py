@@ -230,7 +230,7 @@ def _process_number() -> float:
 def test_our_processes_have_the_settings_of_our_program() -> None:
     for ours in (True, False):
         with in_process(ours) as run:
-            assert (run(_waits)[0] in (3000, 30000)) is ours
+            assert (run(_waits)[0] in (3000, 10000)) is ours
 
 
 def _waits() -> float:

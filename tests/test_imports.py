@@ -61,7 +61,7 @@ def test_nothing_changes_where_all_is_there(monkeypatch: pytest.MonkeyPatch) -> 
     ("imported", "intel", "chosen", "found"),
     [
         (False, False, {}, "3000"),
-        (False, True, {}, "30000"),
+        (False, True, {}, "10000"),
         (True, False, {}, None),
         (False, False, {"OMP_WAIT_POLICY": "active"}, None),
         (False, True, {"GOMP_SPINCOUNT": "7"}, "7"),

@@ -32,7 +32,7 @@ def sampled_nats(y: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, candi
     chosen, stand_for = draw(len(weight), candidates, y.device)
     # Gathered at once, so that a gradient as large as the matrix is made once.
     weights, biases = (F.embedding(torch.cat((chosen, own)), of) for of in (weight, bias.unsqueeze(-1)))
-    (of_chosen, of_own), (more, more_own) = (part.split((candidates, len(own))) for part in (weights, biases))
+    (of_chosen, of_own), (more, more_own) = (torch.split(part, [candidates, len(own)]) for part in (weights, biases))
     logits = F.linear(y, of_chosen).to(weight.dtype) + (more.squeeze(-1) + stand_for)
     column = chosen.new_full((len(weight),), candidates)
     column[chosen] = torch.arange(candidates, device=y.device)
