@@ -25,7 +25,7 @@ from benchmarks.measure import Comparison, Entry, compare_all, per_second
 from seqmodels.checkpoints.load import load
 from seqmodels.data import Tokenizer
 from seqmodels.decoding import Beam
-from seqmodels.environment import describe_environment, multiplies_bf16
+from seqmodels.environment import describe_environment, multiplies_bf16, threads
 from seqmodels.interop.ctranslate2.engine import TranslatorEngine
 from seqmodels.metrics import corpus_scores
 from seqmodels.nn import Transformer, quantization
@@ -84,14 +84,14 @@ def of_run(
 
 def _programs(model: Translator, sources: list[str], beam: Beam) -> dict[str, Callable[[int], list[str]]]:
     """Programs that translate the first sentences, by name: ours in fp32, bf16 and int8, and CTranslate2."""
+    count = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         converted(model, Path(folder) / "model")
-        theirs, theirs_in_int8 = (
-            ctranslate2.Translator(
-                f"{folder}/model", compute_type=kind, inter_threads=torch.get_num_threads(), intra_threads=1
+        with threads():
+            theirs, theirs_in_int8 = (
+                ctranslate2.Translator(f"{folder}/model", compute_type=kind, inter_threads=count, intra_threads=1)
+                for kind in ("float32", "int8")
             )
-            for kind in ("float32", "int8")
-        )
         engine = TranslatorEngine(model, Path(folder) / "model")
     half, eight = copy.deepcopy(model).bfloat16(), copy.deepcopy(model)
     longest = {} if beam.max_length is None else {"max_length": beam.max_length}

@@ -240,6 +240,23 @@ def kept_memory() -> Iterator[bool]:
 
 
 @contextlib.contextmanager
+def threads(count: int | None = None) -> Iterator[None]:
+    """Let torch work by so many threads meanwhile, or by as many as before; afterwards it has those of before.
+
+    Libraries that share an OpenMP runtime with torch change its threads, too: CTranslate2 (4.8) where it is imported
+    after torch.
+    """
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
 def kept_kernels() -> Iterator[None]:
     """Enlarge oneDNN's cache of the kernels that it compiles for each shape of a matrix product.
 

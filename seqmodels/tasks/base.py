@@ -16,7 +16,7 @@ from torchmetrics import Metric
 from seqmodels.batch import IGNORE, Batch, check_batch
 from seqmodels.config import RECORD
 from seqmodels.data import SequenceDataModule, Tokenizer
-from seqmodels.environment import SINGLE_ONLY, wide
+from seqmodels.environment import SINGLE_ONLY, threads, wide
 from seqmodels.errors import InputError
 from seqmodels.metrics import TextMetrics, summed_nats
 from seqmodels.nn.packing import lay_out
@@ -26,7 +26,7 @@ from seqmodels.tasks.exchange import Exchanged, exchanged
 from seqmodels.tasks.fsdp import whole_tensor
 from seqmodels.tasks.losses import Losses
 from seqmodels.tasks.optim import OptimizerName, Schedule, learning_rate_factor, make_optimizer, with_gradients
-from seqmodels.tasks.recompute import is_narrow, one_thread, pieces
+from seqmodels.tasks.recompute import is_narrow, pieces
 from seqmodels.tasks.sequence_model import SequenceModel
 from seqmodels.tasks.training_state import make_record, restore_rank
 
@@ -313,7 +313,7 @@ class SequenceTask(SequenceModel, AnyTrainer):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the batch to the sums."""
         check_batch(batch)
-        with one_thread(self.recompute is not None and is_narrow(self, batch)):
+        with threads(1 if self.recompute is not None and is_narrow(self, batch) else None):
             for part in pieces(batch, self.recompute):
                 self.evaluated(part)
 

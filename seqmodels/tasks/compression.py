@@ -5,7 +5,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from seqmodels.batch import BOS, EOS, UNK, Batch
 from seqmodels.data import Tokenizer
 from seqmodels.decoding.range_coder import RangeDecoder, RangeEncoder, frequencies
+from seqmodels.environment import threads
 from seqmodels.errors import DamagedError, InputError
 from seqmodels.files import to_json
 from seqmodels.nn.dropout import evaluating
@@ -147,7 +148,7 @@ def _code(
     tokens, state, read = torch.full((lanes,), BOS, device=device), None, list[Tensor]()
     with ExitStack() as stack:
         stack.enter_context(evaluating(task))
-        stack.enter_context(one_thread())
+        stack.enter_context(threads(1))  # sums in one order, however many cores there are
         update: Learn | None = None
         if learn is not None:
             update = stack.enter_context(learning(task, learn.statistics(), learn.how))
@@ -227,14 +228,3 @@ def model_hash(task: LanguageModel) -> bytes:
 def rounding() -> int:
     """A number that differs where floating-point results may: by version of torch and kind of processor."""
     return zlib.crc32(f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()}".encode())
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Sums in one order, however many cores there are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

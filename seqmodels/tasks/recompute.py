@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from seqmodels.batch import Batch
+from seqmodels.environment import threads
 from seqmodels.nn.dropout import LastingMasks
 from seqmodels.state import State, map_state, tensors_of
 from seqmodels.tasks.losses import Losses
@@ -52,19 +53,6 @@ def is_narrow(model: nn.Module, batch: Batch) -> bool:
         and batch.inputs.device.type == "cpu"
         and 2 * kernels > sum(weight.numel() for weight in model.parameters())
     )
-
-
-@contextlib.contextmanager
-def one_thread(needed: bool) -> Iterator[None]:
-    """Work in one thread, if that is needed."""
-    before = torch.get_num_threads()
-    if needed:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if needed:
-            torch.set_num_threads(before)
 
 
 def read_in_pieces(
@@ -181,7 +169,7 @@ class _InPieces(torch.autograd.Function):
     def forward(ctx: Any, work: _Work, *parameters: Tensor) -> tuple[Tensor, ...]:
         ctx.work = work
         ctx.set_materialize_grads(False)
-        with one_thread(work.narrow):
+        with threads(1 if work.narrow else None):
             objective, nats, penalty = work.forward()
         ctx.mark_non_differentiable(nats)
         return objective, nats, penalty
@@ -189,7 +177,7 @@ class _InPieces(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, objective: Tensor, _: Tensor | None, penalty: Tensor | None) -> Any:
-        with one_thread(ctx.work.narrow):
+        with threads(1 if ctx.work.narrow else None):
             return None, *ctx.work.backward(objective, penalty)
 
 

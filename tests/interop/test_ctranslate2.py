@@ -8,6 +8,7 @@ from refusals import assert_refused
 
 from seqmodels import Beam, Draws, LanguageModel, Sampling, Tokenizer, Transformer, Translator
 from seqmodels.batch import NEVER
+from seqmodels.environment import threads
 from seqmodels.interop.ctranslate2 import convert
 from seqmodels.interop.ctranslate2.engine import GeneratorEngine, TranslatorEngine
 
@@ -115,6 +116,19 @@ def test_translations_are_those_of_torch(tmp_path: Path) -> None:
     assert [len(found) for found in best] == [3, 1, 3, 3, 3, 3, 1]
     exact = model.translate(texts, Beam(size=4, n_best=3))
     assert sum(ours[0].text == theirs[0].text for ours, theirs in zip(exact, best, strict=True)) >= 5
+
+
+def test_torch_keeps_its_threads(tmp_path: Path) -> None:
+    """Each batch of CTranslate2 has one thread, which it would set for torch, too: they share an OpenMP runtime."""
+    torch.manual_seed(0)
+    encoder, decoder = Transformer(16, 1, 2, context=20, causal=False), Transformer(16, 1, 2, memory_size=16)
+    model = Translator(encoder, decoder, TOKENS).eval()
+    convert.write(model, tmp_path)
+    with threads(3):
+        engine = TranslatorEngine(model, tmp_path)
+        assert torch.get_num_threads() == 3
+        assert len(engine.translations(["abc", "ca"], Beam(2, max_length=3))) == 2
+        assert torch.get_num_threads() == 3
 
 
 def test_what_it_cannot_do_is_refused(tmp_path: Path) -> None:

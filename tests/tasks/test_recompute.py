@@ -14,6 +14,7 @@ from trainers import Record, small_model, small_module, train, validate
 from seqmodels import LanguageModel, TextDataModule, Tokenizer, Translator, fit
 from seqmodels.analysis.gradient_horizon import read_horizon
 from seqmodels.batch import IGNORE, Batch
+from seqmodels.environment import threads
 from seqmodels.errors import InputError
 from seqmodels.nn import GRU, LSTM, Backbone, Hybrid, MinGRU, NGram, RecurrentStack, Transformer
 from seqmodels.nn.cell import Cell
@@ -225,27 +226,22 @@ def test_less_is_kept(given: int | str) -> None:
     assert peaks[0] < (0.15 if given == 32 else 0.35) * peaks[1]
 
 
-@pytest.mark.parametrize(
-    ("network", "rows", "threads"), [(LSTM(8, 16), 1, 1), (LSTM(8, 16), 2, 2), (MinGRU(8, 16), 1, 2)]
-)
-def test_a_single_row_of_a_recurrent_kernel_has_one_thread(
-    network: Backbone, rows: int, threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("network", "rows", "used"), [(LSTM(8, 16), 1, 1), (LSTM(8, 16), 2, 2), (MinGRU(8, 16), 1, 2)])
+def test_a_single_row_of_a_recurrent_kernel_has_one_thread(network: Backbone, rows: int, used: int) -> None:
     """Several wait for one another at each position; beside another program that took most of the time."""
     model, seen = LanguageModel(network, LETTERS), list[int]()
     set_recompute(model, 5)
     model._losses = partial(_noting, model._losses, seen)  # type: ignore[method-assign]
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(torch, "set_num_threads", lambda count: seen.append(-count))
-    found = model.losses(a_batch(padded=False, rows=rows), None)
-    found.objective.backward()  # type: ignore[no-untyped-call]
-    # Five pieces, then four of them again, each time between a change to one thread and one back.
-    reads = [0] * 5, [0] * 4
-    assert seen == ([-1, *reads[0], -2, -1, *reads[1], -2] if threads == 1 else [*reads[0], *reads[1]])
+    with threads(2):
+        found = model.losses(a_batch(padded=False, rows=rows), None)
+        assert torch.get_num_threads() == 2
+        found.objective.backward()  # type: ignore[no-untyped-call]
+        assert torch.get_num_threads() == 2
+    assert seen == [used] * 9  # five pieces, then four of them again
 
 
 def _noting(losses: Any, seen: list[int], *args: Any) -> Losses:
-    seen.append(0)
+    seen.append(torch.get_num_threads())
     found: Losses = losses(*args)
     return found
 

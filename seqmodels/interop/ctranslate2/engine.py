@@ -8,6 +8,7 @@ import torch
 
 from seqmodels.batch import EOS
 from seqmodels.decoding import Beam, Draws, RowGenerators, Sampling
+from seqmodels.environment import threads
 from seqmodels.errors import InputError
 from seqmodels.interop.ctranslate2.convert import positions
 from seqmodels.interop.optional import optional
@@ -45,7 +46,8 @@ class GeneratorEngine:
 
     def __init__(self, model: AutoregressiveModel, folder: Path, *, int8: bool = False) -> None:
         self._library = optional("ctranslate2", "ctranslate2", "--engine ctranslate2")
-        self._generator = self._library.Generator(str(folder), **_device(int8))
+        with threads():
+            self._generator = self._library.Generator(str(folder), **_device(int8))
         assert isinstance(model.backbone, Transformer)
         self._positions, self._ends = positions(model.backbone), sorted(model.tokenizer.ends)
 
@@ -117,7 +119,8 @@ class TranslatorEngine:
 
     def __init__(self, model: EncoderDecoderModel, folder: Path, *, int8: bool = False) -> None:
         library = optional("ctranslate2", "ctranslate2", "--engine ctranslate2")
-        self._translator = library.Translator(str(folder), **_device(int8, batches=torch.get_num_threads()))
+        with threads():
+            self._translator = library.Translator(str(folder), **_device(int8, batches=torch.get_num_threads()))
         assert isinstance(model.encoder, Transformer)
         assert isinstance(model.decoder, Transformer)
         self._model = model
