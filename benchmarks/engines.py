@@ -17,8 +17,10 @@ from benchmarks.measure import Comparison, Entry, compare_all
 from benchmarks.sampling import GPT2, LETTERS, RANDOM, made, rate, write
 from seqmodels.batch import BOS
 from seqmodels.decoding import RowGenerators
+from seqmodels.environment import threads
 from seqmodels.interop.compiled.engine import CompiledEngine
 from seqmodels.interop.ctranslate2 import convert
+from seqmodels.interop.ctranslate2.engine import generation
 from seqmodels.interop.onnx.engine import OnnxEngine, write_engine
 from seqmodels.nn import Transformer
 from seqmodels.tasks import LanguageModel
@@ -80,8 +82,9 @@ def ways(model: LanguageModel, folder: Path, *, int8: bool) -> dict[str, Any]:
     (folder / "ctranslate2").mkdir()
     convert.write(model, folder / "ctranslate2")
     for name, kind in [("ctranslate2", "float32")] + [("ctranslate2 in int8", "int8")] * int8:
-        threads = torch.get_num_threads()
-        generator = ctranslate2.Generator(str(folder / "ctranslate2"), compute_type=kind, intra_threads=threads)
+        settings = generation(model, int8=kind == "int8")
+        with threads():
+            generator = ctranslate2.Generator(str(folder / "ctranslate2"), **settings)
         found[name] = partial(by_ctranslate2, generator)
     return found
 

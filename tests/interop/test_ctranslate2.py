@@ -10,7 +10,7 @@ from seqmodels import Beam, Draws, LanguageModel, Sampling, Tokenizer, Transform
 from seqmodels.batch import NEVER
 from seqmodels.environment import threads
 from seqmodels.interop.ctranslate2 import convert
-from seqmodels.interop.ctranslate2.engine import GeneratorEngine, TranslatorEngine
+from seqmodels.interop.ctranslate2.engine import GeneratorEngine, TranslatorEngine, generation
 
 ctranslate2 = pytest.importorskip("ctranslate2", reason="the extra ctranslate2 is not installed")
 
@@ -129,6 +129,17 @@ def test_torch_keeps_its_threads(tmp_path: Path) -> None:
         assert torch.get_num_threads() == 3
         assert len(engine.translations(["abc", "ca"], Beam(2, max_length=3))) == 2
         assert torch.get_num_threads() == 3
+
+
+def test_small_steps_are_not_shared_by_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the threads of torch, those of CTranslate2 sleep at each step, and waking up takes longer than the step."""
+    model = LanguageModel(Transformer(16, 1, 2, context=20), TOKENS)
+    size = 4 * sum(weights.numel() for weights in model.parameters())
+    with threads(3):
+        assert generation(model)["intra_threads"] == 1
+        monkeypatch.setattr("seqmodels.interop.ctranslate2.engine.LARGE", size)
+        assert generation(model)["intra_threads"] == 3
+        assert generation(model, int8=True)["intra_threads"] == 1
 
 
 def test_what_it_cannot_do_is_refused(tmp_path: Path) -> None:
