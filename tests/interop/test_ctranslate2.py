@@ -132,7 +132,7 @@ def test_torch_keeps_its_threads(tmp_path: Path) -> None:
 
 
 def test_small_steps_are_not_shared_by_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside the threads of torch, those of CTranslate2 sleep at each step, and waking up takes longer than the step."""
+    """Beside those of torch, threads of CTranslate2 sleep after each step, and waking up takes longer than the step."""
     model = LanguageModel(Transformer(16, 1, 2, context=20), TOKENS)
     size = 4 * sum(weights.numel() for weights in model.parameters())
     with threads(3):

@@ -13,6 +13,8 @@ from refusals import assert_refused
 from safetensors.numpy import load_file
 
 from seqmodels import GRU, LSTM, Hybrid, LanguageModel, Sampling, Tokenizer, Transformer, Translator
+from seqmodels.decoding import RowGenerators
+from seqmodels.environment import threads
 from seqmodels.interop.export import export
 from seqmodels.interop.onnx.engine import OnnxEngine, write_engine
 from seqmodels.interop.onnx.graphs import StepGraph, example_states, flattened
@@ -225,6 +227,24 @@ ENGINES = {
     "small heads": lambda: Transformer(8, 1, 2, context=8),
     "LSTM": lambda: LSTM(6, 8, 2, learn_initial_state=True),
 }
+
+
+def test_torch_draws_by_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others would wait for more work on the cores that onnxruntime needs; prompts are read by all of them."""
+    model = made(Transformer(16, 1, 2, context=20))
+    write_engine(model, tmp_path / "model.onnx")
+    engine, seen = OnnxEngine(model, tmp_path / "model.onnx"), list[int]()
+
+    def noted(logits: torch.Tensor, *args: Any) -> torch.Tensor:
+        seen.append(torch.get_num_threads())
+        return logits.softmax(-1)
+
+    monkeypatch.setattr(Sampling, "probabilities", lambda self, logits, *args: noted(logits))
+    with threads(3):
+        for _ in engine.drawing([[4, 5], [6, 7]], 1, Sampling(), 4, RowGenerators(0, [(0,), (1,)])):
+            assert torch.get_num_threads() == 3
+        assert torch.get_num_threads() == 3
+    assert seen == [3, 1, 1, 1]
 
 
 @pytest.mark.parametrize(

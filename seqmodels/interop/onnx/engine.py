@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seqmodels.batch import NEVER
 from seqmodels.decoding import RowGenerators, Sampling, Steps
+from seqmodels.environment import threads
 from seqmodels.interop.onnx import cached_graph
 from seqmodels.interop.onnx.graphs import StepGraph, example_states, flattened
 from seqmodels.interop.onnx.writing import step_inputs, write_graph
@@ -74,7 +75,17 @@ class OnnxEngine:
         self, ids: list[list[int]], samples: int, sampling: Sampling, max_tokens: int, rng: RowGenerators
     ) -> Generator[list[int], Sequence[int] | None, None]:
         """See `Engine.drawing`."""
-        return self._model.drawing(ids, samples, sampling, max_tokens, rng, self.steps)
+        drawing = self._model.drawing(ids, samples, sampling, max_tokens, rng, self.steps)
+        staying, count = None, None  # prompts are read by all threads of torch
+        while True:
+            try:
+                with threads(count):
+                    tokens = drawing.send(staying)
+            except StopIteration:
+                return
+            # From here on torch only draws. Its threads would wait for more on the cores that onnxruntime needs.
+            count = 1
+            staying = yield tokens
 
     def steps(self, state: State | None, rows: int) -> Steps:
         """Steps of so many rows, from a state, or from the start."""
