@@ -13,6 +13,7 @@ from seqmodels.metrics import TextMetrics, summed_nats
 from seqmodels.nn.dropout import evaluating
 from seqmodels.state import State, detach
 from seqmodels.tasks.base import SequenceTask
+from seqmodels.tasks.mixing import unmixed
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def learning(task: SequenceTask, statistics: Iterable[Batch], how: Dynamic) -> I
 
     `w += decay * s * (w_trained - w) - lr * g / (r + epsilon)`, with `g` the gradient of the batch just scored, `r` the
     root mean square of the gradients of `statistics`, and `s` that root relative to its mean over all weights (eqs. 6
-    to 8, called RMS with RMS decay to the trained weights there).
+    to 8, called RMS with RMS decay to the trained weights there). Those of a mixture are of its network alone: counts
+    have seen the training text, and a memory of each of its lanes would take long.
 
     Args:
         task: the model; without dropout, as in evaluation.
@@ -66,7 +68,7 @@ def learning(task: SequenceTask, statistics: Iterable[Batch], how: Dynamic) -> I
     trained = [p.detach().clone() for p in parameters]
     with evaluating(task):
         try:
-            roots = _root_mean_squares(task, parameters, statistics)
+            roots = _root_mean_squares(unmixed(task), parameters, statistics)
             mean = sum(float(root.sum()) for root in roots) / sum(root.numel() for root in roots)
             pulls = [(how.decay * root / mean).clamp(max=1.0) for root in roots]
             rates = [how.lr / (root + how.epsilon) for root in roots]

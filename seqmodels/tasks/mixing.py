@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+from torch import nn
+
 from seqmodels.config import class_path, construct
 from seqmodels.errors import InputError
 from seqmodels.nn import Mixture, NGram
@@ -67,3 +69,13 @@ def mixed(task: T, mix: Mix) -> T:
     made = construct(call, AutoregressiveModel).to(task.embedding.weight.device).train(task.training)
     made.loaded_from, made.longest_target = task.loaded_from, task.longest_target
     return cast(T, made)  # of the same part of the package as the task
+
+
+def unmixed(task: T) -> T:
+    """The language model of a mixture, which shares its weights, in evaluation; another model as it is."""
+    if not isinstance(task, AutoregressiveModel) or not isinstance(mixture := task.backbone, Mixture):
+        return task
+    arguments = {"backbone": mixture.network, "tokenizer": task.tokenizer}
+    made = construct({"class_path": class_path(AutoregressiveModel), "init_args": arguments}, AutoregressiveModel)
+    made.embedding, made.head = mixture.embedding, cast(nn.Linear, mixture.head)
+    return cast(T, made.eval())

@@ -2,13 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from seqmodels import GRU, InputError, LanguageModel, NGram, TextDataModule, fit, load
+from seqmodels.batch import Batch
 from seqmodels.cli.main import main
 from seqmodels.cli.test import test as evaluated
-from seqmodels.tasks.mixing import Mix, mixed
+from seqmodels.tasks import dynamic_evaluation
+from seqmodels.tasks.dynamic_evaluation import _root_mean_squares
+from seqmodels.tasks.mixing import Mix, mixed, unmixed
 
 TEXT = "".join(f"the {a} sat on the {b}\n" for a in ("cat", "dog", "cow") for b in ("mat", "hat", "bed", "cot")) * 8
 
@@ -43,6 +48,30 @@ def test_figures(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> N
     assert kept[name].items() >= alone.items()
     assert kept[f"{name}, mixed with counts at 0.5 and a cache of 50 positions at 0.1"].items() >= both.items()
     assert {"command", "commit", "device", "threads", "began"} <= kept[name]["environment"].keys()
+
+
+def test_gradients_of_training_are_of_the_network_alone(runs: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts know the training text, which would leave little to the network; weights and rates are those of both."""
+    network, counts = (load(run) for run in runs)
+    assert isinstance(network, LanguageModel)
+    assert isinstance(counts, LanguageModel)
+    both = mixed(network, Mix(counts, 0.5, cache=20))
+    tokens = torch.randint(4, network.tokenizer.vocab_size, (2, 9))
+    batches = [Batch(tokens[:, :-1], tokens[:, 1:])]
+    found = list[list[torch.Tensor]]()
+
+    def noted(*args: Any) -> list[torch.Tensor]:
+        found.append(_root_mean_squares(*args))
+        return found[-1]
+
+    monkeypatch.setattr(dynamic_evaluation, "_root_mean_squares", noted)
+    for task in (network, both):
+        with dynamic_evaluation.learning(task, batches, dynamic_evaluation.Dynamic()) as learn:
+            learn(batches[0], None)
+    alone, mixture = (sorted(float(root.norm()) for root in roots if root.numel()) for roots in found)
+    assert alone == mixture
+    assert min(alone) > 0
+    assert unmixed(network) is network
 
 
 def test_commands(runs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
