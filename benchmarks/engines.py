@@ -20,7 +20,7 @@ from seqmodels.decoding import RowGenerators
 from seqmodels.environment import threads
 from seqmodels.interop.compiled.engine import CompiledEngine
 from seqmodels.interop.ctranslate2 import convert
-from seqmodels.interop.ctranslate2.engine import generation
+from seqmodels.interop.ctranslate2.engine import generator_settings
 from seqmodels.interop.onnx.engine import OnnxEngine, write_engine
 from seqmodels.nn import Transformer
 from seqmodels.tasks import LanguageModel
@@ -82,7 +82,7 @@ def ways(model: LanguageModel, folder: Path, *, int8: bool) -> dict[str, Any]:
     (folder / "ctranslate2").mkdir()
     convert.write(model, folder / "ctranslate2")
     for name, kind in [("ctranslate2", "float32")] + [("ctranslate2 in int8", "int8")] * int8:
-        settings = generation(model, int8=kind == "int8")
+        settings = generator_settings(model, int8=kind == "int8")
         with threads():
             generator = ctranslate2.Generator(str(folder / "ctranslate2"), **settings)
         found[name] = partial(by_ctranslate2, generator)

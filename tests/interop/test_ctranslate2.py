@@ -10,7 +10,7 @@ from seqmodels import Beam, Draws, LanguageModel, Sampling, Tokenizer, Transform
 from seqmodels.batch import NEVER
 from seqmodels.environment import threads
 from seqmodels.interop.ctranslate2 import convert
-from seqmodels.interop.ctranslate2.engine import GeneratorEngine, TranslatorEngine, generation
+from seqmodels.interop.ctranslate2.engine import GeneratorEngine, TranslatorEngine, generator_settings
 
 ctranslate2 = pytest.importorskip("ctranslate2", reason="the extra ctranslate2 is not installed")
 
@@ -136,10 +136,10 @@ def test_small_steps_are_not_shared_by_threads(monkeypatch: pytest.MonkeyPatch) 
     model = LanguageModel(Transformer(16, 1, 2, context=20), TOKENS)
     size = 4 * sum(weights.numel() for weights in model.parameters())
     with threads(3):
-        assert generation(model)["intra_threads"] == 1
+        assert generator_settings(model)["intra_threads"] == 1
         monkeypatch.setattr("seqmodels.interop.ctranslate2.engine.LARGE", size)
-        assert generation(model)["intra_threads"] == 3
-        assert generation(model, int8=True)["intra_threads"] == 1
+        assert generator_settings(model)["intra_threads"] == 3
+        assert generator_settings(model, int8=True)["intra_threads"] == 1
 
 
 def test_what_it_cannot_do_is_refused(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 ROWS = 32
 """Sentences that are translated side by side."""
 
-
 LARGE = 1 << 28
 """Bytes of weights from which a step of generation is shared by all threads.
 
@@ -29,7 +28,7 @@ more than cores, that runtime lets them sleep at once. Waking them up takes long
 """
 
 
-def device(*, int8: bool = False, batches: int = 1, share: int = 1) -> dict[str, Any]:
+def _settings(*, int8: bool = False, batches: int = 1, share: int = 1) -> dict[str, Any]:
     """Settings of a model that works on so many batches side by side, each by so many threads."""
     return {
         "device": "cpu", "compute_type": "int8" if int8 else "float32", "inter_threads": batches,
@@ -37,10 +36,10 @@ def device(*, int8: bool = False, batches: int = 1, share: int = 1) -> dict[str,
     }  # fmt: skip
 
 
-def generation(model: AutoregressiveModel, *, int8: bool = False) -> dict[str, Any]:
+def generator_settings(model: AutoregressiveModel, *, int8: bool = False) -> dict[str, Any]:
     """Settings of a generator: one thread, or all of torch's for weights of 256 MiB or more."""
     size = sum(weights.numel() for weights in model.parameters()) * (1 if int8 else 4)
-    return device(int8=int8, share=torch.get_num_threads() if size >= LARGE else 1)
+    return _settings(int8=int8, share=torch.get_num_threads() if size >= LARGE else 1)
 
 
 class GeneratorEngine:
@@ -61,7 +60,7 @@ class GeneratorEngine:
     def __init__(self, model: AutoregressiveModel, folder: Path, *, int8: bool = False) -> None:
         self._library = optional("ctranslate2", "ctranslate2", "--engine ctranslate2")
         with threads():
-            self._generator = self._library.Generator(str(folder), **generation(model, int8=int8))
+            self._generator = self._library.Generator(str(folder), **generator_settings(model, int8=int8))
         assert isinstance(model.backbone, Transformer)
         self._positions, self._ends = positions(model.backbone), sorted(model.tokenizer.ends)
 
@@ -134,7 +133,7 @@ class TranslatorEngine:
     def __init__(self, model: EncoderDecoderModel, folder: Path, *, int8: bool = False) -> None:
         library = optional("ctranslate2", "ctranslate2", "--engine ctranslate2")
         with threads():
-            self._translator = library.Translator(str(folder), **device(int8=int8, batches=torch.get_num_threads()))
+            self._translator = library.Translator(str(folder), **_settings(int8=int8, batches=torch.get_num_threads()))
         assert isinstance(model.encoder, Transformer)
         assert isinstance(model.decoder, Transformer)
         self._model = model
