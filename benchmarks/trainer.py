@@ -27,7 +27,7 @@ from benchmarks.peak import in_process
 from benchmarks.plain import Layers, PlainGPT, PlainLSTM
 from seqmodels.batch import IGNORE
 from seqmodels.data import TextDataModule
-from seqmodels.environment import has_bf16_lstm
+from seqmodels.environment import has_bf16_lstm, multiplies_bf16
 from seqmodels.nn import LSTM, Backbone, Transformer
 from seqmodels.tasks import LanguageModel
 from seqmodels.training.fit import fit
@@ -58,7 +58,7 @@ class Work:
         carry: the state is carried from batch to batch.
         fused: the rival uses torch's fused AdamW rather than its default.
         device: cpu or cuda.
-        compiled: both use `torch.compile`.
+        compiled: both use `torch.compile`, unless the rival is `in_single_precision`.
         tied: ours has tied embeddings.
         recompute: positions of the pieces in which ours reads a window.
         diagnostics: ours measures gradients and spectra, after the timed steps.
@@ -83,7 +83,7 @@ class Work:
 
     def __str__(self) -> str:
         kind = "bf16" if self.precision == "bf16-mixed" else "fp32"
-        return f"Train {self.name}, {self.batch_size}x{self.length}, {kind}"
+        return f"Train {self.name}, {self.batch_size}x{self.length}, {kind}{', compiled' * self.compiled}"
 
     def cost(self, vocab_size: int) -> Cost:
         """Operations of a token: six for each weight of a matrix, and those of causal attention."""
@@ -125,8 +125,16 @@ def run(*, rounds: int = 5, steps: int = 6, small: bool = False) -> Iterator[Com
             str(work), *sides, unit="ms/step", rounds=rounds, warm_up=False, target="at most 1.0 ms added", run=how
         )
         work = _transformer(16 if small else 128, rows, length, *((steps, 1) if small else LITTLE))
-        others = {"a plain GPT": (rival, ">= 1.5"), "transformers' Trainer": (hugging_face_trainer, ">= 1.8")}
-        yield from rates_beside(work, others, text, rounds, how)
+        others = {"a plain GPT": (rival, ">= 1.1"), "transformers' Trainer": (hugging_face_trainer, ">= 1.5")}
+        yield from rates_beside([work], others, text, rounds, how)
+        if multiplies_bf16("cpu"):  # what --precision auto chooses there
+            half = replace(work, precision="bf16-mixed")
+            works = [half] if small else [half, replace(half, compiled=True)]
+            others = {
+                "a plain GPT in fp32": (partial(in_single_precision, rival), ">= 1.5"),
+                "transformers' Trainer in fp32": (partial(in_single_precision, hugging_face_trainer), ">= 1.8"),
+            }
+            yield from rates_beside(works, others, text, rounds, how)
     with made_up_words(200 if small else 33_278, 5_000 if small else 150_000) as text:
         work = _lstm(16 if small else 200, 2, 20, 35, steps, 2)
         work = replace(work, name=f"word {work.name}", tokenizer="word", fused=False)
@@ -146,22 +154,31 @@ def _transformer(size: int, rows: int, length: int, steps: int, warm_up: int) ->
 
 def rates(work: Work, other: Side, text: Path, rounds: int, how: Run, target: str, whom: str = "") -> Comparison:
     """Tokens per second of a training, beside the plain loop or another program; see `compare`."""
-    return rates_beside(work, {whom: (other, target)}, text, rounds, how)[0]
+    return rates_beside([work], {whom: (other, target)}, text, rounds, how)[0]
 
 
 def rates_beside(
-    work: Work, others: Mapping[str, tuple[Side, str]], text: Path, rounds: int, how: Run
+    works: Sequence[Work], others: Mapping[str, tuple[Side, str]], text: Path, rounds: int, how: Run
 ) -> list[Comparison]:
-    """The same beside several programs, by name with the aim beside each; an only one may have no name."""
-    cost = work.cost(work.data(text).tokenizer.vocab_size)
-    own = partial(_tokens_per_second, ours, work, text)
+    """The same of one training, set up in several ways, beside several programs.
+
+    Args:
+        works: the training; the others run the first.
+        others: programs by name, with the aim beside each; an only one may have no name.
+        text: to train on.
+        rounds: see `compare`.
+        how: see `compare`.
+    """
+    sides = {whom: partial(_tokens_per_second, other, works[0], text) for whom, (other, _) in others.items()}
+    vocab_size = works[0].data(text).tokenizer.vocab_size
     entries = [
         Entry(
-            f"{work} beside {whom}" if whom else str(work), own, partial(_tokens_per_second, other, work, text),
-            f"ratio {target}", cost,
+            f"{work} beside {whom}" if whom else str(work), own, sides[whom], f"ratio {target}", work.cost(vocab_size)
         )
-        for whom, (other, target) in others.items()
-    ]  # fmt: skip
+        for work in works
+        for own in [partial(_tokens_per_second, ours, work, text)]
+        for whom, (_, target) in others.items()
+    ]
     return compare_all(entries, unit="tokens/s", rounds=rounds, warm_up=False, run=how)
 
 
@@ -209,6 +226,11 @@ def rival(work: Work, text: Path) -> float:
         state = None if state is None else (state[0].detach(), state[1].detach())
         ends.append(work.time(number + 1))
     return seconds_per_step(ends, work)
+
+
+def in_single_precision(side: Side, work: Work, text: Path) -> float:
+    """Seconds of a step of a program as it is by default: in single precision, and not compiled."""
+    return side(replace(work, precision="32-true", compiled=False), text)
 
 
 def hugging_face_trainer(work: Work, text: Path) -> float:

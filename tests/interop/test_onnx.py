@@ -13,12 +13,13 @@ from refusals import assert_refused
 from safetensors.numpy import load_file
 
 from seqmodels import GRU, LSTM, Hybrid, LanguageModel, Sampling, Tokenizer, Transformer, Translator
-from seqmodels.decoding import RowGenerators
+from seqmodels.decoding import Beam, RowGenerators
 from seqmodels.environment import threads
 from seqmodels.interop.export import export
 from seqmodels.interop.onnx.engine import OnnxEngine, write_engine
 from seqmodels.interop.onnx.graphs import StepGraph, example_states, flattened
-from seqmodels.interop.onnx.writing import step_inputs, write_graph
+from seqmodels.interop.onnx.translator_engine import OnnxTranslator
+from seqmodels.interop.onnx.writing import step_inputs, write_decoder, write_graph
 from seqmodels.nn import Backbone, Bidirectional, GatedDeltaNet, Sequential, as_backbone
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -245,6 +246,24 @@ def test_torch_draws_by_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             assert torch.get_num_threads() == 3
         assert torch.get_num_threads() == 3
     assert seen == [3, 1, 1, 1]
+
+
+def test_torch_searches_by_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Likewise, in beam search."""
+    model = TRANSLATORS["Transformer and GRU"]().eval()
+    write_decoder(model, tmp_path / "decoder.onnx")
+    with threads(3):
+        engine, seen, step = OnnxTranslator(model, tmp_path / "decoder.onnx"), list[int](), OnnxTranslator.step
+
+        def noted(*args: Any) -> Any:
+            seen.append(torch.get_num_threads())
+            return step(*args)
+
+        monkeypatch.setattr(OnnxTranslator, "step", noted)
+        engine.translations(["ab", "c"], Beam(size=2))
+        assert torch.get_num_threads() == 3
+    assert len(seen) > 1
+    assert set(seen) == {1}
 
 
 @pytest.mark.parametrize(

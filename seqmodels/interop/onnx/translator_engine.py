@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.decoding import Beam, Draws
+from seqmodels.environment import threads
 from seqmodels.interop.onnx.graphs import flattened, nested
 from seqmodels.interop.optional import optional
 from seqmodels.state import State, first_tensor, repeat
@@ -67,7 +68,9 @@ class OnnxTranslator(nn.Module):
 
     def translations(self, texts: Sequence[str], how: Beam | Draws, first_number: int = 0) -> list[list[Translation]]:
         """See `batch_translation.translations`."""
-        return translations([self], texts, how, first_number)
+        # Between the steps, threads of torch would wait for more on the cores that onnxruntime needs.
+        with threads(1):
+            return translations([self], texts, how, first_number)
 
     def _arrays(self, memory: State, rows: int) -> list[Any]:
         """The memory with as many rows as there are tokens; made once as long as it stays the same."""
