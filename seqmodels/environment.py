@@ -281,9 +281,33 @@ def check_compiler() -> None:
     Raises:
         NoCompilerError: it is not installed.
     """
-    wanted = os.environ.get("CXX", "g++")
-    if shutil.which(wanted) is None:
-        raise NoCompilerError(f"compile was given, and the C++ compiler {wanted} is not installed; install g++")
+    if shutil.which(_compiler()) is None:
+        raise NoCompilerError(f"compile was given, and the C++ compiler {_compiler()} is not installed; install g++")
+
+
+@contextlib.contextmanager
+def compiles() -> Iterator[None]:
+    """Have torch compile for the CPU; in place of a traceback of torch, one line says that the compiler has failed.
+
+    Raises:
+        NoCompilerError: it is not installed, or it fails, such as for want of Python's header files.
+    """
+    check_compiler()
+    try:
+        yield
+    except Exception as error:
+        said = str(error)
+        if "CppCompileError" not in f"{type(error).__name__} {said}":
+            raise
+        why = next((line.strip() for line in said.splitlines() if "error:" in line), "it says nothing of why")
+        raise NoCompilerError(
+            f"compile was given, and the C++ compiler {_compiler()} fails ({why:.200}); it needs g++ and the header "
+            "files of Python, python3-dev"
+        ) from error
+
+
+def _compiler() -> str:
+    return os.environ.get("CXX", "g++")
 
 
 def is_other_rank() -> bool:

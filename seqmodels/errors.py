@@ -33,7 +33,7 @@ class DamagedError(InputError):
 
 
 class NoCompilerError(InputError):
-    """A C++ compiler is needed, and there is none; what was to be compiled can also be computed without."""
+    """A C++ compiler is needed, and there is none, or it fails; what was to be compiled can be computed without."""
 
 
 def hinted(**advice: str) -> Callable[[Callable[P, T]], Callable[P, T]]:

@@ -74,6 +74,22 @@ def short_waits() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000" if _is_intel() else "3000")
 
 
+def bound_threads() -> None:
+    """Have torch use no more threads than there are cores, for a program of our own, and tell what was asked for.
+
+    Threads beyond cores wait for one another at each operation. No effect where torch is imported already.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if "torch" not in sys.modules and given.isdecimal() and int(given) > cores():
+        count = os.environ["OMP_NUM_THREADS"] = str(cores())
+        print(f"OMP_NUM_THREADS={given} asks for more threads than the {count} cores: {count} work", file=sys.stderr)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def _is_intel() -> bool:
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="ascii", errors="replace") as facts:
         return "GenuineIntel" in facts.read(200)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from seqmodels import imports
-from seqmodels.imports import quick_imports, short_waits
+from seqmodels.imports import bound_threads, quick_imports, short_waits
 
 
 @pytest.fixture
@@ -80,6 +80,19 @@ def test_threads_that_wait_sleep_soon_unless_told_otherwise(
         monkeypatch.delitem(sys.modules, "torch")
     short_waits()
     assert os.environ.get("GOMP_SPINCOUNT") == found
+
+
+@pytest.mark.parametrize(("given", "found", "told"), [("99", "2", True), ("2", "2", False), ("4,2", "4,2", False)])
+def test_threads_beyond_the_cores(
+    given: str, found: str, told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(imports, "cores", lambda: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    monkeypatch.delitem(sys.modules, "torch")
+    bound_threads()
+    assert os.environ["OMP_NUM_THREADS"] == found
+    line = "OMP_NUM_THREADS=99 asks for more threads than the 2 cores: 2 work\n"
+    assert capsys.readouterr().err == line * told
 
 
 def test_recipes_import_the_program_short_waits() -> None:

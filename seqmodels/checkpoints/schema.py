@@ -132,14 +132,21 @@ def check_progress(content: dict[str, Any], name: str) -> None:
         )
 
 
+FACTORS = {"row_var": -1, "col_var": -2}
+"""Factors of second moments in `torch.optim.Adafactor`, by the dimension over which each is a mean."""
+
+
 def check_restored(optimizers: Sequence[Optimizer], schedules: Sequence[LRScheduler], name: str) -> None:
     """Refuse the named checkpoint if what torch has taken from it is no state of these parameters and groups."""
     for optimizer in optimizers:
         for parameter, state in optimizer.state.items():
             for kind, value in state.items():
+                expected = [*parameter.shape]
+                if kind in FACTORS and expected:
+                    expected[FACTORS[kind]] = 1
                 if (
                     not isinstance(value, Tensor)
-                    or value.shape not in ((), parameter.shape)
+                    or [*value.shape] not in ([], expected)
                     or not value.is_floating_point()
                 ):
                     raise InputError(f"{name!r} cannot be resumed: {kind!r:.40} of its optimizer is of another shape")

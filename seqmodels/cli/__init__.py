@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from seqmodels.imports import short_waits
+from seqmodels.imports import bound_threads, short_waits
 
 if TYPE_CHECKING:
     from seqmodels.cli.program import command as command
@@ -15,6 +15,7 @@ def __getattr__(name: str) -> Any:
     """`command` and `recipe`, which a script asks for, first of all, to be a program of its own."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    bound_threads()
     short_waits()
     from seqmodels.cli import program
 

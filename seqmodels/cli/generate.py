@@ -89,6 +89,7 @@ def generate(
         raise InputError(f"--workers and {other} were both given; leave out one of them")
     given = [prompt] if prompts is None else read_lines(prompts)
     task = load_language_model(run)
+    by = Workers(workers if engine == "torch" and not compile else 1, task.embedding.weight.device)
     if mix is not None:
         task = mixed(task, mix)
     use(task, run, engine, bf16=bf16, int8=int8, compile=compile)
@@ -101,7 +102,6 @@ def generate(
             sys.stdout.flush()
         sys.stdout.write("\n")
         return
-    by = Workers(workers if engine == "torch" and not compile else 1, task.embedding.weight.device)
     written = task.continuations(given, samples, max_tokens, sampling, seed, stop or (), by)
     for place, (start, texts) in enumerate(zip(given, written, strict=True), 1):
         for number, text in enumerate(texts, 1):

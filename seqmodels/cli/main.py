@@ -8,7 +8,7 @@ from importlib import import_module
 from seqmodels.cli import help as pages
 from seqmodels.cli.program import HELP, guarded, imported
 from seqmodels.errors import InputError
-from seqmodels.imports import VERSION, delay, other_package, quick_imports, short_waits
+from seqmodels.imports import VERSION, bound_threads, delay, other_package, quick_imports, short_waits
 
 COMMANDS = {
     "fit": "train a model and leave a run folder",
@@ -86,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if words[0] in ("--version", "-V", "version"):
         print(f"seqmodels {VERSION}")
         return
+    bound_threads()
     short_waits()
     if words[0] == "recipe":
         guarded(lambda: _recipe(words[1:]))

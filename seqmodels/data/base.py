@@ -17,6 +17,7 @@ from seqmodels.data.sampler import Batches, Replica, loader
 from seqmodels.data.token_column import TextFacts
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.errors import InputError
+from seqmodels.imports import cores
 
 
 class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
@@ -57,7 +58,9 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
     @property
     def notes(self) -> Sequence[str]:
         """What people should know of the data, each in a line."""
-        return ()
+        if self.num_workers <= cores():
+            return ()
+        return [f"{self.num_workers} processes were to load batches, and there are {cores()} cores: {cores()} do"]
 
     @property
     @abstractmethod
@@ -101,7 +104,8 @@ class SequenceDataModule(Recorded, pl.LightningDataModule, ABC):
         if self._positions:
             self._batches.seek(self._positions[replica.rank])
         overfit: float = getattr(self.trainer, "overfit_batches", 0)  # how many batches, or which part of them
-        return loader(self._batches, place=place, num_workers=self.num_workers, world=replica.world, fixed=overfit > 0)
+        processes = min(self.num_workers, cores())
+        return loader(self._batches, place=place, num_workers=processes, world=replica.world, fixed=overfit > 0)
 
     def val_dataloader(self) -> "DataLoader[Batch]":
         """The validation split, every target once."""
@@ -209,7 +213,7 @@ class CorpusDataModule(SequenceDataModule):
 
     @property
     def notes(self) -> Sequence[str]:
-        return self.corpus.notes
+        return [*super().notes, *self.corpus.notes]
 
     @property
     def splits(self) -> tuple[str, ...]:

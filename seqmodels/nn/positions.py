@@ -10,14 +10,18 @@ from torch import Tensor, nn
 from seqmodels.environment import widest
 from seqmodels.errors import InputError
 
-PositionKind = Literal["rotary", "learned", "sinusoidal", "relative"]
+PositionKind = Literal["rotary", "learned", "sinusoidal", "relative", "none"]
 Rotation = tuple[Tensor, Tensor]
 LINEAR, LLAMA3 = {"factor"}, {"factor", "low", "high", "context"}
 """Keys of the two kinds of rotary scaling."""
 
 
 class Positions:
-    """How a stack of attention layers knows positions; a kind does one of three things."""
+    """How a stack of attention layers knows positions; a kind does one of three things, and none of them by itself.
+
+    Without any, causal attention can tell positions apart all the same, by how much there is to attend to (Haviv et al.
+    2022, Kazemnejad et al. 2023); attention in both directions reads a bag of tokens.
+    """
 
     ends: int | None = None
     """Number of positions there are; None for no end."""

@@ -42,7 +42,7 @@ class ResidualStack(Backbone):
         num_kv_heads: heads of keys and values, each shared by a group of queries; default: num_heads.
         context: number of positions that a position attends to, itself included.
         positions: rotary (Su et al. 2021), learned (one vector for each of `context` positions), sinusoidal (Vaswani et
-            al. 2017) or relative (a bias of scores by distance, Raffel et al. 2020).
+            al. 2017), relative (a bias of scores by distance, Raffel et al. 2020) or none (Kazemnejad et al. 2023).
         norm: layer (Ba et al. 2016), rms (Zhang and Sennrich 2019), or rms-plus-one, whose scales are stored less one.
         activation: of the feed-forward layers; geglu, geglu-tanh, reglu and swiglu are gated (Shazeer 2020).
         dropout: dropout probability of the inputs and of each residual branch.
@@ -172,6 +172,7 @@ class ResidualStack(Backbone):
             "learned": lambda: Learned(self.context, self.input_size, offset),
             "sinusoidal": lambda: Sinusoidal(self.input_size, offset),
             "relative": lambda: Relative(self.heads[0], buckets, farthest, self.causal),
+            "none": Positions,
         }
         if kind not in kinds:
             raise InputError(f"the positions {kind!r} are not known; choose one of {', '.join(kinds)}")

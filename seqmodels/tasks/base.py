@@ -214,7 +214,7 @@ class SequenceTask(SequenceModel, AnyTrainer):
         self._recent = torch.zeros_like(self._recent)
         now = time.monotonic()
         self.figures = {
-            "train/nats_per_token": (nats / count).float(),
+            "train/nats_per_token": nats / count,
             "train/gradient_norm": self.gradient_norm,
             "train/lr": lr,
             "train/tokens": float(self.tokens_seen),

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 
 from seqmodels.errors import InputError
+from seqmodels.imports import cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -105,11 +106,6 @@ class Workers:
         )
         self.count = 1
         yield from map(function, rest[len(first) :])
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _can_fork(device: torch.device | None) -> bool:

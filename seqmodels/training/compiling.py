@@ -1,6 +1,7 @@
 """Training steps by torch's compiler: what of a task is compiled, when, and where the machine code is kept."""
 
 import contextlib
+import io
 import os
 import sys
 import time
@@ -13,7 +14,7 @@ from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from seqmodels.batch import Batch
 from seqmodels.data.cache import cache_folder
-from seqmodels.environment import check_compiler
+from seqmodels.environment import check_compiler, compiles
 from seqmodels.errors import InputError, NoCompilerError
 from seqmodels.nn.multiplicative import MultiplicativeCell
 from seqmodels.nn.transformer import ResidualStack
@@ -51,11 +52,16 @@ def compile_steps(task: SequenceTask, accelerator: str = "gpu") -> str:
         try:
             check_compiler()
         except NoCompilerError as error:
-            return f"compile nothing: {error}"
-    for stack in stacks:
-        stack.compiled = True
-    task.compiled = True
+            return f"{error}; nothing is compiled"
+    _set(task, True)
     return "compile before the first step, once" if accelerator == "cpu" else "compile in the first steps, once"
+
+
+def _set(task: SequenceTask, compiled: bool) -> None:
+    for part in task.modules():
+        if isinstance(part, ResidualStack):
+            part.compiled = compiled
+    task.compiled = compiled
 
 
 @contextlib.contextmanager
@@ -78,10 +84,11 @@ def kept_code() -> Iterator[Path]:
             os.environ[VARIABLE] = before
 
 
-def compile_now(task: SequenceTask, batch: Batch, folder: Path, mixed: bool, say: bool = True) -> None:
+def compile_now(task: SequenceTask, batch: Batch, folder: Path, mixed: bool, say: bool = True) -> bool:
     """Compute the losses and gradients of a batch on the CPU, so that its code is compiled, and tell how long it took.
 
-    Neither weights nor random state change; gradients are set to None.
+    Neither weights nor random state change; gradients are set to None. Where the compiler fails, that is told, and
+    nothing is compiled.
 
     Args:
         task: of which `compile_steps` has compiled something.
@@ -89,28 +96,38 @@ def compile_now(task: SequenceTask, batch: Batch, folder: Path, mixed: bool, say
         folder: of `kept_code`.
         mixed: compute in bf16-mixed.
         say: print the lines.
+
+    Returns:
+        Whether it is compiled.
     """
+    told = sys.stderr if say else io.StringIO()
     before, began = _codes(folder), time.perf_counter()
-    if say and not before:
-        print(f"compiling the steps of {task.name}, once ... ", end="", file=sys.stderr, flush=True)
+    print(f"compiled steps of {task.name}, made once and kept ... ", end="", file=told, flush=True)
     task.train()
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch about its own code, which a user cannot mend
-        state = None
-        for _ in range(2 if batch.continued else 1):  # the second goes on from a state
-            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-                losses = task.losses(task.prepared(batch), state)
-                objective = losses.objective / batch.targets.numel() + losses.penalty
-            objective.backward()  # type: ignore[no-untyped-call]
-            state = detach(losses.state)
+    try:
+        with compiles(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about its own code, which a user cannot mend
+            _both_ways(task, batch, mixed)
+    except NoCompilerError as error:
+        _set(task, False)
+        print(f"\n{error}; torch computes the steps one operation at a time", file=told)
+    else:
+        done = "made" if _codes(folder) - before else "read"
+        print(f"{done} in {time.perf_counter() - began:.1f} s: {folder}", file=told)
     for parameter in task.parameters():
         parameter.grad = None
-    if say:
-        seconds = f"{time.perf_counter() - began:.1f} s"
-        made = len(_codes(folder) - before)
-        if before:
-            print(f"compiled steps of {task.name} made" if made else "compiled steps read", end=" in ", file=sys.stderr)
-        print(f"{seconds}, kept in {folder}" if made else seconds, file=sys.stderr)
+    return task.compiled
+
+
+def _both_ways(task: SequenceTask, batch: Batch, mixed: bool) -> None:
+    """Losses and gradients, where a state is carried also those of a second batch, which goes on from it."""
+    state = None
+    for _ in range(2 if batch.continued else 1):
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            losses = task.losses(task.prepared(batch), state)
+            objective = losses.objective / batch.targets.numel() + losses.penalty
+        objective.backward()  # type: ignore[no-untyped-call]
+        state = detach(losses.state)
 
 
 def _codes(folder: Path) -> set[Path]:

@@ -268,7 +268,8 @@ def _prepare(
                 precision, why = choose_precision(task, batches[0, 0], accelerator, before, ranks)
             why = f"computes in {precision}, {why}"
     if code is not None and task.compiled and accelerator == "cpu" and precision in get_args(Mixed):
-        compile_now(task, batches[0, 0], code, precision == "bf16-mixed", not is_other_rank())
+        compiled = compile_now(task, batches[0, 0], code, precision == "bf16-mixed", not is_other_rank())
+        compiling = compiling if compiled else ""
     why = "\n".join(line for line in (why, compiling, again) if line)
     settings = {**settings, "accelerator": accelerator, "devices": devices, "precision": precision}
     return _Run(task, data, settings, recorded, budget, averages, strategy, origin, tokenizers, folder, plan, why)

@@ -99,10 +99,11 @@ def set_recompute(task: SequenceTask, given: int | str | None, length: int | Non
     if given < farthest:
         raise InputError(
             f"{said}, and attention reaches back {farthest:,} positions, which the state before each piece would hold; "
-            f"give at least {farthest}, or blocks"
+            f"give {'blocks' if length is not None and length <= farthest else f'at least {farthest}, or blocks'}"
         )
     task.recompute = given
     if length is None:
         return f"recompute pieces of {given:,} positions"
     count, rest = -(-length // given), length % given
-    return f"recompute {count:,} pieces of {given:,} positions" + (f", the last of {rest:,}" if rest else "")
+    last = f", the last of {rest:,}" if rest else ""
+    return f"recompute {count:,} pieces of {given:,} position{'s' * (given > 1)}{last}"

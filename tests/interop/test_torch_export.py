@@ -55,6 +55,7 @@ MODELS: dict[str, Callable[[], LanguageModel]] = {
         ), TOKENS,
     ),
     "as T5": lambda: LanguageModel(Transformer(16, 2, 2, positions="relative", farthest_bucket=20), TOKENS),
+    "no positions": lambda: LanguageModel(Transformer(16, 2, 2, positions="none", context=8), TOKENS),
     "scaled without attention": lambda: LanguageModel(Hybrid(8, "RGLRU", num_heads=2, input_scale=3.0), TOKENS),
 }  # fmt: skip
 """Every network that the laws hold for, and Transformers with settings of their own."""

@@ -126,7 +126,7 @@ def test_what_there_is_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     task = LanguageModel(Transformer(8, 1, 2), few)
     monkeypatch.setenv("CXX", "no-such-compiler")
     told = compile_steps(task, "cpu")
-    assert told.startswith("compile nothing: compile was given, and the C++ compiler no-such-compiler is not installed")
+    assert told.startswith("compile was given, and the C++ compiler no-such-compiler is not installed")
     assert not task.backbone.compiled  # type: ignore[attr-defined]
     task = LanguageModel(MultiplicativeLSTM(4, 4), few)
     assert compile_steps(task, "cpu").startswith("compile nothing: MultiplicativeLSTM has a backward pass of its own")
@@ -164,12 +164,9 @@ def test_compiling_changes_nothing_else(traced: list[str], tmp_path: Path, capsy
     assert all(parameter.grad is None for parameter in task.parameters())
     assert_close(task.state_dict(), weights)
     told = capsys.readouterr().err
-    assert told.startswith("compiling the steps of Transformer, once ... ")
-    assert told.endswith(" s\n")
-    (tmp_path / "code.so").touch()
-    compile_now(task, batch, tmp_path, mixed=False)
-    assert capsys.readouterr().err.startswith("compiled steps read in ")
-    compile_now(task, batch, tmp_path, mixed=False, say=False)
+    assert told.startswith("compiled steps of Transformer, made once and kept ... ")
+    assert told.endswith(f" s: {tmp_path}\n")
+    assert compile_now(task, batch, tmp_path, mixed=False, say=False)
     assert not capsys.readouterr().err
 
 
@@ -182,6 +179,24 @@ data = TextDataModule(sys.argv[1], length=12, batch_size=4, carry=True)
 task = LanguageModel(getattr(nn, sys.argv[2])(16, 1, 2), data.tokenizer)
 fit(task, data, max_steps=4, validations=1, compile=bool(sys.argv[3]), runs=sys.argv[4], diagnostics=False)
 """
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_a_compiler_that_fails(tmp_path: Path) -> None:
+    """It is told in a line, and training goes on without."""
+    text, broken = tmp_path / "text.txt", tmp_path / "broken"
+    text.write_text("a b cab " * 200)
+    fails = "echo 'x.cpp:1: fatal error: Python.h: none' >&2; exit 1"
+    broken.write_text(f'#!/bin/sh\ncase "$*" in *--version*) exec g++ --version;; esac\n{fails}\n')
+    broken.chmod(0o755)
+    words = [sys.executable, "-c", SCRIPT, str(text), "Transformer", "yes", str(tmp_path / "runs")]
+    own = {VARIABLE: str(tmp_path / "code"), "CXX": str(broken)}
+    done = subprocess.run(words, env=os.environ | own, capture_output=True, text=True, check=True)
+    assert f"the C++ compiler {broken} fails (x.cpp:1: fatal error: Python.h: none); it needs" in done.stderr
+    assert "one operation at a time" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "compile before" not in done.stdout
+    assert [*(tmp_path / "runs").glob("*/*/result.json")]
 
 
 @pytest.mark.slow
@@ -202,8 +217,8 @@ def test_losses_are_equal_and_later_processes_read_the_code(network: type, tmp_p
         losses.append(float(done.stdout.split("best")[1].split()[0]))
         assert folder.is_dir()
     assert "compil" not in told[0]
-    assert f"compiling the steps of {network.__name__}, once ... " in told[1]
-    assert "compiled steps read in " in told[2]
+    assert f"compiled steps of {network.__name__}, made once and kept ... made in " in told[1]
+    assert f"compiled steps of {network.__name__}, made once and kept ... read in " in told[2]
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)  # as printed
     assert losses[2] == losses[1]
 

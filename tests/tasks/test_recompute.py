@@ -314,6 +314,13 @@ def test_refused(name: str) -> None:
         set_recompute(model, given, 1024)
 
 
+def test_what_a_short_window_can_do() -> None:
+    """Pieces as long as attention reaches would be no shorter than the window."""
+    model = LanguageModel(Transformer(8, 1, 2), LETTERS)
+    with pytest.raises(InputError, match=r"would hold; give blocks$"):
+        set_recompute(model, 16, 64)
+
+
 def test_fit_takes_it(text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Told in a line, refused before a folder is made, recorded, and measured no farther than a piece."""
     data = TextDataModule(str(text_file), length=48, batch_size=2)

@@ -1,5 +1,6 @@
 """Stopped in the middle of an epoch and resumed: the same batches follow, and the same weights come out."""
 
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from networks import NETWORKS
 from torch.testing import assert_close
 from trainers import Record, hooked, small_model, small_module, train
 
-from seqmodels import LanguageModel, fit
+from seqmodels import LSTM, LanguageModel, TextDataModule, Transformer, fit
+from seqmodels.nn import Backbone
 
 
 @pytest.mark.parametrize("carry", [False, True], ids=["windows", "lanes"])
@@ -42,22 +44,50 @@ def test_resume(text_file: Path, tmp_path: Path, carry: bool, optimizer: str, st
     assert resumed.tokens_seen == model.tokens_seen
 
 
+SWITCHES: dict[str, tuple[type[Backbone], dict[str, Any], dict[str, Any]]] = {
+    "none": (LSTM, {}, {}),
+    "recomputed pieces": (LSTM, {}, {"recompute": 6}),
+    "recomputed blocks": (Transformer, {}, {"recompute": "blocks"}),
+    "factored moments": (Transformer, {"optimizer": "adafactor"}, {}),
+    "memory kept": (LSTM, {}, {"keep_memory": True}),
+    "compiled": (Transformer, {}, {"compile": True}),
+}
+"""What changes how a step is computed: the network, settings of the model, and of `fit`."""
+
+
 @pytest.mark.parametrize("carry", [False, True], ids=["windows", "lanes"])
-def test_run_resumed_at_a_validation(text_file: Path, tmp_path: Path, carry: bool) -> None:
+@pytest.mark.parametrize("switch", [pytest.param(s, marks=[pytest.mark.slow] * (s == "compiled")) for s in SWITCHES])
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of torch's compiler
+def test_run_resumed_at_a_validation(text_file: Path, tmp_path: Path, carry: bool, switch: str) -> None:
     """As users do it: a run folder is resumed, to the end of the same budget."""
     weights = []
+    network, of_model, of_fit = SWITCHES[switch]
+    if switch == "compiled":
+        needs_compiler()
+
+    def model(data: TextDataModule) -> LanguageModel:
+        torch.manual_seed(0)
+        made = LSTM(8, 16) if network is LSTM else Transformer(8, 1, 2)
+        return small_model(data, made, dropout=0.2, **of_model)
+
     for stop in (None, 12):
         data = small_module(text_file, carry)
-        model = small_model(data, dropout=0.2)
-        settings: dict[str, Any] = {"max_steps": 24, "validations": 2, "runs": str(tmp_path), "diagnostics": False}
-        run = fit(model, data, **settings, callbacks=(hooked(on_validation_end=partial(end, stop)),))
+        whole = model(data)
+        settings: dict[str, Any] = {"max_steps": 24, "validations": 2, "runs": str(tmp_path), "diagnostics": False} | of_fit
+        run = fit(whole, data, **settings, callbacks=(hooked(on_validation_end=partial(end, stop)),))
         if stop is not None:
             data = small_module(text_file, carry)
-            model = small_model(data, dropout=0.2)
-            fit(model, data, **settings, resume=run)
-        weights.append(model.state_dict())
+            whole = model(data)
+            fit(whole, data, **settings, resume=run)
+        weights.append(whole.state_dict())
     for name, tensor in weights[0].items():
         assert_close(weights[1][name], tensor, rtol=0, atol=0, msg=name)
+
+
+def needs_compiler() -> None:
+    """Skip where torch cannot compile for the CPU."""
+    if shutil.which("g++") is None:
+        pytest.skip("needs a C++ compiler")
 
 
 def end(step: int | None, trainer: pl.Trainer, *args: Any) -> None:

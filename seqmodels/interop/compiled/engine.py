@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from seqmodels.decoding import RowGenerators, Sampling, Steps
-from seqmodels.environment import check_compiler
+from seqmodels.environment import check_compiler, compiles
 from seqmodels.errors import InputError
 from seqmodels.interop.compiled.graphs import Kind, exported, kind_of, module_of
 from seqmodels.interop.onnx.graphs import flattened
@@ -41,7 +41,7 @@ class CompiledEngine:
 
     Raises:
         InputError: it is not one whose steps are worth it.
-        NoCompilerError: they have to be compiled, and there is no compiler.
+        NoCompilerError: they have to be compiled, and there is no compiler, or it fails.
     """
 
     def __init__(self, model: AutoregressiveModel) -> None:
@@ -121,7 +121,8 @@ def _loaded(model: AutoregressiveModel, kind: Kind) -> tuple[Any, dict[str, Tens
         made = True
         check_compiler()
         print(f"compiling the steps of {model.name}, once ... ", end="", file=sys.stderr, flush=True)
-        compile_step(model, kind, path.with_suffix(".pt2"))
+        with compiles():
+            compile_step(model, kind, path.with_suffix(".pt2"))
         return {"steps": model.name}
 
     once(path, record)

@@ -16,7 +16,7 @@ from seqmodels.errors import InputError
 from seqmodels.interop.optional import optional
 from seqmodels.nn import Transformer
 from seqmodels.nn.block import Block
-from seqmodels.nn.positions import LLAMA3, Learned, Relative, Rotary, Sinusoidal
+from seqmodels.nn.positions import LLAMA3, Learned, Positions, Relative, Rotary, Sinusoidal
 from seqmodels.tasks.autoregressive_model import AutoregressiveModel
 from seqmodels.tasks.encoder_decoder_model import EncoderDecoderModel
 
@@ -50,7 +50,8 @@ def check_form(model: AutoregressiveModel | EncoderDecoderModel) -> None:
 
 def _why_not(network: Transformer) -> str | None:
     if not isinstance(network.position, Learned | Relative | Rotary | Sinusoidal):
-        return f"positions of {type(network.position).__name__}"
+        kind = type(network.position)
+        return "no positions" if kind is Positions else f"positions of {kind.__name__}"
     if not network.plain:
         return "a gate of attention or norms of scales plus one, or without feed-forward layers"
     if _argument(network, "residual") == "parallel" and (network.memory_size is not None or not network.causal):

@@ -31,7 +31,7 @@ from seqmodels.nn.capped_linear import CappedLinear
 from seqmodels.nn.hybrid import RecurrentMixer
 from seqmodels.nn.mixer_stack import CellMixer
 from seqmodels.nn.norms import LayerNorm, RMSNorm, RMSNormPlusOne
-from seqmodels.nn.positions import Learned, Relative, Rotary, Sinusoidal
+from seqmodels.nn.positions import Learned, Positions, Relative, Rotary, Sinusoidal
 from seqmodels.nn.transformer import ResidualStack
 
 Settings = dict[str, Any]
@@ -152,6 +152,8 @@ NORMS: dict[type[nn.Module], str] = {LayerNorm: "layer", RMSNorm: "rms", RMSNorm
 def _positions(network: ResidualStack) -> Settings:
     position = network.position
     if not any(block.mixer.attends for block in network.blocks):  # type: ignore[union-attr]
+        return {"how": "nothing to see"}
+    if type(position) is Positions:
         return {"how": "none"}
     if isinstance(position, Rotary):
         scaling = None if position.scaling is None else dict(position.scaling)

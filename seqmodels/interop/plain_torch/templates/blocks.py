@@ -188,7 +188,7 @@ class Residual(nn.Module):
         p, length, device = self.positions, x.shape[1], x.device
         span = SimpleNamespace(lengths=lengths, window=self.window, rotation=None, visible=None, values=None)
         x = x * self.input_scale
-        if p["how"] == "none":
+        if p["how"] == "nothing to see":
             return x, span
         places = torch.arange(seen, seen + length, device=device)
         keys = torch.arange(past + length, device=device)
@@ -205,7 +205,7 @@ class Residual(nn.Module):
         elif p["how"] == "relative":
             bias = self.position(buckets(distance, self.causal, p["one_way"], p["farthest"])).movedim(-1, 0)
             span.visible = bias.masked_fill(~visible, -torch.inf)
-        else:
+        elif p["how"] == "rotary":
             angles = angles_of(places, p["turned"], p["base"], p["scaling"])
             span.rotation = angles.cos().to(x), angles.sin().to(x)
         return x, span
