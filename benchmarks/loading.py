@@ -1,8 +1,9 @@
-"""Seconds and memory of loading a public model of 124 million parameters, beside `from_pretrained` of `transformers`.
+"""Seconds and memory of loading a model of 124 million parameters.
 
-Model and tokenizer of a folder of GPT-2's form with random weights, which the system has in memory already. Each load
-is in a fresh process, after its libraries are imported. Both map the file, so a load ends when each weight has been
-read once; both hold single precision.
+A folder of GPT-2's form with random weights, model and tokenizer, beside `from_pretrained` of `transformers`; and the
+same model as this package shares it, beside a plain network with its weights by `torch.load` and `load_state_dict`. The
+system has the files in memory already. Each load is in a fresh process, after its libraries are imported. Files may be
+mapped, so a load ends when each weight has been read once; all hold single precision.
 """
 
 import json
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from benchmarks.measure import Comparison, Side, compare
 from benchmarks.peak import in_fresh_processes
+from benchmarks.plain import PlainGPT
 from benchmarks.sampling import GPT2
 
 VOCABULARY = 50_257
@@ -28,24 +30,32 @@ END = "<|endoftext|>"
 
 def run(*, rounds: int = 5, small: bool = False) -> Iterator[Comparison]:
     """All comparisons of this topic; see `Topic`."""
+    vocabulary, shape = (600, (16, 2, 2, 32)) if small else (VOCABULARY, GPT2)
     with tempfile.TemporaryDirectory() as name:
-        weights = write(Path(name), 600 if small else VOCABULARY, (16, 2, 2, 32) if small else GPT2)
-        size = f"{weights / 1e6:.0f} M weights"
-        for unit, what, target, most in (
-            ("s", "seconds", "ratio <= 1", rounds),
-            ("MiB", "peak memory over that of libraries", f"at most {1.2 * 4 * weights / 2**20:,.0f}", 1),
+        theirs, shared, plain = (str(Path(name, part)) for part in ("transformers", "shared", "plain.pt"))
+        weights = write(Path(theirs), vocabulary, shape)
+        write_checkpoints(theirs, shared, plain, vocabulary, shape)
+        size, mebibytes = f"{weights / 1e6:.0f} M weights", 4 * weights / 2**20
+        for kind, our_folder, other, fastest, least in (
+            ("a folder of transformers", theirs, partial(rival, theirs), "ratio <= 1", 1.2),
+            ("a checkpoint", shared, partial(by_hand, plain, vocabulary, shape), "ratio <= 0.3", 1.1),
         ):
-            sides: list[Side] = [partial(side, name, unit) for side in (ours, rival)]
-            yield compare(
-                f"Load a folder of transformers, {size}, {what}", *sides, unit=unit, rounds=most, warm_up=False,
-                target=target, run=in_fresh_processes,
-            )  # fmt: skip
+            for unit, what, target, most in (
+                ("s", "seconds", fastest, rounds),
+                ("MiB", "peak memory over that of libraries", f"at most {least * mebibytes:,.0f}", 1),
+            ):
+                sides: list[Side] = [partial(ours, our_folder, unit), partial(other, unit)]
+                yield compare(
+                    f"Load {kind}, {size}, {what}", *sides, unit=unit, rounds=most, warm_up=False, target=target,
+                    run=in_fresh_processes,
+                )  # fmt: skip
 
 
 def write(folder: Path, vocabulary: int, shape: tuple[int, int, int, int]) -> int:
     """Write a model and a byte-level BPE of pairs of letters; returns the number of weights."""
     from benchmarks import hugging_face
 
+    folder.mkdir()
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     merges = [(a, b) for a in letters for b in letters][: vocabulary - len(letters) - 1]
     tokens = [END, *letters, *(a + b for a, b in merges)]
@@ -60,6 +70,14 @@ def write(folder: Path, vocabulary: int, shape: tuple[int, int, int, int]) -> in
     model.generation_config.eos_token_id = 0
     model.save_pretrained(folder)
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def write_checkpoints(folder: str, shared: str, plain: str, vocabulary: int, shape: tuple[int, int, int, int]) -> None:
+    """Write the model of a folder of transformers as this package shares it, and a plain one as `torch.save` does."""
+    from seqmodels import load, share
+
+    share(load(folder), shared)
+    torch.save(PlainGPT(vocabulary, *shape).state_dict(), plain)
 
 
 def ours(folder: str, unit: str) -> float:
@@ -80,6 +98,14 @@ def rival(folder: str, unit: str) -> float:
     before, began = memory("VmRSS"), time.perf_counter()
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert tokenizer is not None
+    return figure(unit, before, began, model.parameters())
+
+
+def by_hand(file: str, vocabulary: int, shape: tuple[int, int, int, int], unit: str) -> float:
+    """Load as tutorials do: make the network, then take the weights of a file."""
+    before, began = memory("VmRSS"), time.perf_counter()
+    model = PlainGPT(vocabulary, *shape)
+    model.load_state_dict(torch.load(file, weights_only=True))
     return figure(unit, before, began, model.parameters())
 
 

@@ -60,7 +60,7 @@ def _one_thread() -> Iterator[None]:
 
 
 TOPICS = {
-    "trainer": (partial(trainer.run, steps=1), 5 + has_bf16_lstm(), 5 + has_bf16_lstm()),
+    "trainer": (partial(trainer.run, steps=1), *[5 + has_bf16_lstm() + 2 * multiplies_bf16("cpu")] * 2),
     "recompute": (recompute.run, 2, 1),
     "batches": (batches.run, 4, 4),
     "cells": (cells.run, 5, 5),
@@ -69,7 +69,7 @@ TOPICS = {
     "translation": (translation.run, 1, 1),
     "diagnostics": (diagnostics.run, 6, 0),
     "safety": (safety.run, 2, 2),
-    "loading": (loading.run, 2, 2),
+    "loading": (loading.run, 4, 4),
     "engines": (engines.run, 12, 12),
     "beam": (beam.run, 2 + multiplies_bf16("cpu"), 2 + multiplies_bf16("cpu")),
     "scale": (scale.run, 2 * 5 * 2 + 2, 2),

@@ -67,13 +67,12 @@ def test_run_resumed_at_a_validation(text_file: Path, tmp_path: Path, carry: boo
 
     def model(data: TextDataModule) -> LanguageModel:
         torch.manual_seed(0)
-        made = LSTM(8, 16) if network is LSTM else Transformer(8, 1, 2)
-        return small_model(data, made, dropout=0.2, **of_model)
+        return small_model(data, LSTM(8, 16) if network is LSTM else Transformer(8, 1, 2), dropout=0.2, **of_model)
 
     for stop in (None, 12):
         data = small_module(text_file, carry)
         whole = model(data)
-        settings: dict[str, Any] = {"max_steps": 24, "validations": 2, "runs": str(tmp_path), "diagnostics": False} | of_fit
+        settings = of_fit | {"max_steps": 24, "validations": 2, "runs": str(tmp_path), "diagnostics": False}
         run = fit(whole, data, **settings, callbacks=(hooked(on_validation_end=partial(end, stop)),))
         if stop is not None:
             data = small_module(text_file, carry)
