@@ -66,16 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"torch {surroundings['versions']['torch']}, commit {surroundings['commit']}"
         f"{', small sizes: figures mean nothing' if given.small else ''}"
     )
-    print(about)
-    most = ceiling(64, 1000) if given.small else ceiling(device=device)
-    print(most.line())
     results: dict[str, list[dict[str, Any]]] = {}
-    content = {
-        "environment": surroundings, "ceiling": asdict(most), "rounds": given.rounds, "small": given.small,
-        "topics": results,
-    }  # fmt: skip
+    content = {"environment": surroundings, "rounds": given.rounds, "small": given.small, "topics": results}
     taken, began = dict[str, tuple[float, float]](), time.monotonic()
     with ExitStack() as stack:
+        print(about)
         if given.against is not None:
             try:
                 tree, content["against"] = stack.enter_context(checked_out(given.against))
@@ -84,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"ours: this folder; rival: commit {content['against']}, both by the benchmarks of this folder")
             small = ["--small"] * given.small
             programs = {name: partial(_of_commits, name, tree, [str(given.rounds), *small]) for name in topics}
+        most = ceiling(64, 1000) if given.small else ceiling(device=device)
+        content["ceiling"] = asdict(most)
+        print(most.line())
         for number, topic in enumerate(topics):
             print(f"\n{topic}")
             results[topic] = []

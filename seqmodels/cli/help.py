@@ -205,11 +205,17 @@ def _beside(head: str, meaning: str) -> str:
     return "\n".join([f"{head:<34}{first}".rstrip(), *(" " * 34 + line for line in body)])
 
 
+SCALARS = {"int": "N", "float": "X", "str": "TEXT"}
+"""What stands for a value of a type."""
+
+
 def _kind(option: OptionHelp) -> str:
     if "bool" in option.type:
         return ""
-    kind = re.split(r"[\[\], |]+", option.type.removeprefix("list[").removeprefix("tuple["))[0]  # several, one by one
-    return {"int": "N", "float": "X", "str": "TEXT"}.get(kind, kind.upper())
+    inner = option.type.removeprefix("list[").removeprefix("tuple[")  # several, one by one
+    kinds = [re.split(r"[\[\], ]+", kind)[0] for kind in re.split(r" ?\| ?", inner)]
+    names = [SCALARS[kind] for kind in kinds if kind in SCALARS] or [kinds[0].upper()]
+    return "|".join(dict.fromkeys(names))
 
 
 def networks() -> str:

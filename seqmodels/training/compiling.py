@@ -102,7 +102,7 @@ def compile_now(task: SequenceTask, batch: Batch, folder: Path, mixed: bool, say
     """
     told = sys.stderr if say else io.StringIO()
     before, began = _codes(folder), time.perf_counter()
-    print(f"compiled steps of {task.name}, made once and kept ... ", end="", file=told, flush=True)
+    print(f"steps of {task.name}, compiled once ... ", end="", file=told, flush=True)
     task.train()
     try:
         with compiles(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -112,8 +112,8 @@ def compile_now(task: SequenceTask, batch: Batch, folder: Path, mixed: bool, say
         _set(task, False)
         print(f"\n{error}; torch computes the steps one operation at a time", file=told)
     else:
-        done = "made" if _codes(folder) - before else "read"
-        print(f"{done} in {time.perf_counter() - began:.1f} s: {folder}", file=told)
+        seconds = f"{time.perf_counter() - began:.1f} s"
+        print(f"{seconds}, kept in {folder}" if _codes(folder) - before else f"read in {seconds}", file=told)
     for parameter in task.parameters():
         parameter.grad = None
     return task.compiled

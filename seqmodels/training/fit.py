@@ -115,7 +115,7 @@ def fit(
         precision: 32-true, bf16-mixed or 16-mixed; auto for bf16-mixed where the hardware has it and, on a CPU, where
             it is faster in a short measurement.
         compile: compile residual blocks and the loss of large vocabularies, once for all later runs; it pays on GPUs,
-            and a little for associative memories on CPUs.
+            and a little on CPUs, for associative memories and for Transformers in bf16-mixed.
         recompute: for long windows in little memory: keep only the states between pieces of so many positions, such as
             256, and compute the activations of a piece again in the backward pass; blocks to do so with each block of a
             Transformer. It takes about a third more time.

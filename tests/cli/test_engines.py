@@ -98,6 +98,7 @@ def test_what_an_engine_cannot_do_is_one_line(
         capsys, "translate", str(translator), "--engine", "onnx", "--ensemble", str(translator)
     )
     assert "at least 1" in refused(capsys, "serve", str(run), "--at-once", "0")
+    assert "0 workers were given" in refused(capsys, "generate", str(run), "--workers", "0")
 
     def missing(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
