@@ -30,7 +30,14 @@ PAIRS = {
     "multi30k_joined": SMALL[2:],
 }
 """Recipes that translate, and flags that keep them small."""
-SWEEPS = ("translation_story", "memory_sweep", "gradient_horizons", "horizons_of_all", "state_and_recall")
+SWEEPS = (
+    "translation_story",
+    "translation_length",
+    "memory_sweep",
+    "gradient_horizons",
+    "horizons_of_all",
+    "state_and_recall",
+)
 """Recipes of several runs."""
 
 
@@ -79,6 +86,27 @@ def test_story_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(rows) == 13
     assert all(row.endswith("| 1 |") for row in rows[2:])
     assert (tmp_path / "story" / "story.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("story", ["attention", "positions"])
+def test_chains_of_sentences(story: str, tmp_path: Path) -> None:
+    write_pairs(tmp_path)
+    (recipe,) = (path for path in RECIPES if path.stem == "translation_length")
+    words = ["--data", str(tmp_path), "--max-steps", "1", "--seeds", "1", "--precision", "32-true", "--runs", "long"]
+    run(recipe, [*words, "--story", story], tmp_path)
+    folder = tmp_path / "long" / story
+    chains = {file: (folder / "chains" / f"{file}.en").read_text().splitlines() for file in ("train", "val", "test")}
+    longest = {"attention": 5, "positions": 2}[story]
+    assert max(line.count("dog") for line in chains["train"]) == longest
+    assert len(chains["train"]) == sum(60 // count for count in range(1, longest + 1))
+    assert [line.count("dog") for line in chains["test"]] == [1] * 4 + [2] * 2 + [3, 4]
+    assert sorted(" ".join(chains["val"][:4]).split()) == sorted(" ".join(chains["test"][:4]).split())
+    for english, french in zip(chains["train"], (folder / "chains/train.fr").read_text().splitlines(), strict=True):
+        assert english.replace("dog", "chien") == french
+    rows = (folder / "length.md").read_text().splitlines()
+    assert len(rows) == 2 + {"attention": 4, "positions": 5}[story]
+    assert (folder / "length.png").stat().st_size > 0
 
 
 def test_memory_by_length(tmp_path: Path) -> None:
