@@ -126,4 +126,8 @@ def _draw_memory(axes: "Axes", memory: Tensor | None) -> None:
     first, last = (end.log10().item() for end in steps.aminmax())
     axes.hist(steps.numpy(), torch.logspace(first - 0.05, last + 0.05, 25).tolist(), alpha=0.7)
     axes.set(xscale="log", ylabel="units")
+    if last - first < 2:  # labels between powers of ten would cover one another
+        ticks = torch.logspace(first, last, 3).tolist() if first < last else [10**first]
+        axes.set_xticks(ticks, [f"{float(f'{tick:.2g}'):,g}" for tick in ticks])
+        axes.minorticks_off()
     axes.set_title("memory in steps", fontsize="medium")
