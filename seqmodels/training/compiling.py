@@ -68,6 +68,8 @@ def _set(task: SequenceTask, compiled: bool) -> None:
 def kept_code() -> Iterator[Path]:
     """Have torch keep the code that it compiles in the cache of this package, for later processes; yields the folder.
 
+    Meanwhile a warning that torch has of its own code is no error, where a program makes errors of warnings.
+
     A folder that the user has chosen for torch stands.
     """
     before = os.environ.get(VARIABLE)
@@ -77,7 +79,10 @@ def kept_code() -> Iterator[Path]:
     os.utime(folder)  # used now
     os.environ[VARIABLE] = str(folder)
     try:
-        yield folder
+        with warnings.catch_warnings():
+            # Torch (2.13) looks at gradients of what it is given; the warning is never shown, but stops it as an error.
+            warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
+            yield folder
     finally:
         del os.environ[VARIABLE]
         if before is not None:

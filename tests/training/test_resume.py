@@ -57,7 +57,6 @@ SWITCHES: dict[str, tuple[type[Backbone], dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("carry", [False, True], ids=["windows", "lanes"])
 @pytest.mark.parametrize("switch", [pytest.param(s, marks=[pytest.mark.slow] * (s == "compiled")) for s in SWITCHES])
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of torch's compiler
 def test_run_resumed_at_a_validation(text_file: Path, tmp_path: Path, carry: bool, switch: str) -> None:
     """As users do it: a run folder is resumed, to the end of the same budget."""
     weights = []
