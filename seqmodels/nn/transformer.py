@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from seqmodels.errors import InputError
-from seqmodels.nn.attention import CrossAttention, Heads, KeysValues, SelfAttention, Span, scores_dtype
+from seqmodels.nn.attention import CrossAttention, Heads, KeysValues, SelfAttention, Span
 from seqmodels.nn.backbone import Backbone
 from seqmodels.nn.block import Activation, Block, FeedForward, Residual
 from seqmodels.nn.cell import Cell
@@ -291,7 +291,7 @@ class ResidualStack(Backbone):
             key_positions = torch.cat((key_positions, positions.masked_fill(~real, -1)), 1)
             distance = positions[:, :, None] - key_positions[:, None, :]
             visible = self._visible_among(distance, key_positions)
-        dtype = scores_dtype(x)
+        dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
         x = self.placed(x, positions)
         if (angles := self.position.rotation(positions)) is not None:
             rotation = angles[0].to(dtype), angles[1].to(dtype)
