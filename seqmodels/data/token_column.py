@@ -26,6 +26,7 @@ from seqmodels.batch import BOS, EOS, UNK
 from seqmodels.data.cache import cache_folder, once
 from seqmodels.data.tokenizers import Tokenizer
 from seqmodels.files import bare
+from seqmodels.imports import cores
 
 PARALLEL_BYTES = 1 << 25
 """Bytes of text from which on several processes and a progress bar are used."""
@@ -84,7 +85,7 @@ def encode_all(
             one after the other.
     """
     if processes is None:
-        processes = len(os.sched_getaffinity(0)) if size >= PARALLEL_BYTES and sys.platform == "linux" else 1
+        processes = cores() if size >= PARALLEL_BYTES and sys.platform == "linux" else 1
     groups = grouped(texts, len)
     encoded = _in_processes(groups, tokenizer, processes) if processes > 1 else (encode(tokenizer, g) for g in groups)
     console, total = Console(file=bare(sys.stdout)), -(-size // GROUP_CHARACTERS)

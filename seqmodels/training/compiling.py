@@ -68,9 +68,8 @@ def _set(task: SequenceTask, compiled: bool) -> None:
 def kept_code() -> Iterator[Path]:
     """Have torch keep the code that it compiles in the cache of this package, for later processes; yields the folder.
 
-    Meanwhile a warning that torch has of its own code is no error, where a program makes errors of warnings.
-
-    A folder that the user has chosen for torch stands.
+    A folder that the user has chosen for torch stands. Meanwhile a warning that torch has of its own code is no error,
+    where a program makes errors of warnings.
     """
     before = os.environ.get(VARIABLE)
     chosen = None if before == default_cache_dir() else before  # torch writes its own when it is imported
