@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels.data import TranslationDataModule
+from seqmodels.files import write_text
 from seqmodels.nn import GRU, Transformer
 from seqmodels.tasks import LanguageModel, Translator
 
@@ -27,16 +28,14 @@ VALIDATED = 200
 
 
 def write_chains(data: str, folder: Path, counts: range) -> Path:
-    """Write chains of captions as files, unless they are there: of so many captions to learn from, of all to test.
+    """Write chains of captions as files, the same each time: of so many captions to learn from, of all to test.
 
-    Every caption is once in a chain of each length.
+    Every caption is once in a chain of each length, but for those left over.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     pairs = TranslationDataModule(data, "en", "fr", tokenizer="char")
     tested = "test" if "test" in pairs.splits else "validation"
     for split, file, captions in (("train", "train", counts), ("validation", "val", counts), (tested, "test", CHAIN)):
-        if (folder / f"{file}.fr").exists():
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
         rows = [(row["source"].strip(), row["target"].strip()) for row in pairs.corpus.rows(split)]
         rows = rows[:VALIDATED] if file == "val" else rows
         rng, sides = random.Random(0), (list[str](), list[str]())
@@ -46,7 +45,7 @@ def write_chains(data: str, folder: Path, counts: range) -> Path:
                 for side, texts in zip(sides, zip(*rows[first : first + count], strict=True), strict=True):
                     side.append(" ".join(texts))
         for language, side in zip(("en", "fr"), sides, strict=True):
-            (folder / f"{file}.{language}").write_text("\n".join(side) + "\n", encoding="utf-8")
+            write_text(folder / f"{file}.{language}", "\n".join(side) + "\n")  # two processes may share a folder
     return folder
 
 

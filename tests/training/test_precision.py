@@ -17,7 +17,7 @@ def able(monkeypatch: pytest.MonkeyPatch) -> dict[bool, float]:
     """As if the processor multiplied in bf16; seconds of a step in single precision and in bf16, to be set."""
     seconds = {False: 2.0, True: 1.0}
     monkeypatch.setattr(precision, "multiplies_bf16", lambda kind: True)
-    monkeypatch.setattr(precision, "seconds_per_step", lambda task, batch, mixed: seconds[mixed])
+    monkeypatch.setattr(precision, "seconds_per_step", lambda task, batch: (seconds[False], seconds[True]))
     return seconds
 
 
@@ -43,10 +43,23 @@ def test_measuring_leaves_no_trace(text_file: Path) -> None:
     data = small_module(text_file, True)
     task = small_model(data, dropout=0.5)
     before, chance = [p.clone() for p in task.parameters()], torch.get_rng_state()
-    assert seconds_per_step(task, data.training_batches()[0, 0], True) > 0
+    assert min(seconds_per_step(task, data.training_batches()[0, 0])) > 0
     assert torch.equal(torch.get_rng_state(), chance)
     assert all(p.grad is None and torch.equal(p, was) for p, was in zip(task.parameters(), before, strict=True))
     assert task.training
+
+
+def test_a_slow_moment_decides_nothing(text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine stands still for a while: for steps of both, of which others are as fast as ever."""
+    data, taken = small_module(text_file, True), list[bool]()
+
+    def seconds(task: object, batch: object, mixed: bool) -> float:
+        taken.append(mixed)
+        return (0.1 if mixed else 0.2) + 5.0 * (4 <= len(taken) < 6)
+
+    monkeypatch.setattr(precision, "_seconds", seconds)
+    assert seconds_per_step(small_model(data), data.training_batches()[0, 0]) == (0.2, 0.1)
+    assert taken[:4] == [False, True, False, True]
 
 
 def test_a_run_says_what_was_chosen_and_keeps_it(
