@@ -41,7 +41,7 @@ from seqmodels.training.compiling import MANY, compile_now, compile_steps, kept_
 from seqmodels.training.interruption import Stopped, early_end, requeue, run_of_this_job
 from seqmodels.training.loggers import check_names, chosen, loggers
 from seqmodels.training.nonfinite_steps import NonfiniteSteps
-from seqmodels.training.precision import Mixed, choose_precision
+from seqmodels.training.precision import choose_precision
 from seqmodels.training.progress import ProgressLine
 from seqmodels.training.resume import Origin, check_batches, check_same, find_origin, rewind, settings_of
 from seqmodels.training.run_folder import held, known_to_all, make_folder, with_files
@@ -267,8 +267,10 @@ def _prepare(
             with torch.compiler.set_stance("force_eager") if settings["compile"] else nullcontext():
                 precision, why = choose_precision(task, batches[0, 0], accelerator, before, ranks)
             why = f"computes in {precision}, {why}"
-    if code is not None and task.compiled and accelerator == "cpu" and precision in get_args(Mixed):
-        compiled = compile_now(task, batches[0, 0], code, precision == "bf16-mixed", not is_other_rank())
+    if precision == "64-true":
+        task.double()  # before callbacks copy its weights for averages; Lightning converts it later
+    if code is not None and task.compiled and accelerator == "cpu":
+        compiled = compile_now(task, batches[0, 0], code, precision.endswith("-mixed"), not is_other_rank())
         compiling = compiling if compiled else ""
     why = "\n".join(line for line in (why, compiling, again) if line)
     settings = {**settings, "accelerator": accelerator, "devices": devices, "precision": precision}
@@ -295,8 +297,6 @@ def _check(settings: dict[str, Any]) -> None:
 def _trainer(stack: ExitStack, run: _Run, callbacks: tuple[pl.Callback, ...], objects: list[Logger]) -> pl.Trainer:
     """Lightning's trainer with everything that a run needs; `stack` ends it in order."""
     settings, folder, data = run.settings, run.folder, run.data
-    if settings["precision"] == "64-true":
-        run.task.double()  # before callbacks copy its weights for averages; Lightning converts it later
     stack.callback(run.checkpoints.signals.disarm)
     stack.enter_context(quiet())
     configuration = run.configuration | {"parameters": size(run.task)}

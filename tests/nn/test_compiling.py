@@ -177,19 +177,21 @@ from seqmodels import LanguageModel, TextDataModule, fit, nn
 torch.manual_seed(0)
 data = TextDataModule(sys.argv[1], length=12, batch_size=4, carry=True)
 task = LanguageModel(getattr(nn, sys.argv[2])(16, 1, 2), data.tokenizer)
-fit(task, data, max_steps=4, validations=1, compile=bool(sys.argv[3]), runs=sys.argv[4], diagnostics=False)
+how = {"compile": bool(sys.argv[3]), "runs": sys.argv[4], "precision": sys.argv[5]}
+fit(task, data, max_steps=4, validations=1, diagnostics=False, **how)
 """
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
-def test_a_compiler_that_fails(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["32-true", "64-true"])
+def test_a_compiler_that_fails(precision: str, tmp_path: Path) -> None:
     """It is told in a line, and training goes on without."""
     text, broken = tmp_path / "text.txt", tmp_path / "broken"
     text.write_text("a b cab " * 200)
     fails = "echo 'x.cpp:1: fatal error: Python.h: none' >&2; exit 1"
     broken.write_text(f'#!/bin/sh\ncase "$*" in *--version*) exec g++ --version;; esac\n{fails}\n')
     broken.chmod(0o755)
-    words = [sys.executable, "-c", SCRIPT, str(text), "Transformer", "yes", str(tmp_path / "runs")]
+    words = [sys.executable, "-c", SCRIPT, str(text), "Transformer", "yes", str(tmp_path / "runs"), precision]
     own = {VARIABLE: str(tmp_path / "code"), "CXX": str(broken)}
     done = subprocess.run(words, env=os.environ | own, capture_output=True, text=True, check=True)
     assert f"the C++ compiler {broken} fails (x.cpp:1: fatal error: Python.h: none); it needs" in done.stderr
@@ -208,7 +210,7 @@ def test_losses_are_equal_and_later_processes_read_the_code(network: type, tmp_p
     told, losses = [], []
     for number, compiled in enumerate(("", "yes", "yes")):
         runs = tmp_path / str(number)
-        words = [sys.executable, "-c", SCRIPT, str(text), network.__name__, compiled, str(runs)]
+        words = [sys.executable, "-c", SCRIPT, str(text), network.__name__, compiled, str(runs), "32-true"]
         done = subprocess.run(
             words, env=os.environ | {VARIABLE: str(tmp_path / "code")}, capture_output=True, text=True, check=True
         )
