@@ -299,7 +299,7 @@ def table(name: str, columns: list[tuple[str, str]], figures: Path = FIGURES) ->
         cells = [row.cell(what) for _, what in columns] + [row.seeds(), commits(row.environments)]
         if len(places) > 1:
             cells.append(", ".join(letters[place] for place in row.places))
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")  # signatures of sacrebleu
     where = [f"{letters[place]}: {place}" if len(places) > 1 else place for place in places]
     notes = [
         *rivals(rows),
