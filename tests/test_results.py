@@ -123,9 +123,10 @@ def test_tests_of_runs_are_rows(tmp_path: Path) -> None:
         results.made(page.replace(" --dynamic", ""), tmp_path / "figures")
     with pytest.raises(SystemExit, match="no run that is kept for table says anything of 'bits'"):
         results.table("table", [("Bits", "bits .1f")], tmp_path / "figures")
-    signed = run(tmp_path, "signed", 1.0, "", {"tests": {"test": scored("", bleu_signature="nrefs:1|case:mixed")}})
-    results.keep("signed", [signed], tmp_path / "figures")
-    signature = results.table("signed", [("rows", "tests"), ("Signature", "bleu_signature")], tmp_path / "figures")
+    kept = {"tests": {"test": scored("", nats=1.0, bleu_signature="nrefs:1|case:mixed")}}
+    results.keep("signed", [run(tmp_path, "signed", 1.0, "", kept)], tmp_path / "figures")
+    signed = [("rows", "tests"), ("Signature", "bleu_signature"), ("Nats", "nats .1f")]
+    signature = results.table("signed", signed, tmp_path / "figures")
     assert r"| nrefs:1\|case:mixed |" in signature
 
 
