@@ -42,6 +42,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seqmodels.files import markdown_table
+
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "laboratory" / "figures"
 BLOCK = re.compile(
@@ -294,21 +296,22 @@ def table(name: str, columns: list[tuple[str, str]], figures: Path = FIGURES) ->
     places = list(dict.fromkeys(place for row in rows for place in row.places))
     letters = {place: chr(ord("A") + number) for number, place in enumerate(places)}
     headings = [heading for heading, _ in columns] + ["Seeds", "Commit"] + ["Machine"] * (len(places) > 1)
-    lines = ["| " + " | ".join(headings) + " |", "|---" * len(headings) + "|"]
+    made = [headings]
     for row in rows:
         cells = [row.cell(what) for _, what in columns] + [row.seeds(), commits(row.environments)]
         if len(places) > 1:
             cells.append(", ".join(letters[place] for place in row.places))
-        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")  # signatures of sacrebleu
+        made.append(cells)
     where = [f"{letters[place]}: {place}" if len(places) > 1 else place for place in places]
     notes = [
         *rivals(rows),
         *sweeps(rows),
         f"Measured on {'; '.join(where)}; {dates(one for row in rows for one in row.environments)}.",
     ]
-    if any("†" in line for line in lines):
+    text = markdown_table(made)
+    if "†" in text:
         notes.append(FEW)
-    return "\n".join(lines) + "\n\n" + "\n".join(notes) + "\n"
+    return text + "\n" + "\n".join(notes) + "\n"
 
 
 def rivals(rows: Iterable[Row]) -> list[str]:

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -194,6 +194,16 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 """Characters that a terminal obeys instead of showing them, and those that change the direction of the text; also lone
 surrogates, which no file can hold.
 """
+
+
+def markdown_table(rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table from its header and its rows; bars and line breaks within a cell do not end it."""
+    lines = (rows[0], ["---"] * len(rows[0]), *rows[1:])
+    return "".join(f"| {' | '.join(_cell(cell) for cell in row)} |\n" for row in lines)
+
+
+def _cell(value: object) -> str:
+    return " ".join(str(value).replace("|", r"\|").splitlines())
 
 
 def printable(text: str) -> str:

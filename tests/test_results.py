@@ -64,7 +64,7 @@ def test_seeds_are_one_row(tmp_path: Path) -> None:
     command = "python recipes/char.py --data input.txt --backbone"
     assert lines == [
         "| Network | Command | Steps | Nats | Seeds | Commit |",
-        "|---|---|---|---|---|---|",
+        "| --- | --- | --- | --- | --- | --- |",
         f"| `LSTM` | `{command} LSTM` | 1,200 | 1.20 | 1 † | `0123456` |",
         f"| `GRU` | `{command} GRU` | 1,200 | 1.60 ± 0.10 | 3 | `0123456` |",
         "",

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
+from seqmodels.files import markdown_table
 from seqmodels.tasks import SequenceTask
 
 SAMPLE_COLUMNS = ["step", "tokens", "nats", "prompt", "text"]
@@ -120,10 +121,7 @@ def _(logger: TensorBoardLogger, moment: Moment, picture: Picture) -> None:
 
 @log_table.register
 def _(logger: TensorBoardLogger, moment: Moment, table: Table) -> None:
-    lines = [
-        "| " + " | ".join(map(str, row)) + " |" for row in (table.columns, ["---"] * len(table.columns), *table.rows)
-    ]
-    logger.experiment.add_text(table.name, "\n".join(lines), moment.step)
+    logger.experiment.add_text(table.name, markdown_table([table.columns, *table.rows]), moment.step)
 
 
 @log_samples.register

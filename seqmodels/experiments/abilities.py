@@ -15,8 +15,8 @@ from seqmodels.errors import InputError
 from seqmodels.experiments.data import MemoryDataModule
 from seqmodels.experiments.model import MemoryModel
 from seqmodels.experiments.results import seeded, train
-from seqmodels.experiments.sweep import Results, markdown
-from seqmodels.files import write_text
+from seqmodels.experiments.sweep import Results
+from seqmodels.files import markdown_table, write_text
 from seqmodels.nn import (
     GLA,
     GRU,
@@ -280,7 +280,7 @@ def abilities_table(chosen: Mapping[str, tuple[str, list[dict[str, Any]]]], task
         rows.append([name, *map(_cell, cells), *([_cell(means)] if several else []), rate, str(len(runs))])
     for name, figure in (setting.published or {}).items():
         rows.append([f"{name}, published", *["" for _ in lengths], f"{figure:.3f}", "", "3"])
-    return markdown(rows)
+    return markdown_table(rows)
 
 
 def mad_table(found: Mapping[str, Results]) -> str:
@@ -300,7 +300,7 @@ def mad_table(found: Mapping[str, Results]) -> str:
             str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}",
         ])  # fmt: skip
     rows += [[f"{name}, published", *[""] * len(MAD), f"{mean:.3f}", ""] for name, mean in MAD_PUBLISHED.items()]
-    return markdown(rows)
+    return markdown_table(rows)
 
 
 def rates_table(results: Results, task: str) -> str:
@@ -309,7 +309,7 @@ def rates_table(results: Results, task: str) -> str:
     rows = [[f"{_measure(task)}, T = {SETTINGS[task].test[0]}", *(f"lr = {rate}" for rate in rates)]]
     for name in dict.fromkeys(name for name, _ in map(_split, results)):
         rows.append([name, *(_cell(_at_training(results.get(f"{name}, {rate}", []), task)) for rate in rates)])
-    return markdown(rows)
+    return markdown_table(rows)
 
 
 def draw_rates(results: Results, task: str, path: Path) -> None:

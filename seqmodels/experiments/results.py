@@ -18,8 +18,8 @@ from seqmodels.errors import InputError
 from seqmodels.experiments.data import MemoryDataModule
 from seqmodels.experiments.model import MemoryModel
 from seqmodels.experiments.problems import TASKS
-from seqmodels.experiments.sweep import Results, markdown
-from seqmodels.files import write_text
+from seqmodels.experiments.sweep import Results
+from seqmodels.files import markdown_table, write_text
 from seqmodels.nn import Backbone
 
 M = TypeVar("M")
@@ -193,7 +193,7 @@ def success_table(results: Results, lengths: list[int]) -> str:
                 after += f" of {min(failed):,}"
             cells.append(f"{len(steps)}/{len(solved)}{after}" if solved else "-")
         rows.append([method, *cells])
-    return markdown(rows)
+    return markdown_table(rows)
 
 
 def draw_success(results: Results, lengths: list[int], title: str, path: Path) -> None:

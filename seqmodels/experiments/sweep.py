@@ -12,7 +12,7 @@ import torch
 from seqmodels.analysis.translation_scores import LEAST, ByLength, draw_bleu_by_length
 from seqmodels.environment import choose_accelerator, describe_environment
 from seqmodels.errors import InputError
-from seqmodels.files import read_json, to_json, write_text
+from seqmodels.files import markdown_table, read_json, to_json, write_text
 from seqmodels.metrics import length_label
 
 Results = dict[str, list[dict[str, Any]]]
@@ -101,18 +101,13 @@ def _slug(name: str) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in name)
 
 
-def markdown(rows: list[list[str]]) -> str:
-    """A Markdown table from its header and its rows."""
-    return "".join(f"| {' | '.join(row)} |\n" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:]))
-
-
 def table_of_means(results: Results, figures: dict[str, str], digits: int = 1) -> str:
     """Means of figures, given by name and header, with standard deviations over seeds, as a Markdown table."""
     rows = [["", *figures.values(), "runs"]]
     for name, runs in results.items():
         cells = [[run[figure] for run in runs] for figure in figures]
         rows.append([name, *(_mean(cell, digits) for cell in cells), str(len(runs))])
-    return markdown(rows)
+    return markdown_table(rows)
 
 
 def _mean(figures: list[float], digits: int) -> str:

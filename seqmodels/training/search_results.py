@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels.analysis.figures import new_panels, save_figure
-from seqmodels.experiments.sweep import markdown
-from seqmodels.files import to_json, write_text
+from seqmodels.files import markdown_table, to_json, write_text
 from seqmodels.training.search_recipe import Recipe
 
 
@@ -76,13 +75,13 @@ def _table(folder: Path, recipe: Recipe, trials: list[Trial], spent: float) -> s
         cells = [_cell(first.params.get(name, "")) for name in recipe.search]
         where = Path(first.run).name if first.run else ""
         minutes = f"{sum(one.core_minutes for one in own):.2f}"
-        ended = f"failed: {first.why}".replace("|", "/") if first.state == "fail" else reached
+        ended = f"failed: {first.why}" if first.state == "fail" else reached
         rows.append([*cells, _mean(figures), str(len(figures)), ended, minutes, where])
     count = f"{len(trials)} trials, {spent:.2f} of {recipe.minutes:g} core-minutes"
     better = "more" if recipe.upwards else "less"
     how = f"{recipe.monitor}, {better} is better, mean ± standard deviation (n - 1)"
     head = f"# Sweep {folder.name}\n\n{count}; {how}.\n\n"
-    return f"{head}{markdown(rows)}\n![Trials](results.png)\n"
+    return f"{head}{markdown_table(rows)}\n![Trials](results.png)\n"
 
 
 def _cell(value: Any) -> str:
