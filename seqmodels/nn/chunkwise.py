@@ -27,6 +27,9 @@ CHUNK = {"cpu": 32}
 LEAF = 4
 """Positions of a block whose products with a decay by key are computed one by one."""
 
+SPAN = 40.0
+"""Largest logarithm of the decay by key between positions whose products are one product: e^40 is far from overflow."""
+
 SMALLEST = -1000.0
 """Logarithm of a decay whose exponential is zero, and whose sums still have digits."""
 
@@ -144,7 +147,7 @@ def _add(q: Tensor, k: Tensor, written: Tensor, sums: Tensor, S: Tensor) -> tupl
     grown, left, kept = (s.to(dtype).exp() for s in (sums, last - sums, last))
     if written.shape[4] == 1 and sums.shape[4] == k.shape[4]:  # by key, or keys of one feature
         reading, moved = q * grown, _folded((k * left).mT, written)
-        inside = _decayed_products(q, k, sums)
+        inside = _decayed_products(q.unsqueeze(3), k, sums)
         kept = kept.mT.unsqueeze(-1)  # (N, B, G, K, 1, 1)
     else:
         reading, moved = q, _folded(k.mT, written * left.unsqueeze(-1))
@@ -180,8 +183,9 @@ def _replace(
     last = sums[:, :, -1:]
     grown, left, kept = (s.to(dtype).exp() for s in (sums, last - sums, last))
     if sums.shape[3] == K:  # by key, or keys of one feature
-        of_q, of_k = (_decayed_products(x, k, sums).squeeze(2) for x in (q, ask))
-        both = torch.cat((q * grown, ask * grown), 2)
+        both = both.view(N, -1, 2, C, K)
+        of_q, of_k = _decayed_products(both, k, sums).unbind(2)
+        both = (both * grown.unsqueeze(2)).flatten(2, 3)
         scale: Tensor | None = None
     else:
         products = (both @ k.mT).view(N, -1, 2, C, C) * _ratio(sums.mT, dtype)
@@ -217,28 +221,41 @@ def _folded(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _decayed_products(x: Tensor, k: Tensor, sums: Tensor) -> Tensor:
-    """`x_i . k_j` with decays by key from j to i, (..., 1, C, C), zero for j > i, from (..., C, K) each.
+    """`x_i . k_j` with decays by key from j to i, (..., X, C, C), zero for j > i.
 
-    The decays are told by their running `sums`.
+    Positions whose decays are within `SPAN` of each other meet in one product, with decays counted from a border
+    between them. Others are halved: one half meets the other by one product, where no exponent is positive, and is
+    halved in turn, down to blocks of `LEAF`. To look which is free on a CPU only; elsewhere all are halved.
 
-    A half of the positions meets the other half by one product, with decays counted from the border between them, where
-    no exponent is positive; each half is halved in turn.
+    Args:
+        x: (..., X, C, K).
+        k: (..., C, K).
+        sums: running sums of the decays' logarithms, (..., C, K).
     """
+    seen = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    earlier = x.new_ones(x.shape[-2], x.shape[-2]).tril()
+
+    def product(left: Tensor, right: Tensor) -> Tensor:
+        return (left.flatten(-3, -2) @ right.mT).view(*left.shape[:-1], -1)
 
     def block(first: int, end: int) -> Tensor:
+        asked, own, keys = x[..., first:end, :], sums[..., first:end, :], k[..., first:end, :]
+        middle = (end - first) // 2
+        if seen and (own[..., 0, :] - own[..., -1, :]).max() <= SPAN:
+            # The border cancels, so that it has no gradient.
+            lead = (own - own[..., middle : middle + 1, :].detach()).to(x.dtype)
+            return product(asked * lead.exp().unsqueeze(-3), keys * (-lead).exp()) * earlier[first:end, first:end]
         if end - first <= LEAF:
-            own = sums[..., first:end, :]
             hidden = torch.ones(end - first, end - first, dtype=torch.bool, device=x.device).triu(1).unsqueeze(-1)
             between = (own.unsqueeze(-2) - own.unsqueeze(-3)).to(x.dtype).masked_fill(hidden, -torch.inf).exp()
-            return (between * x[..., first:end, None, :] * k[..., None, first:end, :]).sum(-1)
-        middle = (first + end) // 2
-        border = sums[..., middle - 1 : middle, :]
-        after = x[..., middle:end, :] * (sums[..., middle:end, :] - border).to(x.dtype).exp()
-        before = k[..., first:middle, :] * (border - sums[..., first:middle, :]).to(x.dtype).exp()
-        upper = F.pad(block(first, middle), (0, end - middle))
-        return torch.cat((upper, torch.cat((after @ before.mT, block(middle, end)), -1)), -2)
+            return ((between * keys.unsqueeze(-3)).unsqueeze(-4) * asked.unsqueeze(-2)).sum(-1)
+        border = own[..., middle - 1 : middle, :]
+        after = asked[..., middle:, :] * (own[..., middle:, :] - border).to(x.dtype).exp().unsqueeze(-3)
+        before = keys[..., :middle, :] * (border - own[..., :middle, :]).to(x.dtype).exp()
+        upper = F.pad(block(first, first + middle), (0, end - first - middle))
+        return torch.cat((upper, torch.cat((product(after, before), block(first + middle, end)), -1)), -2)
 
-    return block(0, x.shape[-2]).unsqueeze(-3)
+    return block(0, x.shape[-2])
 
 
 class _Inverse(torch.autograd.Function):

@@ -32,9 +32,12 @@ def results(kernel, given: list[Tensor], **settings) -> list[Tensor]:  # type: i
 
 @pytest.mark.parametrize(("delta", "by_key"), KINDS)
 @pytest.mark.parametrize("T", [1, 2, 13, 40])
-def test_it_is_the_recurrence(delta: bool, by_key: bool, T: int) -> None:
+@pytest.mark.parametrize("strength", [1.0, 0.2, 0.01])
+def test_it_is_the_recurrence(delta: bool, by_key: bool, T: int, strength: float) -> None:
+    """Decays by key: of a few steps at once, of halves of a chunk, and of a whole one."""
     for groups, heads in ((2, 2),) if by_key else ((2, 2), (1, 4)):
         given = terms(T, by_key, groups, heads)
+        given[3] = given[3] * strength
         wanted = results(recurrent, given, delta=delta)
         for chunk in (None, 1, 7, 16, 64):
             found = results(chunkwise.chunkwise, given, delta=delta, chunk=chunk)
@@ -65,8 +68,19 @@ def test_strong_and_absent_decays(delta: bool, by_key: bool) -> None:
     assert_close(single, [value.float() for value in wanted], rtol=1e-4, atol=2e-4)
 
 
-def test_gradients_of_gradients() -> None:
-    given = [term.requires_grad_() for term in terms(3, False)]
+@pytest.mark.parametrize("delta", [False, True])
+def test_the_widest_decays_of_one_product(delta: bool) -> None:
+    """Just within the limit, where exponentials are largest, single precision has the digits that it has elsewhere."""
+    given = terms(32, True)
+    given[3] = torch.full_like(given[3], -chunkwise.SPAN / 31).mul_(torch.tensor([1.0, 0.5, 0.0]))
+    wanted = results(recurrent, given, delta=delta)
+    single = results(chunkwise.chunkwise, [term.float() for term in given], delta=delta)
+    assert_close(single, [value.float() for value in wanted], rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("by_key", [False, True])
+def test_gradients_of_gradients(by_key: bool) -> None:
+    given = [term.requires_grad_() for term in terms(3, by_key)]
     assert torch.autograd.gradgradcheck(lambda *a: chunkwise.chunkwise(*a, delta=True, chunk=2), given)
 
 
