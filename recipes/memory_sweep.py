@@ -9,28 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from seqmodels.cli import command
-from seqmodels import GRU, LSTM, RNN
 from seqmodels.experiments.data import MemoryDataModule
+from seqmodels.experiments.methods import METHODS
 from seqmodels.experiments.model import MemoryModel, small_start
 from seqmodels.experiments.results import grid, parse_lengths, seeded, train, write_success
 from seqmodels.experiments.sweep import sweep
-
-TANH, RELU = {"recurrent_init": "sparse"}, {"nonlinearity": "relu"}
-SGD, ADAM = {"optimizer": "sgd", "lr": 0.03}, {"optimizer": "adam", "lr": 3e-4}
-METHODS: dict[str, tuple[Any, dict[str, Any], float, dict[str, Any]]] = {
-    "RNN SGD": (RNN, TANH, 0.1, SGD | {"clip": 0.0}),
-    "RNN SGD clipping": (RNN, TANH, 0.1, SGD),
-    "RNN SGD clipping Omega": (RNN, TANH, 0.1, SGD | {"omega": 4.0}),
-    "RNN Adam clipping": (RNN, TANH, 0.1, ADAM),
-    "RNN Adam clipping Omega": (RNN, TANH, 0.1, ADAM | {"omega": 2.0}),
-    "tanh np-RNN Omega": (RNN, {"recurrent_init": "np-rnn"}, 0.1, ADAM | {"omega": 2.0}),
-    "IRNN": (RNN, RELU | {"recurrent_init": "identity"}, 0.01, ADAM),
-    "np-RNN": (RNN, RELU | {"recurrent_init": "np-rnn"}, 0.01, ADAM),
-    "LSTM": (LSTM, {"forget_bias": 4.0}, 0.0, ADAM | {"lr": 3e-3}),
-    "GRU": (GRU, {}, 0.0, ADAM | {"lr": 3e-3}),
-}
-"""Network, its arguments, standard deviation of the initial input weights, and arguments of training. The published
-program of Omega squares the norms: its weight of 2 is about 8 here."""
 
 
 def main(
@@ -45,7 +28,7 @@ def main(
             sequential-digits, permuted-digits (or -mnist).
         lengths: lengths of the examples, separated by commas; digits have one length.
         shortest: length of the first examples, which grow as they are learned; by default all have the full length.
-        methods: names from the table in this file, separated by commas; all by default.
+        methods: names from `seqmodels/experiments/methods.py`, separated by commas; all by default.
         seeds: networks of each kind.
         hidden_size: units of each network.
         max_steps: maximum number of steps of an experiment.
@@ -62,7 +45,7 @@ def main(
         (network, shape, std, training), length = experiments[name]
         data = MemoryDataModule(task, length, seeds=list(range(seed, seed + together)), shortest=shortest)
         networks = seeded(lambda: small_start(network(data.task.inputs, hidden_size, **shape), std), data.seeds)
-        model = MemoryModel(networks, data.task.outputs, seeds=data.seeds, **training)
+        model = MemoryModel(networks, data.task.outputs, seeds=data.seeds, features=data.task.inputs, **training)
         return train(model, data, max_steps=max_steps, max_minutes=max_minutes, accelerator=accelerator)
 
     settings = {"seeds": seeds, "hidden_size": hidden_size, "max_steps": max_steps, "shortest": shortest}

@@ -18,12 +18,12 @@ from seqmodels.nn.unrolling import Unrolled, unroll
 from seqmodels.tasks.regularizers import gradient_change
 
 
-def small_start(network: RecurrentStack, std: float) -> RecurrentStack:
+def small_start(network: Backbone, std: float) -> Backbone:
     """Draw small input weights, so that a vanilla network starts in the linear range of its nonlinearity.
 
-    As in Pascanu et al. (2013) and Le, Jaitly and Hinton (2015). Gated networks are left unchanged.
+    As in Pascanu et al. (2013) and Le, Jaitly and Hinton (2015). Others are left unchanged.
     """
-    for cell in network.cells:
+    for cell in network.cells if isinstance(network, RecurrentStack) else ():
         if isinstance(cell, RNNCell):
             nn.init.normal_(cell.kernel.get_parameter("weight_ih_l0"), std=std)
     return network
@@ -61,6 +61,7 @@ class MemoryModel(pl.LightningModule):
         seeds: random seeds of the output layers; default: 1, 2, ...
         symbols: number of symbols, of which the inputs are ids, each embedded by a layer of its own; default: the
             inputs are features.
+        features: of the inputs, where they are not as many as the networks read: each has a linear layer before it.
         from_last: length of the examples whose answers all come from the last output; see `FromLast`.
         steps: of training, over which the learning rate falls to a tenth by a cosine; default: it is constant.
         weight_decay: of AdamW.
@@ -76,6 +77,7 @@ class MemoryModel(pl.LightningModule):
         omega: float = 0.0,
         seeds: Sequence[int] | None = None,
         symbols: int | None = None,
+        features: int | None = None,
         from_last: int | None = None,
         steps: int | None = None,
         weight_decay: float = 0.0,
@@ -100,6 +102,8 @@ class MemoryModel(pl.LightningModule):
                     self.heads.append(FromLast(network.output_size, outputs, from_last))
                 if symbols is not None:
                     self.embeddings.append(nn.Embedding(symbols, network.input_size))
+                elif features not in (None, network.input_size):
+                    self.embeddings.append(nn.Linear(features, network.input_size))
         self.sparse = symbols is not None and from_last is None
         """Whether answers are computed only where they are asked for: symbols may be many."""
         self.steps, self.weight_decay = steps, weight_decay

@@ -1,8 +1,9 @@
 """Networks that learn problems of long memory, each as if it were alone."""
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ from torch.testing import assert_close
 
 from seqmodels.batch import IGNORE, Batch
 from seqmodels.experiments.data import MemoryDataModule
+from seqmodels.experiments.methods import METHODS
 from seqmodels.experiments.model import MemoryModel, small_start
 from seqmodels.experiments.results import grid, parse_lengths, seeded, success_table, train, write_success
-from seqmodels.nn import GRU, RNN, Backbone, Transformer
+from seqmodels.nn import GRU, RNN, Backbone, GatedDeltaNet, Transformer
 from seqmodels.nn.unrolling import unroll
 from seqmodels.tasks.regularizers import gradient_change
 
@@ -21,6 +23,7 @@ MAKERS: dict[str, Any] = {
     "RNN": lambda: RNN(6, 8),
     "GRU": lambda: GRU(6, 8),
     "Transformer": lambda: Transformer(6, num_layers=1, num_heads=1, context=64),
+    "GatedDeltaNet": lambda: GatedDeltaNet(8, num_layers=1, num_heads=2),
 }
 
 
@@ -32,17 +35,19 @@ def batch_of(task: str, seeds: list[int]) -> Batch:
 @pytest.mark.parametrize("name", MAKERS)
 def test_losses_and_steps_are_those_of_each_alone(name: str, omega: float) -> None:
     """Loss, penalty, clipping and optimizer: three together are three alone."""
-    if omega and name == "Transformer":
+    if omega and name in ("Transformer", "GatedDeltaNet"):
         assert_refused("it is for recurrent networks", MemoryModel, [MAKERS[name]()], 4, omega=omega)
         return
     seeds = [1, 2, 3]
-    settings: dict[str, Any] = {"optimizer": "sgd", "lr": 0.5, "clip": 0.1, "omega": omega}
+    settings: dict[str, Any] = {"optimizer": "sgd", "lr": 0.5, "clip": 0.1, "omega": omega, "features": 6}
     together = MemoryModel(seeded(MAKERS[name], seeds), 4, **settings)
     batch = batch_of("temporal-order", seeds)
     alone = []
     for place, seed in enumerate(seeds):
         model = MemoryModel(seeded(MAKERS[name], [seed]), 4, **settings)
         model.heads[0].load_state_dict(together.heads[place].state_dict())
+        for own, theirs in zip(model.embeddings, together.embeddings[place : place + 1], strict=True):
+            own.load_state_dict(theirs.state_dict())
         alone.append(model)
     losses = together.losses(batch)
     parts = [Batch(*pair) for pair in zip(batch.inputs.chunk(3), batch.targets.chunk(3), strict=True)]
@@ -200,3 +205,15 @@ def test_a_sweep_crosses_methods_and_lengths() -> None:
         "A, 20": ("a", 20), "C, 20": ("c", 20), "A, 50": ("a", 50), "C, 50": ("c", 50),
     }  # fmt: skip
     assert list(grid(methods, "C", [20])) == ["C, 20"]
+
+
+def test_every_method_makes_a_network_that_learns() -> None:
+    """Those whose inputs have another size than the examples have a layer before them."""
+    for name, (network, shape, std, training) in METHODS.items():
+        data = MemoryDataModule("temporal-order", 10, batch_size=2)
+        (made,) = seeded(partial(cast(Any, network), data.task.inputs, 6, **shape), [1])
+        model = MemoryModel([small_start(made, std)], data.task.outputs, features=data.task.inputs, **training)
+        loss = model.losses(data.training_batches()[0, 0]).sum()
+        loss.backward()
+        assert loss.isfinite(), name
+        assert all(p.grad is not None for p in model.parameters()), name
