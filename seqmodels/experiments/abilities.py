@@ -44,6 +44,7 @@ from seqmodels.nn import (
 
 NETWORKS: dict[str, tuple[type[Backbone], dict[str, Any]]] = {
     "GatedDeltaNet negative": (GatedDeltaNet, {"negative": True}),
+    "GatedDeltaNet negative slow": (GatedDeltaNet, {"negative": True, "largest_rate": 0.16}),
     "GatedDeltaNet": (GatedDeltaNet, {}),
     "DeltaNet negative": (DeltaNet, {"negative": True}),
     "DeltaNet": (DeltaNet, {}),
@@ -67,7 +68,7 @@ NETWORKS: dict[str, tuple[type[Backbone], dict[str, Any]]] = {
     "MultiplicativeLSTM": (MultiplicativeLSTM, {}),
     "Hybrid": (Hybrid, {"layers": "GatedDeltaNet,attention"}),
 }
-"""Every network of the package, and its arguments beside the sizes."""
+"""Every network of the package, and its arguments beside the sizes; slow: with decays that begin near 1."""
 
 
 @dataclass(frozen=True)

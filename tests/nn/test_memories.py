@@ -234,6 +234,19 @@ def test_a_piece_without_a_real_position_changes_nothing(name: str) -> None:
         assert_close(network(more, end)[0], network(more, state)[0])
 
 
+def test_rates_of_forgetting_at_the_start() -> None:
+    """A hundredth of the rate keeps for one step what a hundred steps keep, and changes nothing else."""
+    torch.manual_seed(0)
+    usual = GatedDeltaNet(16, 1, 4)
+    torch.manual_seed(0)
+    slow = GatedDeltaNet(16, 1, 4, largest_rate=0.16)
+    pairs = list(zip(usual.state_dict().items(), slow.state_dict().values(), strict=True))
+    assert [name for (name, mine), theirs in pairs if not torch.equal(mine, theirs)] == ["blocks.0.mixer.cell.rate"]
+    x = torch.randn(2, 9, 16)
+    fast, kept = (network.traced(x)[2].gates["1.a"] for network in (usual, slow))
+    assert_close(kept**100, fast, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -241,6 +254,7 @@ def test_a_piece_without_a_real_position_changes_nothing(name: str) -> None:
         (lambda: GatedDeltaNet(8, 1, 2, head_size=0), r"GatedDeltaNet\(head_size=0\)"),
         (lambda: GatedDeltaNet(8, 1, 2, value_size=0), r"GatedDeltaNet\(value_size=0\)"),
         (lambda: GatedDeltaNet(8, 1, 4, groups=3), "GatedDeltaNet expects num_heads divisible by groups, got 4 and 3"),
+        (lambda: GatedDeltaNet(8, 1, 2, largest_rate=0.0), r"GatedDeltaNet\(largest_rate=0.0\)"),
         (
             lambda: GatedDeltaNet(8, 1, 2, feed_forward_size=-1),
             r"feed_forward_size=-1\) was given; expected at least 0",
